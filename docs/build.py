@@ -172,6 +172,35 @@ def exit_codes() -> str:
     return "\n".join(lines)
 
 
+def server_counters() -> str:
+    """Return the inference servers and what of their metrics pages a report shows for each stage."""
+    from app.records.llm_servers import LLM_SERVERS
+    from app.records.server_counters import LATENCY_NAMES
+
+    columns = ["requests", "tokens", "prefix cache", "preemptions", *LATENCY_NAMES.values()]
+    lines = [f"| | {' | '.join(columns)} |", "|---" * (len(columns) + 1) + "|"]
+    for server in LLM_SERVERS:
+        is_exposed = [
+            bool(server.requests),
+            bool(server.input_tokens and server.output_tokens),
+            bool(server.cache_lookups),
+            bool(server.preemptions),
+            *(bool(server.latencies.get(kind)) for kind in LATENCY_NAMES),
+        ]
+        if any(is_exposed):
+            lines.append(f"| {server.title} | {' | '.join('✓' if cell else '' for cell in is_exposed)} |")
+    return "\n".join(lines)
+
+
+def price_layouts() -> str:
+    """Return the layouts of published price catalogs."""
+    from app.records.price_layouts import LAYOUTS
+
+    lines = ["| layout | what it is | where it is published |", "|---|---|---|"]
+    lines += [f"| `{layout.id}` | {layout.description} | `{layout.address}` |" for layout in LAYOUTS]
+    return "\n".join(lines)
+
+
 def python_api() -> str:
     """Return the public names of the module `sizewise`, with their docstrings."""
     import sizewise
@@ -248,8 +277,8 @@ def changelog() -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
-        cli, profile_keys, metrics, checks, exit_codes, python_api, presets, report_formats, hardware_catalogue,
-        changelog, decisions,
+        cli, profile_keys, metrics, checks, exit_codes, price_layouts, server_counters, python_api, presets,
+        report_formats, hardware_catalogue, changelog, decisions,
     )
 }  # fmt: skip
 

@@ -1,28 +1,20 @@
 """Compute what a target's servers counted during a stage, and compare it with what the client
-measured.
-
-The names of the series are those of vLLM (docs.vllm.ai, "Production Metrics"), SGLang
-(docs.sglang.io, "Production Metrics"), TensorRT-LLM (also as re-exported by Dynamo, with a colon), Text
-Generation Inference (huggingface.co, "Metrics"), NVIDIA Dynamo's frontend (docs.nvidia.com/dynamo,
-"Metrics Catalog"), Triton (docs.nvidia.com, "Metrics") and llama.cpp's server."""
+measured."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Iterable, Iterator, Sequence
 
 import numpy as np
 
 from app.analysis.counter_readings import find_reading_break
 from app.analysis.rows import StageRows
 from app.analysis.validity import check_upper_limit, compute_cache_increases
+from app.records.llm_servers import LatencySeries, iterate_latency_series, list_series
 from app.records.result import Check
 from app.records.server_counters import (
-    INPUT_TOKEN_SERIES,
-    OUTPUT_TOKEN_SERIES,
-    PREEMPTION_SERIES,
-    REQUEST_SERIES,
+    LATENCY_NAMES,
     CountersRefusal,
     LatencyComparison,
     LatencyHistogram,
@@ -30,52 +22,6 @@ from app.records.server_counters import (
     ServerLatencyKind,
 )
 from app.records.telemetry import Samples
-
-
-class _LatencySeries(NamedTuple):
-    """Names of the counters of one latency: the sum of all values in units of `unit_ms` ms, and
-    their number. `buckets` is the name of the histogram's buckets; empty if the server has none."""
-
-    total: str
-    number: str
-    unit_ms: float = 1e3
-    buckets: str = ""
-
-
-def _list_histograms(*names: str) -> tuple[_LatencySeries, ...]:
-    return tuple(_LatencySeries(f"{name}_sum", f"{name}_count", buckets=f"{name}_bucket") for name in names)
-
-
-_LATENCIES: dict[ServerLatencyKind, tuple[_LatencySeries, ...]] = {
-    "ttft": _list_histograms(
-        "vllm:time_to_first_token_seconds", "sglang:time_to_first_token_seconds",
-        "trtllm_time_to_first_token_seconds", "trtllm:time_to_first_token_seconds",
-        "dynamo_frontend_time_to_first_token_seconds",
-    ),
-    "queue": (
-        *_list_histograms(
-            "vllm:request_queue_time_seconds", "sglang:queue_time_seconds",
-            "trtllm_request_queue_time_seconds", "trtllm:request_queue_time_seconds", "tgi_request_queue_duration",
-        ),
-        _LatencySeries("nv_inference_queue_duration_us", "nv_inference_request_success", 1e-3),
-    ),
-    "prefill": _list_histograms("vllm:request_prefill_time_seconds"),
-    "decode": _list_histograms("vllm:request_decode_time_seconds"),
-    "itl": _list_histograms(
-        "vllm:inter_token_latency_seconds", "sglang:inter_token_latency_seconds",
-        # vLLM up to 0.10 and SGLang up to 0.4 observe every gap under this name
-        "vllm:time_per_output_token_seconds", "sglang:time_per_output_token_seconds",
-        "dynamo_frontend_inter_token_latency_seconds",
-    ),
-    "e2e": (
-        *_list_histograms(
-            "vllm:e2e_request_latency_seconds", "sglang:e2e_request_latency_seconds",
-            "trtllm_e2e_request_latency_seconds", "trtllm:e2e_request_latency_seconds",
-            "dynamo_frontend_request_duration_seconds", "tgi_request_duration",
-        ),
-        _LatencySeries("nv_inference_request_duration_us", "nv_inference_request_success", 1e-3),
-    ),
-}  # fmt: skip
 
 _MAX_OTHER_SHARE = 0.01
 _MAX_LAG_SHARE, _MIN_LAG = 0.1, 2
@@ -112,20 +58,20 @@ def compute_server_counters(
         return round(sum(known_increases)) if len(known_increases) == len(increases) else None
 
     latencies: dict[ServerLatencyKind, LatencyHistogram] = {}
-    for kind, series in _LATENCIES.items():
-        histogram = _find_histogram(samples_before, samples_after, series)
+    for kind in LATENCY_NAMES:
+        histogram = _find_histogram(samples_before, samples_after, iterate_latency_series(kind))
         if histogram is not None:
             latencies[kind] = histogram
     cache_increases = [compute_cache_increases(*pair) for pair in zip(samples_before, samples_after, strict=True)]
     has_cache_counters = None not in cache_increases
     cached, looked_up = np.sum([increases or (0.0, 0.0) for increases in cache_increases], axis=0)
     counters = ServerCounters(
-        requests=compute_increase(REQUEST_SERIES),
-        input_tokens=compute_increase(INPUT_TOKEN_SERIES),
+        requests=compute_increase(list_series("requests")),
+        input_tokens=compute_increase(list_series("input_tokens")),
         cached_input_tokens=round(cached) if has_cache_counters else None,
         looked_up_input_tokens=round(looked_up) if has_cache_counters else None,
-        output_tokens=compute_increase(OUTPUT_TOKEN_SERIES),
-        preemptions=compute_increase(PREEMPTION_SERIES),
+        output_tokens=compute_increase(list_series("output_tokens")),
+        preemptions=compute_increase(list_series("preemptions")),
         latencies=latencies,
     )
     counts = (counters.requests, counters.input_tokens, counters.looked_up_input_tokens, counters.output_tokens)
@@ -135,8 +81,9 @@ def compute_server_counters(
 def _has_known_counter(samples: Sequence[Samples | None]) -> bool:
     """Return whether a server exposes any of the counters that are compared with the client."""
     names = {
-        *REQUEST_SERIES, *INPUT_TOKEN_SERIES, *OUTPUT_TOKEN_SERIES, *PREEMPTION_SERIES,
-        *(names.number for series in _LATENCIES.values() for names in series),
+        *list_series("requests"), *list_series("input_tokens"), *list_series("output_tokens"),
+        *list_series("preemptions"),
+        *(series.number for kind in LATENCY_NAMES for series in iterate_latency_series(kind)),
     }  # fmt: skip
     return any(reading is not None and not names.isdisjoint(reading.totals) for reading in samples)
 
@@ -153,7 +100,7 @@ def _find_increase(before: dict[str, float], after: dict[str, float], names: Seq
 
 
 def _find_histogram(
-    samples_before: Sequence[Samples | None], samples_after: Sequence[Samples | None], series: Sequence[_LatencySeries]
+    samples_before: Sequence[Samples | None], samples_after: Sequence[Samples | None], series: Iterable[LatencySeries]
 ) -> LatencyHistogram | None:
     """Return the first of the histograms that received values on every server."""
     for names in series:

@@ -16,6 +16,7 @@ from scipy import special
 
 from app.analysis.counter_readings import find_reading_break
 from app.analysis.number_format import format_number
+from app.records.llm_servers import list_cache_lookups
 from app.records.local import Placement
 from app.records.metrics import display_unit
 from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
@@ -235,16 +236,6 @@ def _format_value(value: float | str | None, unit: str | None) -> str:
 
 
 _MAX_HIT_RATE = 0.05
-_CACHE_COUNTER_PAIRS = (
-    ("vllm:prefix_cache_hits_total", "vllm:prefix_cache_queries_total"),
-    ("vllm:gpu_prefix_cache_hits_total", "vllm:gpu_prefix_cache_queries_total"),
-    ("sglang:cached_tokens_total", "sglang:prompt_tokens_total"),
-    ("trtllm_prompt_cached_tokens_total", "trtllm_prompt_tokens_total"),
-)
-"""Pairs of counters of a server: prompt tokens that its prefix cache served, and all prompt tokens.
-
-vLLM exposed the second pair up to 0.9, for some versions together with the first pair. SGLang
-splits the first counter by `cache_source`; each request counts for one source."""
 
 
 def check_prefix_cache(
@@ -313,7 +304,7 @@ def _list_counter_increases(
 ) -> Iterator[tuple[float, float]]:
     """Yield the increases of each pair of counters that the server exposes. A labeled counter is
     not exposed before its first event, so a missing counter is treated as 0."""
-    for hits_counter, queries_counter in _CACHE_COUNTER_PAIRS:
+    for hits_counter, queries_counter in list_cache_lookups():
         if queries_counter in totals_after:
             yield (
                 totals_after.get(hits_counter, 0.0) - totals_before.get(hits_counter, 0.0),

@@ -15,6 +15,7 @@ from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOpti
 from app.cli.options import output_options, parse_output
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
+from app.records.price_layouts import LAYOUT_IDS, LAYOUTS
 
 if TYPE_CHECKING:
     from app.cli.tables import Column
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
 
 DEFAULT_MAX_CHANGE = 2.0
 _MAX_CHANGE_LIMIT = 1_000.0
+_LAYOUT_NAMES = ", ".join(f"{layout.id} ({layout.label})" if layout.label else layout.id for layout in LAYOUTS)
 
 
 def _get_today() -> datetime.date:
@@ -249,10 +251,9 @@ COMMAND = CommandGroup(
                 ),
                 CommandOption(
                     ["--format"],
-                    type=click.Choice(["gpuhunt", "skypilot", "aws", "azure", "gcp"]),
+                    type=click.Choice(LAYOUT_IDS),
                     metavar="LAYOUT",
-                    help="layout of the catalog: gpuhunt, skypilot (vms.csv), aws (price list of EC2), azure (Retail "
-                    "Prices API) or gcp (SKUs of Compute Engine); default: detected from the content",
+                    help=f"layout of the catalog: {_LAYOUT_NAMES}; default: detected from the content",
                 ),
                 CommandOption(
                     ["--provider"],

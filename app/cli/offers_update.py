@@ -17,8 +17,8 @@ from app.errors import ExitCode, UsageError
 if TYPE_CHECKING:
     from app.cli.tables import Cell, Column
     from app.profiles.pricing.price_update import DatedCatalog, PriceUpdate, UpdateRules
+    from app.profiles.pricing.published.files import CatalogFile
     from app.profiles.pricing.published.listed import KnownInstances
-    from app.profiles.pricing.published.reading import CatalogFile
     from app.records.offers import Catalog
 
 _CHANGE_HEADER = ("offer", "price", "old USD/h", "new USD/h", "change")
@@ -92,6 +92,7 @@ def _read_sources(
     file."""
     from app.profiles.pricing.price_update import DatedCatalog
     from app.profiles.pricing.published.reading import detect_format, find_next_page, read_catalog
+    from app.records.price_layouts import LAYOUTS
 
     dated_files = [
         dated_file
@@ -99,12 +100,13 @@ def _read_sources(
         for dated_file in _open_source(source, directory / str(index), today)
     ]
     files = [dated_file.file for dated_file in dated_files]
-    catalog_format = arguments.format or detect_format(files[0])
-    all_prices = read_catalog(files, catalog_format, instances, arguments.provider)
+    layout_id = arguments.format or detect_format(files[0])
+    layout = next(layout for layout in LAYOUTS if layout.id == layout_id)
+    all_prices = read_catalog(files, layout.id, instances, arguments.provider)
     if len(all_prices) < len(files):  # the pages of one catalog
         earliest_date = min(dated_file.as_of for dated_file in dated_files)
         dated_files = [dated_files[0]._replace(as_of=earliest_date)]
-    if catalog_format in ("azure", "gcp") and any(find_next_page(files[-1])):
+    if layout.has_pages and any(find_next_page(files[-1])):
         print(f"{files[-1].location} is not the last page. The following pages were not read.", file=sys.stderr)
     catalogs = []
     for prices, dated_file in zip(all_prices, dated_files, strict=True):
@@ -114,14 +116,14 @@ def _read_sources(
                 f"{dated_file.file.location}: the date of the prices, {as_of}, is in the future (today is {today})",
                 hint="Set the date of the prices with --date.",
             )
-        catalogs.append(DatedCatalog(prices, f"{catalog_format}:{dated_file.origin}", as_of))
+        catalogs.append(DatedCatalog(prices, f"{layout.id}:{dated_file.origin}", as_of))
     return catalogs
 
 
 def _open_source(source: str, directory: Path, today: datetime.date) -> Iterator[_DatedFile]:
     """Yield the files of a source with the dates of their last change, or today if a server does not
     report it."""
-    from app.profiles.pricing.published.reading import CatalogFile
+    from app.profiles.pricing.published.files import CatalogFile
     from app.wiring.price_download import download_catalog, format_location, is_url
 
     if is_url(source):

@@ -20,10 +20,14 @@ import msgspec
 
 from app.records.checks import Check
 from app.records.offers import Offer
+from app.records.price_layouts import LAYOUTS
 
 _AGE_LEVELS = ((730, 4), (365, 3), (90, 2), (30, 1))
 _LOW_TRUST_SOURCES = frozenset(("sky-v9-copy", "sky-v8-old", "sky-v9-old", "cloud-gpus"))
-_FAIR_TRUST_SOURCES = frozenset(("sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu", "gpuhunt", "skypilot"))
+_FAIR_TRUST_SOURCES = frozenset((
+    "sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu",
+    *(layout.id for layout in LAYOUTS if layout.is_collected),
+))  # fmt: skip
 
 
 MAX_PRICE_AGE_DAYS = 90

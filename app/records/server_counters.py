@@ -25,27 +25,6 @@ LATENCY_NAMES: dict[ServerLatencyKind, str] = {
 }
 
 
-REQUEST_SERIES = (
-    "vllm:request_success_total", "sglang:num_requests_total", "trtllm_request_success_total",
-    "trtllm:request_success_total", "tgi_request_success", "dynamo_frontend_requests_total",
-    "nv_inference_request_success",
-)  # fmt: skip
-"""Counters of completed requests, by their names on the metrics pages of inference servers. A server
-has one of them; the same applies to the other tuples."""
-INPUT_TOKEN_SERIES = (
-    "vllm:prompt_tokens_total", "sglang:prompt_tokens_total", "trtllm_prompt_tokens_total",
-    "tgi_request_input_length_sum", "dynamo_frontend_input_sequence_tokens_sum", "llamacpp:prompt_tokens_total",
-)  # fmt: skip
-OUTPUT_TOKEN_SERIES = (
-    "vllm:generation_tokens_total", "sglang:generation_tokens_total", "trtllm_generation_tokens_total",
-    "tgi_request_generated_tokens_sum", "dynamo_frontend_output_sequence_tokens_sum",
-    "llamacpp:tokens_predicted_total",
-)  # fmt: skip
-PREEMPTION_SERIES = (
-    "vllm:num_preemptions_total", "sglang:num_retracted_requests_total", "sglang:num_retracted_reqs_total",
-)  # fmt: skip
-
-
 class LatencyHistogram(msgspec.Struct, frozen=True):
     """Increase of one latency histogram during a stage: `count` values with the mean `mean_ms`.
 

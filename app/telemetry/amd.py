@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import Any
 
-from app.records.telemetry_sources import AMD_GPU_PREFIX
+from app.records.telemetry_sources import AMD, name_gpu_source
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS, Readings
 
 _UNSUPPORTED_ERROR_CODES = {2, 3, 10}
@@ -77,7 +77,7 @@ _QUERIES: tuple[tuple[tuple[str, ...], Callable[[ModuleType, Any], Readings]], .
 )
 
 
-def create_amd_readers() -> tuple[AmdReader, ...]:
+def create_pollers() -> tuple[AmdReader, ...]:
     """Return one reader of all AMD GPUs if `amdsmi` is installed, otherwise an empty tuple. Without
     a driver, the reader yields no readings."""
     return (AmdReader(),) if importlib.util.find_spec("amdsmi") else ()
@@ -100,7 +100,7 @@ class AmdReader:
         if self._handles is None:
             self._handles = self._open_gpus()
         for index in range(len(self._handles)):
-            yield f"{AMD_GPU_PREFIX}{index}", self._read_gpu(index, at_ns)
+            yield name_gpu_source(index, AMD), self._read_gpu(index, at_ns)
 
     def _open_gpus(self) -> tuple[Any, ...]:
         """Open the `amdsmi` library on the thread that reads the GPUs, and return the GPU handles;

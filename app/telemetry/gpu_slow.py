@@ -9,6 +9,7 @@ from typing import Any
 import pynvml
 
 from app.records.gpu import GpuProcess
+from app.records.telemetry_sources import name_gpu_source
 from app.telemetry.gpu import GpuReader, Gpus
 from app.telemetry.gpu_description import call_or_none, iterate_mig_handles, iterate_processes, read_used_gib
 from app.telemetry.nvml_query import MetricQuery, Readings
@@ -88,7 +89,7 @@ class SlowGpuReader:
             yield from self._read_gpu(reader, at_ns)
 
     def _read_gpu(self, reader: GpuReader, at_ns: int) -> Iterator[tuple[str, Readings]]:
-        source, index = f"gpu{reader.index}", reader.index
+        source, index = name_gpu_source(reader.index), reader.index
         readings: Readings = {}
         for metric_query in _QUERIES:
             readings |= reader.query_runner.run(metric_query, reader.handle, at_ns)

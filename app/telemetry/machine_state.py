@@ -11,12 +11,13 @@ from contextlib import ExitStack
 from app.records.gpu import list_throttle_reasons
 from app.records.machine import GpuState, MachineNow
 from app.records.result import Environment, Gpu
-from app.records.telemetry_sources import is_gpu_source
-from app.telemetry.amd import AmdReader, create_amd_readers
+from app.records.telemetry_sources import NVIDIA, find_gpu_vendor, is_gpu_source, name_gpu_source
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.gpu import Gpus, open_gpus
+from app.telemetry.gpu_vendors import create_gpu_pollers
 from app.telemetry.host import HostReader, count_usable_cores, get_usable_memory_gib
 from app.telemetry.nvml_query import Readings
+from app.telemetry.sampler import Poller
 
 _NO_READINGS: Readings = {}
 
@@ -31,7 +32,7 @@ class MachineReader:
         self._lock = threading.Lock()
         self._exit_stack = ExitStack()
         self._gpus: Gpus | None = None
-        self._amd_readers: tuple[AmdReader, ...] = ()
+        self._pollers: tuple[Poller, ...] = ()
         self._host_reader: HostReader | None = None
 
     def read(self) -> MachineNow:
@@ -47,9 +48,9 @@ class MachineReader:
                 readings_by_source["host"] = self._host_reader.read(at_ns)
             gpus = self._open_gpus()
             for reader in gpus.readers:
-                readings_by_source[f"gpu{reader.index}"] = reader.read(at_ns)
-            for amd_reader in self._amd_readers:
-                readings_by_source |= dict(amd_reader.read(at_ns))
+                readings_by_source[name_gpu_source(reader.index)] = reader.read(at_ns)
+            for poller in self._pollers:
+                readings_by_source |= dict(poller.read(at_ns))
             cgroup = read_cgroup()
             return build_machine_state(
                 readings_by_source,
@@ -69,7 +70,7 @@ class MachineReader:
     def _open_gpus(self) -> Gpus:
         if self._gpus is None:
             self._gpus = self._exit_stack.enter_context(open_gpus())
-            self._amd_readers = create_amd_readers()
+            self._pollers = create_gpu_pollers()
         return self._gpus
 
 
@@ -109,7 +110,7 @@ def build_machine_state(
     gpu_note: str | None,
 ) -> MachineNow:
     host_readings = readings_by_source.get("host", _NO_READINGS)
-    gpu_by_source = {f"gpu{gpu.index}": gpu for gpu in gpus}
+    gpu_by_source = {name_gpu_source(gpu.index): gpu for gpu in gpus}
     gpu_sources = [source for source in readings_by_source if is_gpu_source(source)]
     return MachineNow(
         cpu_percent=host_readings.get("host_cpu_percent"),
@@ -127,9 +128,10 @@ def build_machine_state(
 
 def _build_gpu_state(source: str, readings: Readings, gpu: Gpu | None) -> GpuState:
     power_w, throttle_reasons = readings.get("gpu_power_w"), readings.get("gpu_throttle_reasons")
+    vendor = find_gpu_vendor(source) or NVIDIA
     return GpuState(
         source=source,
-        name="AMD GPU" if gpu is None else gpu.name,
+        name=vendor.title if gpu is None else gpu.name,
         utilization_percent=readings.get("gpu_utilization_percent"),
         memory_gib=readings.get("gpu_memory_gib"),
         memory_total_gib=None if gpu is None else gpu.memory_gib,

@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from app.records.gpu import GpuProcess
 from app.records.telemetry import TELEMETRY_SCHEMA
+from app.records.telemetry_sources import name_gpu_source
 from app.telemetry.gpu import Gpus, open_gpus
 from app.telemetry.gpu_slow import SlowGpuReader
 from app.telemetry.host import HostReader
@@ -177,7 +178,7 @@ class Sampler:
                 for reader in gpus.readers:
                     at_ns = self._now()
                     self._current_read = (reader.index, at_ns)
-                    self._add_rows(at_ns, f"gpu{reader.index}", reader.read(at_ns))
+                    self._add_rows(at_ns, name_gpu_source(reader.index), reader.read(at_ns))
                     self._current_read = None
                 self._lost_gpus = tuple(reader.index for reader in gpus.readers if reader.is_lost)
             slow_thread.join()  # the driver must not be closed during a query; `close` does not wait for this thread

@@ -14,7 +14,8 @@ from email.utils import parsedate_to_datetime
 from itertools import islice
 from typing import NamedTuple
 
-from app.records.server_counters import INPUT_TOKEN_SERIES, OUTPUT_TOKEN_SERIES, PREEMPTION_SERIES, REQUEST_SERIES
+from app.records.llm_servers import SeriesField, list_series
+from app.records.telemetry_sources import name_gpu_source
 from app.telemetry.cgroup import compute_utilization_percent
 from app.telemetry.metrics_page import TIMEOUT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
 from loadgen.records import Tls
@@ -37,8 +38,7 @@ _CPU_METRIC = "node_cpu_seconds_total"
 """Name of node_exporter's CPU metric, which has eight series per core. Only the sums over all cores
 are stored."""
 _KNOWN_PREFIXES = (
-    "DCGM_", "nv_", "node_", "vllm:", "llamacpp:", "sglang:", "trtllm_", "trtllm:", "tgi_", "dynamo_frontend_",
-    "sizewise_endpoint_", "queue_", "revision_", "kn_",
+    *list_series("prefixes"), "DCGM_", "node_", "queue_", "revision_", "kn_",
     "request_preprocess_", "request_predict_", "request_postprocess_", "request_explain_", "process_",
 )  # fmt: skip
 _RUNTIME_PREFIXES = ("go_", "python_", "promhttp_")
@@ -155,52 +155,35 @@ class _MetricMapping(NamedTuple):
     is_summed: bool = False
 
 
-def _map_server_series(metric: str, *names: str, factor: float = 1.0) -> dict[str, _MetricMapping]:
-    is_summed = metric != "server_kv_cache_percent"
-    return {name: _MetricMapping(metric, factor, is_summed) for name in names}
-
-
-_SERVER_METRICS = {
-    **_map_server_series(
-        "server_running_requests",
-        "vllm:num_requests_running", "sglang:num_running_reqs", "tgi_batch_current_size",
-        "dynamo_frontend_inflight_requests", "llamacpp:requests_processing",
-    ),
-    **_map_server_series(
-        "server_waiting_requests",
-        "vllm:num_requests_waiting", "sglang:num_queue_reqs", "tgi_queue_size", "dynamo_frontend_queued_requests",
-        "llamacpp:requests_deferred", "nv_inference_pending_request_count", "sizewise_endpoint_queue_depth",
-    ),
-    **_map_server_series(
-        "server_kv_cache_percent",
-        "vllm:kv_cache_usage_perc", "vllm:gpu_cache_usage_perc", "sglang:token_usage", "trtllm_kv_cache_utilization",
-        "llamacpp:kv_cache_usage_ratio",
-        factor=100,
-    ),
-    **_map_server_series("server_input_tokens_total", *INPUT_TOKEN_SERIES),
-    **_map_server_series("server_output_tokens_total", *OUTPUT_TOKEN_SERIES),
-    **_map_server_series(
-        "server_cached_tokens_total",
-        "vllm:prefix_cache_hits_total", "sglang:cached_tokens_total", "trtllm_prompt_cached_tokens_total",
-        "dynamo_frontend_cached_tokens_sum",
-    ),
-    **_map_server_series("server_preemptions_total", *PREEMPTION_SERIES),
-    **_map_server_series(
-        "server_requests_total", *REQUEST_SERIES, "nv_inference_request_failure", "sizewise_endpoint_requests_total"
-    ),
-}  # fmt: skip
-_TRTLLM_BACKEND_METRICS = {
-    ("nv_trt_llm_request_metrics", "request_type", "scheduled"): _MetricMapping(
-        "server_running_requests", is_summed=True
-    ),
-    ("nv_trt_llm_request_metrics", "request_type", "waiting"): _MetricMapping(
-        "server_waiting_requests", is_summed=True
-    ),
-    ("nv_trt_llm_kv_cache_block_metrics", "kv_cache_block_type", "fraction"): _MetricMapping(
-        "server_kv_cache_percent", 100
-    ),
+_SERVER_FIELDS: dict[str, tuple[SeriesField, ...]] = {
+    "server_running_requests": ("running",),
+    "server_waiting_requests": ("waiting",),
+    "server_kv_cache_percent": ("kv_cache_share",),
+    "server_input_tokens_total": ("input_tokens",),
+    "server_output_tokens_total": ("output_tokens",),
+    "server_cached_tokens_total": ("cached_tokens",),
+    "server_preemptions_total": ("preemptions",),
+    "server_requests_total": ("requests", "other_requests"),
 }
-"""Series of Triton's TensorRT-LLM backend, by name, label and value of the label."""
+"""Fields of an inference server's series that become each metric."""
+_LABELED_NAME = re.compile(r'(?P<name>[^{]+)\{(?P<label>\w+)="(?P<value>[^"]*)"\}')
+
+
+def _list_server_mappings() -> Iterator[tuple[str, _MetricMapping]]:
+    for metric, fields in _SERVER_FIELDS.items():
+        is_share = metric == "server_kv_cache_percent"
+        for name in (name for field in fields for name in list_series(field)):
+            yield name, _MetricMapping(metric, 100 if is_share else 1, is_summed=not is_share)
+
+
+_SERVER_METRICS = dict(_list_server_mappings())
+_LABELED_SERVER_METRICS = {
+    (match["name"], match["label"], match["value"]): mapping
+    for name, mapping in _SERVER_METRICS.items()
+    if (match := _LABELED_NAME.fullmatch(name)) is not None
+}
+"""Mappings of the series that are selected by a label, by name, label and value of the label."""
+_LABELED_NAMES = frozenset(name for name, _, _ in _LABELED_SERVER_METRICS)
 _HOST_METRICS = {
     "nv_cpu_utilization": _MetricMapping("host_cpu_percent", 100),
     "nv_cpu_memory_used_bytes": _MetricMapping("host_memory_gib", 1 / _GIB),
@@ -245,9 +228,9 @@ class ScrapeReadings:
     def add(self, sample: Sample) -> None:
         if (mapping := _SERVER_METRICS.get(sample.name)) is not None:
             self._add("", mapping, sample.value)
-        elif sample.name.startswith("nv_trt_llm_"):
+        elif sample.name in _LABELED_NAMES:
             labels = sample.parse_labels()
-            for (name, label, value), mapping in _TRTLLM_BACKEND_METRICS.items():
+            for (name, label, value), mapping in _LABELED_SERVER_METRICS.items():
                 if sample.name == name and labels.get(label) == value:
                     self._add("", mapping, sample.value)
         elif (mapping := _HOST_METRICS.get(sample.name)) is not None:
@@ -258,7 +241,7 @@ class ScrapeReadings:
             # Triton does not report an index, so the GPUs are numbered in the order of the page.
             uuid = sample.parse_labels().get("gpu_uuid", "")
             self._add(
-                self._triton_source_by_uuid.setdefault(uuid, f"gpu{len(self._triton_source_by_uuid)}"),
+                self._triton_source_by_uuid.setdefault(uuid, name_gpu_source(len(self._triton_source_by_uuid))),
                 mapping,
                 sample.value,
             )

@@ -16,8 +16,8 @@ from app.profiles.telemetry import ScrapeSettings
 from app.records.machine import MachineInfo, UnavailableProvider
 from app.records.result import Check, Environment
 from app.storage.file_systems import MOUNTS, find_network_mount
-from app.telemetry.amd import create_amd_readers
 from app.telemetry.environment import read_environment
+from app.telemetry.gpu_vendors import create_gpu_pollers
 from app.telemetry.machine_checks import check_machine
 from app.telemetry.sampler import Sampler
 from app.telemetry.scrape import Scraper
@@ -69,7 +69,7 @@ def build_sampler(profile: Profile) -> Sampler:
     endpoint cannot be scraped or a secret is missing, and UnavailableError if a host name cannot be
     resolved."""
     require_consent(profile)
-    return Sampler(pollers=(*create_amd_readers(), *(_build_scraper(settings) for settings in profile.telemetry)))
+    return Sampler(pollers=(*create_gpu_pollers(), *(_build_scraper(settings) for settings in profile.telemetry)))
 
 
 def _build_scraper(settings: ScrapeSettings) -> Scraper:

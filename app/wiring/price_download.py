@@ -24,7 +24,8 @@ import msgspec
 
 from app import __version__
 from app.errors import UnavailableError, UsageError
-from app.profiles.pricing.published.reading import CatalogFile, find_next_page
+from app.profiles.pricing.published.files import CatalogFile
+from app.profiles.pricing.published.reading import find_next_page
 from app.wiring.proxy import find_proxy
 
 _MAX_BYTES = 2**30

@@ -10,8 +10,8 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from app.profiles.pricing.published.files import CatalogFile
 from app.profiles.pricing.published.listed import KnownInstances, ListedPrice, index_instances
-from app.profiles.pricing.published.reading import CatalogFile
 from app.records.offers import Catalog, Offer
 from tests.fakes.offers import offer
 

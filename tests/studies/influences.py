@@ -11,7 +11,7 @@ from tests.studies.law_replica import Influence, LawReplica
 
 
 class PeriodicPause(Influence):
-    """The whole server stands still for `pause_s` every `period_s`, such as a scheduled collection or snapshot."""
+    """The whole server stands still for `pause_s`, `period_s` after it last did, such as for a scheduled snapshot."""
 
     def __init__(self, period_s: float, pause_s: float) -> None:
         self._period_s, self._pause_s = period_s, pause_s
@@ -25,7 +25,7 @@ class PeriodicPause(Influence):
 
 
 class AllocationPause(Influence):
-    """A collection after every `requests` completed: `base_s`, and `per_live_s` for each request that is in flight."""
+    """A collection after every `requests` completed: `base_s`, and `per_live_s` for each request then in flight."""
 
     def __init__(self, requests: int, base_s: float, per_live_s: float) -> None:
         self._requests, self._base_s, self._per_live_s = requests, base_s, per_live_s
@@ -36,7 +36,7 @@ class AllocationPause(Influence):
         if self._left <= 0 and self.speed:
             self._left = self._requests
             self.speed = 0.0
-            self.next_s = now_s + self._base_s + self._per_live_s * replica.outstanding
+            self.next_s = now_s + self._base_s + self._per_live_s * (replica.outstanding - 1)
 
     def change(self, now_s: float, replica: LawReplica) -> None:
         self.speed, self.next_s = 1.0, math.inf
@@ -157,7 +157,7 @@ class SlowStart(Influence):
         self._excess = factor - 1
 
     def adjust_work_s(self, now_s: float, work_s: float, replica: LawReplica) -> float:
-        if replica.outstanding == 1 and now_s - replica.idle_since_s >= self._idle_s:
+        if replica.outstanding == 1 and now_s - replica.last_completed_s >= self._idle_s:
             self._excess = self._factor - 1
         work_s *= 1 + self._excess
         self._excess *= self._decay

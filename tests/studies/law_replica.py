@@ -138,7 +138,7 @@ class LawReplica:
         self.outstanding = 0
         self.failed: set[int] = set()
         self.rng = random.Random(seed)
-        self.idle_since_s = 0.0
+        self.last_completed_s = 0.0
         self.busy_work_s = 0.0
         """Work that was started since the beginning."""
         self._layout, self._influences = layout, tuple(influences)
@@ -270,16 +270,22 @@ class LawReplica:
             else:
                 self._move_on(now_s, job, number)
         self._start(now_s, number)
+        if self._blocked_before[number] and self._has_room(number):
+            self._unblock(now_s, number)
         return done
 
     def _move_on(self, now_s: float, job: _Job, number: int) -> None:
-        following = self._stations[number + 1]
-        has_worker = len(following.running) + following.blocked < following.settings.workers
-        if following.waiting < following.settings.buffer or has_worker:
+        if self._has_room(number + 1):
             self._enter(now_s, job, job.station + 1)
         else:
             self._stations[number].blocked += 1
             self._blocked_before[number + 1].append(job)
+
+    def _has_room(self, number: int) -> bool:
+        """Return whether a request can come in to wait, or to start at once."""
+        state = self._stations[number]
+        is_free = len(state.running) + state.blocked < state.settings.workers
+        return is_free or state.waiting < state.settings.buffer
 
     def _unblock(self, now_s: float, number: int) -> None:
         """Let a request that waits for room at a station come in, which frees a worker of the station before it."""
@@ -306,7 +312,7 @@ class LawReplica:
 
     def _complete(self, now_s: float, request: int) -> list[int]:
         self.outstanding -= 1
-        self.idle_since_s = now_s
+        self.last_completed_s = now_s
         return [request]
 
     # --- influences ---------------------------------------------------------------------------------------------------

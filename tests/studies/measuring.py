@@ -209,7 +209,8 @@ def _build_inputs(truth: Truth, target: MeasuredTarget) -> PlanningInputs:
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """What a plan states. `probability` is None where it says that the capacity is not known well enough."""
+    """What a plan states. `probability` is None where the plan has none, or recommends no fleet because the capacity
+    is not known."""
 
     probability: float | None
     instances: int | None
@@ -221,10 +222,9 @@ def read_statement(made: Plan) -> Statement:
     fleet, knowledge = made.offers[0], made.capacity_knowledge
     if fleet.instances is None:
         return Statement(None, None, str(fleet.rejection or fleet.rejected_by or "no fleet"))
-    if knowledge is not None and knowledge.state != "known":
-        return Statement(None, fleet.instances, knowledge.reason)
-    if fleet.slo_probabilities is None:
-        return Statement(None, fleet.instances, "no probability")
+    reason = "no probability" if knowledge is None else knowledge.reason
+    if fleet.slo_probabilities is None or (knowledge is not None and knowledge.state == "unknown"):
+        return Statement(None, fleet.instances, reason)
     return Statement(fleet.slo_probabilities.planned, fleet.instances)
 
 

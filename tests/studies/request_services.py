@@ -154,7 +154,8 @@ def draw_known_truth(number: int, seed: int) -> RequestTruth:
 
 
 def _surround(service: RequestService, seed: list[int]) -> RequestTruth:
-    """Draw an SLO that a lightly loaded server meets, a router, a peak and a measurement."""
+    """Draw an SLO that a lightly loaded server meets, a router, a peak and a measurement. The search has the time that
+    it needs, so that what is judged is a plan."""
     rng = np.random.default_rng(seed)
 
     def between(low: float, high: float) -> float:
@@ -174,7 +175,7 @@ def _surround(service: RequestService, seed: list[int]) -> RequestTruth:
         service, (f"latency_ms.{percentile} < {1000 * limit_s:.6g}",), routers[int(rng.integers(0, len(routers)))],
         saturation_per_s * float(rng.uniform(0.5, 0.8)) * between(8, 25), saturation_per_s, speed,
         SearchSpec(start_per_s=saturation_per_s * float(rng.uniform(0.08, 0.3)),
-                   step_duration_s=float(rng.choice([10.0, 20.0, 30.0]))),
+                   step_duration_s=float(rng.choice([10.0, 20.0, 30.0])), max_duration_s=None),
         int(rng.integers(1 << 30)),
     )  # fmt: skip
 

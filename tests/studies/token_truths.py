@@ -83,5 +83,6 @@ def draw_token_truth(number: int, seed: int) -> TokenTruth:
     search = SearchSpec(
         start_per_s=drawn.saturation_per_s * float(rng.uniform(0.1, 0.3)),
         step_duration_s=max(30.0, _STEP_REQUESTS / drawn.saturation_per_s),
+        max_duration_s=None,
     )
     return TokenTruth(drawn, saturated * drawn.saturation_per_s, search, int(rng.integers(1 << 30)))

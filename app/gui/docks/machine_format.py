@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from app.gui.formatting import NOT_AVAILABLE, format_cell, with_unit
 from app.records.machine import GpuState
-from app.records.telemetry_sources import AMD_GPU_PREFIX
+from app.records.telemetry_sources import format_gpu_source
 
 
 def gpu_title(gpu: GpuState) -> str:
     """Return the title of a GPU, such as "GPU 0" or "AMD GPU 0"."""
     return format_gpu_source(gpu.source)
-
-
-def format_gpu_source(source: str) -> str:
-    number = "".join(character for character in source if character.isdigit())
-    return f"AMD GPU {number}" if source.startswith(AMD_GPU_PREFIX) else f"GPU {number}"
 
 
 def format_rounded(value: float | None) -> str:

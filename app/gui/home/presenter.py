@@ -15,7 +15,7 @@ from app.gui.docks.machine_watch import MachineState
 from app.gui.formatting import NOT_AVAILABLE, State, format_cell, shorten
 from app.gui.navigation import Launch
 from app.records.machine import GpuState, MachineInfo, MachineNow
-from app.records.telemetry_sources import AMD_GPU_PREFIX
+from app.records.telemetry_sources import NVIDIA, find_gpu_vendor
 
 if TYPE_CHECKING:
     from app.reporting.run_history import RunHistory
@@ -204,7 +204,7 @@ def _gpu_line(gpu: GpuState, readings: MachineNow) -> MachineLine:
         temperature=format_reading(gpu.temperature_c, "°C"),
         utilization=format_reading(gpu.utilization_percent, "%"),
     )
-    if readings.driver is not None and not gpu.source.startswith(AMD_GPU_PREFIX):
+    if readings.driver is not None and find_gpu_vendor(gpu.source) is NVIDIA:
         text = f"{text}, driver {shorten(readings.driver)}"
     if not gpu.throttled_by:
         return MachineLine(gpu_title(gpu), text)

@@ -11,11 +11,10 @@ import numpy as np
 import numpy.typing as npt
 
 from app.gui.charts.ring_buffer import RingBuffer
-from app.gui.docks.machine_format import format_gpu_source
 from app.gui.live.state import Band
 from app.records.events import Snapshot, StageStarted
 from app.records.gpu import list_throttle_reasons
-from app.records.telemetry_sources import is_gpu_source
+from app.records.telemetry_sources import format_gpu_source, is_gpu_source
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -47,6 +47,7 @@ from app.records.estimate import Estimate, Variant
 from app.records.generation import DecoderCosts, TextQuality
 from app.records.local import Accuracy, BatchModel, Bottleneck, LocalResult, VariantData
 from app.records.result import Artifact, Cause, Check, Environment, Result, Stage, Tool, Verdict, Window
+from app.records.telemetry_sources import name_gpu_source
 from app.session.local.references import Scores
 from app.session.local.spec import LocalDependencies, LocalSpec, VariantSpec
 from app.session.local.variants import MeasuredVariant
@@ -336,7 +337,7 @@ def _add_telemetry(
     metrics = {**stage.metrics, **compute_telemetry_metrics(samples, stage.window)}
     if stage.variant.provider not in NVIDIA_PROVIDERS:
         return msgspec.structs.replace(stage, metrics=metrics)
-    sources = [f"gpu{gpu.index}" for gpu in find_gpus(stage.variant, measurements.environment.gpus)]
+    sources = [name_gpu_source(gpu.index) for gpu in find_gpus(stage.variant, measurements.environment.gpus)]
     inferences = stage.completed * stage.variant.batch
     metrics |= compute_gpu_metrics(
         measurements.telemetry,

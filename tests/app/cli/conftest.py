@@ -1,4 +1,4 @@
-"""Runs to tell of."""
+"""Stored runs for the tests of commands."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tests.fakes.traffic import streaming_run
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of streamed answers, and one that sent nothing."""
+    """A home with a run of streamed responses and a run without requests."""
     home = tmp_path_factory.mktemp("home")
     run = streaming_run()
     rows = pa.Table.from_pandas(run.rows, REQUEST_SCHEMA, preserve_index=False)

@@ -16,13 +16,13 @@ class Terminal(io.StringIO):
         return True
 
 
-def test_marked_statuses_are_colored_and_the_same_words_without_marks_are_not() -> None:
+def test_only_marked_statuses_are_colored() -> None:
     text = f"{mark_status('PASS')} PASS, {mark_status('INVALID')} INVALID, {mark_status('VALID')} VALID"
     assert color_text(text) == "\x1b[32mPASS\x1b[0m PASS, \x1b[31mINVALID\x1b[0m INVALID, VALID VALID"
     assert color_text(f"{mark_status('WARN')}: x") == "\x1b[33mWARN\x1b[0m: x"
 
 
-def test_only_the_status_columns_of_a_table_are_colored_and_columns_stay_aligned() -> None:
+def test_status_columns_are_colored_and_table_stays_aligned() -> None:
     columns = (
         Column[tuple[str, str]]("", "verdict", lambda row: row[0], is_status=True),
         Column[tuple[str, str]]("", "note", lambda row: row[1]),
@@ -41,7 +41,7 @@ def test_only_the_status_columns_of_a_table_are_colored_and_columns_stay_aligned
     ],
     ids=["terminal", "NO_COLOR", "dumb terminal", "no terminal"],
 )
-def test_only_a_terminal_gets_colors(
+def test_colors_are_printed_only_to_a_terminal(
     stream: type[io.StringIO], variables: dict[str, str], is_colored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
@@ -55,7 +55,7 @@ def test_only_a_terminal_gets_colors(
 
 
 @pytest.mark.parametrize(("stream", "when", "is_colored"), [(io.StringIO, "always", True), (Terminal, "never", False)])
-def test_the_option_overrides_the_terminal_and_the_environment(
+def test_color_option_overrides_terminal_and_environment(
     stream: type[io.StringIO], when: ColorMode, is_colored: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("TERM", "xterm")
@@ -66,7 +66,7 @@ def test_the_option_overrides_the_terminal_and_the_environment(
     assert output.getvalue() == ("\x1b[31mFAIL\x1b[0m stall\n" if is_colored else "FAIL stall\n")
 
 
-def test_control_characters_of_a_colored_text_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_control_characters_of_colored_text_are_escaped(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.delenv("NO_COLOR", raising=False)
     monkeypatch.setattr(sys, "stdout", output := Terminal())
@@ -76,11 +76,11 @@ def test_control_characters_of_a_colored_text_are_escaped(monkeypatch: pytest.Mo
 
 
 @pytest.mark.parametrize(
-    ("when", "shown"), [("always", "p95 \x1b[2m9 ms (n = 5)\x1b[22m"), ("never", "p95 9 ms (n = 5)")]
+    ("when", "printed"), [("always", "p95 \x1b[2m9 ms (n = 5)\x1b[22m"), ("never", "p95 9 ms (n = 5)")]
 )
-def test_what_is_marked_is_dimmed_or_as_any_other_text(
-    when: ColorMode, shown: str, capsys: pytest.CaptureFixture[str]
+def test_marked_text_is_dimmed_unless_colors_are_off(
+    when: ColorMode, printed: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with use_colors(when):
         print_with_colors(f"p95 {DIM_START}9 ms (n = 5){DIM_END}")
-    assert capsys.readouterr().out == f"{shown}\n"
+    assert capsys.readouterr().out == f"{printed}\n"

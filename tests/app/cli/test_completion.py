@@ -21,7 +21,7 @@ pytestmark = [
     pytest.mark.process,
     pytest.mark.skipif(sys.platform != "linux", reason="the shells are installed on Linux only"),
 ]
-STARTS = {
+SHELLS = {
     "bash": (["bash", "--norc", "--noprofile", "-i"], "PS1='ready> '\nset +o history\n"),
     "zsh": (["zsh", "-f", "-i"], "PROMPT='ready> '\nautoload -U compinit\ncompinit -u -D\n"),
 }
@@ -33,7 +33,7 @@ COMPLETIONS = {
     "sizewise report 2026": "1128-120000-chat",
     "sizewise report last --format mark": "down",
 }
-"""What is typed before the Tab key, and what the shell adds to it."""
+"""Text typed before the Tab key, and the completion that the shell adds."""
 
 
 @pytest.fixture(scope="module")
@@ -53,17 +53,17 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
 
 def read_until(terminal: int, text: str) -> str:
     """Read what the shell shows until `text` appears in it."""
-    shown, deadline = "", time.monotonic() + PATIENCE_S
-    while text not in shown:
-        assert time.monotonic() < deadline, shown
+    output, deadline = "", time.monotonic() + PATIENCE_S
+    while text not in output:
+        assert time.monotonic() < deadline, output
         if select.select([terminal], [], [], 0.1)[0]:
-            shown += os.read(terminal, 65536).decode(errors="replace")
-    return shown
+            output += os.read(terminal, 65536).decode(errors="replace")
+    return output
 
 
-@pytest.mark.parametrize("shell", STARTS)
-def test_a_key_completes_the_word(shell: str, environment: dict[str, str]) -> None:
-    command, setup = STARTS[shell]
+@pytest.mark.parametrize("shell", SHELLS)
+def test_tab_key_completes_words(shell: str, environment: dict[str, str]) -> None:
+    command, setup = SHELLS[shell]
     assert shutil.which(shell), f"{shell} is not installed: run tests/install-system-libraries"
     process_id, terminal = pty.fork()
     if process_id == 0:
@@ -82,7 +82,7 @@ def test_a_key_completes_the_word(shell: str, environment: dict[str, str]) -> No
         os.close(terminal)
 
 
-def test_fish_completes_the_word(environment: dict[str, str]) -> None:
+def test_fish_completes_words(environment: dict[str, str]) -> None:
     words = ("sizewise quicks", "sizewise report 2026")
     script = "; ".join(["sizewise completion fish | source", *(f"complete --do-complete '{line}'" for line in words)])
     done = subprocess.run(
@@ -97,6 +97,6 @@ def test_fish_completes_the_word(environment: dict[str, str]) -> None:
     assert [line.split("\t")[0] for line in done.stdout.splitlines()] == ["quickstart", "20261128-120000-chat"]
 
 
-def test_an_unknown_shell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_completion_for_unknown_shell_is_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["completion", "csh"]) == 2
     assert "'csh' is not one of 'bash', 'zsh', 'fish'" in capsys.readouterr().err

@@ -27,7 +27,9 @@ def local() -> LocalSection:
     return section
 
 
-def test_the_columns_are_those_of_llama_bench(local: LocalSection, capsys: pytest.CaptureFixture[str]) -> None:
+def test_language_model_table_has_the_columns_of_llama_bench(
+    local: LocalSection, capsys: pytest.CaptureFixture[str]
+) -> None:
     print_test_table(local, "md")
     header, _, *rows = capsys.readouterr().out.splitlines()
     assert header == "| model | precision | size | params | backend | threads | batch | test | t/s (± 95 % CI) |"
@@ -40,7 +42,7 @@ def test_the_columns_are_those_of_llama_bench(local: LocalSection, capsys: pytes
     assert (value - half_width, value + half_width) == pytest.approx(interval, abs=0.02)
 
 
-def test_rows_of_two_precisions_of_one_file_differ_in_the_precision(capsys: pytest.CaptureFixture[str]) -> None:
+def test_precision_column_has_source_and_compute_dtype(capsys: pytest.CaptureFixture[str]) -> None:
     result = language_model_run().result
     assert result.local is not None
     variants = tuple(
@@ -58,7 +60,9 @@ def _read_from_q4_1(variant: VariantData) -> LanguageModelData | None:
     return None if model is None else msgspec.structs.replace(model, source_dtype="Q4_1")
 
 
-def test_files_have_numbers_with_full_precision(local: LocalSection, capsys: pytest.CaptureFixture[str]) -> None:
+def test_language_model_csv_and_json_have_full_precision(
+    local: LocalSection, capsys: pytest.CaptureFixture[str]
+) -> None:
     print_test_table(local, "csv")
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     print_test_table(local, "json")
@@ -70,17 +74,17 @@ def test_files_have_numbers_with_full_precision(local: LocalSection, capsys: pyt
     assert (rows[2]["params"], rows[2]["size_bytes"]) == ("5245184", "20800000")
 
 
-def test_a_rate_of_one_repetition_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
+def test_token_rate_of_one_repetition_has_no_interval(capsys: pytest.CaptureFixture[str]) -> None:
     section = build_local_section(language_model_run(tests=(GenerationTest(512, 0),), repetitions=1).result)
     assert section is not None
     print_test_table(section, "table")
-    shown = capsys.readouterr().out
-    assert "2547.26" in shown
-    assert "± 9" in shown.splitlines()[0]
-    assert "±" not in shown.splitlines()[2]
+    output = capsys.readouterr().out
+    assert "2547.26" in output
+    assert "± 9" in output.splitlines()[0]
+    assert "±" not in output.splitlines()[2]
 
 
-def test_other_runs_and_other_outputs_are_refused(
+def test_csv_output_of_other_runs_and_with_json_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))

@@ -1,4 +1,4 @@
-"""Mistakes that users make, each with the sentence that says what to do next, and its exit code."""
+"""Common user mistakes: each has one error, a hint with the next step, and an exit code."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ FILES = {
 
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The files, five runs that begin alike, and one that stopped before it measured."""
+    """Write the files, five runs whose names start alike, and a run that stopped before it measured."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     for name, text in FILES.items():
@@ -84,24 +84,24 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ),
     ],
 )
-def test_a_mistake_has_one_clear_sentence_and_a_next_step(
+def test_command_line_mistake_has_one_error_and_one_hint(
     folder: Path, command: str, message: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(shlex.split(command)) == ExitCode.USAGE
-    shown = capsys.readouterr()
-    assert shown.out == "", "an error is on standard error"
-    error, _, advice = shown.err.strip().partition("\n")
+    output = capsys.readouterr()
+    assert output.out == "", "an error is on standard error"
+    error, _, advice = output.err.strip().partition("\n")
     assert error.startswith("error: ")
     assert message in error
     assert advice.startswith("hint: ")
     assert hint in advice
 
 
-def test_a_line_that_may_have_a_secret_is_not_quoted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_line_that_may_contain_a_secret_is_not_quoted(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "secret.json"]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert "secret.json:3: did not find" in shown
-    assert "canary" not in shown
+    output = capsys.readouterr().err
+    assert "secret.json:3: did not find" in output
+    assert "canary" not in output
 
 
 @pytest.mark.process
@@ -115,14 +115,14 @@ def test_a_line_that_may_have_a_secret_is_not_quoted(folder: Path, capsys: pytes
         ("{protocol: oip, url: 'URL', model: m}", ""),
     ],
 )
-def test_another_protocol_than_the_servers_ends_before_any_load(
+def test_run_with_the_wrong_protocol_ends_before_any_load(
     folder: Path, target: str, workload: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ScriptedServer(Script(reply=Reply(body=b"ok"))) as server:
         text = f"{HEAD}target: {target}\n{workload}{LOAD}"
         (folder / "other.yaml").write_text(text.replace("URL", server.url))
         assert main(["run", "other.yaml", "--out", "out"]) == ExitCode.UNAVAILABLE
-    assert len(server.requests) <= 2, "a request to see whether it responds, and nothing more"
-    shown = capsys.readouterr().err
-    assert "cannot be measured" in shown
-    assert "hint: Check that target.protocol is the server's protocol" in shown
+    assert len(server.requests) <= 2, "at most the requests of the preflight are sent"
+    output = capsys.readouterr().err
+    assert "cannot be measured" in output
+    assert "hint: Check that target.protocol is the server's protocol" in output

@@ -17,19 +17,19 @@ def report() -> Report:
     return build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
 
 
-def test_elsewhere_nothing_is_reported(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_annotations_outside_github_are_not_printed(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     write_github_annotations(report, "p.yaml", {"HOME": "/"})
     assert capsys.readouterr() == ("", "")
 
 
-def test_the_summary_is_appended_to_what_the_step_wrote_before(report: Report, tmp_path: Path) -> None:
+def test_job_summary_is_appended_to_existing_summary(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "summary"
     path.write_text("before\n")
     write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
     assert path.read_text("utf-8") == "before\n" + render_markdown(report)
 
 
-def test_a_summary_that_is_nearly_full_is_not_made_larger_than_it_may_be(report: Report, tmp_path: Path) -> None:
+def test_job_summary_stays_within_the_maximum_size(report: Report, tmp_path: Path) -> None:
     path = tmp_path / "summary"
     path.write_bytes(b"x" * (MAX_BYTES - 1500))
     write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(path)})
@@ -38,14 +38,14 @@ def test_a_summary_that_is_nearly_full_is_not_made_larger_than_it_may_be(report:
     assert written.rstrip().endswith(b"See report.html for the full report._")
 
 
-def test_a_summary_that_cannot_be_written_is_one_line(
+def test_unwritable_job_summary_is_reported_in_one_line(
     report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write_github_annotations(report, None, {"GITHUB_STEP_SUMMARY": str(tmp_path / "no" / "summary")})
     assert capsys.readouterr().err == "the job summary could not be written: No such file or directory\n"
 
 
-def test_annotations_point_at_the_profile_from_the_root_of_the_checkout(
+def test_annotations_have_the_profile_path_relative_to_the_checkout(
     report: Report, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "bench").mkdir()
@@ -57,8 +57,8 @@ def test_annotations_point_at_the_profile_from_the_root_of_the_checkout(
     assert "::warning file=bench/p.yaml,line=2,title=sizewise%3A SLO::latency_ms.p95 < 50: observed n/a" in captured.err
 
 
-def test_a_bundled_profile_has_no_line(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
+def test_annotations_of_a_bundled_profile_have_no_file(report: Report, capsys: pytest.CaptureFixture[str]) -> None:
     write_github_annotations(report, "quickstart", {"GITHUB_ACTIONS": "true"})
-    reported = capsys.readouterr().err.splitlines()
-    assert reported
-    assert not any("file=" in line for line in reported)
+    annotations = capsys.readouterr().err.splitlines()
+    assert annotations
+    assert not any("file=" in line for line in annotations)

@@ -20,7 +20,7 @@ from tests.fakes.language_model_files import convert_to_gguf, published, write_f
 pytestmark = pytest.mark.process
 
 
-def test_a_model_is_reported_on_a_page(capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspected_model_is_printed_with_costs_and_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "inspect", str(DIGITS_MODEL)]) == 0
     text = capsys.readouterr().out
     assert "parameters  368 k (1.47 MB float32)" in text
@@ -31,25 +31,31 @@ def test_a_model_is_reported_on_a_page(capsys: pytest.CaptureFixture[str]) -> No
     assert "not measurements or predictions" in text
 
 
-def test_json_holds_the_same_and_the_reasons(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_json_has_inputs_costs_and_the_reason_for_missing_costs(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     model = str(attention(tmp_path / "m.onnx"))
     assert main(["models", "inspect", model, "--json"]) == 0
-    reported = json.loads(capsys.readouterr().out)
-    assert reported["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "seq", 8]}]
-    assert reported["model"]["costs"] == reported["gpus"] == []
-    assert "--axis seq=VALUE" in reported["model"]["cost_reason"]
+    document = json.loads(capsys.readouterr().out)
+    assert document["model"]["inputs"] == [{"name": "x", "dtype": "float32", "shape": ["batch", "seq", 8]}]
+    assert document["model"]["costs"] == document["gpus"] == []
+    assert "--axis seq=VALUE" in document["model"]["cost_reason"]
     assert main(["models", "inspect", model, "--json", "--axis", "seq=10"]) == 0
     assert json.loads(capsys.readouterr().out)["model"]["costs"][0]["flops"] == 2 * (1920 + 1600)
 
 
-def test_a_length_that_is_missing_leaves_the_rest(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_with_unset_dynamic_axis_has_no_costs_but_parameters(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["models", "inspect", str(attention(tmp_path / "m.onnx"))]) == 0
     text = capsys.readouterr().out
     assert "FLOPs, bytes and memory  n/a: the model has dynamic axes seq; set them with --axis" in text
     assert "parameters  192" in text
 
 
-def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_model_with_weights_outside_its_folder_is_a_usage_error(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     assert main(["models", "inspect", str(in_the_parent_folder(folder))]) == ExitCode.USAGE
@@ -59,7 +65,7 @@ def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys:
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "message"),
     [
         (["--axis", "seq"], "'seq' does not have the form NAME=VALUE"),
         (["--axis", "seq=0"], "'0' is not a valid length"),
@@ -68,15 +74,15 @@ def test_a_hostile_model_is_a_sentence_and_a_usage_error(tmp_path: Path, capsys:
         (["--axis", "sequence=4"], "no dynamic axis 'sequence'"),
     ],
 )
-def test_lengths_that_are_none_are_refused(
-    options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_axis_lengths_are_usage_errors(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = str(attention(tmp_path / "m.onnx"))
     assert main(["models", "inspect", model, *options]) == ExitCode.USAGE
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_every_table_is_csv_with_whole_numbers(capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspect_csv_has_values_operators_costs_and_gpus(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "inspect", str(DIGITS_MODEL), "--output", "csv"]) == 0
     values, operators, costs, gpus = capsys.readouterr().out.split("\n\n")
     assert values.splitlines()[1] == '"in","image","float32","batch × 1 × 8 × 8"'
@@ -85,7 +91,7 @@ def test_every_table_is_csv_with_whole_numbers(capsys: pytest.CaptureFixture[str
     assert '"H100' in gpus
 
 
-def test_a_gguf_file_is_reported_with_the_cards_it_fits_on(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspected_gguf_file_lists_gpus_with_enough_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = {"attention.sliding_window": 4096}
     path = write_gguf(tmp_path / "gemma.gguf", *convert_to_gguf(published("gemma-2-9b"), "gemma2", **keys))
     assert main(["models", "inspect", str(path), "--context", "4096,8192", "--batch", "8"]) == 0
@@ -96,17 +102,17 @@ def test_a_gguf_file_is_reported_with_the_cards_it_fits_on(tmp_path: Path, capsy
     assert "KV cache      344,064 B per token in fp16 (the default of llama.cpp)" in text
     assert "172,032 B per token beyond 4,096 tokens" in text
     assert "2.11 GB for 8,192 tokens" in text
-    (first, second) = (line.split() for line in text.splitlines() if line.startswith("H100 SXM5"))
-    assert int(first[-4]) > int(second[-4]) >= 8
+    (short_context, long_context) = (line.split() for line in text.splitlines() if line.startswith("H100 SXM5"))
+    assert int(short_context[-4]) > int(long_context[-4]) >= 8
     assert "Tesla P4" not in text
-    hidden = re.search(r"^(\d+) more accelerators are shown with --all-gpus\.$", text, re.MULTILINE)
-    assert hidden is not None
+    hidden_gpus = re.search(r"^(\d+) more accelerators are shown with --all-gpus\.$", text, re.MULTILINE)
+    assert hidden_gpus is not None
     assert main(["models", "inspect", str(path), "--context", "4096", "--batch", "8", "--all-gpus"]) == 0
-    shown = capsys.readouterr().out.partition("GPU ")[2].partition("TP is the smallest")[0].splitlines()[2:]
-    assert len(shown) == int(hidden[1]) + 10
+    gpu_rows = capsys.readouterr().out.partition("GPU ")[2].partition("TP is the smallest")[0].splitlines()[2:]
+    assert len(gpu_rows) == int(hidden_gpus[1]) + 10
 
 
-def test_a_folder_is_reported_with_reasons_for_what_is_missing(
+def test_inspected_model_folder_has_reasons_for_unavailable_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     model = published("smollm2-135m")
@@ -120,13 +126,15 @@ def test_a_folder_is_reported_with_reasons_for_what_is_missing(
     assert '"kv_bytes_per_token","","the model has layers that share their cache"' in lines
 
 
-def test_json_and_csv_of_a_genai_folder_hold_the_same(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_inspected_genai_folder_has_kv_cache_and_fits_in_json_and_csv(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = str(genai_folder(tmp_path / "decoder", experts=4))
     options = ["--context", "128", "--batch", "2", "--kv-dtype", "fp8"]
     assert main(["models", "inspect", path, "--json", *options]) == 0
-    reported = json.loads(capsys.readouterr().out)
-    assert reported["kv_bytes_per_token"] == 2 * 2 * 16 * 2
-    assert reported["model"]["architecture"]["counts"]["experts_per_token"] == 2
+    document = json.loads(capsys.readouterr().out)
+    assert document["kv_bytes_per_token"] == 2 * 2 * 16 * 2
+    assert document["model"]["architecture"]["counts"]["experts_per_token"] == 2
     assert main(["models", "inspect", path, "--output", "csv", *options]) == 0
     _, caches, fits = capsys.readouterr().out.split("\n\n")
     assert caches.splitlines() == ['"context_tokens","bytes_per_sequence"', "128,16384.0"]
@@ -135,12 +143,10 @@ def test_json_and_csv_of_a_genai_folder_hold_the_same(tmp_path: Path, capsys: py
         '"gpu","is_installed","memory_gib","context_tokens","tp_for_batch_2","max_batch_tp_1","max_batch_tp_2",'
         '"max_batch_tp_4","max_batch_tp_8"'
     )
-    assert len(rows) == len(reported["fits"])
+    assert len(rows) == len(document["fits"])
 
 
-def test_a_hostile_language_model_is_a_sentence_and_a_usage_error(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_truncated_gguf_file_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["models", "inspect", str(gguf_cut_short(tmp_path))]) == ExitCode.USAGE
     error, hint = capsys.readouterr().err.splitlines()
     assert error == "error: model.gguf is not a valid GGUF file: it ends within its header"
@@ -148,7 +154,7 @@ def test_a_hostile_language_model_is_a_sentence_and_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("name", "options", "said"),
+    ("name", "options", "message"),
     [
         ("model.gguf", ["--axis", "seq=4"], "--axis applies to ONNX models, but this is a language model"),
         ("model.gguf", ["--context", "8k"], "'8k' is not a valid length"),
@@ -156,15 +162,15 @@ def test_a_hostile_language_model_is_a_sentence_and_a_usage_error(
         ("digits", ["--context", "4096"], "--context applies to language models, which this file is not"),
     ],
 )
-def test_options_of_the_other_kind_are_refused(
-    name: str, options: list[str], said: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_inspect_options_of_another_model_kind_are_usage_errors(
+    name: str, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = str(gguf_cut_short(tmp_path).with_name(name)) if name.endswith(".gguf") else name
     assert main(["models", "inspect", path, *options]) == ExitCode.USAGE
-    assert said in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_random_model_is_written_into_a_new_folder_only(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_random_model_is_written_only_to_an_empty_folder(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "model"
     command = ["models", "random", str(folder), "--layers", "1", "--vocabulary", "300", "--bits", "4", "--paged"]
     assert main(command) == 0
@@ -182,7 +188,7 @@ def test_a_random_model_is_written_into_a_new_folder_only(tmp_path: Path, capsys
         (("--hidden", "8192", "--layers", "2"), "2 layers × 8192 are too many weights to draw"),
     ],
 )
-def test_sizes_of_a_random_model_that_do_not_fit_are_refused(
+def test_invalid_random_model_sizes_are_usage_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], options: tuple[str, ...], message: str
 ) -> None:
     assert main(["models", "random", str(tmp_path / "model"), *options]) == 2

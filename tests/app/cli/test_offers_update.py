@@ -14,8 +14,8 @@ from app.cli.main import main
 from app.cli.offers import COMMAND
 from app.errors import ExitCode
 from app.profiles.pricing.catalog import load_imported_price_list
-from app.profiles.pricing.published.listed import FORMATS
 from app.records.offers import PriceRow
+from app.records.price_layouts import LAYOUT_IDS
 from tests.fakes.price_catalogs import (
     aws_csv,
     aws_row,
@@ -31,7 +31,7 @@ from tests.fakes.price_catalogs import (
 
 TODAY = datetime.date(2026, 11, 29)
 L4, L4X4 = "aws/g6.xlarge@us-east-1", "aws/g6.12xlarge@us-east-1"
-"""In the bundled catalogue at 0.8048 and 4.6016 USD/h."""
+"""Offers with prices of 0.8048 and 4.6016 USD/h in the bundled catalog."""
 
 
 @pytest.fixture(autouse=True)
@@ -56,36 +56,38 @@ def write(tmp_path: Path) -> Callable[[str, str | bytes], str]:
 Write = Callable[[str, str | bytes], str]
 
 
-def stored() -> dict[str, PriceRow]:
+def load_stored_prices() -> dict[str, PriceRow]:
     price_list = load_imported_price_list()
     return {} if price_list is None else {row.key: row for row in price_list.rows}
 
 
-def lines(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
+def read_output_words(capsys: pytest.CaptureFixture[str]) -> list[list[str]]:
     return [line.split() for line in capsys.readouterr().out.splitlines()]
 
 
-def test_the_difference_is_shown_and_nothing_is_stored_without_yes(
+def test_offers_update_without_yes_shows_changes_and_stores_nothing(
     write: Write, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = write("vms.csv", skypilot_csv(sky_aws(price=0.79), sky_aws("g6.12xlarge", 4.6016)))
     assert main(["offers", "update", path]) == ExitCode.OK
     out, err = capsys.readouterr()
-    shown = [line.split() for line in out.splitlines()]
-    assert shown[0] == ["skypilot:vms.csv,", "prices", "of", "2026-11-25"]
-    assert ["offer", "price", "old", "USD/h", "new", "USD/h", "change"] in shown
-    assert [L4, "on-demand", "0.8048", "0.79", "-1.8", "%"] in shown
-    assert ["aws/g5.xlarge@us-east-1", "on-demand", "1.006", "not", "found"] in shown
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0] == ["skypilot:vms.csv,", "prices", "of", "2026-11-25"]
+    assert ["offer", "price", "old", "USD/h", "new", "USD/h", "change"] in rows
+    assert [L4, "on-demand", "0.8048", "0.79", "-1.8", "%"] in rows
+    assert ["aws/g5.xlarge@us-east-1", "on-demand", "1.006", "not", "found"] in rows
     assert "1 changed, 0 new, 1 confirmed, " in out
     assert "Nothing was stored. Add --yes" in err
-    assert stored() == {}
+    assert load_stored_prices() == {}
 
 
-def test_yes_stores_them_with_date_and_source(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_offers_update_with_yes_stores_prices_with_date_and_source(
+    write: Write, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = write("vms.csv", skypilot_csv(sky_aws(price=0.79, spot=0.3)))
     assert main(["offers", "update", path, "--yes"]) == ExitCode.OK
     assert "The prices were stored in" in capsys.readouterr().out
-    row = stored()[L4]
+    row = load_stored_prices()[L4]
     assert (row.on_demand_usd_per_hour, row.spot_usd_per_hour) == (0.79, 0.3)
     assert (row.as_of, row.source) == (datetime.date(2026, 11, 25), "skypilot:vms.csv")
     assert main(["offers", "list", "--json", "--accelerator", "l4"]) == ExitCode.OK
@@ -96,56 +98,62 @@ def test_yes_stores_them_with_date_and_source(write: Write, capsys: pytest.Captu
 
 
 @pytest.mark.parametrize(("answer", "is_stored"), [("y\n", True), ("YES\n", True), ("\n", False), ("", False)])
-def test_a_terminal_is_asked(write: Write, monkeypatch: pytest.MonkeyPatch, answer: str, is_stored: bool) -> None:
+def test_offers_update_at_a_terminal_requires_confirmation(
+    write: Write, monkeypatch: pytest.MonkeyPatch, answer: str, is_stored: bool
+) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
 
     monkeypatch.setattr("sys.stdin", Terminal(answer))
-    shown = Terminal()
-    monkeypatch.setattr("sys.stderr", shown)
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
     assert main(["offers", "update", write("vms.csv", skypilot_csv(sky_aws()))]) == ExitCode.OK
-    assert "Store these prices? [y/N]" in shown.getvalue()
-    assert (L4 in stored()) is is_stored
+    assert "Store these prices? [y/N]" in terminal.getvalue()
+    assert (L4 in load_stored_prices()) is is_stored
 
 
-def test_refused_prices_are_listed_and_the_others_taken(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_rejected_prices_are_listed_and_the_others_stored(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     names = ("g6.xlarge", "g6.2xlarge", "g6.4xlarge", "g6.8xlarge")
     usual = [sky_aws(name, price) for name, price in zip(names, (0.79, 0.97, 1.3, 2.0), strict=True)]
     path = write("vms.csv", skypilot_csv(*usual, sky_aws("g6.12xlarge", 1.1504)))
     assert main(["offers", "update", path, "--yes"]) == ExitCode.OK
-    assert [L4X4, "on-demand", "4.6016", "1.1504", "the", "price", "is", "1/4"] in [line[:8] for line in lines(capsys)]
-    assert len(stored()) == 4
+    assert [L4X4, "on-demand", "4.6016", "1.1504", "the", "price", "is", "1/4"] in [
+        line[:8] for line in read_output_words(capsys)
+    ]
+    assert len(load_stored_prices()) == 4
     assert main(["offers", "update", path, "--yes", "--accept", L4X4]) == ExitCode.OK
-    assert stored()[L4X4].on_demand_usd_per_hour == 1.1504
+    assert load_stored_prices()[L4X4].on_demand_usd_per_hour == 1.1504
 
 
-def test_too_many_refused_prices_leave_the_list_as_it_was(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_too_many_rejected_prices_store_nothing(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["offers", "update", write("a.csv", skypilot_csv(sky_aws(price=0.79))), "--yes"]) == ExitCode.OK
-    before = stored()
+    before = load_stored_prices()
     path = write("vms.csv", skypilot_csv(sky_aws(price=0.7), sky_aws("g6.12xlarge", 0)))
     capsys.readouterr()
     assert main(["offers", "update", path, "--yes"]) == ExitCode.USAGE
     out, err = capsys.readouterr()
     assert "the price is not above 0" in out
     assert "50% of the prices were refused, more than 20%: nothing was stored" in err
-    assert stored() == before
+    assert load_stored_prices() == before
 
 
-def test_prices_of_the_user_stay(write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    own = write("own.csv", "provider,instance_type,region,on_demand_usd_per_hour\naws,g6.xlarge,us-east-1,0.6\n")
-    assert main(["offers", "import", own]) == ExitCode.OK
+def test_offers_update_does_not_replace_prices_of_the_user(
+    write: Write, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    own_prices = write("own.csv", "provider,instance_type,region,on_demand_usd_per_hour\naws,g6.xlarge,us-east-1,0.6\n")
+    assert main(["offers", "import", own_prices]) == ExitCode.OK
     path = write("vms.csv", skypilot_csv(sky_aws(price=0.79), sky_aws("g6.12xlarge", 4.5)))
     assert main(["offers", "update", path, "--yes"]) == ExitCode.OK
     assert "Kept, because they are of your own price list: 1" in capsys.readouterr().out
-    assert (stored()[L4].on_demand_usd_per_hour, stored()[L4].source) == (0.6, None)
-    assert stored()[L4X4].on_demand_usd_per_hour == 4.5
+    assert (load_stored_prices()[L4].on_demand_usd_per_hour, load_stored_prices()[L4].source) == (0.6, None)
+    assert load_stored_prices()[L4X4].on_demand_usd_per_hour == 4.5
 
 
-def test_the_date_can_be_set_and_is_never_in_the_future(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_price_date_can_be_set_but_not_in_the_future(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write("vms.csv", skypilot_csv(sky_aws()))
     assert main(["offers", "update", path, "--yes", "--date", "2026-11-01"]) == ExitCode.OK
-    assert stored()[L4].as_of == datetime.date(2026, 11, 1)
+    assert load_stored_prices()[L4].as_of == datetime.date(2026, 11, 1)
     assert main(["offers", "update", path, "--date", "2026-11-30"]) == ExitCode.USAGE
     assert "the date of the prices, 2026-11-30, is in the future (today is 2026-11-29)" in capsys.readouterr().err
     assert main(["offers", "update", path, "--date", "soon"]) == ExitCode.USAGE
@@ -183,14 +191,14 @@ def test_the_date_can_be_set_and_is_never_in_the_future(write: Write, capsys: py
         ),
     ],
 )
-def test_every_layout_is_stored_with_its_date(
+def test_prices_of_every_catalog_format_are_stored_with_their_date(
     write: Write, name: str, content: str | bytes, key: str, as_of: datetime.date
 ) -> None:
     assert main(["offers", "update", write(name, content), "--yes"]) == ExitCode.OK
-    assert stored()[key].as_of == as_of
+    assert load_stored_prices()[key].as_of == as_of
 
 
-def test_pages_of_one_catalogue_are_read_together(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pages_of_one_price_catalog_are_read_together(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     first = gcp_json(
         gcp_sku("G2 Instance Core running in Iowa", 0.025),
         gcp_sku("Nvidia L4 GPU running in Iowa", 0.56),
@@ -198,13 +206,13 @@ def test_pages_of_one_catalogue_are_read_together(write: Write, capsys: pytest.C
     )
     pages = [write("1.json", first), write("2.json", gcp_json(gcp_sku("G2 Instance Ram running in Iowa", 0.003)))]
     assert main(["offers", "update", *pages, "--yes"]) == ExitCode.OK
-    assert "gcp/g2-standard-4@us-central1" in stored()
+    assert "gcp/g2-standard-4@us-central1" in load_stored_prices()
     assert "is not the last page" not in capsys.readouterr().err
     assert main(["offers", "update", pages[0]]) == ExitCode.OK
     assert "1.json is not the last page. The following pages were not read." in capsys.readouterr().err
 
 
-def test_rows_that_cannot_be_read_are_shown(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_unreadable_price_rows_are_reported(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write("prices.json", azure_json(azure_item("free"), *[azure_item()] * 2))
     assert main(["offers", "update", path, "--yes"]) == ExitCode.USAGE
     out, err = capsys.readouterr()
@@ -212,18 +220,16 @@ def test_rows_that_cannot_be_read_are_shown(write: Write, capsys: pytest.Capture
     assert "50% of the prices were refused" in err
 
 
-def test_a_catalogue_of_unknown_instances_has_nothing_to_store(
-    write: Write, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_price_catalog_of_unknown_instances_stores_nothing(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["offers", "update", write("vms.csv", skypilot_csv(sky_aws("x1.big"))), "--yes"]) == ExitCode.OK
     out, err = capsys.readouterr()
     assert "Rows of other products or instance types: 1" in out
     assert err == "There is nothing to store.\n"
-    assert stored() == {}
+    assert load_stored_prices() == {}
 
 
 @pytest.mark.parametrize(
-    ("arguments", "says"),
+    ("arguments", "message"),
     [
         (["--provider", "asw"], "the provider 'asw' is unknown"),
         (["--region", "a b"], "--region: 'a b' is not a valid name"),
@@ -236,16 +242,16 @@ def test_a_catalogue_of_unknown_instances_has_nothing_to_store(
         (["--format", "csv"], "'csv' is not one of"),
     ],
 )
-def test_wrong_options_are_refused(
-    write: Write, capsys: pytest.CaptureFixture[str], arguments: list[str], says: str
+def test_invalid_update_options_are_usage_errors(
+    write: Write, capsys: pytest.CaptureFixture[str], arguments: list[str], message: str
 ) -> None:
     path = write("vms.csv", skypilot_csv(sky_aws()))
     assert main(["offers", "update", path, *arguments]) == ExitCode.USAGE
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("source", "says"),
+    ("source", "message"),
     [
         ("missing.csv", "missing.csv cannot be read: No such file or directory"),
         (".", ". is not a file"),
@@ -254,15 +260,15 @@ def test_wrong_options_are_refused(
         ("https://[x", "the URL is not valid"),
     ],
 )
-def test_wrong_sources_are_refused(capsys: pytest.CaptureFixture[str], source: str, says: str) -> None:
+def test_invalid_price_sources_are_usage_errors(capsys: pytest.CaptureFixture[str], source: str, message: str) -> None:
     assert main(["offers", "update", source]) == ExitCode.USAGE
-    assert says in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_an_address_is_downloaded_and_its_query_is_not_stored(
+def test_downloaded_price_catalog_is_stored_without_its_url_query(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from app.profiles.pricing.published.reading import CatalogFile
+    from app.profiles.pricing.published.files import CatalogFile
     from app.wiring.price_download import DownloadedFile, format_location
 
     def download(url: str, directory: Path) -> list[DownloadedFile]:
@@ -272,25 +278,25 @@ def test_an_address_is_downloaded_and_its_query_is_not_stored(
 
     monkeypatch.setattr("app.wiring.price_download.download_catalog", download)
     assert main(["offers", "update", "https://host/vms.csv?key=AIzaSecret", "--yes"]) == ExitCode.OK
-    row = stored()[L4]
+    row = load_stored_prices()[L4]
     assert (row.source, row.as_of) == ("skypilot:https://host/vms.csv", TODAY)
     captured = capsys.readouterr()
     assert "AIzaSecret" not in captured.out + captured.err
 
 
-def test_a_list_that_is_imported_later_replaces_the_prices(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
+def test_imported_price_list_replaces_updated_prices(write: Write, capsys: pytest.CaptureFixture[str]) -> None:
     path = write("vms.csv", skypilot_csv(sky_aws()))
     assert main(["offers", "update", path, "--yes"]) == ExitCode.OK
     assert main(["offers", "import", write("none.yaml", "")]) == ExitCode.OK
     assert "It replaces the list imported from skypilot:vms.csv" in capsys.readouterr().err
-    assert stored() == {}
+    assert load_stored_prices() == {}
 
 
-def test_the_options_know_all_layouts_and_the_usual_factor() -> None:
+def test_update_options_offer_all_formats_and_the_default_max_change() -> None:
     options = {parameter.name: parameter for parameter in COMMAND.commands["update"].params}
     layouts = options["format"].type
     assert isinstance(layouts, click.Choice)
-    assert tuple(layouts.choices) == FORMATS
+    assert tuple(layouts.choices) == LAYOUT_IDS
     max_change = options["max_change"]
     assert isinstance(max_change, click.Option)
     assert "(default: 2)" in (max_change.help or "")

@@ -27,7 +27,7 @@ pytestmark = pytest.mark.usefixtures("short_simulations")
 
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A run of random arrivals, which a service model can be fitted to, and one that holds no rate."""
+    """A home with a run of Poisson arrivals, to which a service model can be fitted, and a run without a max rate."""
     home = tmp_path_factory.mktemp("home")
     stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     sources.endpoint_run(home / "runs" / "1-scores", stages=stages)
@@ -44,20 +44,20 @@ def here(home: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture(scope="module")
-def whole(home: Path) -> tuple[Path, str]:
-    """The plan file of the run with every option that changes the question, and what was printed beside it."""
+def plan_and_output(home: Path) -> tuple[Path, str]:
+    """The plan file of a run planned with every option that changes its inputs, and its JSON output."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SIZEWISE_HOME", str(home))
         traffic = sources.written(home / "traffic.yaml", "traffic: {peak: 600/s, shape: evening}\n")
-        asked = ["1-sc", "--traffic", traffic, "--slo", "latency_ms.p95 < 80", "--confidence", "0.95"]
-        among = ["--offers", str(home / "own.yaml"), "--set", "plan.providers=[acme]"]
+        inputs = ["1-sc", "--traffic", traffic, "--slo", "latency_ms.p95 < 80", "--confidence", "0.95"]
+        offers = ["--offers", str(home / "own.yaml"), "--set", "plan.providers=[acme]"]
         with contextlib.redirect_stdout(io.StringIO()) as out:
-            assert main(["plan", *asked, *among, "--json", "--out", str(home / "whole.yaml")]) == ExitCode.OK
+            assert main(["plan", *inputs, *offers, "--json", "--out", str(home / "whole.yaml")]) == ExitCode.OK
     return home / "whole.yaml", out.getvalue()
 
 
-def test_a_run_is_planned_with_all_that_is_said(whole: tuple[Path, str]) -> None:
-    plan = read_plan(whole[0]).plan
+def test_plan_of_a_run_uses_all_options(plan_and_output: tuple[Path, str]) -> None:
+    plan = read_plan(plan_and_output[0]).plan
     assert (plan.traffic.peak_per_s, plan.traffic.shape) == (600.0, "evening")
     assert (plan.slo, plan.confidence) == (("latency_ms.p95 < 80",), 0.95)
     assert plan.recommendation is not None
@@ -66,23 +66,23 @@ def test_a_run_is_planned_with_all_that_is_said(whole: tuple[Path, str]) -> None
     assert {fleet.offer for fleet in plan.offers if fleet.rejected is None} == {"acme/c4@here", "acme/c8@here"}
 
 
-def test_json_is_the_plan_that_the_file_holds_and_nothing_else(whole: tuple[Path, str]) -> None:
-    assert msgspec.json.decode(whole[1], type=Plan) == read_plan(whole[0]).plan
-    assert json.loads(whole[1])["latency_metric"] == "latency_ms.p95"
+def test_plan_json_is_the_plan_of_the_plan_file(plan_and_output: tuple[Path, str]) -> None:
+    assert msgspec.json.decode(plan_and_output[1], type=Plan) == read_plan(plan_and_output[0]).plan
+    assert json.loads(plan_and_output[1])["latency_metric"] == "latency_ms.p95"
 
 
-def test_a_plan_file_planned_again_is_the_same_to_the_byte(
-    whole: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_plan_of_a_plan_file_writes_the_same_bytes(
+    plan_and_output: tuple[Path, str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    again = tmp_path / "again.yaml"
-    assert main(["plan", str(whole[0]), "--out", str(again)]) == ExitCode.OK
-    assert again.read_bytes() == whole[0].read_bytes()
+    replanned = tmp_path / "again.yaml"
+    assert main(["plan", str(plan_and_output[0]), "--out", str(replanned)]) == ExitCode.OK
+    assert replanned.read_bytes() == plan_and_output[0].read_bytes()
     (catalog,) = tmp_path.glob("catalogue-*.csv")
-    assert catalog.read_bytes() == (whole[0].parent / catalog.name).read_bytes()
-    assert capsys.readouterr().err == f"{again} was written\n{catalog} was written\n"
+    assert catalog.read_bytes() == (plan_and_output[0].parent / catalog.name).read_bytes()
+    assert capsys.readouterr().err == f"{replanned} was written\n{catalog} was written\n"
 
 
-def test_a_plan_file_without_its_catalog_is_one_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_file_without_its_catalog_is_a_usage_error(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--out", str(tmp_path / "plan.yaml")]) == ExitCode.OK
     (catalog,) = tmp_path.glob("catalogue-*.csv")
     catalog.unlink()
@@ -94,7 +94,7 @@ def test_a_plan_file_without_its_catalog_is_one_error(tmp_path: Path, capsys: py
         assert hint.startswith(f"hint: Copy {catalog.name} ")
 
 
-def test_the_age_of_prices_counts_from_the_stored_date_unless_today_says_otherwise(
+def test_price_age_counts_from_the_plan_date_unless_today_is_set(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     def planned_on(*options: str) -> tuple[str, int]:
@@ -109,14 +109,14 @@ def test_the_age_of_prices_counts_from_the_stored_date_unless_today_says_otherwi
     assert "'soon' is not a date such as 2026-12-01" in capsys.readouterr().err
 
 
-def test_a_plan_may_consider_some_accelerators_and_price_sources(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_considers_only_set_accelerators_and_price_sources(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--json", "--set", "plan.accelerators=l4,l40s"]) == 10
     plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
     assert {fleet.rejected_by for fleet in plan.offers} == {"accelerator type"}
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.sources=karp-aws"]) == ExitCode.OK
 
 
-def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
+def test_plan_prints_decision_bottleneck_confidence_and_offers_in_order(
     capsys: pytest.CaptureFixture[str], home: Path
 ) -> None:
     assert main(["plan", "small.yaml", "--estimate"]) == ExitCode.OK
@@ -139,7 +139,7 @@ def test_the_terminal_reports_the_fleet_what_binds_and_what_comes_next(
     assert err == ""
 
 
-def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pytest.CaptureFixture[str]) -> None:
+def test_what_if_cases_are_rows_with_cost_differences(capsys: pytest.CaptureFixture[str]) -> None:
     changes = ("traffic.peak=120/s", "speed=2", "price.acme/c4=0.5", "plan.budget=1 USD/month")
     options = [word for change in changes for word in ("--what-if", change)]
     assert main(["plan", "small.yaml", "--estimate", *options]) == ExitCode.OK
@@ -154,7 +154,7 @@ def test_a_what_if_is_a_line_beside_the_plan_with_what_it_costs_more(capsys: pyt
     assert rows[4] == "plan.budget=1 USD/month no offer fits n/a n/a n/a"
 
 
-def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_without_a_fitting_offer_exits_with_10_and_prints_no_offers(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
     out = capsys.readouterr().out
     assert out.startswith("Decision     No offer sustains a peak of 60.0 req/s\n")
@@ -165,18 +165,18 @@ def test_where_no_offer_fits_that_is_the_answer_and_no_table_follows(capsys: pyt
     assert "recommends no fleet" in capsys.readouterr().err
 
 
-def test_where_no_offer_fits_it_says_what_would_let_one(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_without_a_fitting_offer_suggests_a_budget_that_works(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=1 USD/month"]) == ExitCode.GATE_FAILED
     out = capsys.readouterr().out
     assert '--set "plan.budget=4380 USD/month"' in out
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=4380 USD/month"]) == ExitCode.OK
 
 
-def test_a_price_of_your_own_is_planned_with(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_uses_a_price_set_by_the_user(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for source in ("small.yaml", "1-sc"):
         options = ["--offers", "own.yaml", "--set", "plan.providers=[acme]"] if source == "1-sc" else []
-        asked = ["plan", source, "--estimate", "--json", *options]
-        assert main([*asked, "--set", "price.acme/c4=0.01", "--set", "traffic.peak=90/s"]) == ExitCode.OK
+        arguments = ["plan", source, "--estimate", "--json", *options]
+        assert main([*arguments, "--set", "price.acme/c4=0.01", "--set", "traffic.peak=90/s"]) == ExitCode.OK
         plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
         assert plan.recommendation is not None
         fleet = plan.recommendation.fleet
@@ -193,7 +193,7 @@ def test_a_price_of_your_own_is_planned_with(home: Path, capsys: pytest.CaptureF
         ("json", ["plan-fraud.json"]),
     ],
 )
-def test_an_export_is_printed_or_written_into_a_folder(
+def test_plan_export_is_printed_or_written_to_a_folder(
     kind: str, files: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     export = ["plan", "small.yaml", "--estimate", "--export", kind, "--with", "name=Fraud"]
@@ -204,31 +204,33 @@ def test_an_export_is_printed_or_written_into_a_folder(
     out, err = capsys.readouterr()
     assert out == ""
     assert err.splitlines() == [f"{folder / name} was written" for name in files]
-    assert sorted(one.name for one in folder.iterdir()) == sorted(files)
+    assert sorted(path.name for path in folder.iterdir()) == sorted(files)
     assert "".join((folder / name).read_text("utf-8") for name in files) == printed
 
 
-def test_what_is_given_to_an_export_is_in_it(capsys: pytest.CaptureFixture[str]) -> None:
-    given = ("image=registry/server:1", "port=9000", "autoscaler=hpa")
-    options = [word for one in given for word in ("--with", one)]
+def test_export_settings_appear_in_kubernetes_manifests(capsys: pytest.CaptureFixture[str]) -> None:
+    settings = ("image=registry/server:1", "port=9000", "autoscaler=hpa")
+    options = [word for setting in settings for word in ("--with", setting)]
     assert main(["plan", "small.yaml", "--estimate", "--export", "k8s", *options]) == ExitCode.OK
-    by_kind = {one["kind"]: one for one in yaml.load_all(capsys.readouterr().out, Loader=yaml.CSafeLoader)}
+    by_kind = {
+        manifest["kind"]: manifest for manifest in yaml.load_all(capsys.readouterr().out, Loader=yaml.CSafeLoader)
+    }
     (container,) = by_kind["Deployment"]["spec"]["template"]["spec"]["containers"]
     assert (container["image"], container["ports"][0]["containerPort"]) == ("registry/server:1", 9000)
     assert "HorizontalPodAutoscaler" in by_kind
 
 
-def test_the_exports_offered_are_those_there_are() -> None:
+def test_export_option_offers_all_export_formats() -> None:
     assert get_args(ExportKind) == command._EXPORT_FORMATS
 
 
-def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_reports_an_old_exchange_rate(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--set", "plan.budget=90000 EUR/month"]) == ExitCode.OK
     assert capsys.readouterr().err.startswith("EUR is converted at ")
 
 
 @pytest.mark.parametrize(
-    ("options", "says"),
+    ("options", "message"),
     [
         (["nothing"], "no run matches 'nothing'"),
         (["2-slow"], "2-slow has no rate that met its SLO"),
@@ -249,20 +251,20 @@ def test_an_old_rate_of_another_currency_is_reported_beside_the_plan(capsys: pyt
         (["small.yaml", "--export", "k8s", "--with", "port=0"], "0 is not a valid port"),
     ],
 )
-def test_what_is_wrong_is_one_sentence_and_nothing_is_printed_or_written(
-    options: list[str], says: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_invalid_plan_options_are_usage_errors_and_write_nothing(
+    options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["plan", *options, "--estimate", "--out", str(tmp_path / "out")]) == ExitCode.USAGE
     out, err = capsys.readouterr()
     first, *hint = err.splitlines()
     assert first.startswith("error: ")
-    assert says in first
+    assert message in first
     assert [line[:6] for line in hint] in ([], ["hint: "])
     assert out == ""
     assert list(tmp_path.iterdir()) == []
 
 
-def test_every_setting_of_an_export_is_in_the_help_and_in_the_error(capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_settings_are_listed_in_help_and_errors(capsys: pytest.CaptureFixture[str]) -> None:
     names = [field.name for field in msgspec.structs.fields(ExportSettings)]
     assert [name for name, _ in command.EXPORT_SETTINGS] == names
     assert main(["plan", "--help"]) == ExitCode.OK
@@ -273,34 +275,38 @@ def test_every_setting_of_an_export_is_in_the_help_and_in_the_error(capsys: pyte
         assert f"The settings are {', '.join(names)}." in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("more", [[], ["--export", "csv"]])
-def test_a_place_that_cannot_be_written_is_reported(more: list[str], capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["plan", "small.yaml", "--estimate", *more, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
+@pytest.mark.parametrize("options", [[], ["--export", "csv"]])
+def test_plan_output_that_cannot_be_written_is_a_usage_error(
+    options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["plan", "small.yaml", "--estimate", *options, "--out", "own.yaml/plan.yaml"]) == ExitCode.USAGE
     assert "cannot be written: Not a directory" in capsys.readouterr().err
 
 
-class _Closed(io.StringIO):
-    """The output of a command whose reader has gone, as behind `| head`."""
+class _BrokenPipe(io.StringIO):
+    """Standard output whose reader has exited, such as `| head`."""
 
     def write(self, _: str) -> int:
         raise BrokenPipeError
 
 
-def test_the_plan_is_written_though_nobody_reads_the_rest_of_the_output(tmp_path: Path) -> None:
+def test_plan_file_is_written_when_standard_output_is_a_broken_pipe(tmp_path: Path) -> None:
     path = tmp_path / "plan.yaml"
-    with contextlib.redirect_stdout(_Closed()), contextlib.suppress(BrokenPipeError, SystemExit):
+    with contextlib.redirect_stdout(_BrokenPipe()), contextlib.suppress(BrokenPipeError, SystemExit):
         main(["plan", "small.yaml", "--estimate", "--out", str(path)])
     assert read_plan(path).plan.offers
 
 
-def test_the_offers_that_fit_are_csv_with_all_digits_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
+def test_fitting_offers_are_csv_with_full_precision_and_markdown(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["plan", "small.yaml", "--estimate", "--output", "csv"]) == ExitCode.OK
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert main(["plan", "small.yaml", "--estimate", "--output", "json"]) == ExitCode.OK
     plan = msgspec.json.decode(capsys.readouterr().out, type=Plan)
     fleets = [fleet for fleet in plan.offers if fleet.rejected is None]
-    assert [(row["offer"], int(row["instances"])) for row in rows] == [(one.offer, one.instances) for one in fleets]
-    assert [float(row["latency_at_peak_ms"]) for row in rows] == [one.latency_at_peak.value for one in fleets]
+    assert [(row["offer"], int(row["instances"])) for row in rows] == [
+        (fleet.offer, fleet.instances) for fleet in fleets
+    ]
+    assert [float(row["latency_at_peak_ms"]) for row in rows] == [fleet.latency_at_peak.value for fleet in fleets]
     assert main(["plan", "small.yaml", "--estimate", "--output", "md"]) == ExitCode.OK
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("| instances | offer |")

@@ -6,7 +6,7 @@ from app.cli.planned_work import format_search_estimate, format_work
 from app.records.planned_work import PlannedSearch, PlannedWork
 
 
-def test_stages_of_clients_and_tokens_and_money_are_in_one_line() -> None:
+def test_planned_work_line_has_stages_requests_tokens_and_cost() -> None:
     work = PlannedWork(stages=1, duration_s=42, max_duration_s=90, requests=400.4, closed_stages=1, tokens_in=1234.5,
                        usd=(0.5, 1.25), cut_after="limits.duration ends the run after 30s")  # fmt: skip
     assert format_work(work).replace("\u202f", " ") == (
@@ -15,7 +15,7 @@ def test_stages_of_clients_and_tokens_and_money_are_in_one_line() -> None:
     )
 
 
-def test_a_search_says_what_it_depends_on() -> None:
+def test_planned_rate_search_has_probes_and_assumed_max_rate() -> None:
     search = PlannedSearch(probes=(13, 23), duration_s=(1, 2), requests=(100, 9000), assumed_per_s=(10, 2500))
     work = PlannedWork(stages=0, duration_s=1, max_duration_s=2, search=search)
     line = format_work(work)
@@ -24,7 +24,7 @@ def test_a_search_says_what_it_depends_on() -> None:
     assert format_work(msgspec.structs.replace(work, stages=2)).startswith("2 stages and a search of 13")
 
 
-def test_the_estimate_of_a_search_does_not_exceed_its_time_limit() -> None:
+def test_search_estimate_does_not_exceed_its_time_limit() -> None:
     search = PlannedSearch(probes=(13, 23), duration_s=(90, 301), requests=(1, 2), assumed_per_s=(10, 2500))
     line = format_search_estimate(search, 300).replace("\u202f", " ")
     assert "1 min 30 s to 5 min 0 s for" in line
@@ -32,12 +32,12 @@ def test_the_estimate_of_a_search_does_not_exceed_its_time_limit() -> None:
     assert "5 min 1 s" in format_search_estimate(search, None).replace("\u202f", " ")
 
 
-def test_limits_that_cut_nothing_are_named() -> None:
+def test_planned_work_lists_limits_that_do_not_cut_the_run() -> None:
     work = PlannedWork(stages=1, duration_s=1, max_duration_s=2, limits=("10m", "$5"))
     assert format_work(work).endswith("; limited to 10m, $5")
 
 
-def test_a_grid_is_variants_and_their_stages() -> None:
+def test_planned_work_of_a_grid_has_variants_and_stages() -> None:
     assert format_work(PlannedWork(stages=6, duration_s=1, max_duration_s=2, variants=3)).startswith(
         "3 variants, 6 stages; "
     )

@@ -10,7 +10,7 @@ from app.errors import ExitCode
 from app.profiles.loading import load_profile
 
 
-def test_every_key_is_reported_with_unit_bounds_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_keys_have_unit_bounds_default_and_meaning(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "keys"]) == 0
     out = capsys.readouterr().out
     assert "load.warmup  (ms, s, m, h; at most 30d; default 2s)\n    Total duration of three warm-up windows" in out
@@ -20,7 +20,7 @@ def test_every_key_is_reported_with_unit_bounds_default_and_meaning(capsys: pyte
     assert rows["target.providers"]["bounds"].startswith("cpu, cuda")
 
 
-def test_an_unknown_protocol_is_reported_with_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
+def test_keys_of_unknown_protocol_suggest_the_nearest(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "keys", "htp"]) == ExitCode.USAGE
     assert "Did you mean 'http'?" in capsys.readouterr().err
 
@@ -28,15 +28,15 @@ def test_an_unknown_protocol_is_reported_with_the_nearest(capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("pipeline", "job"), [("github", ".github/workflows/benchmark.yml"), ("gitlab", ".gitlab-ci.benchmark.yml")]
 )
-def test_a_job_is_written_beside_its_profile_and_over_nothing(
+def test_ci_job_is_written_beside_its_profile_and_never_overwritten(
     pipeline: str, job: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    line = ["profiles", "ci", "quickstart", "--for", pipeline, "--out", str(tmp_path)]
-    assert main(line) == 0
+    command = ["profiles", "ci", "quickstart", "--for", pipeline, "--out", str(tmp_path)]
+    assert main(command) == 0
     assert capsys.readouterr().out.split() == [str(tmp_path / "quickstart.yaml"), str(tmp_path / job)]
     assert "sizewise run quickstart.yaml --out results" in (tmp_path / job).read_text()
     assert load_profile(tmp_path / "quickstart.yaml").name == "quickstart"
-    assert main(line) == 0
+    assert main(command) == 0
     (tmp_path / job).write_text("mine")
-    assert main(line) == ExitCode.USAGE
+    assert main(command) == ExitCode.USAGE
     assert (tmp_path / job).read_text() == "mine"

@@ -22,15 +22,15 @@ load: {{stages: [{{rate: 5/s, duration: 2s}}]}}
 """
 
 
-def given(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+def set_standard_input(monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text.encode())))
 
 
-def test_a_profile_of_standard_input_is_tried(
+def test_profile_from_standard_input_is_tried(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with ScriptedServer(Script()) as server:
-        given(monkeypatch, PROFILE.format(url=server.url))
+        set_standard_input(monkeypatch, PROFILE.format(url=server.url))
         assert main(["profiles", "try", "-"]) == 0
     out = capsys.readouterr().out
     assert f"target      {server.url} (http)" in out
@@ -38,38 +38,36 @@ def test_a_profile_of_standard_input_is_tried(
     assert "first byte" in out
 
 
-def test_what_is_not_there_is_reported_with_its_remedy_and_exit_code(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_unauthorized_endpoint_is_unavailable_with_a_hint(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with ScriptedServer(Script(reply=Reply(status=401))) as server:
         file = tmp_path / "mine.yaml"
         file.write_text(PROFILE.format(url=server.url))
         assert main(["profiles", "try", str(file), "--json"]) == ExitCode.UNAVAILABLE
-    reported = capsys.readouterr()
-    assert json.loads(reported.out)["problem"] == "unauthorized"
-    assert "hint: Set a valid credential in target.headers" in reported.err
+    output = capsys.readouterr()
+    assert json.loads(output.out)["problem"] == "unauthorized"
+    assert "hint: Set a valid credential in target.headers" in output.err
 
 
-def test_a_wrong_line_of_standard_input_is_named(
+def test_invalid_line_of_standard_input_is_reported(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    given(monkeypatch, PROFILE.format(url="http://127.0.0.1:1").replace("body", "bdy"))
+    set_standard_input(monkeypatch, PROFILE.format(url="http://127.0.0.1:1").replace("body", "bdy"))
     assert main(["profiles", "check", "-"]) == ExitCode.USAGE
     assert "standard input:5" in capsys.readouterr().err
 
 
-def test_checking_says_how_much_is_asked_for(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_check_reports_planned_work(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = tmp_path / "mine.yaml"
     file.write_text(PROFILE.format(url="http://127.0.0.1:1"))
     assert main(["profiles", "check", str(file)]) == 0
-    right, asks = capsys.readouterr().out.splitlines()
-    assert right.startswith(f"{file} is valid (mine, hash ")
-    assert asks.startswith("planned work: 1 stage; about 4.00")
+    validity_line, work_line = capsys.readouterr().out.splitlines()
+    assert validity_line.startswith(f"{file} is valid (mine, hash ")
+    assert work_line.startswith("planned work: 1 stage; about 4.00")
     assert main(["profiles", "check", str(file), "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["work"]["requests"] == 10
 
 
-def test_what_cannot_run_here_is_reported_on_request(capsys: pytest.CaptureFixture[str]) -> None:
+def test_profile_check_reports_variants_that_cannot_run_on_this_machine(capsys: pytest.CaptureFixture[str]) -> None:
     call = [
         "profiles",
         "check",

@@ -17,8 +17,8 @@ from app.session.run import RunOutcome
 from tests.fakes.results import COMMAND, SPEC, full_run
 
 
-class Machine:
-    """A machine that gives measurements of these validities, one after the other."""
+class ScriptedMeasurement:
+    """A measurement function whose calls return runs of these validities in turn, and which records its arguments."""
 
     def __init__(self, *validities: Validity, code: ExitCode = ExitCode.OK) -> None:
         self.measured = [self._measured(validity, code) for validity in validities]
@@ -42,37 +42,37 @@ class Machine:
 
 
 @pytest.mark.parametrize("validity", ["VALID", "WARN"])
-def test_a_measurement_that_can_be_used_is_not_repeated(validity: Validity) -> None:
-    machine = Machine(validity)
-    assert measure_twice_if_invalid(machine, 3.0, None) is machine.measured[0]
-    assert machine.requests == [(3.0, None)]
+def test_valid_measurement_is_not_repeated(validity: Validity) -> None:
+    measure = ScriptedMeasurement(validity)
+    assert measure_twice_if_invalid(measure, 3.0, None) is measure.measured[0]
+    assert measure.requests == [(3.0, None)]
 
 
-@pytest.mark.parametrize("second", ["VALID", "INVALID"])
-def test_an_invalid_one_is_repeated_once_with_longer_steps_whatever_that_gives(
-    second: Validity, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("repeat_validity", ["VALID", "INVALID"])
+def test_invalid_measurement_is_repeated_once_with_longer_steps(
+    repeat_validity: Validity, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    machine, out = Machine("INVALID", second), tmp_path / "run"
+    measure, out = ScriptedMeasurement("INVALID", repeat_validity), tmp_path / "run"
     (tmp_path / "run-2").mkdir()
-    assert measure_twice_if_invalid(machine, 3.0, out) is machine.measured[1]
-    assert machine.requests == [(3.0, out), (6.0, tmp_path / "run-3")]
+    assert measure_twice_if_invalid(measure, 3.0, out) is measure.measured[1]
+    assert measure.requests == [(3.0, out), (6.0, tmp_path / "run-3")]
     why = "the measurement is INVALID: late sends"
     assert capsys.readouterr().err == f"{why}. The measurement is repeated with steps of 6 s.\n"
 
 
-def test_in_the_home_of_the_runs_each_attempt_has_its_own_name() -> None:
-    machine = Machine("INVALID", "WARN")
-    measure_twice_if_invalid(machine, 1.5, None)
-    assert machine.requests == [(1.5, None), (3.0, None)]
+def test_repeated_measurement_without_output_path_has_none() -> None:
+    measure = ScriptedMeasurement("INVALID", "WARN")
+    measure_twice_if_invalid(measure, 1.5, None)
+    assert measure.requests == [(1.5, None), (3.0, None)]
 
 
-def test_what_was_stopped_is_not_repeated() -> None:
-    machine = Machine("INVALID", code=ExitCode.INTERRUPTED)
-    assert measure_twice_if_invalid(machine, 3.0, None) is machine.measured[0]
-    assert len(machine.requests) == 1
+def test_interrupted_measurement_is_not_repeated() -> None:
+    measure = ScriptedMeasurement("INVALID", code=ExitCode.INTERRUPTED)
+    assert measure_twice_if_invalid(measure, 3.0, None) is measure.measured[0]
+    assert len(measure.requests) == 1
 
 
-def test_without_the_extra_a_language_model_is_not_measured(
+def test_quickstart_llm_without_the_llm_extra_is_unavailable(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
@@ -82,7 +82,7 @@ def test_without_the_extra_a_language_model_is_not_measured(
     assert not list(tmp_path.iterdir())
 
 
-def test_a_model_folder_needs_the_check_of_language_models(capsys: pytest.CaptureFixture[str]) -> None:
+def test_quickstart_model_option_requires_llm_and_an_existing_folder(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--model", "m"]) == ExitCode.USAGE
     assert "--model requires --llm" in capsys.readouterr().err
     assert main(["quickstart", "--llm", "--model", "nowhere"]) == ExitCode.USAGE

@@ -30,24 +30,22 @@ def run(finished: Path, tmp_path: Path) -> Path:
     return directory
 
 
-def test_another_slo_and_window_are_written_beside_the_runs_own_report(
-    run: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_reevaluated_report_is_written_beside_the_original(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     slo = ["--slo", "latency_ms.p95 < 90", "--slo", "error_rate < 1%"]
-    again = ["report", str(run), *slo, "--from", "5s", "--to", "30s"]
-    assert main(again) == 0
+    command = ["report", str(run), *slo, "--from", "5s", "--to", "30s"]
+    assert main(command) == 0
     assert capsys.readouterr().out == f"{run / 'report-reevaluated.html'}\n"
     assert (run / REPORT_HTML).read_text() == "the run's own"
     page = (run / "report-reevaluated.html").read_text()
     assert "The run was re-evaluated with SLO p95 latency &lt; 90 ms, error rate &lt; 1 %, time range 5–30" in page
-    assert main([*again, "--format", "json", "--out", str(run / "x.json")]) == 0
-    reported = json.loads((run / "x.json").read_text())
-    assert [stage["name"] for stage in reported["stages"]] == ["low", "middle"]
-    assert [row["text"] for row in reported["objectives"]] == ["latency_ms.p95 < 90", "error_rate < 1%"]
+    assert main([*command, "--format", "json", "--out", str(run / "x.json")]) == 0
+    report = json.loads((run / "x.json").read_text())
+    assert [stage["name"] for stage in report["stages"]] == ["low", "middle"]
+    assert [row["text"] for row in report["objectives"]] == ["latency_ms.p95 < 90", "error_rate < 1%"]
 
 
 @pytest.mark.parametrize(
-    ("asked", "code"),
+    ("options", "code"),
     [
         (["--slo", "latency_ms.p50 < 0.5"], 10),
         (["--slo", "latency_ms.p95 < 900"], 0),
@@ -58,15 +56,15 @@ def test_another_slo_and_window_are_written_beside_the_runs_own_report(
         (["--from", "1s", "--format", "llm-d"], 2),
     ],
 )
-def test_it_exits_as_the_new_judgement_does(
-    run: Path, asked: list[str], code: int, capsys: pytest.CaptureFixture[str]
+def test_reevaluated_report_exits_with_the_new_verdict(
+    run: Path, options: list[str], code: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["report", str(run), "--format", "text", *asked]) == code
-    said = capsys.readouterr()
-    assert said.err.startswith("error: ") is (code == 2)
+    assert main(["report", str(run), "--format", "text", *options]) == code
+    output = capsys.readouterr()
+    assert output.err.startswith("error: ") is (code == 2)
 
 
-def test_what_a_killed_run_had_stored_is_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_of_an_interrupted_run_requires_recover(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     cut_short(StoredRun(run), 1)
     assert main(["report", str(run), "--format", "text"]) == 2
     assert "--recover" in capsys.readouterr().err
@@ -76,10 +74,10 @@ def test_what_a_killed_run_had_stored_is_reported(run: Path, capsys: pytest.Capt
     )
 
 
-def test_definitions_alone_are_a_table_on_standard_output(
+def test_definitions_without_a_format_are_a_printed_table(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (runs / "1-chat" / REPORT_HTML).unlink(missing_ok=True)  # of another test
+    (runs / "1-chat" / REPORT_HTML).unlink(missing_ok=True)  # left by another test
     assert main(["report", "1-chat", "--definitions"]) == 0
     text = capsys.readouterr().out
     assert text.startswith("Metrics by other tools' definitions\n")
@@ -91,7 +89,7 @@ def test_definitions_alone_are_a_table_on_standard_output(
 
 
 @pytest.mark.process
-def test_with_a_format_they_are_in_the_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_definitions_with_a_format_are_part_of_the_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "1-chat", "--definitions", "--format", "json"]) == 0
     assert len(json.loads((runs / "1-chat" / REPORT_JSON).read_text())["definitions"]["tools"]) == 6
     assert main(["report", "1-chat", "--definitions", "--format", "html"]) == 0
@@ -103,30 +101,30 @@ def test_with_a_format_they_are_in_the_report(runs: Path, capsys: pytest.Capture
     assert "Metrics by other tools' definitions\n" in text
 
 
-def test_a_report_that_was_not_asked_for_them_has_none(runs: Path) -> None:
+def test_report_without_definitions_option_has_no_definitions(runs: Path) -> None:
     assert main(["report", "1-chat"]) == 0
     assert 'id="definitions"' not in (runs / "1-chat" / REPORT_HTML).read_text()
 
 
 @pytest.mark.parametrize(
-    ("form", "name", "begins"),
+    ("report_format", "name", "prefix"),
     [
         ("markdown", "summary.md", "## INCONCLUSIVE: chat"),
         ("junit", "junit.xml", "<?xml version"),
         ("openmetrics", "metrics.prom", "# HELP sizewise_run_info"),
     ],
 )
-def test_each_format_stands_beside_the_facts_or_where_it_is_asked_for(
-    runs: Path, tmp_path: Path, form: str, name: str, begins: str, capsys: pytest.CaptureFixture[str]
+def test_report_formats_are_written_to_the_run_directory_or_output_path(
+    runs: Path, tmp_path: Path, report_format: str, name: str, prefix: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["report", "1-chat", "--format", form]) == 0
-    assert main(["report", "1-chat", "--format", form, "--out", str(tmp_path / "x")]) == 0
+    assert main(["report", "1-chat", "--format", report_format]) == 0
+    assert main(["report", "1-chat", "--format", report_format, "--out", str(tmp_path / "x")]) == 0
     assert capsys.readouterr().out == f"{runs / '1-chat' / name}\n{tmp_path / 'x'}\n"
-    assert (runs / "1-chat" / name).read_text("utf-8").startswith(begins)
+    assert (runs / "1-chat" / name).read_text("utf-8").startswith(prefix)
     assert (runs / "1-chat" / name).read_bytes() == (tmp_path / "x").read_bytes()
 
 
-def test_a_report_written_anew_leaves_the_checksums_right(runs: Path) -> None:
+def test_rewritten_report_updates_the_checksums(runs: Path) -> None:
     write_checksums(runs / "1-chat", [REPORT_HTML])
     (runs / "1-chat" / REPORT_HTML).write_text("another")
     assert main(["report", "1-chat"]) == 0
@@ -137,44 +135,44 @@ def test_a_report_written_anew_leaves_the_checksums_right(runs: Path) -> None:
 
 
 @pytest.mark.process
-def test_a_pdf_stands_beside_the_facts(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_pdf_report_is_written_to_the_run_directory(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "1-chat", "--format", "pdf"]) == 0
     pdf = runs / "1-chat" / "report.pdf"
     assert capsys.readouterr().out == f"{pdf}\n"
     assert pdf.read_bytes().startswith(b"%PDF-")
 
 
-def test_llm_ds_reports_are_a_file_for_each_load_point(
-    runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_llm_d_report_has_a_file_per_load_point(runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = tmp_path / "deep" / "llm-d"
     assert main(["report", "1-chat", "--format", "llm-d", "--out", str(folder)]) == 0
     assert capsys.readouterr().out == f"{folder / '000.json'}\n"
     assert json.loads((folder / "000.json").read_text())["version"] == "0.2.1"
 
 
-def test_a_run_without_a_load_point_has_no_llm_d_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_run_without_load_points_has_no_llm_d_report(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", "2-nothing", "--format", "llm-d"]) == ExitCode.USAGE
     assert "has no load point" in capsys.readouterr().err
     assert not (runs / "2-nothing" / "llm-d").exists()
 
 
-@pytest.mark.parametrize("form", ["markdown", "junit", "openmetrics", "llm-d"])
-def test_definitions_go_only_where_there_is_a_place_for_them(
-    runs: Path, form: str, capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize("report_format", ["markdown", "junit", "openmetrics", "llm-d"])
+def test_definitions_in_unsupported_formats_are_usage_errors(
+    runs: Path, report_format: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["report", "1-chat", "--definitions", "--format", form]) == ExitCode.USAGE
-    assert f"{form} cannot show other tools' definitions" in capsys.readouterr().err
+    assert main(["report", "1-chat", "--definitions", "--format", report_format]) == ExitCode.USAGE
+    assert f"{report_format} cannot show other tools' definitions" in capsys.readouterr().err
 
 
-def test_a_run_that_sent_nothing_has_no_request_to_compare(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_definitions_of_a_run_without_requests_are_a_usage_error(
+    runs: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["report", "2-nothing", "--definitions"]) == ExitCode.USAGE
-    reported = capsys.readouterr().err
-    assert "has no requests to apply other definitions to" in reported
-    assert "hint: " in reported
+    error = capsys.readouterr().err
+    assert "has no requests to apply other definitions to" in error
+    assert "hint: " in error
 
 
-def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_plan_file_report_is_written_beside_the_plan_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "chat.yaml"
     write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), question()))
 
@@ -190,7 +188,7 @@ def test_a_plan_file_has_a_report_of_its_own_beside_it(tmp_path: Path, capsys: p
     assert capsys.readouterr().out.startswith("Decision     5 × gcp/g2-standard-4, $2,577/month")
 
 
-def test_an_edited_result_is_refused_and_one_without_a_digest_is_called_unchecked(
+def test_edited_plan_file_is_rejected_and_plan_without_digest_is_unchecked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "chat.yaml"
@@ -212,7 +210,7 @@ def test_an_edited_result_is_refused_and_one_without_a_digest_is_called_unchecke
         assert (UNCHECKED_NOTE in notes) is has_note
 
 
-def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
+def test_invalid_plan_files_and_unsupported_plan_reports_are_usage_errors(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "broken.yaml"
@@ -220,12 +218,12 @@ def test_a_plan_file_that_is_broken_or_asked_for_definitions_is_a_usage_error(
     assert main(["report", str(path)]) == ExitCode.USAGE
     assert "is not a valid plan file" in capsys.readouterr().err
     write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), question()))
-    for form, reported in (
+    for report_format, message in (
         ("junit", "a plan has no report in the format 'junit'"),
         ("openmetrics", "a plan has no report in the format 'openmetrics'"),
         ("llm-d", "a plan cannot be written as llm-d"),
     ):
-        assert main(["report", str(path), "--format", form]) == ExitCode.USAGE
-        assert reported in capsys.readouterr().err
+        assert main(["report", str(path), "--format", report_format]) == ExitCode.USAGE
+        assert message in capsys.readouterr().err
     assert main(["report", str(path), "--definitions"]) == ExitCode.USAGE
     assert "has no requests to apply other definitions to" in capsys.readouterr().err

@@ -16,24 +16,28 @@ from tests.fakes.results import nothing_measured
 pytestmark = pytest.mark.process
 
 
-def _report(path: Path) -> Report:
+def read_json_report(path: Path) -> Report:
     report = read_report(path.read_bytes())
     assert isinstance(report, Report)
     return report
 
 
-def test_what_lies_beside_a_report_is_what_it_reports_of(runs: Path) -> None:
+def test_files_beside_a_report_match_its_downloads(runs: Path) -> None:
     assert main(["report", "1-chat", "--format", "json"]) == 0
-    downloads = _report(runs / "1-chat" / REPORT_JSON).downloads
-    assert [one.name for one in downloads] == ["report-requests.parquet", "report-stages.csv", "report-timeline.csv"]
-    for one in downloads:
-        content = (runs / "1-chat" / one.name).read_bytes()
-        assert len(content) == one.size_bytes
-        assert hashlib.sha256(content).hexdigest() == one.sha256
+    downloads = read_json_report(runs / "1-chat" / REPORT_JSON).downloads
+    assert [download.name for download in downloads] == [
+        "report-requests.parquet",
+        "report-stages.csv",
+        "report-timeline.csv",
+    ]
+    for download in downloads:
+        content = (runs / "1-chat" / download.name).read_bytes()
+        assert len(content) == download.size_bytes
+        assert hashlib.sha256(content).hexdigest() == download.sha256
     assert pq.read_metadata(runs / "1-chat" / downloads[0].name).num_rows > 400
 
 
-def test_a_page_elsewhere_has_them_beside_it_under_its_own_name(
+def test_report_at_another_path_has_data_files_named_after_it(
     runs: Path,
     tmp_path: Path,
 ) -> None:
@@ -48,14 +52,14 @@ def test_a_page_elsewhere_has_them_beside_it_under_its_own_name(
     assert text == drop_marks(text), "a file has no marks"
 
 
-def test_a_run_that_sent_nothing_has_none(tmp_path: Path) -> None:
+def test_report_of_a_run_without_requests_has_no_downloads(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_result(nothing_measured().result)
     assert main(["report", str(tmp_path / "run"), "--format", "json"]) == 0
-    assert _report(tmp_path / "run" / REPORT_JSON).downloads == ()
+    assert read_json_report(tmp_path / "run" / REPORT_JSON).downloads == ()
 
 
-def test_a_folder_that_is_not_there_is_a_usage_error(
+def test_report_into_a_missing_folder_is_a_usage_error(
     runs: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],

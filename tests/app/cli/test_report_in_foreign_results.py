@@ -12,7 +12,9 @@ from tests.fakes.results import full_run
 FILES = Path(__file__).parents[1] / "storage" / "foreign" / "files"
 
 
-def test_a_report_of_another_tools_file_stands_beside_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_report_of_another_tools_result_is_written_beside_it(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     file = shutil.copy(FILES / "guidellm-0.7.json", tmp_path)
     assert main(["report", str(file)]) == ExitCode.OK
     page = tmp_path / "guidellm-0.7-report.html"
@@ -20,10 +22,10 @@ def test_a_report_of_another_tools_file_stands_beside_it(tmp_path: Path, capsys:
     html = page.read_text()
     assert "GuideLLM 0.7" in html
     assert "8 clients" in html
-    assert full_run().result.environment.os not in html, "of the machine nothing is known"
+    assert full_run().result.environment.os not in html, "the other tool does not record the machine"
 
 
-def test_a_folder_of_one_tool_is_one_report(capsys: pytest.CaptureFixture[str]) -> None:
+def test_result_folder_of_another_tool_is_one_report(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(FILES / "genai-bench"), "--format", "text"]) == ExitCode.OK
     out = capsys.readouterr().out
     assert "measurement WARN" in out
@@ -31,24 +33,24 @@ def test_a_folder_of_one_tool_is_one_report(capsys: pytest.CaptureFixture[str]) 
 
 
 @pytest.mark.parametrize(
-    ("content", "options", "why"),
+    ("content", "options", "message"),
     [
         ('{"a": 1}', [], "it is not a supported result file"),
         (None, ["--definitions"], "is another tool's result, which has no requests"),
         (None, ["--format", "llm-d"], "is another tool's result, which has no requests"),
     ],
 )
-def test_what_has_no_such_report_is_refused(
-    content: str | None, options: list[str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_unsupported_reports_of_other_tools_results_are_usage_errors(
+    content: str | None, options: list[str], message: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = tmp_path / "run.json"
     file.write_text(content or (FILES / "guidellm-0.7.json").read_text())
     assert main(["report", str(file), *options]) == ExitCode.USAGE
-    assert why in capsys.readouterr().err
+    assert message in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == [file]
 
 
-def test_files_of_other_tools_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_results_of_other_tools_are_compared(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     file = str(FILES / "guidellm-0.7.json")
     content = (FILES / "guidellm-0.7.json").read_text()
     (tmp_path / "again.json").write_text(content)

@@ -18,7 +18,7 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reported"),
+    ("arguments", "message"),
     [
         (["--locustfile", "gone.py"], "gone.py"),
         (["quickstart", "--locustfile", "locustfile.py"], "a profile and --locustfile cannot be combined"),
@@ -29,15 +29,15 @@ def locustfile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         (["--locustfile", "locustfile.py", "--duration", "3"], "duration"),
     ],
 )
-def test_what_does_not_go_together_is_a_usage_error(
-    locustfile: Path, arguments: list[str], reported: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_combinations_of_run_options_are_usage_errors(
+    locustfile: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", *arguments]) == ExitCode.USAGE
-    assert reported in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("options", "reported"),
+    ("options", "message"),
     [
         (["--remote-workers", "2"], "--remote-workers requires --bind"),
         (["--token", "env:SOME"], "--token requires --bind"),
@@ -52,33 +52,35 @@ def test_what_does_not_go_together_is_a_usage_error(
         ),
     ],
 )
-def test_options_of_remote_workers_that_do_not_go_together_are_a_usage_error(
-    options: list[str], reported: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_invalid_combinations_of_remote_worker_options_are_usage_errors(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
     monkeypatch.setenv("SOME", "a secret of many letters")
     assert main(["run", "fraud-scoring", *options]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert reported in shown
-    assert "hint: " in shown
-    assert "canary" not in shown
+    error = capsys.readouterr().err
+    assert message in error
+    assert "hint: " in error
+    assert "canary" not in error
 
 
 @pytest.mark.parametrize("workers", ["0", "-1", "many", "1001", "1.5"])
-def test_a_number_of_workers_beyond_reason_is_refused(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_worker_count_outside_bounds_is_a_usage_error(workers: str, capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["run", "quickstart"], ["quickstart"]):
         assert main([*command, "--workers", workers]) == ExitCode.USAGE
         assert "--workers" in capsys.readouterr().err
 
 
-def test_a_locust_test_of_ones_own_is_not_shared(locustfile: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_users_locust_test_with_several_workers_is_a_usage_error(
+    locustfile: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["run", "--locustfile", "locustfile.py", "--workers", "2"]) == ExitCode.USAGE
     assert "your own Locust test runs in a single process" in capsys.readouterr().err
 
 
 @pytest.mark.process
 @pytest.mark.parametrize("command", ["run", "profiles check"])
-def test_a_tokenizer_whose_regular_expression_fails_is_a_usage_error_that_names_the_file(
+def test_tokenizer_with_failing_regular_expression_is_a_usage_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))

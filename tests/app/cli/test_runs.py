@@ -22,11 +22,11 @@ from app.storage.run_directory import EVENTS, RESULT, RunWriter
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import full_run
 
-GONE = 2**22 + 1
-"""No process of any Linux has this number, nor of a Mac."""
+GONE_PID = 2**22 + 1
+"""A process ID beyond the maximum of Linux and macOS."""
 
 
-def write(directory: Path, *, pid: int, end: RunFinished | None) -> RunWriter:
+def write_run(directory: Path, *, pid: int, end: RunFinished | None) -> RunWriter:
     writer = RunWriter(directory)
     writer.append_event(RunStarted(1, "r", "test", str(directory), pid))
     writer.append_event(PhaseChanged(2, "doctor", "checking this machine"))
@@ -35,16 +35,16 @@ def write(directory: Path, *, pid: int, end: RunFinished | None) -> RunWriter:
     return writer
 
 
-def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
+def test_attach_to_a_finished_run_prints_its_events_and_exits_with_its_code(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    write(
+    write_run(
         tmp_path / "r", pid=os.getpid(), end=RunFinished(3, "VALID", 10, ("FAIL: p95; no baseline", "FAIL: p99"))
     ).close()
     assert main(["runs", "attach", str(tmp_path / "r")]) == 10
-    reported = capsys.readouterr()
-    assert reported.out == ""
-    assert reported.err.splitlines() == [
+    output = capsys.readouterr()
+    assert output.out == ""
+    assert output.err.splitlines() == [
         "doctor: checking this machine",
         "r: VALID",
         "exit 10: FAIL: p95; no baseline",
@@ -52,8 +52,8 @@ def test_a_run_that_has_ended_is_shown_whole_and_ends_with_its_code(
     ]
 
 
-def test_an_engine_that_is_gone_is_reported(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    with write(tmp_path / "r", pid=GONE, end=None):
+def test_attach_to_a_run_whose_process_is_gone_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    with write_run(tmp_path / "r", pid=GONE_PID, end=None):
         assert main(["runs", "attach", str(tmp_path / "r")]) == ExitCode.LIMIT
     assert "doctor: checking this machine\nerror: the process of" in capsys.readouterr().err
 
@@ -62,12 +62,12 @@ RUNS, SLOWER_FROM = 16, 8
 
 
 def scaled(result: Result, number: int, times: float) -> Result:
-    """Its latencies `times` as long."""
+    """Return run `number` of a series, its latencies multiplied by `times`."""
     stages = []
     for stage in result.stages:
         latency = {
-            name: Estimate(None if one.value is None else one.value * times)
-            for name, one in stage.metrics.get("latency_ms", {}).items()
+            name: Estimate(None if estimate.value is None else estimate.value * times)
+            for name, estimate in stage.metrics.get("latency_ms", {}).items()
         }
         stages.append(replace(stage, metrics=stage.metrics | ({"latency_ms": latency} if latency else {})))
     clock = replace(result.clock, wall_start=f"2026-08-{number + 1:02d}T12:00:00+00:00")
@@ -75,52 +75,54 @@ def scaled(result: Result, number: int, times: float) -> Result:
 
 
 @pytest.fixture
-def nightly(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
-    """Sixteen runs, the later half a fifth slower, stored out of order; beside them one that cannot be read."""
+def nightly_profile(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Store 16 runs out of order, the later half 20 % slower, and a damaged one; return the name of their profile."""
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    rng, whole = np.random.default_rng(1), full_run().result
+    rng, result = np.random.default_rng(1), full_run().result
     noise = rng.lognormal(0, 0.01, RUNS)
     for number in reversed(range(RUNS)):
         times = float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)
         with RunWriter(tmp_path / "runs" / f"{RUNS - number:02d}") as writer:
-            writer.write_result(scaled(whole, number, times))
+            writer.write_result(scaled(result, number, times))
     RunWriter(tmp_path / "runs" / "damaged").close()
     (tmp_path / "runs" / "damaged" / "result.json").write_text("{")
-    return whole.name
+    return result.name
 
 
-def test_a_change_of_level_is_reported_with_the_run_it_began_with(
-    nightly: str, capsys: pytest.CaptureFixture[str]
+def test_trend_reports_the_first_run_after_a_level_change(
+    nightly_profile: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs", "trend"]) == ExitCode.OK
     out = capsys.readouterr().out
-    assert out.startswith(f"{nightly}: 16 runs, run-00 to run-15\n")
+    assert out.startswith(f"{nightly_profile}: 16 runs, run-00 to run-15\n")
     (p95,) = [line for line in out.splitlines() if line.startswith("latency_ms.p95 ")]
     assert "since run-08 (worse)" in p95
     steady = [line for line in out.splitlines() if line.startswith("max_rate_within_slo ")]
     assert [line.split()[-2:] for line in steady] == [["req/s", "no"]]
 
 
-def test_one_metric_as_json_has_each_runs_value(nightly: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["runs", "trend", nightly, "--metric", "latency_ms.p95", "--json"]) == ExitCode.OK
+def test_trend_json_of_one_metric_has_every_run_id_and_change(
+    nightly_profile: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert main(["runs", "trend", nightly_profile, "--metric", "latency_ms.p95", "--json"]) == ExitCode.OK
     series = json.loads(capsys.readouterr().out)
-    assert {(one["metric"], one["aggregate"]) for one in series} == {("latency_ms", "p95")}
+    assert {(row["metric"], row["aggregate"]) for row in series} == {("latency_ms", "p95")}
     assert series[0]["run_ids"] == [f"run-{number:02d}" for number in range(RUNS)]
     assert series[0]["changes"][0]["index"] == SLOWER_FROM
 
 
-def test_a_run_of_another_machine_is_left_out_and_reported(
-    nightly: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+def test_trend_excludes_invalid_runs_and_other_workloads(
+    nightly_profile: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    odd = scaled(full_run().result, 17, 3.0)
+    slow_result = scaled(full_run().result, 17, 3.0)
     with RunWriter(tmp_path / "runs" / "odd") as writer:
-        writer.write_result(replace(odd, workload_hash="another"))
-    before = scaled(replace(full_run().result, verdict=replace(odd.verdict, status="INVALID")), 18, 3.0)
+        writer.write_result(replace(slow_result, workload_hash="another"))
+    invalid_result = scaled(replace(full_run().result, verdict=replace(slow_result.verdict, status="INVALID")), 18, 3.0)
     with RunWriter(tmp_path / "runs" / "void") as writer:
-        writer.write_result(before)
-    last = replace(scaled(full_run().result, 19, 1.2), workload_hash="another")
+        writer.write_result(invalid_result)
+    last_result = replace(scaled(full_run().result, 19, 1.2), workload_hash="another")
     with RunWriter(tmp_path / "runs" / "last") as writer:
-        writer.write_result(last)
+        writer.write_result(last_result)
     assert main(["runs", "trend"]) == ExitCode.OK
     out = capsys.readouterr().out
     assert out.splitlines()[0].endswith("; 17 excluded (INVALID, or another machine or workload)")
@@ -128,20 +130,20 @@ def test_a_run_of_another_machine_is_left_out_and_reported(
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("arguments", "message"),
     [
         (["no-such"], "no run of no-such was found"),
         (["--metric", "ttft_ms.p95"], "no run of this profile has ttft_ms.p95 (16 runs)"),
     ],
 )
-def test_what_is_not_there_is_reported(
-    nightly: str, words: list[str], why: str, capsys: pytest.CaptureFixture[str]
+def test_trend_without_matching_runs_is_a_usage_error(
+    nightly_profile: str, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["runs", "trend", *words]) == ExitCode.USAGE
-    assert why in capsys.readouterr().err
+    assert main(["runs", "trend", *arguments]) == ExitCode.USAGE
+    assert message in capsys.readouterr().err
 
 
-def test_without_any_run_it_says_how_to_make_one(
+def test_trend_without_any_run_suggests_quickstart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
@@ -149,12 +151,9 @@ def test_without_any_run_it_says_how_to_make_one(
     assert "Run `sizewise quickstart` to create the first one." in capsys.readouterr().err
 
 
-"""No process of any Linux has this number, nor of a Mac."""
-
-
 @pytest.fixture
 def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """One run that ended, one cut short, and two whose results cannot be read."""
+    """A finished run, an interrupted one, and two with unreadable results."""
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     folder = tmp_path / "runs"
     with RunWriter(folder / "1-whole") as writer:
@@ -167,42 +166,42 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_a_damaged_run_hides_no_other(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_list_shows_runs_beside_damaged_ones(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "list"]) == 0
     lines = capsys.readouterr().out.splitlines()[2:]
-    whole = full_run().result
-    assert lines[0].startswith(whole.run_id)
-    assert whole.verdict.status in lines[0]
+    result = full_run().result
+    assert lines[0].startswith(result.run_id)
+    assert result.verdict.status in lines[0]
     unreadable = ["n/a", "n/a", "n/a", "unreadable"]
     assert [line.split()[:5] for line in lines[2:]] == [["3-damaged", *unreadable], ["4-nested", *unreadable]]
     assert "interrupted" in lines[1]
 
 
 @pytest.mark.parametrize(
-    ("reported", "pid", "state", "why"),
+    ("events", "pid", "state", "message"),
     [
         ((), os.getpid(), "running", "is still running"),
-        ((), GONE, "interrupted", "was interrupted"),
+        ((), GONE_PID, "interrupted", "was interrupted"),
         ((RunFinished(2, "UNAVAILABLE", 3, ("nobody answers",)),), os.getpid(), "not measured", "nobody answers"),
     ],
     ids=["running", "interrupted", "not measured"],
 )
-def test_a_run_without_a_result_says_why(
-    runs: Path, reported: tuple[RunFinished, ...], pid: int, state: str, why: str, capsys: pytest.CaptureFixture[str]
+def test_commands_report_why_a_run_has_no_result(
+    runs: Path, events: tuple[RunFinished, ...], pid: int, state: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     with RunWriter(runs / "5-other") as writer:
         writer.append_event(RunStarted(1, "5-other", "test", str(runs), pid))
-        for event in reported:
+        for event in events:
             writer.append_event(event)
         assert main(["runs", "list", "--json"]) == 0
         row = json.loads(capsys.readouterr().out)[-1]
-        assert (row["state"], row["exit_code"]) == (state, 3 if reported else None)
+        assert (row["state"], row["exit_code"]) == (state, 3 if events else None)
         for command in (["runs", "show", "5-other"], ["plan", "5-other"], ["report", "5-other"]):
             assert main(command) == ExitCode.USAGE
-            assert why in capsys.readouterr().err
+            assert message in capsys.readouterr().err
 
 
-def test_the_list_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_list_json_has_verdicts_exit_codes_and_directories(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "list", "--json"]) == 0
     rows = json.loads(capsys.readouterr().out)
     assert [row["verdict"] for row in rows[1:]] == [None, "unreadable", "unreadable"]
@@ -210,7 +209,7 @@ def test_the_list_as_json(runs: Path, capsys: pytest.CaptureFixture[str]) -> Non
     assert rows[2]["directory"] == str(runs / "3-damaged")
 
 
-def test_the_list_says_when_what_how_and_how_long(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_list_has_start_target_max_rate_and_duration(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     result = full_run().result
     clock = replace(result.clock, wall_start="2026-08-01T14:30:59+02:00", duration_s=125.4)
     target = replace(result.target, urls=("http://127.0.0.1:8000/a/path/longer/than/the/column",))
@@ -226,7 +225,7 @@ def test_the_list_says_when_what_how_and_how_long(runs: Path, capsys: pytest.Cap
     assert re.split("  +", lines[-1])[5:7] == [f"max rate {result.max_rate.per_s.value:.0f} req/s", "2 min 5 s"]
 
 
-def test_the_newest_are_listed_last_and_alone_with_a_limit(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_list_with_limit_shows_the_newest_runs(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "list", "--limit", "2"]) == 0
     assert [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]] == ["3-damaged", "4-nested"]
     assert main(["runs", "list", "--limit", "9", "--json"]) == 0
@@ -234,28 +233,32 @@ def test_the_newest_are_listed_last_and_alone_with_a_limit(runs: Path, capsys: p
     assert main(["runs", "list", "--limit", "0"]) == ExitCode.USAGE
 
 
-def test_csv_has_every_column_whether_or_not_a_run_fills_it(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_list_csv_has_every_column_even_if_empty(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "note", "2-cut", "power loss"]) == 0
     capsys.readouterr()
     assert main(["runs", "list", "--output", "csv"]) == 0
-    whole, cut, *_ = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    finished_row, interrupted_row, *_ = csv.DictReader(io.StringIO(capsys.readouterr().out))
     result = full_run().result
     assert result.max_rate is not None
-    assert float(whole["max_rate_per_s"]) == result.max_rate.per_s.value
-    assert (float(whole["duration_s"]), whole["deleted_at"]) == (result.clock.duration_s, "")
-    assert (cut["notes"], cut["max_rate_per_s"], cut["validity"]) == ("power loss", "", "interrupted")
+    assert float(finished_row["max_rate_per_s"]) == result.max_rate.per_s.value
+    assert (float(finished_row["duration_s"]), finished_row["deleted_at"]) == (result.clock.duration_s, "")
+    assert (interrupted_row["notes"], interrupted_row["max_rate_per_s"], interrupted_row["validity"]) == (
+        "power loss",
+        "",
+        "interrupted",
+    )
 
 
-def test_a_trend_is_csv_with_all_digits(nightly: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["runs", "trend", nightly, "--metric", "latency_ms.p95", "--json"]) == ExitCode.OK
+def test_trend_csv_has_full_precision(nightly_profile: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["runs", "trend", nightly_profile, "--metric", "latency_ms.p95", "--json"]) == ExitCode.OK
     (series,) = json.loads(capsys.readouterr().out)
-    assert main(["runs", "trend", nightly, "--metric", "latency_ms.p95", "--output", "csv"]) == ExitCode.OK
+    assert main(["runs", "trend", nightly_profile, "--metric", "latency_ms.p95", "--output", "csv"]) == ExitCode.OK
     (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
     assert (float(row["first"]), float(row["last"])) == (series["values"][0], series["values"][-1])
     assert "since run-08" in row["changes"]
 
 
-def test_of_a_local_run_the_best_variant_is_listed(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_runs_list_shows_the_best_variant_of_a_local_run(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with RunWriter(runs / "6-local") as writer:
         writer.write_result(local_run().result)
     assert main(["runs", "list"]) == 0
@@ -265,7 +268,7 @@ def test_of_a_local_run_the_best_variant_is_listed(runs: Path, capsys: pytest.Ca
     assert (row["max_rate_per_s"], row["max_rate_text"]) == (None, "1,600 inferences/s, cpu int8-static, batch 4")
 
 
-def test_an_empty_list_says_what_makes_a_run(
+def test_empty_runs_list_suggests_quickstart(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
@@ -274,7 +277,7 @@ def test_an_empty_list_says_what_makes_a_run(
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reported"),
+    ("arguments", "message"),
     [
         (["stop", "1-whole"], "has already finished"),
         (["note", "1-whole", ""], "1 to 500 characters"),
@@ -287,17 +290,17 @@ def test_an_empty_list_says_what_makes_a_run(
         (["extend", "no-such-run", "30s"], "no run matches"),
     ],
 )
-def test_who_cannot_be_spoken_to_is_reported(
-    runs: Path, arguments: list[str], reported: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_requests_to_a_run_are_usage_errors(
+    runs: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["runs", *arguments]) == ExitCode.USAGE
-    assert reported in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
-def test_a_title_is_listed_found_and_reported_and_the_name_stays(
+def test_run_title_appears_in_list_search_and_report_and_name_stays(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, sealed = full_run().result, (runs / "1-whole" / RESULT).read_bytes()
+    result, sealed = full_run().result, (runs / "1-whole" / RESULT).read_bytes()
     assert main(["runs", "rename", "1-whole", " before the\nnew driver "]) == 0
     assert capsys.readouterr().out == "title: before the new driver\n"
     assert main(["runs", "list"]) == 0
@@ -306,11 +309,11 @@ def test_a_title_is_listed_found_and_reported_and_the_name_stays(
     assert line.endswith("before the new driver")
     assert main(["runs", "list", "--find", "NEW driver", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
-    assert (row["title"], row["name"]) == ("before the new driver", whole.name)
+    assert (row["title"], row["name"]) == ("before the new driver", result.name)
     assert main(["runs", "show", "1-whole"]) == 0
     first, where, *_ = capsys.readouterr().out.splitlines()
     assert "before the new driver (measurement" in first
-    assert where.startswith(f"{whole.name}: ")
+    assert where.startswith(f"{result.name}: ")
     assert main(["report", "1-whole", "--format", "markdown", "--out", str(runs / "x.md")]) == 0
     assert ": before the new driver\n" in (runs / "x.md").read_text()
     assert main(["runs", "rename", "1-whole", ""]) == 0
@@ -320,7 +323,7 @@ def test_a_title_is_listed_found_and_reported_and_the_name_stays(
     assert (runs / "1-whole" / RESULT).read_bytes() == sealed
 
 
-def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_result_alone(
+def test_tags_and_notes_of_a_finished_run_are_listed_without_changing_its_result(
     runs: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     sealed = (runs / "1-whole" / RESULT).read_bytes()
@@ -330,10 +333,10 @@ def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_resu
     assert main(["runs", "note", "2-cut", "power loss"]) == 0
     capsys.readouterr()
     assert main(["runs", "list"]) == 0
-    header, _, whole, cut, *_ = capsys.readouterr().out.splitlines()
+    header, _, finished_row, interrupted_row, *_ = capsys.readouterr().out.splitlines()
     assert header.split()[-2:] == ["tags", "notes"]
-    assert whole.endswith("a100, nightly  the fan was loud")
-    assert cut.endswith("power loss")
+    assert finished_row.endswith("a100, nightly  the fan was loud")
+    assert interrupted_row.endswith("power loss")
     assert main(["runs", "list", "--tag", "nightly", "--tag", "a100", "--json"]) == 0
     (row,) = json.loads(capsys.readouterr().out)
     assert row["tags"] == ["a100", "nightly"]
@@ -347,16 +350,16 @@ def test_what_is_said_of_an_ended_run_is_listed_and_reported_and_leaves_its_resu
     assert (runs / "1-whole" / RESULT).read_bytes() == sealed
 
 
-def test_a_deleted_run_is_listed_apart_and_comes_back(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_deleted_run_is_listed_as_deleted_and_can_be_restored(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "delete", "1-whole", "2"]) == 0
     assert "restore it with `sizewise runs restore 1-whole`" in capsys.readouterr().out
     assert main(["runs", "show", "1-whole"]) == ExitCode.USAGE
     capsys.readouterr()
     assert main(["runs", "list", "--deleted"]) == 0
-    header, _, whole, cut = capsys.readouterr().out.splitlines()
+    header, _, finished_row, interrupted_row = capsys.readouterr().out.splitlines()
     assert header.endswith("deleted")
-    assert whole.startswith(full_run().result.run_id)
-    assert cut.startswith("2-cut")
+    assert finished_row.startswith(full_run().result.run_id)
+    assert interrupted_row.startswith("2-cut")
     assert main(["runs", "delete", "--purge"]) == 0
     assert capsys.readouterr().out == "no run in the trash is older than 30 days\n"
     assert main(["runs", "restore", "1-w"]) == 0
@@ -365,13 +368,13 @@ def test_a_deleted_run_is_listed_apart_and_comes_back(runs: Path, capsys: pytest
 
 
 @pytest.mark.parametrize("arguments", [[], ["1-whole", "--purge"]])
-def test_emptying_the_trash_is_asked_for_alone(runs: Path, arguments: list[str]) -> None:
+def test_delete_requires_either_runs_or_purge(runs: Path, arguments: list[str]) -> None:
     assert main(["runs", "delete", *arguments]) == ExitCode.USAGE
     assert (runs / "1-whole").exists()
 
 
-def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """As a run of version 0.1.0 that ended before it had written its checksums."""
+def test_runs_show_lists_files_without_a_checksum(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A run of version 0.1.0 that ended before it wrote its checksums has such files."""
     assert main(["runs", "show", "1-whole"]) == 0
     assert "ot verified" not in capsys.readouterr().out
     (runs / "1-whole" / JOURNAL).unlink()
@@ -382,14 +385,14 @@ def test_a_run_says_which_of_its_files_have_no_checksum(runs: Path, capsys: pyte
 
 
 @pytest.mark.process
-def test_a_run_travels_as_one_file(
+def test_exported_run_is_imported_into_another_home(
     runs: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     run_id = full_run().result.run_id
     assert main(["runs", "tag", "1-whole", "shared"]) == 0
     shutil.rmtree(runs / "2-cut")
-    (runs / "1-whole" / RESULT).write_text(without_artifacts())
+    (runs / "1-whole" / RESULT).write_text(encode_result_without_artifacts())
     (runs / "1-whole" / JOURNAL).unlink()
     assert main(["runs", "export", "1-whole"]) == 0
     assert capsys.readouterr().out.splitlines()[-1].startswith(f"{run_id}.sizewise.zip: {run_id}, 5 files")
@@ -401,28 +404,28 @@ def test_a_run_travels_as_one_file(
     assert run_id in capsys.readouterr().out
 
 
-def test_a_run_whose_profile_was_given_a_secret_is_not_exported(
+def test_run_with_a_secret_in_its_profile_is_not_exported(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (runs / "1-whole" / "spec.yaml").write_text("target: {headers: {Authorization: hunter2}}\n")
     assert main(["runs", "export", "1-whole", "-o", str(tmp_path / "x.zip")]) == ExitCode.USAGE
-    reported = capsys.readouterr().err
-    assert "target.headers.Authorization" in reported
-    assert "hunter2" not in reported
+    error = capsys.readouterr().err
+    assert "target.headers.Authorization" in error
+    assert "hunter2" not in error
     assert not (tmp_path / "x.zip").exists()
 
 
-def test_a_bundle_is_not_written_into_the_run_it_holds(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_export_into_the_exported_run_is_a_usage_error(runs: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["runs", "export", "1-whole", "-o", str(runs / "1-whole" / "x.zip")]) == ExitCode.USAGE
     assert "is inside the directory of the exported run" in capsys.readouterr().err
 
 
-def without_artifacts() -> str:
-    """Of a result made by hand, whose facts are not there."""
+def encode_result_without_artifacts() -> str:
+    """Return a result as JSON that lists no artifacts, because this run has none."""
     return msgspec.json.encode(replace(full_run().result, artifacts=())).decode()
 
 
-def test_a_report_that_cannot_be_written_is_a_usage_error(
+def test_report_into_a_missing_folder_is_a_usage_error(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", "1-whole", "--out", str(tmp_path / "none" / "report.html")]) == ExitCode.USAGE
@@ -430,20 +433,21 @@ def test_a_report_that_cannot_be_written_is_a_usage_error(
 
 
 @pytest.mark.parametrize(
-    ("asked", "found"), [(["--validity", "WARN"], 1), (["--validity", "VALID"], 0), (["--find", "quick 127.0.0.1"], 1)]
+    ("filters", "expected_rows"),
+    [(["--validity", "WARN"], 1), (["--validity", "VALID"], 0), (["--find", "quick 127.0.0.1"], 1)],
 )
-def test_the_list_by_trust_and_by_words(
-    runs: Path, asked: list[str], found: int, capsys: pytest.CaptureFixture[str]
+def test_runs_list_is_filtered_by_validity_and_words(
+    runs: Path, filters: list[str], expected_rows: int, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert main(["runs", "list", "--json", *asked]) == 0
-    assert len(json.loads(capsys.readouterr().out)) == found
-    if not found:
-        assert main(["runs", "list", *asked]) == 0
+    assert main(["runs", "list", "--json", *filters]) == 0
+    assert len(json.loads(capsys.readouterr().out)) == expected_rows
+    if not expected_rows:
+        assert main(["runs", "list", *filters]) == 0
         assert capsys.readouterr().out == "no run matches\n"
 
 
 @pytest.mark.usefixtures("pages_without_pictures")
-def test_a_runs_directory_from_elsewhere_is_imported(
+def test_run_directory_is_imported_unless_damaged(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     elsewhere = tmp_path / "elsewhere"

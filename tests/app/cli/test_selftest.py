@@ -20,13 +20,13 @@ FINDINGS = (
 )
 
 
-def of(*findings: Finding) -> SelfTest:
+def build_selftest_of(*findings: Finding) -> SelfTest:
     return build_selftest(findings, at="2026-01-02T12:00:00+00:00", tool="1", fingerprint="f", duration_s=27.3)
 
 
-def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str]) -> None:
-    found = of(*FINDINGS)
-    assert print_selftest(found) == ExitCode.OK
+def test_selftest_table_has_measured_values_and_limits(capsys: pytest.CaptureFixture[str]) -> None:
+    selftest = build_selftest_of(*FINDINGS)
+    assert print_selftest(selftest) == ExitCode.OK
     header, _, *rows, last = [line for line in capsys.readouterr().out.splitlines() if line]
     assert header.split() == ["verdict", "check", "description", "measured", "limit", "unit"]
     assert [" ".join(row.split()) for row in rows] == [
@@ -36,13 +36,13 @@ def test_what_was_seen_stands_beside_its_limit(capsys: pytest.CaptureFixture[str
         "PASS clock backward steps 0 0",
         "PASS clock resolution 30 ≤ 10,000 ns",
     ]
-    assert last.startswith(f"self-test {found.id} (2026-01-02T12:00:00+00:00, 27 s) passed.")
+    assert last.startswith(f"self-test {selftest.id} (2026-01-02T12:00:00+00:00, 27 s) passed.")
 
 
-def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failed_selftest_exits_with_4(capsys: pytest.CaptureFixture[str]) -> None:
     unseen = build_finding("injection", "p50", None, low=9.0, high=11.0, unit="ms")
     late = replace(build_finding("stall", "latency p95", 51.0, low=855.0, high=945.0, unit="ms"), attempts=2)
-    assert print_selftest(of(*FINDINGS, late, unseen)) == int(ExitCode.INVALID) == 4
+    assert print_selftest(build_selftest_of(*FINDINGS, late, unseen)) == int(ExitCode.INVALID) == 4
     out = capsys.readouterr().out
     assert "FAIL     stall" in out
     assert "FAIL     injection" in out
@@ -52,16 +52,16 @@ def test_one_that_fails_is_the_exit_code_of_the_instrument(capsys: pytest.Captur
     assert "Stop other work" in out
 
 
-def test_as_json_it_says_the_same(capsys: pytest.CaptureFixture[str]) -> None:
-    found = of(*FINDINGS)
-    assert print_selftest(found, "json") == ExitCode.OK
-    reported = json.loads(capsys.readouterr().out)
-    assert (reported["id"], reported["passed"], len(reported["findings"])) == (found.id, True, 5)
-    assert reported["findings"][1]["observed"] == 901.2
+def test_selftest_json_has_findings_with_observed_values(capsys: pytest.CaptureFixture[str]) -> None:
+    selftest = build_selftest_of(*FINDINGS)
+    assert print_selftest(selftest, "json") == ExitCode.OK
+    document = json.loads(capsys.readouterr().out)
+    assert (document["id"], document["passed"], len(document["findings"])) == (selftest.id, True, 5)
+    assert document["findings"][1]["observed"] == 901.2
 
 
-def test_as_csv_each_finding_has_its_numbers_and_nothing_else_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert print_selftest(of(*FINDINGS), "csv") == ExitCode.OK
+def test_selftest_csv_has_one_row_per_finding(capsys: pytest.CaptureFixture[str]) -> None:
+    assert print_selftest(build_selftest_of(*FINDINGS), "csv") == ExitCode.OK
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert len(rows) == len(FINDINGS)
     assert (rows[1]["observed"], rows[1]["low"], rows[1]["high"], rows[1]["verdict"]) == (

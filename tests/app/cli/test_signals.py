@@ -27,8 +27,8 @@ sys.exit(main())
 
 
 @pytest.fixture
-def handlers() -> Iterator[None]:
-    """The signal handlers of the test run, back after the test."""
+def restored_handlers() -> Iterator[None]:
+    """Restore the signal handlers of the test session after the test."""
     numbers = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
     before = [signal.getsignal(number) for number in numbers]
     yield
@@ -44,14 +44,14 @@ def test_ctrl_c_while_modules_are_imported_exits_silently(module: str) -> None:
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
 
 
-def test_next_to_nothing_is_imported_before_ctrl_c_is_handled() -> None:
-    """A console script imports `re` and this; until it calls `main`, Python's own handler is in place."""
+def test_few_modules_are_imported_before_ctrl_c_is_handled() -> None:
+    """A console script imports `re` and `app.__main__`; until `main` runs, Python's own handler is active."""
     code = "import re, sys; before = {*sys.modules}; import app.__main__; print(*sorted({*sys.modules} - before))"
     done = subprocess.run([sys.executable, "-I", "-c", code], capture_output=True, text=True, check=True)
     assert {*done.stdout.split()} <= {"__future__", "app", "app.__main__", "signal"}
 
 
-def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pytest.CaptureFixture[str]) -> None:
+def test_each_ctrl_c_prints_the_effect_of_the_next_ctrl_c(capfd: pytest.CaptureFixture[str]) -> None:
     with handle_stop_signals():
         signal.raise_signal(signal.SIGINT)
         assert capfd.readouterr().err == "Stopping… Press Ctrl-C again to cancel in-flight requests.\n"
@@ -61,7 +61,7 @@ def test_each_ctrl_c_is_acknowledged_and_says_what_the_next_one_does(capfd: pyte
         )
 
 
-def test_a_run_without_requests_says_that_its_measurement_ends(capfd: pytest.CaptureFixture[str]) -> None:
+def test_ctrl_c_in_a_run_without_requests_ends_its_measurement(capfd: pytest.CaptureFixture[str]) -> None:
     with handle_stop_signals(has_requests=False):
         signal.raise_signal(signal.SIGINT)
         first = capfd.readouterr().err
@@ -71,8 +71,8 @@ def test_a_run_without_requests_says_that_its_measurement_ends(capfd: pytest.Cap
     assert second == "Storing the results so far… Press Ctrl-C again to exit at once, without a report.\n"
 
 
-@pytest.mark.usefixtures("handlers")
-def test_sighup_stops_a_run_as_sigterm_does() -> None:
+@pytest.mark.usefixtures("restored_handlers")
+def test_sighup_stops_a_run_like_sigterm() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # the tests themselves may have been started with nohup
     handle_signals()
     with handle_stop_signals() as interruption:
@@ -80,7 +80,7 @@ def test_sighup_stops_a_run_as_sigterm_does() -> None:
     assert interruption.code == ExitCode.TERMINATED
 
 
-@pytest.mark.usefixtures("handlers")
+@pytest.mark.usefixtures("restored_handlers")
 def test_sighup_stays_ignored_under_nohup() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_IGN)
     handle_signals()

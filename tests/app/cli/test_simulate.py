@@ -29,7 +29,7 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
+def test_simulated_day_is_printed_by_hour_with_verdict_and_notes(
     plan: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(planned_day, "_SLOT_S", 10.0)
@@ -47,7 +47,7 @@ def test_a_day_is_shown_hour_by_hour_with_its_verdict_and_its_notes(
     assert all("of the day's requests simulated" in line for line in err.splitlines())
 
 
-def test_a_day_of_a_language_model_shows_ttft_and_tpot_of_each_hour(
+def test_simulated_day_of_language_model_has_ttft_and_tpot_per_hour(
     plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     service = TokenService(0.02, 0.0005, 1e-5, max_sequences=32, kv_tokens=60_000)
@@ -64,14 +64,14 @@ def test_a_day_of_a_language_model_shows_ttft_and_tpot_of_each_hour(
     assert columns == {frozenset(("ttft_p95_ms", "tpot_p95_ms")), frozenset()}
 
 
-def test_a_missed_slo_is_a_prediction_and_no_failure(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulated_day_that_violates_the_slo_exits_with_0(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", plan, "--instances", "2"]) == ExitCode.OK
     out = capsys.readouterr().out
     assert "The SLO is missed over the day." in out
     assert "All 4 planned replicas together cannot handle the busiest minute." in " ".join(out.split())
 
 
-def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
+def test_simulate_json_counts_every_arrival_and_csv_has_every_minute(
     plan: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     minutes = tmp_path / "day.csv"
@@ -89,12 +89,12 @@ def test_json_accounts_for_every_arrival_and_csv_has_every_minute(
 
 
 @pytest.mark.soak
-def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
-    reported = []
+def test_same_seed_simulates_the_same_day(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+    documents = []
     for seed in ("1", "1", "2"):
         main(["simulate", plan, "--json", "--seed", seed])
-        reported.append(capsys.readouterr().out)
-    assert reported[0] == reported[1] != reported[2]
+        documents.append(capsys.readouterr().out)
+    assert documents[0] == documents[1] != documents[2]
 
 
 @pytest.mark.parametrize(
@@ -105,7 +105,7 @@ def test_the_same_seed_plays_the_same_day(plan: str, capsys: pytest.CaptureFixtu
         (["--csv", "/nowhere/day.csv"], "/nowhere/day.csv cannot be written"),
     ],
 )
-def test_what_is_wrong_is_a_usage_error(
+def test_invalid_simulate_options_are_usage_errors(
     plan: str, options: list[str], error: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["simulate", plan, *options]) == ExitCode.USAGE
@@ -113,16 +113,18 @@ def test_what_is_wrong_is_a_usage_error(
 
 
 @pytest.mark.parametrize("options", [["--instances", "0"], ["--seed", "-1"], ["--autoscaler", "magic"]])
-def test_options_out_of_bounds_are_refused(plan: str, options: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_simulate_options_outside_bounds_are_usage_errors(
+    plan: str, options: list[str], capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["simulate", plan, *options]) == ExitCode.USAGE
     assert options[0] in capsys.readouterr().err
 
 
-def test_the_autoscalers_offered_are_those_there_are() -> None:
+def test_autoscaler_option_offers_all_autoscalers() -> None:
     assert simulate._AUTOSCALERS == AUTOSCALERS
 
 
-def test_ctrl_c_leaves_as_interrupted(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_during_simulation_exits_as_interrupted(plan: str, monkeypatch: pytest.MonkeyPatch) -> None:
     def interrupt(*_: object) -> None:
         raise KeyboardInterrupt
 
@@ -130,14 +132,14 @@ def test_ctrl_c_leaves_as_interrupted(plan: str, monkeypatch: pytest.MonkeyPatch
     assert main(["simulate", plan]) == ExitCode.INTERRUPTED
 
 
-def test_progress_is_silent_at_first_and_then_says_what_is_left(
+def test_simulation_progress_appears_after_two_seconds_with_remaining_time(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now_s = iter([100.0, 101.9, 102.1, 102.5, 104.0, 104.1])
     monkeypatch.setattr(time, "monotonic", lambda: next(now_s))
     progress = simulate._Progress()
-    for played in (0.1, 0.3, 0.4, 0.5, 0.8, 1.0):
-        progress.report(played)
+    for simulated_share in (0.1, 0.3, 0.4, 0.5, 0.8, 1.0):
+        progress.report(simulated_share)
     assert capsys.readouterr().err.splitlines() == [
         "40 % of the day's requests simulated, about 3 s remaining",
         "80 % of the day's requests simulated, about 1 s remaining",
@@ -145,7 +147,7 @@ def test_progress_is_silent_at_first_and_then_says_what_is_left(
     ]
 
 
-def test_the_hours_as_csv_have_all_digits(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_hours_in_csv_have_full_precision(plan: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["simulate", plan, "--output", "csv"]) == ExitCode.OK
     rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
     assert main(["simulate", plan, "--output", "json"]) == ExitCode.OK

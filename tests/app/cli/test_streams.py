@@ -35,19 +35,19 @@ sys.exit(7)
 """
 
 
-def run_without(streams: str, code: str) -> subprocess.CompletedProcess[str]:
-    command = ["sh", "-c", f'exec "$0" "$@" {streams}', sys.executable, "-c", code]
+def run_with_redirections(redirections: str, code: str) -> subprocess.CompletedProcess[str]:
+    command = ["sh", "-c", f'exec "$0" "$@" {redirections}', sys.executable, "-c", code]
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
 
 
-def test_a_command_succeeds_without_a_standard_output() -> None:
-    done = run_without(">&-", LIST_PROFILES)
+def test_command_succeeds_without_standard_output() -> None:
+    done = run_with_redirections(">&-", LIST_PROFILES)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-@pytest.mark.parametrize("closed", ["<&-", "2>&-", "<&- >&- 2>&-"])
-def test_streams_that_the_caller_closed_can_be_used(closed: str) -> None:
-    done = run_without(closed, USE_ALL_STREAMS)
+@pytest.mark.parametrize("redirections", ["<&-", "2>&-", "<&- >&- 2>&-"])
+def test_standard_streams_closed_by_caller_are_usable(redirections: str) -> None:
+    done = run_with_redirections(redirections, USE_ALL_STREAMS)
     assert done.returncode == 7, done.stderr
 
 
@@ -61,17 +61,19 @@ print(sys.argv[1])
 HOSTILE = "red\x1b[31m \x1b]0;title\x07 \x9b2J \x7f\rover"
 
 
-def _with_hostile_regions(value: Any) -> Any:
-    """The region of every offer steers a terminal, and so does each sentence that names it."""
+def add_control_characters(value: Any) -> Any:
+    """Return `value` with terminal control characters in the region of each offer and in each text that names it."""
     if isinstance(value, dict):
-        return {_with_hostile_regions(key): _with_hostile_regions(one) for key, one in value.items()}
+        return {add_control_characters(key): add_control_characters(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return [_with_hostile_regions(one) for one in value]
+        return [add_control_characters(item) for item in value]
     return value.replace("here", f"here{HOSTILE}") if isinstance(value, str) else value
 
 
-def _controls(text: str) -> set[str]:
-    return {one for one in text if (ord(one) < 32 or 127 <= ord(one) < 160) and one != "\n"}
+def control_characters(text: str) -> set[str]:
+    return {
+        character for character in text if (ord(character) < 32 or 127 <= ord(character) < 160) and character != "\n"
+    }
 
 
 @pytest.mark.parametrize(
@@ -79,35 +81,35 @@ def _controls(text: str) -> set[str]:
     ["simulate PLAN", "simulate PLAN --json", "report PLAN --format text", "runs list", "runs list --json",
      "runs show run --json", "runs show run"],
 )  # fmt: skip
-def test_nothing_that_a_file_holds_steers_the_terminal(
+def test_control_characters_from_files_are_not_printed(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     question = fakes.question()
-    file = PlanFile("sizewise", fakes.planned(question), question)
-    hostile = msgspec.convert(_with_hostile_regions(msgspec.to_builtins(file)), PlanFile)
+    plan_file = PlanFile("sizewise", fakes.planned(question), question)
+    hostile = msgspec.convert(add_control_characters(msgspec.to_builtins(plan_file)), PlanFile)
     write_plan(tmp_path / "plan.yaml", hostile)
     with RunWriter(tmp_path / "runs" / "run") as writer:
         writer.write_result(msgspec.structs.replace(full_run().result, run_id=HOSTILE, name=HOSTILE))
     assert main([{"PLAN": str(tmp_path / "plan.yaml")}.get(word, word) for word in command.split()]) == 0
     out, err = capsys.readouterr()
-    assert _controls(out + err) == set()
+    assert control_characters(out + err) == set()
     assert "[31m" in out
     if "--json" in command:
-        found = json.loads(out)
-        named = found[0] if isinstance(found, list) else found
-        assert HOSTILE in named.get("offer", named.get("name"))
+        document = json.loads(out)
+        row = document[0] if isinstance(document, list) else document
+        assert HOSTILE in row.get("offer", row.get("name"))
 
 
-def test_json_keeps_its_meaning_without_control_characters() -> None:
+def test_escaped_json_has_no_control_characters_and_decodes_to_the_same_value() -> None:
     text = msgspec.json.encode({"name": HOSTILE, "next": "a\x85b"}).decode()
-    assert _controls(text) != set()
-    assert _controls(escape_controls(text)) == set()
+    assert control_characters(text) != set()
+    assert control_characters(escape_controls(text)) == set()
     assert json.loads(escape_controls(text)) == {"name": HOSTILE, "next": "a\x85b"}
     assert r"a\u0085b" in escape_controls(text)
 
 
-def test_a_progress_bar_moves_the_cursor_and_the_text_in_it_does_not(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_progress_view_emits_cursor_codes_but_escapes_those_in_its_text(monkeypatch: pytest.MonkeyPatch) -> None:
     class Terminal(io.StringIO):
         def isatty(self) -> bool:
             return True
@@ -125,7 +127,7 @@ def test_a_progress_bar_moves_the_cursor_and_the_text_in_it_does_not(monkeypatch
     ("columns", "is_terminal", "width"),
     [(100, True, 100), (200, True, 120), (90, True, 90), (20, True, 72), (200, False, 100)],
 )
-def test_text_is_as_wide_as_a_terminal_within_limits(
+def test_text_width_follows_terminal_width_within_limits(
     columns: int, is_terminal: bool, width: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("COLUMNS", str(columns))
@@ -142,7 +144,7 @@ def test_text_is_as_wide_as_a_terminal_within_limits(
         ("name\udc80", "name\\udc80"),
     ],
 )
-def test_characters_that_the_output_cannot_encode_are_replaced(text: str, plain: str) -> None:
+def test_characters_outside_output_encoding_are_replaced(text: str, plain: str) -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii", "PYTHONUTF8": "1"}
     done = subprocess.run(
         [sys.executable, "-c", PRINT_ARGUMENT, text], env=environment, capture_output=True, check=False
@@ -150,7 +152,7 @@ def test_characters_that_the_output_cannot_encode_are_replaced(text: str, plain:
     assert (done.returncode, done.stdout.decode().rstrip()) == (0, plain), done.stderr
 
 
-def test_json_with_characters_that_the_output_cannot_encode_stays_valid() -> None:
+def test_json_stays_valid_when_output_encoding_is_ascii() -> None:
     environment = {**os.environ, "PYTHONIOENCODING": "ascii"}
     document = json.dumps({"name": "ü🙂±"}, ensure_ascii=False)
     done = subprocess.run(
@@ -160,7 +162,7 @@ def test_json_with_characters_that_the_output_cannot_encode_stays_valid() -> Non
 
 
 @pytest.mark.parametrize("words", [["runs", "show", "last"], ["profiles", "keys"]])
-def test_a_command_succeeds_in_a_terminal_with_ascii_only(words: list[str], tmp_path: Path) -> None:
+def test_commands_succeed_with_ascii_output_encoding(words: list[str], tmp_path: Path) -> None:
     with RunWriter(tmp_path / "runs" / "run-1") as writer:
         writer.write_result(full_run().result)
     environment = {**os.environ, "SIZEWISE_HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"}

@@ -29,11 +29,11 @@ from tests.fakes.command_line import parse
 URL = "http://127.0.0.1:9/score"
 
 
-def profile_of(*words: str) -> Profile:
+def load_profile_of_command(*words: str) -> Profile:
     return load_url_profile(Arguments(**parse(["run", *words])), [])
 
 
-def test_a_saved_profile_is_the_one_that_is_run(tmp_path: Path) -> None:
+def test_saved_profile_equals_the_profile_of_the_run(tmp_path: Path) -> None:
     path = tmp_path / "saved.yaml"
     arguments = Arguments(**parse(["run", URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path)]))
     profile = load_url_profile(arguments, ["load.seed=3"])
@@ -45,40 +45,40 @@ def test_a_saved_profile_is_the_one_that_is_run(tmp_path: Path) -> None:
     assert len(path.read_text().splitlines()) < 15, "only what differs from the defaults"
 
 
-def test_the_scheme_and_the_options_name_the_protocol() -> None:
-    assert isinstance(profile_of("--oip", "http://127.0.0.1:9", "--model", "m"), OipProfile)
-    assert isinstance(profile_of("--grpc", "grpc://127.0.0.1:9", "--model", "m"), OipGrpcProfile)
-    assert isinstance(profile_of("grpc://127.0.0.1:9", "--model", "m"), OipGrpcProfile)
-    messages = profile_of("--anthropic", "http://127.0.0.1:9", "--model", "m", "--output-tokens", "7")
+def test_url_scheme_and_options_select_the_protocol() -> None:
+    assert isinstance(load_profile_of_command("--oip", "http://127.0.0.1:9", "--model", "m"), OipProfile)
+    assert isinstance(load_profile_of_command("--grpc", "grpc://127.0.0.1:9", "--model", "m"), OipGrpcProfile)
+    assert isinstance(load_profile_of_command("grpc://127.0.0.1:9", "--model", "m"), OipGrpcProfile)
+    messages = load_profile_of_command("--anthropic", "http://127.0.0.1:9", "--model", "m", "--output-tokens", "7")
     assert isinstance(messages, GeneratingProfile)
     assert messages.target.protocol == "anthropic-messages"
     openai = ("--openai", "http://127.0.0.1:9/v1", "--model", "m", "--api")
-    speech = profile_of(*openai, "speech", "--input-tokens", "uniform 5 to 9")
+    speech = load_profile_of_command(*openai, "speech", "--input-tokens", "uniform 5 to 9")
     assert isinstance(speech, SpeechProfile)
     assert speech.workload.prompts is not None
     assert speech.workload.prompts.input_tokens == UniformLength(5, 9)
-    assert isinstance(profile_of(*openai, "transcriptions"), TranscriptionProfile)
-    assert isinstance(profile_of(*openai, "images"), ImageProfile)
-    realtime = profile_of("--openai", "ws://127.0.0.1:9/v1", "--model", "m", "--api", "realtime")
+    assert isinstance(load_profile_of_command(*openai, "transcriptions"), TranscriptionProfile)
+    assert isinstance(load_profile_of_command(*openai, "images"), ImageProfile)
+    realtime = load_profile_of_command("--openai", "ws://127.0.0.1:9/v1", "--model", "m", "--api", "realtime")
     assert isinstance(realtime, RealtimeProfile)
     assert realtime.target.url == "http://127.0.0.1:9/v1"
 
 
-def test_the_model_is_asked_of_the_server() -> None:
+def test_model_name_is_read_from_the_server() -> None:
     with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
-        profile = profile_of("--openai", f"{server.url}/v1", "--concurrency", "1,2")
+        profile = load_profile_of_command("--openai", f"{server.url}/v1", "--concurrency", "1,2")
     assert isinstance(profile, GeneratingProfile)
     assert profile.target.model == "llama"
 
 
-def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_secret_is_allowed_for_the_host_of_the_command_line_url(monkeypatch: pytest.MonkeyPatch) -> None:
     arguments = Arguments(**parse(["run", "http://10.0.0.5/", "--api-key", "env:KEY", "-H", "X-Team: a"]))
     load_url_profile(arguments, [])
     assert arguments.allow_secrets == ("10.0.0.5",)
 
 
 @pytest.mark.parametrize(
-    ("words", "says", "hint"),
+    ("words", "message", "hint"),
     [
         ([URL, "--oip", URL], "more than one target is specified", "one URL"),
         ([URL, "--model", "m"], "--model requires --openai", "Plain HTTP"),
@@ -112,9 +112,9 @@ def test_a_secret_may_be_sent_where_the_command_says(monkeypatch: pytest.MonkeyP
         ([URL, "-d", "a=1", "-H", "Content-Type: application/vnd.api+json"], "the body is not JSON", "content_type"),
     ],
 )
-def test_mistakes_are_named_before_anything_is_sent(
+def test_invalid_url_options_are_reported_before_any_run(
     words: list[str],
-    says: str,
+    message: str,
     hint: str,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -124,24 +124,24 @@ def test_mistakes_are_named_before_anything_is_sent(
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     (tmp_path / "here.yaml").write_text("")
     code = main(["run", *words])
-    shown = capsys.readouterr().err
-    assert code == (ExitCode.UNAVAILABLE if "does not list" in says else ExitCode.USAGE), shown
-    assert says in shown
-    assert hint in shown.partition("hint: ")[2]
+    error = capsys.readouterr().err
+    assert code == (ExitCode.UNAVAILABLE if "does not list" in message else ExitCode.USAGE), error
+    assert message in error
+    assert hint in error.partition("hint: ")[2]
     assert not (tmp_path / "home" / "runs").exists()
 
 
 @pytest.mark.parametrize("words", [["--openai"], []])
-def test_the_url_of_a_chat_request_is_that_of_an_openai_api(words: list[str]) -> None:
-    profile = profile_of(*words, "http://127.0.0.1:9/v1/chat/completions", "--model", "m")
+def test_chat_completions_url_selects_the_openai_api(words: list[str]) -> None:
+    profile = load_profile_of_command(*words, "http://127.0.0.1:9/v1/chat/completions", "--model", "m")
     assert isinstance(profile, GeneratingProfile)
     assert (profile.target.protocol, profile.target.url) == ("openai-chat", "http://127.0.0.1:9/v1")
 
 
-def test_the_url_of_a_request_names_the_api_and_the_model() -> None:
-    speech = profile_of("--openai", "http://127.0.0.1:9/v1/audio/speech", "--model", "m")
+def test_request_url_selects_api_and_model() -> None:
+    speech = load_profile_of_command("--openai", "http://127.0.0.1:9/v1/audio/speech", "--model", "m")
     assert isinstance(speech, SpeechProfile)
-    oip = profile_of("http://127.0.0.1:9/v2/models/resnet/infer")
+    oip = load_profile_of_command("http://127.0.0.1:9/v2/models/resnet/infer")
     assert isinstance(oip, OipProfile)
     assert (oip.target.url, oip.target.model) == ("http://127.0.0.1:9", "resnet")
 
@@ -149,15 +149,18 @@ def test_the_url_of_a_request_names_the_api_and_the_model() -> None:
 @pytest.mark.parametrize(
     "words", [["/v1/chat/completions", "-d", "{}"], ["/v1/chat/completions", "-X", "GET"], ["/v1/models"]]
 )
-def test_a_url_with_a_body_a_method_or_of_a_list_of_models_is_plain_http(words: list[str]) -> None:
+def test_url_with_body_method_or_model_list_is_plain_http(words: list[str]) -> None:
     path, *options = words
-    profile = profile_of(f"http://127.0.0.1:9{path}", *options)
+    profile = load_profile_of_command(f"http://127.0.0.1:9{path}", *options)
     assert isinstance(profile, HttpProfile)
     assert profile.target.url == f"http://127.0.0.1:9{path}"
 
 
-def test_insecure_accepts_any_certificate() -> None:
-    secure, insecure = profile_of("https://127.0.0.1:9"), profile_of("https://127.0.0.1:9", "-k")
+def test_insecure_option_disables_certificate_verification() -> None:
+    secure, insecure = (
+        load_profile_of_command("https://127.0.0.1:9"),
+        load_profile_of_command("https://127.0.0.1:9", "-k"),
+    )
     assert isinstance(secure, HttpProfile)
     assert isinstance(insecure, HttpProfile)
     assert (secure.target.tls.verify, insecure.target.tls.verify) == (True, False)

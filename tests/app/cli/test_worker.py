@@ -9,7 +9,7 @@ MASTER = ["--master", "127.0.0.1:5557"]
 
 
 @pytest.mark.parametrize(
-    ("options", "reported"),
+    ("options", "message"),
     [
         (["--master", "10.0.0.1"], "--master '10.0.0.1' has no port"),
         ([*MASTER, "--token", "canary-canary"], "a reference to the token"),
@@ -19,19 +19,19 @@ MASTER = ["--master", "127.0.0.1:5557"]
         ([*MASTER, "--token", "env:SOME", "--wait", "0s"], "--wait must be greater than 0s"),
     ],
 )
-def test_what_cannot_be_meant_is_a_usage_error(
-    options: list[str], reported: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+def test_invalid_worker_options_are_usage_errors_that_hide_the_token(
+    options: list[str], message: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.delenv("SIZEWISE_TOKEN", raising=False)
     monkeypatch.setenv("SOME", "a secret of many letters")
     monkeypatch.setenv("SHORT", "canary")
     assert main(["worker", *options]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert reported in shown
-    assert "canary" not in shown
+    error = capsys.readouterr().err
+    assert message in error
+    assert "canary" not in error
 
 
-def test_a_host_that_nobody_knows_is_unavailable(
+def test_worker_with_unresolvable_master_is_unavailable(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_TOKEN", "a secret of many letters")
@@ -40,5 +40,5 @@ def test_a_host_that_nobody_knows_is_unavailable(
 
 
 @pytest.mark.parametrize("options", [[], [*MASTER, "--workers", "0"]])
-def test_the_command_line_is_checked(options: list[str]) -> None:
+def test_worker_requires_a_master_and_at_least_one_worker(options: list[str]) -> None:
     assert main(["worker", *options]) == ExitCode.USAGE

@@ -20,7 +20,7 @@ from app.inference.job import (
 from tests.fakes.callers import plan_of
 
 
-def test_commands_and_reports_come_out_as_they_went_in() -> None:
+def test_commands_and_reports_are_decoded_unchanged() -> None:
     stream = io.BytesIO()
     commands: list[Command] = [plan_of("server", rate_per_s=3.0), ComputeOutputs(rows=3), Score()]
     reports: list[Report] = [
@@ -36,14 +36,14 @@ def test_commands_and_reports_come_out_as_they_went_in() -> None:
     assert read_report(stream) is None
 
 
-@pytest.mark.parametrize("kept", [0, 3, 4, 10])
-def test_stream_cut_short_is_an_end(kept: int) -> None:
+@pytest.mark.parametrize("received_bytes", [0, 3, 4, 10])
+def test_truncated_message_ends_the_stream(received_bytes: int) -> None:
     stream = io.BytesIO()
     write_message(stream, CallRows(b"rows and rows"))
-    assert read_report(io.BytesIO(stream.getvalue()[:kept])) is None
+    assert read_report(io.BytesIO(stream.getvalue()[:received_bytes])) is None
 
 
-@pytest.mark.parametrize("nonsense", [b"\x01\x00\x00\x00\xc1", b"a native library wrote this over it"])
-def test_nonsense_is_an_error_and_not_an_end(nonsense: bytes) -> None:
+@pytest.mark.parametrize("content", [b"\x01\x00\x00\x00\xc1", b"a native library wrote this over it"])
+def test_invalid_message_is_a_decode_error(content: bytes) -> None:
     with pytest.raises(msgspec.DecodeError):
-        read_report(io.BytesIO(nonsense))
+        read_report(io.BytesIO(content))

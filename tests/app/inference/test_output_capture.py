@@ -20,20 +20,20 @@ print("captured:", captured.text, end="")
 """
 
 
-def test_native_and_python_output_are_kept_back() -> None:
+def test_native_and_python_output_are_captured() -> None:
     run = subprocess.run([sys.executable, "-c", PROGRAM], capture_output=True, check=True)
     assert run.stdout.decode().split() == ["captured:", "native", "python"]
     assert run.stderr == b""
 
 
-def test_streams_come_back_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
+def test_output_streams_are_restored_after_an_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(ZeroDivisionError), capture_output():
         os.write(1, b"inside\n" * (1 // 0))
     os.write(1, b"after\n")
     assert capfd.readouterr().out == "after\n"
 
 
-def test_reports_have_standard_output_for_themselves() -> None:
+def test_only_reports_are_written_to_reserved_standard_output() -> None:
     program = """
 import os
 from app.inference.output_capture import capture_output, reserve_stdout_for_reports

@@ -14,10 +14,10 @@ def peaks() -> dict[str, Peaks]:
     return measure_peaks(1, 2**26)
 
 
-def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks]) -> None:
+def test_cpu_peaks_are_measured_for_fp32_and_int8(peaks: dict[str, Peaks]) -> None:
     assert set(peaks) == {"fp32", "fp16", "int8"}
-    assert {one.basis for one in peaks.values()} == {"measured"}
-    assert all(one.name == f"this CPU with 1 thread in {arithmetic}" for arithmetic, one in peaks.items())
+    assert {peak.basis for peak in peaks.values()} == {"measured"}
+    assert all(peak.name == f"this CPU with 1 thread in {arithmetic}" for arithmetic, peak in peaks.items())
     for arithmetic in ("fp32", "int8"):
         assert 1e9 < (peaks[arithmetic].flops_per_s or 0) < 1e14
         assert "ONNX Runtime" in peaks[arithmetic].source
@@ -26,16 +26,16 @@ def test_the_peaks_of_this_cpu_are_measured_by_arithmetic(peaks: dict[str, Peaks
     assert peaks["int8"].bytes_per_s == peaks["fp32"].bytes_per_s
 
 
-def test_a_cpu_has_no_peak_of_fp16(peaks: dict[str, Peaks]) -> None:
+def test_cpu_has_no_fp16_peak(peaks: dict[str, Peaks]) -> None:
     assert peaks["fp16"].flops_per_s is None
     assert "fp16 is computed in fp32" in peaks["fp16"].source
 
 
-def test_threads_that_this_machine_has_not_are_refused() -> None:
+def test_peaks_with_more_threads_than_cores_are_rejected() -> None:
     with pytest.raises(UsageError, match=r"5000 threads exceed"):
         measure_peaks(5000, 2**26)
 
 
-def test_a_child_that_hangs_is_ended() -> None:
+def test_peak_measurement_that_exceeds_its_timeout_is_stopped() -> None:
     with pytest.raises(MeasurementError, match=r"peaks did not finish within 0\.01 s"):
         measure_peaks(1, 2**26, timeout_s=0.01)

@@ -15,8 +15,8 @@ from tests.fakes.onnx_models import lookup, reshaping
 CPU, CUDA = "CPUExecutionProvider", "CUDAExecutionProvider"
 
 
-def session_of(**nodes: tuple[str, ...]) -> Any:
-    """That has given each provider such nodes."""
+def build_session(**nodes: tuple[str, ...]) -> Any:
+    """Return a session that reports these operator types per provider."""
     parts = [
         SimpleNamespace(
             ep_name=provider, get_nodes=lambda names=names: [SimpleNamespace(op_type=name, name="") for name in names]
@@ -26,9 +26,9 @@ def session_of(**nodes: tuple[str, ...]) -> Any:
     return SimpleNamespace(get_provider_graph_assignment_info=lambda: parts)
 
 
-def test_nodes_that_compute_elsewhere_are_fallbacks_and_those_of_shapes_are_none(tmp_path: Path) -> None:
+def test_compute_nodes_on_another_provider_are_fallbacks_and_shape_nodes_are_not(tmp_path: Path) -> None:
     model = reshaping(tmp_path / "m.onnx")
-    session = session_of(
+    session = build_session(
         CUDAExecutionProvider=("Conv", "Conv", "Relu"), CPUExecutionProvider=("Shape", "Gather", "Resize")
     )
     assert read_placements(session, "cuda", model) == (
@@ -40,32 +40,35 @@ def test_nodes_that_compute_elsewhere_are_fallbacks_and_those_of_shapes_are_none
     )
 
 
-def test_one_operator_may_be_on_two_providers(tmp_path: Path) -> None:
+def test_operator_on_two_providers_has_two_placements(tmp_path: Path) -> None:
     model = reshaping(tmp_path / "m.onnx")
-    session = session_of(CUDAExecutionProvider=("Conv", "Conv"), CPUExecutionProvider=("Conv",))
-    assert [(one.nodes, one.is_fallback) for one in read_placements(session, "cuda", model)] == [(2, False), (1, True)]
+    session = build_session(CUDAExecutionProvider=("Conv", "Conv"), CPUExecutionProvider=("Conv",))
+    assert [(placement.nodes, placement.is_fallback) for placement in read_placements(session, "cuda", model)] == [
+        (2, False),
+        (1, True),
+    ]
 
 
-def test_runtime_that_cannot_report_is_unavailable_but_for_the_cpu() -> None:
+def test_placements_without_runtime_support_are_unavailable_except_on_cpu() -> None:
     assert read_placements(SimpleNamespace(), "cpu", Path("m.onnx")) == ()
     with pytest.raises(UnavailableError, match="does not report which provider"):
         read_placements(SimpleNamespace(), "cuda", Path("m.onnx"))
 
 
-def test_a_table_that_is_looked_up_in_elsewhere_is_no_bookkeeping() -> None:
+def test_table_lookup_on_the_cpu_is_a_fallback() -> None:
     model = DIGITS_MODEL.with_name("recommendation.onnx")
-    session = session_of(CUDAExecutionProvider=("MatMul",), CPUExecutionProvider=("Gather", "Gather"))
+    session = build_session(CUDAExecutionProvider=("MatMul",), CPUExecutionProvider=("Gather", "Gather"))
     assert read_placements(session, "cuda", model)[0] == Placement("Gather", CPU, 2, is_fallback=True)
 
 
-def test_what_works_on_shapes_is_bookkeeping_by_name_and_by_operator(tmp_path: Path) -> None:
+def test_shape_nodes_are_bookkeeping_by_name_and_by_operator(tmp_path: Path) -> None:
     nodes = BookkeepingNodes(reshaping(tmp_path / "m.onnx"))
     assert all(nodes.contains(name, name.title()) for name in ("shape", "rows", "length", "wanted"))
     assert not nodes.contains("y", "Reshape")
-    assert nodes.contains("a name of the runtime's own", "Gather")
+    assert nodes.contains("a name added by the runtime", "Gather")
     assert not nodes.contains("", "Reshape")
 
 
-def test_rows_of_a_table_are_none(tmp_path: Path) -> None:
+def test_table_lookups_and_convolutions_are_not_bookkeeping(tmp_path: Path) -> None:
     assert not BookkeepingNodes(lookup(tmp_path / "m.onnx")).contains("", "Gather")
     assert not BookkeepingNodes(DIGITS_MODEL).contains("", "Conv")

@@ -11,26 +11,26 @@ from app.inference.providers import is_nvidia_driver_available
 pytestmark = pytest.mark.process
 
 
-def test_only_providers_that_open_a_session_work() -> None:
+def test_each_build_provider_either_works_or_fails() -> None:
     probe = probe_providers()
     assert "cpu" in probe.working_providers
     assert set(probe.build_providers) == {
         *probe.working_providers,
-        *(refused.provider for refused in probe.failed_providers),
+        *(failure.provider for failure in probe.failed_providers),
     }
     assert probe.runtime_version is not None
     assert probe.runtime_version.count(".") == 2
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
-def test_missing_libraries_are_reported_from_a_missing_driver(
+@pytest.mark.skipif(sys.platform != "linux", reason="the mock driver is a Linux library")
+def test_missing_cuda_libraries_and_missing_driver_have_different_reasons(
     nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     probe = probe_providers()
     if "cuda" not in probe.build_providers or "cuda" in probe.working_providers:
         pytest.skip("CUDA is not missing from this machine, or not listed by this build")
     if not is_nvidia_driver_available():
-        assert "no NVIDIA driver" in {refused.provider: refused.reason for refused in probe.failed_providers}["cuda"]
+        assert "no NVIDIA driver" in {failure.provider: failure.reason for failure in probe.failed_providers}["cuda"]
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))
-    reasons = {refused.provider: refused.reason for refused in probe_providers().failed_providers}
+    reasons = {failure.provider: failure.reason for failure in probe_providers().failed_providers}
     assert reasons["cuda"].startswith("a library of the provider is missing: lib")

@@ -20,7 +20,7 @@ SCALAR = TensorSpec("rate", "int64", ())
 CHANNELS = TensorSpec("image", "float32", (3, 4, 4))
 
 
-def labelled(rows: int, largest_batch: int) -> StoredRows:
+def build_labeled_rows(rows: int, largest_batch: int) -> StoredRows:
     values = np.arange(2 * rows, dtype=np.float32).reshape(rows, 2)
     return StoredRows({"x": values}, np.arange(rows), max_batch=largest_batch)
 
@@ -28,28 +28,28 @@ def labelled(rows: int, largest_batch: int) -> StoredRows:
 @pytest.mark.parametrize("largest_batch", [1, 2, 3, 7])
 @pytest.mark.parametrize("size", [1, 2, 3, 7])
 @pytest.mark.parametrize("start", [0, 2, 3, 31])
-def test_rows_go_round(largest_batch: int, size: int, start: int) -> None:
-    batch = labelled(3, largest_batch).batch(start, size)["x"]
-    assert batch[:, 0].tolist() == [2 * (place % 3) for place in range(start, start + size)]
+def test_batches_wrap_around_the_rows(largest_batch: int, size: int, start: int) -> None:
+    batch = build_labeled_rows(3, largest_batch).batch(start, size)["x"]
+    assert batch[:, 0].tolist() == [2 * (index % 3) for index in range(start, start + size)]
     assert batch.flags.c_contiguous
 
 
-@pytest.mark.parametrize("rows", [labelled(5, 4), SyntheticRows((X, STATE), 4)])
-def test_a_batch_is_a_slice_and_no_copy(rows: InputRows) -> None:
+@pytest.mark.parametrize("rows", [build_labeled_rows(5, 4), SyntheticRows((X, STATE), 4)])
+def test_batch_is_a_view_of_the_rows(rows: InputRows) -> None:
     last = len(rows) - 1
-    first, again = rows.batch(last, 4), rows.batch(last, 4)
-    assert all(np.shares_memory(first[name], again[name]) for name in first)
+    first, second = rows.batch(last, 4), rows.batch(last, 4)
+    assert all(np.shares_memory(first[name], second[name]) for name in first)
     assert np.shares_memory(rows.batch(last, 1)["x"], first["x"])
 
 
-def test_whole_inputs_come_with_every_batch() -> None:
+def test_whole_inputs_are_in_every_batch() -> None:
     state = np.ones((2, 1, 4), np.float32)
     rows = StoredRows({"x": np.zeros((5, 2))}, np.arange(5), max_batch=2, whole_inputs={"state": state})
     assert rows.batch(4, 2)["state"] is state
     assert rows.batch(4, 4)["state"] is state
 
 
-def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
+def test_synthetic_feeds_have_declared_types_and_are_deterministic() -> None:
     inputs = (
         TensorSpec("x", "float16", (-1, 2)),
         TensorSpec("ids", "int64", (-1, -1)),
@@ -79,7 +79,7 @@ def test_synthetic_feeds_have_the_declared_types_and_repeat() -> None:
     assert feeds["x"].tolist() == build_synthetic_feeds(inputs, batch=3)["x"].tolist()
 
 
-def test_synthetic_rows_are_many_and_the_same_whatever_the_batch() -> None:
+def test_synthetic_rows_are_distinct_and_independent_of_batch_size() -> None:
     single, eights = SyntheticRows((X, STATE), 1), SyntheticRows((X, STATE), 8)
     assert len(single) == len(eights) == 256
     values = eights.batch(0, 256)["x"]
@@ -88,17 +88,17 @@ def test_synthetic_rows_are_many_and_the_same_whatever_the_batch() -> None:
     assert np.array_equal(single.batch(5, 1)["state"], eights.batch(0, 8)["state"])
 
 
-def test_inputs_of_one_shape_get_different_numbers() -> None:
+def test_synthetic_inputs_of_equal_shape_have_different_values() -> None:
     feeds = build_synthetic_feeds((X, TensorSpec("y", "float32", (-1, 2))), 1)
     assert feeds["x"].tolist() != feeds["y"].tolist()
 
 
-def test_large_rows_are_fewer() -> None:
+def test_number_of_synthetic_rows_shrinks_with_row_size() -> None:
     assert len(SyntheticRows((TensorSpec("x", "float32", (-1, 3, 512, 512)),), 1)) == 21
     assert len(SyntheticRows((TensorSpec("x", "float32", (-1, 10, 1024, 1024)),), 1)) == 2
 
 
-def test_masks_and_integers_given_whole_are_ones() -> None:
+def test_synthetic_masks_and_whole_integer_inputs_are_ones() -> None:
     mask, lengths = TensorSpec("attention_mask", "int64", (-1, -1)), TensorSpec("lengths", "int64", (50,))
     feeds = build_synthetic_feeds((mask, lengths, SCALAR), 16)
     assert feeds["attention_mask"].all()
@@ -106,7 +106,7 @@ def test_masks_and_integers_given_whole_are_ones() -> None:
     assert feeds["rate"] == 1
 
 
-def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_reported() -> None:
+def test_dynamic_axes_have_set_lengths_or_a_noted_default() -> None:
     inputs = (
         TensorSpec("ids", "int64", (-1, -1, -1), ("batch", "sequence", None)),
         TensorSpec("mask", "int64", (-1, -1), ("batch", "sequence")),
@@ -125,20 +125,20 @@ def test_free_axes_have_the_lengths_they_are_given_and_the_others_are_reported()
     ("inputs", "batch", "names"),
     [
         ((X,), 4, {"x"}),
-        ((X, STATE), 2, {"x"}),  # a free axis beside it: the 2 of the state is no batch
+        ((X, STATE), 2, {"x"}),  # x has a dynamic first axis: the 2 of the state is not a batch
         ((STATE,), 2, {"state"}),
         ((STATE, CHANNELS), 3, {"image"}),
         ((CHANNELS,), 1, set()),
         ((SCALAR,), 1, set()),
     ],
 )
-def test_the_batch_is_the_free_first_axis_or_the_one_as_long(
+def test_batched_inputs_have_a_dynamic_or_matching_first_axis(
     inputs: tuple[TensorSpec, ...], batch: int, names: set[str]
 ) -> None:
     assert find_batched_input_names(inputs, batch) == names
 
 
-def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:
+def test_model_without_batch_axis_has_one_synthetic_row() -> None:
     rows = SyntheticRows((CHANNELS, SCALAR), 1)
     check_batch((CHANNELS, SCALAR), 1)
     assert len(rows) == 1
@@ -149,7 +149,7 @@ def test_a_model_without_a_batch_axis_is_fed_its_one_example() -> None:
     )
 
 
-def test_batch_must_fit_a_fixed_first_axis() -> None:
+def test_batch_size_must_match_a_fixed_first_axis() -> None:
     check_batch((X,), 7)
     check_batch((X, STATE, SCALAR), 7)
     check_batch((STATE,), 2)
@@ -160,6 +160,6 @@ def test_batch_must_fit_a_fixed_first_axis() -> None:
 
 
 @pytest.mark.parametrize("shape", [(-1, 2**40), (2**40, 1), (-1, 2**20)])
-def test_inputs_that_no_memory_holds_are_refused(shape: tuple[int, ...]) -> None:
+def test_synthetic_inputs_above_the_memory_limit_are_rejected(shape: tuple[int, ...]) -> None:
     with pytest.raises(UsageError, match="GiB for a batch of 2000, above the maximum of 4 GiB"):
         SyntheticRows((TensorSpec("x", "float32", shape),), 2_000)

@@ -9,18 +9,18 @@ from app.inference.sampling import MAX_ROWS, OutputSampler
 REFERENCE = np.arange(20.0).reshape(10, 2)
 
 
-def kept_of(calls: int, batch: int = 1) -> tuple[OutputSampler, list[int]]:
-    kept, indices = OutputSampler(is_enabled=True), []
+def sample_calls(calls: int, batch: int = 1) -> tuple[OutputSampler, list[int]]:
+    sampler, indices = OutputSampler(is_enabled=True), []
     for index in range(calls):
-        if index >= kept.next_index:
+        if index >= sampler.next_index:
             indices.append(index)
             start = index * batch % 10
-            kept.add(index, start, [REFERENCE[start : start + batch]])
-    return kept, indices
+            sampler.add(index, start, [REFERENCE[start : start + batch]])
+    return sampler, indices
 
 
-def test_calls_kept_lie_ever_further_apart() -> None:
-    _, indices = kept_of(20_000)
+def test_gaps_between_sampled_calls_grow() -> None:
+    _, indices = sample_calls(20_000)
     assert indices[0] == 0
     assert len(indices) == MAX_ROWS
     gaps = np.diff(indices)
@@ -28,28 +28,28 @@ def test_calls_kept_lie_ever_further_apart() -> None:
     assert gaps[-1] > 20
 
 
-def test_no_more_rows_than_enough_are_kept() -> None:
-    _, indices = kept_of(1000, batch=2)
+def test_sampler_stores_at_most_the_maximum_rows() -> None:
+    _, indices = sample_calls(1000, batch=2)
     assert len(indices) == MAX_ROWS // 2
 
 
-def test_nothing_is_kept_that_is_not_wanted() -> None:
-    kept = OutputSampler(is_enabled=False)
-    assert kept.next_index == sys.maxsize
-    assert kept.pair_with_reference(REFERENCE, 1) is None
+def test_disabled_sampler_stores_no_outputs() -> None:
+    sampler = OutputSampler(is_enabled=False)
+    assert sampler.next_index == sys.maxsize
+    assert sampler.pair_with_reference(REFERENCE, 1) is None
 
 
-def test_outputs_stand_beside_the_references_of_the_same_rows() -> None:
-    kept, indices = kept_of(9, batch=2)
-    pair = kept.pair_with_reference(REFERENCE, 2)
+def test_sampled_outputs_are_paired_with_the_reference_of_their_rows() -> None:
+    sampler, indices = sample_calls(9, batch=2)
+    pair = sampler.pair_with_reference(REFERENCE, 2)
     assert pair is not None
     assert np.array_equal(*pair)
     assert len(pair[0]) == 2 * len(indices)
 
 
-def test_rows_beyond_the_reference_and_outputs_that_are_no_rows_are_left_out() -> None:
-    kept = OutputSampler(is_enabled=True)
-    kept.add(0, 9, [np.zeros((2, 2))])
-    kept.add(1, 0, [np.array(1.0)])
-    kept.add(2, 0, [np.zeros((1, 2))])
-    assert kept.pair_with_reference(REFERENCE, 2) is None
+def test_outputs_beyond_the_reference_or_without_rows_are_not_paired() -> None:
+    sampler = OutputSampler(is_enabled=True)
+    sampler.add(0, 9, [np.zeros((2, 2))])
+    sampler.add(1, 0, [np.array(1.0)])
+    sampler.add(2, 0, [np.zeros((1, 2))])
+    assert sampler.pair_with_reference(REFERENCE, 2) is None

@@ -14,7 +14,7 @@ SCORES = np.array([[0.1, 0.9, 0.0], [2.0, 1.0, 0.0], [0.0, 0.0, 5.0]], np.float3
 LABELS = np.array([1, 1, 2])
 
 
-def test_labels_report_the_metric() -> None:
+def test_label_type_selects_the_metric() -> None:
     assert select_metric(np.array([1, 2])) == "top-1"
     assert select_metric(np.array([1.0, 2.0])) == "mean absolute error"
 
@@ -24,28 +24,28 @@ def test_labels_report_the_metric() -> None:
     [SCORES, SCORES.astype(np.float16), SCORES[:, :, None, None], SCORES[:, None, :], np.array([1, 0, 2])],
     ids=["scores", "half", "pooled", "one place", "classes"],
 )
-def test_the_largest_score_or_the_class_itself_is_right(output: npt.NDArray[Any]) -> None:
+def test_largest_score_or_class_index_is_the_prediction(output: npt.NDArray[Any]) -> None:
     assert compute_scores(output, LABELS, "top-1").tolist() == [1, 0, 1]
 
 
-def test_a_batchs_filling_is_left_out() -> None:
+def test_padding_rows_of_a_batch_are_not_scored() -> None:
     assert compute_scores(SCORES, LABELS[:2], "top-1").tolist() == [1, 0]
 
 
-def test_a_score_that_is_nan_is_never_right() -> None:
-    """argmax would choose the NaN, which may stand at the label."""
+def test_nan_score_is_never_a_correct_prediction() -> None:
+    """`argmax` would select the NaN, which may be the score of the label."""
     assert compute_scores(np.array([[0.0, math.nan], [0.0, 1.0]]), np.array([1, 1]), "top-1").tolist() == [0, 1]
 
 
 @pytest.mark.parametrize("shape", [(3,), (3, 1), (3, 1, 1)])
-def test_errors_are_sizes(shape: tuple[int, ...]) -> None:
+def test_mean_absolute_error_scores_are_absolute_errors(shape: tuple[int, ...]) -> None:
     output = np.array([1.0, 2.0, math.inf], np.float32).reshape(shape)
-    found = compute_scores(output, np.array([1.5, 1.0, 0.0]), "mean absolute error")
-    assert found.tolist() == [0.5, 1.0, math.inf]
+    errors = compute_scores(output, np.array([1.5, 1.0, 0.0]), "mean absolute error")
+    assert errors.tolist() == [0.5, 1.0, math.inf]
 
 
 @pytest.mark.parametrize(
-    ("output", "labels", "sentence"),
+    ("output", "labels", "message"),
     [
         (
             np.zeros((3, 4, 8, 8)),
@@ -61,14 +61,14 @@ def test_errors_are_sizes(shape: tuple[int, ...]) -> None:
         (np.array(["a", "b", "c"], dtype=object), LABELS, "it must contain numbers"),
     ],
 )
-def test_an_output_that_cannot_be_scored_is_refused(
-    output: npt.NDArray[Any], labels: npt.NDArray[Any], sentence: str
+def test_output_that_cannot_be_scored_is_rejected(
+    output: npt.NDArray[Any], labels: npt.NDArray[Any], message: str
 ) -> None:
-    with pytest.raises(UsageError, match=sentence):
+    with pytest.raises(UsageError, match=message):
         compute_scores(output, labels, select_metric(labels))
 
 
-def test_a_label_of_a_later_row_is_checked_with_the_first_answers() -> None:
+def test_labels_of_all_rows_are_checked_with_the_first_outputs() -> None:
     check_outputs(SCORES, np.array([0, 1, 2, 0, 2]), 3)
     check_outputs(SCORES, np.array([0]), 3)
     check_outputs(np.array([1, 0, 2]), np.array([0, 1, 2, 700]), 3)
@@ -77,6 +77,6 @@ def test_a_label_of_a_later_row_is_checked_with_the_first_answers() -> None:
 
 
 @pytest.mark.parametrize("output", [SCORES[:2], np.zeros((3, 4, 8, 8)), np.float32(1)])
-def test_first_answers_that_cannot_be_scored_are_refused(output: npt.NDArray[Any]) -> None:
+def test_first_outputs_that_cannot_be_scored_are_rejected(output: npt.NDArray[Any]) -> None:
     with pytest.raises(UsageError, match="the model's first output"):
         check_outputs(output, LABELS, 3)

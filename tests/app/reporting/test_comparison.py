@@ -11,32 +11,33 @@ BASELINE = result(steady(10.0, 0.1))
 
 
 @pytest.mark.parametrize(
-    ("now_ms", "half_ms", "reported"),
+    ("now_ms", "half_ms", "outcome"),
     [
-        (20.0, 0.5, "REGRESSION: 2 headline metrics were compared"),
-        (10.0, 0.1, "NO REGRESSION: 2 headline metrics were compared"),
-        (10.8, 0.5, "INCONCLUSIVE: 2 headline metrics were compared"),
+        (20.0, 0.5, "regression"),
+        (10.0, 0.1, "no_regression"),
+        (10.8, 0.5, "inconclusive"),
     ],
 )
-def test_one_sentence_says_what_came_out(now_ms: float, half_ms: float, reported: str) -> None:
+def test_comparison_outcome_depends_on_change_and_interval(now_ms: float, half_ms: float, outcome: str) -> None:
     section = build_comparison_section(compare_runs([BASELINE], [result(steady(now_ms, half_ms), run_id="later")]))
-    assert section.headline.startswith(reported)
-    assert section.banner is None
+    assert (section.outcome, section.banner) == (outcome, None)
+    assert section.summary.startswith("2 headline metrics were compared")
 
 
-def test_runs_without_a_metric_in_common_are_said_to_have_none() -> None:
+def test_comparison_without_common_headline_metrics_is_inconclusive() -> None:
     compared = compare_runs([BASELINE], [result(steady(10.0, 0.1), run_id="later")])
     probes = tuple(msgspec.structs.replace(change, is_headline=False) for change in compared.changes)
     section = build_comparison_section(msgspec.structs.replace(compared, changes=probes))
-    assert section.headline == ("INCONCLUSIVE: no headline metric has a value in both runs (tolerance 5.00\u202f%).")
+    assert section.outcome == "inconclusive"
+    assert section.summary.startswith("no headline metric has a value in both runs")
 
 
-def test_a_run_against_itself_is_called_the_same_run() -> None:
+def test_comparison_of_a_run_with_itself_is_same_run() -> None:
     section = build_comparison_section(compare_runs([BASELINE], [BASELINE]))
-    assert (section.headline, section.banner) == ("SAME RUN: there is no difference.", None)
+    assert (section.outcome, section.banner) == ("same_run", None)
 
 
-def test_the_banner_says_what_must_be_read_first() -> None:
+def test_comparison_banner_is_not_comparable_forced_or_advisory() -> None:
     slower = msgspec.structs.replace(result(steady(20.0, 0.1)), workload_hash="other")
     assert str(build_comparison_section(compare_runs([BASELINE], [slower])).banner).startswith(
         "NOT COMPARABLE: the runs differ in workload"
@@ -47,4 +48,4 @@ def test_the_banner_says_what_must_be_read_first() -> None:
     elsewhere = msgspec.structs.replace(result(steady(20.0, 0.1)), environment=environment)
     section = build_comparison_section(compare_runs([BASELINE], [elsewhere]))
     assert str(section.banner).startswith("ADVISORY")
-    assert section.headline.startswith("NO REGRESSION")
+    assert section.outcome == "no_regression"

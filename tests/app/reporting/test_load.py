@@ -43,35 +43,37 @@ from tests.fakes.local_runs import local_run
 from tests.fakes.results import Run, full_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
-ERRORS = parse_objective("error_rate <= 1%")
-REACHES_PAST = Estimate(0.0, (0.0, 0.022), 170)
+ERROR_OBJECTIVE = parse_objective("error_rate <= 1%")
+CI_ACROSS_LIMIT = Estimate(0.0, (0.0, 0.022), 170)
 
 
-def with_steady(*rates: float, found: float | None, at_least: bool = False) -> Result:
-    """A run of stages of these rates, of which the highest that held is `found`."""
+def build_steady_result(*rates: float, max_rate_per_s: float | None, is_lower_bound: bool = False) -> Result:
+    """Return a result with a stage per rate, in which `max_rate_per_s` is the highest rate that met the SLO."""
     first = full_run().result.stages[-1]
     stages = tuple(
         msgspec.structs.replace(first, name=f"at {rate:g}/s", kind="steady", scheduled_per_s=rate) for rate in rates
     )
-    max_rate = MaxRate(Estimate(found), ("latency_ms.p95 < 50",), "at 300/s …", is_lower_bound=at_least)
-    stages = mark_headline(stages, stages, max_rate)
-    return msgspec.structs.replace(full_run().result, stages=stages, max_rate=max_rate)
+    measured_max_rate = MaxRate(
+        Estimate(max_rate_per_s), ("latency_ms.p95 < 50",), "at 300/s …", is_lower_bound=is_lower_bound
+    )
+    stages = mark_headline(stages, stages, measured_max_rate)
+    return msgspec.structs.replace(full_run().result, stages=stages, max_rate=measured_max_rate)
 
 
-def names(stages: tuple[Stage, ...]) -> list[str]:
+def get_names(stages: tuple[Stage, ...]) -> list[str]:
     return [stage.name for stage in stages]
 
 
-def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
-    assert names(find_headline_stages(with_steady(40, 100, 300, found=100))) == ["at 100/s"]
-    assert names(find_headline_stages(with_steady(40, 300, found=None))) == ["at 40/s", "at 300/s"]
+def test_headline_stages_are_those_at_the_max_rate() -> None:
+    assert get_names(find_headline_stages(build_steady_result(40, 100, 300, max_rate_per_s=100))) == ["at 100/s"]
+    assert get_names(find_headline_stages(build_steady_result(40, 300, max_rate_per_s=None))) == ["at 40/s", "at 300/s"]
 
 
 @pytest.mark.parametrize(
-    ("evaluated", "why"),
+    ("evaluated", "reason"),
     [
         (
-            ObjectiveResult(ERRORS, REACHES_PAST, "INCONCLUSIVE"),
+            ObjectiveResult(ERROR_OBJECTIVE, CI_ACROSS_LIMIT, "INCONCLUSIVE"),
             "about 381 error-free requests are needed for a conclusive result",
         ),
         (
@@ -79,39 +81,41 @@ def test_the_answer_rests_on_the_highest_of_the_rates_that_held() -> None:
             "the 95 % CI crosses the limit; run longer",
         ),
         (
-            ObjectiveResult(ERRORS, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
+            ObjectiveResult(ERROR_OBJECTIVE, Estimate(0.001, None, 9, reason="no interval"), "INCONCLUSIVE"),
             "no interval; run longer",
         ),
         (
-            ObjectiveResult(ERRORS, Estimate(None, reason="9 of 72 required samples"), "INCONCLUSIVE"),
+            ObjectiveResult(ERROR_OBJECTIVE, Estimate(None, reason="9 of 72 required samples"), "INCONCLUSIVE"),
             "9 of 72 required samples",
         ),
-        (ObjectiveResult(ERRORS, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
+        (ObjectiveResult(ERROR_OBJECTIVE, Estimate(0.0, (0.0, 0.002), 2_000), "PASS"), None),
     ],
 )
-def test_what_is_not_simulated_says_why(evaluated: ObjectiveResult, why: str | None) -> None:
+def test_inconclusive_objective_has_a_reason(evaluated: ObjectiveResult, reason: str | None) -> None:
     (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(evaluated,), gates=()))
-    assert row.why == why
-
-
-@pytest.mark.parametrize(("written", "needed"), [("accuracy_retained >= 99%", True), ("accuracy > 96%", False)])
-def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> None:
-    result = local_run().result
-    assert result.local is not None
-    accuracy, objective = result.local.variants[4].accuracy, parse_objective(written)
-    assert accuracy is not None
-    observed = accuracy.retained if needed else accuracy.value
-    assert observed is not None
-    evaluated = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
-    (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(evaluated,)))
-    rows = estimate_rows_needed(accuracy, 0.99) if needed else None
-    reported = "" if rows is None else f", about {formatting.format_number(rows)} in total if further rows are similar"
-    assert rows is None or rows > 450
-    assert row.why == f"the 95 % CI crosses the limit; add labeled rows{reported}"
+    assert row.why == reason
 
 
 @pytest.mark.parametrize(
-    ("gate", "observed", "reported"),
+    ("objective_text", "is_retained_accuracy"), [("accuracy_retained >= 99%", True), ("accuracy > 96%", False)]
+)
+def test_inconclusive_accuracy_needs_more_labeled_rows(objective_text: str, is_retained_accuracy: bool) -> None:
+    result = local_run().result
+    assert result.local is not None
+    accuracy, objective = result.local.variants[4].accuracy, parse_objective(objective_text)
+    assert accuracy is not None
+    observed = accuracy.retained if is_retained_accuracy else accuracy.value
+    assert observed is not None
+    evaluated = ObjectiveResult(objective, observed, "INCONCLUSIVE", result.stages[-1].name)
+    (row,) = build_objective_rows(msgspec.structs.replace(result, slo=(evaluated,)))
+    rows = estimate_rows_needed(accuracy, 0.99) if is_retained_accuracy else None
+    rows_hint = "" if rows is None else f", about {formatting.format_number(rows)} in total if further rows are similar"
+    assert rows is None or rows > 450
+    assert row.why == f"the 95 % CI crosses the limit; add labeled rows{rows_hint}"
+
+
+@pytest.mark.parametrize(
+    ("gate", "observed", "text"),
     [
         (
             "latency_ms.p95{stage=peak} < 50",
@@ -140,56 +144,59 @@ def test_only_labelled_rows_settle_an_accuracy(written: str, needed: bool) -> No
         ),
     ],
 )
-def test_a_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(
-    gate: str, observed: Estimate, reported: str
-) -> None:
+def test_gate_is_shown_with_its_interval_in_the_unit_of_its_limit(gate: str, observed: Estimate, text: str) -> None:
     run = full_run()
     evaluated = msgspec.structs.replace(evaluate_objective(parse_gate(gate), observed), stage="peak")
     result = msgspec.structs.replace(run.result, slo=(), gates=(evaluated,))
     report = build_report(result, run.rows, run.telemetry, "", "", "{}")
-    assert f"{evaluated.outcome} {reported}" in render_text(report, width=1000)
+    assert f"{evaluated.outcome} {text}" in render_text(report, width=1000)
     (row,) = report.objectives
     assert row.limit.unit == row.observed.unit
 
 
 @pytest.mark.parametrize(("value", "margin"), [(-0.02, 0.6), (-0.1, -1.0), (0.0, 1.0)])
-def test_a_limit_below_zero_has_a_margin_too(value: float, margin: float) -> None:
+def test_objective_with_a_negative_limit_has_a_margin(value: float, margin: float) -> None:
     evaluated = evaluate_objective(parse_gate("change(max_rate_within_slo) > -5%"), Estimate(value, (value, value)))
     (row,) = build_objective_rows(msgspec.structs.replace(full_run().result, slo=(), gates=(evaluated,)))
     assert row.margin == pytest.approx(margin)
 
 
-def test_so_many_requests_without_an_error_settle_it() -> None:
+def test_error_rate_objective_passes_from_381_error_free_requests() -> None:
     from app.analysis.estimates import estimate_proportion
 
-    assert evaluate_objective(ERRORS, estimate_proportion(0, 381)).outcome == "PASS"
-    assert evaluate_objective(ERRORS, estimate_proportion(0, 379)).outcome == "INCONCLUSIVE"
+    assert evaluate_objective(ERROR_OBJECTIVE, estimate_proportion(0, 381)).outcome == "PASS"
+    assert evaluate_objective(ERROR_OBJECTIVE, estimate_proportion(0, 379)).outcome == "INCONCLUSIVE"
 
 
-@pytest.mark.parametrize(("second", "pooled"), [("poisson", True), ("gamma", False)])
-def test_only_stages_of_the_same_arrivals_make_one_distribution(second: str, pooled: bool) -> None:
+@pytest.mark.parametrize(("second_arrival_kind", "is_pooled"), [("poisson", True), ("gamma", False)])
+def test_only_stages_with_equal_arrivals_are_pooled_in_the_distribution(
+    second_arrival_kind: str, is_pooled: bool
+) -> None:
     run = full_run()
-    holds = [stage for stage in run.result.stages if stage.kind == "step"][:2]
-    kinds = ("poisson", second)
+    steps = [stage for stage in run.result.stages if stage.kind == "step"][:2]
+    arrival_kinds = ("poisson", second_arrival_kind)
     stages = tuple(
-        msgspec.structs.replace(stage, kind="steady", arrival_kind=one) for stage, one in zip(holds, kinds, strict=True)
+        msgspec.structs.replace(stage, kind="steady", arrival_kind=arrival_kind)
+        for stage, arrival_kind in zip(steps, arrival_kinds, strict=True)
     )
     result = msgspec.structs.replace(run.result, stages=mark_headline(stages), max_rate=None)
-    drawn = build_report(result, run.rows, run.telemetry, "", "", "{}").spectra[0].n
-    each = [stage.completed for stage in stages]
-    assert drawn == sum(each) if pooled else drawn in each
+    count = build_report(result, run.rows, run.telemetry, "", "", "{}").spectra[0].n
+    counts = [stage.completed for stage in stages]
+    assert count == sum(counts) if is_pooled else count in counts
 
 
-def test_rates_of_sessions_are_called_so() -> None:
+def test_curve_of_a_session_rate_counts_sessions() -> None:
     result = streaming_run().result
     assert build_curve_labels(result).counts == "requests"
     stages = tuple(msgspec.structs.replace(stage, sessions=True) for stage in result.stages)
     assert build_curve_labels(msgspec.structs.replace(result, stages=stages)).counts == "sessions"
 
 
-def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_a_fleet() -> None:
+def test_max_rate_without_a_higher_tested_rate_is_a_lower_bound() -> None:
     run = full_run()
-    report = build_report(with_steady(100, found=100, at_least=True), run.rows, run.telemetry, "", "", "{}")
+    report = build_report(
+        build_steady_result(100, max_rate_per_s=100, is_lower_bound=True), run.rows, run.telemetry, "", "", "{}"
+    )
     assert report.tiles[0].label == "Max rate (lower bound)"
     assert report.max_rate is not None
     assert report.max_rate.is_lower_bound
@@ -197,7 +204,7 @@ def test_a_rate_above_which_none_was_tried_is_no_maximum_and_may_size_too_large_
     assert "No higher rate was tested" in report.plan.notes[0]
 
 
-def test_stages_with_tokens_have_a_row_of_them() -> None:
+def test_stage_with_tokens_has_a_token_row() -> None:
     stage = streaming_run().result.stages[0]
     (row,) = build_token_rows([stage], "latency_ms")
     assert row.stage == "chat"
@@ -207,23 +214,23 @@ def test_stages_with_tokens_have_a_row_of_them() -> None:
     assert row.coalesced.value == pytest.approx(0.03, abs=0.01)
 
 
-def test_plain_answers_have_none() -> None:
+def test_stages_without_tokens_have_no_token_rows() -> None:
     assert build_token_rows(full_run().result.stages, "latency_ms") == ()
 
 
-def test_a_cold_start_is_reported_part_by_part_and_what_it_never_came_to_by_its_reason() -> None:
+def test_cold_start_has_a_row_per_part_with_value_or_reason() -> None:
     parts = {part.name: part.quantity for part in build_cold_start_rows(streaming_run().result)}
-    assert [(name, one.value) for name, one in parts.items()] == [
+    assert [(name, quantity.value) for name, quantity in parts.items()] == [
         ("ready", 8_200.0), ("first response", 9_050.0), ("steady latency", None),
     ]  # fmt: skip
     assert parts["steady latency"].reason == "the medians never agreed"
 
 
-def test_a_target_that_was_up_has_none() -> None:
+def test_running_target_has_no_cold_start_rows() -> None:
     assert build_cold_start_rows(full_run().result) == ()
 
 
-def test_each_method_is_reported_with_its_load_or_its_reason() -> None:
+def test_knee_section_has_load_or_reason_per_method() -> None:
     knees = (
         Knee("power", "rate", 100.0, 20.0),
         Knee("chord", "rate", 120.0, 25.0),
@@ -240,7 +247,7 @@ def test_each_method_is_reported_with_its_load_or_its_reason() -> None:
     assert section.note is None
 
 
-def test_methods_that_disagree_by_more_than_30_percent_are_said_to() -> None:
+def test_knee_methods_that_disagree_by_over_30_percent_are_noted() -> None:
     knees = (Knee("power", "clients", 4.0, 20.0), Knee("chord", "clients", 5.3, 25.0))
     section = build_knee_section(msgspec.structs.replace(full_run().result, knees=knees))
     assert section is not None
@@ -249,14 +256,14 @@ def test_methods_that_disagree_by_more_than_30_percent_are_said_to() -> None:
     assert build_knee_section(full_run().result) is None
 
 
-def labels(run: Run) -> list[str]:
+def get_tile_labels(run: Run) -> list[str]:
     stage = find_headline_stage(run.result, build_curve_labels(run.result))
     assert stage is not None
     return [tile.label for tile in build_load_tiles(run.result, stage)]
 
 
-def test_streams_lead_with_their_tokens() -> None:
-    assert labels(streaming_run()) == [
+def test_tiles_of_streams_start_with_goodput_and_token_latencies() -> None:
+    assert get_tile_labels(streaming_run()) == [
         "Goodput", "p95 TTFT", "p99 TTFT", "p95 TPOT", "p95 latency", "p99 latency", "Output throughput", "Error rate",
     ]  # fmt: skip
 
@@ -269,11 +276,11 @@ def test_streams_lead_with_their_tokens() -> None:
         (locust_run, ["Throughput", "p95 service time", "p99 service time", "Error rate"]),
     ],
 )
-def test_each_kind_of_traffic_has_its_headlines(make_run: Callable[[], Run], expected: list[str]) -> None:
-    assert labels(make_run()) == expected
+def test_tiles_depend_on_the_kind_of_traffic(make_run: Callable[[], Run], expected: list[str]) -> None:
+    assert get_tile_labels(make_run()) == expected
 
 
-def test_a_goodput_that_was_asked_for_is_a_headline() -> None:
+def test_goodput_objective_has_a_tile() -> None:
     run = streaming_run()
     goodput = Objective("goodput_share >= 99%", "goodput_share", None, ">=", 0.99)
     result = msgspec.structs.replace(run.result, slo=(ObjectiveResult(goodput, Estimate(0.995), "PASS"),))
@@ -281,7 +288,7 @@ def test_a_goodput_that_was_asked_for_is_a_headline() -> None:
     assert tiles["Goodput share"].limit is not None
 
 
-def test_a_limit_stands_beside_its_number() -> None:
+def test_tile_of_an_objective_metric_has_its_limit() -> None:
     run = streaming_run()
     tiles = {tile.label: tile for tile in build_load_tiles(run.result, run.result.stages[0])}
     limit = tiles["p95 TTFT"].limit
@@ -290,7 +297,7 @@ def test_a_limit_stands_beside_its_number() -> None:
     assert tiles["p99 TTFT"].limit is None
 
 
-def test_an_accuracy_that_was_measured_is_a_headline() -> None:
+def test_measured_accuracy_has_a_tile() -> None:
     run = spike_run()
     stage = find_headline_stage(run.result, build_curve_labels(run.result))
     assert stage is not None
@@ -300,7 +307,7 @@ def test_an_accuracy_that_was_measured_is_a_headline() -> None:
     assert tiles[-2].quantity.value == 0.973
 
 
-def test_audio_has_a_row_per_stage_but_not_for_a_warmup() -> None:
+def test_audio_stages_have_media_rows_except_warm_ups() -> None:
     tokens_only = msgspec.structs.replace(streaming_run().result.stages[0], kind="steady")
     stage = msgspec.structs.replace(
         tokens_only,
@@ -311,7 +318,7 @@ def test_audio_has_a_row_per_stage_but_not_for_a_warmup() -> None:
     assert row.images_per_s.value is None
 
 
-def test_live_sessions_have_a_row_per_stage_but_not_for_a_warmup() -> None:
+def test_session_stages_have_session_rows_except_warm_ups() -> None:
     stage = msgspec.structs.replace(
         streaming_run().result.stages[0],
         kind="steady",
@@ -325,7 +332,7 @@ def test_live_sessions_have_a_row_per_stage_but_not_for_a_warmup() -> None:
     assert (row.built_requests, row.build_mean.value, row.build_max.reason) == (0, None, "not measured")
 
 
-def test_the_reuse_of_prefixes_has_rows_if_the_prompts_determine_it() -> None:
+def test_prefix_reuse_has_rows_only_if_calculated_from_the_prompts() -> None:
     assert build_prefix_reuse_rows(None) == ()
     assert build_prefix_reuse_rows(PrefixReuse(None, 0.5, 16)) == ()
     offered, served = build_prefix_reuse_rows(PrefixReuse(0.6, None, 16))
@@ -335,10 +342,12 @@ def test_the_reuse_of_prefixes_has_rows_if_the_prompts_determine_it() -> None:
     assert (served.quantity.value, served.quantity.reason) == (None, "not reported")
 
 
-def explained(counters: ServerCounters) -> BreakdownSection:
-    """Breakdown of a stage with these counters, of which only the server's parts and the latency are kept."""
+def build_breakdown(counters: ServerCounters) -> BreakdownSection:
+    """Return the breakdown of a stage with these server counters and only two parts of its latency."""
     (stage,) = streaming_run().result.stages
-    latencies = tuple(LatencyComparison(kind, one.mean_ms, one.count) for kind, one in counters.latencies.items())
+    latencies = tuple(
+        LatencyComparison(kind, histogram.mean_ms, histogram.count) for kind, histogram in counters.latencies.items()
+    )
     breakdown = LatencyBreakdown(
         aggregate="mean", requests=9, latency_ms=100.0, ttft_ms=90.0, parts_ms={"queue": None, "prefill": None},
         unknown_ms=100.0,
@@ -350,9 +359,9 @@ def explained(counters: ServerCounters) -> BreakdownSection:
     return section
 
 
-def test_the_breakdown_says_why_the_servers_times_are_unknown() -> None:
+def test_latency_breakdown_has_a_reason_for_missing_server_times() -> None:
     notes = [
-        explained(counters).note
+        build_breakdown(counters).note
         for counters in (
             ServerCounters(),
             ServerCounters(latencies={"ttft": LatencyHistogram(9, 80.0)}),
@@ -361,6 +370,6 @@ def test_the_breakdown_says_why_the_servers_times_are_unknown() -> None:
     ]
     assert len(set(notes)) == len(notes)
     for refusal in REFUSAL_TEXTS:
-        section = explained(ServerCounters(refusal=refusal))
+        section = build_breakdown(ServerCounters(refusal=refusal))
         assert refusal in section.note
         assert ":" not in section.sentence  # no advice

@@ -15,10 +15,10 @@ from tests.fakes.searched_runs import Bound, searched_run
 _RESULT = local_run().result
 
 
-def test_every_variant_is_a_row_those_that_never_ran_too() -> None:
+def test_local_section_has_a_row_for_every_variant() -> None:
     section = build_local_section(_RESULT)
     assert section is not None
-    assert [(one.name, one.state) for one in section.variants] == [
+    assert [(row.name, row.state) for row in section.variants] == [
         ("cpu as-is, batch 1", "measured"),
         ("cpu as-is, batch 4", "measured"),
         ("cpu as-is, batch 16", "measured"),
@@ -28,18 +28,18 @@ def test_every_variant_is_a_row_those_that_never_ran_too() -> None:
         ("cuda as-is, batch 1", "ended early"),
     ]
     assert (section.best, section.headline_variant) == ("cpu int8-static, batch 4", "cpu int8-static, batch 4")
-    assert [len(one.scenarios) for one in section.variants] == [2, 1, 1, 2, 1, 0, 0]
-    assert [law.family for law in section.batch_models] == ["cpu as-is"]
+    assert [len(row.scenarios) for row in section.variants] == [2, 1, 1, 2, 1, 0, 0]
+    assert [model.family for model in section.batch_models] == ["cpu as-is"]
 
 
-def test_a_model_that_was_served_is_no_local_run() -> None:
+def test_endpoint_run_has_a_model_section_and_no_local_section() -> None:
     served = full_run().result
     assert build_local_section(served) is None
     assert build_model_section(served) is not None
     assert build_model_section(_RESULT) is None
 
 
-def test_a_run_that_ended_before_its_first_variant_is_a_section_without_rows() -> None:
+def test_local_run_without_variants_has_an_empty_section() -> None:
     assert _RESULT.local is not None
     empty: Result = msgspec.structs.replace(
         _RESULT, local=msgspec.structs.replace(_RESULT.local, variants=(), best=None, batch_models=()), stages=()
@@ -49,7 +49,7 @@ def test_a_run_that_ended_before_its_first_variant_is_a_section_without_rows() -
     assert (section.variants, section.headline_variant, section.common) == ((), None, "")
 
 
-def test_without_a_best_one_the_variant_is_shown_that_was_evaluated() -> None:
+def test_headline_variant_without_a_best_variant_is_the_evaluated_variant() -> None:
     assert _RESULT.local is not None
     evaluated = msgspec.structs.replace(_RESULT.slo[0], stage=_RESULT.stages[2].name)
     local = msgspec.structs.replace(_RESULT.local, best=None)
@@ -59,14 +59,14 @@ def test_without_a_best_one_the_variant_is_shown_that_was_evaluated() -> None:
     assert SLO.text == evaluated.objective.text
 
 
-def test_a_variant_alone_is_called_what_it_is() -> None:
+def test_single_variant_has_its_full_name() -> None:
     section = build_local_section(one_variant().result)
     assert section is not None
     (only,) = section.variants
     assert (only.name, only.family, only.state, only.slo) == ("digits cpu as-is, batch 1", "digits", "best", None)
 
 
-def test_headlines_are_of_the_best_variant() -> None:
+def test_local_tiles_are_those_of_the_best_variant() -> None:
     tiles = {tile.label: tile for tile in build_local_tiles(_RESULT)}
     assert list(tiles) == [
         "Throughput", "p50 service time", "p99 service time", "Accuracy", "Accuracy retained", "Cost per 1M inferences",
@@ -80,7 +80,7 @@ def test_headlines_are_of_the_best_variant() -> None:
     assert tiles["Cost per 1M inferences"].note == "at $0.36/h, 100\u202f% utilization"
 
 
-def test_an_slo_on_latency_is_shown_where_it_is_evaluated() -> None:
+def test_latency_tiles_are_those_of_the_evaluated_scenario() -> None:
     assert _RESULT.local is not None
     slo = Objective("latency_ms.p95 < 9", "latency_ms", "p95", "<", 9.0)
     local = msgspec.structs.replace(_RESULT.local, best=variant("int8-static", 1))
@@ -93,7 +93,7 @@ def test_an_slo_on_latency_is_shown_where_it_is_evaluated() -> None:
     assert tiles[2].limit is not None
 
 
-def test_of_a_search_the_tiles_speak_of_the_rate_that_held() -> None:
+def test_local_tiles_of_a_rate_search_start_with_the_max_rate() -> None:
     first, *others = build_local_tiles(searched_run().result)
     assert (first.label, first.quantity.value, first.quantity.unit) == ("Max rate", 400.0, "calls/s")
     p95 = next(tile for tile in others if tile.label == "p95 latency")
@@ -103,36 +103,36 @@ def test_of_a_search_the_tiles_speak_of_the_rate_that_held() -> None:
 @pytest.mark.parametrize(
     ("bound", "note"), [("generator", "load generator limit"), ("untested", "highest rate tested")]
 )
-def test_a_tile_says_that_the_maximum_may_be_higher(bound: Bound, note: str) -> None:
+def test_max_rate_tile_of_a_local_run_marks_a_lower_bound(bound: Bound, note: str) -> None:
     first = build_local_tiles(searched_run(bound=bound).result)[0]
     assert first.label == "Max rate (lower bound)"
     assert first.note is not None
     assert first.note.endswith(f"; {note}")
 
 
-def test_a_price_of_other_hardware_makes_the_cost_assumed() -> None:
+def test_cost_with_the_price_of_other_hardware_is_assumed() -> None:
     assert _RESULT.local is not None
     local = msgspec.structs.replace(_RESULT.local, price_basis="assumed")
     for result, basis in ((_RESULT, "measured"), (msgspec.structs.replace(_RESULT, local=local), "assumed")):
         assert build_local_tiles(result)[-1].quantity.basis == basis
 
 
-def test_energy_is_shown_where_it_was_read() -> None:
+def test_energy_tile_is_shown_if_energy_was_measured() -> None:
     run = one_variant().result
-    (only,) = run.stages
-    metrics = {**only.metrics, "energy_j_per_inference": {"value": Estimate(0.5, (0.4, 0.6))}}
-    tiles = build_local_tiles(msgspec.structs.replace(run, stages=(msgspec.structs.replace(only, metrics=metrics),)))
+    (stage,) = run.stages
+    metrics = {**stage.metrics, "energy_j_per_inference": {"value": Estimate(0.5, (0.4, 0.6))}}
+    tiles = build_local_tiles(msgspec.structs.replace(run, stages=(msgspec.structs.replace(stage, metrics=metrics),)))
     assert [tile.label for tile in tiles] == [
         "Throughput", "p50 service time", "p99 service time", "Energy per inference",
     ]  # fmt: skip
 
 
-def test_nothing_measured_is_no_headline() -> None:
+def test_run_without_local_measurements_has_no_local_tiles() -> None:
     assert build_local_tiles(only_failed().result) == ()
     assert build_local_tiles(full_run().result) == ()
 
 
-def test_tiles_of_a_language_model_are_its_rates_and_times() -> None:
+def test_language_model_tiles_are_throughput_latency_memory_and_cost() -> None:
     tiles = build_local_tiles(language_model_run(usd_per_hour=3.6).result)
     assert [(tile.label, tile.note) for tile in tiles] == [
         ("Decode throughput", "batch 1, pp512+tg16"),
@@ -150,10 +150,10 @@ def test_tiles_of_a_language_model_are_its_rates_and_times() -> None:
     assert decode.value is not None
     assert cost.value == pytest.approx(3.6 / 3600 / decode.value * 1e6)
     limits = [tile.label for tile in tiles if tile.limit is not None]
-    assert limits == ["p50 ITL"], "in the test in which it was evaluated"
+    assert limits == ["p50 ITL"], "the limit is shown for the test in which it was evaluated"
 
 
-def test_a_rate_has_its_limit_only_in_the_test_that_was_evaluated() -> None:
+def test_throughput_tile_has_a_limit_only_for_the_evaluated_test() -> None:
     result = language_model_run().result
     objective = Objective("decode_tokens_per_s >= 50", "decode_tokens_per_s", None, ">=", 50.0)
     for name, has_limit in (("pp512+tg16", True), ("tg16 @ d1024", False)):
@@ -163,25 +163,25 @@ def test_a_rate_has_its_limit_only_in_the_test_that_was_evaluated() -> None:
         assert (tile.label, tile.limit is not None) == ("Decode throughput", has_limit)
 
 
-def test_without_output_the_cost_is_that_of_prompt_tokens() -> None:
+def test_cost_tile_without_output_tokens_is_per_prompt_token() -> None:
     tiles = build_local_tiles(language_model_run(usd_per_hour=3.6, tests=(GenerationTest(512, 0),)).result)
     assert [tile.label for tile in tiles] == ["Prefill throughput", "Peak memory", "Cost per 1M prompt tokens"]
 
 
-def test_energy_of_a_language_model_is_per_output_token() -> None:
+def test_energy_tile_of_a_language_model_is_per_output_token() -> None:
     result = language_model_run().result
     stages = tuple(with_energy(stage, 0.5) if stage.tags["test"] == "pp512+tg16" else stage for stage in result.stages)
     tiles = {tile.label: tile for tile in build_local_tiles(msgspec.structs.replace(result, stages=stages))}
     assert tiles["Energy per output token"].quantity.value == 0.5
 
 
-def test_variants_of_a_language_model_have_tests_instead_of_scenarios() -> None:
+def test_language_model_variants_have_tests_instead_of_scenarios() -> None:
     section = build_local_section(language_model_run().result)
     assert section is not None
     assert section.is_language_model
-    assert [(len(one.scenarios), len(one.tests)) for one in section.variants] == [(0, 5), (0, 4), (0, 0)]
+    assert [(len(row.scenarios), len(row.tests)) for row in section.variants] == [(0, 5), (0, 4), (0, 0)]
     assert (section.axes.latency, section.axes.cost) == ("p50 ITL, tg16", "machine time per 1k output tokens")
-    assert [one.is_on_frontier for one in section.variants] == [True, False, False]
+    assert [row.is_on_frontier for row in section.variants] == [True, False, False]
     assert section.variants[0].opened_memory is not None
     assert section.variants[0].opened_memory.unit == "GiB"
     assert section.variants[0].kv_cache == Quantity(1040 * 4096 / 2**30, "GiB")
@@ -190,7 +190,7 @@ def test_variants_of_a_language_model_have_tests_instead_of_scenarios() -> None:
     local = build_local_section(_RESULT)
     assert local is not None
     assert not local.is_language_model
-    assert all(one.opened_memory is None and not one.tests for one in local.variants)
+    assert all(row.opened_memory is None and not row.tests for row in local.variants)
     prompts = build_local_section(language_model_run(tests=(GenerationTest(512, 0),)).result)
     assert prompts is not None
     assert (prompts.axes.latency, prompts.axes.cost) == (
@@ -199,7 +199,7 @@ def test_variants_of_a_language_model_have_tests_instead_of_scenarios() -> None:
     )
 
 
-def test_a_variant_whose_interval_includes_the_limit_is_as_inconclusive_as_the_verdict() -> None:
+def test_variant_whose_interval_includes_the_limit_is_inconclusive() -> None:
     run = language_model_run().result
     evaluated = run.slo[0]
     stages = tuple(

@@ -24,7 +24,7 @@ from tests.fakes.local_runs import SLO, facts, stage, variant
 from tests.fakes.searched_runs import ENDLESS, LATENCY, endless_stage, hopeless_run, searched_run
 
 
-def _start(extra: float, *, is_cached: bool = False) -> VariantColdStart:
+def build_start(extra: float, *, is_cached: bool = False) -> VariantColdStart:
     return VariantColdStart(
         is_cached=is_cached,
         process_ms=20 + extra,
@@ -34,19 +34,21 @@ def _start(extra: float, *, is_cached: bool = False) -> VariantColdStart:
     )
 
 
-def test_starts_with_and_without_what_was_kept_stand_side_by_side() -> None:
-    anew, cached = build_cold_start_rows([_start(0), _start(1), _start(8), _start(0, is_cached=True)])
-    assert [one.value for one in anew.p50] == [21, 100, 12, 5, 138]
-    assert [one.value for one in anew.worst] == [28, 100, 26, 5, 159]
-    assert (anew.is_cached, anew.starts, cached.is_cached, cached.starts) == (False, 3, True, 1)
-    assert len(anew.p50) == len(COLD_START_PARTS)
+def test_cached_and_uncached_cold_starts_have_separate_rows() -> None:
+    uncached, cached = build_cold_start_rows(
+        [build_start(0), build_start(1), build_start(8), build_start(0, is_cached=True)]
+    )
+    assert [quantity.value for quantity in uncached.p50] == [21, 100, 12, 5, 138]
+    assert [quantity.value for quantity in uncached.worst] == [28, 100, 26, 5, 159]
+    assert (uncached.is_cached, uncached.starts, cached.is_cached, cached.starts) == (False, 3, True, 1)
+    assert len(uncached.p50) == len(COLD_START_PARTS)
 
 
-def test_no_start_is_no_row() -> None:
+def test_no_cold_starts_have_no_rows() -> None:
     assert build_cold_start_rows([]) == ()
 
 
-def test_of_a_search_the_answer_stands_first_and_what_was_tried_below_it() -> None:
+def test_rate_search_rows_have_the_max_rate_before_tested_rates() -> None:
     rows = build_scenario_rows([LATENCY], searched_run().result.stages)
     assert [(row.rate_per_s, row.tried) for row in rows] == [
         (None, None),
@@ -57,20 +59,20 @@ def test_of_a_search_the_answer_stands_first_and_what_was_tried_below_it() -> No
     ]
 
 
-def test_where_no_rate_held_none_is_the_answer() -> None:
+def test_failed_rate_search_has_only_failed_rates() -> None:
     rows = build_scenario_rows([LATENCY], hopeless_run().result.stages)
     assert [row.tried for row in rows] == ["failed", "failed"]
 
 
-def test_arrivals_that_were_never_begun_are_a_reason_to_warning() -> None:
+def test_arrivals_that_never_started_are_a_warning() -> None:
     endless = endless_stage(1600.0)
     (row,) = build_scenario_rows([LATENCY], [endless])
     assert (row.validity, row.reasons) == ("WARN", (ENDLESS,))
-    (asked,) = build_scenario_rows([LATENCY], [replace(endless, tags={"scenario": "server"})])
-    assert (asked.tried, asked.validity, asked.reasons) == (None, "WARN", (ENDLESS,))
+    (requested_row,) = build_scenario_rows([LATENCY], [replace(endless, tags={"scenario": "server"})])
+    assert (requested_row.tried, requested_row.validity, requested_row.reasons) == (None, "WARN", (ENDLESS,))
 
 
-def test_rates_that_a_user_asked_for_are_not_tried_ones() -> None:
+def test_requested_rate_is_not_marked_as_tested() -> None:
     (row,) = build_scenario_rows([LATENCY], [stage(variant(), "server", 20.0)])
     assert (row.tried, row.validity) == (None, "VALID")
 
@@ -80,24 +82,24 @@ PLACE = FrontPosition(
 )
 
 
-def _row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:
-    known = facts(variant("int8-static", 4), **changes)
+def build_row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:
+    variant_data = facts(variant("int8-static", 4), **changes)
     return build_variant_row(
-        known, mark_variant_headlines([SLO], stages), [SLO], PLACE, name="int8", family="int8", is_best=is_best
+        variant_data, mark_variant_headlines([SLO], stages), [SLO], PLACE, name="int8", family="int8", is_best=is_best
     )
 
 
-def test_a_scenario_shows_latency_only_where_calls_are_due() -> None:
-    row = _row(stage(variant(), "single-stream", 2.0), stage(variant(), "server", 2.0))
-    assert [one.times for one in row.scenarios] == ["service time", "latency"]
-    alone, arriving = (one.p50.value for one in row.scenarios)
-    assert alone is not None
-    assert arriving == pytest.approx(1.5 * alone, rel=0.02)
-    assert [one.rate_per_s for one in row.scenarios] == [None, 50.0]
+def test_scenario_shows_latency_only_for_scheduled_calls() -> None:
+    row = build_row(stage(variant(), "single-stream", 2.0), stage(variant(), "server", 2.0))
+    assert [scenario.times for scenario in row.scenarios] == ["service time", "latency"]
+    single_stream_ms, server_ms = (scenario.p50.value for scenario in row.scenarios)
+    assert single_stream_ms is not None
+    assert server_ms == pytest.approx(1.5 * single_stream_ms, rel=0.02)
+    assert [scenario.rate_per_s for scenario in row.scenarios] == [None, 50.0]
 
 
-def test_parts_that_were_not_timed_apart_say_so() -> None:
-    (scenario,) = _row(stage(variant(), "single-stream", 2.0)).scenarios
+def test_call_parts_without_separate_times_have_a_reason() -> None:
+    (scenario,) = build_row(stage(variant(), "single-stream", 2.0)).scenarios
     prepare, copy_in, execute, copy_out, post = scenario.parts
     assert None not in (prepare.value, execute.value, post.value)
     assert (copy_in.value, copy_out.value) == (None, None)
@@ -108,56 +110,56 @@ def test_parts_that_were_not_timed_apart_say_so() -> None:
 @pytest.mark.parametrize(
     ("call_ms", "slo", "misses"), [(2.0, "met", 0), (20.0, "missed", 1)]
 )  # fmt: skip
-def test_the_slo_is_evaluated_by_point_estimates(call_ms: float, slo: str, misses: int) -> None:
-    row = _row(stage(variant(), "single-stream", call_ms))
+def test_variant_slo_is_evaluated_by_point_estimates(call_ms: float, slo: str, misses: int) -> None:
+    row = build_row(stage(variant(), "single-stream", call_ms))
     assert (row.slo, len(row.misses)) == (slo, misses)
 
 
-def test_a_percentile_that_is_withheld_is_reported_and_not_missed() -> None:
-    one = stage(variant(), "single-stream", 2.0)
-    withheld = {**one.metrics["service_ms"], "p99": Estimate(None, reason="90 of 368 required samples")}
-    row = _row(msgspec.structs.replace(one, metrics={**one.metrics, "service_ms": withheld}))
+def test_withheld_percentile_is_inconclusive_and_not_missed() -> None:
+    single_stream = stage(variant(), "single-stream", 2.0)
+    withheld = {**single_stream.metrics["service_ms"], "p99": Estimate(None, reason="90 of 368 required samples")}
+    row = build_row(msgspec.structs.replace(single_stream, metrics={**single_stream.metrics, "service_ms": withheld}))
     assert (row.slo, row.misses) == ("inconclusive", ("p99 service time < 8 ms: n/a (90 of 368 required samples)",))
 
 
-def test_states_report_what_became_of_it() -> None:
+def test_variant_state_is_best_measured_ended_early_or_skipped() -> None:
     timed = stage(variant(), "single-stream", 2.0)
-    assert _row(timed, is_best=True).state == "best"
-    assert _row(timed).state == "measured"
-    early = _row(timed, failure="killed by the system", hint="Give it more memory.")
+    assert build_row(timed, is_best=True).state == "best"
+    assert build_row(timed).state == "measured"
+    early = build_row(timed, failure="killed by the system", hint="Give it more memory.")
     assert (early.state, early.reason) == ("ended early", "killed by the system. Give it more memory.")
-    left_out = _row(failure="batch 4 is beyond the SLO already", is_excluded=True)
-    assert (left_out.state, left_out.slo) == ("skipped", None)
+    skipped = build_row(failure="batch 4 is beyond the SLO already", is_excluded=True)
+    assert (skipped.state, skipped.slo) == ("skipped", None)
 
 
-def test_where_a_model_lies_is_nobodys_business() -> None:
-    assert _row(model_file="/home/someone/secret/digits.onnx").file == "digits.onnx"
-    assert _row(model_file="C:\\Users\\someone\\digits.onnx").file == "digits.onnx"
+def test_variant_row_has_the_model_file_name_without_its_folder() -> None:
+    assert build_row(model_file="/home/someone/secret/digits.onnx").file == "digits.onnx"
+    assert build_row(model_file="C:\\Users\\someone\\digits.onnx").file == "digits.onnx"
 
 
-def test_equal_outputs_have_no_ratio_in_decibels() -> None:
+def test_identical_outputs_have_no_sqnr_value() -> None:
     equal = build_variant_row(facts(variant()), [], [], PLACE, name="x", family="x", is_best=False).fidelity
     assert equal is not None
     assert (equal.sqnr.value, equal.sqnr.reason) == (None, "infinite: the outputs are identical")
 
 
-def test_an_error_is_in_the_labels_own_unit() -> None:
+def test_mean_absolute_error_has_no_unit() -> None:
     errors = np.abs(np.random.default_rng(1).normal(size=100))
     row = build_accuracy_row(compute_accuracy(errors, None, "mean absolute error"))
     assert (row.value.unit, row.reference) == ("", None)
 
 
-def test_energy_is_in_all_where_that_is_known() -> None:
-    one = stage(variant(), "single-stream", 2.0)
-    in_all = {"energy_j_per_inference": {"value": Estimate(0.5)}}
+def test_energy_is_the_total_energy_per_inference() -> None:
+    single_stream = stage(variant(), "single-stream", 2.0)
+    total = {"energy_j_per_inference": {"value": Estimate(0.5)}}
     above = {"energy_above_idle_j_per_inference": {"value": Estimate(0.2)}}
     unknown = {"energy_above_idle_j_per_inference": {"value": Estimate(None, reason="no idle was read")}}
 
-    def reported(*metrics: dict[str, dict[str, Estimate]]) -> float | None:
-        merged = {name: found for some in (one.metrics, *metrics) for name, found in some.items()}
-        energy = find_energy([msgspec.structs.replace(one, metrics=merged)])
+    def find_energy_value(*metrics: dict[str, dict[str, Estimate]]) -> float | None:
+        merged = {name: estimates for group in (single_stream.metrics, *metrics) for name, estimates in group.items()}
+        energy = find_energy([msgspec.structs.replace(single_stream, metrics=merged)])
         return None if energy is None else energy.value
 
-    assert reported(in_all, above) == 0.5
-    assert reported(in_all, unknown) == 0.5
-    assert reported() is None
+    assert find_energy_value(total, above) == 0.5
+    assert find_energy_value(total, unknown) == 0.5
+    assert find_energy_value() is None

@@ -22,53 +22,63 @@ from tests.fakes.results import COMMAND, SPEC, START_NS, full_run
 
 pytestmark = pytest.mark.usefixtures("pages_without_pictures")
 
-HERE = WorkerData(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
-THERE = WorkerData(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
-LOST = replace(THERE, worker=2, lost_ns=full_run().result.time_zero_ns + 12_000_000_000)
+LOCAL_WORKER = WorkerData(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
+REMOTE_WORKER = WorkerData(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
+LOST_WORKER = replace(REMOTE_WORKER, worker=2, lost_ns=full_run().result.time_zero_ns + 12_000_000_000)
 
 
-def shared(*workers: WorkerData) -> Result:
-    """Every stage sent by these."""
+def build_result_of_workers(*workers: WorkerData) -> Result:
+    """Return a result in which these workers sent every stage."""
     result = full_run().result
     return replace(result, stages=tuple(replace(stage, workers=workers) for stage in result.stages))
 
 
-def without_charts(result: Result) -> Report:
-    """Charts of rows and telemetry take most of the time of a page."""
+def build_report_without_charts(result: Result) -> Report:
+    """Return a report without rows and telemetry, because their charts take most of the time to render."""
     return build_report(result, full_run().rows[:0], full_run().telemetry[:0], SPEC, COMMAND, "{}")
 
 
-def test_hosts_are_counted() -> None:
-    assert format_workers(shared(HERE, THERE, LOST).stages) == "3 workers on 2 hosts (bench: 1, other <b>: 2)"
-    assert format_workers(shared(HERE, replace(HERE, worker=1)).stages) == "2 workers on bench"
-    assert "by 3 workers on 2 hosts" in str(describe_workers(shared(HERE, THERE, LOST).stages))
+def test_workers_are_counted_per_host() -> None:
+    assert (
+        format_workers(build_result_of_workers(LOCAL_WORKER, REMOTE_WORKER, LOST_WORKER).stages)
+        == "3 workers on 2 hosts (bench: 1, other <b>: 2)"
+    )
+    assert (
+        format_workers(build_result_of_workers(LOCAL_WORKER, replace(LOCAL_WORKER, worker=1)).stages)
+        == "2 workers on bench"
+    )
+    assert "by 3 workers on 2 hosts" in str(
+        describe_workers(build_result_of_workers(LOCAL_WORKER, REMOTE_WORKER, LOST_WORKER).stages)
+    )
 
 
-def test_of_one_worker_nothing_is_said() -> None:
+def test_report_of_a_single_worker_has_no_worker_section() -> None:
     result = full_run().result
     assert format_workers(result.stages) is None
     assert build_worker_rows(result) == ()
-    report = without_charts(result)
+    report = build_report_without_charts(result)
     assert "Workers" not in render_text(report)
     assert "Load workers" not in render_html(report)
 
 
-def test_clocks_are_reported_with_how_well_they_are_known() -> None:
-    assert describe_clock(shared(HERE).stages) == "All times use one monotonic clock"
-    assert describe_clock(shared(HERE, THERE).stages).endswith("with an error of at most 0.200\u202fms")
+def test_clock_description_has_the_error_between_hosts() -> None:
+    assert describe_clock(build_result_of_workers(LOCAL_WORKER).stages) == "All times use one monotonic clock"
+    assert describe_clock(build_result_of_workers(LOCAL_WORKER, REMOTE_WORKER).stages).endswith(
+        "with an error of at most 0.200\u202fms"
+    )
 
 
-def test_each_has_a_row_in_text_and_page() -> None:
-    result = shared(HERE, LOST)
+def test_each_worker_has_a_row_in_text_and_html() -> None:
+    result = build_result_of_workers(LOCAL_WORKER, LOST_WORKER)
     measured = [stage for stage in result.stages if stage.kind != "warmup" and not stage.is_pooled]
     rows = build_worker_rows(result)
     assert [(row.host, row.sent, row.lost_s) for row in rows] == [
         ("bench", 100 * len(measured), None), ("other <b>", 99 * len(measured), 12.0),
     ]  # fmt: skip
-    report = without_charts(result)
+    report = build_report_without_charts(result)
     text = " ".join(render_text(report).split())
     assert "max clock error 0.200 ms; disconnected at 12.0 s" in text
-    assert [row.cpu.value is None for row in rows] == [False, True], "what a lost worker used is not known"
+    assert [row.cpu.value is None for row in rows] == [False, True], "the CPU time of a lost worker is unknown"
     assert "CPU time" not in text.partition("worker 2 on")[2].partition("max send lag")[0]
     page = render_html(report)
     assert "other &lt;b&gt;" in page
@@ -76,22 +86,22 @@ def test_each_has_a_row_in_text_and_page() -> None:
     assert "at 12.0" in page
 
 
-def test_series_are_bounded_and_in_the_catalogues_order() -> None:
+def test_telemetry_series_are_bounded_and_in_catalog_order() -> None:
     series = build_telemetry_series(full_run(gpu=True).telemetry, START_NS)
-    assert [(one.source, one.metric) for one in series][:2] == [
+    assert [(line.source, line.metric) for line in series][:2] == [
         ("host", "host_cpu_percent"), ("host", "host_memory_gib"),
     ]  # fmt: skip
-    assert all(len(one.at_s) == len(one.values) <= MAX_POINTS for one in series)
+    assert all(len(line.at_s) == len(line.values) <= MAX_POINTS for line in series)
 
 
-def test_what_could_not_be_read_is_none_and_not_zero() -> None:
+def test_unreadable_telemetry_is_none_instead_of_zero() -> None:
     power = next(
-        one for one in build_telemetry_series(full_run(gpu=True).telemetry, START_NS) if one.metric == "gpu_power_w"
+        line for line in build_telemetry_series(full_run(gpu=True).telemetry, START_NS) if line.metric == "gpu_power_w"
     )
     assert set(power.values) == {None}
 
 
-def test_a_point_is_the_mean_of_its_bin_at_the_bins_middle() -> None:
+def test_telemetry_point_is_the_mean_of_its_bin() -> None:
     at_s = np.array([0.0, 0.1, 0.3])
     frame = pd.DataFrame(
         {
@@ -107,7 +117,7 @@ def test_a_point_is_the_mean_of_its_bin_at_the_bins_middle() -> None:
     assert series.unit == "%"
 
 
-def test_many_cores_are_one_series_of_the_busiest() -> None:
+def test_cores_are_one_series_of_the_busiest_core() -> None:
     frame = pd.DataFrame(
         {
             "at_ns": [START_NS, START_NS, START_NS, START_NS + 10**9],
@@ -117,16 +127,16 @@ def test_many_cores_are_one_series_of_the_busiest() -> None:
         }
     )
     series = build_telemetry_series(frame.astype({"source": "category", "metric": "category"}), START_NS)
-    assert [(one.source, one.values) for one in series] == [("host", (50.0,)), ("busiest core", (90.0, 30.0))]
+    assert [(line.source, line.values) for line in series] == [("host", (50.0,)), ("busiest core", (90.0, 30.0))]
 
 
-def test_a_metric_the_catalogue_does_not_know_is_left_out() -> None:
+def test_unknown_telemetry_metric_is_omitted() -> None:
     frame = pd.DataFrame({"at_ns": [START_NS], "source": ["host"], "metric": ["fan_rpm"], "value": [1.0]})
     assert build_telemetry_series(frame, START_NS) == ()
 
 
-def counters(source: str, cached: list[float], tokens: list[float]) -> pd.DataFrame:
-    """Readings of the two counters, one second apart."""
+def build_counter_readings(source: str, cached: list[float], tokens: list[float]) -> pd.DataFrame:
+    """Return one reading per second of the two counters."""
     return pd.concat(
         [
             pd.DataFrame(
@@ -143,14 +153,18 @@ def counters(source: str, cached: list[float], tokens: list[float]) -> pd.DataFr
     ).astype({"source": "category", "metric": "category"})
 
 
-def test_the_hit_rate_of_a_prefix_cache_is_that_of_each_interval() -> None:
-    """Intervals of two seconds: 30 of 100 tokens, none at all, 90 of 100, and a server that began anew."""
-    frame = counters("server", [0, 0, 30, 30, 30, 30, 120, 120, 5], [0, 50, 100, 100, 100, 100, 200, 200, 20])
-    frame = pd.concat([frame, counters("other", [1, 2, 3], [0, 0, 0]), counters("third", [0, 0, 0], [])])
+def test_prefix_cache_hit_rate_is_computed_per_interval() -> None:
+    """The intervals of 2 s have 30 of 100 tokens, none, 90 of 100, and a server restart."""
+    frame = build_counter_readings(
+        "server", [0, 0, 30, 30, 30, 30, 120, 120, 5], [0, 50, 100, 100, 100, 100, 200, 200, 20]
+    )
+    frame = pd.concat(
+        [frame, build_counter_readings("other", [1, 2, 3], [0, 0, 0]), build_counter_readings("third", [0, 0, 0], [])]
+    )
     rates = {
-        one.source: one
-        for one in build_telemetry_series(frame.astype({"source": str, "metric": str}), START_NS)
-        if one.metric == "server_cache_hit_percent"
+        line.source: line
+        for line in build_telemetry_series(frame.astype({"source": str, "metric": str}), START_NS)
+        if line.metric == "server_cache_hit_percent"
     }
     assert rates["server"].values == (30.0, None, 90.0, None)
     assert rates["server"].unit == "%"

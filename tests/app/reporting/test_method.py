@@ -11,13 +11,13 @@ from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measur
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 
-def _method(run_name: str) -> str:
+def describe_run(run_name: str) -> str:
     run = {"full": full_run, "interrupted": interrupted, "nothing": nothing_measured}[run_name]()
     return "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
 
 
-def test_sentences_are_made_from_the_run() -> None:
-    method = _method("full")
+def test_method_describes_batches_load_search_and_telemetry() -> None:
+    method = describe_run("full")
     for part in (
         "was measured with 6 batch sizes and 3,600 calls",
         "open loop (Poisson arrivals, seed 7)",
@@ -31,20 +31,20 @@ def test_sentences_are_made_from_the_run() -> None:
         assert part in method
 
 
-def test_a_run_without_holds_says_nothing_of_them() -> None:
-    assert "steady-state" not in _method("interrupted")
-    assert "4 probes" in _method("interrupted")
+def test_method_without_steps_does_not_mention_steady_state() -> None:
+    assert "steady-state" not in describe_run("interrupted")
+    assert "4 probes" in describe_run("interrupted")
 
 
-def test_a_run_without_load_speaks_of_no_request() -> None:
-    assert _method("nothing").splitlines() == [
+def test_method_without_load_has_only_clock_and_selftest() -> None:
+    assert describe_run("nothing").splitlines() == [
         "All times use one monotonic clock; the wall clock drifted by 2.10 ppm relative to it.",
         "No self-test was run on this machine. Run `sizewise selftest` (1 min) to verify the load generator.",
     ]
 
 
 @pytest.mark.parametrize(
-    ("mark", "outcome"),
+    ("selftest", "outcome"),
     [
         (SelfTestSummary("0123456789ab", "2026-08-01T09:00:00+00:00", True), "passed on 2026-08-01"),
         (
@@ -53,25 +53,29 @@ def test_a_run_without_load_speaks_of_no_request() -> None:
         ),
     ],
 )
-def test_the_last_self_test_is_reported_with_its_outcome(mark: SelfTestSummary, outcome: str) -> None:
-    result = replace(full_run().result, selftest=mark)
-    (sentence,) = [one for one in describe_method(result, read_spec(SPEC), full_run().telemetry) if mark.id in one]
+def test_method_has_the_outcome_of_the_last_selftest(selftest: SelfTestSummary, outcome: str) -> None:
+    result = replace(full_run().result, selftest=selftest)
+    (sentence,) = [
+        sentence
+        for sentence in describe_method(result, read_spec(SPEC), full_run().telemetry)
+        if selftest.id in sentence
+    ]
     assert sentence.endswith(f"self-test 0123456789ab {outcome}.")
 
 
-def test_a_spec_reports_seed_and_arrivals_of_stages_too() -> None:
+def test_spec_has_seed_and_arrivals_of_its_stages() -> None:
     spec = read_spec("load: {seed: 3, stages: [{arrivals: constant}, {arrivals: poisson}]}")
     assert (spec.seed, spec.arrivals) == (3, ("constant", "poisson"))
 
 
 @pytest.mark.parametrize("text", ["[" * 5_000, "load: &a {seed: 3}\nmore: *a\n", "load: [", "a\x00b", "load: 7", ""])
-def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
+def test_invalid_spec_text_has_no_seed_and_arrivals(text: str) -> None:
     spec = read_spec(text)
     assert (spec.seed, spec.arrivals) == (None, ())
 
 
 @pytest.mark.parametrize(
-    ("make_run", "reported", "untold"),
+    ("make_run", "included", "excluded"),
     [
         (streaming_run, "TTFT runs from the scheduled start", "closed loop"),
         (spike_run, "Stage burst had these arrivals: Poisson, spike 40→200→40 req/s.", "closed loop"),
@@ -79,16 +83,16 @@ def test_a_spec_that_no_profile_could_be_is_no_spec(text: str) -> None:
         (locust_run, "Locust does not report the scheduled start of a request", "open loop"),
     ],
 )
-def test_each_kind_of_traffic_is_reported_as_it_was(make_run: Callable[[], Run], reported: str, untold: str) -> None:
+def test_method_describes_each_kind_of_traffic(make_run: Callable[[], Run], included: str, excluded: str) -> None:
     run = make_run()
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
-    assert reported in method
-    assert untold not in method
+    assert included in method
+    assert excluded not in method
 
 
-def test_how_late_requests_left_is_reported_where_it_is_known() -> None:
-    reported = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
-    late = "0.0300\u202fms"
-    assert f"Send lag after the scheduled start was {late} (p50), {late} (p99), {late} (max)." in reported
-    untold = "\n".join(describe_method(locust_run().result, read_spec(SPEC), locust_run().telemetry))
-    assert "Send lag" not in untold
+def test_method_has_the_send_lag_if_scheduled_starts_are_known() -> None:
+    streaming_method = "\n".join(describe_method(streaming_run().result, read_spec(SPEC), streaming_run().telemetry))
+    lag = "0.0300\u202fms"
+    assert f"Send lag after the scheduled start was {lag} (p50), {lag} (p99), {lag} (max)." in streaming_method
+    locust_method = "\n".join(describe_method(locust_run().result, read_spec(SPEC), locust_run().telemetry))
+    assert "Send lag" not in locust_method

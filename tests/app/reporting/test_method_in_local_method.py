@@ -6,7 +6,7 @@ from tests.fakes.local_runs import SPEC, local_run, one_variant, only_failed
 from tests.fakes.results import full_run
 
 
-def test_sentences_are_made_from_the_run_and_its_profile() -> None:
+def test_local_method_describes_scenarios_accuracy_and_cold_starts() -> None:
     run = local_run()
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     for part in (
@@ -27,19 +27,19 @@ def test_sentences_are_made_from_the_run_and_its_profile() -> None:
     assert "multi-stream" not in method
 
 
-def test_what_was_not_done_is_not_reported() -> None:
+def test_local_method_omits_steps_that_were_not_run() -> None:
     method = "\n".join(describe_local_run(one_variant().result, {}))
     assert method.startswith("The variant ran in a separate process")
     for part in ("server", "Outputs", "Accuracy", "cold start", "Each scenario ran"):
         assert part not in method
 
 
-def test_without_a_call_there_is_nothing_to_report() -> None:
+def test_local_method_without_calls_is_empty() -> None:
     assert describe_local_run(only_failed().result, {}) == ()
     assert describe_local_run(full_run().result, {}) == ()
 
 
-def test_of_a_language_model_the_tests_are_described() -> None:
+def test_local_method_of_a_language_model_describes_its_tests() -> None:
     run = language_model_run()
     method = "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
     for part in (

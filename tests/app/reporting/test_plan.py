@@ -22,13 +22,13 @@ def section(plan: Plan) -> PlanSection:
     return build_plan_section(plan)
 
 
-def test_feasible_offers_come_by_cost_and_refused_ones_apart(section: PlanSection) -> None:
+def test_plan_offers_are_sorted_by_cost_and_rejected_offers_are_separate(section: PlanSection) -> None:
     assert [row.offer for row in section.offers] == [L4, OWN, A10G]
     assert [row.offer for row in section.rejected_offers] == [T4]
     assert (section.runner_up, section.cheapest_rejected) == (A10G, T4)
 
 
-def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
+def test_recommended_fleet_has_probabilities_and_ranges(section: PlanSection) -> None:
     row = section.recommended_row
     assert row is not None
     assert row.slo_probabilities == SloProbabilityRow(one_fewer=0.412, planned=0.953, one_more=0.9998)
@@ -36,10 +36,10 @@ def test_a_fleets_chances_and_ranges_are_its_own(section: PlanSection) -> None:
     assert row.usd_per_month_needed is not None
     assert row.usd_per_month_needed.p50 == row.usd_per_month.value
     assert (row.sizing_method, row.measured_on, row.price_kind) == ("simulated", "20260801-chat", "on-demand")
-    assert [one.price_kind for one in section.offers if one.offer == OWN] == ["owned"]
+    assert [offer.price_kind for offer in section.offers if offer.offer == OWN] == ["owned"]
 
 
-def test_a_refused_fleet_reports_why_once(section: PlanSection) -> None:
+def test_rejected_fleet_has_its_reason_once(section: PlanSection) -> None:
     (row,) = section.rejected_offers
     assert row.rejected == REFUSAL
     assert row.sizing_method is None
@@ -47,35 +47,39 @@ def test_a_refused_fleet_reports_why_once(section: PlanSection) -> None:
     assert msgspec.json.encode(row).count(REFUSAL.encode()) == 1
 
 
-def test_the_front_has_fleets_of_several_sizes_with_their_chances(section: PlanSection) -> None:
-    assert [(one.offer, one.instances, one.frontier_probability) for one in section.frontier] == [
+def test_frontier_has_fleets_of_several_sizes_with_probabilities(section: PlanSection) -> None:
+    assert [(point.offer, point.instances, point.frontier_probability) for point in section.frontier] == [
         (L4, 5, 0.62), (A10G, 5, 0.41), (A10G, 7, 0.74),
     ]  # fmt: skip
     assert [row.offer for row in section.offers if row.is_on_frontier] == [L4, A10G]
 
 
-def test_an_offer_of_which_only_a_larger_fleet_is_on_the_front_is_not_on_it(plan: Plan) -> None:
+def test_offer_with_only_a_larger_fleet_on_the_frontier_is_not_marked(plan: Plan) -> None:
     larger = build_plan_section(replace(plan, pareto=plan.pareto[2:]))
     assert not any(row.is_on_frontier for row in larger.offers)
 
 
-def test_the_limit_is_that_of_the_objective_that_the_latency_is_of(plan: Plan, section: PlanSection) -> None:
+def test_latency_limit_is_that_of_the_objective_of_the_latency_metric(plan: Plan, section: PlanSection) -> None:
     assert section.latency_limit == Limit(comparator="<", value=500.0, unit="ms")
     assert build_plan_section(replace(plan, latency_metric="ttft_ms.p99")).latency_limit is None
-    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, "warning only"
-    of_few = replace(plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99")
-    assert build_plan_section(of_few).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
+    assert build_plan_section(replace(plan, latency_metric="latency_ms.p95")).latency_limit is None, (
+        "the objective is only a warning"
+    )
+    two_objectives = replace(
+        plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99"
+    )
+    assert build_plan_section(two_objectives).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
 
 
-def test_unit_costs_are_of_each_unit_that_is_known(section: PlanSection) -> None:
+def test_plan_has_unit_costs_of_each_known_unit(section: PlanSection) -> None:
     assert [row.unit for row in section.unit_costs] == ["1k inferences", "1M input tokens", "1M output tokens"]
     first = section.unit_costs[0]
     values = (first.at_saturation.value, first.at_slo.value, first.at_mean.value)
     assert values == (0.0000201, 0.00815, 0.0173)
-    assert {one.basis for one in (first.at_saturation, first.at_slo, first.at_mean)} == {"measured"}
+    assert {cost.basis for cost in (first.at_saturation, first.at_slo, first.at_mean)} == {"measured"}
 
 
-def test_a_unit_cost_that_is_not_known_says_why(plan: Plan) -> None:
+def test_unknown_unit_cost_has_a_reason(plan: Plan) -> None:
     assert plan.recommendation is not None
     fleet = plan.recommendation.fleet
     assert fleet.per_1k_inferences is not None
@@ -86,7 +90,7 @@ def test_a_unit_cost_that_is_not_known_says_why(plan: Plan) -> None:
     assert "service model" in (at.reason or "")
 
 
-def test_an_apis_prices_stand_beside_the_costs_of_the_same_tokens(plan: Plan) -> None:
+def test_api_prices_are_compared_with_fleet_costs_per_token_kind(plan: Plan) -> None:
     api = plan.api
     assert plan.recommendation is not None
     assert api is not None
@@ -107,7 +111,7 @@ def test_an_apis_prices_stand_beside_the_costs_of_the_same_tokens(plan: Plan) ->
     assert [(row.kind, row.fleet_usd_per_1m) for row in rows] == [("input", 0.052), ("output", 0.55)]
 
 
-def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> None:
+def test_energy_and_carbon_have_their_basis_and_reason(section: PlanSection) -> None:
     kwh, carbon = section.kwh_per_month, section.kg_co2e_per_month
     assert kwh is not None
     assert (kwh.value, kwh.ci95, kwh.basis, kwh.unit) == (262.0, (190.0, 330.0), "assumed", "kWh/month")
@@ -115,10 +119,10 @@ def test_energy_and_carbon_keep_their_basis_and_reason(section: PlanSection) -> 
     assert (carbon.value, carbon.reason) == (None, "the grid of us-central1 is unknown")
 
 
-def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: PlanSection) -> None:
-    swings = [msgspec.convert(msgspec.to_builtins(one), SensitivityRange) for one in section.sensitivity]
-    assert swings == list(plan.sensitivity)
-    assert [msgspec.to_builtins(one) for one in section.savings] == [msgspec.to_builtins(one) for one in plan.savings]
+def test_sensitivity_day_and_alternatives_equal_those_of_the_plan(plan: Plan, section: PlanSection) -> None:
+    ranges = [msgspec.convert(msgspec.to_builtins(row), SensitivityRange) for row in section.sensitivity]
+    assert ranges == list(plan.sensitivity)
+    assert [msgspec.to_builtins(row) for row in section.savings] == [msgspec.to_builtins(row) for row in plan.savings]
     assert msgspec.to_builtins(section.mix) == msgspec.to_builtins(plan.mix)
     assert msgspec.to_builtins(section.commitment) == msgspec.to_builtins(plan.commitment)
     day = section.day
@@ -128,7 +132,7 @@ def test_sensitivity_day_and_alternatives_are_the_plans(plan: Plan, section: Pla
         assert getattr(day, name) == tuple(getattr(hour, name) for hour in plan.hours), name
 
 
-def test_another_cheapest_offer_has_the_short_name_that_differs(plan: Plan) -> None:
+def test_sensitivity_winners_have_short_names_that_differ(plan: Plan) -> None:
     elsewhere = replace(plan.offers[0], offer="gcp/g2-standard-4@europe-west4", region="europe-west4")
     unknown = replace(plan.sensitivity[0], winner_low="acme/gone@here", winner_high=elsewhere.offer)
     moved = replace(plan, offers=(*plan.offers, elsewhere), sensitivity=(*plan.sensitivity, unknown))
@@ -137,14 +141,14 @@ def test_another_cheapest_offer_has_the_short_name_that_differs(plan: Plan) -> N
     assert (rows[-1].winner_low_name, rows[-1].winner_high_name) == (None, "europe-west4")
 
 
-def test_a_plan_without_a_feasible_offer_has_nothing_of_a_fleet() -> None:
+def test_plan_without_a_feasible_offer_has_no_fleet_values() -> None:
     section = build_plan_section(nothing_fits())
     assert section.recommended_row is None
     assert (section.unit_costs, section.kwh_per_month, section.day, section.frontier) == ((), None, None, ())
     assert len(section.rejected_offers) == 2
 
 
-def test_a_plan_of_before_has_none_of_it() -> None:
+def test_plan_without_optional_results_has_empty_sections() -> None:
     plan = whole_plan()
     section = build_plan_section(
         replace(plan, sensitivity=(), hours=(), commitment=None, savings=(), mix=None, router=None)
@@ -158,7 +162,7 @@ def test_a_plan_of_before_has_none_of_it() -> None:
     )
 
 
-def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
+def test_plan_report_has_its_sources_offers_and_price_dates(plan: Plan) -> None:
     report = build_plan_report(plan, question(), "sizewise 1", "sizewise plan p.yaml")
     (source,) = report.sources
     assert (source.name, source.hardware, source.max_rate.value, source.max_rate.basis) == (
@@ -170,7 +174,7 @@ def test_a_plans_own_report_says_what_it_rests_on(plan: Plan) -> None:
     assert report.plan.source == source
 
 
-def test_a_typed_curve_is_assumed() -> None:
-    asked = question()
-    typed = replace(asked, measured=(replace(asked.measured[0], is_assumed=True),))
-    assert build_plan_report(whole_plan(), typed, "t", "c").sources[0].max_rate.basis == "assumed"
+def test_max_rate_of_an_assumed_source_is_assumed() -> None:
+    plan_question = question()
+    assumed = replace(plan_question, measured=(replace(plan_question.measured[0], is_assumed=True),))
+    assert build_plan_report(whole_plan(), assumed, "t", "c").sources[0].max_rate.basis == "assumed"

@@ -43,16 +43,16 @@ telemetry:
   name: cards
   labels: {instance: "kudu-node:9400", model_name: gharial-7b}
 """
-WORDS: dict[RedactedKind, tuple[str, ...]] = {
+WORDS_BY_KIND: dict[RedactedKind, tuple[str, ...]] = {
     "hosts": ("quokka", "10.20.30.41", "ibex-monitor", "kudu-node", "bandicoot", "capybara", "numbat"),
     "models": ("zebrafish", "walrus-labs", "narwhal", "pangolin", "gharial", "tapir", "tarsier"),
     "prompts": ("axolotl", "okapi"),
 }
-_CARRIED = re.compile(r'<script type="application/octet-stream"[^>]*>([^<]*)</script>')
+_EMBEDDED_FILE = re.compile(r'<script type="application/octet-stream"[^>]*>([^<]*)</script>')
 
 
-def _result() -> Result:
-    """Names in every place that has one, and in sentences that tell of them."""
+def build_named_result() -> Result:
+    """Return a result with names in every field that has one, and in sentences that mention them."""
     full = full_run(gpu=True).result
     stage = full.stages[-2]
     workers = tuple(WorkerData(at, host, 10, 1.0, 20, 0.5) for at, host in enumerate(("capybara-1", "capybara-2")))
@@ -75,7 +75,7 @@ def _result() -> Result:
     )
 
 
-def _report(result: Result, spec: str = SPEC) -> Report:
+def build_named_report(result: Result, spec: str = SPEC) -> Report:
     run = full_run(gpu=True)
     labels = Labels(
         tags=("zebrafish_70B",), notes=(Note("2026-08-01", "see http://numbat.corp.example/zebrafish-70b"),)
@@ -86,85 +86,85 @@ def _report(result: Result, spec: str = SPEC) -> Report:
 
 @pytest.fixture(scope="module")
 def result() -> Result:
-    return _result()
+    return build_named_result()
 
 
 @pytest.fixture(scope="module")
 def report(result: Result) -> Report:
-    return _report(result)
+    return build_named_report(result)
 
 
-def _everything(report: Report, form: str) -> str:
-    """With what is packed in a page, unpacked."""
-    content = render(report, form)
-    packed = (zlib.decompress(base64.b64decode(one)).decode() for one in _CARRIED.findall(content))
+def render_with_files(report: Report, report_format: str) -> str:
+    """Return a rendered report with its tables and its unpacked embedded files, in lower case."""
+    content = render(report, report_format)
+    packed = (zlib.decompress(base64.b64decode(file)).decode() for file in _EMBEDDED_FILE.findall(content))
     return "\n".join((content, *packed, *build_tables(report).values())).casefold()
 
 
 @pytest.mark.process
-@pytest.mark.parametrize("form", [form for form in FORMATS_BY_ID if form != "pdf"])
-def test_no_form_reports_what_is_hidden(report: Report, result: Result, form: str) -> None:
-    reported = _everything(redact(report, result, REDACTED_KINDS).report, form)
-    assert form != "html" or "redacted in this report" in reported
-    assert [word for words in WORDS.values() for word in words if word in reported] == []
+@pytest.mark.parametrize("report_format", [report_format for report_format in FORMATS_BY_ID if report_format != "pdf"])
+def test_no_report_format_contains_redacted_names(report: Report, result: Result, report_format: str) -> None:
+    text = render_with_files(redact(report, result, REDACTED_KINDS).report, report_format)
+    assert report_format != "html" or "redacted in this report" in text
+    assert [word for words in WORDS_BY_KIND.values() for word in words if word in text] == []
 
 
 @pytest.mark.parametrize("kind", REDACTED_KINDS)
-def test_only_what_is_asked_for_is_hidden(report: Report, result: Result, kind: RedactedKind) -> None:
-    """And the words that are looked for do stand there else."""
-    reported = _everything(redact(report, result, [kind]).report, "json")
-    for other, words in WORDS.items():
-        assert [word for word in words if word not in reported] == (list(words) if other == kind else [])
+def test_only_requested_kinds_are_redacted(report: Report, result: Result, kind: RedactedKind) -> None:
+    """The words of the other kinds are in the report, so each word can be found."""
+    text = render_with_files(redact(report, result, [kind]).report, "json")
+    for other, words in WORDS_BY_KIND.items():
+        assert [word for word in words if word not in text] == (list(words) if other == kind else [])
 
 
-def test_one_name_is_one_word_everywhere(report: Report, result: Result) -> None:
-    hidden = redact(report, result, REDACTED_KINDS).report
-    assert hidden.header.title == "model-1 on host-1"
-    assert hidden.header.target == "model-1 over oip at http://host-1:8000/v1, http://host-2:8000/v1"
-    assert hidden.checks[-1].hint == "host-3: run it on host-1 again."
-    assert {row.host for row in hidden.workers} == {"host-4", "host-5"}
-    facts = msgspec.json.decode(hidden.result_json, type=Result)
+def test_each_name_has_one_replacement_in_the_whole_report(report: Report, result: Result) -> None:
+    redacted = redact(report, result, REDACTED_KINDS).report
+    assert redacted.header.title == "model-1 on host-1"
+    assert redacted.header.target == "model-1 over oip at http://host-1:8000/v1, http://host-2:8000/v1"
+    assert redacted.checks[-1].hint == "host-3: run it on host-1 again."
+    assert {row.host for row in redacted.workers} == {"host-4", "host-5"}
+    facts = msgspec.json.decode(redacted.result_json, type=Result)
     assert facts.target.model == "model-1"
     assert facts.stages[-2].tags == {"model-1": "yes"}
-    assert "- http://host-1:8000/v1" in hidden.reproduce.spec_text
-    assert hidden.reproduce.spec_text.startswith("sizewise: 1\nname: model-1 on host-1\n")
+    assert "- http://host-1:8000/v1" in redacted.reproduce.spec_text
+    assert redacted.reproduce.spec_text.startswith("sizewise: 1\nname: model-1 on host-1\n")
 
 
-def test_it_is_said_in_every_form(report: Report, result: Result) -> None:
-    hidden = redact(report, result, ["hosts"]).report
-    assert hidden.redacted == ("hosts",)
-    for form in ("text", "markdown"):
+def test_every_report_format_states_the_redaction(report: Report, result: Result) -> None:
+    redacted = redact(report, result, ["hosts"]).report
+    assert redacted.redacted == ("hosts",)
+    for report_format in ("text", "markdown"):
         assert "The following is redacted in this report and its embedded files: host names and addresses." in " ".join(
-            render(hidden, form).split()
+            render(redacted, report_format).split()
         )
-    assert '<property name="redacted" value="hosts"' in render(hidden, "junit")
-    assert 'redacted="hosts"' in render(hidden, "openmetrics")
-    assert read_report(render(hidden, "json")) == hidden
-    assert msgspec.json.decode(hidden.result_json, type=Result).notes[0] == hidden.notes[0]
+    assert '<property name="redacted" value="hosts"' in render(redacted, "junit")
+    assert 'redacted="hosts"' in render(redacted, "openmetrics")
+    assert read_report(render(redacted, "json")) == redacted
+    assert msgspec.json.decode(redacted.result_json, type=Result).notes[0] == redacted.notes[0]
 
 
-def test_what_is_replaced_is_reported_with_how_often(report: Report, result: Result) -> None:
-    reported = {one.original: one for one in redact(report, result, REDACTED_KINDS).redactions}
-    assert reported["walrus-labs/Zebrafish-70B"].replacement == "model-1"
-    assert reported["walrus-labs/Zebrafish-70B"].occurrences > 5
-    assert [one for one in reported if reported[one].kind == "prompts"] == [
+def test_redactions_have_replacement_and_number_of_occurrences(report: Report, result: Result) -> None:
+    redactions = {redaction.original: redaction for redaction in redact(report, result, REDACTED_KINDS).redactions}
+    assert redactions["walrus-labs/Zebrafish-70B"].replacement == "model-1"
+    assert redactions["walrus-labs/Zebrafish-70B"].occurrences > 5
+    assert [original for original in redactions if redactions[original].kind == "prompts"] == [
         "workload.body", "workload.template", "workload.extra_body", "target.scripted.response",
         "workload.classes.0.extra_body",
     ]  # fmt: skip
-    assert reported["workload.body"].replacement == REDACTED_TEXT
+    assert redactions["workload.body"].replacement == REDACTED_TEXT
 
 
-def test_numbers_and_fixed_words_stay(report: Report, result: Result) -> None:
-    """A model may be called as a word of every report, or by a number."""
+def test_redaction_of_a_common_word_does_not_change_numbers_or_verdicts(report: Report, result: Result) -> None:
+    """A model can be named like a word of every report, or like a number."""
     for name in ("model", "1", "PASS", "ms", "latency"):
-        odd = msgspec.structs.replace(result, target=msgspec.structs.replace(result.target, model=name))
-        hidden = redact(_report(odd), odd, ["models"]).report
-        assert read_report(render(hidden, "json")) == hidden
-        assert [one.quantity for one in hidden.tiles] == [one.quantity for one in report.tiles]
-        assert hidden.verdict.outcome == report.verdict.outcome
+        ambiguous = msgspec.structs.replace(result, target=msgspec.structs.replace(result.target, model=name))
+        redacted = redact(build_named_report(ambiguous), ambiguous, ["models"]).report
+        assert read_report(render(redacted, "json")) == redacted
+        assert [tile.quantity for tile in redacted.tiles] == [tile.quantity for tile in report.tiles]
+        assert redacted.verdict.outcome == report.verdict.outcome
 
 
-def test_a_run_that_names_nobody_is_left_as_it_is() -> None:
+def test_redaction_without_names_leaves_the_report_unchanged() -> None:
     full = full_run()
     result = msgspec.structs.replace(
         full.result, environment=msgspec.structs.replace(full.result.environment, host="localhost")
@@ -188,25 +188,25 @@ def test_a_run_that_names_nobody_is_left_as_it_is() -> None:
         ("gpu-box-7.example", True),
     ],
 )
-def test_only_a_host_that_is_certainly_this_machine_is_shown(result: Result, host: str, is_redacted: bool) -> None:
+def test_only_host_that_is_certainly_this_machine_is_shown(result: Result, host: str, is_redacted: bool) -> None:
     environment = msgspec.structs.replace(result.environment, host=host)
     names = find_identifiers(msgspec.structs.replace(result, environment=environment), {}, ())
     assert any(host in name.spellings for name in names if name.kind == "hosts") == is_redacted
 
 
-def test_a_profile_that_cannot_be_read_is_left_out(result: Result) -> None:
-    hidden = redact(_report(result, "target: {model: [zebrafish-70b"), result, ["models"]).report
-    assert hidden.reproduce.spec_text.startswith("# This file is omitted")
+def test_redacted_report_omits_an_unreadable_profile(result: Result) -> None:
+    redacted = redact(build_named_report(result, "target: {model: [zebrafish-70b"), result, ["models"]).report
+    assert redacted.reproduce.spec_text.startswith("# This file is omitted")
 
 
-def test_a_local_models_file_and_its_digest_are_its_name_too() -> None:
+def test_model_file_and_digest_of_a_local_model_are_redacted() -> None:
     run = local_run()
     result = replace_texts(run.result, lambda text: text.replace("digits", "/srv/weights/zebrafish"))
     local = result.local
     assert local is not None
-    variants = tuple(msgspec.structs.replace(one, model_sha256="5d3c2b5b94cf") for one in local.variants)
+    variants = tuple(msgspec.structs.replace(variant, model_sha256="5d3c2b5b94cf") for variant in local.variants)
     result = msgspec.structs.replace(result, local=msgspec.structs.replace(local, variants=variants))
     report = build_report(result, run.rows, run.telemetry, "", "x", msgspec.json.encode(result).decode())
-    reported = _everything(redact(report, result, ["models"]).report, "json")
-    assert "zebrafish" in _everything(report, "json")
-    assert ("zebrafish" in reported, "5d3c2b5b94cf" in reported) == (False, False)
+    redacted_text = render_with_files(redact(report, result, ["models"]).report, "json")
+    assert "zebrafish" in render_with_files(report, "json")
+    assert ("zebrafish" in redacted_text, "5d3c2b5b94cf" in redacted_text) == (False, False)

@@ -29,15 +29,15 @@ pytestmark = pytest.mark.usefixtures("pages_without_pictures")
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    return report_of(class_result())
+    return build_report_of(class_result())
 
 
-def report_of(result: Any) -> Report:
+def build_report_of(result: Any) -> Report:
     run = full_run()
     return build_report(result, run.rows.iloc[:0], run.telemetry.iloc[:0], "", "", "{}")
 
 
-def test_a_class_has_a_row_in_each_stage_and_the_overview_is_of_the_headline_stage(report: Report) -> None:
+def test_request_class_has_a_row_per_stage_and_overview_of_the_headline(report: Report) -> None:
     section = report.classes
     assert section is not None
     assert [(row.name, row.stage) for row in section.rows] == [
@@ -48,11 +48,11 @@ def test_a_class_has_a_row_in_each_stage_and_the_overview_is_of_the_headline_sta
     assert (chat.weight_share, chat.share.value, chat.requests, chat.failed) == (0.8, 0.8, 400, 0)
     assert (chat.has_slo, chat.meets_slo, batch.has_slo, batch.meets_slo) == (True, False, False, None)
     assert (chat.ttft_p95.value, batch.ttft_p95.value) == (15, 50)
-    assert (chat.goodput.value, batch.goodput.value) == (0, 1), "of its own limit, or of the SLO"
+    assert (chat.goodput.value, batch.goodput.value) == (0, 1), "goodput by its own limit, or by the SLO"
     assert [*section.rows_by_class] == ["chat", "batch"]
 
 
-def test_a_run_without_classes_has_no_section_and_a_warmup_no_row() -> None:
+def test_run_without_classes_has_no_section_and_warm_ups_have_no_rows() -> None:
     result = full_run().result
     assert build_class_section(result, result.stages[-1], "latency_ms") is None
     with_warmup = class_result()
@@ -64,16 +64,16 @@ def test_a_run_without_classes_has_no_section_and_a_warmup_no_row() -> None:
     assert section.rows_by_class == {}, "the overview shows them"
 
 
-def test_a_repeated_probe_has_the_name_of_the_first_but_rows_of_its_own() -> None:
+def test_class_overview_uses_the_headline_stage_of_equal_names() -> None:
     result = class_result()
     first, last = result.stages
-    twice = msgspec.structs.replace(result, stages=(msgspec.structs.replace(first, name="peak"), last))
-    section = build_class_section(twice, last, "latency_ms")
+    repeated = msgspec.structs.replace(result, stages=(msgspec.structs.replace(first, name="peak"), last))
+    section = build_class_section(repeated, last, "latency_ms")
     assert section is not None
     assert [(row.name, row.ttft_p95.value) for row in section.overview] == [("chat", 15), ("batch", 50)]
 
 
-def test_the_terminal_compares_the_classes_and_names_them_in_objectives(report: Report) -> None:
+def test_text_report_compares_classes_and_names_them_in_objectives(report: Report) -> None:
     text = render_text(report)
     assert re.search(r"FAIL p95 TTFT \(chat\) < 10 ms: 15\.0 .*in peak", text)
     lines = text[text.index("Classes") :].splitlines()
@@ -83,7 +83,7 @@ def test_the_terminal_compares_the_classes_and_names_them_in_objectives(report: 
     assert any(line.strip().startswith("in peak; times in ms") for line in lines)
 
 
-def test_tiles_show_the_limits_of_all_requests_only(report: Report) -> None:
+def test_tiles_have_no_limits_of_single_classes(report: Report) -> None:
     limits = {tile.label: tile.limit for tile in report.tiles}
     assert limits["p95 TTFT"] is None
     assert limits["p95 latency"] is not None
@@ -98,7 +98,7 @@ def test_markdown_and_html_have_a_table_per_class(report: Report) -> None:
     assert {"Classes of requests in peak", "Class chat", "Class batch"} <= set(captions)
 
 
-def test_the_table_for_spreadsheets_has_numbers(report: Report) -> None:
+def test_class_csv_has_numbers(report: Report) -> None:
     rows = list(csv.DictReader(io.StringIO(build_tables(report)["classes"])))
     assert [(row["class"], row["stage"], row["meets_slo"]) for row in rows[:2]] == [
         ("chat", "calm", "true"), ("chat", "peak", "false"),
@@ -107,16 +107,16 @@ def test_the_table_for_spreadsheets_has_numbers(report: Report) -> None:
     assert numbers == (15, 0, "")
 
 
-def test_openmetrics_has_families_of_classes(report: Report) -> None:
+def test_openmetrics_has_metric_families_of_classes(report: Report) -> None:
     text = render_openmetrics(report)
     lines = [line for line in text.splitlines() if "_class_" in line and "_ci95_" not in line]
     assert_golden("metrics_of_classes.prom", "\n".join([*lines, ""]))
     assert "sizewise_class" not in render_openmetrics(msgspec.structs.replace(report, classes=None))
 
 
-def test_names_that_are_no_names_stay_text() -> None:
-    """A result can be edited by hand."""
-    hostile = report_of(class_result(("<script>alert(1)</script>", "=1+1|x")))
+def test_hostile_class_names_are_escaped() -> None:
+    """A result file can be edited by hand."""
+    hostile = build_report_of(class_result(("<script>alert(1)</script>", "=1+1|x")))
     page = render_html(hostile)
     assert "<script>alert" not in page
     assert html.escape("<script>alert(1)</script>", quote=False) in page
@@ -125,7 +125,7 @@ def test_names_that_are_no_names_stay_text() -> None:
     assert build_tables(hostile)["classes"].count("'=1+1|x") == 2
 
 
-def test_many_rows_are_truncated_with_a_note(report: Report) -> None:
+def test_class_rows_of_a_truncated_report_are_noted(report: Report) -> None:
     truncated = truncate_report(report, 3)
     assert truncated.classes is not None
     assert len(truncated.classes.rows) == 3

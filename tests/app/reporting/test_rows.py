@@ -41,7 +41,7 @@ _RUN = full_run().result
 RESULT = msgspec.structs.replace(_RUN, clock=msgspec.structs.replace(_RUN.clock, load_start_ns=START_NS))
 
 
-def _rows(scheduled_s: list[float], took_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:
+def build_rows(scheduled_s: list[float], took_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:
     scheduled = (START_NS + np.array(scheduled_s) * 1e9).astype(np.int64)
     end = scheduled + int(took_ms * 1e6)
     return pd.DataFrame(
@@ -55,8 +55,8 @@ def _rows(scheduled_s: list[float], took_ms: float = 10.0, error: str | None = N
     )
 
 
-def test_rates_are_counts_per_bin_and_good_means_inside_the_latency_limit() -> None:
-    rows = pd.concat([_rows([0.1, 0.2, 0.3]), _rows([1.5], took_ms=60.0), _rows([2.5], error="timeout")])
+def test_load_series_has_rates_per_bin_and_good_rate_within_the_limit() -> None:
+    rows = pd.concat([build_rows([0.1, 0.2, 0.3]), build_rows([1.5], took_ms=60.0), build_rows([2.5], error="timeout")])
     series = build_load_series(read_request_times(rows, RESULT))
 
     assert series is not None
@@ -67,41 +67,43 @@ def test_rates_are_counts_per_bin_and_good_means_inside_the_latency_limit() -> N
     assert series.p95_ms == (10.0, 60.0, None)
 
 
-def test_in_flight_is_what_was_sent_and_has_not_ended() -> None:
-    rows = pd.concat([_rows([0.5], took_ms=2000.0), _rows([0.9], took_ms=300.0)])
+def test_in_flight_counts_sent_requests_without_a_response() -> None:
+    rows = pd.concat([build_rows([0.5], took_ms=2000.0), build_rows([0.9], took_ms=300.0)])
     series = build_load_series(read_request_times(rows, RESULT))
     assert series is not None
     assert series.in_flight == (2, 1, 0)
 
 
-def test_a_long_run_has_a_bounded_number_of_bins_and_loses_no_request() -> None:
-    rows = _rows(list(np.linspace(0, 7200, 10_000)))
+def test_load_series_of_a_long_run_has_bounded_bins_and_all_requests() -> None:
+    rows = build_rows(list(np.linspace(0, 7200, 10_000)))
     series = build_load_series(read_request_times(rows, RESULT))
     assert series is not None
     assert len(series.at_s) <= MAX_POINTS
     assert sum(series.offered_per_s) * series.bin_s == pytest.approx(10_000, abs=1)
 
 
-def test_errors_are_counted_by_class_with_those_never_started() -> None:
-    late = _rows([4.0, 5.0])
+def test_errors_are_counted_by_kind_including_requests_never_started() -> None:
+    late = build_rows([4.0, 5.0])
     late["sent_ns"] = late["end_ns"] = late["first_byte_ns"] = pd.array([None, None], dtype="Int64")
-    rows = pd.concat([_rows([0.1, 0.2]), _rows([1.0, 2.0, 3.0], error="http-5xx"), late])
-    found = build_error_rows(read_request_times(rows, RESULT))
+    rows = pd.concat([build_rows([0.1, 0.2]), build_rows([1.0, 2.0, 3.0], error="http-5xx"), late])
+    error_rows = build_error_rows(read_request_times(rows, RESULT))
 
-    assert [(row.error, row.count) for row in found] == [("http-5xx", 3), (NOT_STARTED, 2)]
-    assert (found[0].first_s, found[0].last_s) == (1.0, 3.0)
-    assert found[0].share.value == pytest.approx(3 / 7)
+    assert [(row.error, row.count) for row in error_rows] == [("http-5xx", 3), (NOT_STARTED, 2)]
+    assert (error_rows[0].first_s, error_rows[0].last_s) == (1.0, 3.0)
+    assert error_rows[0].share.value == pytest.approx(3 / 7)
 
 
-def test_of_each_class_of_errors_is_reported_what_was_seen_first() -> None:
-    requests = read_request_times(pd.concat([_rows([1.0], error="http-5xx"), _rows([2.0], error="tls")]), RESULT)
+def test_error_row_has_the_first_sample_of_its_kind() -> None:
+    requests = read_request_times(
+        pd.concat([build_rows([1.0], error="http-5xx"), build_rows([2.0], error="tls")]), RESULT
+    )
     samples = (ErrorSample("http-5xx", 9, "later"), ErrorSample("http-5xx", 5, "status 503"))
-    stages = [msgspec.structs.replace(RESULT.stages[-1], error_samples=(one,)) for one in samples]
+    stages = [msgspec.structs.replace(RESULT.stages[-1], error_samples=(sample,)) for sample in samples]
     assert [(row.error, row.sample) for row in build_error_rows(requests, stages)] == [("http-5xx", "status 503"),
                                                                                  ("tls", None)]  # fmt: skip
 
 
-def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
+def test_latency_spectrum_pools_steps_and_ends_at_the_last_supported_share() -> None:
     run = full_run()
     stages = find_headline_stages(run.result)
     latency, service = build_spectra(read_request_times(run.rows, run.result), stages)
@@ -112,7 +114,7 @@ def test_the_spectrum_pools_the_holds_and_ends_where_samples_do() -> None:
     assert 0.99 < latency.share[-1] < 0.999
 
 
-def test_nothing_asked_is_no_series() -> None:
+def test_run_without_requests_has_no_series() -> None:
     requests = read_request_times(pd.DataFrame(), RESULT)
     assert build_load_series(requests) is None
     assert build_error_rows(requests) == ()
@@ -123,7 +125,7 @@ _DISTRIBUTIONS_RUN = full_run()
 _STAGE = msgspec.structs.replace(_DISTRIBUTIONS_RUN.result.stages[-1], window=Window(START_NS, START_NS + 10**12))
 
 
-def _requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
+def build_requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
     scheduled_ns = START_NS + (np.arange(len(took_ms)) * every_s * 1e9).astype(np.int64)
     rows = pd.DataFrame(
         {
@@ -139,34 +141,34 @@ def _requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
     return requests
 
 
-def test_few_answers_are_all_steps() -> None:
-    latency, service = build_distributions(_requests([4.0, 1.0, 2.0, 2.0]), (_STAGE,))
+def test_latency_distribution_of_few_requests_has_every_value() -> None:
+    latency, service = build_distributions(build_requests([4.0, 1.0, 2.0, 2.0]), (_STAGE,))
     assert latency.ms == (1.0, 2.0, 2.0, 4.0)
     assert latency.share == (0.25, 0.5, 0.75, 1.0)
     assert service.n == latency.n == 4
 
 
-def test_many_answers_keep_their_ends_and_a_bounded_number_of_steps() -> None:
+def test_latency_distribution_of_many_requests_is_bounded_with_its_extremes() -> None:
     took = np.random.default_rng(1).gamma(2, 10, 50_000)
-    (latency, _) = build_distributions(_requests(took.tolist()), (_STAGE,))
+    (latency, _) = build_distributions(build_requests(took.tolist()), (_STAGE,))
     assert len(latency.ms) == MAX_STEPS
     assert latency.ms[0] == pytest.approx(took.min(), abs=1e-4)
     assert latency.ms[-1] == pytest.approx(took.max(), abs=1e-4)
-    middle = latency.ms[next(place for place, share in enumerate(latency.share) if share >= 0.5)]
+    middle = latency.ms[next(index for index, share in enumerate(latency.share) if share >= 0.5)]
     assert middle == pytest.approx(np.median(took), rel=0.02)
 
 
-def test_what_is_outside_of_the_stages_is_left_out() -> None:
+def test_requests_outside_the_stages_are_not_in_the_distribution() -> None:
     late = msgspec.structs.replace(_STAGE, window=Window(START_NS + 15_000_000, START_NS + 10**9))
-    (latency, _) = build_distributions(_requests([1.0, 2.0, 3.0, 4.0]), (late,))
+    (latency, _) = build_distributions(build_requests([1.0, 2.0, 3.0, 4.0]), (late,))
     assert latency.ms == (3.0, 4.0)
     assert build_distributions(None, (_STAGE,)) == ()
 
 
 @pytest.mark.parametrize(("count", "every_s"), [(500, 0.01), (3, 1.0), (20_000, 10.0)])
-def test_the_heat_map_holds_every_answer_in_a_bounded_number_of_cells(count: int, every_s: float) -> None:
+def test_heat_map_counts_every_request_in_a_bounded_number_of_cells(count: int, every_s: float) -> None:
     took = np.random.default_rng(2).lognormal(3, 2, count)
-    heat = build_heat_map(_requests(took.tolist(), every_s))
+    heat = build_heat_map(build_requests(took.tolist(), every_s))
     assert heat is not None
     assert sum(map(sum, heat.counts)) == count
     assert len(heat.counts) == len(heat.edges_ms) - 1 <= MAX_ROWS
@@ -175,15 +177,15 @@ def test_the_heat_map_holds_every_answer_in_a_bounded_number_of_cells(count: int
     assert took.max() < heat.edges_ms[-1]
 
 
-def test_a_run_of_five_seconds_has_more_than_five_columns() -> None:
-    heat = build_heat_map(_requests([1.0, 2.0] * 250))
+def test_heat_map_of_a_5_s_run_has_50_columns() -> None:
+    heat = build_heat_map(build_requests([1.0, 2.0] * 250))
     assert heat is not None
     assert heat.bin_s == 0.1
     assert len(heat.from_s) == 50
 
 
-def test_an_answer_is_where_it_began_and_as_high_as_it_took() -> None:
-    heat = build_heat_map(_requests([1.0, 1.0, 8.0], every_s=1.0))
+def test_heat_map_cell_is_at_request_start_and_latency() -> None:
+    heat = build_heat_map(build_requests([1.0, 1.0, 8.0], every_s=1.0))
     assert heat is not None
     assert [row.index(1) for row in heat.counts if sum(row) == 1] == [round(2 / heat.bin_s)]
     slowest = len(heat.counts) - 1
@@ -191,35 +193,35 @@ def test_an_answer_is_where_it_began_and_as_high_as_it_took() -> None:
     assert heat.counts[slowest][round(2 / heat.bin_s)] == 1
 
 
-def test_nothing_answered_or_all_alike_is_no_map() -> None:
+def test_heat_map_without_requests_or_with_equal_latencies_is_none() -> None:
     assert build_heat_map(None) is None
-    assert build_heat_map(_requests([5.0, 5.0])) is None
+    assert build_heat_map(build_requests([5.0, 5.0])) is None
 
 
-def test_an_endpoints_answers_are_those_of_the_stages_window(tmp_path: Path) -> None:
-    whole = full_run()
-    rows = whole.rows.reindex(columns=REQUEST_SCHEMA.names).astype(object).where(lambda frame: frame.notna(), None)
+def test_stage_distribution_of_an_endpoint_has_all_requests_of_the_stage(tmp_path: Path) -> None:
+    fake_run = full_run()
+    rows = fake_run.rows.reindex(columns=REQUEST_SCHEMA.names).astype(object).where(lambda frame: frame.notna(), None)
     with RunWriter(tmp_path / "run") as writer:
         for batch in pa.Table.from_pandas(rows, REQUEST_SCHEMA, preserve_index=False).to_batches():
             writer.append_requests(batch)
-        writer.write_result(whole.result)
+        writer.write_result(fake_run.result)
     run = StoredRun(tmp_path / "run")
-    assert list_comparable_stages(whole.result)[0] == "probe 25 req/s"
-    assert "batch 1" not in list_comparable_stages(whole.result)
-    drawn, service = build_stage_distributions(run, whole.result, "step 218 req/s")
-    asked = [stage for stage in whole.result.stages if stage.name == "step 218 req/s"]
-    assert drawn.n == sum(stage.completed for stage in asked)
-    assert drawn.share[-1] == 1.0
-    assert list(drawn.ms) == sorted(drawn.ms)
-    slowest = range(drawn.n - 4, drawn.n + 1)
-    assert drawn.share[-5:] == tuple(round(rank / drawn.n, 6) for rank in slowest), "its tail is complete"
-    assert (drawn.label, service.label) == ("latency (from scheduled start)", "service time (from send)")
-    assert build_stage_distributions(run, whole.result, "no such stage") == ()
+    assert list_comparable_stages(fake_run.result)[0] == "probe 25 req/s"
+    assert "batch 1" not in list_comparable_stages(fake_run.result)
+    latency, service = build_stage_distributions(run, fake_run.result, "step 218 req/s")
+    stages = [stage for stage in fake_run.result.stages if stage.name == "step 218 req/s"]
+    assert latency.n == sum(stage.completed for stage in stages)
+    assert latency.share[-1] == 1.0
+    assert list(latency.ms) == sorted(latency.ms)
+    slowest = range(latency.n - 4, latency.n + 1)
+    assert latency.share[-5:] == tuple(round(rank / latency.n, 6) for rank in slowest), "its tail is complete"
+    assert (latency.label, service.label) == ("latency (from scheduled start)", "service time (from send)")
+    assert build_stage_distributions(run, fake_run.result, "no such stage") == ()
 
 
-def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
+def test_stage_distribution_of_a_local_model_has_its_call_times(tmp_path: Path) -> None:
     result = local_run().result
-    stage = next(one for one in result.stages if one.kind != "warmup" and one.verdict.status != "INVALID")
+    stage = next(stage for stage in result.stages if stage.kind != "warmup" and stage.verdict.status != "INVALID")
     begin = np.arange(10, dtype=np.int64) * 1_000_000 + stage.window.start_ns
     columns = {name: pa.nulls(10, CALL_SCHEMA.field(name).type) for name in CALL_SCHEMA.names}
     columns |= {
@@ -230,12 +232,12 @@ def test_a_local_models_times_are_those_of_its_calls(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_calls(pa.RecordBatch.from_pydict(columns, CALL_SCHEMA))
         writer.write_result(result)
-    (drawn,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
-    assert (drawn.label, drawn.n) == ("call time", 10)
-    assert set(drawn.ms) == {2.0}
+    (distribution,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
+    assert (distribution.label, distribution.n) == ("call time", 10)
+    assert set(distribution.ms) == {2.0}
 
 
-def test_a_language_models_times_are_those_of_its_steps_without_the_prefill(tmp_path: Path) -> None:
+def test_stage_distribution_of_a_language_model_has_its_step_times(tmp_path: Path) -> None:
     result = language_model_run().result
     start_ns = result.stages[0].window.start_ns
     rows = [
@@ -248,16 +250,16 @@ def test_a_language_models_times_are_those_of_its_steps_without_the_prefill(tmp_
         writer.write_result(result)
     for test, label, times_ms in (("pp512+tg16", "ITL", {2.0, 3.0}), ("pp512", "call time", {2.0, 3.0, 11.0})):
         stage = next(stage for stage in result.stages if stage.tags["test"] == test)
-        (drawn,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
-        assert (drawn.label, set(drawn.ms)) == (label, times_ms)
+        (distribution,) = build_stage_distributions(StoredRun(tmp_path / "run"), result, stage.name)
+        assert (distribution.label, set(distribution.ms)) == (label, times_ms)
 
 
 @pytest.mark.parametrize("name", ["batch 1", "warm-up"])
-def test_what_is_no_load_of_its_own_is_not_compared(name: str) -> None:
+def test_batch_and_warm_up_stages_are_not_comparable(name: str) -> None:
     assert name not in list_comparable_stages(full_run().result)
 
 
-def test_several_targets_and_names_have_a_table_each() -> None:
+def test_run_with_several_targets_or_names_has_a_group_table() -> None:
     streams, locust = streaming_run(), locust_run()
     (targets,) = build_group_tables(streams.rows, streams.result.stages)
     (names,) = build_group_tables(locust.rows, locust.result.stages)
@@ -266,7 +268,7 @@ def test_several_targets_and_names_have_a_table_each() -> None:
     assert sum(row.share for row in names.rows) == 1.0
 
 
-def test_one_target_without_names_has_no_table() -> None:
+def test_run_with_one_target_and_no_names_has_no_group_table() -> None:
     spike = spike_run()
     assert build_group_tables(spike.rows, spike.result.stages) == ()
     assert build_group_tables(pd.DataFrame(), spike.result.stages) == ()

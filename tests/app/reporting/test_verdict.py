@@ -28,7 +28,7 @@ from tests.fakes.traffic import clients_run
 _RESULT = local_run().result
 
 
-def _without_best() -> Result:
+def build_result_without_best() -> Result:
     assert _RESULT.local is not None
     local = msgspec.structs.replace(_RESULT.local, best=None, best_reason="missed")
     missed = msgspec.structs.replace(_RESULT.slo[0], outcome="FAIL", stage=_RESULT.stages[3].name)
@@ -37,30 +37,30 @@ def _without_best() -> Result:
     )
 
 
-def test_the_best_variant_stands_first_and_the_others_are_counted() -> None:
+def test_local_verdict_starts_with_the_best_variant_and_counts_the_others() -> None:
     assert build_verdict(_RESULT).sentence == (
         "Max throughput 1,600\u202finferences/s (single-stream) within SLO (p99 service time < 8 ms): cpu int8-static, "
         "batch 4. 5 variants were measured, 1 ended early and 1 was skipped."
     )
 
 
-def test_where_none_met_the_slo_the_nearest_is_named_with_what_it_missed() -> None:
-    found = build_verdict(_without_best())
-    assert found.outcome == "FAIL"
-    assert found.sentence.startswith(
+def test_local_verdict_without_a_passing_variant_names_the_closest() -> None:
+    verdict = build_verdict(build_result_without_best())
+    assert verdict.outcome == "FAIL"
+    assert verdict.sentence.startswith(
         "No variant met the SLO. The closest variant, cpu as-is, batch 16, missed p99 service time < 8 ms (measured 23."
     )
-    assert found.reasons == ("service_ms.p99 < 8 failed in single-stream",)
+    assert verdict.reasons == ("service_ms.p99 < 8 failed in single-stream",)
 
 
-def test_a_single_variant_has_its_throughput_as_headline() -> None:
+def test_verdict_of_a_single_variant_is_its_throughput() -> None:
     assert build_verdict(one_variant().result).sentence == (
         "Max throughput 500\u202finferences/s (single-stream): digits cpu as-is, batch 1. 1 variant was measured. "
         "No SLO is set."
     )
 
 
-def test_the_most_arrivals_lead_where_they_were_searched() -> None:
+def test_verdict_of_a_local_rate_search_starts_with_the_max_rate() -> None:
     assert build_verdict(searched_run().result).sentence == (
         "Max rate 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): digits cpu "
         "int8-static, batch 4. 1 variant was measured."
@@ -78,40 +78,42 @@ def test_the_most_arrivals_lead_where_they_were_searched() -> None:
         ("untested", "No higher rate was tested"),
     ],
 )
-def test_a_lower_bound_of_arrivals_is_no_maximum(bound: Bound, reason: str) -> None:
+def test_verdict_of_a_lower_bound_is_at_least_the_rate_with_a_reason(bound: Bound, reason: str) -> None:
     assert build_verdict(searched_run(bound=bound).result).sentence == (
         "Max rate at least 400\u202fcalls/s (batch 4: 1,600\u202finferences/s) within SLO (p95 latency < 9 ms): digits "
         f"cpu int8-static, batch 4. {reason}, so the maximum may be higher. 1 variant was measured."
     )
 
 
-def test_arrivals_that_were_never_begun_are_what_was_missed() -> None:
+def test_verdict_counts_arrivals_that_never_started() -> None:
     assert "9,000 arrivals never started" in build_verdict(hopeless_run().result).sentence
 
 
-def test_a_run_without_a_measured_variant_has_no_sentence_of_its_own() -> None:
+def test_verdict_without_a_measured_variant_is_nothing_was_measured() -> None:
     assert build_local_headline(only_failed().result) is None
     assert build_verdict(only_failed().result).sentence == "Nothing was measured."
 
 
-def test_an_invalid_variant_does_not_hide_one_that_can_be_relied_on() -> None:
-    found = build_verdict(strayed().result)
-    assert found.outcome == "INVALID"
-    assert found.headline.startswith("Max throughput")
-    assert ": cpu" in found.headline
-    assert found.detail.endswith("Do not use the numbers that are marked INVALID.")
+def test_invalid_verdict_still_has_the_best_valid_variant() -> None:
+    verdict = build_verdict(strayed().result)
+    assert verdict.outcome == "INVALID"
+    assert verdict.headline.startswith("Max throughput")
+    assert ": cpu" in verdict.headline
+    assert verdict.detail.endswith("Do not use the numbers that are marked INVALID.")
 
 
-def test_what_the_interval_does_not_settle_is_added() -> None:
+def test_local_verdict_names_inconclusive_objectives() -> None:
     evaluated = msgspec.structs.replace(_RESULT.slo[0], outcome="INCONCLUSIVE")
     sentence = build_verdict(msgspec.structs.replace(_RESULT, slo=(evaluated,))).sentence
     assert sentence.endswith("The result is inconclusive for p99 service time < 8 ms.")
 
 
 RESULT = full_run().result
-REFUTED = (*RESULT.stages, replace(RESULT.stages[-1], meets_slo=False))
+STAGES_WITH_FAILED_STEP = (*RESULT.stages, replace(RESULT.stages[-1], meets_slo=False))
 """Stages of a search whose last step failed."""
-MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgement in ("PASS", "FAIL", "INCONCLUSIVE"))
+MET, MISSED, INCONCLUSIVE = (
+    ObjectiveResult(SLO, Estimate(1.0), outcome) for outcome in ("PASS", "FAIL", "INCONCLUSIVE")
+)
 
 
 @pytest.mark.parametrize(
@@ -132,7 +134,7 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
             "P95 latency is 30 % worse. Max rate 218",
         ),
         (
-            {"max_rate": None, "slo": (OPEN,), "gates": ()},
+            {"max_rate": None, "slo": (INCONCLUSIVE,), "gates": ()},
             "INCONCLUSIVE",
             "1 of 1 objective inconclusive. The result is inconclusive for p95 latency < 50 ms.",
         ),
@@ -150,7 +152,7 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
         (
             {
                 "max_rate": MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing"),
-                "stages": REFUTED,
+                "stages": STAGES_WITH_FAILED_STEP,
             },
             "PASS",
             "No tested rate met the SLO (p95 latency < 50 ms). The lowest rate failed.",
@@ -160,7 +162,7 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
                 "max_rate": MaxRate(
                     Estimate(None, reason="x"), (SLO.text,), "at 9/s latency_ms.p95 was 70 ms", failed_per_s=9.0
                 ),
-                "stages": REFUTED,
+                "stages": STAGES_WITH_FAILED_STEP,
             },
             "PASS",
             "No tested rate met the SLO (p95 latency < 50 ms). At 9/s latency_ms.p95 was 70 ms.",
@@ -192,14 +194,14 @@ MET, MISSED, OPEN = (ObjectiveResult(SLO, Estimate(1.0), judgement) for judgemen
         ),
     ],
 )
-def test_one_word_and_one_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:
+def test_verdict_has_outcome_and_sentence(changes: dict[str, Any], outcome: str, sentence: str) -> None:
     gates = (ObjectiveResult(GATE, Estimate(1.0), "PASS"),)
     verdict = build_verdict(msgspec.structs.replace(RESULT, **{"gates": gates, **changes}))
     assert verdict.outcome == outcome
     assert verdict.sentence.startswith(sentence)
 
 
-def test_a_run_without_an_slo_begins_with_its_numbers() -> None:
+def test_verdict_without_an_slo_starts_with_the_latency() -> None:
     stages = tuple(replace(stage, errors={}) for stage in RESULT.stages)
     verdict = build_verdict(replace(RESULT, stages=stages, max_rate=None, slo=(), gates=()))
     assert verdict.outcome == "MEASURED"
@@ -207,7 +209,7 @@ def test_a_run_without_an_slo_begins_with_its_numbers() -> None:
     assert verdict.detail.endswith("No SLO is set, so there is no verdict.")
 
 
-def test_a_headline_does_not_repeat_the_cause_that_it_states() -> None:
+def test_cause_in_the_headline_is_not_repeated_as_a_reason() -> None:
     text = "60 % of 6,504 requests failed"
     failed = replace(RESULT, max_rate=None, slo=(), gates=(), exit=Exit(10, (Cause("requests_failed", 10, text),)))
     verdict = build_verdict(failed)
@@ -216,7 +218,7 @@ def test_a_headline_does_not_repeat_the_cause_that_it_states() -> None:
     assert verdict.reasons == ()
 
 
-def test_a_search_that_found_no_rate_says_so_once() -> None:
+def test_failed_rate_search_is_stated_once() -> None:
     max_rate = MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")
     causes = (
         Cause("no_rate", 10, "no tested rate met the SLO: the lowest rate failed"),
@@ -232,12 +234,12 @@ def test_a_search_that_found_no_rate_says_so_once() -> None:
     [(), ("probe",), ("steady", "probe")],
     ids=["no probe", "a probe that passed", "a stage of the profile, and a probe that passed"],
 )
-def test_a_search_that_decided_nothing_is_inconclusive_whatever_its_objectives_say(
+def test_rate_search_without_a_confirmed_rate_is_inconclusive(
     kinds: tuple[StageKind, ...],
 ) -> None:
-    alone, loaded = RESULT.stages[0], replace(RESULT.stages[-1], meets_slo=True)
-    assert (alone.kind, alone.variant is None) == ("steady", False)
-    passed = (alone, *(replace(loaded, kind=kind) for kind in kinds))
+    model_stage, loaded = RESULT.stages[0], replace(RESULT.stages[-1], meets_slo=True)
+    assert (model_stage.kind, model_stage.variant is None) == ("steady", False)
+    passed = (model_stage, *(replace(loaded, kind=kind) for kind in kinds))
     reason = "no rate was confirmed by 3 steps within 1 probe"
     max_rate = MaxRate(Estimate(None, reason=reason), (SLO.text,), "nothing")
     run = replace(RESULT, stages=passed, max_rate=max_rate, slo=(MET,), gates=(), exit=Exit(0))
@@ -247,36 +249,36 @@ def test_a_search_that_decided_nothing_is_inconclusive_whatever_its_objectives_s
         "No rate was decided within SLO (p95 latency < 50 ms). No rate was confirmed by 3 steps within 1 probe."
     )
     assert list(list_warnings(run, DEFAULT_GATING)) == [f"no rate was decided: {reason}"]
-    refuted = replace(loaded, meets_slo=False)
-    assert build_verdict(replace(run, stages=(*run.stages, refuted))).sentence.startswith("No tested rate")
+    failed_step = replace(loaded, meets_slo=False)
+    assert build_verdict(replace(run, stages=(*run.stages, failed_step))).sentence.startswith("No tested rate")
 
 
-def swept(clients: int, p95_ms: float, held: bool) -> Stage:
+def build_sweep_stage(clients: int, p95_ms: float, meets_slo: bool) -> Stage:
     stage = next(stage for stage in clients_run().result.stages if stage.kind == "closed")
     metrics = {
         **stage.metrics,
         "latency_ms": {"p95": Estimate(p95_ms)},
         "completed_per_s": {"value": Estimate(50.0 * clients)},
     }
-    changes = {"concurrency": clients, "meets_slo": held, "metrics": metrics, "verdict": Verdict("VALID")}
+    changes = {"concurrency": clients, "meets_slo": meets_slo, "metrics": metrics, "verdict": Verdict("VALID")}
     return msgspec.structs.replace(stage, tags={SWEEP_TAG: "yes"}, **changes)
 
 
-def test_a_sweep_over_clients_says_how_many_held_and_what_the_next_did() -> None:
-    stages = (swept(1, 20.0, True), swept(4, 30.0, True), swept(8, 61.0, False))
+def test_verdict_of_a_concurrency_sweep_has_the_max_passing_concurrency() -> None:
+    stages = (build_sweep_stage(1, 20.0, True), build_sweep_stage(4, 30.0, True), build_sweep_stage(8, 61.0, False))
     run = msgspec.structs.replace(RESULT, max_rate=None, slo=(MET,), gates=(), stages=stages)
     assert build_verdict(run).sentence == (
         "Max throughput 200\u202freq/s at concurrency 4 within SLO (p95 latency < 50 ms). At concurrency 8, "
         "p95 latency was 61 ms (objective: p95 latency < 50 ms)."
     )
-    inconclusive = build_verdict(msgspec.structs.replace(run, slo=(OPEN,), stages=stages[:1])).sentence
+    inconclusive = build_verdict(msgspec.structs.replace(run, slo=(INCONCLUSIVE,), stages=stages[:1])).sentence
     assert inconclusive == (
         "Max throughput 50.0\u202freq/s at concurrency 1 within SLO (p95 latency < 50 ms). No higher concurrency was "
         "tested. The result is inconclusive for p95 latency < 50 ms."
     )
 
 
-def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> None:
+def test_verdict_of_a_run_with_only_a_warm_up_has_no_results() -> None:
     warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
     stopped = msgspec.structs.replace(
         RESULT, stages=warm_up, max_rate=None, exit=ended(130, "the user stopped the run")
@@ -286,25 +288,25 @@ def test_nothing_is_said_to_be_below_where_only_the_warm_up_was_measured() -> No
     assert build_verdict(invalid).sentence == "Nothing was measured."
 
 
-def test_what_held_and_is_not_simulated_is_named() -> None:
-    verdict = build_verdict(msgspec.structs.replace(RESULT, slo=(OPEN,), gates=()))
+def test_verdict_with_max_rate_names_inconclusive_objectives() -> None:
+    verdict = build_verdict(msgspec.structs.replace(RESULT, slo=(INCONCLUSIVE,), gates=()))
     assert verdict.sentence.startswith("Max rate 218\u202freq/s within SLO")
     assert verdict.sentence.endswith("The result is inconclusive for p95 latency < 50 ms.")
 
 
-def test_the_sentence_consists_of_headline_and_detail() -> None:
+def test_verdict_sentence_consists_of_headline_and_detail() -> None:
     verdict = build_verdict(RESULT)
     assert verdict.headline == "Max rate 218\u202freq/s within SLO (p95 latency < 50 ms, error rate < 1 %)"
     assert verdict.detail.startswith("At 238")
     assert verdict.sentence == verdict.finding == f"{verdict.headline}. {verdict.detail}"
 
 
-def test_a_gate_that_only_warns_does_not_decide() -> None:
+def test_failed_warning_gate_does_not_change_the_verdict() -> None:
     gates = (ObjectiveResult(GATE, Estimate(200.0), "FAIL"),)
     assert build_verdict(msgspec.structs.replace(RESULT, gates=gates)).outcome == "PASS"
 
 
-def test_what_the_checks_say_is_not_said_again() -> None:
+def test_reasons_of_listed_checks_are_not_repeated() -> None:
     check = msgspec.structs.replace(RESULT.validity[0], id="late_sends", verdict="INVALID")
     verdict = Verdict("INVALID", ("late sends: 2 % (limit 1 %)", "the clock jumped"), ("the clock jumped",))
     assert build_verdict(msgspec.structs.replace(RESULT, validity=(check,), verdict=verdict)).reasons == (
@@ -312,13 +314,13 @@ def test_what_the_checks_say_is_not_said_again() -> None:
     )
 
 
-def test_reasons_are_the_checks_when_invalid_and_the_causes_otherwise() -> None:
+def test_reasons_are_failed_checks_or_exit_causes() -> None:
     assert build_verdict(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
     assert build_verdict(interrupted().result).reasons == ("the user stopped the run",)
     assert build_verdict(nothing_measured().result).sentence == "Nothing was measured."
 
 
-def test_a_cause_that_is_the_sentence_is_not_said_again() -> None:
+def test_cause_that_is_the_verdict_sentence_is_not_repeated() -> None:
     causes = ("no request to the target succeeded", "error rate < 1 % was not met in s: measured 100 %")
     verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=None, exit=ended(10, *causes)))
     assert verdict.sentence == "No request to the target succeeded."

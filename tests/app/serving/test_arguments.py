@@ -11,16 +11,16 @@ from app.serving.arguments import PARAMETERS, derive_model_name, format_argument
 from app.serving.settings import ServingSettings
 
 
-def parsed(*line: str) -> ServingSettings:
+def parse(*line: str) -> ServingSettings:
     context = click.Command("serve", params=[*PARAMETERS]).make_context("serve", [*line])
     return parse_settings(SimpleNamespace(**context.params))
 
 
-def test_defaults_are_those_of_the_settings() -> None:
-    assert parsed("models/digits.onnx") == ServingSettings(model="models/digits.onnx", name="digits")
+def test_serve_defaults_equal_those_of_the_settings() -> None:
+    assert parse("models/digits.onnx") == ServingSettings(model="models/digits.onnx", name="digits")
 
 
-def test_command_line_is_read_back_as_the_same_settings() -> None:
+def test_formatted_serving_arguments_are_parsed_to_the_same_settings() -> None:
     settings = ServingSettings(
         model="-odd name.onnx",
         name="m",
@@ -32,12 +32,12 @@ def test_command_line_is_read_back_as_the_same_settings() -> None:
         queue_limit=7,
         exit_with_stdin=True,
     )
-    assert parsed(*format_arguments(settings)) == settings
+    assert parse(*format_arguments(settings)) == settings
 
 
 @pytest.mark.parametrize(("text", "seconds"), [("2ms", 0.002), ("500us", 0.0005), ("0s", 0.0), ("1.5 ms", 0.0015)])
-def test_queue_delay_has_its_unit(text: str, seconds: float) -> None:
-    assert parsed("m.onnx", "--queue-delay", text).queue_delay_s == pytest.approx(seconds)
+def test_queue_delay_is_parsed_with_its_unit(text: str, seconds: float) -> None:
+    assert parse("m.onnx", "--queue-delay", text).queue_delay_s == pytest.approx(seconds)
 
 
 @pytest.mark.parametrize(
@@ -55,25 +55,25 @@ def test_queue_delay_has_its_unit(text: str, seconds: float) -> None:
         ("--name", ""),
     ],
 )
-def test_values_that_cannot_be_are_refused(line: tuple[str, str]) -> None:
+def test_serving_arguments_outside_bounds_are_rejected(line: tuple[str, str]) -> None:
     with pytest.raises(UsageError):
-        parsed("m.onnx", *line)
+        parse("m.onnx", *line)
 
 
-def test_defaults_are_left_to_the_kind_of_model() -> None:
+def test_unset_batch_and_queue_delay_stay_unset() -> None:
     settings = ServingSettings(model="folder", name="m")
     assert (settings.max_batch, settings.queue_delay_s) == (None, None)
-    assert parsed(*format_arguments(settings)) == settings
+    assert parse(*format_arguments(settings)) == settings
 
 
 @pytest.mark.parametrize(
     ("path", "name"), [("a/fraud.v2.onnx", "fraud.v2"), ("my model.onnx", "my-model"), ("ä.onnx", "model")]
 )
-def test_model_is_named_after_its_file(path: str, name: str) -> None:
+def test_served_model_is_named_after_its_file(path: str, name: str) -> None:
     assert derive_model_name(path) == name
 
 
-def test_language_model_is_named_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_served_language_model_is_named_after_its_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tmp_path / "SmolLM2-1.7B int4"
     folder.mkdir()
     monkeypatch.chdir(folder)

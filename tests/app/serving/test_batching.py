@@ -1,4 +1,4 @@
-"""The model and the clock are fakes: a batch ends when the test says so, and time moves when the test says so."""
+"""The model and the clock are fakes: the test ends each batch and advances the time."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ def anyio_backend() -> str:
 
 
 class FakeModel:
-    """Holds the batch it was given until `finish`, then answers each request with its own feeds."""
+    """A model that returns the results of its batch at `finish`: by default the feeds of each request."""
 
     def __init__(self) -> None:
         self.batches: list[list[int]] = []
         self._running: tuple[list[QueuedRequest], Callable[[Sequence[BatchResult]], None]] | None = None
 
     def submit(self, batch: list[QueuedRequest], done: Callable[[Sequence[BatchResult]], None]) -> None:
-        assert self._running is None, "two batches at once"
-        self.batches.append([number_of(request) for request in batch])
+        assert self._running is None, "two batches run at the same time"
+        self.batches.append([get_number(request) for request in batch])
         self._running = batch, done
 
-    def finish(self, answers: Sequence[BatchResult] | None = None) -> None:
+    def finish(self, results: Sequence[BatchResult] | None = None) -> None:
         assert self._running is not None
         (batch, done), self._running = self._running, None
-        done([[request.feeds["n"]] for request in batch] if answers is None else answers)
+        done([[request.feeds["n"]] for request in batch] if results is None else results)
 
 
-class Bench:
+class BatcherSetup:
     def __init__(self, max_rows: int = 4, limit: int = 100) -> None:
         self.clock = FakeClock()
         self.model = FakeModel()
@@ -55,7 +55,7 @@ class Bench:
         queue = BatchQueue(max_rows, round(DELAY_S * 1e9), limit)
         self.batcher = Batcher(queue, self.model.submit, now_ns=self.clock, call_later=self._call_later)
 
-    def ask(self, number: int, rows: int = 1, joins: object = "same") -> asyncio.Future[Outputs]:
+    def submit(self, number: int, rows: int = 1, joins: object = "same") -> asyncio.Future[Outputs]:
         return self.batcher.submit({"n": np.array([number])}, rows, joins)
 
     def advance(self, seconds: float) -> None:
@@ -69,144 +69,144 @@ class Bench:
         self.timers.append((self.clock.now_ns + round(delay_s * 1e9), call))
 
 
-def number_of(request: QueuedRequest) -> int:
+def get_number(request: QueuedRequest) -> int:
     return int(request.feeds["n"][0])
 
 
-async def test_lone_request_waits_the_delay_and_no_longer() -> None:
-    bench = Bench()
-    bench.ask(1)
-    bench.advance(DELAY_S * 0.99)
-    assert bench.model.batches == []
-    bench.advance(DELAY_S * 0.02)
-    assert bench.model.batches == [[1]]
+async def test_single_request_runs_after_the_queue_delay() -> None:
+    setup = BatcherSetup()
+    setup.submit(1)
+    setup.advance(DELAY_S * 0.99)
+    assert setup.model.batches == []
+    setup.advance(DELAY_S * 0.02)
+    assert setup.model.batches == [[1]]
 
 
-async def test_delay_counts_from_the_oldest_request() -> None:
-    bench = Bench()
-    bench.ask(1)
-    bench.advance(DELAY_S * 0.9)
-    bench.ask(2)
-    bench.advance(DELAY_S * 0.2)
-    assert bench.model.batches == [[1, 2]]
+async def test_queue_delay_counts_from_the_oldest_request() -> None:
+    setup = BatcherSetup()
+    setup.submit(1)
+    setup.advance(DELAY_S * 0.9)
+    setup.submit(2)
+    setup.advance(DELAY_S * 0.2)
+    assert setup.model.batches == [[1, 2]]
 
 
 async def test_full_batch_starts_at_once() -> None:
-    bench = Bench(max_rows=3)
+    setup = BatcherSetup(max_rows=3)
     for number in range(3):
-        bench.ask(number)
-    assert bench.model.batches == [[0, 1, 2]]
+        setup.submit(number)
+    assert setup.model.batches == [[0, 1, 2]]
 
 
-async def test_requests_that_came_during_a_batch_run_next_without_a_further_delay() -> None:
-    bench = Bench(max_rows=3)
+async def test_requests_delayed_by_a_running_batch_run_right_after_it() -> None:
+    setup = BatcherSetup(max_rows=3)
     for number in range(3):
-        bench.ask(number)
-    bench.ask(3)
-    bench.advance(DELAY_S * 2)
-    assert bench.model.batches == [[0, 1, 2]]
-    bench.model.finish()
-    assert bench.model.batches == [[0, 1, 2], [3]]
+        setup.submit(number)
+    setup.submit(3)
+    setup.advance(DELAY_S * 2)
+    assert setup.model.batches == [[0, 1, 2]]
+    setup.model.finish()
+    assert setup.model.batches == [[0, 1, 2], [3]]
 
 
-async def test_fresh_request_behind_a_batch_still_waits_its_delay() -> None:
-    bench = Bench(max_rows=2)
-    bench.ask(1)
-    bench.ask(2)
-    bench.ask(3)
-    bench.model.finish()
-    assert bench.model.batches == [[1, 2]]
-    bench.advance(DELAY_S)
-    assert bench.model.batches == [[1, 2], [3]]
+async def test_new_request_after_a_batch_waits_for_its_queue_delay() -> None:
+    setup = BatcherSetup(max_rows=2)
+    setup.submit(1)
+    setup.submit(2)
+    setup.submit(3)
+    setup.model.finish()
+    assert setup.model.batches == [[1, 2]]
+    setup.advance(DELAY_S)
+    assert setup.model.batches == [[1, 2], [3]]
 
 
-async def test_requests_of_several_rows_are_kept_whole_and_in_order() -> None:
-    bench = Bench(max_rows=4)
-    bench.ask(1, rows=3)
-    bench.ask(2, rows=2)
-    assert bench.model.batches == [[1]]
-    bench.ask(3, rows=2)
-    bench.model.finish()
-    assert bench.model.batches == [[1], [2, 3]]
+async def test_requests_with_several_rows_are_not_split_or_reordered() -> None:
+    setup = BatcherSetup(max_rows=4)
+    setup.submit(1, rows=3)
+    setup.submit(2, rows=2)
+    assert setup.model.batches == [[1]]
+    setup.submit(3, rows=2)
+    setup.model.finish()
+    assert setup.model.batches == [[1], [2, 3]]
 
 
-async def test_request_larger_than_a_batch_runs_alone() -> None:
-    bench = Bench(max_rows=4)
-    bench.ask(1, rows=9)
-    assert bench.model.batches == [[1]]
+async def test_request_larger_than_a_batch_runs_in_its_own_batch() -> None:
+    setup = BatcherSetup(max_rows=4)
+    setup.submit(1, rows=9)
+    assert setup.model.batches == [[1]]
 
 
-async def test_requests_of_other_shapes_and_loners_do_not_join() -> None:
-    bench = Bench(max_rows=4)
-    bench.ask(1, joins="short")
-    bench.ask(2, joins="long")
-    assert bench.model.batches == [[1]]
-    bench.ask(3, joins=None)
-    bench.ask(4, joins=None)
+async def test_requests_with_different_or_no_batch_keys_are_not_batched() -> None:
+    setup = BatcherSetup(max_rows=4)
+    setup.submit(1, joins="short")
+    setup.submit(2, joins="long")
+    assert setup.model.batches == [[1]]
+    setup.submit(3, joins=None)
+    setup.submit(4, joins=None)
     for _ in range(3):
-        bench.model.finish()
-    assert bench.model.batches == [[1], [2], [3], [4]]
+        setup.model.finish()
+    assert setup.model.batches == [[1], [2], [3], [4]]
 
 
-async def test_each_answer_goes_to_its_request() -> None:
-    bench = Bench(max_rows=3)
-    asked = [bench.ask(number) for number in range(3)]
-    bench.model.finish()
-    assert [int((await answer)[0][0]) for answer in asked] == [0, 1, 2]
+async def test_each_batch_result_is_returned_to_its_request() -> None:
+    setup = BatcherSetup(max_rows=3)
+    requests = [setup.submit(number) for number in range(3)]
+    setup.model.finish()
+    assert [int((await request)[0][0]) for request in requests] == [0, 1, 2]
 
 
-async def test_one_failure_is_one_requests_failure() -> None:
-    bench = Bench(max_rows=2)
-    good, bad = bench.ask(1), bench.ask(2)
-    bench.model.finish([["fine"], MeasurementError("broken")])
+async def test_failed_result_fails_only_its_request() -> None:
+    setup = BatcherSetup(max_rows=2)
+    good, bad = setup.submit(1), setup.submit(2)
+    setup.model.finish([["fine"], MeasurementError("broken")])
     assert await good == ["fine"]
     with pytest.raises(MeasurementError, match="broken"):
         await bad
 
 
-async def test_answer_for_a_client_that_has_gone_is_dropped() -> None:
-    bench = Bench(max_rows=2)
-    gone, here = bench.ask(1), bench.ask(2)
-    gone.cancel()
-    bench.model.finish()
-    assert int((await here)[0][0]) == 2
+async def test_result_of_a_cancelled_request_is_discarded() -> None:
+    setup = BatcherSetup(max_rows=2)
+    cancelled, waiting = setup.submit(1), setup.submit(2)
+    cancelled.cancel()
+    setup.model.finish()
+    assert int((await waiting)[0][0]) == 2
 
 
-async def test_queue_has_a_limit_and_running_requests_do_not_count() -> None:
-    bench = Bench(max_rows=1, limit=2)
+async def test_queue_limit_does_not_count_running_requests() -> None:
+    setup = BatcherSetup(max_rows=1, limit=2)
     for number in range(3):
-        bench.ask(number)
-    assert bench.batcher.queued_count == 2
+        setup.submit(number)
+    assert setup.batcher.queued_count == 2
     with pytest.raises(QueueFullError):
-        bench.ask(3)
-    bench.model.finish()
-    bench.ask(4)
+        setup.submit(3)
+    setup.model.finish()
+    setup.submit(4)
 
 
-async def test_drain_answers_what_waits_at_once_and_takes_no_more() -> None:
-    bench = Bench(max_rows=4)
-    waiting = bench.ask(1)
-    draining = asyncio.ensure_future(bench.batcher.drain())
+async def test_drain_runs_waiting_requests_at_once_and_rejects_new_ones() -> None:
+    setup = BatcherSetup(max_rows=4)
+    waiting = setup.submit(1)
+    draining = asyncio.ensure_future(setup.batcher.drain())
     await asyncio.sleep(0)
-    assert bench.model.batches == [[1]]
+    assert setup.model.batches == [[1]]
     with pytest.raises(DrainingError):
-        bench.ask(2)
+        setup.submit(2)
     assert not draining.done()
-    bench.model.finish()
+    setup.model.finish()
     await draining
     assert waiting.done()
 
 
 async def test_drain_of_an_idle_batcher_is_immediate() -> None:
-    await Bench().batcher.drain()
+    await BatcherSetup().batcher.drain()
 
 
-async def test_abort_ends_what_runs_and_what_waits() -> None:
-    bench = Bench(max_rows=1)
-    requests = [bench.ask(1), bench.ask(2)]
-    bench.batcher.abort()
+async def test_abort_fails_running_and_waiting_requests() -> None:
+    setup = BatcherSetup(max_rows=1)
+    requests = [setup.submit(1), setup.submit(2)]
+    setup.batcher.abort()
     for request in requests:
         with pytest.raises(DrainingError):
             await request
-    bench.model.finish()
-    assert bench.model.batches == [[1]]
+    setup.model.finish()
+    assert setup.model.batches == [[1]]

@@ -12,25 +12,25 @@ TOKEN = "correct horse battery staple"
 
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.8.0.1", "::1"])
-def test_loopback_needs_no_token(address: str) -> None:
+def test_loopback_address_needs_no_token(address: str) -> None:
     assert resolve_token(address, None) is None
     assert resolve_token(address, TOKEN) == TOKEN
 
 
 @pytest.mark.parametrize("address", ["0.0.0.0", "::", "192.168.1.4", "fe80::1%eth0"])
-def test_beyond_loopback_there_always_is_one(address: str) -> None:
-    made = resolve_token(address, None)
-    assert made is not None
-    assert len(made) >= 32
-    assert made != resolve_token(address, None)
+def test_other_addresses_always_have_a_token(address: str) -> None:
+    generated = resolve_token(address, None)
+    assert generated is not None
+    assert len(generated) >= 32
+    assert generated != resolve_token(address, None)
     assert resolve_token(address, TOKEN) == TOKEN
 
 
-def _encode(_: int, message: str) -> bytes:
+def encode_error(_: int, message: str) -> bytes:
     return encode_message(message)
 
 
-async def _page(scope: Scope, receive: Receive, send: Send) -> None:
+async def send_secret_page(scope: Scope, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.start", "status": 200, "headers": []})
     await send({"type": "http.response.body", "body": b"secret"})
 
@@ -48,10 +48,10 @@ async def _page(scope: Scope, receive: Receive, send: Send) -> None:
         ("/v2/health/ready", {}, 200),
     ],
 )
-async def test_a_guarded_endpoint_answers_those_who_have_the_token(
+async def test_guarded_endpoint_requires_the_token_except_for_health(
     anyio_backend: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    reply = await ask(guard(_page, TOKEN, _encode), "GET", path, headers=headers)
+    reply = await ask(guard(send_secret_page, TOKEN, encode_error), "GET", path, headers=headers)
     assert reply.status == status
 
 
@@ -85,21 +85,23 @@ LOCAL = {"Host": "127.0.0.1:8000"}
         ("POST", {"Host": "evil.example"} | JSON, 403),
     ],
 )
-async def test_an_endpoint_without_a_token_answers_no_web_page(
+async def test_endpoint_without_a_token_rejects_requests_of_web_pages(
     anyio_backend: str, method: str, headers: dict[str, str], status: int
 ) -> None:
-    reply = await ask(guard(_page, None, _encode), method, "/v2/models/m", headers=headers)
+    reply = await ask(guard(send_secret_page, None, encode_error), method, "/v2/models/m", headers=headers)
     assert reply.status == status
 
 
 @pytest.mark.anyio
 @pytest.mark.parametrize("anyio_backend", ["asyncio"])
-async def test_behind_a_proxy_an_endpoint_with_a_token_may_have_any_name(anyio_backend: str) -> None:
+async def test_endpoint_with_a_token_accepts_any_host_name(anyio_backend: str) -> None:
     headers = {"Host": "models.example", "Authorization": f"Bearer {TOKEN}"}
-    assert (await ask(guard(_page, TOKEN, _encode), "POST", "/v2/models/m", headers=headers)).status == 200
+    assert (
+        await ask(guard(send_secret_page, TOKEN, encode_error), "POST", "/v2/models/m", headers=headers)
+    ).status == 200
 
 
-def _ready(token: str | None) -> EndpointReady:
+def build_ready(token: str | None) -> EndpointReady:
     return EndpointReady(
         url="http://0.0.0.0:8000", model="m", pid=1, provider_requested="cpu", provider_used="cpu",
         provider_reason=None, fallback_nodes=(), inputs=(), outputs=(), threads=1, max_batch=1, queue_delay_s=0.0,
@@ -107,17 +109,17 @@ def _ready(token: str | None) -> EndpointReady:
     )  # fmt: skip
 
 
-def test_a_token_that_was_made_is_shown_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
-    _announce(_ready(TOKEN), None)
-    shown = capsys.readouterr()
-    assert shown.out == "http://0.0.0.0:8000\n"
-    assert shown.err.startswith("warning: http://0.0.0.0:8000 is reachable from other machines")
-    assert f"Authorization: Bearer {TOKEN}" in shown.err
+def test_generated_token_is_printed_with_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    _announce(build_ready(TOKEN), None)
+    output = capsys.readouterr()
+    assert output.out == "http://0.0.0.0:8000\n"
+    assert output.err.startswith("warning: http://0.0.0.0:8000 is reachable from other machines")
+    assert f"Authorization: Bearer {TOKEN}" in output.err
 
 
-@pytest.mark.parametrize(("token", "given"), [(None, None), (TOKEN, TOKEN)])
-def test_a_token_of_ones_own_is_not_repeated(
-    capsys: pytest.CaptureFixture[str], token: str | None, given: str | None
+@pytest.mark.parametrize(("token", "configured_token"), [(None, None), (TOKEN, TOKEN)])
+def test_configured_token_is_not_printed(
+    capsys: pytest.CaptureFixture[str], token: str | None, configured_token: str | None
 ) -> None:
-    _announce(_ready(token), given)
+    _announce(build_ready(token), configured_token)
     assert TOKEN not in capsys.readouterr().err

@@ -3,7 +3,7 @@ from __future__ import annotations
 from app.serving.counters import EndpointMetrics
 
 
-def test_text_is_what_prometheus_reads() -> None:
+def test_endpoint_metrics_have_the_prometheus_format() -> None:
     counters = EndpointMetrics(max_batch=4)
     counters.count_request("ok")
     counters.count_request("ok")

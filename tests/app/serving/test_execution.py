@@ -21,68 +21,72 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-def waiting(feeds: dict[str, Any]) -> QueuedRequest:
+def build_request(feeds: dict[str, Any]) -> QueuedRequest:
     rows, joins = find_batch_key(feeds, is_batchable=True)
     return QueuedRequest(feeds, rows, joins, 0, asyncio.get_running_loop().create_future())
 
 
-def values(answer: Any) -> Any:
-    return [output.tolist() for output in answer]
+def get_values(outputs: Any) -> Any:
+    return [output.tolist() for output in outputs]
 
 
-def ids(*numbers: int) -> dict[str, Any]:
+def build_feeds(*numbers: int) -> dict[str, Any]:
     return {"id": np.array(numbers)}
 
 
-async def test_each_request_gets_its_own_rows(tmp_path: Path) -> None:
+async def test_each_request_of_a_batch_gets_its_own_rows(tmp_path: Path) -> None:
     run = open_session(onnx_models.lookup(tmp_path / "m.onnx"), "cpu", threads=1).run
-    answers = run_batch(run, [waiting(ids(2)), waiting(ids(0, 1)), waiting(ids(1))])
-    assert [values(answer) for answer in answers] == [[[[2, 20]]], [[[0, 0], [1, 10]]], [[[1, 10]]]]
+    results = run_batch(
+        run, [build_request(build_feeds(2)), build_request(build_feeds(0, 1)), build_request(build_feeds(1))]
+    )
+    assert [get_values(result) for result in results] == [[[[2, 20]]], [[[0, 0], [1, 10]]], [[[1, 10]]]]
 
 
-async def test_request_that_the_model_refuses_does_not_spoil_the_others(tmp_path: Path) -> None:
+async def test_request_rejected_by_the_model_does_not_fail_its_batch(tmp_path: Path) -> None:
     run = open_session(onnx_models.lookup(tmp_path / "m.onnx"), "cpu", threads=1).run
-    first, bad, last = run_batch(run, [waiting(ids(2)), waiting(ids(99)), waiting(ids(1))])
-    assert (values(first), values(last)) == ([[[2, 20]]], [[[1, 10]]])
+    first, bad, last = run_batch(
+        run, [build_request(build_feeds(2)), build_request(build_feeds(99)), build_request(build_feeds(1))]
+    )
+    assert (get_values(first), get_values(last)) == ([[[2, 20]]], [[[1, 10]]])
     assert isinstance(bad, UsageError)
 
 
-async def test_rows_are_not_joined_for_a_model_that_mixes_them(tmp_path: Path) -> None:
+async def test_requests_of_a_model_that_mixes_rows_run_separately(tmp_path: Path) -> None:
     run = open_session(onnx_models.total(tmp_path / "m.onnx"), "cpu", threads=1).run
     ones, twos = np.ones((2, 3), np.float32), np.full((2, 3), 2, np.float32)
-    answers = run_batch(run, [waiting({"x": ones}), waiting({"x": twos})])
-    assert [values(answer) for answer in answers] == [[[[2, 2, 2]]], [[[4, 4, 4]]]]
+    results = run_batch(run, [build_request({"x": ones}), build_request({"x": twos})])
+    assert [get_values(result) for result in results] == [[[[2, 2, 2]]], [[[4, 4, 4]]]]
 
 
-async def test_bug_in_the_run_is_an_answer_too() -> None:
+async def test_unexpected_error_of_the_run_is_a_measurement_error() -> None:
     def run(feeds: Any) -> Any:
         raise ZeroDivisionError
 
-    (answer,) = run_batch(run, [waiting(ids(1))])
-    assert isinstance(answer, MeasurementError)
+    (result,) = run_batch(run, [build_request(build_feeds(1))])
+    assert isinstance(result, MeasurementError)
 
 
 @pytest.mark.parametrize("error", [MemoryError, ZeroDivisionError, MeasurementError])
-async def test_batch_that_cannot_run_is_run_request_by_request(error: type[Exception]) -> None:
+async def test_failed_batch_is_repeated_request_by_request(error: type[Exception]) -> None:
     def run(feeds: Any) -> Any:
         if len(feeds["id"]) > 1:
             raise error("too large")
         return [feeds["id"]]
 
-    answers = run_batch(run, [waiting(ids(1)), waiting(ids(2))])
-    assert [values(answer) for answer in answers] == [[[1]], [[2]]]
+    results = run_batch(run, [build_request(build_feeds(1)), build_request(build_feeds(2))])
+    assert [get_values(result) for result in results] == [[[1]], [[2]]]
 
 
-def test_rows_join_when_all_but_their_number_is_equal() -> None:
-    one = {"a": np.zeros((1, 3)), "b": np.zeros((1, 5))}
-    two = {"b": np.zeros((2, 5)), "a": np.zeros((2, 3))}
+def test_batch_keys_are_equal_for_inputs_that_differ_in_row_count() -> None:
+    one_row = {"a": np.zeros((1, 3)), "b": np.zeros((1, 5))}
+    two_rows = {"b": np.zeros((2, 5)), "a": np.zeros((2, 3))}
     longer = {"a": np.zeros((1, 4)), "b": np.zeros((1, 5))}
-    assert find_batch_key(one, is_batchable=True)[0] == 1
-    assert find_batch_key(two, is_batchable=True)[0] == 2
-    assert find_batch_key(one, is_batchable=True)[1] == find_batch_key(two, is_batchable=True)[1]
-    assert find_batch_key(one, is_batchable=True)[1] != find_batch_key(longer, is_batchable=True)[1]
+    assert find_batch_key(one_row, is_batchable=True)[0] == 1
+    assert find_batch_key(two_rows, is_batchable=True)[0] == 2
+    assert find_batch_key(one_row, is_batchable=True)[1] == find_batch_key(two_rows, is_batchable=True)[1]
+    assert find_batch_key(one_row, is_batchable=True)[1] != find_batch_key(longer, is_batchable=True)[1]
 
 
-def test_what_cannot_be_batched_joins_nothing() -> None:
+def test_inputs_that_cannot_be_batched_have_no_batch_key() -> None:
     assert find_batch_key({"a": np.zeros((2, 3))}, is_batchable=False) == (1, None)
     assert find_batch_key({"a": np.zeros((2, 3)), "b": np.zeros((1, 3))}, is_batchable=True) == (1, None)

@@ -10,12 +10,12 @@ from app.serving.settings import ServingSettings
 
 
 @pytest.mark.parametrize(
-    ("name", "problem"),
+    ("name", "message"),
     [("nothing", "the model .*nothing does not exist"), ("tiny.gguf", "tiny.gguf is a GGUF file, which is measured")],
 )
-def test_what_is_no_model_to_serve_names_all_kinds(tmp_path: Path, name: str, problem: str) -> None:
+def test_unsupported_model_path_is_rejected_with_all_supported_kinds(tmp_path: Path, name: str, message: str) -> None:
     (tmp_path / "tiny.gguf").write_bytes(b"GGUF")
-    with pytest.raises(UsageError, match=problem) as caught:
+    with pytest.raises(UsageError, match=message) as error:
         run_endpoint(ServingSettings(model=str(tmp_path / name), name="m"), lambda _: None)
-    hint = caught.value.hint or ""
+    hint = error.value.hint or ""
     assert all(kind in hint for kind in ("an .onnx file", "the folder of a language model", "a bundled model"))

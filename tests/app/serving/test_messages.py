@@ -19,16 +19,16 @@ NUMERIC = [dtype for dtype in DATATYPES if dtype != "object"]
 
 
 @pytest.mark.parametrize("dtype", NUMERIC)
-def test_numbers_go_there_and_back(dtype: str) -> None:
+def test_numbers_are_encoded_and_decoded_unchanged(dtype: str) -> None:
     array = np.array([[0, 1], [1, 0], [1, 1]], dtype)
     through_json = decode_json_array(msgspec.Raw(msgspec.json.encode(encode_json_values(array))), dtype, [3, 2])
     through_bytes = decode_binary_array(memoryview(encode_binary_values(array)), dtype, [3, 2])
-    for back in (through_json, through_bytes):
-        assert back.dtype == array.dtype
-        assert back.tolist() == array.tolist()
+    for decoded in (through_json, through_bytes):
+        assert decoded.dtype == array.dtype
+        assert decoded.tolist() == array.tolist()
 
 
-def test_strings_go_there_and_back() -> None:
+def test_strings_are_encoded_and_decoded_unchanged() -> None:
     array = np.array([["a", ""], ["äöü", "x" * 300]], dtype=object)
     assert decode_json_array(
         msgspec.Raw(msgspec.json.encode(encode_json_values(array))), "object", [2, 2]
@@ -36,7 +36,7 @@ def test_strings_go_there_and_back() -> None:
     assert decode_binary_array(memoryview(encode_binary_values(array)), "object", [2, 2]).tolist() == array.tolist()
 
 
-def test_nested_json_is_row_major() -> None:
+def test_nested_json_data_is_row_major() -> None:
     assert decode_json_array(msgspec.Raw(b"[[1,2],[3,4]]"), "int64", [2, 2]).tolist() == [[1, 2], [3, 4]]
 
 
@@ -62,7 +62,7 @@ def test_nested_json_is_row_major() -> None:
         (b"[{}, {}]", "float32"),
     ],
 )
-def test_json_that_is_not_the_tensor_is_refused(data: bytes, dtype: str) -> None:
+def test_json_data_that_does_not_match_the_tensor_is_rejected(data: bytes, dtype: str) -> None:
     with pytest.raises(BadTensorError):
         decode_json_array(msgspec.Raw(data), dtype, [2])
 
@@ -78,26 +78,26 @@ def test_json_that_is_not_the_tensor_is_refused(data: bytes, dtype: str) -> None
         (b"\1\0\0\0\xff\0\0\0\0", "object"),
     ],
 )
-def test_bytes_that_are_not_the_tensor_are_refused(data: bytes, dtype: str) -> None:
+def test_binary_data_that_does_not_match_the_tensor_is_rejected(data: bytes, dtype: str) -> None:
     with pytest.raises(BadTensorError):
         decode_binary_array(memoryview(data), dtype, [2])
 
 
-def test_huge_shape_costs_no_memory() -> None:
+def test_huge_shape_with_little_data_is_rejected() -> None:
     with pytest.raises(BadTensorError, match="the data has 4 bytes"):
         decode_binary_array(memoryview(b"\0" * 4), "float32", [2**62, 2**62])
 
 
 @pytest.mark.parametrize("dtype", ["float32", "object"])
 @pytest.mark.parametrize("shape", [[0, 10**30], [0, *[1] * 70]])
-def test_shape_no_array_can_have_is_refused(dtype: str, shape: list[int]) -> None:
+def test_shape_beyond_array_limits_is_rejected(dtype: str, shape: list[int]) -> None:
     with pytest.raises(BadTensorError, match="shape"):
         decode_binary_array(memoryview(b""), dtype, shape)
     with pytest.raises(BadTensorError, match="shape"):
         decode_json_array(msgspec.Raw(b"[]"), dtype, shape)
 
 
-def test_one_long_string_costs_no_memory_for_the_short_ones() -> None:
+def test_long_string_among_short_ones_does_not_multiply_memory() -> None:
     data = msgspec.json.encode(["x" * 20_000] + ["1"] * 20_000)
     tracemalloc.start()
     try:

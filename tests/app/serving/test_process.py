@@ -1,4 +1,4 @@
-"""The endpoint as it really runs: a child process, HTTP over loopback, ONNX Runtime behind it."""
+"""The endpoint in a child process with ONNX Runtime, over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -50,7 +50,9 @@ def images() -> Any:
     return np.load(DIGITS_ROWS)["image"]
 
 
-def asked(endpoint: EndpointProcess, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, bytes]:
+def send_request(
+    endpoint: EndpointProcess, method: str, path: str, body: bytes = b"", **headers: str
+) -> tuple[int, bytes]:
     address = urlsplit(endpoint.ready.url)
     connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=30)
     try:
@@ -62,38 +64,38 @@ def asked(endpoint: EndpointProcess, method: str, path: str, body: bytes = b"", 
         connection.close()
 
 
-def in_json(rows: Any) -> bytes:
+def encode_json_request(rows: Any) -> bytes:
     tensor = {"name": "image", "datatype": "FP32", "shape": rows.shape, "data": rows.ravel().tolist()}
     return json.dumps({"inputs": [tensor]}).encode()
 
 
-def json_scores(endpoint: EndpointProcess, rows: Any) -> Any:
-    status, body = asked(endpoint, "POST", INFER, in_json(rows))
+def request_json_scores(endpoint: EndpointProcess, rows: Any) -> Any:
+    status, body = send_request(endpoint, "POST", INFER, encode_json_request(rows))
     assert status == 200, body
     output = json.loads(body)["outputs"][0]
     return np.array(output["data"], np.float32).reshape(output["shape"])
 
 
-def binary_scores(endpoint: EndpointProcess, rows: Any) -> Any:
+def request_binary_scores(endpoint: EndpointProcess, rows: Any) -> Any:
     parameters = {"binary_data_size": rows.nbytes}
     tensor = {"name": "image", "datatype": "FP32", "shape": rows.shape, "parameters": parameters}
     head = json.dumps({"inputs": [tensor], "parameters": {"binary_data_output": True}}).encode()
     length = {"Inference_Header_Content_Length": str(len(head))}
-    status, body = asked(endpoint, "POST", INFER, head + rows.tobytes(), **length)
+    status, body = send_request(endpoint, "POST", INFER, head + rows.tobytes(), **length)
     assert status == 200, body
     return np.frombuffer(body[-40 * len(rows) :], np.float32).reshape(-1, 10)
 
 
-def wait_until(is_so: Callable[[], bool]) -> None:
+def wait_until(is_met: Callable[[], bool]) -> None:
     pause = threading.Event()
     for _ in range(1000):
-        if is_so():
+        if is_met():
             return
         pause.wait(0.01)
-    raise AssertionError("it never came true")
+    raise AssertionError("the condition was not met in time")
 
 
-def test_ready_line_says_what_is_served(digits: EndpointProcess) -> None:
+def test_ready_record_describes_the_served_model(digits: EndpointProcess) -> None:
     ready = digits.ready
     assert ready.url.startswith("http://127.0.0.1:")
     assert (ready.model, ready.pid) == ("digits", digits.pid)
@@ -101,53 +103,53 @@ def test_ready_line_says_what_is_served(digits: EndpointProcess) -> None:
     assert [(spec.name, spec.shape) for spec in ready.inputs] == [("image", (-1, 1, 8, 8))]
 
 
-@pytest.mark.parametrize("scores_of", [json_scores, binary_scores])
-def test_answers_are_those_of_the_runtime_itself(
-    digits: EndpointProcess, images: Any, scores_of: Callable[[EndpointProcess, Any], Any]
+@pytest.mark.parametrize("request_scores", [request_json_scores, request_binary_scores])
+def test_served_scores_equal_those_of_onnx_runtime(
+    digits: EndpointProcess, images: Any, request_scores: Callable[[EndpointProcess, Any], Any]
 ) -> None:
     direct = open_session(DIGITS_MODEL, "cpu", threads=1)
     for rows in (images[:1], images[1:4]):
-        np.testing.assert_allclose(scores_of(digits, rows), direct.run({"image": rows})[0], rtol=1e-5, atol=1e-5)
+        np.testing.assert_allclose(request_scores(digits, rows), direct.run({"image": rows})[0], rtol=1e-5, atol=1e-5)
 
 
-def test_batched_answers_go_to_their_requests(images: Any) -> None:
-    """A long delay makes batches of what comes together; each client then checks the row it sent itself."""
+def test_batched_responses_are_returned_to_their_requests(images: Any) -> None:
+    """A long queue delay batches concurrent requests; each client checks the rows that it sent."""
     expected = open_session(DIGITS_MODEL, "cpu", threads=1).run({"image": images})[0]
     settings = msgspec.structs.replace(DIGITS, queue_delay_s=0.02)
     with EndpointProcess(settings) as endpoint, ThreadPoolExecutor(16) as clients:
         sizes = [1 + number % 3 for number in range(64)]
         starts = np.cumsum([0, *sizes[:-1]])
-        answers = clients.map(
-            lambda start, size: binary_scores(endpoint, images[start : start + size]), starts.tolist(), sizes
+        responses = clients.map(
+            lambda start, size: request_binary_scores(endpoint, images[start : start + size]), starts.tolist(), sizes
         )
-        for start, size, scores in zip(starts, sizes, answers, strict=True):
+        for start, size, scores in zip(starts, sizes, responses, strict=True):
             np.testing.assert_allclose(scores, expected[start : start + size], rtol=1e-3, atol=1e-3)
-        _, metrics = asked(endpoint, "GET", "/metrics")
+        _, metrics = send_request(endpoint, "GET", "/metrics")
     batches = [line for line in metrics.decode().splitlines() if line.startswith("sizewise_endpoint_batch_rows_count")]
     assert int(batches[0].split()[1]) < 48
 
 
-def test_garbage_on_the_wire_is_400_and_the_endpoint_lives_on(digits: EndpointProcess, images: Any) -> None:
+def test_invalid_http_is_400_and_the_endpoint_continues(digits: EndpointProcess, images: Any) -> None:
     address = urlsplit(digits.ready.url)
     with socket.create_connection((str(address.hostname), address.port or 0), timeout=30) as connection:
         connection.sendall(b"\x00\x01\x02 garbage\r\n\r\n")
         assert connection.recv(4096).startswith(b"HTTP/1.1 400")
-    assert asked(digits, "POST", INFER, b"{")[0] == 400
-    assert json_scores(digits, images[:1]).shape == (1, 10)
+    assert send_request(digits, "POST", INFER, b"{")[0] == 400
+    assert request_json_scores(digits, images[:1]).shape == (1, 10)
 
 
-def test_stop_answers_what_waits_and_ends_with_0(images: Any) -> None:
+def test_stop_completes_waiting_requests_and_exits_with_0(images: Any) -> None:
     settings = msgspec.structs.replace(DIGITS, queue_delay_s=60.0)
     endpoint = EndpointProcess(settings)
     with endpoint, ThreadPoolExecutor(1) as client:
-        answer = client.submit(json_scores, endpoint, images[:1])
-        wait_until(lambda: b"queue_depth 1" in asked(endpoint, "GET", "/metrics")[1])
+        response = client.submit(request_json_scores, endpoint, images[:1])
+        wait_until(lambda: b"queue_depth 1" in send_request(endpoint, "GET", "/metrics")[1])
         assert endpoint.stop() == 0
-        assert answer.result().shape == (1, 10)
+        assert response.result().shape == (1, 10)
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-def test_a_killed_endpoint_reports_the_signal() -> None:
+def test_killed_endpoint_reports_its_signal() -> None:
     with EndpointProcess(DIGITS) as endpoint:
         assert endpoint.end_reason() is None
         os.kill(endpoint.pid, signal.SIGKILL)
@@ -157,40 +159,38 @@ def test_a_killed_endpoint_reports_the_signal() -> None:
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_signal_drains_and_ends_with_0(images: Any, number: signal.Signals) -> None:
+def test_signal_completes_waiting_requests_and_exits_with_0(images: Any, number: signal.Signals) -> None:
     settings = msgspec.structs.replace(DIGITS, queue_delay_s=60.0)
     endpoint = EndpointProcess(settings)
     with endpoint, ThreadPoolExecutor(1) as client:
-        answer = client.submit(json_scores, endpoint, images[:1])
-        wait_until(lambda: b"queue_depth 1" in asked(endpoint, "GET", "/metrics")[1])
+        response = client.submit(request_json_scores, endpoint, images[:1])
+        wait_until(lambda: b"queue_depth 1" in send_request(endpoint, "GET", "/metrics")[1])
         os.kill(endpoint.pid, number)
-        assert answer.result().shape == (1, 10)
+        assert response.result().shape == (1, 10)
         assert endpoint.stop() == 0
 
 
-def test_model_of_a_fixed_batch_is_served_one_by_one(tmp_path: Path) -> None:
+def test_model_with_fixed_batch_size_1_is_served_unbatched(tmp_path: Path) -> None:
     model = onnx_models.doubling(tmp_path / "one.onnx", rows=1)
     with EndpointProcess(ServingSettings(model=str(model), name="one")) as endpoint:
         assert endpoint.ready.max_batch == 1
         tensor = {"name": "x", "datatype": "FP32", "shape": [1, 3], "data": [1, 2, 3]}
-        status, body = asked(endpoint, "POST", "/v2/models/one/infer", json.dumps({"inputs": [tensor]}).encode())
+        status, body = send_request(endpoint, "POST", "/v2/models/one/infer", json.dumps({"inputs": [tensor]}).encode())
     assert (status, json.loads(body)["outputs"][0]["data"]) == (200, [2, 4, 6])
 
 
 @pytest.mark.parametrize("provider", ["rocm", "cuda"])
-def test_provider_that_cannot_exist_here_is_refused(provider: str) -> None:
+def test_provider_missing_on_this_machine_is_unavailable(provider: str) -> None:
     if provider == "cuda" and is_nvidia_driver_available():
         pytest.skip("there is an NVIDIA driver here")
     endpoint = EndpointProcess(msgspec.structs.replace(DIGITS, provider=provider))
-    with pytest.raises(UnavailableError, match=provider) as caught:
+    with pytest.raises(UnavailableError, match=provider) as error:
         endpoint.start()
-    assert caught.value.hint
+    assert error.value.hint
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
-def test_provider_that_falls_back_is_reported_in_the_ready_line(
-    nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="the mock driver is a Linux library")
+def test_provider_fallback_is_in_the_ready_record(nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))
     with EndpointProcess(msgspec.structs.replace(DIGITS, provider="cuda")) as endpoint:
         ready = endpoint.ready
@@ -199,7 +199,7 @@ def test_provider_that_falls_back_is_reported_in_the_ready_line(
     assert ready.provider_reason is not None
 
 
-def test_what_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_serving_an_invalid_model_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(UsageError, match="m\\.onnx is not a model"):
         EndpointProcess(ServingSettings(model=str(tmp_path / "m.onnx"), name="m")).start()
@@ -217,8 +217,8 @@ def test_endpoint_that_is_not_ready_in_time_is_stopped() -> None:
 
 
 @pytest.mark.parametrize("is_binary", [True, False])
-def test_labels_are_compared_with_the_class_that_a_served_model_gives(tmp_path: Path, is_binary: bool) -> None:
-    """A classifier as skl2onnx exports it: 30 of its 40 rows are labelled rightly."""
+def test_labels_are_compared_with_the_class_output_of_the_served_model(tmp_path: Path, is_binary: bool) -> None:
+    """The classifier, as exported by skl2onnx, predicts 30 of its 40 rows correctly."""
     model, rows = onnx_models.classifier(tmp_path / "m.onnx"), onnx_models.labelled(tmp_path / "r.npz")
     workload = OipWorkload("m", tensors=str(rows), labels="label", rows_per_request=4, binary=is_binary)
     with EndpointProcess(ServingSettings(model=str(model), name="m")) as endpoint:
@@ -234,7 +234,7 @@ def test_labels_are_compared_with_the_class_that_a_served_model_gives(tmp_path: 
                 exchange.headers = [(n.lower().encode(), v.encode()) for n, v in response.getheaders()]
             return exchange
 
-        async def right() -> int:
+        async def count_correct_rows() -> int:
             target = parse_url(endpoint.ready.url)
             built = await build_oip(workload, Endpoint((endpoint.ready.url,)), target, ask)
             total = 0
@@ -244,4 +244,4 @@ def test_labels_are_compared_with_the_class_that_a_served_model_gives(tmp_path: 
                 total += built.check(exchange).correct_rows or 0
             return total
 
-        assert asyncio.run(right()) == 30
+        assert asyncio.run(count_correct_rows()) == 30

@@ -8,8 +8,10 @@ from functools import cache
 
 from app.profiles.pricing.catalog import load_bundled_catalog
 from app.profiles.pricing.price_update import DatedCatalog, UpdateRules, compare_prices
-from app.profiles.pricing.published.listed import FORMATS, KnownInstances, index_instances
-from app.profiles.pricing.published.reading import CatalogFile, detect_format, find_next_page, read_catalog
+from app.profiles.pricing.published.files import CatalogFile
+from app.profiles.pricing.published.listed import KnownInstances, index_instances
+from app.profiles.pricing.published.reading import detect_format, find_next_page, read_catalog
+from app.records.price_layouts import LAYOUT_IDS
 from tests.fakes import price_catalogs
 from tests.fuzz.scratch import input_file
 
@@ -22,10 +24,10 @@ def _instances() -> KnownInstances:
 
 
 def read(data: bytes) -> None:
-    choice = (data[0] if data else 0) % (len(FORMATS) + 1)
+    choice = (data[0] if data else 0) % (len(LAYOUT_IDS) + 1)
     with input_file(data, "aws.csv") as path:
         file = CatalogFile(path, "aws.csv", "aws.csv")
-        layout = FORMATS[choice - 1] if choice else detect_format(file)
+        layout = LAYOUT_IDS[choice - 1] if choice else detect_format(file)
         dated = [DatedCatalog(found, "source", DAY) for found in read_catalog([file], layout, _instances(), None)]
         find_next_page(file)
     compare_prices(dated, load_bundled_catalog(), UpdateRules(max_change=2.0), DAY)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 
 import msgspec
 
 from app.errors import UsageError
 from app.profiles.pricing.published.csv_table import CsvTable
+from app.profiles.pricing.published.files import CatalogFile, is_json, read_json
 from app.profiles.pricing.published.listed import (
     KnownInstances,
     ListedPrice,
@@ -20,8 +21,9 @@ from app.profiles.pricing.published.listed import (
 )
 from app.records.offers import RequestedPrice
 from loadgen.decoding import decode_json, json_decoder
+from loadgen.regular_files import open_regular
 
-METADATA_CELL = "FormatVersion"
+_METADATA_CELL = "FormatVersion"
 _MAX_METADATA_ROWS = 10
 _PUBLICATION_DATE = "Publication Date"
 _REQUIRED_COLUMNS = (
@@ -60,7 +62,25 @@ def _find_kind(terms: _Terms) -> RequestedPrice | None:
     return "reserved-1y" if terms.term_type == "Reserved" and is_supported else None
 
 
-def read_aws_csv(table: CsvTable, instances: KnownInstances) -> PublishedPrices:
+def has_columns(header: Sequence[str]) -> bool:
+    """Return whether a CSV file with this first row is an offer file."""
+    return header[:1] == [_METADATA_CELL]
+
+
+def read(files: Sequence[CatalogFile], instances: KnownInstances, _provider: str | None) -> list[PublishedPrices]:
+    """Read offer files, each as one catalog. Raises msgspec.DecodeError if one in JSON is not an
+    offer file."""
+    return [_read_file(file, instances) for file in files]
+
+
+def _read_file(file: CatalogFile, instances: KnownInstances) -> PublishedPrices:
+    if is_json(file):
+        return _read_json_file(read_json(file), instances)
+    with open_regular(file.path) as stream:
+        return _read_csv_file(CsvTable(stream, file.location), instances)
+
+
+def _read_csv_file(table: CsvTable, instances: KnownInstances) -> PublishedPrices:
     """Read an offer file in CSV, whose first rows are metadata."""
     unused_rows, as_of, metadata_rows = UnusedRows(), None, 0
     while table.header and table.header[0] != _FIRST_COLUMN:
@@ -138,7 +158,7 @@ class _OfferFile(msgspec.Struct, frozen=True, rename="camel"):
     publication_date: str = ""
 
 
-def read_aws_json(content: bytes, instances: KnownInstances) -> PublishedPrices:
+def _read_json_file(content: bytes, instances: KnownInstances) -> PublishedPrices:
     """Read an offer file in JSON. Raises msgspec.DecodeError if it is not an offer file."""
     offer_file, unused_rows = decode_json(content, _OfferFile), UnusedRows()
     products = _find_products(offer_file.products, instances, unused_rows)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import msgspec
 
+from app.profiles.pricing.published.files import CatalogFile, read_json
 from app.profiles.pricing.published.listed import (
     KnownInstances,
     ListedPrice,
@@ -45,7 +47,12 @@ class _Response(msgspec.Struct, frozen=True, rename="pascal"):
     billing_currency: str | None = None
 
 
-def read_azure(content: bytes, instances: KnownInstances) -> PublishedPrices:
+def read(files: Sequence[CatalogFile], instances: KnownInstances, _provider: str | None) -> list[PublishedPrices]:
+    """Read responses, each as one catalog. Raises msgspec.DecodeError if one is not of this API."""
+    return [_read_response(read_json(file), instances) for file in files]
+
+
+def _read_response(content: bytes, instances: KnownInstances) -> PublishedPrices:
     """Read a response. Raises msgspec.DecodeError if it is not one of this API."""
     response, unused_rows = decode_json(content, _Response), UnusedRows()
     decode, prices = json_decoder(_Item), []

@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import re
 from collections import defaultdict
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
 from typing import Literal, NamedTuple
 
 import msgspec
 
 from app.profiles.pricing.currencies import USD
+from app.profiles.pricing.published.files import CatalogFile, read_json
 from app.profiles.pricing.published.listed import (
     KnownInstances,
     ListedPrice,
@@ -113,13 +114,13 @@ _Place = tuple[str, RequestedPrice]
 _UnitPrices = dict[_Part, dict[_Place, set[_UnitPrice]]]
 
 
-def read_gcp(contents: Iterable[bytes], instances: KnownInstances) -> PublishedPrices:
-    """Read the pages of a list of SKUs. Raises msgspec.DecodeError for a page that is not one of
-    this API."""
+def read(files: Sequence[CatalogFile], instances: KnownInstances, _provider: str | None) -> list[PublishedPrices]:
+    """Read the pages of a list of SKUs as one catalog, because the parts of a machine can be on
+    different pages. Raises msgspec.DecodeError for a page that is not one of this API."""
     unused_rows, decode = UnusedRows(), json_decoder(_Sku)
     unit_prices: _UnitPrices = defaultdict(lambda: defaultdict(set))
-    for content in contents:
-        for index, raw_sku in enumerate(decode_json(content, _SkuList).skus):
+    for file in files:
+        for index, raw_sku in enumerate(decode_json(read_json(file), _SkuList).skus):
             try:
                 sku = decode(raw_sku)
             except msgspec.DecodeError as error:
@@ -133,7 +134,7 @@ def read_gcp(contents: Iterable[bytes], instances: KnownInstances) -> PublishedP
             for region in sku.service_regions:
                 unit_prices[part][region, _KINDS[sku.category.usage_type]].add(unit_price)
     prices = (price for offer in instances.offers.get("gcp", {}).values() for price in _iter_prices(offer, unit_prices))
-    return build_published_prices("gcp", prices, unused_rows)
+    return [build_published_prices("gcp", prices, unused_rows)]
 
 
 def _find_part(sku: _Sku) -> _Part | None:

@@ -7,7 +7,6 @@ import datetime
 import math
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Literal, get_args
 
 import msgspec
 
@@ -16,8 +15,6 @@ from app.profiles.pricing.currencies import USD
 from app.records.offers import Catalog, Offer, RequestedPrice
 from reports.shortening import shorten
 
-CatalogFormat = Literal["gpuhunt", "skypilot", "aws", "azure", "gcp"]
-FORMATS: tuple[CatalogFormat, ...] = get_args(CatalogFormat)
 _MAX_PRICES = 1_000_000
 _MAX_PROBLEMS = 100
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].*)?", re.ASCII)
@@ -51,7 +48,8 @@ class PublishedPrices(msgspec.Struct, frozen=True, kw_only=True):
     `problems` describes the first of the `unreadable_rows`.
     """
 
-    format: CatalogFormat
+    format: str
+    """ID of the layout."""
     prices: tuple[ListedPrice, ...]
     as_of: datetime.date | None = None
     """Date of the prices as stated by the catalog; None if it states none."""
@@ -94,7 +92,7 @@ class UnusedRows:
 
 
 def build_published_prices(
-    catalog_format: CatalogFormat,
+    layout_id: str,
     prices: Iterable[ListedPrice],
     unused_rows: UnusedRows,
     as_of: datetime.date | None = None,
@@ -106,7 +104,7 @@ def build_published_prices(
         if len(listed_prices) > _MAX_PRICES:
             raise UsageError(f"the catalog has more than {_MAX_PRICES:,} prices of known instance types")
     return PublishedPrices(
-        format=catalog_format,
+        format=layout_id,
         prices=tuple(listed_prices),
         as_of=as_of,
         other_rows=unused_rows.other_count,

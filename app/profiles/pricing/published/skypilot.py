@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 from app.errors import UsageError
 from app.profiles.pricing.published.csv_table import CsvTable
+from app.profiles.pricing.published.files import CatalogFile
 from app.profiles.pricing.published.listed import (
     KnownInstances,
     ListedPrice,
@@ -25,8 +26,10 @@ from app.profiles.pricing.published.listed import (
     sum_parts,
 )
 from app.records.offers import Offer, RequestedPrice
+from loadgen.regular_files import open_regular
 
-REQUIRED_COLUMNS = ("InstanceType", "Price", "Region")
+_MAX_BYTES = 2**26
+_REQUIRED_COLUMNS = ("InstanceType", "Price", "Region")
 _OPTIONAL_COLUMNS = ("SpotPrice", "AvailabilityZone", "AcceleratorName", "AcceleratorCount")
 _PRICE_COLUMNS: dict[str, RequestedPrice] = {"Price": "on-demand", "SpotPrice": "spot"}
 _BROKERED_PROVIDERS = {"lambdalabs": "lambda"}
@@ -65,14 +68,28 @@ _Amounts = dict[_Component, dict[_Place, list[float | None]]]
 """Amounts of each component in each place; None for something else than a number."""
 
 
-def read_skypilot(table: CsvTable, instances: KnownInstances, provider: str | None) -> PublishedPrices:
+def has_columns(header: Sequence[str]) -> bool:
+    """Return whether a CSV file with this first row is one of this catalog."""
+    return set(header).issuperset(_REQUIRED_COLUMNS)
+
+
+def read(files: Sequence[CatalogFile], instances: KnownInstances, provider: str | None) -> list[PublishedPrices]:
+    """Read files, each as one catalog."""
+    catalogs = []
+    for file in files:
+        with open_regular(file.path) as stream:
+            catalogs.append(_read_table(CsvTable(stream, file.location, _MAX_BYTES), instances, provider))
+    return catalogs
+
+
+def _read_table(table: CsvTable, instances: KnownInstances, provider: str | None) -> PublishedPrices:
     """Read a file. If `provider` is None, it is the provider with most of the file's instance
     types.
 
     Raises UsageError if the provider cannot be determined.
     """
     unused_rows = UnusedRows()
-    listed_rows = list(table.iter_rows(REQUIRED_COLUMNS, _OPTIONAL_COLUMNS))
+    listed_rows = list(table.iter_rows(_REQUIRED_COLUMNS, _OPTIONAL_COLUMNS))
     provider = provider or _find_provider(listed_rows, instances, table)
     if provider == "gcp":
         prices = _combine_gcp_prices(listed_rows, instances, unused_rows)

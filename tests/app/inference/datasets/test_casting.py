@@ -25,7 +25,7 @@ from app.inference.tensor_spec import TensorSpec
         (np.array([0.5], np.float16), "float16"),
     ],
 )
-def test_values_that_lose_nothing_are_cast(values: npt.NDArray[Any], dtype: str) -> None:
+def test_losslessly_convertible_values_are_cast_to_the_input_type(values: npt.NDArray[Any], dtype: str) -> None:
     cast = cast_input(values, TensorSpec("x", dtype, (-1,)), "rows")
     assert cast.dtype == np.dtype(dtype)
     assert np.array_equal(cast.astype(values.dtype), values, equal_nan=values.dtype.kind == "f")
@@ -48,12 +48,12 @@ def test_values_that_lose_nothing_are_cast(values: npt.NDArray[Any], dtype: str)
         (np.array([1 + 1j]), "float32"),
     ],
 )
-def test_values_that_would_lose_are_refused(values: npt.NDArray[Any], dtype: str) -> None:
+def test_values_that_a_cast_would_change_are_rejected(values: npt.NDArray[Any], dtype: str) -> None:
     with pytest.raises(UsageError, match=f"x is {values.dtype} in rows, but the model needs {dtype}"):
         cast_input(values, TensorSpec("x", dtype, (-1,)), "rows")
 
 
-def test_decimals_mean_the_nearest_number() -> None:
+def test_decimals_are_rounded_to_the_nearest_float32() -> None:
     spec = TensorSpec("x", "float32", (-1,))
     assert cast_input(np.array([0.1]), spec, "rows", is_decimal=True)[0] == np.float32(0.1)
     with pytest.raises(UsageError):
@@ -66,12 +66,12 @@ def test_decimals_mean_the_nearest_number() -> None:
     ("values", "dtype"),
     [(np.array([1, 2], np.uint8), "int64"), (np.array([True]), "int64"), (np.array([0.5], np.float16), "float64")],
 )
-def test_labels_are_whole_numbers_or_amounts(values: npt.NDArray[Any], dtype: str) -> None:
+def test_numeric_labels_are_cast_to_int64_or_float64(values: npt.NDArray[Any], dtype: str) -> None:
     assert cast_labels(values, "rows").dtype == np.dtype(dtype)
 
 
 @pytest.mark.parametrize(
-    ("values", "sentence"),
+    ("values", "message"),
     [
         (np.array([[1]]), "not one number per row"),
         (np.array(["cat"]), "not one number per row"),
@@ -79,6 +79,6 @@ def test_labels_are_whole_numbers_or_amounts(values: npt.NDArray[Any], dtype: st
         (np.array([1.0, math.nan]), "row 2 of rows has a label that is not a finite number"),
     ],
 )
-def test_labels_that_are_neither_are_refused(values: npt.NDArray[Any], sentence: str) -> None:
-    with pytest.raises(UsageError, match=sentence):
+def test_labels_that_are_not_finite_numbers_per_row_are_rejected(values: npt.NDArray[Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         cast_labels(values, "rows")

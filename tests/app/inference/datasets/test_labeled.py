@@ -10,14 +10,14 @@ from app.inference.datasets.labeled import load_labeled_rows, select_calibration
 from app.inference.tensor_spec import TensorSpec
 
 
-def test_every_class_of_a_sorted_set_is_calibrated_with() -> None:
+def test_calibration_rows_of_sorted_labels_include_every_class() -> None:
     labels = np.repeat(np.arange(10), 45)
     assert set(labels[select_calibration_rows(len(labels), 128)]) == set(range(10))
 
 
-@pytest.mark.parametrize(("rows", "wanted", "count"), [(450, 128, 112), (10_000, 128, 128), (3, 128, 1), (1, 1, 1)])
-def test_at_most_a_quarter_is_taken_and_at_least_one(rows: int, wanted: int, count: int) -> None:
-    places = select_calibration_rows(rows, wanted)
+@pytest.mark.parametrize(("rows", "requested", "count"), [(450, 128, 112), (10_000, 128, 128), (3, 128, 1), (1, 1, 1)])
+def test_calibration_uses_at_most_a_quarter_of_rows_and_at_least_one(rows: int, requested: int, count: int) -> None:
+    places = select_calibration_rows(rows, requested)
     assert len(places) == count
     assert 0 <= places.min() <= places.max() < rows
 
@@ -25,7 +25,7 @@ def test_at_most_a_quarter_is_taken_and_at_least_one(rows: int, wanted: int, cou
 INPUTS = (TensorSpec("x", "float32", (-1, 2)),)
 
 
-def test_each_kind_gives_the_same_rows(tmp_path: Path) -> None:
+def test_csv_npz_and_class_folders_load_the_same_rows(tmp_path: Path) -> None:
     (tmp_path / "rows.CSV").write_text("a,b,answer\n1,2,0\n3,4,1\n")
     np.savez(tmp_path / "rows.npz", x=np.array([[1, 2], [3, 4]], np.float32), answer=[0, 1])
     for name, values in (("no", [1.0, 2.0]), ("yes", [3.0, 4.0])):
@@ -38,7 +38,7 @@ def test_each_kind_gives_the_same_rows(tmp_path: Path) -> None:
         assert rows.labels.tolist() == [0, 1]
 
 
-def test_each_kind_may_have_no_labels(tmp_path: Path) -> None:
+def test_csv_npz_and_folders_load_without_labels(tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("a,b\n1,2\n3,4\n")
     np.savez(tmp_path / "rows.npz", x=np.array([[1, 2], [3, 4]], np.float32))
     (tmp_path / "rows").mkdir()
@@ -49,6 +49,6 @@ def test_each_kind_may_have_no_labels(tmp_path: Path) -> None:
         assert (rows.batch(1, 2)["x"].tolist(), rows.labels) == ([[3, 4], [1, 2]], None)
 
 
-def test_what_is_not_there_is_said(tmp_path: Path) -> None:
+def test_missing_data_path_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"no rows were found at .*absent"):
         load_labeled_rows(tmp_path / "absent.npz", INPUTS)

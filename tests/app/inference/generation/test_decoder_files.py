@@ -14,7 +14,7 @@ from app.inference.generation.runtime import open_generative_model
 from tests.fakes import decoders
 
 
-def test_the_tokenizer_restores_every_text(tmp_path: Path) -> None:
+def test_byte_tokenizer_decodes_its_encoded_text(tmp_path: Path) -> None:
     model = genai.Model(str(decoders.contiguous(tmp_path / "model")))
     tokenizer = genai.Tokenizer(model)
     for text in ("the cat sat", "Grüße, 漢字 and 🙂", " leading and trailing ", "line\nline"):
@@ -23,19 +23,19 @@ def test_the_tokenizer_restores_every_text(tmp_path: Path) -> None:
     assert chat == "<s>user\nhi</s>\n<s>assistant\n"
 
 
-def test_the_vocabulary_has_exactly_the_size_of_the_shape() -> None:
+def test_tokenizer_vocabulary_has_the_size_of_the_decoder_shape() -> None:
     for vocabulary in (MIN_VOCABULARY, 512, 4096, 40_000):
         tokens = build_byte_tokenizer(decoders.shape(vocabulary=vocabulary)).tokenizer["model"]["vocab"]
         assert sorted(tokens.values()) == list(range(vocabulary))
 
 
-def test_equal_seeds_give_equal_files(tmp_path: Path) -> None:
+def test_equal_seeds_write_equal_decoder_files(tmp_path: Path) -> None:
     first, second = decoders.contiguous(tmp_path / "first"), decoders.contiguous(tmp_path / "second")
     assert compute_folder_sha256(first) == compute_folder_sha256(second)
     assert compute_folder_sha256(first) != compute_folder_sha256(decoders.contiguous(tmp_path / "int8", 8))
 
 
-def first_logits(folder: Path) -> npt.NDArray[np.float32]:
+def compute_logits(folder: Path) -> npt.NDArray[np.float32]:
     model = open_generative_model(read_model_folder(folder), "cpu", 1)
     parameters = genai.GeneratorParams(model)
     parameters.set_search_options(max_length=20)
@@ -45,19 +45,19 @@ def first_logits(folder: Path) -> npt.NDArray[np.float32]:
 
 
 @pytest.mark.parametrize("bits", [32, 8])
-def test_large_weights_have_a_file_of_their_own(
+def test_large_weights_are_stored_in_an_aligned_external_file(
     tmp_path: Path, bits: WeightBits, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     embedded = decoders.contiguous(tmp_path / "embedded", bits)
     monkeypatch.setattr(decoder_files, "_MAX_EMBEDDED_BYTES", 2**16)
-    apart = decoders.contiguous(tmp_path / "apart", bits)
+    external = decoders.contiguous(tmp_path / "apart", bits)
     assert not (embedded / "model.onnx.data").exists()
-    assert (apart / "model.onnx").stat().st_size < 40_000
-    np.testing.assert_array_equal(first_logits(apart), first_logits(embedded))
-    tensors = onnx.load(apart / "model.onnx", load_external_data=False).graph.initializer
+    assert (external / "model.onnx").stat().st_size < 40_000
+    np.testing.assert_array_equal(compute_logits(external), compute_logits(embedded))
+    tensors = onnx.load(external / "model.onnx", load_external_data=False).graph.initializer
     offsets = [int(entry.value) for tensor in tensors for entry in tensor.external_data if entry.key == "offset"]
     assert len(offsets) > 10
     assert {offset % 4096 for offset in offsets} == {0}
     rotary_bytes = 4 * decoders.shape().context * decoders.shape().head_dim
-    weight_bytes = (apart / "model.onnx.data").stat().st_size - rotary_bytes
+    weight_bytes = (external / "model.onnx.data").stat().st_size - rotary_bytes
     assert weight_bytes == pytest.approx(decoders.shape(bits).weight_bytes, rel=0.1)

@@ -32,11 +32,11 @@ Tokens = npt.NDArray[np.int64]
 Logits = npt.NDArray[np.float32]
 
 
-def prompts(batch: int) -> npt.NDArray[np.int32]:
+def draw_prompts(batch: int) -> npt.NDArray[np.int32]:
     return np.random.default_rng(10 + batch).integers(3, 512, (batch, PROMPT_TOKENS)).astype(np.int32)
 
 
-def by_bare_loop(folder: Path, batch: int, steps: int) -> tuple[Tokens, Logits]:
+def generate_by_bare_loop(folder: Path, batch: int, steps: int) -> tuple[Tokens, Logits]:
     """Return the tokens, and the logits of each step."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
@@ -48,7 +48,7 @@ def by_bare_loop(folder: Path, batch: int, steps: int) -> tuple[Tokens, Logits]:
         for kind in ("key", "value"):
             buffer = np.zeros((batch, shape.kv_heads, length, shape.head_dim), np.float32)
             cache[f"{layer}.{kind}"] = ort.OrtValue.ortvalue_from_numpy(buffer)
-    ids: Tokens = prompts(batch).astype(np.int64)
+    ids: Tokens = draw_prompts(batch).astype(np.int64)
     tokens, steps_logits = [], []
     for step in range(steps):
         binding = session.io_binding()
@@ -60,29 +60,29 @@ def by_bare_loop(folder: Path, batch: int, steps: int) -> tuple[Tokens, Logits]:
         binding.bind_output("logits")
         session.run_with_iobinding(binding)
         logits = binding.get_outputs()[-1].numpy()[:, -1]
-        logits[:, END_ID] = -np.inf  # The other two ignore it, up to their minimum length.
+        logits[:, END_ID] = -np.inf  # Generator and Engine ignore the end token up to their minimum length.
         ids = logits.argmax(1)[:, None]
         tokens.append(ids[:, 0])
         steps_logits.append(logits)
     return np.stack(tokens, 1), np.stack(steps_logits, 1)
 
 
-def by_generator(model: Any, batch: int, steps: int) -> Tokens:
+def generate_by_generator(model: Any, batch: int, steps: int) -> Tokens:
     parameters = genai.GeneratorParams(model)
     length = PROMPT_TOKENS + steps
     parameters.set_search_options(max_length=length, min_length=length, batch_size=batch)
     generator = genai.Generator(model, parameters)
-    generator.append_tokens(prompts(batch))
+    generator.append_tokens(draw_prompts(batch))
     while not generator.is_done():
         generator.generate_next_token()
     return np.stack([generator.get_sequence(row)[PROMPT_TOKENS:] for row in range(batch)]).astype(np.int64)
 
 
-def by_engine(
+def generate_by_engine(
     model: Any, rows: Sequence[npt.NDArray[np.int32]], counts: Sequence[int]
 ) -> tuple[list[list[int]], list[tuple[int, int]]]:
-    """Return the tokens of each prompt, of which `counts` are generated, and the counts of prompt and generated tokens
-    that the Engine reported."""
+    """Generate `counts` tokens per prompt; return them, and the counts of prompt and generated tokens that the Engine
+    reports."""
     engine = genai.Engine(model)
     events = engine.create_event_buffer(len(rows) * 8)
     requests = []
@@ -112,9 +112,10 @@ def check_engine(model: Any, expected: Tokens, logits: Logits, max_tie: float) -
     for attempt in range(MAX_TIES + 1):
         unfinished = [row for row in range(batch) if begins[row] < steps]
         rows = [
-            np.concatenate([prompts(batch)[row], expected[row, : begins[row]].astype(np.int32)]) for row in unfinished
+            np.concatenate([draw_prompts(batch)[row], expected[row, : begins[row]].astype(np.int32)])
+            for row in unfinished
         ]
-        tokens, usages = by_engine(model, rows, [steps - begins[row] for row in unfinished])
+        tokens, usages = generate_by_engine(model, rows, [steps - begins[row] for row in unfinished])
         if attempt == 0:
             assert usages == [(PROMPT_TOKENS, steps)] * batch
         for row, generated in zip(unfinished, tokens, strict=True):
@@ -135,13 +136,15 @@ def check_engine(model: Any, expected: Tokens, logits: Logits, max_tie: float) -
     ("bits", "steps"),
     [(4, 300), pytest.param(4, 1000, marks=pytest.mark.soak), pytest.param(32, 1000, marks=pytest.mark.soak)],
 )
-def test_greedy_tokens_are_equal(tmp_path: Path, bits: WeightBits, steps: int) -> None:
+def test_session_generator_and_engine_generate_equal_greedy_tokens(
+    tmp_path: Path, bits: WeightBits, steps: int
+) -> None:
     contiguous = decoders.contiguous(tmp_path / "contiguous", bits)
     paged = decoders.paged(tmp_path / "paged", bits)
     generator_model = open_generative_model(read_model_folder(contiguous), "cpu", 1)
     engine_model = open_generative_model(read_model_folder(paged), "cpu", 1)
     for batch in BATCHES:
-        expected, logits = by_bare_loop(contiguous, batch, steps)
+        expected, logits = generate_by_bare_loop(contiguous, batch, steps)
         assert len(np.unique(expected)) > 20, "the tokens are not constant"
-        np.testing.assert_array_equal(by_generator(generator_model, batch, steps), expected)
+        np.testing.assert_array_equal(generate_by_generator(generator_model, batch, steps), expected)
         check_engine(engine_model, expected, logits, MAX_TIE[bits])

@@ -11,7 +11,7 @@ from app.inference.generation.runtime import open_generative_model
 from tests.fakes import decoders
 
 
-def test_request_that_cannot_be_cancelled_leaves_the_others(tmp_path: Path) -> None:
+def test_failed_cancellation_of_a_request_does_not_affect_other_requests(tmp_path: Path) -> None:
     model = open_generative_model(read_model_folder(decoders.paged(tmp_path / "model")), "cpu", 1, 2)
     engine = GenerationEngine(model, 2)
     for request_id in range(2):

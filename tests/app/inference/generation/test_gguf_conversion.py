@@ -19,7 +19,7 @@ def fail(*arguments: Any, **options: Any) -> bytes:
     raise AssertionError("a cached conversion starts no process")
 
 
-def test_a_conversion_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_converted_gguf_is_cached_by_content_and_options(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     source, cache = write_plain(tmp_path / "model.gguf"), tmp_path / "cache"
     folder = convert_gguf(source, 8, cache=cache, timeout_s=LIMIT_S)
     assert read_model_folder(folder).paged_cache is None
@@ -41,24 +41,24 @@ def test_a_conversion_is_kept_by_content(tmp_path: Path, monkeypatch: pytest.Mon
     assert {path.name for path in cache.iterdir()} == entries
 
 
-def test_a_refused_file_leaves_nothing(tmp_path: Path) -> None:
+def test_rejected_gguf_leaves_an_empty_cache(tmp_path: Path) -> None:
     source = write_plain(tmp_path / "model.gguf", {"general.architecture": "mamba"})
-    with pytest.raises(UsageError, match=r"^model\.gguf cannot be converted: the architecture mamba is not") as refused:
+    with pytest.raises(UsageError, match=r"^model\.gguf cannot be converted: the architecture mamba is not") as error:
         convert_gguf(source, 8, cache=tmp_path / "cache", timeout_s=LIMIT_S)
-    assert refused.value.exit_code == 2
-    assert refused.value.hint is not None
-    assert refused.value.hint.startswith("Supported architectures are llama and qwen2.")
+    assert error.value.exit_code == 2
+    assert error.value.hint is not None
+    assert error.value.hint.startswith("Supported architectures are llama and qwen2.")
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_killed_conversion_leaves_nothing(tmp_path: Path) -> None:
+def test_gguf_conversion_that_times_out_leaves_an_empty_cache(tmp_path: Path) -> None:
     source = write_plain(tmp_path / "model.gguf")
     with pytest.raises(MeasurementError, match=r"the conversion of model\.gguf did not finish within 0\.05 s"):
         convert_gguf(source, 8, cache=tmp_path / "cache", timeout_s=0.05)
     assert list((tmp_path / "cache").iterdir()) == []
 
 
-def test_a_source_that_is_no_file_is_refused(tmp_path: Path) -> None:
+def test_gguf_source_or_cache_with_the_wrong_file_type_is_rejected(tmp_path: Path) -> None:
     for path in (tmp_path / "nothing.gguf", tmp_path):
         with pytest.raises(UsageError, match="does not exist or is not a file"):
             convert_gguf(path, 8, cache=tmp_path / "cache", timeout_s=LIMIT_S)

@@ -41,7 +41,7 @@ def generate(folder: Path) -> npt.NDArray[np.int32]:
     return np.stack([generator.get_sequence(row)[PROMPT_TOKENS:] for row in range(BATCH)])
 
 
-def converted(source: Path, cache: PagedCache | None = None, **changes: Any) -> Path:
+def convert_file(source: Path, cache: PagedCache | None = None, **changes: Any) -> Path:
     folder = source.with_suffix("")
     job = GgufJob(source=str(source), folder=str(folder), weight_bits=32, paged_cache=cache)
     convert(msgspec.structs.replace(job, **changes))
@@ -52,18 +52,20 @@ def converted(source: Path, cache: PagedCache | None = None, **changes: Any) -> 
     ("architecture", "tensor_type"),
     [("llama", "F32"), ("llama", "F16"), ("llama", "Q8_0"), ("llama", "Q4_0"), ("qwen2", "Q8_0")],
 )
-def test_tokens_equal_those_of_the_weights(tmp_path: Path, architecture: str, tensor_type: str) -> None:
+def test_converted_gguf_generates_the_tokens_of_the_same_weights(
+    tmp_path: Path, architecture: str, tensor_type: str
+) -> None:
     shape = msgspec.structs.replace(plain_shape(), has_attention_bias=architecture == "qwen2")
     weights = draw_weights(shape, tensor_type)
     write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
     expected = generate(tmp_path / "direct")
     assert len(np.unique(expected)) > 10, "the tokens are not constant"
-    folder = converted(write_gguf(tmp_path / "model.gguf", shape, weights, tensor_type, architecture))
+    folder = convert_file(write_gguf(tmp_path / "model.gguf", shape, weights, tensor_type, architecture))
     np.testing.assert_array_equal(generate(folder), expected)
     assert read_model_folder(folder).end_ids == (1,)
 
 
-def test_each_bias_changes_the_tokens(tmp_path: Path) -> None:
+def test_each_attention_bias_changes_the_generated_tokens(tmp_path: Path) -> None:
     shape = msgspec.structs.replace(plain_shape(), has_attention_bias=True)
     tokens = []
     for name in ("none", "attn_q", "attn_k", "attn_v"):
@@ -71,44 +73,48 @@ def test_each_bias_changes_the_tokens(tmp_path: Path) -> None:
         for tensor, values in weights.tensors.items():
             if tensor.endswith(f"{name}.bias"):
                 values.fill(0)
-        tokens.append(generate(converted(write_gguf(tmp_path / f"{name}.gguf", shape, weights, architecture="qwen2"))))
+        tokens.append(
+            generate(convert_file(write_gguf(tmp_path / f"{name}.gguf", shape, weights, architecture="qwen2")))
+        )
     assert len({rows.tobytes() for rows in tokens}) == 4
 
 
-def test_the_long_contexts_of_llama_3_have_lower_frequencies(tmp_path: Path) -> None:
+def test_rotary_frequency_divisors_of_llama_3_are_converted(tmp_path: Path) -> None:
     shape = msgspec.structs.replace(plain_shape(), rotary_divisors=(1.0, 1.5, 2.0, 4.0, 4.0, 8.0, 8.0, 8.0))
     weights = draw_weights(shape)
     write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
     weights.tensors["rope_freqs.weight"] = np.array(shape.rotary_divisors, np.float32)
-    folder = converted(write_gguf(tmp_path / "model.gguf", shape, weights))
+    folder = convert_file(write_gguf(tmp_path / "model.gguf", shape, weights))
     np.testing.assert_array_equal(generate(folder), generate(tmp_path / "direct"))
-    assert not np.array_equal(generate(folder), generate(converted(write_plain(tmp_path / "plain.gguf"))))
+    assert not np.array_equal(generate(folder), generate(convert_file(write_plain(tmp_path / "plain.gguf"))))
 
 
-def test_an_output_without_a_matrix_of_its_own_uses_the_embedding(tmp_path: Path) -> None:
+def test_gguf_without_output_matrix_uses_the_embedding(tmp_path: Path) -> None:
     shape = plain_shape()
     weights = draw_weights(shape)
     del weights.tensors["output.weight"]
     source = write_gguf(tmp_path / "model.gguf", shape, weights)
     weights.tensors["output.weight"] = weights.tensors["token_embd.weight"]
     write_decoder(tmp_path / "direct", shape, weights, build_byte_tokenizer(shape))
-    folder = converted(source)
+    folder = convert_file(source)
     np.testing.assert_array_equal(generate(folder), generate(tmp_path / "direct"))
-    costs, untied = (read_decoder_costs(read_model_folder(each)) for each in (folder, tmp_path / "direct"))
+    costs, untied = (
+        read_decoder_costs(read_model_folder(model_folder)) for model_folder in (folder, tmp_path / "direct")
+    )
     assert costs.parameters == untied.parameters - shape.vocabulary * shape.hidden, "counted once"
     assert costs.weight_bytes == untied.weight_bytes
 
 
 @pytest.mark.parametrize("tensor_type", ["F32", "F16", "Q4_0"])
-def test_a_converted_model_names_the_data_type_of_its_file(tmp_path: Path, tensor_type: str) -> None:
+def test_converted_gguf_records_its_source_dtype(tmp_path: Path, tensor_type: str) -> None:
     shape = plain_shape()
     source = write_gguf(tmp_path / "model.gguf", shape, draw_weights(shape, tensor_type), tensor_type)
-    assert read_decoder_costs(read_model_folder(converted(source))).source_dtype == tensor_type
+    assert read_decoder_costs(read_model_folder(convert_file(source))).source_dtype == tensor_type
 
 
-def test_bits_and_cache_are_those_of_the_job(tmp_path: Path) -> None:
+def test_converted_gguf_has_the_weight_bits_and_cache_of_the_job(tmp_path: Path) -> None:
     cache = PagedCache(blocks=99)
-    folder = converted(write_plain(tmp_path / "model.gguf"), cache, weight_bits=4)
+    folder = convert_file(write_plain(tmp_path / "model.gguf"), cache, weight_bits=4)
     model = read_model_folder(folder)
     assert model.paged_cache == cache
     assert (model.context, model.vocabulary, model.layers) == (2048, 512, 2)
@@ -117,7 +123,7 @@ def test_bits_and_cache_are_those_of_the_job(tmp_path: Path) -> None:
     assert math.isclose(size, direct_size, rel_tol=0.01)
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+REJECTED_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "architecture": (
         {"general.architecture": "mamba"},
         "model.gguf cannot be converted: the architecture mamba is not supported",
@@ -141,54 +147,54 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_other_models_are_refused(tmp_path: Path, name: str) -> None:
-    changes, message = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED_METADATA)
+def test_gguf_with_unsupported_metadata_is_rejected(tmp_path: Path, name: str) -> None:
+    changes, message = REJECTED_METADATA[name]
     with pytest.raises(UsageError, match=message):
-        converted(write_plain(tmp_path / "model.gguf", changes))
+        convert_file(write_plain(tmp_path / "model.gguf", changes))
 
 
-def test_other_tensors_are_refused(tmp_path: Path) -> None:
+def test_gguf_with_missing_or_unsupported_tensors_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"it has no tensor blk\.1\.ffn_gate\.weight"):
-        converted(write_plain(tmp_path / "less.gguf", without="blk.1.ffn_gate.weight"))
+        convert_file(write_plain(tmp_path / "less.gguf", without="blk.1.ffn_gate.weight"))
     with pytest.raises(UsageError, match=r"the tensor blk\.0\.attn_q_norm\.weight is not supported"):
-        converted(write_plain(tmp_path / "more.gguf", more="blk.0.attn_q_norm.weight"))
+        convert_file(write_plain(tmp_path / "more.gguf", more="blk.0.attn_q_norm.weight"))
     with pytest.raises(UsageError, match=r"rope_freqs\.weight has the shape \[32\], but must have \[8\]"):
-        converted(write_plain(tmp_path / "rotary.gguf", more="rope_freqs.weight"))
+        convert_file(write_plain(tmp_path / "rotary.gguf", more="rope_freqs.weight"))
 
 
-def test_more_tokens_than_any_vocabulary_are_refused_before_they_are_read(tmp_path: Path) -> None:
+def test_gguf_with_an_oversized_token_list_is_rejected(tmp_path: Path) -> None:
     key = b"tokenizer.ggml.tokens"
     header = b"GGUF" + struct.pack("<IQQ", 3, 0, 1) + struct.pack("<Q", len(key)) + key
     path = tmp_path / "model.gguf"
     path.write_bytes(header + struct.pack("<IIQ", 9, 8, 1_000_001) + bytes(8 * 1_000_001))
     with pytest.raises(UsageError, match=r"tokenizer\.ggml\.tokens has an array that is too long"):
-        converted(path)
+        convert_file(path)
 
 
-def test_damaged_files_are_refused_or_converted(tmp_path: Path) -> None:
+def test_damaged_gguf_is_converted_or_a_usage_error(tmp_path: Path) -> None:
     content = write_plain(tmp_path / "model.gguf").read_bytes()
     header = content.index(b"blk.0.attn_norm")
-    generator = random.Random(5)
-    refused = 0
+    random_numbers = random.Random(5)
+    rejected = 0
     for index in range(60):
-        damaged = bytearray(content if index % 4 else content[: generator.randrange(len(content))])
-        damaged[generator.randrange(min(len(damaged), header))] = generator.randrange(256)
+        damaged = bytearray(content if index % 4 else content[: random_numbers.randrange(len(content))])
+        damaged[random_numbers.randrange(min(len(damaged), header))] = random_numbers.randrange(256)
         path = tmp_path / f"{index}.gguf"
         path.write_bytes(damaged)
         try:
-            converted(path)
+            convert_file(path)
         except UsageError:
-            refused += 1
-    assert 20 < refused < 60
+            rejected += 1
+    assert 20 < rejected < 60
 
 
 @pytest.mark.parametrize("bits", [32, 8, 4])
 @pytest.mark.parametrize("without", ["", "output.weight"], ids=["two matrices", "tied"])
-def test_an_inspection_counts_the_parameters_of_the_converted_file(tmp_path: Path, without: str, bits: int) -> None:
+def test_inspection_counts_the_parameters_of_the_converted_file(tmp_path: Path, without: str, bits: int) -> None:
     """The graph has the matrix of the logits as a copy of a tied embedding."""
     source = write_plain(tmp_path / "model.gguf", without=without)
-    inspected = [read_language_model(path) for path in (source, converted(source, weight_bits=bits))]
+    inspected = [read_language_model(path) for path in (source, convert_file(source, weight_bits=bits))]
     assert inspected[1].weights.parameters == inspected[0].weights.parameters
     costs = read_decoder_costs(read_model_folder(source.with_suffix("")))
     assert costs.parameters == inspected[0].weights.parameters

@@ -17,8 +17,10 @@ BYTES = tuple(build_byte_tokenizer(decoders.shape(vocabulary=259)).tokenizer["mo
 MERGES = ("1 2", "12 3", "123 4", "1234 5", "Ġ a", "' S", "Ġ Ġ", "Ċ Ċ")
 
 
-def byte_level(pre: str, merges: tuple[str, ...] = MERGES, joined: tuple[str, ...] = MERGES) -> dict[str, Any]:
-    """Return the metadata of a tokenizer with these merges and joined tokens, and one that a user defined."""
+def build_byte_level_metadata(
+    pre: str, merges: tuple[str, ...] = MERGES, joined: tuple[str, ...] = MERGES
+) -> dict[str, Any]:
+    """Return the metadata of a tokenizer with these merges and merged tokens, and one user-defined token."""
     tokens = [*BYTES, *(pair.replace(" ", "") for pair in joined)]
     return {
         "tokenizer.ggml.pre": pre,
@@ -36,7 +38,7 @@ EXPECTED = {
     "llama-bpe": ["123", "4", "5", "Ġa", "'S", "Ġ", "Ġ", "x", *ENDING],
     "qwen2": ["1", "2", "3", "4", "5", "Ġa", "'S", "Ġ", "Ġ", "x", *ENDING],
 }  # fmt: skip
-"""Tokens of the text by pre-tokenizer: each splits digits and contractions otherwise."""
+"""Tokens of the text by pre-tokenizer; these differ in how they split digits and contractions."""
 
 PIECES = {"▁": -9, "a": -8, "b": -7, "c": -6, "ab": -3, "bc": -1, "▁a": -2, "▁ab": -5, "n": -6, "<tool>": 0}
 SENTENCEPIECE = {
@@ -52,21 +54,21 @@ SENTENCEPIECE = {
 }
 
 
-def tokenizer_of(folder: Path, changes: dict[str, Any]) -> DecoderTokenizer:
+def convert_gguf_tokenizer(folder: Path, changes: dict[str, Any]) -> DecoderTokenizer:
     return convert_tokenizer(read_gguf(write_plain(folder / "model.gguf", changes), TOKENIZER_KEYS))
 
 
 def open_both(folder: Path, changes: dict[str, Any]) -> tuple[Any, Tokenizer]:
     """Open a tokenizer in ONNX Runtime GenAI, and in the library whose files it reads."""
-    tokenizer = tokenizer_of(folder, changes)
+    tokenizer = convert_gguf_tokenizer(folder, changes)
     model = decoders.contiguous(folder / "model")
     (model / "tokenizer.json").write_text(json.dumps(tokenizer.tokenizer))
     (model / "tokenizer_config.json").write_text(json.dumps(tokenizer.settings))
     return genai.Tokenizer(genai.Model(str(model))), Tokenizer.from_file(str(model / "tokenizer.json"))
 
 
-def test_a_byte_level_tokenizer_is_that_of_the_file(tmp_path: Path) -> None:
-    original, tokenizer = build_byte_tokenizer(plain_shape()), tokenizer_of(tmp_path, {})
+def test_byte_level_tokenizer_of_a_gguf_is_converted_unchanged(tmp_path: Path) -> None:
+    original, tokenizer = build_byte_tokenizer(plain_shape()), convert_gguf_tokenizer(tmp_path, {})
     assert tokenizer.tokenizer["model"].pop("ignore_merges") is False
     assert tokenizer.tokenizer == original.tokenizer
     assert tokenizer.settings["chat_template"] == original.settings["chat_template"]
@@ -74,42 +76,42 @@ def test_a_byte_level_tokenizer_is_that_of_the_file(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("pre", EXPECTED)
-def test_text_is_split_as_the_pre_tokenizer_says(tmp_path: Path, pre: str) -> None:
+def test_converted_tokenizer_splits_text_like_its_pre_tokenizer(tmp_path: Path, pre: str) -> None:
     merges = MERGES[4:] if pre == "smollm" else MERGES  # Its vocabulary has no tokens of several digits.
-    opened, reference = open_both(tmp_path, byte_level(pre, merges, merges))
+    opened, reference = open_both(tmp_path, build_byte_level_metadata(pre, merges, merges))
     ids = [int(token) for token in opened.encode(TEXT)]
     assert [reference.id_to_token(token) for token in ids] == EXPECTED[pre]
     assert reference.encode(TEXT, add_special_tokens=False).ids == ids
     assert opened.decode(opened.encode("12345 é\n")) == "12345 é\n"
 
 
-def test_tokens_of_llama_3_need_no_merges(tmp_path: Path) -> None:
-    opened, reference = open_both(tmp_path, byte_level("llama-bpe", merges=("1 2", "Ġ a")))
+def test_llama_3_tokens_without_merges_are_encoded(tmp_path: Path) -> None:
+    opened, reference = open_both(tmp_path, build_byte_level_metadata("llama-bpe", merges=("1 2", "Ġ a")))
     assert reference.encode("123 a").tokens == ["123", "Ġa"]
     assert list(opened.encode("123 a")) == reference.encode("123 a").ids
 
 
-def test_sentencepiece_joins_by_score(tmp_path: Path) -> None:
+def test_sentencepiece_tokens_are_merged_by_score(tmp_path: Path) -> None:
     opened, reference = open_both(tmp_path, SENTENCEPIECE)
     ids = [int(token) for token in opened.encode("abc ab é<tool>")]
     assert [reference.id_to_token(token) for token in ids][:7] == ["▁a", "bc", "▁ab", "▁", "<0xC3>", "<0xA9>", "<tool>"]
     assert reference.encode("abc ab é", add_special_tokens=False).ids == ids[:6]
     assert reference.encode("abc").tokens[0] == "<s>"
     assert opened.decode(opened.encode("abc ban é")).strip() == "abc ban é"
-    assert opened.eos_token_ids.tolist() == [1], "that of the folder"
+    assert opened.eos_token_ids.tolist() == [1], "the end token of the model folder"
 
 
-def test_text_begins_as_the_file_says(tmp_path: Path) -> None:
+def test_space_prefix_and_bos_settings_are_converted(tmp_path: Path) -> None:
     unprefixed = SENTENCEPIECE | {"tokenizer.ggml.add_space_prefix": False, "tokenizer.ggml.add_bos_token": False}
     opened, reference = open_both(tmp_path, unprefixed)
     assert reference.encode("ab").tokens == ["ab"]
     assert list(opened.encode("ab")) == reference.encode("ab").ids
-    assert tokenizer_of(tmp_path, SENTENCEPIECE).settings["add_bos_token"] is True
-    assert tokenizer_of(tmp_path, {}).settings["add_bos_token"] is False
-    assert tokenizer_of(tmp_path, SENTENCEPIECE).pad_id == 2, "as the end"
+    assert convert_gguf_tokenizer(tmp_path, SENTENCEPIECE).settings["add_bos_token"] is True
+    assert convert_gguf_tokenizer(tmp_path, {}).settings["add_bos_token"] is False
+    assert convert_gguf_tokenizer(tmp_path, SENTENCEPIECE).pad_id == 2, "the end token is used for padding"
 
 
-REFUSED: dict[str, tuple[dict[str, Any], str]] = {
+REJECTED_METADATA: dict[str, tuple[dict[str, Any], str]] = {
     "kind": ({"tokenizer.ggml.model": "bert"}, "the tokenizer is bert, which is not supported"),
     "no kind": ({"tokenizer.ggml.model": None}, "the tokenizer is not stated"),
     "pre": ({"tokenizer.ggml.pre": "tekken"}, "the pre-tokenizer is tekken, which is not supported"),
@@ -127,8 +129,8 @@ REFUSED: dict[str, tuple[dict[str, Any], str]] = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", REFUSED)
-def test_other_tokenizers_are_refused(tmp_path: Path, name: str) -> None:
-    changes, message = REFUSED[name]
+@pytest.mark.parametrize("name", REJECTED_METADATA)
+def test_gguf_with_unsupported_tokenizer_is_rejected(tmp_path: Path, name: str) -> None:
+    changes, message = REJECTED_METADATA[name]
     with pytest.raises(UsageError, match=message):
-        tokenizer_of(tmp_path, changes)
+        convert_gguf_tokenizer(tmp_path, changes)

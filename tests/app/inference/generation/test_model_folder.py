@@ -12,7 +12,7 @@ from app.inference.generation.model_folder import read_model_folder
 from tests.fakes import decoders
 
 
-def test_a_written_decoder_is_read(tmp_path: Path) -> None:
+def test_model_folder_of_a_written_decoder_is_read(tmp_path: Path) -> None:
     folder = decoders.contiguous(tmp_path / "contiguous")
     model = read_model_folder(folder)
     assert (model.architecture, model.context, model.vocabulary, model.layers, model.kv_heads) == (
@@ -29,7 +29,7 @@ def test_a_written_decoder_is_read(tmp_path: Path) -> None:
     assert read_model_folder(decoders.paged(tmp_path / "paged", cache=cache)).paged_cache == cache
 
 
-def edit(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
+def edit_configuration(change: Callable[[dict[str, Any]], object]) -> Callable[[Path], None]:
     def apply(folder: Path) -> None:
         path = folder / "genai_config.json"
         document = json.loads(path.read_text())
@@ -53,40 +53,54 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     ),
     "deep": (lambda folder: (folder / "genai_config.json").write_text("[" * 10_000), "not a valid configuration"),
     "huge": (lambda folder: (folder / "genai_config.json").write_text(" " * 2**21), "exceeds the maximum of"),
-    "no decoder": (edit(lambda document: document["model"].pop("decoder")), "missing required field `decoder`"),
+    "no decoder": (
+        edit_configuration(lambda document: document["model"].pop("decoder")),
+        "missing required field `decoder`",
+    ),
     "zero layers": (
-        edit(lambda document: document["model"]["decoder"].update(num_hidden_layers=0)),
+        edit_configuration(lambda document: document["model"]["decoder"].update(num_hidden_layers=0)),
         "num_hidden_layers is 0, but must be at least 1",
     ),
     "no layers": (
-        edit(lambda document: document["model"]["decoder"].pop("num_hidden_layers")),
+        edit_configuration(lambda document: document["model"]["decoder"].pop("num_hidden_layers")),
         r"genai_config\.json: num_hidden_layers is missing",
     ),
     "heads by layer": (
-        edit(lambda document: document["model"]["decoder"].update(num_attention_heads=[4, 4])),
+        edit_configuration(lambda document: document["model"]["decoder"].update(num_attention_heads=[4, 4])),
         "num_attention_heads is a list, but must be one number",
     ),
-    "no type": (edit(lambda document: document["model"].pop("type")), r"genai_config\.json: model\.type is missing"),
+    "no type": (
+        edit_configuration(lambda document: document["model"].pop("type")),
+        r"genai_config\.json: model\.type is missing",
+    ),
     "no file": (
-        edit(lambda document: document["model"]["decoder"].pop("filename")),
+        edit_configuration(lambda document: document["model"]["decoder"].pop("filename")),
         r"model\.decoder\.filename is missing",
     ),
-    "negative context": (edit(lambda document: document["model"].update(context_length=-1)), "context_length is -1"),
-    "huge vocabulary": (edit(lambda document: document["model"].update(vocab_size=2**60)), "vocab_size is"),
+    "negative context": (
+        edit_configuration(lambda document: document["model"].update(context_length=-1)),
+        "context_length is -1",
+    ),
+    "huge vocabulary": (
+        edit_configuration(lambda document: document["model"].update(vocab_size=2**60)),
+        "vocab_size is",
+    ),
     "file elsewhere": (
-        edit(lambda document: document["model"]["decoder"].update(filename="../model.onnx")),
+        edit_configuration(lambda document: document["model"]["decoder"].update(filename="../model.onnx")),
         "'../model.onnx', which is not a file of the folder",
     ),
     "file missing": (
-        edit(lambda document: document["model"]["decoder"].update(filename="other.onnx")),
+        edit_configuration(lambda document: document["model"]["decoder"].update(filename="other.onnx")),
         "'other.onnx', which is not a file of the folder",
     ),
     "custom operators": (
-        edit(lambda document: document["model"]["decoder"]["session_options"].update(custom_ops_library="/tmp/x.so")),
+        edit_configuration(
+            lambda document: document["model"]["decoder"]["session_options"].update(custom_ops_library="/tmp/x.so")
+        ),
         "sets 'custom_ops_library', which could load a library",
     ),
     "provider library": (
-        edit(
+        edit_configuration(
             lambda document: document["model"]["decoder"]["session_options"].update(
                 provider_options=[{"cpu": {"registration_library": "x.so"}}]
             )
@@ -94,7 +108,9 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
         "sets 'registration_library'",
     ),
     "writes a profile": (
-        edit(lambda document: document["model"]["decoder"]["session_options"].update(enable_profiling="/tmp/p")),
+        edit_configuration(
+            lambda document: document["model"]["decoder"]["session_options"].update(enable_profiling="/tmp/p")
+        ),
         "sets 'enable_profiling'",
     ),
     "a link": (replace_by_link, "model.onnx is not a regular file"),
@@ -104,7 +120,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_damaged_folders_are_refused(tmp_path: Path, damage: str) -> None:
+def test_damaged_model_folders_are_rejected(tmp_path: Path, damage: str) -> None:
     folder = decoders.contiguous(tmp_path / "model")
     apply, message = DAMAGES[damage]
     apply(folder)
@@ -112,13 +128,13 @@ def test_damaged_folders_are_refused(tmp_path: Path, damage: str) -> None:
         read_model_folder(folder)
 
 
-def test_a_paged_cache_without_a_size_is_refused(tmp_path: Path) -> None:
+def test_paged_cache_without_block_count_is_rejected(tmp_path: Path) -> None:
     folder = decoders.paged(tmp_path / "model")
-    edit(lambda document: document["engine"]["dynamic_batching"].pop("num_blocks"))(folder)
+    edit_configuration(lambda document: document["engine"]["dynamic_batching"].pop("num_blocks"))(folder)
     with pytest.raises(UsageError, match="has no num_blocks, so the size of the KV cache is unknown"):
         read_model_folder(folder)
 
 
-def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+def test_missing_model_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         read_model_folder(tmp_path / "nothing")

@@ -32,7 +32,7 @@ WINDOW, STRIDE = 64, 24
 TEXT_TOKENS = 1200
 
 
-def opened(folder: Path) -> Any:
+def open_model(folder: Path) -> Any:
     return open_generative_model(read_model_folder(folder), "cpu", 1)
 
 
@@ -40,12 +40,12 @@ def opened(folder: Path) -> Any:
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[WeightBits, Path]:
     root = tmp_path_factory.mktemp("models")
     bits: tuple[WeightBits, ...] = (32, 8, 4)
-    return {each: decoders.contiguous(root / str(each), each) for each in bits}
+    return {weight_bits: decoders.contiguous(root / str(weight_bits), weight_bits) for weight_bits in bits}
 
 
 @pytest.fixture(scope="module")
 def model(folders: dict[WeightBits, Path]) -> Any:
-    return opened(folders[32])
+    return open_model(folders[32])
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,7 @@ def bare_logits(folder: Path, tokens: Tokens) -> Any:
     return session.run(["logits"], feeds | cache)[0][0].astype(np.float64)
 
 
-def test_each_token_is_scored_once_from_its_window(
+def test_each_token_is_scored_once_with_the_context_of_its_window(
     folders: dict[WeightBits, Path], short_text: Tokens, scores: TextScores
 ) -> None:
     """A token beyond the first window is in the window that begins as late as `window − stride` tokens before it."""
@@ -101,10 +101,10 @@ def test_each_token_is_scored_once_from_its_window(
     assert scores.sampled_indices.tolist() == list(range(short_text.size - 1))
 
 
-def test_blocks_and_samples_do_not_change_the_scores(
+def test_block_and_sample_sizes_do_not_change_the_scores(
     model: Any, short_text: Tokens, scores: TextScores, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """As for a large vocabulary, of which few rows fit in a block, and few positions in the sample."""
+    """With a large vocabulary, few rows fit in a block and few positions in the sample."""
     monkeypatch.setattr(quality, "_NUMBERS_PER_BLOCK", 7 * 512)
     monkeypatch.setattr(quality, "MAX_SAMPLE_BYTES", 50 * 512 * 2)
     blocked = score_text(model, short_text, WINDOW, STRIDE)
@@ -116,7 +116,7 @@ def test_blocks_and_samples_do_not_change_the_scores(
     assert estimate_text_quality(blocked, blocked).kl_mean is not None
 
 
-def test_a_model_of_the_last_logits_only_is_decoded_token_by_token(
+def test_model_with_only_last_logits_has_the_same_scores(
     folders: dict[WeightBits, Path], short_text: Tokens, scores: TextScores, tmp_path: Path
 ) -> None:
     decoders.contiguous(tmp_path)
@@ -128,12 +128,12 @@ def test_a_model_of_the_last_logits_only_is_decoded_token_by_token(
     edited.graph.node[-1].input[0] = "last_states"
     edited.graph.output[0].type.tensor_type.shape.dim[1].dim_value = 1
     onnx.save(edited, tmp_path / "model.onnx")
-    pruned = score_text(opened(tmp_path), short_text[:100], WINDOW, STRIDE)
+    pruned = score_text(open_model(tmp_path), short_text[:100], WINDOW, STRIDE)
     np.testing.assert_allclose(pruned.log_likelihoods, scores.log_likelihoods[:99], atol=1e-4)
     np.testing.assert_array_equal(pruned.top_tokens, scores.top_tokens[:99])
 
 
-def test_a_model_agrees_with_itself(model: Any, short_text: Tokens, scores: TextScores) -> None:
+def test_quality_of_a_model_against_itself_is_perfect(model: Any, short_text: Tokens, scores: TextScores) -> None:
     itself = estimate_text_quality(score_text(model, short_text, WINDOW, STRIDE), scores)
     assert itself.perplexity_ratio is not None
     assert itself.token_agreement is not None
@@ -141,13 +141,14 @@ def test_a_model_agrees_with_itself(model: Any, short_text: Tokens, scores: Text
     assert (itself.perplexity_ratio.value, itself.token_agreement.value, itself.kl_mean.value) == (1.0, 1.0, 0.0)
 
 
-def test_fewer_bits_predict_a_text_of_the_full_precision_worse(folders: dict[WeightBits, Path], text: Tokens) -> None:
-    """In one window, so that each token is predicted from those from which it was generated."""
+def test_fewer_weight_bits_lower_the_text_quality(folders: dict[WeightBits, Path], text: Tokens) -> None:
+    """With a single window, each token is predicted from all tokens before it, as it was generated."""
     bits: tuple[WeightBits, ...] = (32, 8, 4)
-    reference, *others = (score_text(opened(folders[each]), text, TEXT_TOKENS, 1) for each in bits)
+    reference, *others = (score_text(open_model(folders[weight_bits]), text, TEXT_TOKENS, 1) for weight_bits in bits)
     qualities = [estimate_text_quality(other, reference) for other in others]
     ratios, agreements, divergences = (
-        [getattr(each, name).value for each in qualities] for name in ("perplexity_ratio", "token_agreement", "kl_mean")
+        [getattr(quality_of_bits, name).value for quality_of_bits in qualities]
+        for name in ("perplexity_ratio", "token_agreement", "kl_mean")
     )
     assert abs(ratios[0] - 1.0) < 0.01 < ratios[1] - 1.0
     assert 1.0 > agreements[0] > agreements[1] > 0.5
@@ -158,12 +159,12 @@ def test_fewer_bits_predict_a_text_of_the_full_precision_worse(folders: dict[Wei
 
 
 @pytest.mark.parametrize("stride", [0, WINDOW])
-def test_windows_must_advance_and_overlap(model: Any, short_text: Tokens, stride: int) -> None:
+def test_stride_outside_1_to_window_minus_1_is_rejected(model: Any, short_text: Tokens, stride: int) -> None:
     with pytest.raises(UsageError, match=rf"the stride must be between 1 and 63 tokens \(got {stride}\)"):
         score_text(model, short_text, WINDOW, stride)
 
 
-def test_a_model_that_computes_no_numbers_is_an_error(tmp_path: Path, short_text: Tokens) -> None:
+def test_logits_that_are_not_finite_are_a_measurement_error(tmp_path: Path, short_text: Tokens) -> None:
     decoders.contiguous(tmp_path)
     broken = onnx.load(tmp_path / "model.onnx")
     name = broken.graph.node[-1].input[1]
@@ -171,15 +172,15 @@ def test_a_model_that_computes_no_numbers_is_an_error(tmp_path: Path, short_text
     weights.CopyFrom(numpy_helper.from_array(np.full((64, 512), np.nan, np.float32), name))
     onnx.save(broken, tmp_path / "model.onnx")
     with pytest.raises(MeasurementError, match="not finite after 1 to 63 tokens of the text"):
-        score_text(opened(tmp_path), short_text, WINDOW, STRIDE)
+        score_text(open_model(tmp_path), short_text, WINDOW, STRIDE)
 
 
-def test_a_token_without_logits_is_an_error(model: Any) -> None:
+def test_token_without_logits_is_a_measurement_error(model: Any) -> None:
     with pytest.raises(MeasurementError, match="the token 512, but the model has logits for 512 tokens"):
         score_text(model, np.array([5, 512], np.int32), WINDOW, STRIDE)
 
 
-def test_a_text_is_encoded_up_to_a_number_of_tokens(model: Any) -> None:
+def test_text_is_encoded_up_to_the_maximum_token_count(model: Any) -> None:
     tokens = encode_text(model, "the text of a test", 100)
     assert genai.Tokenizer(model).decode(tokens) == "the text of a test"
     assert encode_text(model, "the text of a test", 3).tolist() == tokens[:3].tolist()
@@ -187,7 +188,7 @@ def test_a_text_is_encoded_up_to_a_number_of_tokens(model: Any) -> None:
         encode_text(model, "a", 100)
 
 
-def test_prompts_are_different_parts_of_the_text() -> None:
+def test_selected_prompts_are_different_parts_of_the_text() -> None:
     text = np.arange(10, dtype=np.int32)
     assert select_prompts(text, 3, 4).tolist() == [[0, 1, 2, 3], [3, 4, 5, 6], [6, 7, 8, 9]]
     assert select_prompts(text, 1, 4).tolist() == [[0, 1, 2, 3]]
@@ -196,16 +197,16 @@ def test_prompts_are_different_parts_of_the_text() -> None:
         select_prompts(text, 8, 4)
 
 
-def test_greedy_tokens_do_not_depend_on_the_batch(model: Any, short_text: Tokens) -> None:
+def test_greedy_tokens_do_not_depend_on_the_batch_size(model: Any, short_text: Tokens) -> None:
     consistency = compare_greedy_tokens(model, select_prompts(short_text, 4, 20), 30)
     assert (consistency.batch, consistency.tokens, consistency.divergences) == (4, 30, ())
 
 
-def test_the_first_difference_is_reported_with_its_logits(
+def test_first_divergence_in_a_batch_is_reported_with_its_logits(
     folders: dict[WeightBits, Path], model: Any, short_text: Tokens, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A runtime whose batches compute in 4 bits."""
-    other, open_generator = opened(folders[4]), quality._open_generator
+    """Simulate a runtime that computes batches with 4-bit weights."""
+    other, open_generator = open_model(folders[4]), quality._open_generator
     monkeypatch.setattr(
         quality,
         "_open_generator",
@@ -216,12 +217,12 @@ def test_the_first_difference_is_reported_with_its_logits(
     assert {divergence.row for divergence in divergences} - {0}
     both_bits: tuple[WeightBits, ...] = (32, 4)
     for divergence in divergences:
-        alone = quality._generate_greedily(model, prompts[divergence.row : divergence.row + 1], 30)[0]
+        single = quality._generate_greedily(model, prompts[divergence.row : divergence.row + 1], 30)[0]
         in_batch = quality._generate_greedily(model, prompts, 30)[divergence.row]
-        assert (alone[: divergence.position] == in_batch[: divergence.position]).all()
-        context = np.concatenate([prompts[divergence.row], alone[: divergence.position]]).astype(np.int32)
+        assert (single[: divergence.position] == in_batch[: divergence.position]).all()
+        context = np.concatenate([prompts[divergence.row], single[: divergence.position]]).astype(np.int32)
         logits, logits_in_batch = (bare_logits(folders[bits], context)[-1] for bits in both_bits)
-        tokens = alone[divergence.position], in_batch[divergence.position]
+        tokens = single[divergence.position], in_batch[divergence.position]
         assert tokens[0] != tokens[1]
         assert divergence.margin == pytest.approx(logits[tokens[0]] - logits[tokens[1]], abs=1e-4)
         assert divergence.logit_range == pytest.approx(np.ptp(logits), abs=1e-4)

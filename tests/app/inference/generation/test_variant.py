@@ -14,17 +14,17 @@ from app.records.local import GenerationTest
 from tests.fakes import decoders
 
 
-def _open(folder: Path, batch: int = 1) -> OpenGenerativeVariant:
+def open_variant(folder: Path, batch: int = 1) -> OpenGenerativeVariant:
     return OpenGenerativeVariant(
         VariantJob(model=str(folder), provider="cpu", batch=batch, is_language_model=True), 0, 0.0
     )
 
 
-def _measure(
+def measure(
     variant: OpenGenerativeVariant, test: GenerationTest, batch: int = 1, *, min_calls: int = 3
 ) -> tuple[list[Report], np.ndarray[tuple[int, int], np.dtype[np.int64]]]:
-    """Measure a test with exactly `min_calls` repetitions after at least one of warm-up: without a limit in time, any
-    half-width is narrow enough."""
+    """Measure a test with exactly `min_calls` repetitions after at least one of warm-up: the confidence interval may be
+    of any width."""
     reports: list[Report] = []
     command = Measure(
         scenario="generation",
@@ -48,8 +48,8 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def single(folder: Path) -> OpenGenerativeVariant:
-    return _open(folder)
+def single_variant(folder: Path) -> OpenGenerativeVariant:
+    return open_variant(folder)
 
 
 @pytest.mark.parametrize(
@@ -64,10 +64,10 @@ def single(folder: Path) -> OpenGenerativeVariant:
     ],
     ids=lambda value: value.name if isinstance(value, GenerationTest) else str(value),
 )
-def test_each_repetition_has_the_steps_of_its_test(
-    single: OpenGenerativeVariant, test: GenerationTest, steps: int
+def test_each_repetition_has_the_decode_steps_of_its_test(
+    single_variant: OpenGenerativeVariant, test: GenerationTest, steps: int
 ) -> None:
-    reports, rows = _measure(single, test)
+    reports, rows = measure(single_variant, test)
     started = [report for report in reports if isinstance(report, MeasurementStarted)]
     assert len(started) == 1
     assert started[0].warmup_windows == 1
@@ -79,20 +79,20 @@ def test_each_repetition_has_the_steps_of_its_test(
     assert (begin_ns[steps:] >= started[0].start_ns).all()
 
 
-def test_a_batch_runs_all_sequences_in_one_step(folder: Path) -> None:
-    variant = _open(folder, batch=3)
+def test_batch_runs_all_sequences_in_one_step(folder: Path) -> None:
+    variant = open_variant(folder, batch=3)
     for test, steps in ((GenerationTest(16, 4), 4), (GenerationTest(0, 4, 32), 4)):
-        _, rows = _measure(variant, test, batch=3)
+        _, rows = measure(variant, test, batch=3)
         assert Counter(rows[:, 0].tolist()) == dict.fromkeys(range(4), steps)
 
 
-def test_a_test_beyond_the_context_is_refused(single: OpenGenerativeVariant) -> None:
+def test_generation_test_beyond_the_context_is_rejected(single_variant: OpenGenerativeVariant) -> None:
     with pytest.raises(UsageError, match=r"tg8 @ d2,?040 needs 2,050 tokens, but the context of .* is 2,048 tokens"):
-        _measure(single, GenerationTest(0, 8, 2040))
+        measure(single_variant, GenerationTest(0, 8, 2040))
 
 
-def test_the_opened_report_has_the_start_times_and_the_memory(single: OpenGenerativeVariant) -> None:
-    report = single.build_opened_report()
+def test_opened_report_of_language_model_has_load_times_and_memory(single_variant: OpenGenerativeVariant) -> None:
+    report = single_variant.build_opened_report()
     assert report.session_build_ms > 0
     assert report.first_inference_ms > 0
     assert report.memory_bytes is None or report.memory_bytes > 2**20

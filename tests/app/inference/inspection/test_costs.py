@@ -10,8 +10,8 @@ from app.inference.inspection.costs import build_dataflow, compute_peak_activati
 from tests.fakes.graphs import graph_of
 
 
-def test_weights_stored_as_integers_stay_so() -> None:
-    """A dequantised weight is read by the kernel as it is stored."""
+def test_dequantized_weights_count_as_stored_integers() -> None:
+    """The kernel reads a dequantized weight in its stored type."""
     nodes = [
         helper.make_node("DequantizeLinear", ["w8", "scale"], ["w"]),
         helper.make_node("MatMul", ["x", "w"], ["y"]),
@@ -24,12 +24,12 @@ def test_weights_stored_as_integers_stay_so() -> None:
     assert [name for step in flow.steps for name in flow.iterate_written_activations(step)] == ["y"]
 
 
-def test_chance_is_no_constant() -> None:
+def test_random_operator_is_not_folded_as_a_constant() -> None:
     nodes = [helper.make_node("RandomNormal", [], ["r"], shape=[4]), helper.make_node("Add", ["x", "r"], ["y"])]
     assert len(build_dataflow(graph_of(nodes, {"x": [4]})).steps) == 2
 
 
-def test_a_branch_reads_what_it_takes_from_around() -> None:
+def test_if_node_reads_the_outer_values_of_its_branches() -> None:
     branch = helper.make_graph(
         [helper.make_node("Relu", ["x"], ["b"])], "b", [], [helper.make_tensor_value_info("b", TensorProto.FLOAT, [4])]
     )
@@ -59,12 +59,14 @@ Shapes = dict[str, tuple[int, ...]]
         ("Relu", {"a": (9, 9), "y": (9, 9)}, {}, 0),
     ],
 )
-def test_by_hand(operator: str, shapes: Shapes, attributes: dict[str, Any], expected: int) -> None:
+def test_multiply_adds_of_each_operator_match_hand_counts(
+    operator: str, shapes: Shapes, attributes: dict[str, Any], expected: int
+) -> None:
     inputs = [name for name in shapes if name != "y"]
     assert count_multiply_adds(helper.make_node(operator, inputs, ["y"], **attributes), shapes.get) == expected
 
 
-def test_quantised_weights_stand_elsewhere_among_the_inputs() -> None:
+def test_multiply_adds_of_quantized_operators_use_their_weight_input() -> None:
     inputs = ["x", "xs", "xz", "w", "ws", "wz", "ys", "yz"]
     shapes: Shapes = {"x": (1, 3, 8, 8), "w": (16, 3, 3, 3), "y": (1, 16, 6, 6)}
     assert count_multiply_adds(helper.make_node("QLinearConv", inputs, ["y"]), shapes.get) == 16 * 36 * 27
@@ -83,11 +85,11 @@ def test_quantised_weights_stand_elsewhere_among_the_inputs() -> None:
         ("MatMul", "com.microsoft", {"a": (4, 4), "b": (4, 4), "y": (4, 4)}),
     ],
 )
-def test_what_no_rule_reports_is_none(operator: str, domain: str, shapes: Shapes) -> None:
+def test_multiply_adds_without_rule_or_shapes_are_none(operator: str, domain: str, shapes: Shapes) -> None:
     assert count_multiply_adds(helper.make_node(operator, ["a", "b"], ["y"], domain=domain), shapes.get) is None
 
 
-def test_a_chain_holds_what_goes_in_and_two_of_the_rest() -> None:
+def test_peak_activation_bytes_of_a_chain_are_input_and_two_values() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),  # holds x, a
         helper.make_node("Concat", ["a", "a"], ["b"], axis=0),  # holds x, a, b: the peak
@@ -97,7 +99,7 @@ def test_a_chain_holds_what_goes_in_and_two_of_the_rest() -> None:
     assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [10]})), sizes.__getitem__) == 40
 
 
-def test_a_residual_is_held_until_it_is_added() -> None:
+def test_peak_activation_bytes_include_a_residual_until_its_addition() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),
         helper.make_node("Sigmoid", ["a"], ["b"]),
@@ -107,7 +109,7 @@ def test_a_residual_is_held_until_it_is_added() -> None:
     assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [5]})), lambda _: 5) == 20
 
 
-def test_what_nobody_reads_goes_at_once() -> None:
+def test_unread_activation_is_freed_at_once() -> None:
     nodes = [
         helper.make_node("Exp", ["x"], ["unread"]),
         helper.make_node("Relu", ["x"], ["y"]),
@@ -116,7 +118,7 @@ def test_what_nobody_reads_goes_at_once() -> None:
     assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1]})), sizes.__getitem__) == 101
 
 
-def test_a_view_holds_the_bytes_it_shows_and_none_of_its_own() -> None:
+def test_view_retains_its_source_and_needs_no_bytes() -> None:
     nodes = [
         helper.make_node("Relu", ["x"], ["a"]),
         helper.make_node("Flatten", ["a"], ["view"]),
@@ -126,7 +128,7 @@ def test_a_view_holds_the_bytes_it_shows_and_none_of_its_own() -> None:
     assert compute_peak_activation_bytes(build_dataflow(graph_of(nodes, {"x": [1, 5]})), lambda _: 5) == 20
 
 
-def test_weights_are_no_activations() -> None:
+def test_peak_activation_bytes_exclude_weights() -> None:
     graph = graph_of([helper.make_node("MatMul", ["x", "w"], ["y"])], {"x": [1, 4]}, {"w": [4, 4]})
     sizes = {"x": 4, "y": 4, "w": 1000}
     assert compute_peak_activation_bytes(build_dataflow(graph), sizes.__getitem__) == 8

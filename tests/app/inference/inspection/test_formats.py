@@ -13,7 +13,7 @@ from tests.fakes.genai_folders import genai_folder
 from tests.fakes.language_model_files import published, write_folder, write_gguf
 
 
-def test_formats_are_found_by_what_a_path_holds(tmp_path: Path) -> None:
+def test_language_model_format_is_detected_by_content(tmp_path: Path) -> None:
     model = published("smollm2-135m")
     folder = write_folder(tmp_path / "hf", model.tensors, model.config)
     assert find_language_model_format(folder) == "safetensors"
@@ -25,16 +25,16 @@ def test_formats_are_found_by_what_a_path_holds(tmp_path: Path) -> None:
     assert find_language_model_format(tmp_path / "missing.onnx") is None
 
 
-def test_files_that_the_system_refuses_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_model_files_are_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = write_gguf(tmp_path / "model.gguf", {}, {})
 
-    def refuse(*_: Any) -> None:
+    def deny_access(*_: Any) -> None:
         raise PermissionError(13, "Permission denied")
 
     with monkeypatch.context() as patched:
-        patched.setattr(os, "open", refuse)
+        patched.setattr(os, "open", deny_access)
         with pytest.raises(UsageError, match=r"model\.gguf cannot be read: Permission denied"):
             find_language_model_format(path)
-    monkeypatch.setattr("app.inference.inspection.language_model.read_gguf", refuse)
+    monkeypatch.setattr("app.inference.inspection.language_model.read_gguf", deny_access)
     with pytest.raises(UsageError, match=r"model\.gguf cannot be read: Permission denied"):
         read_language_model(path)

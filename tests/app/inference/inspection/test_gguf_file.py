@@ -12,10 +12,10 @@ BITS_PER_WEIGHT = {
     "IQ3_S": 3.4375, "IQ4_NL": 4.5, "IQ4_XS": 4.25, "TQ1_0": 1.6875, "TQ2_0": 2.0625, "MXFP4": 4.25, "NVFP4": 4.5,
     "Q1_0": 1.125,
 }  # fmt: skip
-"""Bits of a block, with its scales, per weight: those of the blocks in llama.cpp."""
+"""Bits per weight of a block with its scales, as in llama.cpp."""
 
 
-def test_blocks_have_the_bits_that_llama_cpp_states() -> None:
+def test_gguf_block_sizes_equal_those_of_llama_cpp() -> None:
     assert {name: 8 * size / elements for name, elements, size in TENSOR_TYPES.values()} == pytest.approx(
         BITS_PER_WEIGHT
     )

@@ -23,12 +23,12 @@ from tests.fakes.language_model_files import (
 SMOLLM2 = "smollm2-135m"
 
 
-def planned(metadata: LanguageModelMetadata) -> LanguageModel:
+def require_language_model(metadata: LanguageModelMetadata) -> LanguageModel:
     assert metadata.language_model is not None, metadata.missing
     return metadata.language_model
 
 
-def growth_beyond_window(model: LanguageModel) -> float | None:
+def compute_kv_growth_beyond_window(model: LanguageModel) -> float | None:
     if model.window_tokens is None:
         return None
     window = model.window_tokens
@@ -40,18 +40,18 @@ def growth_beyond_window(model: LanguageModel) -> float | None:
     ["llama-3.1-8b", "llama-3.1-70b", "llama-3.1-405b", "qwen2.5-7b", "qwen3-30b-a3b", "mixtral-8x7b", "gemma-2-9b",
      "phi-3-mini", "gpt-oss-20b", "gpt-oss-120b", SMOLLM2],
 )  # fmt: skip
-def test_parameters_and_cache_are_those_that_were_published(name: str, tmp_path: Path) -> None:
+def test_safetensors_parameters_and_kv_cache_match_published_values(name: str, tmp_path: Path) -> None:
     expected = published(name)
     metadata = read_language_model(write_folder(tmp_path / name, expected.tensors, expected.config))
     assert metadata.weights.parameters == expected.parameters
     assert metadata.active_parameters == pytest.approx(expected.active_parameters or expected.parameters, rel=0.02)
-    model = planned(metadata)
+    model = require_language_model(metadata)
     assert compute_kv_bytes(model, 1, "bf16") == expected.kv_bytes
-    assert growth_beyond_window(model) == expected.window_kv_bytes
+    assert compute_kv_growth_beyond_window(model) == expected.window_kv_bytes
     assert metadata.missing == {}
 
 
-def test_scales_and_draft_layers_of_deepseek_v3_are_told_apart(tmp_path: Path) -> None:
+def test_scales_and_draft_layers_of_deepseek_v3_are_counted_separately(tmp_path: Path) -> None:
     expected = published("deepseek-v3")
     metadata = read_language_model(write_folder(tmp_path / "deepseek", expected.tensors, expected.config, shards=2))
     assert metadata.weights.parameters == expected.parameters
@@ -62,7 +62,7 @@ def test_scales_and_draft_layers_of_deepseek_v3_are_told_apart(tmp_path: Path) -
     }
     assert metadata.weights.draft_parameters == pytest.approx(14e9, rel=0.04)
     assert metadata.active_parameters == pytest.approx(expected.active_parameters, rel=0.02)
-    model = planned(metadata)
+    model = require_language_model(metadata)
     assert (model.latent_dim, model.head_dim) == (576, 128)
     assert compute_kv_bytes(model, 1, "bf16") == expected.kv_bytes
     assert len(metadata.files) == 2
@@ -79,7 +79,7 @@ GGUF: dict[str, tuple[str, dict[str, Any]]] = {
 
 
 @pytest.mark.parametrize("name", GGUF)
-def test_gguf_has_the_same_figures(name: str, tmp_path: Path) -> None:
+def test_gguf_parameters_and_kv_cache_match_published_values(name: str, tmp_path: Path) -> None:
     expected = published(name)
     architecture, keys = GGUF[name]
     metadata = read_language_model(
@@ -87,9 +87,9 @@ def test_gguf_has_the_same_figures(name: str, tmp_path: Path) -> None:
     )
     assert metadata.weights.parameters == expected.parameters
     assert metadata.active_parameters == pytest.approx(expected.active_parameters or expected.parameters, rel=0.02)
-    model = planned(metadata)
+    model = require_language_model(metadata)
     assert compute_kv_bytes(model, 1, "fp16") == expected.kv_bytes
-    assert growth_beyond_window(model) == expected.window_kv_bytes
+    assert compute_kv_growth_beyond_window(model) == expected.window_kv_bytes
     assert (metadata.version, metadata.architecture.kv_dtype, metadata.missing) == (3, "fp16", {})
 
 
@@ -104,7 +104,7 @@ def test_gguf_of_deepseek_v3_has_a_latent_cache_and_no_draft_layers(tmp_path: Pa
     metadata = read_language_model(path)
     assert metadata.weights.parameters == 671_026_419_200  # llama.cpp prints 671.03 B
     assert metadata.active_parameters == pytest.approx(37e9, rel=0.02)
-    assert compute_kv_bytes(planned(metadata), 1, "fp16") == 70_272
+    assert compute_kv_bytes(require_language_model(metadata), 1, "fp16") == 70_272
 
 
 def small_gguf(**changes: Any) -> tuple[dict[str, Any], dict[str, tuple[int, tuple[int, ...]]]]:
@@ -112,37 +112,37 @@ def small_gguf(**changes: Any) -> tuple[dict[str, Any], dict[str, tuple[int, tup
     return metadata | {f"llama.{key}": value for key, value in changes.items()}, tensors
 
 
-def test_heads_by_layer_are_known_if_they_are_alike(tmp_path: Path) -> None:
+def test_kv_heads_per_layer_are_read_if_equal_and_unknown_otherwise(tmp_path: Path) -> None:
     alike = write_gguf(tmp_path / "a.gguf", *small_gguf(**{"attention.head_count_kv": [3] * 30}))
-    assert planned(read_language_model(alike)).kv_heads == 3
+    assert require_language_model(read_language_model(alike)).kv_heads == 3
     different = write_gguf(tmp_path / "b.gguf", *small_gguf(**{"attention.head_count_kv": [3] * 29 + [9]}))
     metadata = read_language_model(different)
     assert metadata.language_model is None
     assert metadata.missing["kv_heads"] == "llama.attention.head_count_kv differs among the layers"
 
 
-def test_a_layer_without_keys_has_no_cache_that_grows(tmp_path: Path) -> None:
+def test_layers_without_attention_keys_add_no_kv_cache(tmp_path: Path) -> None:
     metadata, tensors = small_gguf()
     for layer in range(10):
         del tensors[f"blk.{layer}.attn_k.weight"]
-    model = planned(read_language_model(write_gguf(tmp_path / "m.gguf", metadata, tensors)))
+    model = require_language_model(read_language_model(write_gguf(tmp_path / "m.gguf", metadata, tensors)))
     assert model.linear_layers == 10
     assert compute_kv_bytes(model, 1, "fp16") == 23_040 * 20 / 30
 
 
-def test_a_table_of_rotary_embeddings_is_no_parameter(tmp_path: Path) -> None:
+def test_rotary_frequencies_of_gguf_are_not_parameters(tmp_path: Path) -> None:
     metadata, tensors = small_gguf()
     path = write_gguf(tmp_path / "m.gguf", metadata, tensors | {"rope_freqs.weight": (0, (32,))})
     assert read_language_model(path).weights.parameters == 134_515_008
 
 
-def test_sizes_that_contradict_the_tensors_leave_the_cache_unknown(tmp_path: Path) -> None:
+def test_kv_cache_is_unknown_if_head_size_contradicts_the_tensors(tmp_path: Path) -> None:
     metadata = read_language_model(write_gguf(tmp_path / "m.gguf", *small_gguf(**{"attention.key_length": 128})))
     assert metadata.language_model is None
     assert metadata.missing["kv_cache"].startswith("the key and value tensors have 192 rows, which are not 3 heads of")
 
 
-def test_windows_by_layer_and_of_an_unknown_architecture(tmp_path: Path) -> None:
+def test_gguf_window_layers_need_a_known_architecture(tmp_path: Path) -> None:
     by_layer = {"attention.sliding_window": 512, "attention.sliding_window_pattern": [True, True, False] * 10}
     for name, expected in (("gemma4", 20), ("llama", 0)):
         path = write_gguf(tmp_path / f"{name}.gguf", *convert_to_gguf(published(SMOLLM2), name, **by_layer))
@@ -163,22 +163,22 @@ def test_draft_layers_of_gguf_do_not_count_as_layers(tmp_path: Path) -> None:
     assert metadata.active_parameters == 134_515_008 - per_layer
 
 
-def test_all_shards_of_gguf_count(tmp_path: Path) -> None:
+def test_all_gguf_shards_are_counted(tmp_path: Path) -> None:
     metadata, tensors = small_gguf()
     names = list(tensors)
     for number in (0, 1):
         keys = {**metadata, "split.count": 2, "split.no": number}
         part = {name: tensors[name] for name in names[number::2]}
         write_gguf(tmp_path / f"m-0000{number + 1}-of-00002.gguf", keys, part)
-    read = read_language_model(tmp_path / "m-00001-of-00002.gguf")
-    assert (read.weights.parameters, len(read.files)) == (134_515_008, 2)
-    with pytest.raises(UsageError, match="not named as the first") as refusal:
+    metadata_of_shards = read_language_model(tmp_path / "m-00001-of-00002.gguf")
+    assert (metadata_of_shards.weights.parameters, len(metadata_of_shards.files)) == (134_515_008, 2)
+    with pytest.raises(UsageError, match="not named as the first") as error:
         read_language_model(tmp_path / "m-00002-of-00002.gguf")
-    assert refusal.value.hint is not None
-    assert "-00001-of-00002.gguf" in refusal.value.hint
+    assert error.value.hint is not None
+    assert "-00001-of-00002.gguf" in error.value.hint
 
 
-def test_one_file_without_a_configuration_has_tensors_alone(tmp_path: Path) -> None:
+def test_safetensors_file_without_config_has_only_weights(tmp_path: Path) -> None:
     expected = published(SMOLLM2)
     path = write_safetensors(tmp_path / "weights.safetensors", expected.tensors)
     metadata = read_language_model(path)
@@ -186,11 +186,11 @@ def test_one_file_without_a_configuration_has_tensors_alone(tmp_path: Path) -> N
     assert metadata.language_model is None
     assert metadata.missing["layers"] == "there is no config.json beside the weights"
     write_folder(tmp_path, {}, expected.config)
-    assert planned(read_language_model(path)).layers == 30
+    assert require_language_model(read_language_model(path)).layers == 30
 
 
-def test_what_a_configuration_leaves_out_comes_from_the_tensors(tmp_path: Path) -> None:
-    """The configuration of Gemma 3 states neither heads nor their size, and is a section of its own."""
+def test_values_missing_in_the_configuration_are_read_from_the_tensors(tmp_path: Path) -> None:
+    """The configuration of Gemma 3 has neither the heads nor their size, and is nested in `text_config`."""
     gemma = published("gemma-2-9b")
     tensors = dict(gemma.tensors)
     for layer in range(42):
@@ -199,24 +199,24 @@ def test_what_a_configuration_leaves_out_comes_from_the_tensors(tmp_path: Path) 
     config = {"architectures": ["Gemma3ForConditionalGeneration"], "model_type": "gemma3", "torch_dtype": "bfloat16",
               "text_config": {"model_type": "gemma3_text", **section}}  # fmt: skip
     metadata = read_language_model(write_folder(tmp_path / "m", tensors, config))
-    model = planned(metadata)
+    model = require_language_model(metadata)
     assert (model.heads, model.kv_heads, model.head_dim, model.vocabulary) == (16, 8, 256, 256_000)
     assert (model.window_layers, model.window_tokens) == (35, 4096)
     assert metadata.missing == {"context_tokens": "max_position_embeddings is not in the configuration"}
 
 
-def folder_with(folder: Path, tensors: Tensors | None = None, **changes: Any) -> LanguageModelMetadata:
+def read_changed_folder(folder: Path, tensors: Tensors | None = None, **changes: Any) -> LanguageModelMetadata:
     expected = published(SMOLLM2)
     config = {key: value for key, value in (expected.config | changes).items() if value is not None}
     return read_language_model(write_folder(folder / "model", tensors or expected.tensors, config))
 
 
-def test_layer_types_decide(tmp_path: Path) -> None:
+def test_layer_types_set_linear_and_window_layers(tmp_path: Path) -> None:
     tensors = dict(published(SMOLLM2).tensors)
     for layer in range(20):
         del tensors[f"model.layers.{layer}.self_attn.k_proj.weight"]
     kinds = ["linear_attention"] * 20 + ["sliding_attention"] * 4 + ["full_attention"] * 6
-    model = planned(folder_with(tmp_path, tensors, layer_types=kinds, sliding_window=128))
+    model = require_language_model(read_changed_folder(tmp_path, tensors, layer_types=kinds, sliding_window=128))
     assert (model.linear_layers, model.window_layers, model.window_tokens) == (20, 4, 128)
 
 
@@ -232,15 +232,15 @@ def test_layer_types_decide(tmp_path: Path) -> None:
 def test_windows_without_layer_types_follow_the_type_of_the_model(
     changes: dict[str, Any], window_layers: int, tmp_path: Path
 ) -> None:
-    model = planned(folder_with(tmp_path, sliding_window=64, **changes))
+    model = require_language_model(read_changed_folder(tmp_path, sliding_window=64, **changes))
     assert model.window_layers == window_layers
 
 
-def test_other_modalities_and_draft_layers_have_no_part_in_the_cache(tmp_path: Path) -> None:
+def test_vision_and_draft_layers_add_no_kv_cache(tmp_path: Path) -> None:
     tensors = dict(published(SMOLLM2).tensors)
     others = {"mtp.layers.0.self_attn.k_proj.weight": 64, "vision_tower.layers.3.self_attn.k_proj.weight": 128}
-    metadata = folder_with(tmp_path, tensors | {name: ("BF16", (rows, 8)) for name, rows in others.items()})
-    assert planned(metadata).linear_layers == 0
+    metadata = read_changed_folder(tmp_path, tensors | {name: ("BF16", (rows, 8)) for name, rows in others.items()})
+    assert require_language_model(metadata).linear_layers == 0
     assert metadata.weights.draft_parameters == 64 * 8
     assert metadata.weights.parameters == 134_515_008 + 64 * 8 + 128 * 8
 
@@ -259,20 +259,22 @@ def test_other_modalities_and_draft_layers_have_no_part_in_the_cache(tmp_path: P
         ({"num_key_value_heads": 9}, "kv_cache", "192 rows, which are not 9 heads of 64"),
     ],
 )
-def test_what_is_unknown_has_a_reason_and_no_plan(
+def test_unknown_model_properties_have_a_reason(
     changes: dict[str, Any], field: str, reason: str, tmp_path: Path
 ) -> None:
-    metadata = folder_with(tmp_path, **changes)
+    metadata = read_changed_folder(tmp_path, **changes)
     assert metadata.language_model is None
     assert reason in metadata.missing[field]
     assert metadata.weights.parameters == 134_515_008
 
 
 def test_experts_without_known_tensors_leave_active_parameters_unknown(tmp_path: Path) -> None:
-    metadata = folder_with(tmp_path, num_experts=8, num_experts_per_tok=2)
+    metadata = read_changed_folder(tmp_path, num_experts=8, num_experts_per_tok=2)
     assert metadata.active_parameters is None
     assert "no tensor has a name" in metadata.missing["active_parameters"]
-    unnamed = folder_with(tmp_path, {**published(SMOLLM2).tensors, "model.layers.0.experts.0.w": ("BF16", (4,))})
+    unnamed = read_changed_folder(
+        tmp_path, {**published(SMOLLM2).tensors, "model.layers.0.experts.0.w": ("BF16", (4,))}
+    )
     assert unnamed.active_parameters is None
 
 
@@ -299,7 +301,7 @@ QUANTIZATIONS: dict[str, tuple[dict[str, Any], Tensors]] = {
 
 
 @pytest.mark.parametrize("method", QUANTIZATIONS)
-def test_packed_weights_count_as_the_parameters_they_hold(method: str, tmp_path: Path) -> None:
+def test_packed_weights_are_counted_as_unpacked_parameters(method: str, tmp_path: Path) -> None:
     quantization, tensors = QUANTIZATIONS[method]
     path = write_folder(tmp_path / "m", tensors, {"quantization_config": quantization})
     assert read_language_model(path).weights.parameters == 64 * 64
@@ -312,7 +314,7 @@ def test_packed_weights_of_an_unknown_layout_are_not_counted(tmp_path: Path) -> 
     assert metadata.missing["parameters"] == "the layout of the packed weights is unknown"
 
 
-def test_a_genai_folder_counts_packed_weights_as_parameters(tmp_path: Path) -> None:
+def test_genai_folder_counts_packed_weights_as_parameters(tmp_path: Path) -> None:
     metadata = read_language_model(genai_folder(tmp_path / "m"))
     assert metadata.weights.parameters == 96 * 64 + 2 * 64 * 96
     assert metadata.weights.bytes_by_dtype == {
@@ -320,12 +322,12 @@ def test_a_genai_folder_counts_packed_weights_as_parameters(tmp_path: Path) -> N
         "uint8": 2 * (96 * 32 + 96),
         "int64": 8,
     }
-    model = planned(metadata)
+    model = require_language_model(metadata)
     assert (model.layers, model.kv_heads, model.head_dim, model.linear_layers) == (2, 2, 16, 0)
     assert (metadata.architecture.kv_dtype, metadata.architecture.counts["context_tokens"]) == ("fp16", 2048)
 
 
-def test_experts_of_a_genai_folder_come_from_its_graph(tmp_path: Path) -> None:
+def test_experts_of_a_genai_folder_are_read_from_its_graph(tmp_path: Path) -> None:
     metadata = read_language_model(genai_folder(tmp_path / "m", experts=8))
     expert_parameters = 8 * (128 * 64 + 64 * 128)
     assert (metadata.architecture.counts["experts"], metadata.architecture.counts["experts_per_token"]) == (8, 2)
@@ -333,17 +335,17 @@ def test_experts_of_a_genai_folder_come_from_its_graph(tmp_path: Path) -> None:
     assert metadata.active_parameters == 96 * 64 + 2 * 64 * 96 + expert_parameters // 4
 
 
-def test_the_graph_of_a_genai_folder_is_held_against_its_configuration(tmp_path: Path) -> None:
+def test_genai_graph_that_contradicts_its_configuration_has_no_kv_cache(tmp_path: Path) -> None:
     metadata = read_language_model(genai_folder(tmp_path / "a", head_size=32))
     assert metadata.language_model is None
     assert "past_key_values.0.key of the decoder does not have 2 heads of 32" in metadata.missing["kv_cache"]
     unnamed = read_language_model(genai_folder(tmp_path / "b", inputs={"past_key_names": "cache.%d"}))
     assert "no inputs with the names of the KV cache" in unnamed.missing["linear_layers"]
     windowed = read_language_model(genai_folder(tmp_path / "c", sliding_window={"window_size": 64, "layers": [1]}))
-    assert (planned(windowed).window_layers, planned(windowed).window_tokens) == (1, 64)
+    assert (require_language_model(windowed).window_layers, require_language_model(windowed).window_tokens) == (1, 64)
 
 
-def test_a_folder_of_gguf_files_asks_for_one_of_them(tmp_path: Path) -> None:
+def test_folder_of_gguf_files_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.gguf").touch()
     with pytest.raises(UsageError, match="a folder with 1 GGUF files"):
         read_language_model(tmp_path)

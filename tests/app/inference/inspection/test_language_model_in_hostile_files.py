@@ -13,25 +13,25 @@ from tests.fakes.hostile_language_models import REFUSED_LANGUAGE_MODELS
 MAX_MEMORY_BYTES = 64 << 20
 
 
-def _read_as_the_child_process_does(path: Path) -> None:
+def read_like_child_process(path: Path) -> None:
     estimate_header_bytes(path)
     read_language_model(path)
 
 
 @pytest.mark.parametrize("name", REFUSED_LANGUAGE_MODELS)
-def test_a_hostile_language_model_is_refused_in_a_sentence(name: str, tmp_path: Path) -> None:
+def test_hostile_language_model_is_rejected_within_memory_limit(name: str, tmp_path: Path) -> None:
     make, pattern = REFUSED_LANGUAGE_MODELS[name]
     folder = tmp_path / "model"
     folder.mkdir()
     path = make(folder)
     tracemalloc.start()
     try:
-        with pytest.raises(UsageError, match=pattern) as refusal:
-            _read_as_the_child_process_does(path)
+        with pytest.raises(UsageError, match=pattern) as error:
+            read_like_child_process(path)
         _, peak_bytes = tracemalloc.get_traced_memory()
     finally:
         tracemalloc.stop()
-    assert refusal.value.exit_code == ExitCode.USAGE
-    assert refusal.value.hint
-    assert not re.search(r"[\n\x1b]", str(refusal.value))
+    assert error.value.exit_code == ExitCode.USAGE
+    assert error.value.hint
+    assert not re.search(r"[\n\x1b]", str(error.value))
     assert peak_bytes < MAX_MEMORY_BYTES

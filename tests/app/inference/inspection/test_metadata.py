@@ -13,13 +13,13 @@ from app.records.model import Growth, ShapeOverrides
 from tests.fakes.graphs import attention, graph_of, written
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
-NOTHING = ShapeOverrides()
+NO_OVERRIDES = ShapeOverrides()
 
 
-def test_resnet_50_costs_what_the_literature_says() -> None:
+def test_flops_and_parameters_of_resnet_50_match_the_literature() -> None:
     """He et al., "Deep Residual Learning" (2015), give 3.8 × 10^9 multiply-adds for ResNet-50; with the stride in the
     3×3 convolution, as in this file, it is 4.1 × 10^9. It has 25.6 million parameters."""
-    facts = read_model_metadata(LIGHT / "light_resnet50.onnx", NOTHING)
+    facts = read_model_metadata(LIGHT / "light_resnet50.onnx", NO_OVERRIDES)
     (cost,) = facts.costs
     assert cost.batch == 1
     assert cost.flops == pytest.approx(8.18e9, rel=0.001)
@@ -31,38 +31,40 @@ def test_resnet_50_costs_what_the_literature_says() -> None:
     ("model", "multiply_adds", "parameters"),
     [("vgg19", 19.6e9, 143.7e6), ("squeezenet", 0.35e9, 1.24e6), ("densenet121", 2.83e9, 8.1e6)],
 )
-def test_other_networks_cost_what_is_known_of_them(model: str, multiply_adds: float, parameters: float) -> None:
-    facts = read_model_metadata(LIGHT / f"light_{model}.onnx", NOTHING)
+def test_flops_and_parameters_of_networks_match_published_values(
+    model: str, multiply_adds: float, parameters: float
+) -> None:
+    facts = read_model_metadata(LIGHT / f"light_{model}.onnx", NO_OVERRIDES)
     assert facts.costs[0].flops == pytest.approx(2 * multiply_adds, rel=0.01)
     assert facts.parameters.count == pytest.approx(parameters, rel=0.01)
 
 
-def test_attention_is_quadratic_in_the_axis_it_is_given(tmp_path: Path) -> None:
+def test_attention_flops_are_quadratic_in_sequence_length(tmp_path: Path) -> None:
     facts = read_model_metadata(attention(tmp_path / "m.onnx"), ShapeOverrides(axes={"seq": 10}))
     projections, scores, sums = 3 * 10 * 8 * 8, 10 * 10 * 8, 10 * 10 * 8
     assert facts.flops_growth == Growth(0, 2 * (projections + scores + sums))
     assert (facts.batch_axes, facts.axes) == (("batch",), {"seq": 10})
 
 
-def test_an_open_axis_is_asked_for_and_the_rest_is_reported(tmp_path: Path) -> None:
-    facts = read_model_metadata(attention(tmp_path / "m.onnx"), NOTHING)
+def test_unset_dynamic_axis_leaves_costs_unknown_but_not_parameters(tmp_path: Path) -> None:
+    facts = read_model_metadata(attention(tmp_path / "m.onnx"), NO_OVERRIDES)
     assert facts.cost_reason == "the model has dynamic axes seq; set them with --axis seq=VALUE"
     assert facts.costs == ()
     assert facts.parameters.count == 3 * 64
-    assert {one.operator: (one.nodes, one.flops) for one in facts.operators}["MatMul"] == (5, None)
+    assert {row.operator: (row.nodes, row.flops) for row in facts.operators}["MatMul"] == (5, None)
 
 
-def test_a_shape_gives_axes_and_n_leaves_one_open(tmp_path: Path) -> None:
+def test_shape_override_sets_axes_and_may_leave_the_batch_open(tmp_path: Path) -> None:
     path = attention(tmp_path / "m.onnx")
-    given = read_model_metadata(path, ShapeOverrides(shapes={"x": (None, 10, 8)}))
-    assert given.costs == read_model_metadata(path, ShapeOverrides(axes={"seq": 10})).costs
+    open_batch = read_model_metadata(path, ShapeOverrides(shapes={"x": (None, 10, 8)}))
+    assert open_batch.costs == read_model_metadata(path, ShapeOverrides(axes={"seq": 10})).costs
     fixed = read_model_metadata(path, ShapeOverrides(shapes={"x": (3, 10, 8)}))
     assert [cost.batch for cost in fixed.costs] == [3]
-    assert fixed.costs[0].flops == 3 * given.costs[0].flops
+    assert fixed.costs[0].flops == 3 * open_batch.costs[0].flops
 
 
 @pytest.mark.parametrize(
-    ("given", "said"),
+    ("overrides", "message"),
     [
         (ShapeOverrides(shapes={"z": (1,)}), "no input 'z'"),
         (ShapeOverrides(shapes={"x": (1, 2)}), "has 3 axes, but 2 lengths were specified"),
@@ -71,32 +73,36 @@ def test_a_shape_gives_axes_and_n_leaves_one_open(tmp_path: Path) -> None:
         (ShapeOverrides(axes={"seq": 2**41}), "must be between 1 and"),
     ],
 )
-def test_lengths_the_model_does_not_take_are_refused(tmp_path: Path, given: ShapeOverrides, said: str) -> None:
-    with pytest.raises(UsageError, match=said):
-        read_model_metadata(attention(tmp_path / "m.onnx"), given)
+def test_shape_overrides_that_do_not_fit_the_model_are_rejected(
+    tmp_path: Path, overrides: ShapeOverrides, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_model_metadata(attention(tmp_path / "m.onnx"), overrides)
 
 
-def test_bytes_are_what_an_unfused_run_reads_and_writes(tmp_path: Path) -> None:
+def test_moved_bytes_are_those_of_an_unfused_run(tmp_path: Path) -> None:
     nodes = [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph_of(nodes, {"x": ["n", 4]}, {"w": [4, 6]})), NOTHING)
+    facts = read_model_metadata(
+        written(tmp_path / "m.onnx", graph_of(nodes, {"x": ["n", 4]}, {"w": [4, 6]})), NO_OVERRIDES
+    )
     weights, row_in, row_hidden = 4 * 24, 4 * 4, 4 * 6
     assert facts.moved_growth == Growth(weights, row_in + row_hidden + row_hidden + row_hidden)
     assert facts.costs[0].min_bytes == weights + row_in + row_hidden
     assert facts.costs[0].flops_per_byte == 2 * 24 / (weights + 16 + 3 * 24)
 
 
-def test_a_table_is_not_read_as_a_whole(tmp_path: Path) -> None:
+def test_moved_bytes_of_a_gather_exclude_the_whole_table(tmp_path: Path) -> None:
     ids = numpy_helper.from_array(np.array([0, 1], np.int64), "ids")
     nodes = [helper.make_node("Gather", ["w", "i"], ["e"]), helper.make_node("Add", ["e", "x"], ["y"])]
     graph = graph_of(nodes, {"x": ["n", 4]}, {"w": [1000, 4]})
     graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, ["n"]))
     graph.initializer.append(ids)
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph), NOTHING)
+    facts = read_model_metadata(written(tmp_path / "m.onnx", graph), NO_OVERRIDES)
     assert facts.costs[0].memory_bytes > 16_000
     assert facts.costs[0].moved_bytes < 200
 
 
-def test_constants_are_worked_out_once_and_count_as_parameters(tmp_path: Path) -> None:
+def test_folded_constants_count_as_parameters(tmp_path: Path) -> None:
     nodes = [
         helper.make_node("ConstantOfShape", ["length"], ["w"]),
         helper.make_node("Mul", ["w", "w"], ["w2"]),
@@ -104,12 +110,12 @@ def test_constants_are_worked_out_once_and_count_as_parameters(tmp_path: Path) -
     ]
     graph = graph_of(nodes, {"x": ["n", 3]})
     graph.initializer.append(numpy_helper.from_array(np.array([3, 5], np.int64), "length"))
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph), NOTHING)
+    facts = read_model_metadata(written(tmp_path / "m.onnx", graph), NO_OVERRIDES)
     assert (facts.parameters.count, facts.parameters.bytes_by_dtype) == (15, {"float32": 60})
 
 
-def test_constants_of_formulas_are_no_parameters(tmp_path: Path) -> None:
-    """A scale, a shape and an index are none, but the int32 bias of a quantized product is one."""
+def test_scales_shapes_and_indices_are_not_parameters(tmp_path: Path) -> None:
+    """A scale, a shape and an index are no parameters, but the int32 bias of a quantized product is."""
     nodes = [
         helper.make_node("DequantizeLinear", ["bias", "scale"], ["b"]),
         helper.make_node("Mul", ["x", "scale"], ["s"]),
@@ -125,18 +131,18 @@ def test_constants_of_formulas_are_no_parameters(tmp_path: Path) -> None:
         ("index", np.array([2, 1, 0], np.int32)),
     ):
         graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-    assert read_model_metadata(written(tmp_path / "m.onnx", graph), NOTHING).parameters.count == 3
+    assert read_model_metadata(written(tmp_path / "m.onnx", graph), NO_OVERRIDES).parameters.count == 3
 
 
-def test_what_cannot_be_reported_is_said(tmp_path: Path) -> None:
-    """NonZero finds as many places as there are; an If may run either branch."""
+def test_values_of_unknown_shape_are_counted(tmp_path: Path) -> None:
+    """The length of NonZero's output depends on the data."""
     nodes = [helper.make_node("NonZero", ["x"], ["z"]), helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)]
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NOTHING)
+    facts = read_model_metadata(written(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NO_OVERRIDES)
     assert (facts.unknown_values, facts.unknown_nodes) == (2, 0)
     assert [cost.batch for cost in facts.costs] == [2]
 
 
-def test_operators_of_the_runtime_are_let_in_and_not_counted(tmp_path: Path) -> None:
+def test_onnx_runtime_operators_are_accepted_with_unknown_costs(tmp_path: Path) -> None:
     graph = graph_of(
         [helper.make_node("FusedMatMul", ["x", "w"], ["y"], domain="com.microsoft")], {"x": ["n", 4]}, {"w": [4, 4]}
     )
@@ -145,12 +151,12 @@ def test_operators_of_the_runtime_are_let_in_and_not_counted(tmp_path: Path) -> 
     )
     path = tmp_path / "m.onnx"
     path.write_bytes(model.SerializeToString())
-    facts = read_model_metadata(path, NOTHING)
+    facts = read_model_metadata(path, NO_OVERRIDES)
     assert facts.unknown_operators == ("com.microsoft.FusedMatMul",)
     assert (facts.unknown_nodes, facts.unknown_values) == (1, 1)
 
 
-def test_functions_of_the_model_are_opened(tmp_path: Path) -> None:
+def test_model_functions_are_inlined_for_costs(tmp_path: Path) -> None:
     opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     product = helper.make_function(
         "own", "f", ["a", "b"], ["c"], [helper.make_node("MatMul", ["a", "b"], ["c"])], opset
@@ -160,4 +166,4 @@ def test_functions_of_the_model_are_opened(tmp_path: Path) -> None:
     path.write_bytes(
         helper.make_model(graph, opset_imports=opset, functions=[product], ir_version=8).SerializeToString()
     )
-    assert read_model_metadata(path, NOTHING).costs[0].flops == 2 * 2 * 4 * 5
+    assert read_model_metadata(path, NO_OVERRIDES).costs[0].flops == 2 * 2 * 4 * 5

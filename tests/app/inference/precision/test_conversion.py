@@ -20,18 +20,18 @@ from tests.fakes import hostile_models, networks
 
 pytestmark = pytest.mark.process
 
-CALIBRATING = 128
-NO_TIME_S = 0.001
-"""In which no child can have made anything."""
+CALIBRATION_ROWS = 128
+TOO_SHORT_TIMEOUT_S = 0.001
+"""A timeout too short for any conversion."""
 
 
-def digits() -> tuple[Feeds, np.ndarray]:
+def load_digits() -> tuple[Feeds, np.ndarray]:
     with np.load(DIGITS_ROWS) as rows:
         return {"image": rows["image"]}, rows["label"]
 
 
-def calibration() -> Feeds:
-    return {"image": digits()[0]["image"][:CALIBRATING]}
+def load_calibration_rows() -> Feeds:
+    return {"image": load_digits()[0]["image"][:CALIBRATION_ROWS]}
 
 
 @pytest.fixture(scope="module")
@@ -39,14 +39,14 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("cache")
 
 
-def made(precision: OnnxPrecision, cache: Path, timeout_s: float = 60) -> ConvertedModel:
-    return convert_precision(DIGITS_MODEL, precision, calibration(), cache=cache, timeout_s=timeout_s)
+def convert_digits(precision: OnnxPrecision, cache: Path, timeout_s: float = 60) -> ConvertedModel:
+    return convert_precision(DIGITS_MODEL, precision, load_calibration_rows(), cache=cache, timeout_s=timeout_s)
 
 
-def right_share(model: Path) -> float:
-    """Of 200 rows it was not calibrated with."""
-    feeds, labels = digits()
-    held_out = slice(CALIBRATING, CALIBRATING + 200)
+def compute_accuracy(model: Path) -> float:
+    """Return the accuracy on 200 rows that are not used for calibration."""
+    feeds, labels = load_digits()
+    held_out = slice(CALIBRATION_ROWS, CALIBRATION_ROWS + 200)
     (scores,) = open_session(model, "cpu", threads=1).run({"image": feeds["image"][held_out]})
     return float(np.mean(scores.argmax(axis=1) == labels[held_out]))
 
@@ -59,70 +59,74 @@ def right_share(model: Path) -> float:
         ("int8-static", 0.28),
     ],
 )
-def test_digits_stay_right_in_a_smaller_file(precision: OnnxPrecision, size: float, cache: Path) -> None:
-    found = made(precision, cache)
-    assert right_share(found.path) == pytest.approx(right_share(DIGITS_MODEL), abs=0.02)
-    assert found.path.stat().st_size < size * DIGITS_MODEL.stat().st_size
-    assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
-    assert found.calibration_rows == (CALIBRATING if precision == "int8-static" else None)
+def test_converted_digits_model_is_smaller_and_as_accurate(precision: OnnxPrecision, size: float, cache: Path) -> None:
+    converted = convert_digits(precision, cache)
+    assert compute_accuracy(converted.path) == pytest.approx(compute_accuracy(DIGITS_MODEL), abs=0.02)
+    assert converted.path.stat().st_size < size * DIGITS_MODEL.stat().st_size
+    assert converted.sha256 == hashlib.sha256(converted.path.read_bytes()).hexdigest()
+    assert converted.calibration_rows == (CALIBRATION_ROWS if precision == "int8-static" else None)
 
 
 @pytest.mark.parametrize(
     "precision", [*(pytest.param(name, marks=pytest.mark.soak) for name in ("fp16", "int8-dynamic")), "int8-static"]
 )
-def test_what_was_made_is_not_made_again(precision: OnnxPrecision, cache: Path) -> None:
-    first = made(precision, cache)
+def test_cached_conversion_is_reused(precision: OnnxPrecision, cache: Path) -> None:
+    first = convert_digits(precision, cache)
     written_ns = first.path.stat().st_mtime_ns
-    again = made(precision, cache, timeout_s=NO_TIME_S)
-    assert (again.was_cached, again.duration_s) == (True, None)
-    assert (again.path, again.sha256, again.notes) == (first.path, first.sha256, first.notes)
-    assert again.path.stat().st_mtime_ns == written_ns
+    cached = convert_digits(precision, cache, timeout_s=TOO_SHORT_TIMEOUT_S)
+    assert (cached.was_cached, cached.duration_s) == (True, None)
+    assert (cached.path, cached.sha256, cached.notes) == (first.path, first.sha256, first.notes)
+    assert cached.path.stat().st_mtime_ns == written_ns
 
 
-def test_as_is_is_the_file_itself(tmp_path: Path) -> None:
-    found = convert_precision(DIGITS_MODEL, "as-is", cache=tmp_path / "cache", timeout_s=NO_TIME_S)
-    assert (found.path, found.was_cached, found.duration_s) == (DIGITS_MODEL, False, None)
+def test_as_is_precision_returns_the_original_file(tmp_path: Path) -> None:
+    converted = convert_precision(DIGITS_MODEL, "as-is", cache=tmp_path / "cache", timeout_s=TOO_SHORT_TIMEOUT_S)
+    assert (converted.path, converted.was_cached, converted.duration_s) == (DIGITS_MODEL, False, None)
     assert not (tmp_path / "cache").exists()
 
 
-def test_a_damaged_model_and_a_damaged_entry_are_made_again(tmp_path: Path) -> None:
-    first = made("fp16", tmp_path)
+def test_damaged_cached_model_or_entry_is_converted_again(tmp_path: Path) -> None:
+    first = convert_digits("fp16", tmp_path)
     assert first.duration_s is not None
     os.truncate(first.path, first.path.stat().st_size - 1)
-    again = made("fp16", tmp_path)
-    assert (again.was_cached, again.sha256) == (False, hashlib.sha256(again.path.read_bytes()).hexdigest())
+    repeated = convert_digits("fp16", tmp_path)
+    assert (repeated.was_cached, repeated.sha256) == (False, hashlib.sha256(repeated.path.read_bytes()).hexdigest())
     (entry,) = tmp_path.glob("*.json")
     entry.write_bytes(entry.read_bytes()[:-20])
-    assert not made("fp16", tmp_path).was_cached
-    assert made("fp16", tmp_path).was_cached
+    assert not convert_digits("fp16", tmp_path).was_cached
+    assert convert_digits("fp16", tmp_path).was_cached
 
 
-def test_two_who_make_the_same_at_once_both_have_it_whole(tmp_path: Path) -> None:
+def test_concurrent_conversions_of_a_model_both_succeed(tmp_path: Path) -> None:
     with ThreadPoolExecutor(2) as pool:
-        both = list(pool.map(lambda _: made("int8-dynamic", tmp_path), range(2)))
-    for found in both:
-        assert found.sha256 == hashlib.sha256(found.path.read_bytes()).hexdigest()
+        conversions = list(pool.map(lambda _: convert_digits("int8-dynamic", tmp_path), range(2)))
+    for converted in conversions:
+        assert converted.sha256 == hashlib.sha256(converted.path.read_bytes()).hexdigest()
     assert [path.suffix for path in tmp_path.iterdir() if path.is_dir()] == []
 
 
-def test_other_rows_to_calibrate_with_make_another_model(cache: Path) -> None:
-    made("int8-static", cache)
+def test_other_calibration_rows_need_a_new_conversion(cache: Path) -> None:
+    convert_digits("int8-static", cache)
     with pytest.raises(
         MeasurementError, match="digits\\.onnx cannot be converted to int8-static: the conversion did not finish"
     ):
         convert_precision(
-            DIGITS_MODEL, "int8-static", {"image": calibration()["image"][:8]}, cache=cache, timeout_s=NO_TIME_S
+            DIGITS_MODEL,
+            "int8-static",
+            {"image": load_calibration_rows()["image"][:8]},
+            cache=cache,
+            timeout_s=TOO_SHORT_TIMEOUT_S,
         )
 
 
-def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
+def test_conversion_that_times_out_leaves_an_empty_cache(tmp_path: Path) -> None:
     with pytest.raises(MeasurementError, match=r"did not finish within 0\.001 s"):
-        made("fp16", tmp_path, timeout_s=NO_TIME_S)
+        convert_digits("fp16", tmp_path, timeout_s=TOO_SHORT_TIMEOUT_S)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "message"),
     [
         (None, "int8-static needs calibration rows, but there are none"),
         ({}, "int8-static needs calibration rows, but there are none"),
@@ -132,33 +136,33 @@ def test_attempt_cut_short_leaves_nothing(tmp_path: Path) -> None:
         ),
     ],
 )
-def test_int8_static_needs_rows(rows: Feeds | None, says: str, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match=f"cannot be converted to int8-static: {says}") as caught:
-        convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=NO_TIME_S)
-    assert rows is not None or "int8-dynamic" in str(caught.value.hint)
+def test_int8_static_without_calibration_rows_is_rejected(rows: Feeds | None, message: str, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match=f"cannot be converted to int8-static: {message}") as error:
+        convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=TOO_SHORT_TIMEOUT_S)
+    assert rows is not None or "int8-dynamic" in str(error.value.hint)
 
 
-def test_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
+def test_calibration_rows_of_another_model_are_a_usage_error(tmp_path: Path) -> None:
     rows = {"picture": np.zeros((4, 1, 8, 8), np.float32)}
     with pytest.raises(UsageError, match="there are no calibration rows for input image, only for picture"):
         convert_precision(DIGITS_MODEL, "int8-static", rows, cache=tmp_path, timeout_s=60)
 
 
-def test_quantized_model_is_refused_in_every_precision(cache: Path) -> None:
-    quantized = made("int8-static", cache).path
+def test_quantized_model_cannot_be_converted_to_fp16(cache: Path) -> None:
+    quantized = convert_digits("int8-static", cache).path
     with pytest.raises(
         UsageError, match=r"cannot be converted to fp16: the model is already quantized \(\d+ \w+Linear\)"
     ):
         convert_precision(quantized, "fp16", cache=cache, timeout_s=60)
 
 
-def test_input_of_any_name_is_calibrated(tmp_path: Path) -> None:
+def test_model_input_named_file_is_calibrated(tmp_path: Path) -> None:
     model = networks.saved(tmp_path / "m.onnx", networks.matrix(source="file"))
     rows = {"file": np.random.default_rng(1).random((20, 8), np.float32)}
     assert convert_precision(model, "int8-static", rows, cache=tmp_path / "c", timeout_s=60).calibration_rows == 20
 
 
-def test_hostile_model_is_refused_before_any_tool_reads_it(tmp_path: Path) -> None:
+def test_conversion_of_a_hostile_model_is_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(UsageError, match=r"model\.onnx cannot be converted to fp16: .* outside the model's folder"):
@@ -167,14 +171,14 @@ def test_hostile_model_is_refused_before_any_tool_reads_it(tmp_path: Path) -> No
         convert_precision(hostile_models.a_crowd_of_nodes(folder), "fp16", cache=tmp_path / "c", timeout_s=60)
 
 
-def test_cache_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+def test_unwritable_conversion_cache_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    with pytest.raises(UsageError, match=r"cannot be converted to fp16: .*Not a directory") as caught:
-        made("fp16", tmp_path / "file" / "cache")
-    assert str(tmp_path) in str(caught.value.hint)
+    with pytest.raises(UsageError, match=r"cannot be converted to fp16: .*Not a directory") as error:
+        convert_digits("fp16", tmp_path / "file" / "cache")
+    assert str(tmp_path) in str(error.value.hint)
 
 
-def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
+def test_model_that_changes_during_conversion_is_not_cached(tmp_path: Path) -> None:
     model = networks.saved(tmp_path / "m.onnx", networks.matrix())
 
     def overwrite() -> int:
@@ -186,13 +190,13 @@ def test_model_that_changes_meanwhile_is_not_kept(tmp_path: Path) -> None:
     assert list((tmp_path / "c").iterdir()) == []
 
 
-def test_weights_that_unfold_beyond_all_measure_are_refused(tmp_path: Path) -> None:
-    unfolded = helper.make_tensor("side", TensorProto.INT64, [2], [2**15, 2**16])
+def test_weights_that_expand_beyond_memory_are_rejected(tmp_path: Path) -> None:
+    shape = helper.make_tensor("side", TensorProto.INT64, [2], [2**15, 2**16])
     nodes = [
         helper.make_node("ConstantOfShape", ["side"], ["w"]),  # 8 GiB
         helper.make_node("ReduceMax", ["w"], ["top"], keepdims=0),
         helper.make_node("Add", ["x", "top"], ["y"]),
     ]
-    model = networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 8]}, [unfolded])
+    model = networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 8]}, [shape])
     with pytest.raises(UsageError, match="memory"):
         convert_precision(networks.saved(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)

@@ -14,14 +14,14 @@ from tests.fakes import networks
 pytestmark = pytest.mark.process
 
 
-def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: Path) -> None:
+def test_conversion_process_prints_only_its_result(tmp_path: Path) -> None:
     network = networks.upsampled()
-    network.graph.initializer.append(networks.weights("unused", 3))  # which ONNX Runtime warns of
+    network.graph.initializer.append(networks.weights("unused", 3))  # ONNX Runtime warns about it
     model = networks.saved(tmp_path / "m.onnx", network)
     work = tmp_path / "work"
     work.mkdir()
     np.savez(work / "rows.npz", np.random.default_rng(2).random((4, 3, 8, 8), np.float32))
-    order = ConversionJob(
+    job = ConversionJob(
         model=str(model),
         model_bytes=model.stat().st_size,
         precision="int8-static",
@@ -30,11 +30,11 @@ def test_child_writes_its_delivery_and_nothing_of_what_the_tools_say(tmp_path: P
         calibration=str(work / "rows.npz"),
         inputs=("x",),
     )
-    command = [sys.executable, "-m", "app.inference.precision", msgspec.json.encode(order).decode()]
+    command = [sys.executable, "-m", "app.inference.precision", msgspec.json.encode(job).decode()]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
         assert child.stdout is not None
         assert child.stderr is not None
-        reported, said = child.stdout.read(), child.stderr.read()
-    assert msgspec.json.decode(reported, type=ConversionResult).calibration_rows == 4
-    assert said == b""
+        stdout, stderr = child.stdout.read(), child.stderr.read()
+    assert msgspec.json.decode(stdout, type=ConversionResult).calibration_rows == 4
+    assert stderr == b""
     assert set(tmp_path.iterdir()) == {model, work}

@@ -11,33 +11,33 @@ from app.inference.precision.source import load_source_model
 from tests.fakes import hostile_models, networks
 
 
-def test_weights_beside_the_model_are_in_it(tmp_path: Path) -> None:
+def test_external_weights_are_loaded_into_the_model(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(np.full(32, 2, np.float32).tobytes())
     (tensor,) = load_source_model(hostile_models.weights_at(tmp_path, "w.bin")).graph.initializer
     assert np.frombuffer(tensor.raw_data, np.float32).tolist() == [2.0] * 32
 
 
-def test_weights_of_others_are_never_read(tmp_path: Path) -> None:
+def test_weights_with_several_hard_links_are_rejected(tmp_path: Path) -> None:
     folder = tmp_path / "model"
     folder.mkdir()
     with pytest.raises(UsageError, match="several hard links"):
         load_source_model(hostile_models.by_a_hard_link(folder))
 
 
-def test_weight_that_old_files_list_as_an_input_is_none(tmp_path: Path) -> None:
+def test_weight_listed_as_input_is_removed_from_the_inputs(tmp_path: Path) -> None:
     model = networks.matrix()
     model.graph.input.append(helper.make_tensor_value_info("w", 1, [8, 8]))
     model.ir_version = 3
-    found = load_source_model(networks.saved(tmp_path / "m.onnx", model))
-    assert [value.name for value in found.graph.input] == ["x"]
-    assert found.ir_version >= 7
+    loaded = load_source_model(networks.saved(tmp_path / "m.onnx", model))
+    assert [value.name for value in loaded.graph.input] == ["x"]
+    assert loaded.ir_version >= 7
 
 
-def test_functions_are_written_out(tmp_path: Path) -> None:
+def test_model_functions_are_inlined_in_the_loaded_model(tmp_path: Path) -> None:
     model = networks.matrix([helper.make_node("twice", ["m"], ["y"], domain="own")], given="y")
     opsets = [helper.make_opsetid("", 17)]
     nodes = [helper.make_node("Add", ["a", "a"], ["b"])]
     model.functions.append(helper.make_function("own", "twice", ["a"], ["b"], nodes, opsets))
     model.opset_import.append(helper.make_opsetid("own", 1))
-    found = load_source_model(networks.saved(tmp_path / "m.onnx", model))
-    assert [node.op_type for node in found.graph.node] == ["MatMul", "Add"]
+    loaded = load_source_model(networks.saved(tmp_path / "m.onnx", model))
+    assert [node.op_type for node in loaded.graph.node] == ["MatMul", "Add"]

@@ -13,21 +13,21 @@ from tests.fakes import networks
 ROWS = {"x": np.ones((2, 8), np.float32)}
 
 
-def test_model_that_does_not_open_is_refused(tmp_path: Path) -> None:
+def test_invalid_converted_model_is_rejected(tmp_path: Path) -> None:
     original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     (tmp_path / "made.onnx").write_bytes(b"nothing")
     with pytest.raises(UsageError, match="the converted model does not run: made\\.onnx is not a model"):
         run_converted_model(original, tmp_path / "made.onnx", ROWS)
 
 
-def test_model_with_other_outputs_is_no_variant(tmp_path: Path) -> None:
+def test_converted_model_with_other_outputs_is_rejected(tmp_path: Path) -> None:
     original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     other = networks.matrix([helper.make_node("Relu", ["m"], ["r"])], given="r")
     with pytest.raises(MeasurementError, match="different inputs or outputs"):
         run_converted_model(original, networks.saved(tmp_path / "made.onnx", other), ROWS)
 
 
-def test_answers_that_are_no_numbers_any_more_are_noted(tmp_path: Path) -> None:
+def test_non_finite_outputs_of_a_converted_model_are_noted(tmp_path: Path) -> None:
     original = open_on_cpu(networks.saved(tmp_path / "fp32.onnx", networks.matrix()))
     assert run_converted_model(original, networks.saved(tmp_path / "same.onnx", networks.matrix()), ROWS) == ()
     other = networks.matrix()

@@ -16,7 +16,7 @@ TASK = GenerationTask(prompt=(1, 2), max_tokens=3)
 
 
 class CountingEngine:
-    """Generates the tokens 0, 1, 2 … of each request, one a step, and has its faults on request."""
+    """An engine that generates the tokens 0, 1, 2 … of each request, one per step, and can be made to fail."""
 
     def __init__(self) -> None:
         self.running: dict[int, int] = {}
@@ -52,7 +52,7 @@ class CountingEngine:
         return events
 
 
-class Looping:
+class RunningLoop:
     def __init__(self, engine: CountingEngine) -> None:
         self.events: queue.Queue[TokenEvent | SizewiseError] = queue.Queue()
         scheduler = Scheduler(BatchLimits(max_batch=4, max_length=9, cache=PagedCache()), queue_limit=9)
@@ -60,14 +60,14 @@ class Looping:
             lambda: engine, scheduler, lambda events: [*map(self.events.put, events)], self.events.put
         )
 
-    def next(self) -> TokenEvent | SizewiseError:
+    def get_next_event(self) -> TokenEvent | SizewiseError:
         return self.events.get(timeout=WAIT_S)
 
-    def until_ended(self, requests: int) -> dict[int, list[TokenEvent]]:
-        """The events of the requests up to the end of the last of them."""
+    def collect_events(self, requests: int) -> dict[int, list[TokenEvent]]:
+        """Return the events by request until this number of requests has ended."""
         events: dict[int, list[TokenEvent]] = {}
         while requests:
-            event = self.next()
+            event = self.get_next_event()
             assert isinstance(event, TokenEvent)
             events.setdefault(event.request_id, []).append(event)
             requests -= event.finish_reason is not None
@@ -80,67 +80,71 @@ def engine() -> CountingEngine:
 
 
 @pytest.fixture
-def looping(engine: CountingEngine) -> Iterator[Looping]:
-    looping = Looping(engine)
-    yield looping
-    looping.loop.close()
+def running_loop(engine: CountingEngine) -> Iterator[RunningLoop]:
+    running = RunningLoop(engine)
+    yield running
+    running.loop.close()
 
 
-def test_tokens_of_a_batch_come_in_order(looping: Looping, engine: CountingEngine) -> None:
+def test_tokens_of_batched_requests_arrive_in_order(running_loop: RunningLoop, engine: CountingEngine) -> None:
     for request_id in range(6):
-        looping.loop.submit(request_id, TASK)
-    looping.loop.start()
-    events = looping.until_ended(6)
+        running_loop.loop.submit(request_id, TASK)
+    running_loop.loop.start()
+    events = running_loop.collect_events(6)
     assert [[event.token for event in events[request_id]] for request_id in range(6)] == [[0, 1, 2]] * 6
     assert engine.batches == [[0, 1, 2, 3]] * 3 + [[4, 5]] * 3
 
 
-def test_idle_engine_is_not_run(looping: Looping, engine: CountingEngine) -> None:
-    looping.loop.start()
+def test_idle_engine_is_not_run(running_loop: RunningLoop, engine: CountingEngine) -> None:
+    running_loop.loop.start()
     for request_id in range(3):
-        looping.loop.submit(request_id, TASK)
-        looping.until_ended(1)
+        running_loop.loop.submit(request_id, TASK)
+        running_loop.collect_events(1)
     assert len(engine.batches) == 9
 
 
-def test_cancelled_request_ends_and_a_waiting_one_never_starts(looping: Looping, engine: CountingEngine) -> None:
+def test_running_request_is_cancelled_and_waiting_request_is_withdrawn(
+    running_loop: RunningLoop, engine: CountingEngine
+) -> None:
     for request_id in range(5):
-        looping.loop.submit(request_id, TASK)
-    assert not looping.loop.cancel(0)
-    assert looping.loop.cancel(4), "it waits"
-    looping.loop.start()
-    events = looping.until_ended(4)
+        running_loop.loop.submit(request_id, TASK)
+    assert not running_loop.loop.cancel(0)
+    assert running_loop.loop.cancel(4), "the request is waiting"
+    running_loop.loop.start()
+    events = running_loop.collect_events(4)
     assert events[0] == [TokenEvent(0, None, FinishReason.CANCELLED)]
     assert [*events] == [0, 1, 2, 3]
 
 
-def test_rejected_request_ends_alone(looping: Looping, engine: CountingEngine) -> None:
+def test_request_rejected_by_the_engine_does_not_end_others(running_loop: RunningLoop, engine: CountingEngine) -> None:
     engine.is_rejecting = True
-    looping.loop.submit(0, TASK)
-    looping.loop.start()
-    assert looping.next() == TokenEvent(0, None, FinishReason.FAILED)
+    running_loop.loop.submit(0, TASK)
+    running_loop.loop.start()
+    assert running_loop.get_next_event() == TokenEvent(0, None, FinishReason.FAILED)
     engine.is_rejecting = False
-    looping.loop.submit(1, TASK)
-    assert [*looping.until_ended(1)] == [1]
+    running_loop.loop.submit(1, TASK)
+    assert [*running_loop.collect_events(1)] == [1]
 
 
-def test_request_that_cannot_be_cancelled_ends_alone(looping: Looping, engine: CountingEngine) -> None:
+def test_failed_cancellation_ends_only_its_request(running_loop: RunningLoop, engine: CountingEngine) -> None:
     engine.rejected_cancellation = 0
     for request_id in range(2):
-        looping.loop.submit(request_id, TASK)
-    looping.loop.cancel(0)
-    looping.loop.start()
-    events = looping.until_ended(2)
+        running_loop.loop.submit(request_id, TASK)
+    running_loop.loop.cancel(0)
+    running_loop.loop.start()
+    events = running_loop.collect_events(2)
     assert events[0] == [TokenEvent(0, None, FinishReason.FAILED)]
     assert [event.token for event in events[1]] == [0, 1, 2]
-    assert looping.loop.count_requests() == (0, 0)
+    assert running_loop.loop.count_requests() == (0, 0)
 
 
 @pytest.mark.parametrize("error", [MeasurementError("broken"), ValueError("broken")])
-def test_failure_is_reported(looping: Looping, engine: CountingEngine, error: Exception) -> None:
+def test_engine_failure_is_reported_by_the_loop(
+    running_loop: RunningLoop, engine: CountingEngine, error: Exception
+) -> None:
     engine.error = error
-    looping.loop.submit(0, TASK)
-    looping.loop.start()
-    failure = looping.next()
+    running_loop.loop.submit(0, TASK)
+    running_loop.loop.start()
+    failure = running_loop.get_next_event()
     assert isinstance(failure, MeasurementError)
     assert "broken" in str(failure)

@@ -25,8 +25,8 @@ CHAT = {"model": "m", "messages": [{"role": "user", "content": "hi"}]}
 TEXT = {"model": "m", "prompt": "abc"}
 
 
-class Letters:
-    """Each character is a token; a chat is the roles and contents of its messages."""
+class CharacterTokenizer:
+    """A tokenizer with a token per character, whose chats are the roles and contents of their messages."""
 
     def encode(self, text: str) -> tuple[int, ...]:
         return tuple(map(ord, text))
@@ -40,21 +40,21 @@ class Letters:
         raise NotImplementedError
 
 
-def decoded(api: Api, document: object) -> CompletionRequest:
+def decode(api: Api, document: object) -> CompletionRequest:
     body = document if isinstance(document, bytes) else json.dumps(document).encode()
-    return decode_completion_request(api, body, "m", 128, LIMITS, Letters())
+    return decode_completion_request(api, body, "m", 128, LIMITS, CharacterTokenizer())
 
 
-def test_chat() -> None:
+def test_chat_request_is_decoded_with_its_messages() -> None:
     messages = [{"role": "system", "content": [{"type": "text", "text": "a"}, {"type": "text", "text": "b"}]}]
-    request = decoded("chat", {**CHAT, "messages": messages, "max_tokens": 9, "max_completion_tokens": 5})
+    request = decode("chat", {**CHAT, "messages": messages, "max_tokens": 9, "max_completion_tokens": 5})
     assert "".join(map(chr, request.task.prompt)) == "system:ab;"
     assert request.task.max_tokens == 5, "the newer parameter takes precedence"
     assert not request.is_streamed
 
 
-def test_parameters() -> None:
-    request = decoded(
+def test_completion_parameters_are_decoded() -> None:
+    request = decode(
         "completions",
         {
             **TEXT,
@@ -77,15 +77,15 @@ def test_parameters() -> None:
     assert (request.is_streamed, request.sends_usage, request.sends_running_usage) == (True, True, False)
 
 
-def test_end_token_is_ignored_up_to_the_maximum() -> None:
-    task = decoded("completions", {**TEXT, "max_tokens": 8, "ignore_eos": True, "stop": "x"}).task
+def test_ignore_eos_sets_min_tokens_to_max_tokens() -> None:
+    task = decode("completions", {**TEXT, "max_tokens": 8, "ignore_eos": True, "stop": "x"}).task
     assert (task.min_tokens, task.max_tokens, task.stop) == (8, 8, ("x",))
 
 
-def test_default_maximum_is_the_context_of_a_chat_and_16_tokens_of_a_text() -> None:
-    assert decoded("chat", CHAT).task.max_length == 100
-    assert decoded("completions", TEXT).task.max_tokens == 16
-    assert decoded("completions", {**TEXT, "prompt": [5] * 90}).task.max_tokens == 10
+def test_default_max_tokens_is_context_for_chat_and_16_for_completion() -> None:
+    assert decode("chat", CHAT).task.max_length == 100
+    assert decode("completions", TEXT).task.max_tokens == 16
+    assert decode("completions", {**TEXT, "prompt": [5] * 90}).task.max_tokens == 10
 
 
 BAD_REQUESTS: dict[str, tuple[Api, Any, int, str]] = {
@@ -123,11 +123,11 @@ BAD_REQUESTS: dict[str, tuple[Api, Any, int, str]] = {
 
 
 @pytest.mark.parametrize(("api", "document", "status", "code"), BAD_REQUESTS.values(), ids=BAD_REQUESTS.keys())
-def test_request_that_cannot_be_served_is_rejected(api: Api, document: Any, status: int, code: str) -> None:
-    with pytest.raises(RejectedError) as caught:
-        decoded(api, document)
-    assert (caught.value.status, caught.value.code) == (status, code)
-    assert len(str(caught.value)) > 10
+def test_invalid_request_is_rejected_with_status_and_code(api: Api, document: Any, status: int, code: str) -> None:
+    with pytest.raises(RejectedError) as error:
+        decode(api, document)
+    assert (error.value.status, error.value.code) == (status, code)
+    assert len(str(error.value)) > 10
 
 
 @pytest.mark.parametrize(
@@ -142,20 +142,20 @@ def test_request_that_cannot_be_served_is_rejected(api: Api, document: Any, stat
         ("chat", {"messages": [{"role": "assistant", "content": "", "tool_calls": [{}]}]}, "messages[0].tool_calls"),
     ],
 )
-def test_unsupported_parameter_is_named(api: Api, changes: dict[str, Any], parameter: str) -> None:
-    with pytest.raises(RejectedError, match=re.escape(f"does not support the parameter {parameter}")) as caught:
-        decoded(api, {**(CHAT if api == "chat" else TEXT), **changes})
-    assert json.loads(encode_error(400, "bad_request", "", caught.value.parameter))["error"]["param"] == parameter
+def test_unsupported_parameter_is_named_in_the_error(api: Api, changes: dict[str, Any], parameter: str) -> None:
+    with pytest.raises(RejectedError, match=re.escape(f"does not support the parameter {parameter}")) as error:
+        decode(api, {**(CHAT if api == "chat" else TEXT), **changes})
+    assert json.loads(encode_error(400, "bad_request", "", error.value.parameter))["error"]["param"] == parameter
 
 
-def test_parameters_that_change_nothing_are_accepted() -> None:
+def test_parameters_with_neutral_values_are_accepted() -> None:
     neutral = {"tools": [], "tool_choice": "auto", "logprobs": False, "top_logprobs": 0, "n": 1, "min_p": 0.0}
-    assert decoded("chat", {**CHAT, **neutral}).task == decoded("chat", CHAT).task
+    assert decode("chat", {**CHAT, **neutral}).task == decode("chat", CHAT).task
 
 
-def test_running_usage_is_in_each_event() -> None:
+def test_continuous_usage_is_in_each_event() -> None:
     options = {"include_usage": True, "continuous_usage_stats": True}
-    request = decoded("completions", {**TEXT, "stream": True, "stream_options": options})
+    request = decode("completions", {**TEXT, "stream": True, "stream_options": options})
     encoder = ResponseEncoder(request, "m", "1", 0)
     chunk = json.loads(encoder.encode_part(ResponsePart("x", 4)))
     assert chunk["usage"] == {

@@ -30,7 +30,7 @@ def read_times(url: str) -> dict[str, float]:
         return {sample.name: sample.value for sample in samples if sample.name.endswith(("_sum", "_count", "_total"))}
 
 
-def test_means_by_concurrency_are_those_of_the_load_generator(tmp_path: Path) -> None:
+def test_endpoint_metrics_equal_those_of_the_load_generator(tmp_path: Path) -> None:
     shape = decoders.shape(vocabulary=4096)
     write_random_decoder(tmp_path / "m", shape, decoders.SEED, PagedCache(max_batch=8))
     prompts = SyntheticPrompts(FixedLength(16), FixedLength(OUTPUT_TOKENS))
@@ -49,7 +49,7 @@ def test_means_by_concurrency_are_those_of_the_load_generator(tmp_path: Path) ->
             assert len(rows) == increase["vllm:time_to_first_token_seconds_count"]
             assert rows["tokens_out"].sum() == increase["vllm:generation_tokens_total"] == OUTPUT_TOKENS * len(rows)
             assert rows["tokens_in"].sum() == increase["vllm:prompt_tokens_total"]
-            for name, end in (("time_to_first_token", "first_event_ns"), ("e2e_request_latency", "end_ns")):
+            for name, end_column in (("time_to_first_token", "first_event_ns"), ("e2e_request_latency", "end_ns")):
                 reported_s = increase[f"vllm:{name}_seconds_sum"] / len(rows)
-                measured_s = (rows[end] - rows["sent_ns"]).mean() / 1e9
+                measured_s = (rows[end_column] - rows["sent_ns"]).mean() / 1e9
                 assert measured_s == pytest.approx(reported_s, abs=MAX_DIFFERENCE_S)

@@ -1,4 +1,4 @@
-"""The endpoint with a language model as it really runs: a child process, and HTTP over loopback."""
+"""The endpoint with a language model in a child process, over HTTP on loopback."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.telemetry.metrics_page import parse_samples
 from tests.fakes import decoders
 
 pytestmark = pytest.mark.process
-WAIT_S = 60.0
+TIMEOUT_S = 60.0
 CACHE = PagedCache(block_tokens=16, blocks=128, max_batch=8, max_step_tokens=128)
 TEXT = "/v1/completions"
 
@@ -55,16 +55,16 @@ JSON = {"Content-Type": "application/json"}
 
 
 def request(ready: EndpointReady, path: str, document: Any = None) -> http.client.HTTPResponse:
-    """The response, whose connection is closed when it has been read or closed."""
+    """Send a request and return its response; the connection closes when the response is read or closed."""
     address = urlsplit(ready.url)
-    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=WAIT_S)
+    connection = http.client.HTTPConnection(str(address.hostname), address.port, timeout=TIMEOUT_S)
     body = None if document is None else json.dumps({"model": "m", **document})
     connection.request("GET" if body is None else "POST", path, body, {"Connection": "close", **JSON})
     return connection.getresponse()
 
 
 def start_stream(ready: EndpointReady, tokens: int = 1900) -> http.client.HTTPResponse:
-    """The response to a request for a stream, which has begun."""
+    """Request a stream and return its response after the first event."""
     response = request(ready, TEXT, {"prompt": "a", "max_tokens": tokens, "ignore_eos": True, "stream": True})
     assert response.status == 200
     assert response.readline().startswith(b"data: {")
@@ -77,7 +77,7 @@ def sum_metric(ready: EndpointReady, name: str) -> float:
 
 
 def wait_until(is_met: Callable[[], bool]) -> None:
-    end_s = time.monotonic() + WAIT_S
+    end_s = time.monotonic() + TIMEOUT_S
     while not is_met():
         assert time.monotonic() < end_s
         time.sleep(0.01)
@@ -90,14 +90,14 @@ def test_ready_record_describes_the_language_model(endpoint: EndpointProcess) ->
     assert ready.base_url == f"{ready.url}/v1"
 
 
-def test_limits_of_the_batches(folder: Path, tmp_path: Path) -> None:
+def test_batch_limits_depend_on_model_and_requested_batch(folder: Path, tmp_path: Path) -> None:
     paged, static = read_model_folder(folder), read_model_folder(decoders.contiguous(tmp_path / "static"))
     limits = [build_batch_limits(model, batch) for model in (paged, static) for batch in (None, 3)]
-    assert [each.max_batch for each in limits] == [8, 3, 8, 3]
-    assert [each.batching for each in limits] == ["continuous", "continuous", "static", "static"]
+    assert [limit.max_batch for limit in limits] == [8, 3, 8, 3]
+    assert [limit.batching for limit in limits] == ["continuous", "continuous", "static", "static"]
 
 
-def test_closed_connection_cancels_its_request(endpoint: EndpointProcess) -> None:
+def test_closed_connection_cancels_its_generation_request(endpoint: EndpointProcess) -> None:
     response = start_stream(endpoint.ready)
     assert sum_metric(endpoint.ready, "vllm:num_requests_running") == 1
     response.close()
@@ -106,7 +106,7 @@ def test_closed_connection_cancels_its_request(endpoint: EndpointProcess) -> Non
     assert sum_metric(endpoint.ready, "vllm:generation_tokens_total") < 1900
 
 
-def test_prefix_cache_is_counted(endpoint: EndpointProcess) -> None:
+def test_cached_prompt_tokens_are_counted(endpoint: EndpointProcess) -> None:
     before = sum_metric(endpoint.ready, "vllm:prefix_cache_hits_total")
     prompt = [5 + number % 100 for number in range(1000)]
     usages = [
@@ -118,7 +118,7 @@ def test_prefix_cache_is_counted(endpoint: EndpointProcess) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-def test_killed_endpoint_breaks_its_streams(settings: ServingSettings) -> None:
+def test_killed_endpoint_interrupts_its_streams(settings: ServingSettings) -> None:
     with EndpointProcess(settings) as endpoint:
         response = start_stream(endpoint.ready)
         os.kill(endpoint.pid, signal.SIGKILL)
@@ -127,7 +127,7 @@ def test_killed_endpoint_breaks_its_streams(settings: ServingSettings) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-def test_signal_completes_what_runs_and_ends_with_0(settings: ServingSettings) -> None:
+def test_sigterm_completes_running_streams_and_exits_with_0(settings: ServingSettings) -> None:
     with EndpointProcess(settings) as endpoint:
         response = start_stream(endpoint.ready, tokens=500)
         os.kill(endpoint.pid, signal.SIGTERM)
@@ -144,7 +144,7 @@ class BrokenEngine:
         raise MeasurementError("the engine failed: no memory")
 
 
-def test_endpoint_whose_engine_fails_ends_with_its_error(
+def test_engine_failure_ends_the_endpoint_with_its_error(
     settings: ServingSettings, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.serving.generation.server.GenerationEngine", BrokenEngine)
@@ -161,12 +161,12 @@ def test_endpoint_whose_engine_fails_ends_with_its_error(
 
     with pytest.raises(MeasurementError, match="no memory"):
         run_language_model(settings, on_ready)
-    clients[0].join(WAIT_S)
+    clients[0].join(TIMEOUT_S)
     assert statuses == [500]
 
 
 class EndlessEngine:
-    """Generates tokens until the test ends, whatever is cancelled."""
+    """An engine that generates tokens until the test ends and ignores cancellations."""
 
     def __init__(self, *_: object) -> None:
         self._started: list[int] = []
@@ -182,8 +182,8 @@ class EndlessEngine:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="Windows sends no such signals")
-@pytest.mark.parametrize(("drain_timeout_s", "signals"), [(0.05, 1), (WAIT_S, 2)])
-def test_stream_that_a_stop_cuts_ends_with_an_error(
+@pytest.mark.parametrize(("drain_timeout_s", "signals"), [(0.05, 1), (TIMEOUT_S, 2)])
+def test_stream_interrupted_by_a_stop_ends_with_an_error(
     settings: ServingSettings, monkeypatch: pytest.MonkeyPatch, drain_timeout_s: float, signals: int
 ) -> None:
     monkeypatch.setattr("app.serving.generation.server.GenerationEngine", EndlessEngine)
@@ -204,7 +204,7 @@ def test_stream_that_a_stop_cuts_ends_with_an_error(
         clients[0].start()
 
     run_language_model(settings, on_ready)
-    clients[0].join(WAIT_S)
+    clients[0].join(TIMEOUT_S)
     (body,) = bodies
     assert b"[DONE]" not in body
     last = json.loads(body.rstrip().rpartition(b"data: ")[2])
@@ -212,19 +212,19 @@ def test_stream_that_a_stop_cuts_ends_with_an_error(
     assert "stopped before the response was complete" in last["error"]["message"]
 
 
-def test_queue_delay_is_refused(settings: ServingSettings) -> None:
+def test_queue_delay_with_a_language_model_is_rejected(settings: ServingSettings) -> None:
     with pytest.raises(UsageError, match="--queue-delay"):
         run_language_model(msgspec.structs.replace(settings, queue_delay_s=0.1), lambda _: None)
 
 
-def test_folder_without_a_model_is_refused(tmp_path: Path) -> None:
+def test_folder_without_a_language_model_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"has no genai_config\.json"):
         run_language_model(ServingSettings(model=str(tmp_path), name="m"), lambda _: None)
 
 
 @pytest.mark.soak
-def test_thousand_requests_leave_nothing_behind(endpoint: EndpointProcess) -> None:
-    def ask(number: int) -> None:
+def test_thousand_requests_do_not_leak_memory_or_kv_cache(endpoint: EndpointProcess) -> None:
+    def send_request(number: int) -> None:
         if number % 10 == 0:
             start_stream(endpoint.ready).close()
             return
@@ -233,11 +233,11 @@ def test_thousand_requests_leave_nothing_behind(endpoint: EndpointProcess) -> No
 
     process = psutil.Process(endpoint.pid)
     with ThreadPoolExecutor(12) as clients:
-        [*clients.map(ask, range(300))]
+        [*clients.map(send_request, range(300))]
         rss_bytes = process.memory_info().rss
-        [*clients.map(ask, range(300, 1300))]
+        [*clients.map(send_request, range(300, 1300))]
     wait_until(lambda: sum_metric(endpoint.ready, "vllm:num_requests_running") == 0)
     assert sum_metric(endpoint.ready, "vllm:kv_cache_usage_perc") == 0
     assert process.memory_info().rss - rss_bytes < 10 * 2**20
-    whole = {"prompt": "a", "max_tokens": 2040, "ignore_eos": True}
-    assert json.loads(request(endpoint.ready, TEXT, whole).read())["usage"]["completion_tokens"] == 2040
+    long_request = {"prompt": "a", "max_tokens": 2040, "ignore_eos": True}
+    assert json.loads(request(endpoint.ready, TEXT, long_request).read())["usage"]["completion_tokens"] == 2040

@@ -13,7 +13,7 @@ from tests.app.gui.results.conftest import OpenRun
 from tests.fakes.window import look_of
 
 
-def test_the_profile_has_the_text_size_of_the_window(qtbot: QtBot, qapp: QApplication) -> None:
+def test_profile_tab_follows_the_text_size_in_a_monospace_font(qtbot: QtBot, qapp: QApplication) -> None:
     look = look_of(qapp)
     tab = ProfileTab()
     qtbot.addWidget(tab)
@@ -27,7 +27,7 @@ def test_the_profile_has_the_text_size_of_the_window(qtbot: QtBot, qapp: QApplic
         look.scale_text(1.0)
 
 
-def test_a_long_profile_is_copied_whole_and_shown_in_part(qtbot: QtBot, opened: OpenRun, stages: Path) -> None:
+def test_long_profile_is_copied_whole_and_shown_in_part(qtbot: QtBot, opened: OpenRun, stages: Path) -> None:
     displayed_run = opened(stages)
     spec_text = "sizewise: 1\n" + "# more\n" * 100_000
     long_run = dataclasses.replace(displayed_run.opened_run, spec_text=spec_text)

@@ -1,0 +1,140 @@
+"""The study judges as it says, reads what a plan states, and goes on where it ended."""
+
+from __future__ import annotations
+
+import itertools
+from pathlib import Path
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.analysis.objectives import parse_objective
+from app.session.spec import ResolvedStage
+from loadgen.records import OpenArrivals
+from tests.studies.measuring import HeldOut, Played, StageRunner, find_fewest, measure, plan, read_statement
+from tests.studies.request_services import KNOWN_FAMILIES, draw_known_truth, find_saturation_per_s
+from tests.studies.stated_probability import (
+    Kind,
+    Outcome,
+    derive_seed,
+    is_in_band,
+    list_bounds,
+    list_tables,
+    main,
+    read_state,
+    resolve_commit,
+)
+
+NUMBERS = itertools.count()
+
+
+def outcomes(
+    count: int, kind: Kind = "token", stated: float | None = 0.95, met: int = 95, inside: int = 80
+) -> list[Outcome]:
+    """`met` and `inside` are percentages."""
+    return [
+        Outcome(
+            "abc", kind, next(NUMBERS), "a law", stated=stated, planned=10, needed=9, is_met=place < met * count / 100,
+            held_out=(HeldOut(0.5, "latency_ms", "p95", 1.0, 2.0, 1.5 if place < inside * count / 100 else 3.0),),
+        )
+        for place in range(count)
+    ]  # fmt: skip
+
+
+def failed(found: list[Outcome]) -> list[str]:
+    return [bound.name for bound in list_bounds(found) if not bound.is_kept]
+
+
+def test_what_is_stated_has_to_lie_within_the_binomial_interval_of_what_is_met() -> None:
+    assert failed(outcomes(200)) == []
+    assert failed(outcomes(200, met=80)) == ["token: met where P is stated", "all: met where P 0.95 to 0.99 is stated"]
+    assert len(failed(outcomes(200, stated=0.9, met=100))) == 2  # less certain than it could be
+    assert failed(outcomes(8, stated=0.9, met=100)) == []  # eight of eight agree with 90 %
+
+
+def test_intervals_that_cover_too_much_or_too_little_fail() -> None:
+    for inside, is_kept in ((40, False), (80, True), (100, False)):
+        assert (failed(outcomes(200, inside=inside)) == []) is is_kept
+
+
+def test_not_known_is_counted_in_known_families_only() -> None:
+    unknown = outcomes(60, stated=None)
+    assert failed([*outcomes(140), *unknown]) == ["known families: not known"]
+    assert failed([*outcomes(140), *outcomes(60, "law", stated=None)]) == []
+    assert failed([*outcomes(90), *outcomes(110, stated=0.8, met=80)]) == ["known families: P ≥ 0.9"]
+
+
+def test_an_error_of_the_product_fails_and_is_shown() -> None:
+    found = [*outcomes(100), Outcome("abc", "law", 3, "a law", error="ValueError: math domain error")]
+    assert failed(found) == ["law: stated 80 % intervals cover", "errors of the product"]
+    assert "math domain error" in "\n".join(list_tables(found))
+
+
+def test_all_truths_are_in_the_table() -> None:
+    found = [*outcomes(10), Outcome("abc", "law", 1, "a law", reason="no rate"), *outcomes(3, "known", stated=1.0)]
+    text = "\n".join(list_tables(found))
+    assert "| not known: no rate | 1 |  |  | 1 |  |" in text
+    assert sum(is_in_band(one.stated, 0.99, 1.0) for one in found) == 3
+
+
+@pytest.mark.process
+def test_a_study_that_was_stopped_goes_on_where_it_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    commit = resolve_commit("HEAD")
+    if commit is None:
+        pytest.skip("the sources are not in a git repository")
+    state = tmp_path / "state.jsonl"
+    done = [Outcome(commit, "known", number, "gamma", stated=0.95, is_met=True, planned=3) for number in range(2)]
+    other = msgspec.structs.replace(done[0], commit="another")
+    state.write_bytes(b"".join(msgspec.json.encode(one) + b"\n" for one in [*done, other]) + b'{"commit": "cut')
+    assert list(read_state(state, commit).values()) == done
+    main(["--seeds-from", "HEAD", "--state", str(state), "--laws", "0", "--tokens", "0", "--known", "2"])
+    assert "2 of 2" in capsys.readouterr().out
+
+
+@pytest.mark.process
+def test_an_unknown_commit_is_refused(tmp_path: Path) -> None:
+    assert main(["--seeds-from", "no-such-commit", "--state", str(tmp_path / "state")]) == 2
+    assert derive_seed("abc", "law") != derive_seed("abc", "token")
+
+
+@pytest.mark.parametrize("needed", [1, 4, 9, 30])
+def test_the_fewest_replicas_are_found(needed: int) -> None:
+    assert find_fewest(lambda count: count >= needed, 3, 20) == (0 if needed > 20 else max(3, needed))
+
+
+def test_failed_requests_miss_the_slo_but_do_not_count_as_latencies() -> None:
+    times_s = np.array([0.1] * 98 + [9.0] * 2)
+    objectives = [parse_objective("latency_ms.p99 < 1000")]
+    is_failed = times_s > 1
+    assert not Played(np.arange(100.0), times_s).meets(objectives)
+    assert not Played(np.arange(100.0), times_s, is_failed=is_failed).meets(objectives)  # 2 % failed
+    assert Played(np.arange(100.0), times_s, is_failed=is_failed).without_first(0.5).times_s("latency_ms").max() < 1
+
+
+def test_a_stage_is_summarized_by_the_product() -> None:
+    truth = draw_known_truth(0, 1)
+    assert truth.service.name == KNOWN_FAMILIES[0]
+    assert find_saturation_per_s(truth.service) == pytest.approx(1 / truth.service.pace_s, rel=0.15)
+    objectives = tuple(parse_objective(text) for text in truth.slo)
+    runner = StageRunner(truth, objectives, np.random.default_rng(1))
+    loads = [OpenArrivals("poisson", ((0.0, share * truth.saturation_per_s),)) for share in (0.3, 1.5)]
+    duration_s = 1_000 / truth.saturation_per_s
+    stages = [
+        runner.run(ResolvedStage(name="probe", kind="probe", arrivals=load, duration_s=duration_s, drain_s=3.0))
+        for load in loads
+    ]
+    assert [stage.meets_slo for stage in stages] == [True, False]
+    assert runner.now_ns() > 2e9 * duration_s
+
+
+@pytest.mark.soak
+def test_a_server_of_a_known_family_is_planned_with_a_stated_probability() -> None:
+    truth = draw_known_truth(0, 1)
+    target = measure(truth, [1])
+    assert target is not None
+    assert target.fit is not None
+    statement = read_statement(plan(truth, target))
+    assert statement.probability is not None
+    assert statement.instances is not None
+    assert statement.instances >= 0.8 * truth.peak_per_s / truth.saturation_per_s
