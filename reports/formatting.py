@@ -292,8 +292,8 @@ def display_state(state: str) -> str:
 
 
 def format_stage_name(name: str, repeat: int) -> str:
-    """Format the name of a stage, with its number among the repeats from the second on, such as
-    `steady #2`."""
+    """Format the name of a stage or of a test of a language model, with its number among the repeats
+    from the second on, such as `steady #2`."""
     return f"{name} #{repeat}" if repeat > 1 else name
 
 

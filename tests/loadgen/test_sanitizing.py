@@ -23,7 +23,7 @@ def test_long_line_ends_with_its_length(text: str) -> None:
     assert sanitize_line(line, 300) == line
 
 
-def test_short_line_is_only_joined() -> None:
+def test_short_line_has_single_spaces() -> None:
     assert sanitize_line(" one\n two\t", 300) == "one two"
 
 

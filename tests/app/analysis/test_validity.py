@@ -21,6 +21,7 @@ from app.analysis.validity import (
 from app.records.checks import CheckId
 from app.records.result import Check, Clock, Estimate, Stage, StageKind, Validity, Verdict, Window
 from app.records.telemetry import Samples
+from reports.formatting import format_stage_name
 
 
 @pytest.mark.parametrize(
@@ -111,6 +112,12 @@ def test_configured_stage_counts_even_if_slo_is_violated(kind: StageKind) -> Non
 def test_combined_check_names_worst_stage() -> None:
     stages = stage("steady", "VALID", meets_slo=True), stage("steady", "WARN", meets_slo=True, name="peak")
     assert combine_checks(*stages)["late_sends"].hint == "peak: do this"
+
+
+@pytest.mark.parametrize("repeat", [1, 2, 11])
+def test_check_names_repeated_stage_as_tables_and_charts_do(repeat: int) -> None:
+    slow = msgspec.structs.replace(stage("steady", "WARN", meets_slo=True, name="peak"), repeat=repeat)
+    assert combine_checks(slow)["late_sends"].hint == f"{format_stage_name('peak', repeat)}: do this"
 
 
 def test_warmup_stage_does_not_count_in_combined_checks() -> None:

@@ -4,7 +4,7 @@ import datetime
 
 import pytest
 
-from app.planning.risk import compute_price_age_days, list_price_risks
+from app.planning.risk import PRICE_DRIFT_PER_YEAR, compute_price_age_days, compute_price_sigma, list_price_risks
 from tests.fakes.offers import TODAY, offer
 
 
@@ -20,6 +20,12 @@ def test_an_older_price_is_a_greater_risk(age_days: int, level: int) -> None:
 def test_over_90_days_the_date_is_stamped() -> None:
     old = offer(as_of=TODAY - datetime.timedelta(days=100))
     assert str(old.as_of) in list_price_risks(old, TODAY)[0].reason
+
+
+@pytest.mark.parametrize(("age_days", "sigma"), [(0, 0.0), (30, 0.0), (395, PRICE_DRIFT_PER_YEAR)])
+def test_a_price_drifts_from_30_days_on(age_days: int, sigma: float) -> None:
+    old = offer(as_of=TODAY - datetime.timedelta(days=age_days))
+    assert compute_price_sigma(old, TODAY) == pytest.approx(sigma)
 
 
 def test_a_price_from_tomorrow_is_new() -> None:

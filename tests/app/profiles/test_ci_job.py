@@ -128,8 +128,13 @@ def test_missing_package_note_is_shown_only_without_a_package_source() -> None:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_documented_ci_examples_match_the_generated_jobs(pipeline: Pipeline) -> None:
+def test_documented_ci_examples_match_the_generated_jobs(pipeline: Pipeline, tmp_path: Path) -> None:
     path = {"github": "github-actions.yml", "gitlab": "gitlab-ci.yml"}[pipeline]
     text = (Path(__file__).parents[3] / "docs" / "ci" / path).read_text()
-    generated_job = build_ci_job(pipeline, "benchmark", f"sizewise=={__version__}")
+    wheel = tmp_path / "wheels" / f"sizewise-{__version__}-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    is_published = describe_missing_package(None) is None
+    requirement = build_requirement(None if is_published else str(wheel), None, tmp_path)
+    generated_job = build_ci_job(pipeline, "benchmark", requirement)
     assert yaml.safe_load(text) == yaml.safe_load(generated_job)

@@ -188,7 +188,7 @@ def test_redaction_without_names_leaves_the_report_unchanged() -> None:
         ("gpu-box-7.example", True),
     ],
 )
-def test_only_host_that_is_certainly_this_machine_is_shown(result: Result, host: str, is_redacted: bool) -> None:
+def test_only_hosts_of_this_machine_are_not_redacted(result: Result, host: str, is_redacted: bool) -> None:
     environment = msgspec.structs.replace(result.environment, host=host)
     names = find_identifiers(msgspec.structs.replace(result, environment=environment), {}, ())
     assert any(host in name.spellings for name in names if name.kind == "hosts") == is_redacted

@@ -58,7 +58,7 @@ def test_token_rates_count_all_sequences_of_batch() -> None:
     assert stage.concurrency == 4
 
 
-def test_interval_of_scattered_means_is_not_negative() -> None:
+def test_means_of_scattered_repetitions_have_no_negative_bound() -> None:
     stage = _summarize(BOTH, [steps(0, 0, [4, 6], prefill_ms=20), steps(1, 50, [100, 900], prefill_ms=2000)])
     means = [
         stage.metrics[metric]["value"] for metric in ("prefill_tokens_per_s", "decode_tokens_per_s", "tokens_per_s")

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -10,11 +11,14 @@ from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.cli.main import main
+from app.gui.library.offers_tab import Prices
 from app.gui.library.page import UNDO_TIMEOUT_MS, LibraryPage
 from app.gui.library.remembered_files import list_remembered_files, remember
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles
+from app.reporting.offer_rows import build_offer_row
 from tests.app.gui.library.conftest import WHOLE, store
+from tests.fakes.offers import TODAY, offer
 
 OpenPage = Callable[[], LibraryPage]
 
@@ -106,6 +110,14 @@ def test_offers_tab_lists_and_filters_the_offers_of_the_command(
     with qtbot.waitSignal(navigation.open_prices_requested) as opened:
         tab.open_prices(tmp_path / "mine.csv")
     assert opened.args == [tmp_path / "mine.csv"]
+
+
+def test_offers_with_a_price_over_30_days_old_are_counted() -> None:
+    ages_days = (0, 30, 31, 90, 91)
+    aged_offers = [offer(as_of=TODAY - timedelta(days=age_days)) for age_days in ages_days]
+    rows = tuple(build_offer_row(aged_offer, TODAY) for aged_offer in aged_offers)
+    assert tuple(row.age_days for row in rows) == ages_days
+    assert Prices(rows, None, None).stale_count == 3
 
 
 def test_imported_price_list_is_named_and_its_overrides_are_marked(

@@ -12,7 +12,7 @@ def test_language_model_frame_has_a_row_per_test_and_columns_with_values() -> No
     assert local is not None
     frame, invalid_rows, hints = frames.language_model_frame(local)
     assert list(frame["test"]) == [
-        "pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 (2)", *(test.name for test in TESTS), "out of memory."
+        "pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 #2", *(test.name for test in TESTS), "out of memory."
     ]  # fmt: skip
     assert list(frame.columns) == list(frames.TEST_HEADERS)
     assert isinstance(frame["prefill"][0], Quantity)
