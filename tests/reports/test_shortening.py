@@ -25,23 +25,23 @@ _PAYLOAD = "x" * 5_000
 
 
 @pytest.mark.parametrize("text", ["", "plain", "two  spaces", "größe µs", "x" * 200])
-def test_a_short_text_is_unchanged(text: str) -> None:
+def test_short_text_is_unchanged(text: str) -> None:
     assert shorten(text) == text
 
 
 @pytest.mark.parametrize("max_chars", [24, 60, 99, 100, 120, 200, 2_000])
-def test_a_shortened_text_has_at_most_the_given_length(max_chars: int) -> None:
+def test_shortened_text_has_at_most_the_given_length(max_chars: int) -> None:
     text = shorten(_LONG, max_chars)
     assert len(text) == max_chars
     assert text.endswith("… (100,000 characters)" if max_chars >= 100 else "x…")
 
 
 @pytest.mark.parametrize("text", ["one\ntwo", "one\r\n\t two", "one\x1b two", "one\x00\x07two\u2028"])
-def test_a_shortened_text_is_one_printable_line(text: str) -> None:
+def test_shortened_text_is_one_printable_line(text: str) -> None:
     assert shorten(text) == "one two"
 
 
-def test_a_line_of_usual_length_stays_whole() -> None:
+def test_line_of_usual_length_stays_whole() -> None:
     path = "/" + "folder/" * 250
     assert shorten_lines(f"{path} does not exist") == f"{path} does not exist"
 
@@ -65,7 +65,7 @@ def test_the_longest_values_are_cut_first() -> None:
 
 
 @pytest.mark.parametrize("text", ["' " * 50_000, "a' \" " * 20_000, "\\' " * 30_000, "w " * 50_000, " " * 100_000])
-def test_a_line_without_long_values_is_cut_at_its_end(text: str) -> None:
+def test_line_without_long_values_is_cut_at_its_end(text: str) -> None:
     assert len(shorten_lines(text)) <= MAX_LINE_CHARS
 
 
@@ -73,7 +73,7 @@ def test_each_line_is_shortened_apart() -> None:
     assert shorten_lines(f"one\n  {_LONG}\nthree\n").split("\n") == ["one", f"  {shorten(_LONG)}", "three", ""]
 
 
-def test_a_message_has_a_limited_number_of_lines() -> None:
+def test_message_has_a_limited_number_of_lines() -> None:
     assert shorten_message("one\ntwo") == "one\ntwo"
     lines = shorten_message("a\n" * 50_000).split("\n")
     assert lines == ["a"] * MAX_MESSAGE_LINES + ["… (49,951 more lines)"]
