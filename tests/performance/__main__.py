@@ -15,7 +15,7 @@ BENCHES = (
     "generation_harness",
     "analysis", "fleet_simulation", "planning_year", "planning", "command_line",
     "window_start", "window_pages", "window_charts", "window_growth", "window_results", "window_library",
-    "window_flood", "window_two_hours", "window_watched", "window_plan",
+    "window_flood", "window_two_hours", "window_plan", "disturbance",
 )  # fmt: skip
 WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer", "fleet_simulation")
 
