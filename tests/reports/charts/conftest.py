@@ -30,10 +30,10 @@ def read_texts(chart: Chart) -> list[Text]:
 def list_overlaps(chart: Chart) -> list[tuple[str, str]]:
     """The words of each two texts that are drawn over each other."""
     return [
-        (one.words, other.words)
-        for one, other in combinations(read_texts(chart), 2)
-        if min(one.right, other.right) > max(one.left, other.left)
-        and min(one.bottom, other.bottom) > max(one.top, other.top)
+        (text.words, other.words)
+        for text, other in combinations(read_texts(chart), 2)
+        if min(text.right, other.right) > max(text.left, other.left)
+        and min(text.bottom, other.bottom) > max(text.top, other.top)
     ]
 
 
