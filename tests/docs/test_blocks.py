@@ -21,11 +21,11 @@ from tests.fakes.program import SizewiseHere, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1200)]
 PORTS = ("8000", "8021")
-"""As the pages write them; a test takes free ones."""
+"""Ports on the pages; a test replaces them by free ones."""
 
 
 class Reader:
-    """Somebody who follows a page: a folder, a home, and the programs that go on in the background."""
+    """A user who runs the commands of a page, with a folder, a home and background programs."""
 
     def __init__(self, home: Path, folder: Path) -> None:
         self.folder = folder
@@ -78,7 +78,7 @@ class Reader:
             process.communicate()
 
     def _start(self, words: list[str]) -> None:
-        """Until it listens where the page says."""
+        """Start a background program, and wait until it listens at its port."""
         if words[0] == "sizewise":
             process, port = self._sizewise.start(*words[1:]), words[words.index("--port") + 1]
         else:
@@ -123,9 +123,9 @@ def reader(calibrated_home: Path, tmp_path: Path) -> Iterator[Reader]:
     shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "profiles" / "models").symlink_to(EXAMPLES.parent / "models")
     shutil.copy(DOCS / "ci" / "benchmark.yaml", folder)
-    someone = Reader(home, folder)
-    yield someone
-    someone.leave()
+    page_reader = Reader(home, folder)
+    yield page_reader
+    page_reader.leave()
 
 
 RUNNABLE = [page for page in PAGES if any(block.runs_here for block in blocks_of(page))]
@@ -136,6 +136,6 @@ RUNNABLE = [page for page in PAGES if any(block.runs_here for block in blocks_of
     [page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.soak) for page in RUNNABLE],
     ids=name_of,
 )
-def test_the_commands_of_a_page_run(reader: Reader, page: Path) -> None:
+def test_commands_of_page_run_with_shown_exit_codes(reader: Reader, page: Path) -> None:
     for block in blocks_of(page):
         reader.follow(block)

@@ -75,7 +75,8 @@ class Runner:
         def run() -> subprocess.CompletedProcess[str]:
             with self._process(
                 [SIZEWISE, *command[1:], *_SHORT], cwd=self.folder, env=environment | variables,
-                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                start_new_session=True,
             ) as process:  # fmt: skip
                 stdout, stderr = process.communicate(timeout=150)
             return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
