@@ -1,4 +1,4 @@
-"""Records and class names that are defined twice are found, and do not become more."""
+"""Records and class names that are defined twice are found, and their number does not grow."""
 
 from __future__ import annotations
 

@@ -49,6 +49,6 @@ def test_run_without_cuda_libraries_exits_with_3_or_4(
     profile = write_profile(tmp_path, resnet50, "cuda")
     done = sizewise("run", profile, "--out", str(tmp_path / "run"), **without_cuda_libraries)
     if done.returncode == 0:
-        pytest.skip("CUDA's libraries are where the whole system finds them: they cannot be hidden")
+        pytest.skip("the CUDA libraries are on the system path, so that they cannot be hidden")
     assert done.returncode in (3, 4), done.stderr
     findings.add("without CUDA's libraries", f"exit code {done.returncode}: {done.stderr.strip().splitlines()[-1]}")

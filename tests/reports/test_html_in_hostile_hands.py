@@ -102,7 +102,7 @@ def _page(report: Report, texts: list[str]) -> str:
 
 def _list_payloads(turn: int) -> list[str]:
     """The texts of the fields: over as many turns as there are payloads, every field has every payload."""
-    return [_ALL[(turn + place) % len(_ALL)] for place in range(len(FIELDS))]
+    return [_ALL[(turn + index) % len(_ALL)] for index in range(len(FIELDS))]
 
 
 @pytest.fixture(scope="session")

@@ -48,7 +48,7 @@ def test_damaged_measurement_is_refused_and_marked_when_recovered(cases: list[Ca
         case
         for case in cases
         if (case.run != "killed" and not case.path.endswith(reports)) or case.path == RESULT
-        if (case.path, case.opened) != (CHECKSUMS, "same")  # in the line of a report, which can be made again
+        if (case.path, case.opened) != (CHECKSUMS, "same")  # in the line of a report, which can be rendered again
     ]
     assert len(measured) > 250
     assert {case.opened for case in measured} == {"refused"}
@@ -123,8 +123,8 @@ def test_recover_evaluates_only_stages_with_all_rows(cut_off: Path, capsys: pyte
     assert "DAMAGED: requests.arrow was truncated" in text
     assert "These stages are not evaluated because rows are missing: high." in text
     evaluated = load_run(StoredRun(cut_off), recover=True).reevaluate(["latency_ms.p95<500"])
-    whole_run = load_run(StoredRun(golden_run("llm", cut_off.parent / "whole")))
-    recomputed = whole_run.reevaluate()  # with another SLO, the estimates that version 0.1.0 stored would be copied
+    undamaged_run = load_run(StoredRun(golden_run("llm", cut_off.parent / "whole")))
+    recomputed = undamaged_run.reevaluate()  # with another SLO, the estimates that version 0.1.0 stored would be copied
     assert 0 < len(evaluated.stages) < len(recomputed.stages)
     assert evaluated.verdict.status == "INVALID"
     for stage, recomputed_stage in zip(evaluated.stages, recomputed.stages, strict=False):

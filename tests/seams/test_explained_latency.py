@@ -100,4 +100,6 @@ def test_server_histogram_means_match_client_latencies(sizewise_here: SizewiseHe
         breakdown_by_aggregate["p50"]["parts_ms"]["queue"],
         breakdown_by_aggregate["p50"]["parts_ms"]["prefill"],
     ) == (None, None)
-    assert breakdown_by_aggregate["p50"]["unknown_ms"] == pytest.approx(100, abs=8), "they are not given to other parts"
+    assert breakdown_by_aggregate["p50"]["unknown_ms"] == pytest.approx(100, abs=8), (
+        "unknown parts are not added to other parts"
+    )

@@ -19,7 +19,7 @@ from tests.fakes.program import Sizewise, SizewiseHere, until_valid, wait_until
 pytestmark = pytest.mark.process
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
-"""The quickest of the real graphs that come with the onnx package, with made-up weights."""
+"""The fastest of the real graphs in the onnx package, with artificial weights."""
 SHORT = {"warmup": "0s", "min_duration": "300ms", "max_duration": "300ms", "cold_starts": 0}
 WriteLocalProfile = Callable[..., str]
 
@@ -67,7 +67,7 @@ def test_variants_are_measured_and_best_variant_is_named(
     assert done.returncode == 0, done.stderr
     result = sizewise.result(out)
     plain, quantised, cuda = result["local"]["variants"]
-    assert "NVIDIA" in cuda["failure"], "one that cannot run here costs the others nothing"
+    assert "NVIDIA" in cuda["failure"], "a variant that cannot run here does not end the others"
     assert any(check["id"] == "variant_ended" and check["verdict"] == "WARN" for check in result["validity"])
     assert (plain["failure"], quantised["failure"]) == (None, None)
     assert plain["model_sha256"] != quantised["model_sha256"]

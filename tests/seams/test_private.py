@@ -39,7 +39,7 @@ from pathlib import Path
 from app.inference.session import open_session
 open_session(Path(sys.argv[1]), "cpu", threads=1)
 """
-_NOT_VERIFIED = "NOTHING WAS PROVED OF THE NETWORK: this system does not let the test make one"
+_NOT_VERIFIED = "NOT VERIFIED: this system does not permit the test to create a network"
 _REQUEST = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)"
 
 
@@ -91,7 +91,7 @@ def _enter(machine: Host | None) -> list[str]:
 
 @pytest.fixture(scope="module")
 def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The HOME of a user, after a run of a model, a window and a served model."""
+    """The HOME of a user after a run of a model, a session of the window and a served model."""
     folder = tmp_path_factory.mktemp("private")
     home, profile = folder / "home", folder / "profile.yaml"
     home.mkdir()
@@ -135,8 +135,10 @@ _PROBE_S = 30.0
 
 
 def _wait_for_probe(window: int) -> None:
-    """Until the window has tried ONNX Runtime's providers, in a child that lives for a quarter of a second: where it is
-    missed between two looks, until the window has had half a minute for it."""
+    """Wait until the window has probed ONNX Runtime's providers, in a child that runs for a quarter of a second.
+
+    If the child is missed between two polls, wait half a minute.
+    """
     children: list[psutil.Process] = []
     started_s = time.monotonic()
 

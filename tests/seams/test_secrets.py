@@ -75,7 +75,7 @@ def _list_encodings(canary: str) -> list[bytes]:
 
 
 def _launch(arguments: tuple[str, ...], directory: Path, home: Path, environment: dict[str, str]) -> None:
-    """A run as the window starts it, to its end; its charts would be those of the first run."""
+    """Run to the end as the window starts a run, without charts, which would be those of the first run."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environment | {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(UNDRAWN)}).items():
             patch.setenv(name, value)

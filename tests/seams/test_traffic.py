@@ -79,7 +79,9 @@ def test_closed_loop_rate_is_limited_by_latency(traffic_run: TrafficRun) -> None
 def test_relative_rate_is_share_of_measured_rate(traffic_run: TrafficRun) -> None:
     assert traffic_run.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.15)
     assert "half: 50 % of the completed rate of ten is" in traffic_run.reported
-    assert [evaluated["stage"] for evaluated in traffic_run.result["slo"]] == ["half"], "the one steady stage is judged"
+    assert [evaluated["stage"] for evaluated in traffic_run.result["slo"]] == ["half"], (
+        "only the steady stage is evaluated"
+    )
 
 
 def test_spike_sends_baseline_and_peak_rates(traffic_run: TrafficRun) -> None:

@@ -28,7 +28,7 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
 PORT = 5557
-TOKEN, WRONG_TOKEN = "a secret that both of them know", "a secret that only one of them knows"
+TOKEN, WRONG_TOKEN = "a secret of both sides", "a secret of one side only"
 POISSON = "load.stages=[{name: steady, arrivals: poisson, rate: 200/s, duration: 2s}]"
 THREE_STAGES = (
     "load.stages=[{name: first, arrivals: constant, rate: 150/s, duration: 30s}, "
@@ -71,7 +71,7 @@ def hosts() -> Iterator[Network]:
         networks = network(1_000, 86_400)
         entered = networks.__enter__()
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"NOTHING WAS PROVED ACROSS HOSTS: this system does not let the test make networks ({error})")
+        pytest.skip(f"NOT VERIFIED: this system does not permit the test to create networks ({error})")
     yield entered
     networks.__exit__(None, None, None)
 

@@ -36,7 +36,7 @@ def test_rate_curve_marks_only_knees_of_rate(full_report: Report) -> None:
     svg = render_svg(marked)
     assert "knee: method 0" in svg
     assert "knee: method 2" in svg
-    assert "knee: method 1" not in svg, "it found none"
+    assert "knee: method 1" not in svg, "this method found no knee"
     elsewhere = build_rate_chart(with_knees(full_report, "clients", 4.0))
     assert elsewhere is not None
     assert "knee" not in render_svg(elsewhere)
