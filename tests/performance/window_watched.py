@@ -1,6 +1,6 @@
-"""What watching a run does to it: `python -m tests.performance.window_watched [--pairs N] [--seconds S]`.
+"""Effect of the live view on a run: `python -m tests.performance.window_watched [--pairs N] [--seconds S]`.
 
-Pairs of runs in turn: one headless, one that a real window process, offscreen, watches live. The budget: the rates
+Interleaved pairs of runs: one headless, one displayed live by a window process, offscreen. The budget: the rates
 differ by at most 2 %, and the p99 by no more than two headless runs differ from each other.
 """
 
@@ -27,10 +27,10 @@ target: {{protocol: http, scripted: {{delay: 5ms, spread: 0.3, parallel: 16}}}}
 workload: {{body: {{a: 1}}}}
 load: {{warmup: 1s, stages: [{{name: steady, arrivals: poisson, rate: 200/s, duration: {seconds}s}}]}}
 """
-MOST_OF_RATE = 0.02
+MAX_RATE_DIFFERENCE = 0.02
 
 
-class Measured(msgspec.Struct, frozen=True):
+class RunResult(msgspec.Struct, frozen=True):
     completed_per_s: float
     p99_ms: float
 
@@ -40,24 +40,24 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.watch is not None:
-        watch(given.watch)
+    arguments = parser.parse_args()
+    if arguments.watch is not None:
+        watch(arguments.watch)
         return
     print(load_average())
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        (home / "profile.yaml").write_text(PROFILE.format(seconds=given.seconds))
-        headless: list[Measured] = []
-        watched: list[Measured] = []
-        for number in range(given.pairs):
+        (home / "profile.yaml").write_text(PROFILE.format(seconds=arguments.seconds))
+        headless: list[RunResult] = []
+        watched: list[RunResult] = []
+        for number in range(arguments.pairs):
             order = ((headless, False), (watched, True)) if number % 2 == 0 else ((watched, True), (headless, False))
             for into, is_watched in order:
-                into.append(measured(home, f"{number}-{is_watched}", is_watched=is_watched))
-    tell(headless, watched)
+                into.append(measure_run(home, f"{number}-{is_watched}", is_watched=is_watched))
+    print_comparison(headless, watched)
 
 
-def measured(home: Path, name: str, *, is_watched: bool) -> Measured:
+def measure_run(home: Path, name: str, *, is_watched: bool) -> RunResult:
     run = home / name
     engine = Sizewise(home, home).start("run", str(home / "profile.yaml"), "--out", str(run))
     window = None
@@ -77,11 +77,11 @@ def measured(home: Path, name: str, *, is_watched: bool) -> Measured:
                 process.kill()
     result = StoredRun(run).result
     assert result is not None, f"{name} has no result"
-    (stage,) = [one for one in result.stages if one.name == "steady"]
+    (stage,) = [candidate for candidate in result.stages if candidate.name == "steady"]
     rate, p99 = stage.metrics["completed_per_s"]["value"].value, stage.metrics["latency_ms"]["p99"].value
     assert rate is not None, f"{name} has no rate"
     assert p99 is not None, f"{name} is too short for a p99"
-    return Measured(rate, p99)
+    return RunResult(rate, p99)
 
 
 def watch(run: Path) -> None:
@@ -102,14 +102,14 @@ def watch(run: Path) -> None:
     page.close()
 
 
-def tell(headless: list[Measured], watched: list[Measured]) -> None:
+def print_comparison(headless: list[RunResult], watched: list[RunResult]) -> None:
     rates = [b.completed_per_s / a.completed_per_s for a, b in zip(headless, watched, strict=True)]
     p99s = [b.p99_ms / a.p99_ms for a, b in zip(headless, watched, strict=True)]
-    alike = [max(a.p99_ms / b.p99_ms, b.p99_ms / a.p99_ms) for a, b in pairwise(headless)]
+    headless_ratios = [max(a.p99_ms / b.p99_ms, b.p99_ms / a.p99_ms) for a, b in pairwise(headless)]
     print(f"rate, watched to headless: {100 * median(rates):.2f} % ({100 * min(rates):.2f} to {100 * max(rates):.2f})")
     print(f"p99, watched to headless: {median(p99s):.3f} ({min(p99s):.3f} to {max(p99s):.3f})")
-    print(f"p99, headless to headless: up to {max(alike, default=1.0):.3f}")
-    is_within = abs(median(rates) - 1) <= MOST_OF_RATE and median(p99s) <= max(alike, default=1.0)
+    print(f"p99, headless to headless: up to {max(headless_ratios, default=1.0):.3f}")
+    is_within = abs(median(rates) - 1) <= MAX_RATE_DIFFERENCE and median(p99s) <= max(headless_ratios, default=1.0)
     print("within the budget" if is_within else "NOT within the budget")
 
 
