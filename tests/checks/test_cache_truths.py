@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent
-from tests.checks.cache_truths import Case, Outcome, Request, evaluated, main, read_requests, texts_of
+from tests.checks.cache_truths import Case, Outcome, Request, build_texts, evaluate, main, read_requests
 
 ROWS = 90
 
@@ -44,7 +44,7 @@ def simulate_server(requests: dict[str, Request], config: LlmConfig, in_flight: 
     scheduler = LlmScheduler(config)
     waiting = [
         LlmRequest(name, text.split(), 0, request.output_tokens)
-        for (name, request), text in zip(requests.items(), texts_of(list(requests.values())), strict=True)
+        for (name, request), text in zip(requests.items(), build_texts(list(requests.values())), strict=True)
     ][::-1]
     for _ in range(in_flight):
         scheduler.add(waiting.pop())
@@ -61,7 +61,7 @@ def simulate_server(requests: dict[str, Request], config: LlmConfig, in_flight: 
 
 def outcome(requests: dict[str, Request], case: Case) -> Outcome:
     config = LlmConfig(num_gpu_blocks=case.capacity_blocks, max_num_batched_tokens=1500)
-    return evaluated(case, config, requests, simulate_server(requests, config, case.in_flight))
+    return evaluate(case, config, requests, simulate_server(requests, config, case.in_flight))
 
 
 def test_sequential_requests_hit_exactly_what_trace_offers(requests: dict[str, Request]) -> None:

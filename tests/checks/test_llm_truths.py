@@ -18,13 +18,13 @@ from tests.checks.llm_truths import (
     Outcome,
     Requests,
     Server,
-    bounds_of,
     draw_truth,
     interval,
+    list_bounds,
     measure,
     poisson,
+    read_outcomes,
     simulate,
-    stored,
 )
 
 SERVER = Server(
@@ -119,7 +119,8 @@ def test_llm_bounds_are_evaluated_by_intervals_and_exceptions() -> None:
         good = Outcome(1, 0, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=9, p90=11, stated=0.95)
         wide = [dataclasses.replace(good, number=at, p10=9 if at % 5 else 9.5) for at in range(100)]
         missed = [dataclasses.replace(good, bought=8, stated=0.5) for _ in range(4)]
-        return [bound.is_kept for bound in bounds_of([*wide, *missed, *[dataclasses.replace(good, **changes)] * count])]  # type: ignore[arg-type]
+        changed = [dataclasses.replace(good, **changes)] * count  # type: ignore[arg-type]
+        return [bound.is_kept for bound in list_bounds([*wide, *missed, *changed])]
 
     assert list_kept(1) == [True] * 5
     assert list_kept(100, p10=9.5) == [False, True, True, True, True]
@@ -132,9 +133,9 @@ def test_stored_outcomes_are_read_and_truncated_line_is_skipped(tmp_path: Path) 
     outcome = Outcome(101, 3, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=8, p90=11, stated=0.92)
     line = json.dumps(dataclasses.asdict(outcome))
     (tmp_path / "state").write_text(f"{line}\n{line[:40]}")
-    outcome_by_key = stored(tmp_path / "state")
+    outcome_by_key = read_outcomes(tmp_path / "state")
     assert list(outcome_by_key) == [(101, 3)]
     assert outcome_by_key[101, 3].is_met
     assert outcome_by_key[101, 3].is_covered
-    assert stored(tmp_path / "none") == {}
+    assert read_outcomes(tmp_path / "none") == {}
     assert interval(8, 10) == "80 % (44–97)"

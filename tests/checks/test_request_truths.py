@@ -9,7 +9,15 @@ import numpy as np
 import pytest
 
 from tests.checks.event_simulator import ROUTERS
-from tests.checks.request_truths import FAMILIES, Outcome, all_checked, bounds_of, checked, drawn, tables
+from tests.checks.request_truths import (
+    FAMILIES,
+    Outcome,
+    check_truth,
+    check_truths,
+    draw_truth,
+    list_bounds,
+    list_tables,
+)
 
 
 def outcome(number: int, bought: int = 10, **changes: object) -> Outcome:
@@ -18,7 +26,7 @@ def outcome(number: int, bought: int = 10, **changes: object) -> Outcome:
 
 
 def list_kept(outcomes: list[Outcome]) -> list[bool]:
-    return [bound.is_kept for bound in bounds_of(outcomes)]
+    return [bound.is_kept for bound in list_bounds(outcomes)]
 
 
 def test_request_bounds_are_evaluated_by_binomial_interval_and_exceptions() -> None:
@@ -38,12 +46,12 @@ def test_stopped_study_resumes_with_stored_outcomes(tmp_path: Path) -> None:
     state = tmp_path / "state.jsonl"
     stored_outcomes = [outcome(number, bought=11 + number) for number in range(3)]
     state.write_bytes(b"".join(msgspec.json.encode(item) + b"\n" for item in stored_outcomes))
-    assert list(all_checked([1], state, 1, truths=3)) == stored_outcomes
-    assert "| all | 3 of 3 |" in "\n".join(tables(stored_outcomes))
+    assert list(check_truths([1], state, 1, truths=3)) == stored_outcomes
+    assert "| all | 3 of 3 |" in "\n".join(list_tables(stored_outcomes))
 
 
 def test_ten_truths_of_seed_have_all_families_and_routers() -> None:
-    truths = [drawn(1, number) for number in range(10)]
+    truths = [draw_truth(1, number) for number in range(10)]
     assert {truth.family for truth in truths} == set(FAMILIES)
     assert {truth.router for truth in truths} == set(ROUTERS)
     for truth in truths:
@@ -54,7 +62,7 @@ def test_ten_truths_of_seed_have_all_families_and_routers() -> None:
 
 @pytest.mark.soak
 def test_planned_fleet_is_between_failing_and_passing_fleets() -> None:
-    result = checked(1, 2)  # processor sharing behind a random router, which no service model describes
+    result = check_truth(1, 2)  # processor sharing behind a random router, which no service model describes
     assert result.why_not is None
     assert not result.is_above_a_miss
     assert not result.is_below_a_pass

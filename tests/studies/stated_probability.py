@@ -30,7 +30,7 @@ import numpy as np
 from scipy import stats
 
 from tests.studies.laws import LAWS
-from tests.studies.measuring import HeldOut, check_held_out_rates, judge, measure, plan, read_statement
+from tests.studies.measuring import HeldOut, check_held_out_rates, evaluate_plan, measure, plan, read_statement
 from tests.studies.request_services import RequestTruth, draw_known_truth, draw_law_truth
 from tests.studies.token_truths import TOKEN_TRUTHS, TokenTruth, draw_token_truth
 
@@ -97,7 +97,7 @@ def check(commit: str, kind: Kind, number: int) -> Outcome:
     except Exception as error:
         outcome = msgspec.structs.replace(outcome, error=_describe(error))
     if outcome.planned is not None:
-        judgment = judge(truth, outcome.planned)
+        judgment = evaluate_plan(truth, outcome.planned)
         outcome = msgspec.structs.replace(outcome, needed=judgment.needed, is_met=judgment.is_met)
     return msgspec.structs.replace(outcome, seconds=round(time.monotonic() - started, 1))
 

@@ -12,7 +12,7 @@ import pytest
 from app.analysis.objectives import parse_objective
 from app.session.spec import ResolvedStage
 from loadgen.records import OpenArrivals
-from tests.studies.measuring import HeldOut, Played, StageRunner, find_fewest, measure, plan, read_statement
+from tests.studies.measuring import HeldOut, SimulatedRequests, StageRunner, find_fewest, measure, plan, read_statement
 from tests.studies.request_services import KNOWN_FAMILIES, draw_known_truth, find_saturation_per_s
 from tests.studies.stated_probability import (
     Kind,
@@ -114,9 +114,12 @@ def test_failed_requests_miss_slo_but_are_no_latencies() -> None:
     times_s = np.array([0.1] * 98 + [9.0] * 2)
     objectives = [parse_objective("latency_ms.p99 < 1000")]
     is_failed = times_s > 1
-    assert not Played(np.arange(100.0), times_s).meets(objectives)
-    assert not Played(np.arange(100.0), times_s, is_failed=is_failed).meets(objectives)  # 2 % failed
-    assert Played(np.arange(100.0), times_s, is_failed=is_failed).without_first(0.5).times_s("latency_ms").max() < 1
+    assert not SimulatedRequests(np.arange(100.0), times_s).meets(objectives)
+    assert not SimulatedRequests(np.arange(100.0), times_s, is_failed=is_failed).meets(objectives)  # 2 % failed
+    assert (
+        SimulatedRequests(np.arange(100.0), times_s, is_failed=is_failed).without_first(0.5).times_s("latency_ms").max()
+        < 1
+    )
 
 
 def test_study_stages_are_summarized_by_product() -> None:

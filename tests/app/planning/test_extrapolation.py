@@ -12,10 +12,10 @@ from app.records.offers import Accelerator, Workload
 from tests.checks.extrapolation import (
     Z80,
     Z95,
-    classes,
+    compute_bracket_share,
     coverage,
     errors,
-    in_bracket,
+    group_by_class,
     left_out,
     left_out_coverage,
     pairs,
@@ -142,8 +142,8 @@ def test_stated_intervals_hold_on_published_results() -> None:
     assert len(WHOLE) > 1200
     assert 0.80 <= coverage(WHOLE, Z80) <= 0.90
     assert coverage(WHOLE, Z95) >= 0.95
-    assert in_bracket(WHOLE) >= 0.90
-    for name, some in classes(FOUND).items():
+    assert compute_bracket_share(WHOLE) >= 0.90
+    for name, some in group_by_class(FOUND).items():
         assert coverage(some, Z80) >= 0.80, name
         assert coverage(some, Z95) >= 0.90, name
 
@@ -155,14 +155,14 @@ def test_intervals_for_work_nobody_knows_hold_on_published_results() -> None:
 
 
 def test_an_interval_learnt_without_a_card_mostly_holds_on_it() -> None:
-    for name, some in classes(FOUND).items():
+    for name, some in group_by_class(FOUND).items():
         if len(some) > 40:
             assert left_out_coverage(some, 0.8) >= 0.75, name
             assert left_out_coverage(some, 0.95) >= 0.85, name
 
 
 def test_the_used_weights_are_no_worse_than_fitted_ones_on_a_card_left_out() -> None:
-    for name, some in classes(FOUND).items():
+    for name, some in group_by_class(FOUND).items():
         if some[0].work == "saturated":
             fitted, _ = left_out(some)
             assert math.sqrt((errors(some) ** 2).mean()) <= math.sqrt((fitted**2).mean()), name

@@ -25,7 +25,7 @@ from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import TokenService
-from tests.checks.language_models import held_against_published
+from tests.checks.language_models import compare_with_published
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B, MIXTRAL
 
 CARDS = load_catalog().accelerators
@@ -164,7 +164,7 @@ def test_a_precision_the_card_has_not_is_refused() -> None:
 
 
 def test_the_arithmetic_is_near_published_rates() -> None:
-    checks = held_against_published()
+    checks = compare_with_published()
     assert len(checks) >= 15
     sizes = sorted(abs(check.log_error) for check in checks)
     assert sizes[len(sizes) // 2] < 0.25

@@ -14,7 +14,7 @@ from app.analysis.comparisons.metric_pairs import list_unpaired_metrics, match_s
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.local import TEST_TAG
 from app.records.result import CLASS_TAG, Estimate, Objective, ObjectiveResult, Result
-from tests.checks.regressions import Case, compared
+from tests.checks.regressions import Case, compare_case
 from tests.fakes.language_model_runs import TESTS, language_model_run, measured_stage
 from tests.fakes.local_runs import local_run
 from tests.fakes.repeated import FULL, repeats, result, steady
@@ -289,7 +289,7 @@ def test_the_first_look_suspects_what_is_beyond_the_tolerance_and_unlikely() -> 
 def test_it_does_not_cry_wolf_and_sees_one(share: float) -> None:
     """A small part of tests/checks/regressions.py, whose true rates are 0.2 % and 78 %: by chance one in a million such
     samples lies outside."""
-    clean = sum(compared(seed, Case(0.05, 0.0)).is_failed for seed in range(round(300 * share)))
-    slower = sum(compared(seed, Case(0.05, 0.10)).is_failed for seed in range(round(200 * share)))
+    clean = sum(compare_case(seed, Case(0.05, 0.0)).is_failed for seed in range(round(300 * share)))
+    slower = sum(compare_case(seed, Case(0.05, 0.10)).is_failed for seed in range(round(200 * share)))
     assert clean <= 7 * share
     assert slower >= 127 * share
