@@ -17,8 +17,11 @@ def sanitize_text(text: str) -> str:
 
 def sanitize_line(text: str, max_chars: int) -> str:
     """Return `text` as a single line of at most `max_chars` printable characters. Each run of
-    whitespace is replaced by one space."""
-    return " ".join(sanitize_text(text[:max_chars]).split())
+    whitespace is replaced by one space. A text that was cut ends with its length."""
+    if len(text) <= max_chars:
+        return " ".join(sanitize_text(text).split())
+    end = f"… ({len(text):,} characters)"
+    return f"{' '.join(sanitize_text(text[: max_chars - len(end)]).split())}{end}"
 
 
 def format_host_port(host: str, port: int) -> str:

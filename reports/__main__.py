@@ -11,6 +11,7 @@ from pathlib import Path
 from reports.formats import FORMATS_BY_SUFFIX
 from reports.model import PlanReport, Report, read_report
 from reports.rendering import render, render_document
+from reports.shortening import shorten_message
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -28,7 +29,7 @@ def main(arguments: list[str] | None = None) -> int:
         report = read_report(options.report.read_bytes())
         _write_report(report, options.out)
     except (OSError, ValueError) as error:
-        sys.stderr.write(f"error: {error}\n")
+        sys.stderr.write(f"error: {shorten_message(str(error))}\n")
         return 2
     return 0
 
@@ -44,7 +45,7 @@ def _write_report(report: Report | PlanReport, out: Path | None) -> None:
 
 
 def _warn(message: str) -> None:
-    sys.stderr.write(f"warning: {message}\n")
+    sys.stderr.write(f"warning: {shorten_message(message)}\n")
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from reports import formatting
 from reports.comparison_section import ChangeRow, ComparisonSection, DifferenceRow
 from reports.formatting import sanitize
 from reports.model import Quantity
+from reports.shortening import shorten
 
 _MAX_ROWS = 20
 _MAX_OTHER_ROWS = 8
@@ -86,8 +87,8 @@ def _build_difference_table(rows: Sequence[DifferenceRow]) -> list[str]:
     cells = [
         (
             row.name,
-            _truncate_text(row.baseline),
-            _truncate_text(row.candidate),
+            shorten(row.baseline, _MAX_CELL_CHARS),
+            shorten(row.candidate, _MAX_CELL_CHARS),
             "not comparable" if row.forbids else "informational",
         )
         for row in rows
@@ -132,10 +133,6 @@ def _format_cells(row: ChangeRow) -> tuple[str, ...]:
         format_effect(row.ratio),
     )
     return (row.metric, row.stage, *value_texts, p_value_text, row.verdict, format_remark(row))
-
-
-def _truncate_text(text: str) -> str:
-    return text if len(text) <= _MAX_CELL_CHARS else f"{text[: _MAX_CELL_CHARS - 1]}…"
 
 
 def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:

@@ -1,7 +1,7 @@
 """Format numbers with three significant digits, thousands separators, units and intervals.
 
 All functions are pure. The module also removes characters that control terminals or break renderers
-from strings of external origin.
+from strings of external origin, and shortens these strings.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from typing import Any, Literal, TypeVar
 import msgspec
 
 from reports.model import BatchJobRow, CheckRow, ClassRow, HeadlineTile, Limit, MediaRow, Quantity, Report, StageRow
+from reports.shortening import shorten_lines
 
 THIN_SPACE = "\u202f"
 NOT_AVAILABLE = "n/a"
@@ -291,8 +292,8 @@ def display_state(state: str) -> str:
 
 
 def format_stage_name(name: str, repeat: int) -> str:
-    """Format the name of a stage, with its number among the repeats from the second on, such as
-    `steady #2`."""
+    """Format the name of a stage or of a test of a language model, with its number among the repeats
+    from the second on, such as `steady #2`."""
     return f"{name} #{repeat}" if repeat > 1 else name
 
 
@@ -398,15 +399,21 @@ _CONTROL_CHARACTERS = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f]")
 """All but tab and newline."""
 
 
+_WHOLE_FIELDS = frozenset(("result_json", "spec_text", "contents"))
+"""Fields with a whole document: the result, the profile to measure again, and a linked file."""
+
+
 def sanitize(record: _Record) -> _Record:
-    """Return the record with the control characters in its strings replaced. Otherwise, a single
-    NUL would abort the chart renderer."""
-    return msgspec.convert(_replace_controls(msgspec.to_builtins(record)), type=type(record))
+    """Return the record with the control characters in its strings replaced, because a single NUL
+    would abort the chart renderer, and with the long lines of its strings shortened, except in whole
+    documents."""
+    return msgspec.convert(_sanitize_strings(msgspec.to_builtins(record)), type=type(record))
 
 
-def _replace_controls(value: Any) -> Any:
+def _sanitize_strings(value: Any, *, is_whole: bool = False) -> Any:
     if isinstance(value, str):
-        return _CONTROL_CHARACTERS.sub("\ufffd", value)
+        text = _CONTROL_CHARACTERS.sub("\ufffd", value)
+        return text if is_whole else shorten_lines(text)
     if isinstance(value, dict):
-        return {name: _replace_controls(item) for name, item in value.items()}
-    return [_replace_controls(item) for item in value] if isinstance(value, list | tuple) else value
+        return {name: _sanitize_strings(item, is_whole=name in _WHOLE_FIELDS) for name, item in value.items()}
+    return [_sanitize_strings(item) for item in value] if isinstance(value, list | tuple) else value

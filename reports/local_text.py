@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 
 from reports import formatting
-from reports.local_model import BottleneckRow, ColdStartRow, GenerationTestRow, LocalSection, VariantRow
+from reports.local_model import BottleneckRow, ColdStartRow, LocalSection, VariantRow
 from reports.marks import compute_display_width, dim_undersampled
 from reports.model import Quantity
 
@@ -75,7 +75,7 @@ def build_test_table(local: LocalSection, width: int, write_state: Callable[[str
     has_several_variants = len({variant.name for variant, _ in pairs}) > 1
     columns = {
         "variant": [variant.name if has_several_variants else _NO_VALUE for variant, _ in pairs],
-        "test": [format_test(row) for row in rows],
+        "test": [formatting.format_stage_name(row.test, row.repeat) for row in rows],
         "prefill tok/s": [_format_rate(row.prefill) for row in rows],
         "decode tok/s": [_format_rate(row.decode) for row in rows],
         "p50 TTFT": [_format_optional(row.ttft_p50) for row in rows],
@@ -95,11 +95,6 @@ def build_test_table(local: LocalSection, width: int, write_state: Callable[[str
 
 _OPTIONAL_TEST_COLUMNS = ("p50 E2E", "p99 TTFT", "n", "p99 ITL", "p50 TTFT")
 """Columns that are omitted if the table is too wide, in this order."""
-
-
-def format_test(row: GenerationTestRow) -> str:
-    """Format the name of a test. A repeated measurement has its number, as in `pp512 (2)`."""
-    return f"{row.test} ({row.repeat})" if row.repeat > 1 else row.test
 
 
 def _format_rate(quantity: Quantity | None) -> str:

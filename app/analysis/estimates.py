@@ -70,10 +70,11 @@ def compute_distribution(values: npt.ArrayLike, batch_count: int = BATCH_COUNT) 
     }
 
 
-def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT, *, is_non_negative: bool = False) -> Estimate:
+def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT, *, is_signed: bool = False) -> Estimate:
     """Estimate the mean with Student's t interval on batch means, or on the single values if there
-    are too few for batches. If the quantity cannot be negative (`is_non_negative`), the lower
-    bound is at least 0, below which that of a few scattered values would be."""
+    are too few for batches. The lower bound is at least 0, below which that of a few scattered
+    durations or rates would be, unless a value is negative or the quantity is a difference
+    (`is_signed`)."""
     chronological_values = _drop_nan(values)
     n = chronological_values.size
     if n == 0:
@@ -89,7 +90,8 @@ def estimate_mean(values: npt.ArrayLike, batch_count: int = BATCH_COUNT, *, is_n
             batch_means = compute_batch_means(chronological_values, count)
             half_width = max(half_width, _compute_t(count) * float(batch_means.std(ddof=1)) / math.sqrt(count))
     low = value - half_width
-    return Estimate(value, (max(0.0, low) if is_non_negative else low, value + half_width), n)
+    is_bounded = not is_signed and float(chronological_values.min()) >= 0
+    return Estimate(value, (max(low, 0.0) if is_bounded else low, value + half_width), n)
 
 
 def find_maximum(values: npt.ArrayLike) -> Estimate:

@@ -102,6 +102,13 @@ _STEP_SHARE_OF_MEDIAN = 0.99
 _SUFFICIENT_SHARE_OF_MEDIAN = 0.98
 _STEP_PROBABILITIES = (0.45, 0.65, 0.8)
 _NEAR_GENERATOR_RATIO = 1.05
+_GENERATOR_SHARE = 0.8
+"""Maximum share of the lowest rate that the generator could not send at which steps are run if its
+limit varies or time is short. The result is a lower bound of the endpoint's max rate, and closer to
+the limit, the generator may fail to send one of the steps."""
+_RESERVED_ATTEMPTS = 3
+"""Number of attempts to confirm a rate for which a search with a time limit reserves probes, once the
+generator could not send a rate."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -304,9 +311,17 @@ class RateSearch:
             return None
         if sustained_rate is None:
             return self._choose_lower_probe()
+        is_short_of_time = self.is_shortened and self.remaining_probes <= _RESERVED_ATTEMPTS * self._repeats
+        if self._has_varying_generator_limit or (is_short_of_time and self._unsendable_rates):
+            return Probe("step", min(sustained_rate, unsendable_rate * _GENERATOR_SHARE))
         if self.remaining_probes <= self._repeats or unsendable_rate / sustained_rate <= _NEAR_GENERATOR_RATIO:
             return Probe("step", self._find_nearest_allowed_rate(sustained_rate))
         return Probe("probe", min(sustained_rate * 2, math.sqrt(sustained_rate * unsendable_rate)))
+
+    @property
+    def _has_varying_generator_limit(self) -> bool:
+        """True if the generator once sent a rate and once failed to send the same or a lower rate."""
+        return max(self._passed_rates, default=0.0) >= min(self._unsendable_rates, default=math.inf)
 
     def _choose_lower_probe(self) -> Probe | None:
         """Return the next stage while no rate has passed. If no more than the steps that confirm a

@@ -213,7 +213,9 @@ def _check_step_duration(steps: Sequence[Stage]) -> Check:
 
 
 def _format_stage_label(stage: Stage) -> str:
-    return f"{stage.name}, repeat {stage.repeat}" if stage.repeat > 1 else stage.name
+    """Format the name of a stage as `reports.formatting.format_stage_name` does, which this layer may
+    not import."""
+    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
 
 
 def _format_reason(check: Check) -> str:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from app.cli.commands import Arguments, Command, CommandOption
 from app.cli.options import format_worker_count, output_options, parse_output, parse_worker_counts
+from app.cli.streams import print_whole
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -34,7 +35,7 @@ def _calibrate(arguments: Arguments) -> int:
     if output == "json":
         print_json(calibration)
     else:
-        print("\n".join(format_calibration(calibration, output)))
+        print_whole("\n".join(format_calibration(calibration, output)))
     has_all_capacities = all(capacity.per_s is not None for capacity in calibration.capacities)
     return ExitCode.OK if has_all_capacities else ExitCode.INVALID
 

@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Literal, TextIO
 
-from app.cli.streams import escape_controls, get_unescaped_stream
+from app.cli.streams import escape_controls, get_unescaped_stream, print_whole
 from reports.marks import drop_marks, replace_marks
 
 _GREEN, _YELLOW, _RED = "32", "33", "31"
@@ -37,13 +37,14 @@ def print_with_colors(text: str, stream: TextIO | None = None) -> None:
     """Print text with marks to a stream, by default standard output.
 
     If `is_colored` returns true for the stream, marked statuses are colored and marked percentiles
-    are dimmed. Otherwise, the marks are removed.
+    are dimmed. Otherwise, the marks are removed. Lines stay whole, because reports and tables have
+    shortened values already.
     """
     stream = sys.stdout if stream is None else stream
     if is_colored(stream):
         print(color_text(escape_controls(text)), file=get_unescaped_stream(stream))
     else:
-        print(drop_marks(text), file=stream)
+        print_whole(drop_marks(text), stream)
 
 
 def color_text(text: str) -> str:

@@ -23,6 +23,8 @@ from app.cli.options import (
     refuse_options,
     verbosity_options,
 )
+from app.cli.secret_consent import consent_option
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -157,7 +159,7 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
             build_comparison_report(comparison, _build_command(arguments, comparison)), arguments.format or "text"
         )
     if arguments.out is None:
-        print(content.removesuffix("\n"))
+        print_whole(content.removesuffix("\n"))
     else:
         from app.storage.run_directory import write_document
 
@@ -232,6 +234,7 @@ _PAIRS_OPTIONS: tuple[CommandOption, ...] = (
         section=_PAIRS_SECTION,
         help="directory for progress events, which `runs attach` and `runs stop` use (default: next to the runs)",
     ),
+    consent_option(_PAIRS_SECTION),
     *verbosity_options(_PAIRS_SECTION),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import click
 
 from app.cli.commands import Arguments, Command
+from app.cli.streams import print_whole
 
 _SHELLS = ("bash", "zsh", "fish")
 
@@ -16,7 +17,7 @@ def _print_script(arguments: Arguments) -> int:
 
     completion_class = get_completion_class(arguments.shell)
     assert completion_class is not None
-    print(completion_class(build_command_line(), {}, PROGRAM, COMPLETION_VARIABLE).source())
+    print_whole(completion_class(build_command_line(), {}, PROGRAM, COMPLETION_VARIABLE).source())
     return 0
 
 

@@ -14,6 +14,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import output_options, parse_output, run_argument
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -67,7 +68,7 @@ def _explain(arguments: Arguments) -> int:
     elif output == "table" and arguments.request is not None:
         print("\n".join(_draw_waterfall(rows[-1])))
     else:
-        print(format_table(_build_columns(rows), rows, output))
+        print_whole(format_table(_build_columns(rows), rows, output))
     for refusal in dict.fromkeys(row.refusal for row in rows if row.refusal is not None):
         stage_names = dict.fromkeys(row.stage for row in rows if row.refusal == refusal)
         print(f"{', '.join(stage_names)}: {describe_refusal(refusal)}", file=sys.stderr)

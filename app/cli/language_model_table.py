@@ -6,6 +6,7 @@ from typing import NamedTuple
 
 from app.cli.commands import Arguments
 from app.cli.options import OutputFormat
+from app.cli.streams import print_whole
 from app.cli.tables import Cell, Column, format_table, print_json
 from app.errors import UsageError
 from app.profiles.local import LocalProfile
@@ -42,7 +43,7 @@ def print_test_table(local: LocalSection, output: OutputFormat) -> None:
         named_columns = [column for column in _COLUMNS if column.key]
         print_json([{column.key: column.read(row) for column in named_columns} for row in rows])
         return
-    print(format_table(_COLUMNS, rows, output))
+    print_whole(format_table(_COLUMNS, rows, output))
 
 
 def _format_rate(row: _MeasuredTest) -> Cell:

@@ -20,7 +20,7 @@ from app.analysis.run_progress import (
     format_load,
     get_stage_duration_s,
 )
-from app.cli.streams import escape_controls
+from app.cli.streams import format_for_readers
 from app.records.events import CheckCompleted, Event, Snapshot, StageFinished, StageStarted
 from app.records.result import Check
 
@@ -167,7 +167,7 @@ def _build_checks_text(checks: Sequence[Check]) -> Text:
 
 def _build_text(text: str, style: str = "") -> Text:
     """Build text that contains no control characters, since names may come from untrusted files."""
-    return Text(escape_controls(text), style=style)
+    return Text(format_for_readers(text), style=style)
 
 
 def _format_stage(readings: LoadReadings) -> str:

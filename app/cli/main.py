@@ -14,15 +14,14 @@ import click
 
 from app import __version__
 from app.cli.commands import GLOBAL_SECTION, CommandLine, CommandOption, suggest_option
-from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe
+from app.cli.streams import escape_controls, escape_output, ignore_broken_pipe, print_whole
 from app.errors import OPEN_FILES_HINT, ExitCode, SizewiseError, is_too_many_open_files
 from app.extras import build_missing_package_error
+from reports.shortening import shorten, shorten_message
 
 PROGRAM = "sizewise"
 COMPLETION_VARIABLE = "_SIZEWISE_COMPLETE"
 """Environment variable in which a shell passes its request for completions."""
-
-_MAX_SHOWN_NAME_LENGTH = 60
 
 _SECTIONS = {
     "Measure": ("quickstart", "run", "init", "serve", "worker"),
@@ -112,9 +111,10 @@ def _run_command(argv: Sequence[str], open_window: Callable[[tuple[Path, ...]], 
         if is_too_many_open_files(error):
             return _print_error("the limit of open files was reached", OPEN_FILES_HINT, ExitCode.LIMIT, argv)
         if isinstance(error, OSError) and error.errno == errno.ENAMETOOLONG:
-            name = str(error.filename)[:_MAX_SHOWN_NAME_LENGTH]
             hint = f"Run `{PROGRAM} --help` for what the command accepts."
-            return _print_error(f"the file name '{name}…' is too long", hint, ExitCode.USAGE, argv)
+            return _print_error(
+                f"the file name {shorten(str(error.filename))!r} is too long", hint, ExitCode.USAGE, argv
+            )
         hint = "This is a bug in Sizewise. Run again with --debug and report the output."
         return _print_error(f"{type(error).__name__}: {error}", hint, ExitCode.BUG, argv)
 
@@ -157,11 +157,12 @@ def _suggest_value(error: click.BadOptionUsage) -> str:
 def _print_error(message: str, hint: str | None, exit_code: ExitCode, argv: Sequence[str]) -> int:
     if "--debug" in argv:
         traceback.print_exc()
+    message, hint = shorten_message(message), hint and shorten_message(hint)
     print(f"error: {message}", file=sys.stderr)
     if hint:
         print(f"hint: {hint}", file=sys.stderr)
     if "--error-json" in argv:
-        print(_encode_failure(message, hint, exit_code), file=sys.stderr)
+        print_whole(_encode_failure(message, hint, exit_code), sys.stderr)
     return int(exit_code)
 
 

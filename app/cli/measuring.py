@@ -23,7 +23,7 @@ from app.cli.planned_work import format_search_estimate
 from app.cli.progress import ProgressView, open_progress
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
-from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, warn
+from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, print_whole, warn
 from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
 from app.extras import require_extra
 from app.profiles.local import LocalProfile
@@ -81,7 +81,7 @@ def write_github_annotations(report: Report, profile_argument: str | None, envir
         objective_lines = {} if path is None else find_objective_lines(path)
         annotation_path = None if path is None else _make_repository_relative(path, environment.get("GITHUB_WORKSPACE"))
         for command in build_workflow_commands(report, annotation_path, objective_lines):
-            print(command, file=sys.stderr)
+            print_whole(command, sys.stderr)
 
 
 def _append_job_summary(path: Path, report: Report) -> None:
@@ -144,7 +144,7 @@ def measure_profile(
     If `remote_workers` is set, workers on other machines send the load. The results are stored even
     if the run is interrupted. `on_measured` is called after a run that has measured something.
     """
-    request_consent(profile, arguments.allow_secrets)
+    request_consent([profile], arguments.allow_secrets)
     _print_search_estimate(profile, parse_verbosity(arguments))
     new_run = _create_run(profile, arguments.out)
     run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
@@ -211,7 +211,7 @@ def resume_run(
     """
     interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
-    request_consent(profile, arguments.allow_secrets)
+    request_consent([profile], arguments.allow_secrets)
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
     check_tokenizers(spec.workload)
@@ -359,7 +359,7 @@ def _print_summary(measured_run: MeasuredRun, arguments: Arguments, gating: Gati
     outcome = measured_run.outcome
     table_format = getattr(arguments, "output", None)
     if arguments.json:
-        print(outcome.result_text)
+        print_whole(outcome.result_text)
     if table_format is not None and measured_run.report.local is not None:
         from app.cli.language_model_table import print_test_table
 

@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from app.cli.commands import Arguments
 from app.cli.options import parse_verbosity
 from app.cli.progress import open_progress
+from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
 from app.errors import ExitCode, SizewiseError, UsageError
 from app.records.comparison import Comparison
@@ -40,9 +41,9 @@ def measure_pairs(
         raise UsageError(
             "--measure requires exactly two profiles", hint="Specify the baseline profile and the candidate profile."
         )
-    name = format_pairs_name(
-        require_measurable_profile(arguments.baseline), require_measurable_profile(arguments.candidate[0])
-    )
+    profiles = [require_measurable_profile(profile) for profile in (arguments.baseline, arguments.candidate[0])]
+    request_consent(profiles, arguments.allow_secrets)
+    name = format_pairs_name(profiles[0].name, profiles[1].name)
     run_id = new_run_id(name, datetime.now(UTC))
     with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
         directory = store.directory.resolve()

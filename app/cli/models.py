@@ -9,6 +9,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
 from app.cli.options import output_options, parse_output, refuse_options
+from app.cli.streams import print_whole
 from app.errors import UsageError
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ def _inspect_onnx_model(arguments: Arguments, path: Path, output: OutputFormat) 
         for line in format_inspection(inspection):
             print(line)
     else:
-        print("\n\n".join(format_inspection_tables(inspection, output)))
+        print_whole("\n\n".join(format_inspection_tables(inspection, output)))
 
 
 def _inspect_language_model(arguments: Arguments, path: Path, output: OutputFormat) -> None:
@@ -76,7 +77,7 @@ def _inspect_language_model(arguments: Arguments, path: Path, output: OutputForm
         for line in format_language_model(inspection, has_all_gpus=arguments.all_gpus):
             print(line)
     else:
-        print("\n\n".join(format_language_model_tables(inspection, output)))
+        print_whole("\n\n".join(format_language_model_tables(inspection, output)))
 
 
 def _parse_numbers(option: str, text: str | None) -> tuple[int, ...]:

@@ -13,6 +13,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
 from app.cli.options import output_options, parse_output
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 from app.records.price_layouts import LAYOUT_IDS, LAYOUTS
 
@@ -46,7 +47,7 @@ def _list_offers(arguments: Arguments) -> int:
     if output == "json":
         print_json([_build_json_row(offer, _get_today()) for offer in offers])
     else:
-        print(format_table(_build_columns(), [build_offer_row(offer, _get_today()) for offer in offers], output))
+        print_whole(format_table(_build_columns(), [build_offer_row(offer, _get_today()) for offer in offers], output))
     return 0
 
 
@@ -128,7 +129,7 @@ def _update_offers(arguments: Arguments) -> int:
 def _print_template(_arguments: Arguments) -> int:
     from app.profiles.pricing.price_list import format_template
 
-    print(format_template(_get_today()), end="")
+    print_whole(format_template(_get_today()), end="")
     return ExitCode.OK
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 from app.cli.commands import Arguments
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -165,13 +166,13 @@ def _print_update(update: PriceUpdate, catalogs: Sequence[DatedCatalog]) -> None
         for offer in update.not_found
     ]
     if changes:
-        print("\n" + format_table(_build_columns(_CHANGE_HEADER), changes))
+        print_whole("\n" + format_table(_build_columns(_CHANGE_HEADER), changes))
     if update.refused:
         rows: list[tuple[Cell, ...]] = [
             (price.key, price.kind, _format_usd(price.old_usd), _format_usd(price.listed), price.text)
             for price in update.refused
         ]
-        print("\n" + format_table(_build_columns(_REFUSED_HEADER), rows))
+        print_whole("\n" + format_table(_build_columns(_REFUSED_HEADER), rows))
     problems = [problem for catalog in catalogs for problem in catalog.prices.problems]
     if problems:
         print("\nRows that cannot be read:")

@@ -10,6 +10,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import complete_runs, out_option, output_options, parse_output, set_option
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ def _plan(arguments: Arguments) -> int:
     elif output == "json":
         _write_export(plan, "json", export_settings, None)
     elif output != "table":
-        print(format_table(_build_columns(plan.latency_metric), _list_feasible_fleets(plan), output))
+        print_whole(format_table(_build_columns(plan.latency_metric), _list_feasible_fleets(plan), output))
     else:
         _show_plan(plan, plan_inputs)
         if plan.recommendation is None:
@@ -117,11 +118,11 @@ def _show_plan(plan: Plan, plan_inputs: PlanningInputs) -> None:
     from app.reporting.plan import build_plan_section, build_source_rows
     from reports.text import render_plan
 
-    print(render_plan(build_plan_section(plan, build_source_rows(plan_inputs))))
+    print_whole(render_plan(build_plan_section(plan, build_source_rows(plan_inputs))))
     fleets = _list_feasible_fleets(plan)[:_MAX_OFFERS]
     if fleets:
         print()
-        print(format_table(_build_columns(plan.latency_metric), fleets))
+        print_whole(format_table(_build_columns(plan.latency_metric), fleets))
 
 
 def _list_feasible_fleets(plan: Plan) -> list[Fleet]:
@@ -190,7 +191,7 @@ def _show_what_if(plan: Plan, what_if_plans: dict[str, Plan]) -> None:
     from app.cli.tables import format_table
 
     print()
-    print(format_table(_build_what_if_columns(plan), [("as planned", plan), *what_if_plans.items()]))
+    print_whole(format_table(_build_what_if_columns(plan), [("as planned", plan), *what_if_plans.items()]))
 
 
 def _show_price_coverage(plan_inputs: PlanningInputs, changed_inputs_by_change: Mapping[str, PlanningInputs]) -> None:
@@ -248,7 +249,7 @@ def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, direct
 
     files = export_plan(plan, kind, settings)
     if directory is None:
-        print("\n".join(text.rstrip("\n") for text in files.values()))
+        print_whole("\n".join(text.rstrip("\n") for text in files.values()))
         return
     try:
         directory.mkdir(parents=True, exist_ok=True)

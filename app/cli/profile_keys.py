@@ -11,7 +11,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import output_options, parse_output, profile_argument
-from app.cli.streams import warn
+from app.cli.streams import print_whole, warn
 
 if TYPE_CHECKING:
     from app.cli.tables import Cell, Column
@@ -38,7 +38,7 @@ def _list_keys(arguments: Arguments) -> int:
         for row in rows:
             _print_key(row)
     else:
-        print(format_table(_build_columns(), rows, output))
+        print_whole(format_table(_build_columns(), rows, output))
     return 0
 
 

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 from app.cli.commands import Arguments, Command, CommandGroup, CommandOption
 from app.cli.options import json_option, output_options, parse_output, profile_argument, set_option
 from app.cli.profile_keys import CI_COMMAND, KEYS_COMMAND
-from app.cli.secret_consent import CONSENT_OPTION, request_consent
+from app.cli.secret_consent import consent_option, request_consent
+from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -22,7 +23,7 @@ def _show_profile(arguments: Arguments) -> int:
     from app.profiles.resolved import format_minimal, format_spec
 
     format_profile = format_minimal if arguments.minimal else format_spec
-    print(format_profile(_load_profile(arguments)[1]), end="")
+    print_whole(format_profile(_load_profile(arguments)[1]), end="")
     return 0
 
 
@@ -75,7 +76,7 @@ def _test_connection(arguments: Arguments) -> int:
     from app.wiring.target_check import check_target
 
     profile = _load_profile(arguments)[1]
-    request_consent(profile, arguments.allow_secrets)
+    request_consent([profile], arguments.allow_secrets)
     trial = check_target(profile)
     if arguments.json:
         from app.cli.tables import print_json
@@ -122,7 +123,7 @@ def _list_profiles(arguments: Arguments) -> int:
             Column[dict[str, str | None]]("description", "description", lambda row: row["description"]),
             Column[dict[str, str | None]]("file", "", lambda row: row["file"]),
         )
-        print(format_table(columns, rows, output))
+        print_whole(format_table(columns, rows, output))
     return 0
 
 
@@ -169,7 +170,7 @@ COMMAND = CommandGroup(
         Command(
             "try",
             _test_connection,
-            [_PROFILE_ARGUMENT, _SET_OPTION, json_option(), CONSENT_OPTION],
+            [_PROFILE_ARGUMENT, _SET_OPTION, json_option(), consent_option()],
             documentation="Send one request as the run would, and show the response.",
             examples=("sizewise profiles try profile.yaml",),
         ),

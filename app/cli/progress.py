@@ -18,7 +18,7 @@ from app.analysis.run_progress import format_load
 from app.cli.colors import color_text, is_colored, print_with_colors
 from app.cli.live_view import LoadReadings, advance_readings, build_live_view, format_readings
 from app.cli.options import Verbosity
-from app.cli.streams import escape_controls, get_unescaped_stream
+from app.cli.streams import format_for_readers, get_unescaped_stream
 from app.records.events import (
     CallsFinished,
     CheckCompleted,
@@ -45,6 +45,7 @@ from app.records.result import Check, Estimate, Stage
 from app.reporting.quantities import build_check_row
 from reports.formatting import THIN_SPACE, format_check
 from reports.marks import DIM_END, DIM_START, drop_marks, mark_status
+from reports.shortening import shorten_lines
 
 _REFRESHES_PER_S = 4
 _INTERVAL_NS, _VERBOSE_INTERVAL_NS = 5_000_000_000, 1_000_000_000
@@ -78,13 +79,13 @@ def open_progress(
 
 
 def _print_line(line: str) -> None:
-    print_with_colors(line, sys.stderr)
+    print_with_colors(shorten_lines(line), sys.stderr)
     sys.stderr.flush()
 
 
 def _print_above(console: Console, line: str) -> None:
     """Print a line above the live view of a console."""
-    text = escape_controls(line)
+    text = format_for_readers(line)
     console.print(Text.from_ansi(color_text(text)) if is_colored(sys.stderr) else Text(drop_marks(text)))
 
 

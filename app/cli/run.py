@@ -28,7 +28,7 @@ from app.cli.options import (
     set_option,
     verbosity_options,
 )
-from app.cli.secret_consent import CONSENT_OPTION, allow_command_line
+from app.cli.secret_consent import allow_command_line, consent_option
 from app.cli.url import URL_OPTIONS, save_profile
 from app.errors import UsageError
 
@@ -172,7 +172,7 @@ COMMAND = Command(
         *LOCUST_OPTIONS,
         *URL_OPTIONS,
         *BASELINE_OPTIONS,
-        CONSENT_OPTION,
+        consent_option(),
         *REMOTE_OPTIONS,
         *GATING_OPTIONS,
         *RUN_OPTIONS,
@@ -191,7 +191,7 @@ COMMAND = Command(
 RESUME_COMMAND = Command(
     "resume",
     _resume_run,
-    [run_argument(), *BASELINE_OPTIONS, CONSENT_OPTION, *REMOTE_OPTIONS, *GATING_OPTIONS, *OUTPUT_OPTIONS],
+    [run_argument(), *BASELINE_OPTIONS, consent_option(), *REMOTE_OPTIONS, *GATING_OPTIONS, *OUTPUT_OPTIONS],
     documentation="""Resume an interrupted run of an endpoint after its last complete stage.
 
     The run was killed or stopped by a signal, and is resumed in its own directory. It has one result, which states that

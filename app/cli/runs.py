@@ -21,7 +21,9 @@ from app.cli.options import (
     verbosity_options,
 )
 from app.cli.run import RESUME_COMMAND
+from app.cli.streams import print_whole
 from app.errors import ExitCode, StorageError, UsageError
+from reports.shortening import shorten
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.series import MetricHistory
@@ -203,7 +205,7 @@ def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
         Column("run_id", "run", lambda row: row["run_id"]),
         Column("started_at", "", lambda row: row["started_at"]),
         Column("", "started (UTC)", lambda row: _format_time(row["started_at"])),
-        Column("", "target", lambda row: _truncate_text(_format_target(row), _MAX_TARGET_CHARACTERS)),
+        Column("", "target", lambda row: shorten(_format_target(row), _MAX_TARGET_CHARACTERS)),
         Column("name", "", lambda row: row["name"]),
         Column("protocol", "", lambda row: row["protocol"]),
         Column("url", "", lambda row: row["url"]),
@@ -215,10 +217,10 @@ def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
         Column("", "duration", lambda row: _format_duration(row["duration_s"])),
         Column("duration_s", "", lambda row: row["duration_s"]),
         Column("exit_code", "", lambda row: row["exit_code"]),
-        Column("", "title", lambda row: _truncate_text(row["title"] or "")),
+        Column("", "title", lambda row: shorten(row["title"] or "", _MAX_CELL_CHARACTERS)),
         Column("title", "", lambda row: row["title"]),
         Column("tags", "tags", lambda row: ", ".join(row["tags"])),
-        Column("", "notes", lambda row: _truncate_text(_join_notes(row))),
+        Column("", "notes", lambda row: shorten(_join_notes(row), _MAX_CELL_CHARACTERS)),
         Column("notes", "", _join_notes),
         Column("deleted_at", "deleted", lambda row: row.get("deleted_at")),
         Column("directory", "", lambda row: row["directory"]),
@@ -259,10 +261,6 @@ def _join_notes(row: dict[str, Any]) -> str:
     return "; ".join(note["text"] for note in row["notes"])
 
 
-def _truncate_text(text: str, max_characters: int = _MAX_CELL_CHARACTERS) -> str:
-    return text if len(text) <= max_characters else f"{text[: max_characters - 1]}…"
-
-
 def _build_rows(arguments: Arguments) -> list[dict[str, Any]]:
     """Return the matching runs, oldest first; with --limit, only the newest ones."""
     from msgspec import to_builtins
@@ -291,7 +289,7 @@ def _show_run(arguments: Arguments) -> int:
     run = find_run(arguments.run)
     if arguments.json and run.result_text is not None:
         _ = run.complete_result  # raises an error if the run is damaged, so that no damaged result is printed
-        print(run.result_text)
+        print_whole(run.result_text)
         return 0
     print_with_colors(render_text(build_stored_report(run), get_text_width(sys.stdout), with_marks=True))
     return 0
@@ -315,14 +313,14 @@ def _show_trend(arguments: Arguments) -> int:
         return 0
     table = format_table(_build_trend_columns(), series, output)
     if output != "table":
-        print(table)
+        print_whole(table)
         return 0
     excluded_text = (
         f"; {trend.excluded_count} excluded (INVALID, or another machine or workload)" if trend.excluded_count else ""
     )
     first_id, last_id = format_cell(runs[0].run_id), format_cell(runs[-1].run_id)  # imported runs are untrusted
     print(f"{format_cell(trend.name)}: {len(runs)} runs, {first_id} to {last_id}{excluded_text}")
-    print(table)
+    print_whole(table)
     if len(runs) < MIN_VALUES:
         print(f"Change detection needs at least {MIN_VALUES} runs.")
     return 0

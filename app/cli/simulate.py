@@ -15,7 +15,7 @@ import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import complete_runs, output_options, parse_output, set_option
-from app.cli.streams import get_unescaped_stream
+from app.cli.streams import get_unescaped_stream, print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -68,7 +68,7 @@ def _simulate(arguments: Arguments) -> int:
     elif output == "table":
         _show_day(day)
     else:
-        print(format_table(_build_columns(day), day.hours, output))
+        print_whole(format_table(_build_columns(day), day.hours, output))
     if arguments.csv is not None:
         _write_minutes(arguments.csv, day)
     return ExitCode.OK
@@ -107,7 +107,7 @@ def _show_day(day: SimulatedDay) -> None:
     for text in day.sentences:
         print(textwrap.fill(text, 110))
     print()
-    print(format_table(_build_columns(day), day.hours))
+    print_whole(format_table(_build_columns(day), day.hours))
     print()
     for text in day.notes:
         print(textwrap.fill(text, 110, initial_indent="- ", subsequent_indent="  "))

@@ -1,5 +1,5 @@
-"""Standard streams: replace missing streams, characters that the encoding lacks, and control characters, and ignore
-closed pipes."""
+"""Standard streams: replace missing streams, characters that the encoding lacks, and control characters, shorten long
+lines for readers, and ignore closed pipes."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, TextIO, cast
+
+from reports.shortening import shorten_lines, shorten_message
 
 _CONTROL_CHARACTER = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f-\x9f]|\r(?!\n)")
 """Control characters other than tabs and line breaks. Every escape sequence starts with a control
@@ -80,14 +82,20 @@ def escape_controls(text: str) -> str:
     return _CONTROL_CHARACTER.sub(lambda match: f"\\u{ord(match[0]):04x}", text)
 
 
+def format_for_readers(text: str) -> str:
+    """Escape the control characters of text that may quote untrusted files, and shorten its long lines."""
+    return escape_controls(shorten_lines(text))
+
+
 class _EscapingStream:
-    """Text stream that escapes control characters, for output that may quote untrusted files."""
+    """Text stream that escapes control characters and shortens long lines, for output that may quote untrusted
+    files."""
 
     def __init__(self, stream: TextIO) -> None:
         self.stream = stream
 
     def write(self, text: str) -> int:
-        return self.stream.write(escape_controls(text))
+        return self.stream.write(format_for_readers(text))
 
     def writelines(self, lines: list[str]) -> None:
         for line in lines:
@@ -99,8 +107,8 @@ class _EscapingStream:
 
 @contextmanager
 def escape_output() -> Iterator[None]:
-    """Escape control characters in all output within the context, since names and messages may come
-    from untrusted files. Output through `sys.stdout.buffer` is not escaped."""
+    """Escape control characters and shorten long lines in all output within the context, since names and messages may
+    come from untrusted files. Output through `sys.stdout.buffer` is not changed; `print_whole` only escapes."""
     previous_streams = sys.stdout, sys.stderr
     sys.stdout, sys.stderr = (cast(TextIO, _EscapingStream(stream)) for stream in previous_streams)
     try:
@@ -111,8 +119,14 @@ def escape_output() -> Iterator[None]:
 
 def get_unescaped_stream(stream: TextIO) -> TextIO:
     """Return the underlying stream without escaping, for output that moves the cursor. The caller
-    must pass strings from files through `escape_controls` first."""
+    must pass strings from files through `format_for_readers` first."""
     return stream.stream if isinstance(stream, _EscapingStream) else stream
+
+
+def print_whole(text: str, stream: TextIO | None = None, end: str = "\n") -> None:
+    """Print JSON, CSV or another document whose lines must stay whole, by default to standard output. Control
+    characters are escaped."""
+    print(escape_controls(text), end=end, file=get_unescaped_stream(sys.stdout if stream is None else stream))
 
 
 _TEXT_WIDTH, _MIN_TEXT_WIDTH, _MAX_TEXT_WIDTH = 100, 72, 120
@@ -144,4 +158,4 @@ def ignore_broken_pipe() -> Iterator[PipeState]:
 
 
 def warn(message: str) -> None:
-    print(f"warning: {escape_controls(message)}", file=sys.stderr)
+    print(f"warning: {escape_controls(shorten_message(message))}", file=sys.stderr)

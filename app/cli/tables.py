@@ -6,12 +6,15 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Generic, Literal, TypeVar
 
+from app.cli.streams import print_whole
 from app.records.result import Environment
 from reports.marks import mark_status
+from reports.shortening import shorten
 
 Cell = str | float | int | bool | None
 Row = TypeVar("Row")
 TableFormat = Literal["table", "csv", "md"]
+_MAX_CELL_CHARS = 500
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,8 @@ class Column(Generic[Row]):
 def format_table(columns: Sequence[Column[Row]], rows: Sequence[Row], table_format: TableFormat = "table") -> str:
     """Format rows as aligned text, CSV or Markdown, without a trailing newline.
 
-    Numbers in CSV have full precision, and unavailable values are empty cells. For readers, numbers
-    are rounded, and unavailable values are n/a.
+    Numbers in CSV have full precision, texts are whole, and unavailable values are empty cells. For
+    readers, numbers are rounded, long texts are shortened, and unavailable values are n/a.
     """
     if table_format == "csv":
         from reports.tables import format_csv
@@ -79,14 +82,14 @@ def print_json(document: object) -> None:
     """Print a record as indented JSON to standard output."""
     import msgspec
 
-    print(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
+    print_whole(msgspec.json.format(msgspec.json.encode(document), indent=2).decode())
 
 
 def format_cell(cell: Cell) -> str:
     if cell is None:
         return "n/a"
-    if isinstance(cell, str):  # strings may come from an untrusted run, so control characters are replaced
-        return "".join(map(_replace_unprintable, cell))
+    if isinstance(cell, str):  # strings may come from an untrusted run: long, or with control characters
+        return shorten("".join(map(_replace_unprintable, cell)), _MAX_CELL_CHARS)
     if isinstance(cell, bool):
         return "yes" if cell else "no"
     if isinstance(cell, int):

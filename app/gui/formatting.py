@@ -20,11 +20,13 @@ from reports.formatting import (
     format_value_unit,
     with_unit,
 )
+from reports.shortening import shorten, shorten_lines, shorten_message
 
 __all__ = [
     "NOT_AVAILABLE", "format_cell", "format_clock_time", "format_count", "format_duration", "format_elapsed",
     "format_interval", "format_money", "format_number", "format_percent", "format_plain", "format_quantity",
-    "format_size", "format_value_unit", "one_line", "sentence", "state_for_verdict", "with_full_stop", "with_unit",
+    "format_size", "format_value_unit", "sentence", "shorten", "shorten_lines", "shorten_message", "state_for_verdict",
+    "with_full_stop", "with_unit",
 ]  # fmt: skip
 
 State = Literal["good", "warn", "bad", "plain"]
@@ -42,7 +44,7 @@ def state_for_verdict(verdict: str) -> State:
 
 def format_cell(value: object) -> str:
     """Format the value of a table cell: None and NaN as n/a, floats with three significant digits,
-    integers with thousands separators."""
+    integers with thousands separators, and text with its long lines shortened."""
     if value is None or value != value:  # pandas stores missing values as NaN
         return NOT_AVAILABLE
     if isinstance(value, bool):
@@ -51,19 +53,7 @@ def format_cell(value: object) -> str:
         return format_count(value)
     if isinstance(value, float):
         return format_number(value)
-    return str(value)
-
-
-def one_line(text: str, max_length: int = 200) -> str:
-    """Make an untrusted string, such as the name of a run, safe to display: non-printable
-    characters (line breaks, terminal escapes) become spaces, and the string is truncated to
-    `max_length` characters."""
-    truncated = text[:max_length]
-    return (
-        truncated
-        if truncated.isprintable()
-        else "".join(character if character.isprintable() else " " for character in truncated)
-    )
+    return shorten_message(str(value))
 
 
 def sentence(text: str) -> str:

@@ -6,7 +6,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QGuiApplication
 from PySide6.QtWidgets import QFrame, QLabel, QPlainTextEdit, QPushButton
 
-from app.gui.formatting import State
+from app.gui.formatting import State, shorten_message
 from app.gui.navigation import Notice
 from app.gui.theme import TILE_MARGINS
 from app.gui.widgets import hbox, restyle, tool_button, vbox
@@ -54,7 +54,7 @@ class MessageStrip(QFrame):
     def show_notice(self, notice: Notice, action: str | None = None) -> None:
         """Show a notice, with a button labeled `action` unless `action` is None."""
         lines = [notice.summary, notice.reason, notice.next_step]
-        self._text_label.setText("\n".join(line for line in lines if line))
+        self._text_label.setText("\n".join(shorten_message(line) for line in lines if line))
         self.setAccessibleDescription(self._text_label.text())
         restyle(self, _STATES[notice.severity])
         self._details_edit.setPlainText(notice.details or "")

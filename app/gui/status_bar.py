@@ -22,9 +22,9 @@ from PySide6.QtWidgets import (
 from app.gui.background import LatestRunner
 from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.job_text import format_job_time, format_phase
-from app.gui.docks.machine_format import format_reading, gpu_title, shorten
+from app.gui.docks.machine_format import format_reading, gpu_title
 from app.gui.docks.machine_watch import MachineState, MachineWatch
-from app.gui.formatting import NOT_AVAILABLE, State, format_size, state_for_verdict
+from app.gui.formatting import NOT_AVAILABLE, State, format_size, shorten, state_for_verdict
 from app.gui.navigation import Navigation
 from app.gui.widgets import restyle, tool_tip_text
 

@@ -28,11 +28,10 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
-from app.gui.formatting import State, state_for_verdict
+from app.gui.formatting import State, shorten_lines, shorten_message, state_for_verdict
 from app.gui.theme import CARD_MARGINS, GAP, GAP_GROUP
 
 Box = TypeVar("Box", bound=QBoxLayout)
-_MAX_TIP_LENGTH = 2_000
 
 
 def restyle(widget: QWidget, state: State) -> None:
@@ -46,26 +45,33 @@ def restyle(widget: QWidget, state: State) -> None:
 
 
 def tool_tip_text(text: str) -> str:
-    """Escape a text for literal display in a tooltip or menu, and truncate the text to 2,000
-    characters.
+    """Escape a text for literal display in a tooltip or menu, and shorten its long lines.
 
     Qt renders any text that looks like HTML as HTML, even text from untrusted files, and would load
     the files and images that the HTML references.
     """
-    truncated = text if len(text) <= _MAX_TIP_LENGTH else f"{text[:_MAX_TIP_LENGTH]}…"
+    truncated = shorten_message(text)
     if not QtGui.Qt.mightBeRichText(truncated):
         return truncated
     return f'<p style="white-space: pre-wrap">{html.escape(truncated)}</p>'
 
 
+class _PlainLabel(QLabel):
+    """Label that shortens long lines, since its text may be a value of any length from a file or a server."""
+
+    def setText(self, text: str) -> None:
+        super().setText(shorten_lines(text))
+
+
 def label(text: str = "", role: str | None = None, *, wrap: bool = False, buddy: QWidget | None = None) -> QLabel:
-    """Create a plain-text label.
+    """Create a plain-text label, which shortens long lines.
 
     `role` is a role of the style sheet: title, heading, big, undersampled, muted, badge or word.
     The mnemonic of the label moves the focus to `buddy`.
     """
-    widget = QLabel(text)
+    widget = _PlainLabel()
     widget.setTextFormat(Qt.TextFormat.PlainText)
+    widget.setText(text)
     widget.setWordWrap(wrap)
     if buddy is not None:
         widget.setBuddy(buddy)

@@ -17,6 +17,7 @@ from app.inference.memory import MEMORY_HINT, is_out_of_memory_message
 from app.records.trial import Failure
 from loadgen.child import start_module
 from loadgen.decoding import decode_json
+from reports.shortening import shorten
 
 MODEL_TIMEOUT_HINT = "Use a smaller model."
 _MAX_MESSAGE_LENGTH = 500
@@ -94,8 +95,8 @@ def build_child_error(
     failure = _find_failure(error_text)
     if failure is not None:
         error_class = _ERROR_CLASSES.get(exit_code, MeasurementError)
-        hint = failure.hint and failure.hint[:_MAX_MESSAGE_LENGTH]
-        return error_class(failure.message[:_MAX_MESSAGE_LENGTH], hint=hint)
+        hint = failure.hint and shorten(failure.hint, _MAX_MESSAGE_LENGTH)
+        return error_class(shorten(failure.message, _MAX_MESSAGE_LENGTH), hint=hint)
     error_class = MeasurementError if exit_code >= 0 else ChildKilledError
     if -exit_code == _SIGKILL:
         error_class = ChildTerminatedError
@@ -128,4 +129,4 @@ def _find_last_line(error_text: str) -> str | None:
     """Return the last informative line of the standard error of a child process; `None` if there is
     none."""
     lines = [line for line in error_text.splitlines() if not _UNINFORMATIVE_LINE.match(line)]
-    return lines[-1].strip()[:_MAX_MESSAGE_LENGTH] if lines else None
+    return shorten(lines[-1].strip(), _MAX_MESSAGE_LENGTH) if lines else None

@@ -336,4 +336,4 @@ class _Stage:
         estimate = self._estimate_mean(np.concatenate(self._service_times_ms)) if self._service_times_ms else None
         if estimate is None or estimate.ci95 is None or not estimate.value:
             return None
-        return (estimate.ci95[1] - estimate.ci95[0]) / 2 / estimate.value
+        return (estimate.ci95[1] - estimate.value) / estimate.value

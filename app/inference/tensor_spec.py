@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import msgspec
 
+from reports.shortening import shorten
+
 
 class TensorSpec(msgspec.Struct, frozen=True):
     """Name, data type and shape of a tensor.
@@ -32,5 +34,4 @@ _MAX_LENGTH = 120
 def printable(text: str) -> str:
     """Return a string that is safe to print in a terminal: control characters are replaced, and the
     string is truncated to 120 characters."""
-    sanitized_text = "".join(char if char.isprintable() else "�" for char in text[: _MAX_LENGTH + 1])
-    return sanitized_text if len(sanitized_text) <= _MAX_LENGTH else f"{sanitized_text[: _MAX_LENGTH - 1]}…"
+    return shorten("".join(char if char.isprintable() else "�" for char in text), _MAX_LENGTH)

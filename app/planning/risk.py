@@ -22,7 +22,6 @@ from app.records.checks import Check
 from app.records.offers import Offer
 from app.records.price_layouts import LAYOUTS
 
-_AGE_LEVELS = ((730, 4), (365, 3), (90, 2), (30, 1))
 _LOW_TRUST_SOURCES = frozenset(("sky-v9-copy", "sky-v8-old", "sky-v9-old", "cloud-gpus"))
 _FAIR_TRUST_SOURCES = frozenset((
     "sky-v8", "sky-v8-pergpu", "sky-v8-shadeform", "gpuhunt-tpu",
@@ -30,11 +29,14 @@ _FAIR_TRUST_SOURCES = frozenset((
 ))  # fmt: skip
 
 
+FRESH_PRICE_DAYS = 30
+"""Age of a price in days up to which it counts as current: it carries no risk, and its drift is 0."""
 MAX_PRICE_AGE_DAYS = 90
 """Age of a price in days above which an offer is recommended only with a warning."""
 PRICE_DRIFT_PER_YEAR = 0.2
 """Assumed standard deviation of the log price for a price that is one year old. The standard
-deviation grows with the square root of the age beyond 30 days."""
+deviation grows with the square root of the age beyond FRESH_PRICE_DAYS."""
+_AGE_LEVELS = ((730, 4), (365, 3), (MAX_PRICE_AGE_DAYS, 2), (FRESH_PRICE_DAYS, 1))
 
 
 class Risk(msgspec.Struct, frozen=True):
@@ -57,7 +59,8 @@ def compute_price_sigma(offer: Offer, today: datetime.date) -> float:
     """
     source = offer.sources[0]
     source_sigma = 0.15 if source in _LOW_TRUST_SOURCES else 0.05 if source in _FAIR_TRUST_SOURCES else 0.0
-    drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(max(0, compute_price_age_days(offer, today) - 30) / 365)
+    drift_days = max(0, compute_price_age_days(offer, today) - FRESH_PRICE_DAYS)
+    drift_sigma = PRICE_DRIFT_PER_YEAR * math.sqrt(drift_days / 365)
     return math.hypot(source_sigma, drift_sigma)
 
 

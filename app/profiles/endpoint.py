@@ -54,6 +54,12 @@ def _build_url_parser(*schemes: str) -> Callable[[object], str]:
             raise BadValueError(f"the URL must start with {allowed_schemes} and contain a host")
         if not value.isprintable() or not value.isascii() or " " in value or url_parts.fragment:
             raise BadValueError("the URL must be percent-encoded and have no fragment")
+        try:
+            url_parts.hostname.encode("idna")
+        except UnicodeError as error:
+            raise BadValueError(
+                "the host name of the URL is not valid", hint="Each part between two dots has 1 to 63 characters."
+            ) from error
         return value
 
     return parse_url

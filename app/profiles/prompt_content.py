@@ -36,6 +36,7 @@ from loadgen.protocols.prepared import WorkloadError
 from loadgen.protocols.request_options import build_text_check
 from loadgen.regular_files import open_regular
 from loadgen.workloads import AudioClips, Images, JointLengths, JsonFormat, RequestOptions
+from reports.shortening import shorten
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
@@ -294,7 +295,7 @@ def _read_json(path: Path) -> Any:
     try:
         return decode_json(content)
     except msgspec.DecodeError as error:
-        raise BadValueError(f"{path.name} is not valid JSON: {str(error)[:200]}") from error
+        raise BadValueError(f"{path.name} is not valid JSON: {shorten(str(error))}") from error
 
 
 def _read_rows(path: Path) -> Iterator[dict[str, object]]:
@@ -314,7 +315,7 @@ def _read_rows(path: Path) -> Iterator[dict[str, object]]:
 
 def _get_cell(cells: dict[str, object], column: str, row_name: str) -> object:
     if column not in cells:
-        names = ", ".join(map(str, cells))[:200]
+        names = shorten(", ".join(map(str, cells)))
         raise BadValueError(f"{row_name} has no column {column!r}; it has these columns: {names}")
     return cells[column]
 

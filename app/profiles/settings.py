@@ -29,10 +29,9 @@ from app.errors import UsageError
 from app.profiles import units
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.result import Objective
+from reports.shortening import shorten
 
 T = TypeVar("T")
-
-_MAX_SHOWN_PATH_LENGTH = 60
 
 
 class Unit(msgspec.Struct, frozen=True):
@@ -214,10 +213,9 @@ def resolve_path(text: str, info: ValidationInfo) -> Path:
         if files_must_exist(info):
             path.exists()
     except (OSError, RuntimeError, ValueError) as error:  # RuntimeError: a loop of links, before Python 3.13
-        shown_text = text if len(text) <= _MAX_SHOWN_PATH_LENGTH else f"{text[:_MAX_SHOWN_PATH_LENGTH]}…"
         reason = error.strerror if isinstance(error, OSError) else str(error)
         raise BadValueError(
-            f"{shown_text!r} is not a usable path: {reason}", hint="Paths are relative to the profile's folder."
+            f"{shorten(text)!r} is not a usable path: {reason}", hint="Paths are relative to the profile's folder."
         ) from error
     return path
 

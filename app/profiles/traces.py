@@ -49,6 +49,7 @@ from app.profiles.trace_spans import (
 from app.records.traffic import TraceRows, TraceStatistics
 from loadgen.decoding import json_decoder
 from loadgen.regular_files import open_regular
+from reports.shortening import shorten
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -291,7 +292,7 @@ def _decode_line(path: Path, line: bytes, line_number: int, decode: Callable[[by
     except SpanError as error:
         raise ProfileError(str(error), path=str(path), line=line_number) from error
     except msgspec.DecodeError as error:
-        detail = "".join(character for character in str(error) if character.isprintable() and character.isascii())[:100]
+        detail = shorten(str(error))
         raise ProfileError(
             f"the line is not a JSON object with a request: {detail}", path=str(path), line=line_number
         ) from error

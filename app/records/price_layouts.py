@@ -16,9 +16,9 @@ class CatalogLayout(msgspec.Struct, frozen=True, kw_only=True):
     label: str
     """What the catalog is called in the help of a command, if the ID does not say it."""
     description: str
-    """The files that can be read."""
+    """Files that can be read, as a noun phrase."""
     address: str
-    """Where the catalog is published."""
+    """URL pattern of the published catalog."""
     is_collected: bool
     """Whether the catalog is collected by others than the provider, so that its prices are trusted
     less."""

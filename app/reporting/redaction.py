@@ -24,6 +24,7 @@ from app.profiles.document import format_document, read_document
 from app.profiles.editing import REMOVED, get_value, set_value
 from app.records.result import Result
 from app.storage.run_directory import MAX_SLUG_CHARACTERS, slugify
+from loadgen.machine import never_leaves_machine
 from reports.model import Report
 
 _Value = TypeVar("_Value")
@@ -124,7 +125,9 @@ def find_identifiers(result: Result, spec: object, texts: Iterable[str]) -> tupl
     spec_texts = tuple(iterate_texts(spec))
     hosts = [*_find_all(result.target.urls, _URL_HOST), *_iter_hosts(result, spec)]
     hosts += [*_find_all((*iterate_texts(result), *spec_texts, *texts), _URL_HOST), *_find_all(spec_texts, _IPV4)]
-    host_spellings = [_list_host_spellings(host) for host in map(_strip_host, hosts) if host and not _is_loopback(host)]
+    host_spellings = [
+        _list_host_spellings(host) for host in map(_strip_host, hosts) if host and not _identifies_no_host(host)
+    ]
     model_spellings = [spellings for spellings in map(_merge_spellings, _iter_models(result, spec)) if spellings]
     return (*_number_names("hosts", host_spellings), *_number_names("models", model_spellings))
 
@@ -177,11 +180,12 @@ def _strip_host(host: str) -> str:
     return (host if host.count(":") > 1 else host.partition(":")[0]).rstrip(".")
 
 
-def _is_loopback(host: str) -> bool:
-    if host.casefold() in ("localhost", "n/a") or host.casefold().endswith(".localhost"):
-        return True
+def _identifies_no_host(host: str) -> bool:
+    """Return whether a host is unknown or certainly this machine. A name such as `model.localhost` is
+    neither: it may be that of any machine, and says what runs there."""
     address = _parse_address(host)
-    return address is not None and (address.is_loopback or address.is_unspecified)
+    is_any_address = address is not None and address.is_unspecified
+    return host.casefold() == "n/a" or is_any_address or never_leaves_machine(host)
 
 
 def _parse_address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:

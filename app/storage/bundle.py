@@ -33,6 +33,7 @@ from app.storage.results import decode_result, describe_other_schema
 from app.storage.run_directory import StoredRun, remove_dead_links, runs_home
 from loadgen.decoding import decode_json
 from loadgen.regular_files import check_regular
+from reports.shortening import shorten
 
 BUNDLE = "bundle.json"
 MAX_FILES = 2_000
@@ -181,7 +182,7 @@ def _has_checksum(file: BundledFile | None, sha256: str) -> bool:
 
 
 def build_bundle_error(path: Path, reason: str) -> UsageError:
-    return UsageError(f"{path} is not a valid bundle: {' '.join(reason.split())[:300]}", hint=_EXPORT_HINT)
+    return UsageError(f"{path} is not a valid bundle: {shorten(reason, 300)}", hint=_EXPORT_HINT)
 
 
 CHUNK_BYTES = 1 << 20

@@ -22,6 +22,7 @@ from app.errors import UsageError
 from app.records.offers import Accelerator, Catalog, GridCarbonIntensity, Offer
 from app.storage.plan_file import list_fields
 from loadgen.decoding import decode_json
+from reports.shortening import shorten
 
 MAX_BYTES = 8 << 20
 """Maximum size of a catalog file. The bundled catalog has 60 KiB."""
@@ -75,7 +76,7 @@ def read_catalog(plan_path: Path, reference: CatalogReference) -> Catalog:
     try:
         return _parse_catalog(content)
     except (ValueError, csv.Error, msgspec.DecodeError) as error:
-        reason = " ".join(str(error).split())[:200]
+        reason = shorten(str(error))
         raise UsageError(f"{path} is not a valid catalog file: {reason}", hint=_REPLAN_HINT) from error
 
 

@@ -20,6 +20,7 @@ from app.analysis.traces import find_rows_error
 from app.errors import UsageError
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import BatchService, FittedService, RequestService, TokenService
+from reports.shortening import shorten
 
 _MIN_VALUE, _MAX_VALUE = 1e-9, 1e9
 _MAX_SLOTS = 100_000
@@ -191,8 +192,7 @@ def read_plan_document(path: Path) -> dict[str, Any]:
 
 
 def build_plan_file_error(path: Path, error: Exception) -> UsageError:
-    reason = " ".join(str(error).split())[:200]
-    return UsageError(f"{path} is not a valid plan file: {reason}", hint=_REPLAN_HINT)
+    return UsageError(f"{path} is not a valid plan file: {shorten(str(error))}", hint=_REPLAN_HINT)
 
 
 def _check_version(path: Path, document: object) -> None:

@@ -17,6 +17,7 @@ from app.errors import DamagedFileError, UsageError
 from app.storage.journal import Journal
 from app.storage.unbuffered_file import UnbufferedFile
 from loadgen.decoding import MESSAGE_PREFIX_BYTES, read_batch_header, read_metadata_length
+from reports.shortening import shorten
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -297,7 +298,7 @@ def _validate_rows(path: Path, rows: pa.RecordBatch | pa.Table) -> None:
 
 def _build_damaged_error(path: Path, position: int | None, error: Exception) -> DamagedFileError:
     location = "" if position is None else f" after byte {position:,}"
-    return DamagedFileError(f"{path} is damaged{location}: {' '.join(str(error).split())[:200]}", hint=_RECOVERY_HINT)
+    return DamagedFileError(f"{path} is damaged{location}: {shorten(str(error))}", hint=_RECOVERY_HINT)
 
 
 def _combine_batches(untrusted_path: Path | None, batches: list[pa.RecordBatch], schema: pa.Schema) -> pa.Table:

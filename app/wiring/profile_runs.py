@@ -13,6 +13,7 @@ import msgspec
 from app.errors import ExitCode, SizewiseError, UsageError
 from app.profiles.bundled import find_profile
 from app.profiles.loading import load_profile
+from app.profiles.profile import Profile
 from app.profiles.secrets import REDACTED
 from app.records.comparison import Side
 from app.records.events import Event, PairRunFinished, PairRunStarted
@@ -38,19 +39,18 @@ class ComparedRunError(SizewiseError):
         self.exit_code = code
 
 
-def require_measurable_profile(profile: str) -> str:
-    """Return the name of a profile. Raises UsageError if the profile cannot be measured on this
-    machine.
+def require_measurable_profile(name: str) -> Profile:
+    """Load a profile. Raises UsageError if the profile cannot be measured on this machine.
 
     The profile of a stored run may not be measurable, because its files may be on another machine
     or its secrets may not be stored.
     """
-    path = find_profile(profile)
-    name = load_profile(path).name
+    path = find_profile(name)
+    profile = load_profile(path)
     if REDACTED in path.read_text(encoding="utf-8"):
         hint = "Specify the original profile file of the run."
         raise UsageError(f"{path} was stored without its secrets", hint=hint)
-    return name
+    return profile
 
 
 class ProfileRuns:
@@ -67,7 +67,7 @@ class ProfileRuns:
         """Load both profiles. Raises UsageError if a profile cannot be measured."""
         self._profiles: dict[Side, str] = {"baseline": baseline, "candidate": candidate}
         self._names: dict[Side, str] = {
-            side: require_measurable_profile(profile) for side, profile in self._profiles.items()
+            side: require_measurable_profile(profile).name for side, profile in self._profiles.items()
         }
         self._interruption, self._emit = interruption, emit
 

@@ -32,16 +32,22 @@ def find_secrets_to_allow(profile: Profile, environment: Mapping[str, str] = os.
     )
 
 
-def allow_hosts(profile: Profile, hosts: Iterable[str]) -> None:
-    """Store the consent to send the profile's secrets and files to the given hosts. Raises
-    UsageError for a host to which the profile sends none, and StorageError if the consent cannot be
+def allow_hosts(profiles: Iterable[Profile], hosts: Iterable[str]) -> None:
+    """Store the consent to send the secrets and files of the profiles to the given hosts. Raises
+    UsageError for a host to which no profile sends any, and StorageError if the consent cannot be
     stored."""
-    references_by_host = find_sent_references(profile)
+    references = [(profile, find_sent_references(profile)) for profile in profiles]
     for host in hosts:
-        if host.casefold() not in references_by_host:
-            hint = f"The profile sends secrets only to {', '.join(references_by_host) or 'loopback addresses'}."
+        name = host.casefold()
+        permissions = [
+            AllowedSecrets(profile.name, name, by_host[name]) for profile, by_host in references if name in by_host
+        ]
+        if not permissions:
+            other_hosts = dict.fromkeys(other_host for _, by_host in references for other_host in by_host)
+            hint = f"The profile sends secrets only to {', '.join(other_hosts) or 'loopback addresses'}."
             raise UsageError(f"--allow-secrets {host}: the profile sends no secret to this host", hint=hint)
-        store_permission(AllowedSecrets(profile.name, host.casefold(), references_by_host[host.casefold()]))
+        for permission in permissions:
+            store_permission(permission)
 
 
 def list_own_files(profile: Profile) -> tuple[AllowedSecrets, ...]:

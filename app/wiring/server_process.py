@@ -29,6 +29,7 @@ from app.serving.process import EndpointProcess
 from app.serving.settings import ConnectionLimits, ServingSettings
 from app.session.spec import StartSpec
 from loadgen.child import describe_exit, start_module
+from reports.shortening import shorten
 
 _STOP_LIMIT_S = 10.0
 _REQUEST_LIMIT_S = 1.0
@@ -90,7 +91,7 @@ class ServerProcess:
             text = text.partition("\n")[2]  # The first line is truncated, possibly within a secret.
         for secret in self._secrets:
             text = text.replace(secret, "***")
-        lines = ("".join(char for char in line if char.isprintable())[:_MAX_LINE_LENGTH] for line in text.splitlines())
+        lines = (shorten(line, _MAX_LINE_LENGTH) for line in text.splitlines())
         return tuple([line for line in lines if line.strip()][-_MAX_LINES:])
 
     def stop(self) -> None:

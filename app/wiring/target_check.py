@@ -33,6 +33,7 @@ from loadgen.records import Endpoint, PreflightDone
 from loadgen.transport.address import EndpointError
 from loadgen.transport.tls import build_tls_context
 from loadgen.workloads import Workload
+from reports.shortening import shorten
 
 _TLS_PORTS = {"https": 443, "grpcs": 443}
 
@@ -75,7 +76,7 @@ def _read_common_name(relative_names: tuple[tuple[tuple[str, str], ...], ...]) -
     printable characters; `None` if the name has neither."""
     values_by_attribute = {key: value for relative_name in relative_names for key, value in relative_name}
     name = values_by_attribute.get("commonName") or values_by_attribute.get("organizationName")
-    return None if name is None else "".join(char for char in name if char.isprintable())[:200]
+    return None if name is None else shorten(name)
 
 
 _PROBLEMS_BY_STATUS: dict[int, Problem] = {

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import re
 import shlex
 import shutil
@@ -20,6 +21,8 @@ from tests.fakes.pages import DOCS, EXAMPLES, PAGES, Block, blocks_of, name_of
 from tests.fakes.program import SizewiseHere, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1200)]
+_SMALLEST = 1e-9
+_NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 PORTS = ("8000", "8021")
 """Ports on the pages; a test replaces them by free ones."""
 
@@ -33,6 +36,8 @@ class Reader:
         self._ports = {port: str(_free_port()) for port in PORTS}
         self._background: list[subprocess.Popen[str]] = []
         self._has_server = False
+        self._printed: list[str] = []
+        """Output of each command, from the last one with which a `printed` block was compared."""
         for path in folder.iterdir():
             if path.suffix in (".yaml", ".py"):
                 path.write_text(self._with_ports(path.read_text("utf-8")), "utf-8")
@@ -40,6 +45,12 @@ class Reader:
     def follow(self, block: Block) -> None:
         if block.title:
             (self.folder / block.title).write_text(self._with_ports(block.text), "utf-8")
+        if "printed" in block.orders:
+            limit = re.fullmatch(r"within (\d+) %", block.orders["printed"])
+            tolerance = float(limit[1]) / 100 if limit else math.inf
+            mismatches = [explain_mismatch(block.text, printed, tolerance) for printed in self._printed]
+            assert None in mismatches, f"no command printed\n{block.text}but\n" + "\n".join(map(str, mismatches))
+            del self._printed[: mismatches.index(None)]
         if not block.runs_here:
             return
         if first := block.orders.get("first"):
@@ -69,6 +80,7 @@ class Reader:
             words[0] = sys.executable if words[0] == "python3" else words[0]
             done = subprocess.run(words, cwd=self.folder, capture_output=True, text=True, check=False)
         assert done.returncode in exits, f"{command}\n{done.stdout[-2000:]}\n{done.stderr[-2000:]}"
+        self._printed.append(done.stdout)
         if target:
             (self.folder / target).write_text(self._with_ports(done.stdout), "utf-8")
 
@@ -104,6 +116,25 @@ class Reader:
         return text
 
 
+def explain_mismatch(text: str, printed: str, tolerance: float) -> str | None:
+    """Return why `printed` does not contain each paragraph of `text` with numbers that differ by at most the relative
+    tolerance; `None` if it does. Line breaks and widths of columns may differ."""
+    output = " ".join(printed.split())
+    for paragraph in text.strip().split("\n\n"):
+        words = " ".join(paragraph.split())
+        pattern = _NUMBER.pattern.join(re.escape(part) for part in _NUMBER.split(words))
+        found = re.search(pattern, output)
+        if found is None:
+            return f"there is no {pattern} in {output[-4000:]}"
+        pairs = zip(
+            *([float(number.replace(",", "")) for number in _NUMBER.findall(each)] for each in (words, found[0])),
+            strict=True,
+        )
+        if any(abs(value - shown) > tolerance * max(shown, _SMALLEST) for shown, value in pairs):
+            return f"the numbers differ: {found[0]}"
+    return None
+
+
 def _free_port() -> int:
     with socket.socket() as listener:
         listener.bind(("127.0.0.1", 0))
@@ -126,6 +157,23 @@ def reader(calibrated_home: Path, tmp_path: Path) -> Iterator[Reader]:
     page_reader = Reader(home, folder)
     yield page_reader
     page_reader.leave()
+
+
+@pytest.mark.parametrize(
+    ("printed", "tolerance", "is_same"),
+    [
+        ("Notes  the prompts\n  offer 71.4 %; it reports 1,800", 0.0, True),
+        ("Notes  the prompts\n  offer 77.4 %; it reports 1,800", 0.05, False),
+        ("Notes  the prompts\n  offer 71.4 %; it reports 1,900", 0.05, False),
+        ("Notes  the prompts\n  offer 71.4 %; it reports 1,900", 0.06, True),
+        ("Notes  the prompts\n  have 71.4 %; it reports 1,800", 0.0, False),
+    ],
+)
+def test_output_is_that_of_a_page_if_its_numbers_are_within_the_tolerance(
+    printed: str, tolerance: float, is_same: bool
+) -> None:
+    text = "the prompts offer 71.4 %;\n  it reports 1,800\n"
+    assert (explain_mismatch(text, printed, tolerance) is None) == is_same
 
 
 RUNNABLE = [page for page in PAGES if any(block.runs_here for block in blocks_of(page))]

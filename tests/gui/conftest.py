@@ -1,5 +1,5 @@
-"""Windows are driven with real widgets, on runs that the real engine made: offscreen, or with QT_QPA_PLATFORM=xcb on
-the X server of DISPLAY."""
+"""Window tests use real widgets and runs of the benchmark process: offscreen, or with QT_QPA_PLATFORM=xcb on the X
+server of DISPLAY."""
 
 from __future__ import annotations
 
@@ -45,20 +45,20 @@ def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
 
 @pytest.fixture(scope="session")
 def measured_runs(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
-    """Two runs of one profile, the second a little slower; they may carry any verdict, as the machine was."""
-    folder, made = tmp_path_factory.mktemp("runs"), []
+    """Two runs of one profile, the second slightly slower; the verdict of each depends on how busy the machine is."""
+    folder, run_directories = tmp_path_factory.mktemp("runs"), []
     for name, delay in (("first", "5ms"), ("second", "6ms")):
         profile = folder / f"{name}.yaml"
         profile.write_text(PROFILE.format(name="window-test", delay=delay))
-        done = SizewiseHere(calibrated_home, folder, draws=False)("run", str(profile), "--out", str(folder / name))
-        assert done.returncode in (0, 4, 10), done.stderr
-        made.append(folder / name)
-    return tuple(made)
+        process = SizewiseHere(calibrated_home, folder, draws=False)("run", str(profile), "--out", str(folder / name))
+        assert process.returncode in (0, 4, 10), process.stderr
+        run_directories.append(folder / name)
+    return tuple(run_directories)
 
 
 @pytest.fixture
 def home(tmp_path: Path, calibrated_home: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A home of the test's own, calibrated, with no run in it."""
+    """A `SIZEWISE_HOME` with a calibration and without runs."""
     folder = tmp_path / "home"
     folder.mkdir()
     shutil.copy(calibrated_home / "calibration.json", folder)
@@ -69,28 +69,28 @@ def home(tmp_path: Path, calibrated_home: Path, monkeypatch: pytest.MonkeyPatch)
 
 @pytest.fixture
 def kept_runs(home: Path, measured_runs: tuple[Path, ...]) -> tuple[Path, ...]:
-    """The measured runs, in the library of the home."""
-    return tuple(shutil.copytree(run, home / "runs" / f"20261127-12000{place}-window-test-{place:04x}")
-                 for place, run in enumerate(measured_runs))  # fmt: skip
+    """Copies of the measured runs in the Library."""
+    return tuple(shutil.copytree(run, home / "runs" / f"20261127-12000{index}-window-test-{index:04x}")
+                 for index, run in enumerate(measured_runs))  # fmt: skip
 
 
 @pytest.fixture
 def open_window(qtbot: QtBot, qapp: QApplication, home: Path) -> Iterator[Callable[[], Window]]:
-    """Opens a window as `sizewise gui` does; all are closed at the end, and leave nothing behind."""
+    """Open windows as `sizewise gui` does. They are closed after the test, which fails if a thread is left."""
     windows: list[Window] = []
 
-    def opened() -> Window:
+    def open_assembled_window() -> Window:
         window, _ = assemble(qapp)
         windows.append(window)
         with qtbot.waitActive(window):
             window.show()
-            window.activateWindow()  # a bare X server has no window manager to do it
+            window.activateWindow()  # an X server without a window manager does not do this
         return window
 
     look_of(qapp).set_choice("light")
     look_of(qapp).scale_text(1)
     with leaving_nothing():
-        yield opened
+        yield open_assembled_window
         for window in windows:
             window.may_close = None
             window.close()

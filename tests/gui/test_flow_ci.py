@@ -1,4 +1,4 @@
-"""(h) A job for a pipeline written from the Run page; what a pipeline brings back, dropped on the window."""
+"""Flow (h): a CI job is exported from the Run page; a bundle of a CI run is dropped on the window."""
 
 from __future__ import annotations
 
@@ -20,57 +20,57 @@ from tests.fakes.driving import drop, press, press_key, shows, shows_the_verdict
 OpenWindow = Callable[[], Window]
 
 
-def test_a_pipelines_job_runs_the_profile_that_is_edited(open_window: OpenWindow, tmp_path: Path, qtbot: QtBot) -> None:
+def test_exported_ci_job_runs_the_edited_profile(open_window: OpenWindow, tmp_path: Path, qtbot: QtBot) -> None:
     window = open_window()
     window.show_page("run")
-    bench = window.pages.run
+    run_page = window.pages.run
     press(qtbot, window.pages.run, "Create scripted server profile")
-    qtbot.waitUntil(bench.header.start_button.isEnabled)
+    qtbot.waitUntil(run_page.header.start_button.isEnabled)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
-    menu = bench.header.ci_button.menu()
-    offered: list[str] = []
+    menu = run_page.header.ci_button.menu()
+    menu_texts: list[str] = []
 
-    def read_and_leave() -> None:
-        offered.extend(action.text().replace("&", "") for action in menu.actions())
+    def read_and_close() -> None:
+        menu_texts.extend(action.text().replace("&", "") for action in menu.actions())
         menu.close()
 
-    menu.aboutToShow.connect(lambda: QTimer.singleShot(0, read_and_leave))
+    menu.aboutToShow.connect(lambda: QTimer.singleShot(0, read_and_close))
     press_key(window, Qt.Key.Key_E, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(lambda: bool(offered))
-    assert offered == ["GitHub Actions…", "GitLab…"]
+    qtbot.waitUntil(lambda: bool(menu_texts))
+    assert menu_texts == ["GitHub Actions…", "GitLab…"]
     repository = tmp_path / "repository"
     repository.mkdir()
-    bench.export_ci_job("github", repository)  # the folder comes from the system's own dialog
+    run_page.export_ci_job("github", repository)  # the folder comes from a system dialog
     workflow = read_document((repository / ".github/workflows/benchmark.yml").read_bytes(), "the workflow").value
     assert isinstance(workflow, dict)
     commands = [step["run"] for step in workflow["jobs"]["sizewise"]["steps"] if "run" in step]
-    command = shlex.split(next(one for one in commands if one.startswith("sizewise run ")))
+    command = shlex.split(next(text for text in commands if text.startswith("sizewise run ")))
     profile = repository / command[2]
-    assert profile.read_text() == bench.presenter.document.text
+    assert profile.read_text() == run_page.presenter.document.text
     assert load_profile(profile).name == "scripted"
     assert "Commit both files." in window.strip.text()
 
 
-def test_a_bundle_from_elsewhere_is_dropped_on_an_empty_window(
+def test_bundle_dropped_on_an_empty_window_is_imported_and_shown(
     open_window: OpenWindow,
     kept_runs: tuple[Path, ...],
     tmp_path: Path,
     qtbot: QtBot,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    there = open_window()
-    there.show_page("library")
-    library = there.pages.library.runs_tab
+    exporting_window = open_window()
+    exporting_window.show_page("library")
+    library = exporting_window.pages.library.runs_tab
     qtbot.waitUntil(lambda: library.model.rowCount() == 2)
     bundle = tmp_path / "run.zip"
-    library.presenter.export(kept_runs[0], bundle)  # the place comes from the system's own dialog
+    library.presenter.export(kept_runs[0], bundle)  # the path comes from a system dialog
     qtbot.waitUntil(bundle.exists)
-    there.close()
+    exporting_window.close()
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "elsewhere"))
-    here = open_window()
+    importing_window = open_window()
     assert list_stored_runs() == []
-    assert drop(here, bundle) == "Import this run"
-    qtbot.waitUntil(shows(here, "results"))
+    assert drop(importing_window, bundle) == "Import this run"
+    qtbot.waitUntil(shows(importing_window, "results"))
     (run,) = list_stored_runs()
     assert run.complete_result == StoredRun(kept_runs[0]).complete_result
-    shows_the_verdict_of(qtbot, here, run)
+    shows_the_verdict_of(qtbot, importing_window, run)

@@ -27,7 +27,7 @@ OpenWindow = Callable[[], Window]
 _PATIENCE_MS = 90_000
 
 
-def test_two_ticked_runs_are_compared_as_the_command_compares_them(
+def test_two_checked_runs_are_compared_as_by_the_command(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     window = open_window()
@@ -35,9 +35,9 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2)
     for run in kept_runs:
-        place = tab.model.find_visible_row(str(run))
-        assert place is not None
-        tab.table.selectRow(place)
+        row_index = tab.model.find_visible_row(str(run))
+        assert row_index is not None
+        tab.table.selectRow(row_index)
         qtbot.keyClick(tab.table, Qt.Key.Key_Space)
     press_key(window, Qt.Key.Key_D, Qt.KeyboardModifier.ControlModifier)
     page = window.pages.compare
@@ -47,25 +47,27 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert page.run_directories() == kept_runs
     line = page.command_line()
     assert line is not None
-    printed = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    process = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
     outcome = presenter.outcome
     assert outcome is not None
-    if outcome.comparison is None:  # the machine was too busy for a run to be relied on
-        assert printed.returncode == 2
-        assert "INVALID" in printed.stderr
+    if outcome.comparison is None:  # the machine was too busy for valid runs
+        assert process.returncode == 2
+        assert "INVALID" in process.stderr
         assert any("INVALID" in (entry.problem or "") for entry in outcome.request.entries)
         return
-    assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
+    assert outcome.comparison == msgspec.json.decode(process.stdout, type=Comparison)
     verdict = page.verdict_tab
-    differing, changes = verdict.differences, verdict.changes
-    assert differing.isVisible()  # another profile: its scripted server is slower
-    assert differing.frame_model.rowCount() == len(outcome.comparison.differences)
-    assert differing.mapTo(verdict, QPoint()).y() < changes.mapTo(verdict, QPoint()).y()
+    differences, changes = verdict.differences, verdict.changes
+    assert differences.isVisible()  # the profiles differ: one scripted server is slower
+    assert differences.frame_model.rowCount() == len(outcome.comparison.differences)
+    assert differences.mapTo(verdict, QPoint()).y() < changes.mapTo(verdict, QPoint()).y()
     verdict.all_metrics_box.click()
-    shown = changes.frame_model.frame
-    shown = shown[shown["verdict"] != NOT_AVAILABLE]  # metrics that only one run has
-    reported = outcome.comparison.changes
-    assert list(zip(shown["stage"], shown["verdict"], strict=True)) == [(one.stage, one.verdict) for one in reported]
+    frame = changes.frame_model.frame
+    frame = frame[frame["verdict"] != NOT_AVAILABLE]  # metrics that only one run has
+    expected_changes = outcome.comparison.changes
+    assert list(zip(frame["stage"], frame["verdict"], strict=True)) == [
+        (change.stage, change.verdict) for change in expected_changes
+    ]
     page.export_to(tmp_path / "comparison.html")
     qtbot.waitUntil((tmp_path / "comparison.html").exists)
     assert outcome.section is not None
@@ -73,21 +75,24 @@ def test_two_ticked_runs_are_compared_as_the_command_compares_them(
     assert verdict.sentence.casefold() in outcome.section.headline.casefold()
 
 
-def click_on(qtbot: QtBot, widget: QWidget, place: QPoint | None = None) -> None:
-    """As a user: the widget must be visible and enabled at the place."""
-    place = widget.rect().center() if place is None else place
+def click_on(qtbot: QtBot, widget: QWidget, position: QPoint | None = None) -> None:
+    """Click as a user does: the widget must be enabled and visible at the position."""
+    position = widget.rect().center() if position is None else position
     assert widget.isVisible()
     assert widget.isEnabled()
-    assert widget.visibleRegion().contains(place)
-    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=place)
+    assert widget.visibleRegion().contains(position)
+    qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=position)
 
 
-def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_home(
+def test_two_runs_are_compared_in_three_clicks_from_library_and_one_from_home(
     open_window: OpenWindow, home: Path, qtbot: QtBot
 ) -> None:
     runs = tuple(
-        store(result(replace(steady(10.0 + place, 0.1), in_headline=True), run_id=f"20261127-12000{place}-short"), 1)
-        for place in range(2)
+        store(
+            result(replace(steady(10.0 + row_index, 0.1), in_headline=True), run_id=f"20261127-12000{row_index}-short"),
+            1,
+        )
+        for row_index in range(2)
     )
     window = open_window()
     window.show_page("library")
@@ -95,9 +100,9 @@ def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2)
     with HandCounter() as hand:
         for run in runs:
-            place = tab.model.find_visible_row(str(run))
-            assert place is not None
-            index = tab.model.index(place, 0)
+            row_index = tab.model.find_visible_row(str(run))
+            assert row_index is not None
+            index = tab.model.index(row_index, 0)
             option = QStyleOptionViewItem()
             tab.table.initViewItemOption(option)
             option.rect = tab.table.visualRect(index)
@@ -116,11 +121,11 @@ def test_two_runs_are_compared_in_three_clicks_from_the_library_and_in_one_from_
     page = window.pages.current
     assert isinstance(page, HomePage)
     qtbot.waitUntil(lambda: find_button(page.run_rows, "Compare") is not None)
-    compare = find_button(page.run_rows, "Compare")
-    assert compare is not None
-    page.findChildren(QScrollArea)[0].ensureWidgetVisible(compare)
+    compare_button = find_button(page.run_rows, "Compare")
+    assert compare_button is not None
+    page.findChildren(QScrollArea)[0].ensureWidgetVisible(compare_button)
     with HandCounter() as hand:
-        click_on(qtbot, compare)
+        click_on(qtbot, compare_button)
     qtbot.waitUntil(shows(window, "compare"))
     assert window.pages.compare.run_directories() == runs
     assert hand.clicks == 1
@@ -141,47 +146,47 @@ slo: ["latency_ms.p95 < 200"]
 
 @pytest.fixture
 def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
-    """Two of one profile: so few answers that what changed cannot be told. They may be INVALID, as the machine was."""
+    """Two runs of one profile with too few responses for a conclusive comparison; a busy machine makes them INVALID."""
     profile = tmp_path / "short.yaml"
     profile.write_text(SHORT)
-    runs = tuple(home / "runs" / f"20261127-12000{place}-short-000{place}" for place in range(2))
+    runs = tuple(home / "runs" / f"20261127-12000{index}-short-000{index}" for index in range(2))
     for run in runs:
-        done = SizewiseHere(home, tmp_path, draws=False).measured(str(profile), out=run)
-        assert done.returncode in (0, 4), done.stderr
+        process = SizewiseHere(home, tmp_path, draws=False).measured(str(profile), out=run)
+        assert process.returncode in (0, 4), process.stderr
     return runs
 
 
-@pytest.mark.soak  # test_pairs_panel.py follows pairs that go on, and seams/test_comparison.py measures one
-def test_one_more_pair_is_measured_from_the_window_and_joins_what_is_compared(
+@pytest.mark.soak  # test_pairs_panel.py watches running pairs, and seams/test_comparison.py measures a pair
+def test_another_ab_pair_is_measured_and_joins_the_comparison(
     open_window: OpenWindow, short_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     window = open_window()
     window.navigation.comparison_requested.emit(short_runs)
     page = window.pages.compare
-    presenter, part, card = page.presenter, page.pairs_panel, page.verdict_tab.pairs_card
+    presenter, panel, card = page.presenter, page.pairs_panel, page.verdict_tab.pairs_card
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy)
     if any("INVALID" in (entry.problem or "") for entry in presenter.request.entries):
         assert not card.isVisible()
         return
     card.pair_count_box.setValue(1)
     press(qtbot, card, "Run 1 more pair")
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 1: measuring baseline")
+    qtbot.waitUntil(lambda: panel.progress.text == "Pair 1 of 1: measuring baseline")
     assert find_button(card, "Run 1 more pair") is None
     jobs = window.findChild(JobsDock)
     assert jobs is not None
-    qtbot.waitUntil(lambda: jobs.phase.text() == part.progress.text)
-    qtbot.waitUntil(lambda: not part.state.is_running, timeout=_PATIENCE_MS)
-    if part.state.complete_pair_count == 0:  # the machine was too busy for three runs in a row to be relied on
-        assert "exit code 4" in part.strip.text()
+    qtbot.waitUntil(lambda: jobs.phase.text() == panel.progress.text)
+    qtbot.waitUntil(lambda: not panel.state.is_running, timeout=_PATIENCE_MS)
+    if panel.state.complete_pair_count == 0:  # the machine was too busy for a valid pair
+        assert "exit code 4" in panel.strip.text()
         assert page.run_directories() == short_runs
         return
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy)
-    (baseline,), (candidate,) = part.state.run_directories("baseline"), part.state.run_directories("candidate")
+    (baseline,), (candidate,) = panel.state.run_directories("baseline"), panel.state.run_directories("candidate")
     assert page.run_directories() == (short_runs[0], baseline, short_runs[1], candidate)
     assert {baseline.parent, candidate.parent} == {home / "runs"}
     line, outcome = page.command_line(), presenter.outcome
     assert line is not None
     assert outcome is not None
-    printed = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
-    assert outcome.comparison == msgspec.json.decode(printed.stdout, type=Comparison)
+    process = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    assert outcome.comparison == msgspec.json.decode(process.stdout, type=Comparison)
     qtbot.waitUntil(lambda: jobs.finished_model.rowCount() == 1)

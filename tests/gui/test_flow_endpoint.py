@@ -1,4 +1,4 @@
-"""(c) An endpoint tried, loaded, noted while it is loaded, and shown; (d) and the highest rate that it carries."""
+"""Flows (c), an endpoint is tested and benchmarked, and (d), its max rate is searched."""
 
 from __future__ import annotations
 
@@ -48,12 +48,12 @@ def chat_server() -> Iterator[str]:
 
 @pytest.fixture
 def endpoint() -> Iterator[str]:
-    """Two requests at a time, 20 ms each: it carries 100/s."""
+    """A server with two parallel requests of 20 ms each: it sustains 100 req/s."""
     with ScriptedServer(Script(protocols=(HttpMock(ServiceModel(delay_s=0.02, servers=2)),))) as server:
         yield f"{server.url}/score"
 
 
-def new_profile_of(qtbot: QtBot, window: Window, url: str) -> None:
+def create_profile(qtbot: QtBot, window: Window, url: str) -> None:
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
     press_key(window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
     qtbot.waitUntil(shows(window, "run"))
@@ -65,14 +65,14 @@ def fill(qtbot: QtBot, window: Window, path: KeyPath, text: str) -> None:
 
 
 def start(qtbot: QtBot, window: Window) -> StoredRun:
-    """From the page's own button, to the end of the run that Results shows."""
+    """Press Start on the Run page and wait until the run is running."""
     page = window.pages.run
     qtbot.waitUntil(page.header.start_button.isEnabled)
     press(qtbot, page, "Start (F5)")
-    return running(qtbot, window)
+    return wait_until_running(qtbot, window)
 
 
-def running(qtbot: QtBot, window: Window) -> StoredRun:
+def wait_until_running(qtbot: QtBot, window: Window) -> StoredRun:
     qtbot.waitUntil(shows(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.status == "running", timeout=_PATIENCE_MS)
     directory = window.pages.live.state.directory
@@ -80,17 +80,17 @@ def running(qtbot: QtBot, window: Window) -> StoredRun:
     return StoredRun(directory)
 
 
-def ended(qtbot: QtBot, window: Window, run: StoredRun) -> None:
+def wait_for_results(qtbot: QtBot, window: Window, run: StoredRun) -> None:
     qtbot.waitUntil(shows(window, "results"), timeout=_PATIENCE_MS)
     assert find_run("last").directory == run.directory
     shows_the_verdict_of(qtbot, window, run)
 
 
-def test_ttft_by_concurrency_of_a_chat_server_is_four_clicks_away(
+def test_ttft_by_concurrency_of_a_chat_server_needs_four_clicks(
     open_window: OpenWindow, chat_server: str, endpoint: str, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A new user knows the URL and nothing else. The run is noted while it is loaded, and shown; then an endpoint of
-    plain HTTP is tried in the same window."""
+    """A new user knows only the URL. A note is added to the running benchmark; afterwards an HTTP endpoint is tested in
+    the same window."""
     short = {"sweep": {"concurrency": [1, 2], "step_duration": "3s"}}
     monkeypatch.setattr(templates, "_CONCURRENCY_SWEEP", short)
     window, url = open_window(), f"{chat_server}/v1/chat/completions"
@@ -104,19 +104,19 @@ def test_ttft_by_concurrency_of_a_chat_server_is_four_clicks_away(
         connection = find(page, ConnectionTestPanel)
         qtbot.waitUntil(lambda: connection.badge.text() == "PASS", timeout=_PATIENCE_MS)
         click(qtbot, connection, "Use suggested SLO")
-        tried, tree = dict(connection.rows.rows), page.presenter.document.tree
+        test_rows, tree = dict(connection.rows.rows), page.presenter.document.tree
         qtbot.waitUntil(page.header.start_button.isEnabled)
         click(qtbot, page.header, "Start (F5)")
-        run = running(qtbot, window)
+        run = wait_until_running(qtbot, window)
     assert (hand.clicks, hand.typed) == (4, url)
     assert tree["target"] == {"protocol": "openai-chat", "model": "llama", "url": f"{chat_server}/v1"}
-    assert (connection.badge.text(), tried["Status"], tried["Model"]) == ("PASS", "200", "llama")
+    assert (connection.badge.text(), test_rows["Status"], test_rows["Model"]) == ("PASS", "200", "llama")
     assert [objective.partition(" ")[0] for objective in tree["slo"]] == ["ttft_ms.p95", "tpot_ms.p95", "goodput_share"]
     body = window.pages.live.body
     assert body is not None
     qtbot.waitUntil(lambda: body.charts.rates.frame().notna().to_numpy().sum() > 3, timeout=_PATIENCE_MS)
     fill_in(qtbot, body.controls.note, "the cache is warm now")
-    ended(qtbot, window, run)
+    wait_for_results(qtbot, window, run)
     assert [event.text for event in run.events() if isinstance(event, NoteAdded)] == ["the cache is warm now"]
     content = window.pages.results.content()
     content.tabs.setCurrentWidget(content.validity_tab)
@@ -125,31 +125,31 @@ def test_ttft_by_concurrency_of_a_chat_server_is_four_clicks_away(
     ttft_by_concurrency = {stage.concurrency: stage.metrics["ttft_ms"]["p50"].value for stage in closed}
     assert list(ttft_by_concurrency) == [1, 2]
     assert all(ttft_ms is not None and ttft_ms > 0 for ttft_ms in ttft_by_concurrency.values())
-    an_endpoint_of_http_is_tried(qtbot, window, endpoint)
+    check_http_endpoint(qtbot, window, endpoint)
 
 
-def an_endpoint_of_http_is_tried(qtbot: QtBot, window: Window, endpoint: str) -> None:
-    new_profile_of(qtbot, window, endpoint)
+def check_http_endpoint(qtbot: QtBot, window: Window, endpoint: str) -> None:
+    create_profile(qtbot, window, endpoint)
     page = window.pages.run
     connection, preview = find(page, ConnectionTestPanel), find(page, Preview)
     press(qtbot, page, "Test connection")
     qtbot.waitUntil(lambda: bool(connection.rows.rows), timeout=30_000)
-    tried = dict(connection.rows.rows)
+    test_rows = dict(connection.rows.rows)
     assert connection.badge.text() == "PASS"
-    assert tried["Status"] == "200"
-    assert tried["Total time"].endswith("ms")
+    assert test_rows["Status"] == "200"
+    assert test_rows["Total time"].endswith("ms")
     for key, text in (("rate", "30/s"), ("duration", "5s")):
         fill(qtbot, window, ("load", "stages", 0, key), text)
-    reported = f"The run sends about 150 requests to {endpoint}, for at most "
-    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(reported))
+    expected_summary = f"The run sends about 150 requests to {endpoint}, for at most "
+    qtbot.waitUntil(lambda: preview.start_summary.text().startswith(expected_summary))
 
 
-@pytest.mark.soak  # the quickstart asserts the rate that it finds, and test_flow_first_run searches from the window
-def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
+@pytest.mark.soak  # the quickstart test asserts its rate, and test_flow_first_run searches from the window
+def test_max_rate_is_found_and_failed_steps_stay_in_the_curve(
     open_window: OpenWindow, endpoint: str, qtbot: QtBot
 ) -> None:
     window = open_window()
-    new_profile_of(qtbot, window, endpoint)
+    create_profile(qtbot, window, endpoint)
     page = window.pages.run
     form = page.form
     fill(qtbot, window, ("load", "stages", 0, "duration"), "500ms")
@@ -164,20 +164,20 @@ def test_the_highest_rate_is_found_and_its_curve_keeps_what_failed(
     fill_in(qtbot, search.step_duration, "500ms")
     search.repeats.setValue(1)
     run = start(qtbot, window)
-    ended(qtbot, window, run)
-    said = json.loads((run.directory / "result.json").read_text())
-    stages = [one for one in said["stages"] if one["kind"] in ("probe", "step")]
+    wait_for_results(qtbot, window, run)
+    result = json.loads((run.directory / "result.json").read_text())
+    stages = [stage for stage in result["stages"] if stage["kind"] in ("probe", "step")]
     content = window.pages.results.content()
     (curve,) = content.load_curves.charts
-    if said["verdict"]["status"] == "INVALID":  # the machine was too busy for a search
+    if result["verdict"]["status"] == "INVALID":  # the machine was too busy for a search
         return
-    assert 50 < said["max_rate"]["per_s"]["value"] < 110
-    shown = [
-        text for text in texts_of(content.tiles) if text.startswith(format_number(said["max_rate"]["per_s"]["value"]))
+    assert 50 < result["max_rate"]["per_s"]["value"] < 110
+    max_rate_texts = [
+        text for text in texts_of(content.tiles) if text.startswith(format_number(result["max_rate"]["per_s"]["value"]))
     ]
-    assert shown, texts_of(content.tiles)
+    assert max_rate_texts, texts_of(content.tiles)
     points = curve.frame()
-    failed = {one["name"] for one in stages if one["meets_slo"] is False}
-    drawn = points[points["Hollow"] == True]["Name"]  # noqa: E712 - lines have none
-    assert failed
-    assert {name.partition(":")[0] for name in drawn} >= failed
+    failed_names = {stage["name"] for stage in stages if stage["meets_slo"] is False}
+    hollow_names = points[points["Hollow"] == True]["Name"]  # noqa: E712 - lines have no value
+    assert failed_names
+    assert {name.partition(":")[0] for name in hollow_names} >= failed_names

@@ -1,4 +1,4 @@
-"""(b) A model dropped on the window: looked into, made small, measured, and shown."""
+"""Flow (b): a model is dropped on the window, inspected, quantized, benchmarked and shown."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.storage.run_directory import find_run
 from tests.fakes.driving import HandCounter, click, drop, fill_in, find, press, shows, shows_the_verdict_of
 
 
-def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable[[], Window], qtbot: QtBot) -> None:
-    """In fp32, as it is stored, against int8: two clicks after the drop. What else is set makes the run short."""
+def test_dropped_model_is_inspected_benchmarked_and_shown(open_window: Callable[[], Window], qtbot: QtBot) -> None:
+    """fp32, as stored, is compared with int8 in two clicks after the drop; the other settings shorten the run."""
     window = open_window()
     assert drop(window, bundled_models()["digits"]) == "Benchmark this model"
     assert shows(window, "run")()
@@ -27,7 +27,7 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     assert inspection is not None
     with HandCounter() as hand:
         click(qtbot, editor.precision, "int8-dynamic")
-        make_short(qtbot, window)
+        shorten_run(qtbot, window)
         qtbot.waitUntil(page.header.start_button.isEnabled)
         summary = "The run measures 2 stages on this machine"
         qtbot.waitUntil(lambda: summary in preview.start_summary.text(), timeout=60_000)
@@ -40,16 +40,16 @@ def test_a_dropped_model_is_looked_into_measured_and_shown(open_window: Callable
     shows_the_verdict_of(qtbot, window, run)
     local = run.complete_result.local
     assert local is not None
-    variants = [(one.variant.model, one.variant.batch, one.variant.precision) for one in local.variants]
+    variants = [(variant.variant.model, variant.variant.batch, variant.variant.precision) for variant in local.variants]
     assert variants == [("digits", 1, "as-is"), ("digits", 1, "int8-dynamic")]
     table = window.pages.results.content().tabs.currentWidget()
     assert table is not None
 
 
-def make_short(qtbot: QtBot, window: Window) -> None:
+def shorten_run(qtbot: QtBot, window: Window) -> None:
     form = window.pages.run.form
-    press(qtbot, find(window.pages.run, ModelEditor).batch, "8")  # of 1 and 8, which a new run begins with
-    press(qtbot, editor_of_scenarios(window), "offline")
+    press(qtbot, find(window.pages.run, ModelEditor).batch, "8")  # unchecks 8 of the defaults 1 and 8
+    press(qtbot, get_scenarios_editor(window), "offline")
     for key, text in (("warmup", "1s"), ("min_duration", "200ms"), ("max_duration", "1s"), ("cold_starts", "0")):
         fill_in(qtbot, form.find_part(("load", key)).editor.line, text)
 
@@ -59,6 +59,6 @@ def is_listing_variants(window: Window) -> bool:
     return body is not None and body.variants.isVisible() and body.variants.frame_model.rowCount() == 2
 
 
-def editor_of_scenarios(window: Window) -> QWidget:
+def get_scenarios_editor(window: Window) -> QWidget:
     editor: QWidget = window.pages.run.form.find_part(("load", "scenarios")).editor
     return editor

@@ -1,4 +1,4 @@
-"""Flow (g): a run is opened, judged in a window of its time, and exported; the same line does it in a terminal."""
+"""Flow (g): a run is opened, re-evaluated for a time range and exported; the command writes the same report."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def run(kept_runs: tuple[Path, ...]) -> Path:
     return kept_runs[0]
 
 
-def test_a_run_is_evaluated_again_in_a_window_and_exported(
+def test_run_is_reevaluated_for_a_time_range_and_exported_as_by_the_command(
     open_window: Callable[[], Window], run: Path, home: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     window = open_window()
@@ -37,12 +37,12 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
         window.navigation.open_run_requested.emit(run)
     assert window.pages.current is results
     content = results.content()
-    low = results.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
+    low_stage = results.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
     with qtbot.waitSignal(results.presenter.reevaluated, timeout=PATIENCE_MS):
-        content.overview.time_axis.linked.select_time_range(low.start_s, low.end_s)
-    shown = results.presenter.displayed_run
-    assert shown is not None
-    assert [row.name for row in shown.report.stages] == ["low"]
+        content.overview.time_axis.linked.select_time_range(low_stage.start_s, low_stage.end_s)
+    displayed = results.presenter.displayed_run
+    assert displayed is not None
+    assert [row.name for row in displayed.report.stages] == ["low"]
     assert window.menu_actions is not None
     window.menu_actions.by_name["copy-command"].trigger()
     line = QGuiApplication.clipboard().text()
@@ -50,7 +50,9 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
     window.menu_actions.by_name["export"].trigger()
     drawer = content.drawer
     assert drawer.isVisible()
-    assert drawer.path_field.text() == str(run / "report-reevaluated-redacted.html")  # the body is not told unasked
+    assert drawer.path_field.text() == str(
+        run / "report-reevaluated-redacted.html"
+    )  # the request body is redacted by default
     drawer.path_field.setText(str(tmp_path / "window.html"))
     line = (results.command_line() or "").partition(" --out ")[0]
     assert "--redact prompts" in line
@@ -58,16 +60,16 @@ def test_a_run_is_evaluated_again_in_a_window_and_exported(
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
         drawer.save_button.click()
     page = (tmp_path / "window.html").read_text()
-    reported = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
-    assert reported.returncode in (0, 4, 10), reported.stderr
+    process = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
+    assert process.returncode in (0, 4, 10), process.stderr
     assert (tmp_path / "terminal.html").read_text() == page
-    for tile in shown.report.tiles:
+    for tile in displayed.report.tiles:
         format_tile = formatting.format_value_unit if tile.quantity.is_undersampled else formatting.format_value
         assert format_tile(tile.quantity) in page
 
 
 @pytest.mark.browser
-def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
+def test_exported_report_opens_in_a_browser_and_the_summary_is_copied(
     open_window: Callable[[], Window], run: Path, tmp_path: Path, qtbot: QtBot, browser: webdriver.Chrome
 ) -> None:
     window = open_window()
@@ -87,8 +89,8 @@ def test_the_page_that_was_written_is_whole_and_the_summary_is_copied(
     assert QGuiApplication.clipboard().text() == (run / "summary.md").read_text()
     browser.get(page.as_uri())
     wait_until_drawn(browser)
-    shown = results.presenter.displayed_run
-    assert shown is not None
-    assert shown.own_report.header.run_id in browser.find_element(By.TAG_NAME, "body").text
+    displayed = results.presenter.displayed_run
+    assert displayed is not None
+    assert displayed.own_report.header.run_id in browser.find_element(By.TAG_NAME, "body").text
     assert all(url.startswith(("file:", "data:", "blob:")) for url in requested(browser))
     assert browser.get_log("browser") == []

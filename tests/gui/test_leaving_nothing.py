@@ -1,4 +1,4 @@
-"""The leak check that stands around every test of the window."""
+"""The leak check of every window test."""
 
 from __future__ import annotations
 
@@ -16,20 +16,20 @@ class Node:
         self.itself = self
 
 
-def test_a_thread_that_is_left_is_reported_by_its_name() -> None:
-    go = threading.Event()
-    left = threading.Thread(target=go.wait, name="left over")
+def test_leaked_thread_is_reported_by_name() -> None:
+    may_end = threading.Event()
+    thread = threading.Thread(target=may_end.wait, name="left over")
     with pytest.raises(AssertionError, match="left over"), leaving_nothing():
-        left.start()
-    go.set()
-    left.join()
+        thread.start()
+    may_end.set()
+    thread.join()
 
 
-def test_cycles_wait_for_the_end_and_are_collected_there() -> None:
-    """Also those that were made before, as those of a test are whose last names go after its own end."""
-    before = Node()
-    earlier = weakref.ref(before)
-    del before
+def test_reference_cycles_are_collected_before_and_after_the_checked_block() -> None:
+    """Cycles from before the block are collected, too: the last references of a test end after the test itself."""
+    node = Node()
+    earlier = weakref.ref(node)
+    del node
     with leaving_nothing():
         assert earlier() is None
         inside = weakref.ref(Node())

@@ -1,4 +1,4 @@
-"""Ctrl+K reaches commands, pages, stored runs and profiles; a file that is not there is told of."""
+"""Ctrl+K reaches commands, pages, stored runs and profiles; a missing file is reported."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from tests.fakes.driving import drop, shows
 OpenWindow = Callable[[], Window]
 
 
-def palette_of(window: Window) -> CommandPalette:
+def open_palette(window: Window) -> CommandPalette:
     window.open_palette()
-    found = window.findChild(CommandPalette)
-    assert isinstance(found, CommandPalette)
-    return found
+    palette = window.findChild(CommandPalette)
+    assert isinstance(palette, CommandPalette)
+    return palette
 
 
-def test_a_stored_run_is_opened_by_a_part_of_its_name(
+def test_stored_run_is_opened_from_the_palette_by_its_name(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], qtbot: QtBot
 ) -> None:
     window = open_window()
-    palette = palette_of(window)
+    palette = open_palette(window)
     qtbot.keyClicks(palette.field, f"run {kept_runs[0].name}")
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: window.pages.results.run_directories() == (kept_runs[0],))
 
 
-def test_a_profile_is_opened_by_its_name(open_window: OpenWindow, qtbot: QtBot) -> None:
+def test_profile_is_opened_from_the_palette_by_its_name(open_window: OpenWindow, qtbot: QtBot) -> None:
     window = open_window()
-    palette = palette_of(window)
+    palette = open_palette(window)
     qtbot.keyClicks(palette.field, "profile chat")
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
     qtbot.waitUntil(shows(window, "run"))
 
 
-def test_a_file_that_is_not_there_is_reported_of(open_window: OpenWindow, tmp_path: Path) -> None:
+def test_dropped_missing_file_is_reported(open_window: OpenWindow, tmp_path: Path) -> None:
     window = open_window()
     drop(window, tmp_path / "gone.onnx")
     assert window.strip.text() == f"{tmp_path / 'gone.onnx'} does not exist."

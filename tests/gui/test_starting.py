@@ -1,4 +1,4 @@
-"""Starts of the window on a machine that has no time for it, so that its threads run in every order."""
+"""Starts the window on a busy machine, so that its threads run in many orders."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ sys.exit(main.open_window(()))
 
 
 @pytest.fixture
-def no_time() -> Iterator[None]:
+def busy_cores() -> Iterator[None]:
     loops = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(_BUSY_LOOPS)]
     yield
     for loop in loops:
@@ -53,16 +53,18 @@ def no_time() -> Iterator[None]:
 @pytest.mark.process
 @pytest.mark.soak
 @pytest.mark.timeout(_STARTS * _START_S)
-@pytest.mark.usefixtures("no_time")
-def test_thirty_starts_beside_busy_loops_end_without_an_error(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("busy_cores")
+def test_thirty_window_starts_on_a_busy_machine_end_without_an_error(tmp_path: Path) -> None:
     (tmp_path / "runs").mkdir()
     for name in ("search", "killed"):
         golden_run(name, tmp_path / "runs")
     environment = os.environ | {"SIZEWISE_HOME": str(tmp_path), "QT_QPA_PLATFORM": "offscreen"}
     for number in range(_STARTS):
-        done = subprocess.run(
+        process = subprocess.run(
             [sys.executable, "-X", "faulthandler", "-W", "error", "-c", _CHILD],
             env=environment, capture_output=True, text=True, timeout=_START_S, check=False,
         )  # fmt: skip
-        said = [line for line in done.stderr.splitlines() if not line.startswith("This plugin does not support ")]
-        assert (done.returncode, said) == (0, []), f"start {number}"
+        error_lines = [
+            line for line in process.stderr.splitlines() if not line.startswith("This plugin does not support ")
+        ]
+        assert (process.returncode, error_lines) == (0, []), f"start {number}"

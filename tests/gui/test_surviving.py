@@ -1,4 +1,4 @@
-"""A run survives its window, and a window its engine."""
+"""A run survives its window, and a window survives its benchmark process."""
 
 from __future__ import annotations
 
@@ -34,11 +34,11 @@ def endpoint() -> Iterator[str]:
         yield server.url
 
 
-def launch_for(home: Path, profile: str) -> Launch:
+def make_launch(home: Path, profile: str) -> Launch:
     return Launch(("run", profile), home / "runs" / "20261127-120000-test-0001", "test")
 
 
-def engine_pid(directory: Path) -> int:
+def read_pid(directory: Path) -> int:
     return next(event.pid for event in StoredRun(directory).events() if isinstance(event, RunStarted))
 
 
@@ -52,10 +52,10 @@ def has_finished_a_stage(directory: Path) -> bool:
     return events.exists() and '"stage_finished"' in events.read_text()
 
 
-def choose_on_close(text: str) -> None:
-    """In the question that closing asks."""
+def press_on_close(text: str) -> None:
+    """Press a button of the closing confirmation when it opens."""
 
-    def answer() -> None:
+    def press_button() -> None:
         dialog = QApplication.activeModalWidget()
         assert isinstance(dialog, QDialog)
         from tests.fakes.driving import find_button
@@ -64,20 +64,20 @@ def choose_on_close(text: str) -> None:
         assert button is not None
         button.click()
 
-    QTimer.singleShot(0, answer)
+    QTimer.singleShot(0, press_button)
 
 
-def test_a_closed_window_leaves_the_run_going_and_the_next_one_attaches(
+def test_closed_window_leaves_the_run_running_and_the_next_window_attaches(
     open_window: OpenWindow, home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
+    launch = make_launch(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
     first = open_window()
     first.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
-    pid = engine_pid(launch.directory)
-    choose_on_close("Cancel")
+    pid = read_pid(launch.directory)
+    press_on_close("Cancel")
     assert not first.close()
-    choose_on_close("Leave running")
+    press_on_close("Leave running")
     assert first.close()
     assert is_running(pid)
     second = open_window()
@@ -88,7 +88,7 @@ def test_a_closed_window_leaves_the_run_going_and_the_next_one_attaches(
     second.pages.live.stop()
     qtbot.waitUntil(lambda: second.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
     assert (launch.directory / "report.html").exists()
-    assert "the user stopped the run" in (launch.directory / "result.json").read_text()
+    assert [cause.id for cause in StoredRun(launch.directory).complete_result.exit.causes] == ["interrupted"]
 
 
 _CRASHING = """
@@ -111,31 +111,31 @@ application.exec()
 """
 
 
-def test_a_window_that_is_killed_leaves_the_run_to_its_end(
+def test_killed_window_leaves_the_run_running_until_its_end(
     home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    launch = launch_for(home, write_profile(tmp_path, endpoint, duration="2s"))
-    done = subprocess.run(
+    launch = make_launch(home, write_profile(tmp_path, endpoint, duration="2s"))
+    process = subprocess.run(
         [sys.executable, "-c", _CRASHING, launch.arguments[1], str(launch.directory)],
         env=os.environ | {"QT_QPA_PLATFORM": "offscreen"}, capture_output=True, timeout=90, check=False,
     )  # fmt: skip
-    assert done.returncode == -signal.SIGKILL, done.stderr
+    assert process.returncode == -signal.SIGKILL, process.stderr
     qtbot.waitUntil(lambda: (launch.directory / "result.json").exists(), timeout=_PATIENCE_MS)
     qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
     assert StoredRun(launch.directory).complete_result.stages
 
 
-def test_an_engine_that_is_killed_is_reported_of_and_what_it_measured_is_shown(
+def test_killed_benchmark_process_is_reported_and_partial_results_open(
     open_window: OpenWindow, home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:
     profile = Path(write_profile(tmp_path, endpoint, rate="50/s", duration="1s"))
     longer = "{name: long, arrivals: constant, rate: 50/s, duration: 60s}"
     profile.write_text(profile.read_text().replace("duration: 1s}]", f"duration: 1s}}, {longer}]"))
-    launch = launch_for(home, str(profile))
+    launch = make_launch(home, str(profile))
     window = open_window()
     window.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: has_finished_a_stage(launch.directory), timeout=_PATIENCE_MS)
-    os.kill(engine_pid(launch.directory), signal.SIGKILL)
+    os.kill(read_pid(launch.directory), signal.SIGKILL)
     qtbot.waitUntil(lambda: window.pages.live.state.status == "lost", timeout=_PATIENCE_MS)
     window.close()
     second = open_window()
@@ -144,17 +144,17 @@ def test_an_engine_that_is_killed_is_reported_of_and_what_it_measured_is_shown(
     qtbot.waitUntil(lambda: "--recover" in (second.pages.results.command_line() or ""), timeout=_PATIENCE_MS)
 
 
-@pytest.mark.soak  # test_launching.py stops on closing what another page than the shown one follows
-def test_the_run_that_goes_on_is_stopped_on_closing_though_another_one_is_shown(
+@pytest.mark.soak  # test_launching.py stops a run on closing that another page than the shown one watches
+def test_running_run_is_stopped_on_closing_while_another_run_is_shown(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    launch = launch_for(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
+    launch = make_launch(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
     window = open_window()
     window.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
     window.navigation.watch_run_requested.emit(kept_runs[0])
     qtbot.waitUntil(lambda: window.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
-    choose_on_close("Stop run")
+    press_on_close("Stop run")
     assert window.close()
     qtbot.waitUntil(lambda: StoredRun(launch.directory).is_complete, timeout=_PATIENCE_MS)
-    assert "the user stopped the run" in (launch.directory / "result.json").read_text()
+    assert [cause.id for cause in StoredRun(launch.directory).complete_result.exit.causes] == ["interrupted"]

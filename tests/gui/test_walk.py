@@ -1,4 +1,4 @@
-"""Every page, empty and with a run: named for a reader of screens, reached by keys, and clipped nowhere."""
+"""Every page, empty and with a run: accessible names, keyboard access and no clipped text."""
 
 from __future__ import annotations
 
@@ -27,79 +27,76 @@ _MOMENT_S = 0.15
 LAPTOP = (1366, 768)
 
 
-def faults(window: Window, *looks: Callable[[Window], list[str]], in_tabs: bool = True) -> dict[str, list[str]]:
-    """By page and by tab of it; with only the tab that is open unless `in_tabs`."""
-    found = {}
+def find_faults(window: Window, *checks: Callable[[Window], list[str]], in_tabs: bool = True) -> dict[str, list[str]]:
+    """Return faults by page and tab; without `in_tabs`, only the open tab of each page is checked."""
+    faults = {}
     for key in TITLES:
         window.show_page(key)
         settle(moment_s=_MOMENT_S)
-        for part in tabs_of(window) if in_tabs else [""]:
-            if wrong := [one for look_for in looks for one in look_for(window)]:
-                found[f"{key}{part}"] = wrong
-    return found
+        for part in iter_tabs(window) if in_tabs else [""]:
+            if page_faults := [fault for check in checks for fault in check(window)]:
+                faults[f"{key}{part}"] = page_faults
+    return faults
 
 
-def tabs_of(window: Window) -> Iterator[str]:
-    """One after the other, where the page has any."""
-    tabs = next((one for one in window.pages.current.findChildren(QTabWidget) if one.isVisible()), None)
+def iter_tabs(window: Window) -> Iterator[str]:
+    """Show each tab of the current page and yield its title; yield an empty string once if the page has no tabs."""
+    tabs = next(
+        (candidate for candidate in window.pages.current.findChildren(QTabWidget) if candidate.isVisible()), None
+    )
     if tabs is None:
         yield ""
         return
-    for place in range(tabs.count()):
-        if tabs.isTabVisible(place) and tabs.isTabEnabled(place):
-            tabs.setCurrentIndex(place)
+    for index in range(tabs.count()):
+        if tabs.isTabVisible(index) and tabs.isTabEnabled(index):
+            tabs.setCurrentIndex(index)
             settle(moment_s=_MOMENT_S)
-            yield f": {tabs.tabText(place)}"
+            yield f": {tabs.tabText(index)}"
 
 
-def test_every_control_has_a_name_is_reached_by_keys_and_has_room_for_twice_the_size_of_text(
+def test_controls_with_a_run_are_named_reachable_and_unclipped_at_twice_the_text_size(
     open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
 ) -> None:
-    """On every page with a run, and without its other tabs; every tab, and every page without a run, in the tests that
-    follow."""
+    """Checks the open tab of every page with a run; the following tests check every tab, and pages without a run."""
     window = open_window()
     window.theme_controller.scale_text(2)
     window.resize(1600, 1000)
     with windows_shown(qapp) as kinds:
         fill(window, kept_runs)
     assert kinds == []
-    assert faults(window, clipped, unnamed, unreachable, passed_over, shared_mnemonics, in_tabs=False) == {}
+    assert find_faults(window, clipped, unnamed, unreachable, passed_over, shared_mnemonics, in_tabs=False) == {}
 
 
 @pytest.mark.soak
 @pytest.mark.usefixtures("measured_runs")
-def test_every_control_has_a_name_and_is_reached_by_keys_without_a_run_and_with_one(
+def test_controls_of_all_tabs_are_named_and_reachable_without_and_with_runs(
     open_window: OpenWindow, qapp: QApplication, request: pytest.FixtureRequest
 ) -> None:
     with windows_shown(qapp) as kinds:
         window = open_window()
     assert kinds == ["Window"]
-    assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
+    assert find_faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
     with windows_shown(qapp) as kinds:
         fill(window, request.getfixturevalue("kept_runs"))
     assert kinds == []
-    assert faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
+    assert find_faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
 
 
 @pytest.mark.soak
-def test_every_page_fits_a_laptop_at_twice_the_size_of_text(
-    open_window: OpenWindow, kept_runs: tuple[Path, ...]
-) -> None:
-    """A page that is higher than the screen scrolls, but nothing is clipped or wider."""
+def test_pages_fit_a_laptop_screen_at_twice_the_text_size(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
+    """A page that is higher than the screen scrolls; no text is clipped and no page is wider."""
     window = open_window()
     window.theme_controller.scale_text(2)
     window.resize(*LAPTOP)
-    assert faults(window, clipped, wider_than_the_window) == {}
+    assert find_faults(window, clipped, wider_than_the_window) == {}
     fill(window, kept_runs)
-    assert faults(window, clipped, wider_than_the_window) == {}
+    assert find_faults(window, clipped, wider_than_the_window) == {}
     assert (window.width(), window.height()) == LAPTOP
 
 
 @pytest.mark.soak
-def test_nothing_is_clipped_in_a_language_that_takes_more_room(
-    open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
-) -> None:
+def test_longer_texts_are_not_clipped(open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication) -> None:
     with longer_texts(qapp):
         window = open_window()
         fill(window, kept_runs)
-        assert faults(window, clipped) == {}
+        assert find_faults(window, clipped) == {}

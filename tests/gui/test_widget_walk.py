@@ -1,4 +1,4 @@
-"""The walk over a window's widgets finds what it is there for, and accuses nobody else."""
+"""Tests of the checks for clipped, unnamed and unreachable widgets: they find faults and have no false positives."""
 
 from __future__ import annotations
 
@@ -30,12 +30,12 @@ LONG = "Every number on this page is made again of the window that is chosen"
 
 @pytest.fixture
 def page(qtbot: QtBot) -> QWidget:
-    made = QWidget()
-    qtbot.addWidget(made)
-    made.resize(300, 200)
-    QVBoxLayout(made)
-    made.show()
-    return made
+    page = QWidget()
+    qtbot.addWidget(page)
+    page.resize(300, 200)
+    QVBoxLayout(page)
+    page.show()
+    return page
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def lengthened(qapp: QApplication) -> Iterator[None]:
         yield
 
 
-def put(page: QWidget, widget: QWidget) -> QWidget:
+def add_widget(page: QWidget, widget: QWidget) -> QWidget:
     layout = page.layout()
     assert layout is not None
     layout.addWidget(widget)
@@ -53,48 +53,46 @@ def put(page: QWidget, widget: QWidget) -> QWidget:
     return widget
 
 
-def test_a_label_without_room_for_its_text_is_clipped(page: QWidget) -> None:
-    label = put(page, QLabel(LONG))
+def test_label_narrower_than_its_text_is_clipped(page: QWidget) -> None:
+    label = add_widget(page, QLabel(LONG))
     assert clipped(page) == []
     label.setFixedWidth(60)
     assert LONG in clipped(page)[0]
 
 
-def test_a_label_whose_lines_have_no_room_is_clipped(page: QWidget) -> None:
+def test_wrapped_label_lower_than_its_lines_is_clipped(page: QWidget) -> None:
     label = QLabel(LONG)
     label.setWordWrap(True)
-    put(page, label)
+    add_widget(page, label)
     assert clipped(page) == []
     label.setFixedSize(120, label.fontMetrics().height())
     assert len(clipped(page)) == 1
 
 
-def test_a_button_without_room_for_its_text_is_clipped(page: QWidget) -> None:
-    button = put(page, QPushButton("&Choose what to plan from"))
+def test_button_narrower_than_its_text_is_clipped(page: QWidget) -> None:
+    button = add_widget(page, QPushButton("&Choose what to plan from"))
     assert clipped(page) == []
     button.setFixedWidth(40)
     assert len(clipped(page)) == 1
 
 
-def test_a_label_and_a_button_with_no_room_to_spare_are_clipped_once_texts_are_longer(
-    page: QWidget, qapp: QApplication
-) -> None:
+def test_exactly_fitting_label_and_button_are_clipped_with_longer_texts(page: QWidget, qapp: QApplication) -> None:
     set_early, button = QLabel(LONG), QPushButton("&Choose what to plan from")
-    room = set_early.sizeHint().width(), button.fontMetrics().horizontalAdvance(button.text())
-    for widget, width in zip((set_early, button), room, strict=True):
-        put(page, widget).setFixedWidth(width)
+    widths = set_early.sizeHint().width(), button.fontMetrics().horizontalAdvance(button.text())
+    for widget, width in zip((set_early, button), widths, strict=True):
+        add_widget(page, widget).setFixedWidth(width)
     assert clipped(page) == []
     with longer_texts(qapp):
         button.setText("&Choose what to plan from")
-        put(page, QLabel(LONG)).setFixedWidth(room[0])
+        add_widget(page, QLabel(LONG)).setFixedWidth(widths[0])
     assert len(clipped(page)) == 2
 
 
 @pytest.mark.usefixtures("lengthened")
-def test_every_kind_of_text_is_longer_but_no_value(page: QWidget) -> None:
+def test_longer_texts_lengthen_every_displayed_text_but_no_value(page: QWidget) -> None:
     field, combo, tabs, menu = QLineEdit("poisson"), QComboBox(page), QTabWidget(page), QMenu(page)
     box = QCheckBox("poisson")
-    put(page, box)
+    add_widget(page, box)
     field.setPlaceholderText("poisson")
     combo.addItem("poisson", "poisson")
     combo.addItems(["constant"])
@@ -113,25 +111,25 @@ def test_every_kind_of_text_is_longer_but_no_value(page: QWidget) -> None:
     assert model.data(model.index(0, 0), Qt.ItemDataRole.UserRole) == "poisson"
 
 
-def test_what_a_reader_of_screens_calls_nothing_is_unnamed(page: QWidget) -> None:
-    field = put(page, QLineEdit())
-    put(page, QPushButton("&Start"))
+def test_widget_without_accessible_name_is_unnamed(page: QWidget) -> None:
+    field = add_widget(page, QLineEdit())
+    add_widget(page, QPushButton("&Start"))
     assert len(unnamed(page)) == 1
     field.setAccessibleName("Filter")
     assert unnamed(page) == []
 
 
-def test_what_tab_does_not_come_to_is_unreachable(page: QWidget) -> None:
-    field = put(page, QLineEdit())
+def test_widget_outside_the_tab_order_is_unreachable(page: QWidget) -> None:
+    field = add_widget(page, QLineEdit())
     assert unreachable(page) == []
     field.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
     assert len(unreachable(page)) == 1
 
 
-def test_what_is_shown_before_it_has_a_parent_is_seen(page: QWidget, qapp: QApplication) -> None:
+def test_widget_shown_before_it_has_a_parent_is_listed_as_a_window(page: QWidget, qapp: QApplication) -> None:
     with windows_shown(qapp) as kinds:
         early = QLabel("early")
         early.setVisible(True)
-        put(page, early)
-        put(page, QLabel("in time"))
+        add_widget(page, early)
+        add_widget(page, QLabel("in time"))
     assert kinds == ["QLabel"]

@@ -1,4 +1,4 @@
-"""Load workers as the engine starts them, for the tests of their times."""
+"""Fixtures that decide whether load workers are forked or started as processes of their own."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from tests.tiers import Tier
 
 
 @pytest.fixture(scope="session", autouse=True)
-def load_workers_are_real_where_times_are_asserted(
-    request: pytest.FixtureRequest, load_workers_are_forked: None
-) -> Iterator[None]:
+def real_workers_in_timing_session(request: pytest.FixtureRequest, load_workers_are_forked: None) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         if request.config.option.markexpr == Tier.TIMING:
             patch.setattr("loadgen.child.subprocess", subprocess)
@@ -23,9 +21,9 @@ def load_workers_are_real_where_times_are_asserted(
 
 
 @pytest.fixture(scope="module")
-def workers_are_forked(load_workers_are_real_where_times_are_asserted: None) -> Iterator[None]:
-    """Fork load workers and their master nevertheless, for tests that assert how soon they notice or end, not when they
-    send: the import that they are spared is before all that."""
+def forked_workers(real_workers_in_timing_session: None) -> Iterator[None]:
+    """Fork load workers and their master in the timing tier, too, for tests that assert how soon they detect a loss or
+    exit, not when they send: importing their modules, which forked ones need not do, precedes all of that."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("loadgen.child.subprocess", forking(child))
         yield

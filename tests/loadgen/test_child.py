@@ -11,13 +11,12 @@ pytestmark = [
     pytest.mark.skipif(sys.platform != "linux", reason="processor time is read from /proc"),
 ]
 
-PATIENCE_S = 0.5
+TIMEOUT_S = 0.5
 
 
 @pytest.fixture
-def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
-    """Starts a child that uses so many seconds of processor time before it reports; 0 is one that never does and only
-    waits."""
+def start_child(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
+    """Starts a child that uses `busy_s` of CPU time before it reports; with 0, it only waits and never reports."""
     children: list[Child] = []
 
     def start(busy_s: float, share: float = 1.0) -> Child:
@@ -32,21 +31,21 @@ def silent(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Child]]:
 
 
 @pytest.mark.timing
-def test_a_child_that_gets_little_of_the_processor_is_waited_for(silent: Callable[..., Child]) -> None:
-    patience_s = 3.0  # its start uses some, too
-    assert isinstance(silent(0.3 * patience_s, share=0.25).receive_report(patience_s, busy_timeout_s=60), Ready)
+def test_child_process_with_little_cpu_time_is_waited_for(start_child: Callable[..., Child]) -> None:
+    timeout_s = 3.0  # starting the child uses CPU time, too
+    assert isinstance(start_child(0.3 * timeout_s, share=0.25).receive_report(timeout_s, busy_timeout_s=60), Ready)
 
 
-def test_one_that_has_had_the_processor_for_that_long_is_not(silent: Callable[..., Child]) -> None:
+def test_child_process_that_uses_cpu_time_of_its_timeout_times_out(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
-        silent(60).receive_report(PATIENCE_S, busy_timeout_s=600)
+        start_child(60).receive_report(TIMEOUT_S, busy_timeout_s=600)
 
 
-def test_one_that_gets_little_of_it_for_longer_than_is_bearable_is_not(silent: Callable[..., Child]) -> None:
+def test_child_process_with_little_cpu_time_times_out_after_busy_timeout(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
-        silent(60, share=0.1).receive_report(PATIENCE_S, busy_timeout_s=0.75)
+        start_child(60, share=0.1).receive_report(TIMEOUT_S, busy_timeout_s=0.75)
 
 
-def test_one_that_only_waits_is_not(silent: Callable[..., Child]) -> None:
+def test_idle_child_process_times_out(start_child: Callable[..., Child]) -> None:
     with pytest.raises(ReportTimeoutError, match="has not responded for"):
-        silent(0).receive_report(PATIENCE_S, busy_timeout_s=60)
+        start_child(0).receive_report(TIMEOUT_S, busy_timeout_s=60)

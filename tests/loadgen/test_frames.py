@@ -63,11 +63,11 @@ ROW = dict.fromkeys(REQUEST_SCHEMA.names) | {
         Quit(),
     ],
 )
-def test_commands_come_out_as_they_went_in(command: Command) -> None:
+def test_commands_are_unchanged_by_encoding_and_decoding(command: Command) -> None:
     assert read_command(io.BytesIO(encode_message_frame(command))) == command
 
 
-def test_bodies_are_what_frames_hold() -> None:
+def test_messages_and_rows_are_unchanged_by_encoding_and_decoding() -> None:
     command, report = Quit(), Progress(0, 1, 2, 3, 4, 5, 6, 0.5)
     rows = pa.RecordBatch.from_pylist([ROW], REQUEST_SCHEMA)
     assert decode_command(encode_message(command)) == command
@@ -88,11 +88,11 @@ def test_reports_and_rows_share_a_stream_in_order() -> None:
 
 
 @pytest.mark.parametrize("cut_at", [1, 4, 8, -1])
-def test_a_stream_cut_inside_a_frame_ends_there(cut_at: int) -> None:
+def test_stream_ends_at_truncated_frame(cut_at: int) -> None:
     assert read_report(io.BytesIO(encode_message_frame(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))[:cut_at])) is None
 
 
-def test_what_a_child_reports_is_on_the_pipe_at_once() -> None:
+def test_reports_and_rows_are_written_to_pipe_immediately() -> None:
     pipe = io.BytesIO()
     reports = ReportWriter(pipe)
     reports.send(Progress(0, 1, 2, 3, 4, 5, 6, 0.5))

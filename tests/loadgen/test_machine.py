@@ -11,20 +11,20 @@ pytestmark = pytest.mark.process
 PRINT = "from loadgen.machine import get_clock_id; print(get_clock_id())"
 
 
-def elsewhere(*before: str) -> str:
-    command = [*before, sys.executable, "-c", PRINT]
+def get_clock_id_of_new_process(*prefix: str) -> str:
+    command = [*prefix, sys.executable, "-c", PRINT]
     return subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout.strip()
 
 
-def test_processes_of_one_clock_name_the_same_one() -> None:
-    assert elsewhere() == get_clock_id()
+def test_processes_with_same_clock_have_same_clock_id() -> None:
+    assert get_clock_id_of_new_process() == get_clock_id()
 
 
-def test_another_time_namespace_is_another_clock() -> None:
-    assert elsewhere("unshare", "--time", "--fork", "--user") != get_clock_id()
+def test_other_time_namespace_has_other_clock_id() -> None:
+    assert get_clock_id_of_new_process("unshare", "--time", "--fork", "--user") != get_clock_id()
 
 
-def test_where_it_cannot_be_read_nobody_else_has_it(tmp_path: Path) -> None:
+def test_unreadable_clock_ids_are_distinct(tmp_path: Path) -> None:
     boot_id, namespace, missing = tmp_path / "boot_id", tmp_path / "time", tmp_path / "missing"
     boot_id.write_text("b")
     namespace.touch()

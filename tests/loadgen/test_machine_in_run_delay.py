@@ -15,30 +15,30 @@ pytestmark = pytest.mark.timing
 BUSY = "print(flush=True)\nwhile True: pass"
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_a_thread_that_shares_its_core_with_a_busy_process_waits_for_it() -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports it")
+def test_thread_that_shares_core_with_busy_process_reports_cpu_wait() -> None:
     waits: list[float | None] = []
 
     def run() -> None:
-        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # of this thread, and of what it starts
+        os.sched_setaffinity(0, {min(os.sched_getaffinity(0))})  # applies to this thread and its child process
         with subprocess.Popen([sys.executable, "-c", BUSY], stdout=subprocess.PIPE) as busy:
             assert busy.stdout is not None
             busy.stdout.readline()
-            before, until_s = read_cpu_wait_s(threading.get_native_id()), time.thread_time() + 0.2
+            wait_before, until_s = read_cpu_wait_s(threading.get_native_id()), time.thread_time() + 0.2
             while time.thread_time() < until_s:
                 pass
-            waits.append(subtract_cpu_wait_s(before, read_cpu_wait_s(threading.get_native_id())))
+            waits.append(subtract_cpu_wait_s(wait_before, read_cpu_wait_s(threading.get_native_id())))
             busy.kill()
 
     thread = threading.Thread(target=run)
     thread.start()
     thread.join(timeout=60)
-    (waited,) = waits
-    assert waited is not None
-    assert waited > 0.05, "0.2 s of running, where a fair half is the other's"
+    (wait_s,) = waits
+    assert wait_s is not None
+    assert wait_s > 0.05, "0.2 s of CPU time on a core that is shared in halves"
 
 
-def test_of_a_thread_that_is_none_of_ours_nothing_is_known() -> None:
+def test_cpu_wait_of_unknown_thread_is_unknown() -> None:
     assert read_cpu_wait_s(2**22 + 1) is None
     assert subtract_cpu_wait_s(None, 1.0) is None
     assert subtract_cpu_wait_s(1.0, None) is None

@@ -46,17 +46,17 @@ from tests.fakes.stream_server import stream_server
 pytestmark = pytest.mark.process
 
 METADATA = b'{"name": "m", "inputs": [{"name": "x", "datatype": "FP32", "shape": [-1, 2]}]}'
-ANSWER = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
+RESPONSE = b'{"outputs": [{"name": "o", "datatype": "FP32", "shape": [1, 2], "data": [0, 1]}]}'
 OIP_PATHS: dict[str, Reply | Stream] = {
     "/v2/models/m": Reply(body=METADATA),
-    "/v2/models/m/infer": Reply(body=ANSWER),
+    "/v2/models/m/infer": Reply(body=RESPONSE),
 }
 NOWHERE = Endpoint(("http://127.0.0.1:1",))
 FREEZE = Script(delay_s=0.05, freeze_after_s=2, freeze_s=1)
 
 
-def patience(error: str) -> Timeouts:
-    """Short where a timeout is expected, and otherwise long, so that a busy machine causes none."""
+def make_timeouts(error: str) -> Timeouts:
+    """Return short timeouts only if a timeout is expected, so that a busy machine causes no other one."""
     return Timeouts(idle_s=0.3) if error == "timeout" else Timeouts()
 
 
@@ -67,12 +67,12 @@ def load() -> Iterator[LoadProcess]:
 
 
 @pytest.mark.timing
-def test_a_stage_sends_every_arrival_and_reports_what_happened(load: LoadProcess) -> None:
+def test_stage_sends_every_arrival_and_reports_rows_and_counts(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=(b"a", b"b")))
-        before = len(server.requests)
+        requests_before = len(server.requests)
         played = Played(load, plan(rate=1_000))
-        bodies = [request[-1:] for request in server.requests[before:]]
+        bodies = [request[-1:] for request in server.requests[requests_before:]]
         connections = server.connection_count
     rows, ended = played.rows, played.ended
     (started,) = played.started
@@ -85,29 +85,33 @@ def test_a_stage_sends_every_arrival_and_reports_what_happened(load: LoadProcess
     assert (bodies.count(b"a"), bodies.count(b"b")) == (500, 500)
     assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
     assert (ended.index, ended.scheduled, ended.never_started, ended.stopped_early) == (3, 1_000, 0, False)
-    # one opened for an arrival may come after another is free
+    # a connection may be opened for an arrival after another one became free
     assert (~rows["reused"]).sum() <= ended.connections_opened == connections
     assert ended.start_ns == started.start_ns
     assert 0 < ended.cpu_s < 5
     assert 2 <= len(played.progress) <= 6
-    last = played.progress[-1]
-    assert last.in_flight is not None
-    assert last.sent == last.completed + last.failed + last.in_flight <= last.due
+    last_progress = played.progress[-1]
+    assert last_progress.in_flight is not None
+    assert (
+        last_progress.sent
+        == last_progress.completed + last_progress.failed + last_progress.in_flight
+        <= last_progress.due
+    )
 
 
 @pytest.mark.timing
-def test_what_was_sent_is_the_poisson_process_that_was_asked_for(load: LoadProcess) -> None:
+def test_sent_requests_follow_scheduled_poisson_process(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        load.preflight()  # the first connection is made here
+        load.preflight()  # opens the first connection
         rows = Played(load, plan(200, 3, "poisson")).rows
     gaps_s = np.diff(np.sort(rows["sent_ns"])) / 1e9
-    # as scheduled they are exact; a busy machine sends some together. Even spacing is at 0.63, users' turns at 0.4
+    # a busy machine sends some requests together; evenly spaced ones would be at 0.63, closed-loop ones at 0.4
     assert stats.kstest(gaps_s, "expon", args=(0, 1 / 200)).statistic < 0.25
 
 
 @pytest.mark.timing
-def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(load: LoadProcess) -> None:
+def test_latency_of_open_arrivals_includes_server_freeze(load: LoadProcess) -> None:
     """200 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.75 s and p99 0.99 s."""
     with ScriptedServer(FREEZE) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -115,15 +119,15 @@ def test_a_freeze_of_the_server_is_seen_by_everyone_who_wanted_to_start_in_it(lo
     p95, p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
     assert p95 == pytest.approx(750, rel=0.05)
     assert p99 == pytest.approx(990, rel=0.05)
-    # nothing held the sends back, so the server alone is to blame and service time says the same
+    # no send was delayed, so the service time has the same percentile
     assert np.percentile(played.latency_ms("sent_ns"), 99) == pytest.approx(p99, rel=0.05)
 
 
 @pytest.mark.timing
-def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_scheduled_time(
+def test_delayed_sends_hide_server_freeze_in_service_time_but_not_in_latency(
     load: LoadProcess,
 ) -> None:
-    """Five connections carry 100/s of 50 ms, as five closed-loop users would: five of 585 sends meet the freeze."""
+    """Five connections sustain 100 req/s at 50 ms, like five closed-loop users: five of 585 sends meet the freeze."""
     with ScriptedServer(Script(delay_s=0.05, freeze_after_s=1, freeze_s=1)) as server:
         load.configure(Endpoint((server.url,), max_connections=5), HttpWorkload())
         played = Played(load, plan(rate=90, duration=6.5))
@@ -136,7 +140,7 @@ def test_sends_held_back_by_a_freeze_look_fast_from_the_send_and_slow_from_the_s
 
 
 @pytest.mark.timing
-def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) -> None:
+def test_delay_of_suspended_load_worker_is_included_in_latency(load: LoadProcess) -> None:
     """The worker itself is frozen for 1 s: sends are late, the service stays 50 ms, and the wait is in the latency."""
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -174,10 +178,10 @@ def test_a_generator_that_was_stopped_counts_its_own_delay(load: LoadProcess) ->
         (Reply(mode="hang"), "timeout"),
     ],
 )
-def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, reply: Reply, error: str) -> None:
+def test_failures_have_same_error_class_in_rows_and_preflight(load: LoadProcess, reply: Reply, error: str) -> None:
     headers = (("Authorization", "Bearer canary"),)
     with ScriptedServer(Script(reply)) as server:
-        load.configure(Endpoint((server.url,), headers, timeouts=patience(error)), HttpWorkload())
+        load.configure(Endpoint((server.url,), headers, timeouts=make_timeouts(error)), HttpWorkload())
         preflight = load.preflight()
         rows = Played(load, plan(rate=20, duration=0.5)).rows
     assert preflight.error == error
@@ -187,22 +191,22 @@ def test_failures_have_their_class_in_rows_and_preflight(load: LoadProcess, repl
     assert len(rows) == 10
 
 
-def test_a_preflight_reports_its_times_and_no_header_that_may_hold_a_secret(load: LoadProcess) -> None:
+def test_preflight_reports_times_and_redacts_secret_headers(load: LoadProcess) -> None:
     reply = Reply(headers=(("Set-Cookie", "canary"), ("Server", "scripted"), ("X-Odd", "canary")))
     with ScriptedServer(Script(reply, delay_s=0.02)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        reported = load.preflight()
-    assert reported.first_byte_ms is not None
-    assert reported.service_ms is not None
-    assert 20 <= reported.first_byte_ms <= reported.service_ms
-    assert reported.first_token_ms is None
-    assert ("Server", "scripted") in reported.headers
-    assert "canary" not in str(reported)
-    assert [value for name, value in reported.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
+        preflight = load.preflight()
+    assert preflight.first_byte_ms is not None
+    assert preflight.service_ms is not None
+    assert 20 <= preflight.first_byte_ms <= preflight.service_ms
+    assert preflight.first_token_ms is None
+    assert ("Server", "scripted") in preflight.headers
+    assert "canary" not in str(preflight)
+    assert [value for name, value in preflight.headers if name in ("Set-Cookie", "X-Odd")] == ["<redacted>"] * 2
 
 
 @pytest.mark.parametrize("drain", [True, False])
-def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None:
+def test_preflight_without_response_is_interrupted_by_stop(drain: bool) -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
 
@@ -218,24 +222,24 @@ def test_the_answer_of_the_preflight_need_not_be_waited_for(drain: bool) -> None
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
 
-def test_nothing_listens_there(load: LoadProcess) -> None:
+def test_closed_port_is_connect_error_in_preflight_and_rows(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
-        gone = server.url
-    load.configure(Endpoint((gone,)), HttpWorkload())
+        closed_url = server.url
+    load.configure(Endpoint((closed_url,)), HttpWorkload())
     assert load.preflight().error == "connect"
     rows = Played(load, plan(rate=20, duration=0.5)).rows
     assert set(rows["error"]) == {"connect"}
     assert rows["sent_ns"].notna().all()
 
 
-def test_a_host_without_an_address(load: LoadProcess) -> None:
+def test_unresolvable_host_is_dns_error_in_preflight(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
     preflight = load.preflight()
     assert (preflight.error, preflight.status, preflight.service_ms) == ("dns", None, None)
 
 
 @pytest.mark.timing
-def test_the_end_of_the_drain_cuts_what_is_in_flight_and_what_waits(load: LoadProcess) -> None:
+def test_requests_in_flight_and_queued_time_out_at_end_of_drain(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server:
         load.configure(Endpoint((server.url,), max_connections=4), HttpWorkload())
         played = Played(load, plan(rate=100, duration=0.2, drain_s=0.3))
@@ -246,7 +250,7 @@ def test_the_end_of_the_drain_cuts_what_is_in_flight_and_what_waits(load: LoadPr
 
 
 @pytest.mark.timing
-def test_a_progress_answered_with_false_cuts_the_stage(load: LoadProcess) -> None:
+def test_stage_is_stopped_when_progress_callback_returns_false(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         start_s = perf_counter()
@@ -258,7 +262,7 @@ def test_a_progress_answered_with_false_cuts_the_stage(load: LoadProcess) -> Non
 
 
 @pytest.mark.timing
-def test_stop_with_drain_lets_what_is_in_flight_finish(load: LoadProcess) -> None:
+def test_stop_with_drain_lets_requests_in_flight_finish(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.2)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         stop = threading.Timer(0.5, load.stop, (True,))
@@ -271,16 +275,16 @@ def test_stop_with_drain_lets_what_is_in_flight_finish(load: LoadProcess) -> Non
 def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        before = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
+        previous_handler = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.5)
             played = Played(load, plan(rate=100, duration=60))
         finally:
-            signal.signal(signal.SIGALRM, before)
+            signal.signal(signal.SIGALRM, previous_handler)
     assert played.ended.stopped_early
 
 
-def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
+def test_stop_between_stages_applies_to_next_stage(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         load.stop(drain=True)
@@ -288,7 +292,7 @@ def test_a_stop_between_two_stages_is_of_the_next(load: LoadProcess) -> None:
         assert not Played(load, plan(duration=0.3)).ended.stopped_early
 
 
-def test_a_stop_before_the_preflight_spares_it() -> None:
+def test_stop_before_preflight_interrupts_preflight() -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         load.stop(drain=True)
@@ -298,10 +302,8 @@ def test_a_stop_before_the_preflight_spares_it() -> None:
 
 @pytest.mark.timing
 @pytest.mark.parametrize("arrivals", [None, ClosedArrivals(4)])
-def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
-    load: LoadProcess, arrivals: ClosedArrivals | None
-) -> None:
-    def held() -> tuple[int, int]:
+def test_canceled_stages_leak_no_handles_and_no_threads(load: LoadProcess, arrivals: ClosedArrivals | None) -> None:
+    def count_handles_and_threads() -> tuple[int, int]:
         return len(list(Path(f"/proc/{load.pid}/fd").iterdir())), len(list(Path(f"/proc/{load.pid}/task").iterdir()))
 
     def cancel(_: StageStarted) -> None:
@@ -309,17 +311,17 @@ def test_stages_started_and_cancelled_leave_no_handle_and_no_thread(
 
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        after = []
+        counts = []
         for _ in range(50):
             ended = load.run_stage(plan(duration=60, arrivals=arrivals), lambda _: None, cancel, lambda _: True)
             assert ended.stopped_early
-            after.append(held())
-    handles, threads = zip(*after, strict=True)
+            counts.append(count_handles_and_threads())
+    handles, threads = zip(*counts, strict=True)
     assert handles[-1] <= max(handles[:5]) + 2
-    assert threads[-1] <= max(threads[:5]) + 5  # the hub's pool grows to its size when it is needed
+    assert threads[-1] <= max(threads[:5]) + 5  # the hub's thread pool grows on demand
 
 
-def test_inference_is_evaluated_row_by_row(load: LoadProcess, tmp_path: Path) -> None:
+def test_inference_responses_are_compared_with_labels(load: LoadProcess, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
     with ScriptedServer(Script(paths=OIP_PATHS)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors=str(tmp_path / "t.npz"), labels="y"))
@@ -329,7 +331,7 @@ def test_inference_is_evaluated_row_by_row(load: LoadProcess, tmp_path: Path) ->
     assert rows["correct_rows"].sum() == 15
 
 
-def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
+def test_missing_model_is_http_4xx_error_in_preflight(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(404))) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
         preflight = load.preflight()
@@ -337,14 +339,14 @@ def test_a_model_that_does_not_exist(load: LoadProcess) -> None:
 
 
 @pytest.mark.parametrize(("reply", "error"), [(Reply(500), "http-5xx"), (Reply(mode="hang"), "timeout")])
-def test_a_server_that_does_not_report_its_metadata(load: LoadProcess, reply: Reply, error: str) -> None:
+def test_failed_metadata_request_sets_error_class_of_preflight(load: LoadProcess, reply: Reply, error: str) -> None:
     with ScriptedServer(Script(reply)) as server:
-        load.configure(Endpoint((server.url,), timeouts=patience(error)), OipWorkload("m"))
+        load.configure(Endpoint((server.url,), timeouts=make_timeouts(error)), OipWorkload("m"))
         assert load.preflight().error == error
 
 
 @pytest.mark.parametrize("metadata", [b"<html>", b'{"inputs": []}'])
-def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata: bytes) -> None:
+def test_invalid_metadata_is_bad_payload_in_preflight(load: LoadProcess, metadata: bytes) -> None:
     with ScriptedServer(Script(Reply(body=metadata))) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
         preflight = load.preflight()
@@ -353,10 +355,10 @@ def test_metadata_that_is_none_is_the_targets_fault(load: LoadProcess, metadata:
 
 
 @pytest.mark.parametrize("shape", [[1] * 65, [0, 10**30]])
-def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) -> None:
+def test_malformed_response_is_recorded_as_bad_payload_row(load: LoadProcess, shape: list[int]) -> None:
     data = [0] if shape[0] else []
-    answer = json.dumps({"outputs": [{"name": "o", "datatype": "FP32", "shape": shape, "data": data}]}).encode()
-    with ScriptedServer(Script(paths={**OIP_PATHS, "/v2/models/m/infer": Reply(body=answer)})) as server:
+    response_body = json.dumps({"outputs": [{"name": "o", "datatype": "FP32", "shape": shape, "data": data}]}).encode()
+    with ScriptedServer(Script(paths={**OIP_PATHS, "/v2/models/m/infer": Reply(body=response_body)})) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
         played = Played(load, plan(rate=20, duration=0.5))
     assert set(played.rows["error"]) == {"bad-payload"}
@@ -364,14 +366,14 @@ def test_a_malformed_answer_loses_no_row(load: LoadProcess, shape: list[int]) ->
 
 
 @pytest.mark.timing
-def test_the_first_report_may_take_as_long_as_the_metadata(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_slow_metadata_may_delay_first_report(load: LoadProcess, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 1.0)
     with ScriptedServer(Script(paths=OIP_PATHS, delay_s=1.3)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
         assert Played(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
 
 
-def test_why_the_worker_left_is_reported_by_the_next_command_too() -> None:
+def test_exit_reason_of_worker_is_reported_by_next_command() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("ftp://nowhere",)), HttpWorkload())
         os.waitid(os.P_PID, load.pid, os.WEXITED | os.WNOWAIT)
@@ -381,7 +383,7 @@ def test_why_the_worker_left_is_reported_by_the_next_command_too() -> None:
 
 
 @pytest.mark.parametrize("content", [None, "no certificate"])
-def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, content: str | None) -> None:
+def test_unusable_ca_file_is_workload_error(tmp_path: Path, content: str | None) -> None:
     if content is not None:
         (tmp_path / "ca.pem").write_text(content)
     with LoadProcess() as load:
@@ -389,10 +391,10 @@ def test_a_bad_file_of_certificates_is_the_workloads_fault(tmp_path: Path, conte
         with pytest.raises(LoadError, match=r"the CA file .*ca\.pem cannot be used: ") as failed:
             load.preflight()
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, True)
-    assert failed.value.hint is None, "what is wrong is said: the worker's traceback is nobody's hint"
+    assert failed.value.hint is None, "the worker's traceback is no hint"
 
 
-def test_a_workload_that_cannot_be_built_is_reported_with_a_hint() -> None:
+def test_workload_that_cannot_be_built_is_reported_with_hint() -> None:
     with ScriptedServer(Script(paths=OIP_PATHS)) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors="/nowhere.npz"))
         with pytest.raises(LoadError, match=r"nowhere\.npz") as failed:
@@ -401,7 +403,7 @@ def test_a_workload_that_cannot_be_built_is_reported_with_a_hint() -> None:
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, True)
 
 
-def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
+def test_unresolvable_host_fails_stage_with_dns_error() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
         with pytest.raises(LoadError) as failed:
@@ -409,7 +411,7 @@ def test_a_stage_against_a_host_without_an_address_has_an_error_class() -> None:
     assert (failed.value.error, failed.value.is_workload_invalid) == ("dns", False)
 
 
-def test_a_killed_worker_is_a_load_error() -> None:
+def test_killed_worker_raises_load_error() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.pid, signal.SIGKILL)).start()
@@ -420,7 +422,7 @@ def test_a_killed_worker_is_a_load_error() -> None:
 
 
 @pytest.mark.timing
-def test_a_stopped_worker_is_noticed_within_seconds() -> None:
+def test_suspended_worker_is_detected_within_15_s() -> None:
     stopped_ns: list[int] = []
 
     with ScriptedServer(Script()) as server, LoadProcess() as load:
@@ -436,7 +438,7 @@ def test_a_stopped_worker_is_noticed_within_seconds() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="another process's limits are changed")
-def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it() -> None:
+def test_worker_without_file_descriptors_reports_limit_and_remedy() -> None:
     with ScriptedServer(Script()) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         assert load.preflight().error is None
@@ -456,12 +458,12 @@ def test_a_worker_that_may_open_no_more_files_names_the_limit_and_what_raises_it
         ("loadgen.locustfile", LoadProcess.preflight),
         ("loadgen.master", LoadProcess.preflight),
     ],
-    ids=["that is to read more than its pipe holds", "before its stage", "with a Locust test", "of several workers"],
+    ids=["command larger than its pipe", "before its stage", "with a Locust test", "of several workers"],
 )
-def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
+def test_suspended_process_fails_without_timeout_of_slow_target(
     child: str, step: Callable[[LoadProcess], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A target may take 160 s for its metadata and one request, which says nothing of a process that cannot run."""
+    """A slow target may take 160 s for its metadata and one request; a suspended process must fail much earlier."""
     monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     is_master = child == "loadgen.master"
     with LoadProcess(
@@ -477,43 +479,43 @@ def test_a_process_that_is_stopped_is_not_waited_for_as_a_slow_target_is(
 
 @pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="the peak of a process's memory is read from /proc")
-def test_endless_responses_take_bounded_memory_and_end_as_a_local_limit() -> None:
+def test_endless_responses_use_bounded_memory_and_fail_with_local_limit() -> None:
     with endless_server() as url:
-        peak_mib = peak_mib_until_local_limit(url, HttpWorkload())
-    assert 256 < peak_mib < 640, "256 MiB are kept, beside the interpreter and what the sockets have read"
+        peak_mib = measure_peak_mib_until_local_limit(url, HttpWorkload())
+    assert 256 < peak_mib < 640, "256 MiB are stored, in addition to the interpreter and socket buffers"
 
 
 @pytest.mark.timing
 @pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
-def test_endless_messages_of_grpc_take_bounded_memory_and_end_as_a_local_limit() -> None:
-    """Forty of 60 MiB, which no message may exceed, would be 2.4 GB."""
+def test_endless_grpc_messages_use_bounded_memory_and_fail_with_local_limit() -> None:
+    """Forty messages of 60 MiB, the size limit of a message, would be 2.4 GB."""
     metadata = ModelMetadataResponse(name="m")
     metadata.inputs.add(name="x", datatype="FP32", shape=[1, 2])
     with endless_grpc_server(metadata) as url:
-        peak_mib = peak_mib_until_local_limit(url, OipWorkload("m", transport="grpc", binary=False))
-    assert 512 < peak_mib < 1_100, "512 MiB are kept, beside the interpreter and what comes between two looks"
+        peak_mib = measure_peak_mib_until_local_limit(url, OipWorkload("m", transport="grpc", binary=False))
+    assert 512 < peak_mib < 1_100, "512 MiB are stored, in addition to the interpreter and data received between checks"
 
 
-def peak_mib_until_local_limit(url: str, workload: HttpWorkload | OipWorkload) -> float:
-    """Of a worker's memory, by when the first of forty clients' requests has failed so."""
+def measure_peak_mib_until_local_limit(url: str, workload: HttpWorkload | OipWorkload) -> float:
+    """Return a worker's peak memory when the first request of forty clients failed with a local limit."""
     with LoadProcess() as load:
         load.configure(Endpoint((url,)), workload)
-        seen: set[str] = set()
+        errors: set[str] = set()
 
-        def goes_on(progress: Progress) -> bool:
-            seen.update(one.error for one in progress.first_errors)
-            return "local-limit" not in seen
+        def continue_stage(progress: Progress) -> bool:
+            errors.update(first_error.error for first_error in progress.first_errors)
+            return "local-limit" not in errors
 
         clients = plan(duration=60, arrivals=ClosedArrivals(40))
-        load.run_stage(clients, lambda _: None, lambda _: None, goes_on)
+        load.run_stage(clients, lambda _: None, lambda _: None, continue_stage)
         status = Path(f"/proc/{load.pid}/status").read_text()
-    assert "local-limit" in seen
+    assert "local-limit" in errors
     return int(status.partition("VmHWM:")[2].split()[0]) / 1024
 
 
 @contextmanager
 def endless_server() -> Iterator[str]:
-    """Each response goes on for as long as it is read."""
+    """Serve responses that do not end."""
     block = b"x" * 262_144
 
     async def respond(_: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -526,7 +528,7 @@ def endless_server() -> Iterator[str]:
         yield f"http://127.0.0.1:{port}/"
 
 
-def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
+def test_worker_exits_when_stdin_closes_during_stage() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE)
     with ScriptedServer(Script(Reply(mode="hang"))) as server, child:
         assert child.stdin is not None
@@ -542,7 +544,7 @@ def test_the_end_of_stdin_ends_the_worker_in_the_middle_of_a_stage() -> None:
         assert child.wait(30) == 0
 
 
-def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
+def test_worker_reports_undecodable_command_and_exits_with_1() -> None:
     child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     with child:
         assert child.stdin is not None
@@ -554,33 +556,35 @@ def test_a_worker_that_cannot_understand_says_so_and_leaves() -> None:
         assert child.wait(30) == 1
 
 
-def test_a_child_is_started_apart_from_the_working_directory_and_the_terminal(tmp_path: Path) -> None:
+def test_child_process_ignores_working_directory_and_has_its_own_session(tmp_path: Path) -> None:
     (tmp_path / "loadgen").mkdir()
     (tmp_path / "loadgen" / "__init__.py").write_text("raise SystemExit('the wrong one')")
     code = "from loadgen.process import LoadProcess; p = LoadProcess(); import os; print(os.getsid(p.pid) == p.pid)"
-    done = subprocess.run([sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60)
-    assert (done.stdout, done.returncode) == ("True\n", 0), done.stderr
+    completed = subprocess.run(
+        [sys.executable, "-P", "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=60
+    )
+    assert (completed.stdout, completed.returncode) == ("True\n", 0), completed.stderr
 
 
-def held() -> tuple[int, int, list[int]]:
+def snapshot_resources() -> tuple[int, int, list[int]]:
     return len(os.listdir("/proc/self/fd")), threading.active_count(), children_of(os.getpid())  # noqa: PTH208
 
 
-def test_workers_started_and_ended_leave_no_process_no_handle_and_no_thread() -> None:
-    before = held()
+def test_closed_workers_leak_no_process_handle_or_thread() -> None:
+    resources_before = snapshot_resources()
     for _ in range(5):
         LoadProcess().close()
-    assert held() == before
+    assert snapshot_resources() == resources_before
 
 
 # several workers
 
 
-def test_several_workers_send_what_one_would() -> None:
+def test_two_workers_send_same_schedule_as_single_worker() -> None:
     arrivals = plan(rate=400, duration=1, process="poisson")
     workload = HttpWorkload("POST", bodies=tuple(b"body %d" % n for n in range(7)))
 
-    def sent(gather: Gather | None) -> tuple[list[tuple[int, int]], list[bytes], set[int]]:
+    def send(gather: Gather | None) -> tuple[list[tuple[int, int]], list[bytes], set[int]]:
         with ScriptedServer(Script()) as server, LoadProcess(gather=gather) as load:
             assert len(load.workers) == (0 if gather is None else gather.local_workers)
             load.configure(Endpoint((server.url,)), workload)
@@ -590,35 +594,35 @@ def test_several_workers_send_what_one_would() -> None:
         bodies = sorted(request.partition(b"\r\n\r\n")[2] for request in server.requests)
         return list(zip(rows["index"], offsets, strict=True)), bodies, set(rows["worker"])
 
-    alone = sent(None)
-    assert (len(alone[0]) > 300, alone[2]) == (True, {0})
-    assert sent(Gather(local_workers=2)) == (*alone[:2], {0, 1})
+    single_worker = send(None)
+    assert (len(single_worker[0]) > 300, single_worker[2]) == (True, {0})
+    assert send(Gather(local_workers=2)) == (*single_worker[:2], {0, 1})
 
 
-def test_the_gathering_ends_with_what_its_listener_raises_and_takes_the_master_along() -> None:
-    before, received = held(), []
+def test_exception_in_joining_callback_ends_gathering_and_master() -> None:
+    resources_before, joinings = snapshot_resources(), []
 
     def give_up(joining: Joining) -> None:
-        received.append(joining)
-        if len(received) == 3:  # the same again, though nobody has joined
+        joinings.append(joining)
+        if len(joinings) == 3:  # reported repeatedly, although no worker has joined
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         LoadProcess(gather=Gather(local_workers=0, remote_workers=1), on_joining=give_up)
-    assert {(joining.joined, joining.expected) for joining in received} == {(0, 1)}
-    assert held() == before
+    assert {(joining.joined, joining.expected) for joining in joinings} == {(0, 1)}
+    assert snapshot_resources() == resources_before
 
 
-def test_workers_that_do_not_come_are_a_load_error() -> None:
-    before = held()
+def test_workers_that_do_not_join_raise_load_error() -> None:
+    resources_before = snapshot_resources()
     with pytest.raises(LoadError) as failed:
         LoadProcess(gather=Gather(local_workers=0, remote_workers=1, wait_s=0.5))
     assert "worker" in failed.value.message
-    assert held() == before
+    assert snapshot_resources() == resources_before
 
 
 @pytest.mark.usefixtures("unforked")
-def test_a_master_that_says_nothing_is_not_waited_for_without_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_silent_master_raises_load_error_after_timeout(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 0.0)
     with pytest.raises(LoadError, match=r"did not join within 0\.1 s"):
         LoadProcess(gather=Gather(local_workers=0, remote_workers=1, wait_s=0.1), on_joining=lambda _: None)

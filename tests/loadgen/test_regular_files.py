@@ -1,4 +1,4 @@
-"""Files of others are read only if they are regular, and only up to a limit."""
+"""Untrusted files are read only if they are regular files, and only up to a size limit."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ READERS: list[Callable[[Path], object]] = [
 
 @pytest.fixture
 def pipe(tmp_path: Path) -> Path:
-    """A pipe without a writer: who opens it to read waits for ever."""
+    """A pipe without a writer: opening it for reading would block."""
     path = tmp_path / "pipe"
     os.mkfifo(path)
     return path
 
 
 @pytest.mark.parametrize("read", READERS)
-def test_a_device_a_pipe_and_a_folder_are_refused(read: Callable[[Path], object], pipe: Path) -> None:
+def test_device_pipe_and_folder_are_rejected(read: Callable[[Path], object], pipe: Path) -> None:
     link = pipe.with_name("link")
     link.symlink_to("/dev/zero")
     for path in (Path("/dev/zero"), pipe, link):
@@ -38,7 +38,7 @@ def test_a_device_a_pipe_and_a_folder_are_refused(read: Callable[[Path], object]
         read(pipe.parent)
 
 
-def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
+def test_regular_file_is_read_up_to_size_limit(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 2048)
     assert read_regular(path, 2048) == b"x" * 2048
@@ -49,7 +49,7 @@ def test_a_file_is_read_up_to_the_limit(tmp_path: Path) -> None:
         check_regular(path, 1024)
 
 
-def test_a_hash_reads_no_more_than_the_file_had(tmp_path: Path) -> None:
+def test_file_hash_covers_no_more_than_initial_file_size(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"x" * 3_000_000)
     assert hash_regular(path) == hashlib.sha256(path.read_bytes()).hexdigest()

@@ -18,9 +18,9 @@ REQUEST = b"POST /v1/chat HTTP/1.1\r\nHost: here\r\nContent-Length: 8\r\n\r\n\r\
 HEADER = re.compile(r"00-([0-9a-f]{32})-([0-9a-f]{16})-01")
 
 
-def ids_in(request: bytes) -> tuple[str, str]:
+def extract_ids(request: bytes) -> tuple[str, str]:
     start, host, header, rest = request.split(b"\r\n", 3)
-    assert (start, host) == (b"POST /v1/chat HTTP/1.1", b"Host: here"), "a proxy rewrites what comes first"
+    assert (start, host) == (b"POST /v1/chat HTTP/1.1", b"Host: here"), "a proxy rewrites the first lines"
     assert rest == REQUEST.split(b"\r\n", 2)[2]
     name, value = header.decode().split(": ")
     assert name == "traceparent"
@@ -29,28 +29,28 @@ def ids_in(request: bytes) -> tuple[str, str]:
     return match[1], match[2]
 
 
-def test_the_header_has_the_ids_of_its_request_and_leaves_the_rest_as_it_is() -> None:
-    trace_id, parent_id = ids_in(add_traceparent(REQUEST, "run-1", 2, 7))
+def test_traceparent_header_has_request_ids_and_other_bytes_are_unchanged() -> None:
+    trace_id, parent_id = extract_ids(add_traceparent(REQUEST, "run-1", 2, 7))
     assert trace_id == compute_trace_id("run-1", 2, 7)
     assert int(trace_id, 16) > 0 < int(parent_id, 16)
 
 
-def test_every_request_of_every_stage_and_run_has_ids_of_its_own() -> None:
+def test_every_request_of_every_stage_and_run_has_unique_ids() -> None:
     keys = [(run, stage, number) for run in ("a", "b") for stage in (1, 11) for number in range(20)]
-    found = [ids_in(add_traceparent(REQUEST, *key)) for key in keys]
-    assert len({trace_id for trace_id, _ in found}) == len({parent_id for _, parent_id in found}) == len(keys)
+    ids = [extract_ids(add_traceparent(REQUEST, *key)) for key in keys]
+    assert len({trace_id for trace_id, _ in ids}) == len({parent_id for _, parent_id in ids}) == len(keys)
 
 
-def test_a_prepared_request_that_is_sent_twice_is_traced_twice() -> None:
+def test_request_that_is_sent_twice_has_two_trace_ids() -> None:
     sent: list[bytes] = []
     submit = build_traced_submit(lambda exchange: sent.append(exchange.request), "run-1", 2)
     for number in (0, 1):
         submit(Exchange(number, 0, 0, REQUEST, lambda _: None))
-    assert [ids_in(request)[0] for request in sent] == [compute_trace_id("run-1", 2, number) for number in (0, 1)]
+    assert [extract_ids(request)[0] for request in sent] == [compute_trace_id("run-1", 2, number) for number in (0, 1)]
 
 
 @pytest.mark.parametrize("trace_key", [None, "run-1"])
-def test_a_stage_sends_the_context_only_if_there_is_a_key(trace_key: str | None) -> None:
+def test_stage_sends_traceparent_header_only_with_trace_key(trace_key: str | None) -> None:
     plan, transport = StagePlan(4, "s", ClosedArrivals(2), 5.0, 3, 0.0, 1.0, 6), FakeTransport(after_s=0)
     workload = PreparedWorkload(requests=[REQUEST], check=check_http_status, label="POST /")
 
@@ -67,5 +67,5 @@ def test_a_stage_sends_the_context_only_if_there_is_a_key(trace_key: str | None)
         assert set(requests) == {REQUEST}
     else:
         numbers = [exchange.index for exchange in transport.submitted]
-        assert [ids_in(request)[0] for request in requests] == [compute_trace_id("run-1", 4, n) for n in numbers]
+        assert [extract_ids(request)[0] for request in requests] == [compute_trace_id("run-1", 4, n) for n in numbers]
         assert numbers == [1, 3, 5]

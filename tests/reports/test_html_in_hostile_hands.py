@@ -12,6 +12,7 @@ import pytest
 
 from reports.html import render_html
 from reports.model import Download, GroupTable, Report
+from reports.shortening import shorten_lines
 from tests.fakes.browsing import requested, tab_of, wait_until_drawn
 from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
 
@@ -172,6 +173,6 @@ def test_hostile_payloads_add_no_element_and_run_no_script(
             assert set(browser.execute_script(_IN_PICTURES)) <= _DRAWN
             assert browser.execute_script("return window.hit") is None
         shown = browser.execute_script("return document.documentElement.textContent")
-        missing = [text for text in texts if text.replace("\0", "\ufffd") not in shown]
+        missing = [text for text in texts if shorten_lines(text.replace("\0", "\ufffd")) not in shown]
         assert missing == []
     _assert_nothing_happened(browser, pages)

@@ -114,7 +114,7 @@ def test_generation_tests_are_separate_table(language_model_report: Report, loca
         "variant", "test", "prefill tok/s", "decode tok/s", "p50 TTFT", "p99 TTFT", "p50 ITL", "p99 ITL", "p50 E2E",
         "n", "validity",
     ]  # fmt: skip
-    assert [row[1] for row in rows[:5]] == ["pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 (2)"]
+    assert [row[1] for row in rows[:5]] == ["pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 #2"]
     assert rows[0][2] == "2,530 (2,510–2,560)", "with its interval"
     assert rows[0][3] == rows[0][4] == "–", "a test has only some of the quantities"
     assert rows[4][-1] == "WARN", "its drift"

@@ -74,7 +74,7 @@ def find_incomparability(scores: TextScores, reference: TextScores) -> str | Non
 
 def _estimate_exponential_of_mean(values: Floats) -> Estimate:
     """Estimate exp(mean), with the interval of the mean on the same scale."""
-    mean = estimate_mean(values)
+    mean = estimate_mean(values, is_signed=True)
     if mean.value is None:
         return mean
     try:
@@ -89,7 +89,7 @@ def _estimate_divergence(scores: TextScores, reference: TextScores) -> Estimate:
     if vocabularies[0] != vocabularies[1]:
         return Estimate(None, n=0, reason=f"the vocabularies have {vocabularies[0]} and {vocabularies[1]} tokens")
     divergences = compute_softmax_divergences(scores.sampled_log_probabilities, reference.sampled_log_probabilities)
-    return estimate_mean(divergences, is_non_negative=True)
+    return estimate_mean(np.maximum(divergences, 0.0))  # equal predictions can differ by a rounding error
 
 
 _MAX_ROUNDING_CHANGE = 0.05

@@ -12,7 +12,7 @@ from typing import Literal
 
 import msgspec
 
-from app.gui.formatting import one_line
+from app.gui.formatting import shorten
 from app.records.result import Result
 from app.storage.run_directory import EVENTS
 from loadgen.decoding import decode_json
@@ -76,7 +76,7 @@ class ComparisonRequest(msgspec.Struct, frozen=True):
 def format_run_label(index: int, entry: ComparisonEntry) -> str:
     """Return the label of a run: its position in the comparison and its name, such as "2 chat". All
     views of the Compare page use the same label."""
-    return f"{index + 1} {one_line(entry.name, _MAX_NAME_CHARACTERS)}"
+    return f"{index + 1} {shorten(entry.name, _MAX_NAME_CHARACTERS)}"
 
 
 COMPARISON_FILE, SHOWN_MARKER = "beside.json", "shown"

@@ -15,6 +15,7 @@ from app.gui.charts.export import ExportCaption, set_export_caption
 from app.gui.compare.entries import ComparisonRequest, format_run_label
 from app.gui.compare.outcome import Outcome, OverlayView, RunOverlay, RunSpectra, build_load_overlays
 from app.gui.flow import set_flow_layout
+from app.gui.formatting import shorten
 from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
 
@@ -111,7 +112,7 @@ class OverlaysTab(QWidget):
         with QSignalBlocker(self.stage_box):
             self.stage_box.clear()
             for stage in outcome.stages:
-                self.stage_box.addItem(stage[:_MAX_CHARACTERS], stage)
+                self.stage_box.addItem(shorten(stage, _MAX_CHARACTERS), stage)
             index = self.stage_box.findData(selected_stage)
             self.stage_box.setCurrentIndex(index if index >= 0 else self.stage_box.count() - 1)
         self._show_view()

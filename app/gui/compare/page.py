@@ -22,6 +22,7 @@ from app.gui.compare.presenter import ComparePresenter
 from app.gui.compare.stages_tab import StagesTab
 from app.gui.compare.trend_tab import TrendTab
 from app.gui.compare.verdict_tab import VerdictTab
+from app.gui.formatting import shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Navigation, Notice, PageKey, build_error_notice
 from app.gui.page import Page
@@ -198,7 +199,7 @@ class ComparePage(Page):
             :_MAX_MENU_RUNS
         ]:
             text = f"{row.label}, {row.run_id}".replace("&", "&&")
-            menu.addAction(text[:_MAX_CHARACTERS]).setData(row.directory)
+            menu.addAction(shorten(text, _MAX_CHARACTERS)).setData(row.directory)
         menu.addSeparator()
         menu.addAction("Add run &folder…")
 

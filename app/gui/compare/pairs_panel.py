@@ -17,7 +17,7 @@ from app.gui.compare.pairs_suggestion import PairsSuggestion, build_launch, find
 from app.gui.compare.presenter import DEFAULT_TOLERANCE, ComparePresenter
 from app.gui.docks.job_text import format_pair_run
 from app.gui.flow import set_flow_layout
-from app.gui.formatting import format_elapsed, one_line
+from app.gui.formatting import format_elapsed, shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Launch, Navigation, Notice
 from app.gui.secret_consent import confirm_secrets
@@ -57,11 +57,11 @@ class PairsProgress(QWidget):
         """Show the progress of A/B pairs. The widget is hidden if no pairs are running."""
         self.setVisible(state.is_running)
         progress = state.progress
-        self._name_label.setText(one_line(state.name))
+        self._name_label.setText(shorten(state.name))
         self._pair_run_label.setText(pair_run_text(state))
         self._time_label.setText(time_text(state))
         self._message_label.setText(
-            one_line(f"{state.last_message[:1].upper()}{state.last_message[1:]}", _MAX_CHARACTERS)
+            shorten(f"{state.last_message[:1].upper()}{state.last_message[1:]}", _MAX_CHARACTERS)
         )
         self._message_label.setVisible(bool(state.last_message))
         self._bar.setRange(0, progress.total or 0)

@@ -16,7 +16,7 @@ import msgspec
 
 from app.errors import SizewiseError
 from app.gui.compare.entries import ComparisonEntry, ComparisonRequest, format_run_label
-from app.gui.formatting import one_line
+from app.gui.formatting import shorten
 from app.gui.navigation import Launch
 from app.records.comparison import Comparison
 from app.storage.allowed_secrets import AllowedSecrets
@@ -161,8 +161,8 @@ def _read_profile(index: int, entry: ComparisonEntry) -> tuple[Path | None, str,
         problem = "{run} comes from another tool and has no profile. Run the command in a terminal with your profiles."
         return None, entry.name, problem.format(run=run_label)
     try:
-        return spec_path, require_measurable_profile(str(spec_path)), None
+        return spec_path, require_measurable_profile(str(spec_path)).name, None
     except (SizewiseError, OSError, UnicodeDecodeError) as error:
         hint = error.hint if isinstance(error, SizewiseError) else None
-        reason = one_line(". ".join(part for part in (str(error), hint) if part), _MAX_CHARACTERS)
+        reason = shorten(". ".join(part for part in (str(error), hint) if part), _MAX_CHARACTERS)
         return spec_path, entry.name, f"The profile of {run_label} cannot be measured here: {reason}"

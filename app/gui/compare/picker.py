@@ -19,7 +19,7 @@ from PySide6.QtWidgets import (
 )
 
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side, format_run_label
-from app.gui.formatting import format_clock_time, one_line
+from app.gui.formatting import format_clock_time, shorten
 from app.gui.forms.collapsible import chain_tab_order
 from app.gui.theme import CARD_MARGINS, NO_MARGINS
 from app.gui.widgets import Badge, button, clear, hbox, label, tool_button, tool_tip_text, vbox
@@ -143,10 +143,10 @@ _SIDE_NAMES: dict[Side, str] = {"baseline": "Baseline", "candidate": "Candidate"
 def _entry_text(index: int, entry: ComparisonEntry) -> str:
     text = format_run_label(index, entry)
     if entry.problem is not None:
-        return f"{text} · {one_line(entry.problem, _MAX_CHARACTERS)}"
+        return f"{text} · {shorten(entry.problem, _MAX_CHARACTERS)}"
     if entry.result is None:
         return f"{text}, loading…"
-    return f"{text} · {format_clock_time(entry.result.clock.wall_start)} · {one_line(entry.run_id, _MAX_CHARACTERS)}"
+    return f"{text} · {format_clock_time(entry.result.clock.wall_start)} · {shorten(entry.run_id, _MAX_CHARACTERS)}"
 
 
 def _badge_text(entry: ComparisonEntry) -> str:

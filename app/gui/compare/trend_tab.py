@@ -22,6 +22,7 @@ from app.gui.compare.trend_data import (
     summary_text,
     trend_frame,
 )
+from app.gui.formatting import shorten
 from app.gui.navigation import Navigation, build_error_notice
 from app.gui.tables import FrameModel, set_table_description
 from app.gui.theme import TAB_MARGINS, ThemeController
@@ -104,7 +105,9 @@ class TrendTab(QWidget):
 
     def _show_names(self, names: tuple[str, ...]) -> None:
         self._empty_label.setVisible(not names)
-        fill_choices(self.profile_box, ((name[:_MAX_CHARACTERS], name) for name in names), self._profile_to_select)
+        fill_choices(
+            self.profile_box, ((shorten(name, _MAX_CHARACTERS), name) for name in names), self._profile_to_select
+        )
         self._profile_to_select = None
         self._read_trend()
 
@@ -125,7 +128,7 @@ class TrendTab(QWidget):
         with QSignalBlocker(self.series_box):
             self.series_box.clear()
             for metric_series in trend.series:
-                self.series_box.addItem(series_name(metric_series)[:_MAX_CHARACTERS])
+                self.series_box.addItem(shorten(series_name(metric_series), _MAX_CHARACTERS))
             keys = [series_key(metric_series) for metric_series in trend.series]
             first_changed_index = next(
                 (index for index, metric_series in enumerate(trend.series) if metric_series.changes), 0 if keys else -1

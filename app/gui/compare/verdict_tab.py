@@ -46,7 +46,7 @@ from app.gui.compare.pairs_suggestion import (
     duration_text,
 )
 from app.gui.flow import set_flow_layout
-from app.gui.formatting import sentence
+from app.gui.formatting import sentence, shorten
 from app.gui.tables import FrameTable, set_table_description
 from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, restyle, vbox
@@ -186,7 +186,7 @@ class ForestChart(Chart):
         self.clear()
         charted = [row for row in rows if row.ratio.value is not None][:_MAX_CHARTED_ROWS]
         self.setVisible(bool(charted))
-        names = [f"{metric_text(row.metric)}, {row.stage}"[:_MAX_COLUMN_CHARACTERS] for row in charted]
+        names = [shorten(f"{metric_text(row.metric)}, {row.stage}", _MAX_COLUMN_CHARACTERS) for row in charted]
         self.plot.y_axis.set_names(names)
         bounds = [(position, *row.ratio.ci95) for position, row in enumerate(charted) if row.ratio.ci95 is not None]
         ends = np.array([_to_percent(end) for _, low, high in bounds for end in (low, high, high)])
@@ -310,7 +310,8 @@ class VerdictTab(QScrollArea):
 
     def _fill_stages(self, stages: tuple[str, ...]) -> None:
         fill_choices(
-            self.stage_box, [("All stages", None), *((stage[:_MAX_COLUMN_CHARACTERS], stage) for stage in stages)]
+            self.stage_box,
+            [("All stages", None), *((shorten(stage, _MAX_COLUMN_CHARACTERS), stage) for stage in stages)],
         )
 
     def _show_changes(self) -> None:

@@ -10,11 +10,11 @@ from app.gui.docks.machine_format import (
     format_reading,
     format_with_maximum,
     gpu_title,
-    shorten,
     throttle_text,
 )
 from app.gui.docks.machine_watch import MachineState, MachineWatch
 from app.gui.docks.scrolling import vertical_scroll_area
+from app.gui.formatting import shorten
 from app.gui.theme import CARD_MARGINS, GAP, GAP_LINE, PANEL_MARGINS
 from app.gui.widgets import card, hbox, label, restyle, vbox
 from app.records.machine import GpuState, MachineNow

@@ -6,8 +6,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from app.gui.docks.job_queue import Job
-from app.gui.docks.machine_format import shorten
-from app.gui.formatting import format_elapsed
+from app.gui.formatting import format_elapsed, shorten
 
 if TYPE_CHECKING:
     from app.records.events import PairRunStarted

@@ -6,8 +6,6 @@ from app.gui.formatting import NOT_AVAILABLE, format_cell, with_unit
 from app.records.machine import GpuState
 from app.records.telemetry_sources import format_gpu_source
 
-_MAX_CHARACTERS = 120
-
 
 def gpu_title(gpu: GpuState) -> str:
     """Return the title of a GPU, such as "GPU 0" or "AMD GPU 0"."""
@@ -21,12 +19,6 @@ def format_rounded(value: float | None) -> str:
 def format_reading(value: float | None, unit: str) -> str:
     """Format a reading, such as "41 °C". A missing value is shown as "n/a" without a unit."""
     return NOT_AVAILABLE if value is None else with_unit(format_rounded(value), unit)
-
-
-def shorten(text: str) -> str:
-    """Shorten an untrusted string, from a driver or a file, to one line of limited length."""
-    line = " ".join(text.split())
-    return line if len(line) <= _MAX_CHARACTERS else f"{line[: _MAX_CHARACTERS - 1]}…"
 
 
 def format_with_maximum(value: float | None, maximum: float | None, unit: str) -> str:

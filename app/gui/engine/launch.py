@@ -11,6 +11,7 @@ from pathlib import Path
 
 import msgspec
 
+from app.gui.formatting import shorten
 from app.gui.navigation import Launch, Notice
 from app.records.trial import Failure
 from app.storage.names import PRIVATE_MODE
@@ -116,7 +117,7 @@ def build_loss_notice(directory: Path) -> Notice:
     if failure is None:
         return Notice("error", message, None, next_step, output or None)
     next_step = f"{failure.hint} {next_step}" if failure.hint else next_step
-    return Notice("error", message, failure.message[:500], next_step, output or None)
+    return Notice("error", message, shorten(failure.message, 500), next_step, output or None)
 
 
 def read_reported_failure(directory: Path) -> tuple[Failure | None, str]:
@@ -134,9 +135,13 @@ def build_not_resumed_notice(engine: EngineProcess) -> Notice:
 def _build_notice(summary: str, output: str) -> Notice:
     failure, output = parse_reported_failure(output)
     if failure is not None:
-        return Notice("error", summary, failure.message[:500], failure.hint and failure.hint[:500], output or None)
+        return Notice(
+            "error", summary, shorten(failure.message, 500), failure.hint and shorten(failure.hint, 500), output or None
+        )
     lines = output.strip().splitlines()
-    return Notice("error", summary, lines[-1][:300] if lines else "The process wrote no output.", None, output or None)
+    return Notice(
+        "error", summary, shorten(lines[-1], 300) if lines else "The process wrote no output.", None, output or None
+    )
 
 
 def _read_tail(log_path: Path) -> str:

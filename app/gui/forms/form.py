@@ -8,6 +8,7 @@ import msgspec
 from PySide6.QtCore import QStringListModel, Qt, Signal
 from PySide6.QtWidgets import QCompleter, QFrame, QLineEdit, QWidget
 
+from app.gui.formatting import shorten
 from app.gui.forms.arrangement import display_name
 from app.gui.forms.collapsible import CollapsibleSection, chain_tab_order
 from app.gui.forms.editor import REMOVED, Edits
@@ -304,6 +305,6 @@ def _summary(name: str, tree: dict[str, Any]) -> str:
     if name in _STEPS:
         return summarize_step(name, tree)
     if name == _GENERAL:
-        return str(tree.get("name", ""))[:80]
+        return shorten(str(tree.get("name", "")), 80)
     items = [item for key in _SECTION_KEYS[name] if isinstance(tree.get(key), list) for item in tree[key]]
-    return ", ".join(str(item) for item in items if isinstance(item, str))[:80] or ("none" if not items else "")
+    return shorten(", ".join(str(item) for item in items if isinstance(item, str)), 80) or ("none" if not items else "")

@@ -7,6 +7,7 @@ from typing import Any, Protocol
 
 from PySide6.QtWidgets import QWidget
 
+from app.gui.formatting import shorten
 from app.gui.forms.arrangement import (
     display_name,
     initial_form_values,
@@ -356,4 +357,4 @@ def summarize_value(value: Any, spec: FieldSpec) -> str:
         for field_value in value.values()
         if isinstance(field_value, str | int | float) and not isinstance(field_value, bool)
     ]
-    return ", ".join(values)[:80] or ", ".join(display_name(key) for key in value)[:80] or "default"
+    return shorten(", ".join(values), 80) or shorten(", ".join(display_name(key) for key in value), 80) or "default"

@@ -9,6 +9,7 @@ from typing import Any
 
 from PySide6.QtWidgets import QToolButton, QWidget
 
+from app.gui.formatting import shorten
 from app.gui.forms.arrangement import display_name, initial_value, unique_name
 from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.forms.editor import REMOVED, Edits
@@ -146,7 +147,7 @@ class _Record(CollapsibleSection):
             [field_value for key, field_value in value.items() if key != "name"] if isinstance(value, dict) else [value]
         )
         summary = ", ".join(str(field_value) for field_value in values if isinstance(field_value, str | int | float))
-        self.set_heading(heading, summary[:80])
+        self.set_heading(heading, shorten(summary, 80))
         accessible_name = f"{display_name(self._records.spec.key)} {heading}"
         self.head.setAccessibleName(accessible_name)
         for tool in (self.up, self.down, self.copy, self.remove_button):

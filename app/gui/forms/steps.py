@@ -8,6 +8,7 @@ from pathlib import PurePath
 from typing import Any, Literal
 
 from app.analysis.objectives import format_objective
+from app.gui.formatting import shorten
 from app.gui.forms.arrangement import display_choice
 from app.profiles.profile import find_protocol
 
@@ -18,8 +19,7 @@ _RATE_SHAPES = ("ramp", "steps", "spike", "sine", "diurnal", "trace")
 
 def summarize_step(step: Step, tree: dict[str, Any]) -> str:
     """Return the line that states what is set in a step."""
-    text = _SUMMARIES[step](tree)
-    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
+    return shorten(_SUMMARIES[step](tree), _MAX_CHARACTERS)
 
 
 def _summarize_target(tree: dict[str, Any]) -> str:
@@ -50,7 +50,7 @@ def _summarize_load(tree: dict[str, Any]) -> str:
         parts.append(describe_stage(stages[0]))
     elif stages:
         names = ", ".join(str(stage.get("name") or index) for index, stage in enumerate(stages, 1))
-        parts.append(f"{len(stages)} stages ({names[:60]})")
+        parts.append(f"{len(stages)} stages ({shorten(names, 60)})")
     if isinstance(load.get("sweep"), dict):
         parts.append(_describe_sweep(load["sweep"]))
     if isinstance(load.get("search"), dict):

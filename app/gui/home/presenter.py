@@ -10,9 +10,9 @@ import msgspec
 from app.errors import UnavailableError
 from app.extras import require_extra
 from app.gui import formatting
-from app.gui.docks.machine_format import format_reading, gpu_title, shorten
+from app.gui.docks.machine_format import format_reading, gpu_title
 from app.gui.docks.machine_watch import MachineState
-from app.gui.formatting import NOT_AVAILABLE, State, format_cell
+from app.gui.formatting import NOT_AVAILABLE, State, format_cell, shorten
 from app.gui.navigation import Launch
 from app.records.machine import GpuState, MachineInfo, MachineNow
 from app.records.telemetry_sources import NVIDIA, find_gpu_vendor

@@ -10,7 +10,7 @@ import pandas as pd
 from PySide6.QtWidgets import QFrame, QWidget
 
 from app.gui.background import LatestRunner
-from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size, shorten
 from app.gui.library.list_pane import ListPane
 from app.gui.library.remembered_files import RememberedFileActions, list_remembered_files
 from app.gui.library.run_listing import format_bytes, format_time
@@ -44,7 +44,7 @@ class ModelCard(QFrame):
         if path is None or path == self._path:
             return
         self._path = path
-        self._title.setText(path.name[:_MAX_CHARACTERS])
+        self._title.setText(shorten(path.name, _MAX_CHARACTERS))
         self._text.setText("Inspecting model…")
         self._latest_inspection.request(lambda: _inspect(path))
 
@@ -68,7 +68,7 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
         gflop_text, memory_text = format_number(cost.flops / 1e9), format_size(cost.memory_bytes)
         yield f"Per inference at batch size {cost.batch}: {gflop_text} GFLOP, {memory_text} memory"
     elif model.cost_reason:
-        yield f"The cost per inference is not available: {model.cost_reason[:200]}"
+        yield f"The cost per inference is not available: {shorten(model.cost_reason, 200)}"
     fitting_gpus = [gpu.name for gpu in inspection.gpus if gpu.largest_batch is not None]
     if inspection.gpus:
         names = ", ".join(fitting_gpus[:_MAX_GPUS]) + ("…" if len(fitting_gpus) > _MAX_GPUS else "")
@@ -81,7 +81,7 @@ def format_inspection(inspection: ModelInspection) -> Iterator[str]:
 
 def _format_values(values: tuple[ModelValue, ...]) -> str:
     value_texts = [
-        f"{value.name[:_MAX_CHARACTERS]} {value.dtype}{_format_shape(value)}" for value in values[:_MAX_VALUES]
+        f"{shorten(value.name, _MAX_CHARACTERS)} {value.dtype}{_format_shape(value)}" for value in values[:_MAX_VALUES]
     ]
     hidden_count = len(values) - len(value_texts)
     return ", ".join([*value_texts, *([f"{hidden_count} more"] if hidden_count else [])]) or "none"
@@ -89,7 +89,9 @@ def _format_values(values: tuple[ModelValue, ...]) -> str:
 
 def _format_shape(value: ModelValue) -> str:
     return (
-        "" if value.shape is None else f" [{' × '.join(str(dimension)[:_MAX_CHARACTERS] for dimension in value.shape)}]"
+        ""
+        if value.shape is None
+        else f" [{' × '.join(shorten(str(dimension), _MAX_CHARACTERS) for dimension in value.shape)}]"
     )
 
 

@@ -15,10 +15,9 @@ from app.gui.formatting import NOT_AVAILABLE, format_money, format_plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, label, vbox
+from app.planning.risk import FRESH_PRICE_DAYS
 from app.profiles.pricing.catalog import load_imported_price_list
 from app.reporting.offer_rows import PriceListRow, build_offer_row, find_offers, load_offers
-
-STALE_DAYS = 30
 
 
 class Prices(msgspec.Struct, frozen=True):
@@ -31,7 +30,8 @@ class Prices(msgspec.Struct, frozen=True):
 
     @property
     def stale_count(self) -> int:
-        return sum(row.age_days > STALE_DAYS for row in self.rows)
+        """Number of offers whose price no longer counts as current."""
+        return sum(row.age_days > FRESH_PRICE_DAYS for row in self.rows)
 
 
 class OffersTab(QWidget):
@@ -77,7 +77,7 @@ class OffersTab(QWidget):
         count = len(prices.rows)
         lines = [f"There are {count} offers."]
         if prices.stale_count:
-            lines = [f"WARN: {prices.stale_count} of {count} offers have prices older than 30 days."]
+            lines = [f"WARN: {prices.stale_count} of {count} offers have prices older than {FRESH_PRICE_DAYS} days."]
         if prices.imported_from is not None:
             lines.append(
                 f"Your price list {prices.imported_from}, imported on {prices.imported_on}, overrides the catalog."

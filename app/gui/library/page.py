@@ -10,6 +10,7 @@ from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent, QUndoSta
 from PySide6.QtWidgets import QLineEdit, QTabWidget, QWidget
 
 from app.gui.dropped_files import is_run_directory
+from app.gui.formatting import shorten
 from app.gui.library.endpoints_tab import EndpointsTab
 from app.gui.library.models_tab import ModelsTab
 from app.gui.library.offers_tab import OffersTab
@@ -104,7 +105,7 @@ class LibraryPage(Page):
         paths = _get_local_paths(event)
         if paths and all(map(is_importable, paths)) and event.source() is None:
             event.acceptProposedAction()
-            self._show_drop_hint(f"Import {', '.join(path.name[:80] for path in paths[:3])}")
+            self._show_drop_hint(f"Import {', '.join(shorten(path.name, 80) for path in paths[:3])}")
         else:
             event.ignore()
 

@@ -9,6 +9,7 @@ import pandas as pd
 from PySide6.QtWidgets import QWidget
 
 from app.gui.background import LatestRunner
+from app.gui.formatting import shorten
 from app.gui.library.list_pane import ListPane
 from app.gui.library.remembered_files import RememberedFileActions, list_remembered_files
 from app.gui.library.usage import ProfileUsage, find_profiles
@@ -108,4 +109,4 @@ def _build_frame(profiles: Sequence[ProfileUsage]) -> pd.DataFrame:
 def _format_validation(profile: ProfileUsage) -> str:
     if profile.is_missing:
         return "missing file"
-    return "valid" if profile.is_valid else f"has errors: {profile.problem[:_MAX_CHARACTERS]}"
+    return "valid" if profile.is_valid else f"has errors: {shorten(profile.problem, _MAX_CHARACTERS)}"

@@ -9,7 +9,7 @@ from PySide6.QtCore import Qt, Signal
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QSizePolicy
 
-from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, one_line
+from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, shorten
 from app.gui.library.runs_presenter import PreviewCurve, RunPreview
 from app.gui.theme import CARD_MARGINS, GAP_GROUP, GAP_TIGHT, ThemeController
 from app.gui.widgets import Badge, button, hbox, label, stacked_widget, vbox
@@ -63,15 +63,17 @@ class RunCard(QFrame):
         if row is None:
             return
         self._fit_chart()
-        self._name.setText(one_line(row.label, _MAX_CHARACTERS))
+        self._name.setText(shorten(row.label, _MAX_CHARACTERS))
         self._badge.show_verdict(row.verdict or row.state, _describe_verdict(row))
         self._properties.setText(properties_text(row))
-        self.title_field.setPlaceholderText(one_line(row.name or row.run_id, _MAX_CHARACTERS))
+        self.title_field.setPlaceholderText(shorten(row.name or row.run_id, _MAX_CHARACTERS))
         if not self.title_field.hasFocus():
             self.title_field.setText(row.title or "")
         if not self.tags_field.hasFocus():
             self.tags_field.setText(" ".join(row.tags))
-        lines = [f"{format_clock_time(note.at)}  {note.text[:_MAX_CHARACTERS]}" for note in row.notes[-_MAX_NOTES:]]
+        lines = [
+            f"{format_clock_time(note.at)}  {shorten(note.text, _MAX_CHARACTERS)}" for note in row.notes[-_MAX_NOTES:]
+        ]
         earlier_count = len(row.notes) - len(lines)
         if earlier_count > 0:
             lines.insert(0, format_count_noun(earlier_count, "earlier note"))
@@ -84,10 +86,10 @@ class RunCard(QFrame):
         if preview is not None and preview.directory != self._directory:
             return
         objectives = () if preview is None else preview.objectives
-        lines = [one_line(text, _MAX_CHARACTERS) for text in objectives[:_MAX_OBJECTIVES]]
+        lines = [shorten(text, _MAX_CHARACTERS) for text in objectives[:_MAX_OBJECTIVES]]
         if len(objectives) > _MAX_OBJECTIVES:
             lines[-1] += f" · {len(objectives) - _MAX_OBJECTIVES} more"
-        self.sentence_label.setText("" if preview is None else preview.sentence[:_MAX_SENTENCE_CHARACTERS])
+        self.sentence_label.setText("" if preview is None else shorten(preview.sentence, _MAX_SENTENCE_CHARACTERS))
         self.objectives_label.setText("\n".join(lines))
         self._show_curve(None if preview is None else preview.curve)
 
@@ -179,7 +181,7 @@ def properties_text(row: RunRow) -> str:
         None if row.title is None else row.name,
         row.run_id,
     )
-    return " · ".join(one_line(part, _MAX_CHARACTERS) for part in parts if part) or NOT_AVAILABLE
+    return " · ".join(shorten(part, _MAX_CHARACTERS) for part in parts if part) or NOT_AVAILABLE
 
 
 def _describe_verdict(row: RunRow) -> str:

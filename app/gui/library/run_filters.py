@@ -9,7 +9,7 @@ from typing import NamedTuple
 from PySide6.QtCore import Signal
 from PySide6.QtWidgets import QCheckBox, QComboBox, QWidget
 
-from app.gui.formatting import format_count, format_size
+from app.gui.formatting import format_count, format_size, shorten
 from app.gui.library.run_listing import ListedRuns
 from app.gui.settings import open_settings
 from app.gui.widgets import fill_choices, hbox, search_field
@@ -64,7 +64,7 @@ class RunFilters(QWidget):
         current_tags = [self.tag_box.itemData(index) for index in range(1, self.tag_box.count())]
         if self.tag_box.count() and current_tags == list(tags):
             return
-        fill_choices(self.tag_box, [("Any tag", None), *((tag[:_MAX_TAG_CHARACTERS], tag) for tag in tags)])
+        fill_choices(self.tag_box, [("Any tag", None), *((shorten(tag, _MAX_TAG_CHARACTERS), tag) for tag in tags)])
         self.tag_box.setEnabled(bool(tags))
 
     def clear(self) -> None:

@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_money, format_size, one_line
+from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_money, format_size, shorten
 from app.reporting.run_history import RunHistory, build_run_histories
 from app.reporting.run_rows import Listing, RunRow, build_search_text
 from reports.formatting import format_number, with_unit
@@ -51,11 +51,9 @@ def build_listing(listing: Listing, baseline_directories: Mapping[str, str] | No
 def build_frame(rows: Sequence[RunRow], histories: Mapping[str, RunHistory]) -> pd.DataFrame:
     return pd.DataFrame(
         {
-            "name": [one_line(row.label) for row in rows],
+            "name": [shorten(row.label) for row in rows],
             "when": [row.started_at for row in rows],
-            "target": [
-                None if row.protocol is None else one_line(row.url or row.model or row.protocol) for row in rows
-            ],
+            "target": [None if row.protocol is None else shorten(row.url or row.model or row.protocol) for row in rows],
             "outcome": [row.outcome for row in rows],
             "validity": [row.verdict or row.state for row in rows],
             "max_rate": np.array([_get_max_rate(row) for row in rows], dtype=np.float64),

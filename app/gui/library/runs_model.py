@@ -19,7 +19,7 @@ from PySide6.QtCore import QMimeData, QModelIndex, QPersistentModelIndex, QPoint
 from PySide6.QtGui import QColor, QContextMenuEvent, QFont, QKeyEvent
 from PySide6.QtWidgets import QAbstractItemView, QMenu
 
-from app.gui.formatting import NOT_AVAILABLE, State, one_line, state_for_verdict
+from app.gui.formatting import NOT_AVAILABLE, State, shorten, state_for_verdict
 from app.gui.library.run_listing import (
     COLUMNS,
     HEADERS,
@@ -265,7 +265,7 @@ class RunsModel(FrameModel):
         if column != _MAX_RATE_COLUMN:
             return super()._text(row, column)
         text = self._rows[row].max_rate_text
-        return NOT_AVAILABLE if text is None else one_line(text)
+        return NOT_AVAILABLE if text is None else shorten(text)
 
     def _emit_checked_runs_changed(self) -> None:
         if self.rowCount():
@@ -320,7 +320,7 @@ class RunsModel(FrameModel):
             return format_time(group.latest_run.started_at)
         if column != _NAME_COLUMN or not is_text:
             return None
-        return one_line(group.text if role == Qt.ItemDataRole.DisplayRole else group.accessible_text)
+        return shorten(group.text if role == Qt.ItemDataRole.DisplayRole else group.accessible_text)
 
 
 def describe_history(row: RunRow, history: RunHistory | None) -> str:

@@ -8,7 +8,7 @@ from PySide6.QtCore import QEvent, QModelIndex, Qt
 from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QGridLayout, QLabel, QScrollArea, QWidget
 
-from app.gui.formatting import State, format_elapsed, format_number
+from app.gui.formatting import State, format_elapsed, format_number, shorten
 from app.gui.live.state import VariantLine
 from app.gui.tables import FrameModel, FrameTable, set_table_description
 from app.gui.widgets import label, restyle, vbox
@@ -130,7 +130,7 @@ class FailureTable(QWidget):
         if not errors:  # another run was opened
             self._selected_error = None
         self._errors = errors
-        rows = [(error.error[:200], error.count, error.first_s, error.sample or "") for error in errors]
+        rows = [(shorten(error.error, 200), error.count, error.first_s, error.sample or "") for error in errors]
         self.table.set_frame(pd.DataFrame(rows, columns=["error", "count", "first_s", "sample"]))
         set_table_description(self.table, "Errors by class")
         self._show_sample()
@@ -148,7 +148,7 @@ class FailureTable(QWidget):
         )
         self.sample.setVisible(error is not None and bool(error.sample))
         if error is not None:
-            self.sample.setText(f"{error.error[:200]}, first example: {error.sample}")
+            self.sample.setText(f"{shorten(error.error, 200)}, first example: {error.sample}")
 
 
 class VariantTable(FrameTable):
@@ -204,4 +204,4 @@ def _format_elapsed(seconds: object) -> str:
 
 def _format_state(variant: VariantLine) -> str:
     texts = {"running": "▶ running", "measured": "✓ measured", "ended early": "✕ ended early"}
-    return f"{texts[variant.state]}: {variant.reason[:200]}" if variant.reason else texts[variant.state]
+    return f"{texts[variant.state]}: {shorten(variant.reason, 200)}" if variant.reason else texts[variant.state]

@@ -15,6 +15,7 @@ from app.analysis.run_progress import (
     estimate_remaining_s,
     estimate_step_remaining_s,
 )
+from app.gui.formatting import shorten
 from app.gui.live.kpis import LiveKpis
 from app.gui.live.machine import LiveSeries, MachineSeries
 from app.gui.live.stages import Failures, LiveChecks, LiveStages, LiveVariants
@@ -266,7 +267,7 @@ class LivePresenter:
 
     def _add_marker(self, at_ns: int, text: str) -> None:
         if len(self.markers) < _MAX_MARKERS:
-            self.markers.append(Marker(self._to_run_time_s(at_ns), text[:_MAX_MARKER_CHARACTERS]))
+            self.markers.append(Marker(self._to_run_time_s(at_ns), shorten(text, _MAX_MARKER_CHARACTERS)))
             self.changed_parts.add("marks")
 
     def _stop(self, at_ns: int) -> None:

@@ -15,6 +15,7 @@ from app.analysis.run_progress import (
     format_load,
     get_stage_duration_s,
 )
+from app.gui.formatting import shorten
 from app.gui.live.state import Band, MeasuredTest, StageCell, VariantLine
 from app.records.events import (
     CallsFinished,
@@ -114,7 +115,7 @@ class Failures:
         self._register({error: 1}, time_s)
         if error in self._first_times_s and error not in self._samples:
             self._first_times_s[error] = time_s
-            self._samples[error] = event.sample.text[:_MAX_SAMPLE_CHARACTERS]
+            self._samples[error] = shorten(event.sample.text, _MAX_SAMPLE_CHARACTERS)
 
     def lines(self) -> tuple[ErrorSummary, ...]:
         """Return the error classes in the order of their first occurrence."""

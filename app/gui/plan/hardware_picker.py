@@ -8,6 +8,7 @@ from PySide6.QtCore import QModelIndex, QSortFilterProxyModel, Qt, Signal
 from PySide6.QtGui import QStandardItem, QStandardItemModel
 from PySide6.QtWidgets import QLabel, QListView, QWidget
 
+from app.gui.formatting import shorten
 from app.gui.plan.fields import CountField, NumberField
 from app.gui.plan.hardware_choices import HardwareChoice
 from app.gui.theme import GAP, GAP_LINE
@@ -78,7 +79,7 @@ class HardwarePicker(QWidget):
 
     def reset_selection(self, sources: tuple[str, ...]) -> None:
         """Clear the hardware choices and the selection, and show the names of the new sources."""
-        self.source.setText(f"Source: {', '.join(sources)}"[:400])
+        self.source.setText(shorten(f"Source: {', '.join(sources)}", 400))
         self.filter_field.clear()
         self.model.clear()
         self.count_label.setText("Loading catalog…")

@@ -9,7 +9,7 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt, Signal
 from PySide6.QtGui import QFont
 
-from app.gui.formatting import NOT_AVAILABLE, format_cell
+from app.gui.formatting import NOT_AVAILABLE, format_cell, shorten
 from app.gui.plan.comparison import PIN_MARKS, explain_rank
 from app.gui.plan.figures import format_accelerators, format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
@@ -99,7 +99,7 @@ def _build_row(fleet: Fleet, plan: Plan, mark: str | None) -> tuple[object, ...]
 def _format_reason(fleet: Fleet, plan: Plan, mark: str | None) -> str:
     """Format the mark of an offer, and the reason why it is not recommended."""
     reason = explain_rank(fleet, plan)
-    return "; ".join(text for text in (mark, reason) if text)[:_MAX_CHARACTERS]
+    return shorten("; ".join(text for text in (mark, reason) if text), _MAX_CHARACTERS)
 
 
 def _format_probability(value: object) -> str:

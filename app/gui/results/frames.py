@@ -15,7 +15,7 @@ from app.records.metrics import metric_label
 from reports import formatting
 from reports.generation_series import BYTES_PER_GIB, list_memory
 from reports.local_model import BottleneckRow, ColdStartRow, LocalSection, VariantRow
-from reports.local_text import format_test, list_bottlenecks
+from reports.local_text import list_bottlenecks
 from reports.model import (
     BatchRow,
     BreakdownSection,
@@ -405,7 +405,8 @@ def language_model_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, 
             quantities = {name: getattr(row, name) for name in TEST_QUANTITIES}
             rows.append(
                 {"variant": _name_with_state(variant), "slo": variant.slo or formatting.NOT_AVAILABLE,
-                 "test": format_test(row), "repetitions": row.repetitions, "measurement": row.validity,
+                 "test": formatting.format_stage_name(row.test, row.repeat), "repetitions": row.repetitions,
+                 "measurement": row.validity,
                  **{name: quantity or "–" for name, quantity in quantities.items()}}
             )  # fmt: skip
         if not variant.tests:

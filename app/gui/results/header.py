@@ -6,7 +6,7 @@ from PySide6.QtCore import QEvent, Qt, Signal
 from PySide6.QtWidgets import QBoxLayout, QHBoxLayout, QLineEdit, QWidget
 
 from app.gui.flow import set_flow_layout
-from app.gui.formatting import format_clock_time, format_duration
+from app.gui.formatting import format_clock_time, format_duration, shorten
 from app.gui.forms.collapsible import CollapsibleSection
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import GAP, GAP_TIGHT
@@ -59,7 +59,7 @@ class Header(QWidget):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         header = displayed_run.own_report.header
-        self._name = header.title[:_MAX_CHARACTERS]
+        self._name = shorten(header.title, _MAX_CHARACTERS)
         self.badge.show_verdict(
             displayed_run.own_report.verdict.validity, "; ".join(displayed_run.result.verdict.reasons)
         )
@@ -67,7 +67,7 @@ class Header(QWidget):
         self._properties = (
             format_clock_time(header.started),
             format_duration(header.duration_s),
-            target[:_MAX_CHARACTERS],
+            shorten(target, _MAX_CHARACTERS),
             header.run_id,
         )
         self.title_field.setPlaceholderText(self._name)

@@ -11,6 +11,7 @@ from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import LatestRunner, submit
 from app.gui.engine.launch import read_reported_failure
+from app.gui.formatting import shorten
 from app.gui.results.state import DisplayedRun, EvaluationRequest
 
 if TYPE_CHECKING:
@@ -130,7 +131,7 @@ def _open_run(path: Path) -> DisplayedRun:
     run = load_run(StoredRun(path), recover=True)
     report = run.report()
     failure = None if run.recovery is None else read_reported_failure(path)[0]
-    failure_text = None if failure is None else failure.message[:_MAX_FAILURE_CHARACTERS]
+    failure_text = None if failure is None else shorten(failure.message, _MAX_FAILURE_CHARACTERS)
     return DisplayedRun(run, report, report, run.result, read_labels(path), failure=failure_text)
 
 

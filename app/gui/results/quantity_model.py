@@ -9,14 +9,13 @@ import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
 from PySide6.QtGui import QBrush, QFont, QGuiApplication, QPalette
 
-from app.gui.formatting import format_cell, format_count, format_quantity
+from app.gui.formatting import format_cell, format_count, format_quantity, shorten_message
 from app.gui.tables import FrameModel
 from app.gui.widgets import tool_tip_text
 from reports import formatting
 from reports.quantity import Quantity
 
 _ROLE = Qt.ItemDataRole
-_MAX_HINT_LENGTH = 2_000
 
 
 class QuantityModel(FrameModel):
@@ -89,7 +88,7 @@ class QuantityModel(FrameModel):
         lines = [describe_quantity(value)] if isinstance(value, Quantity) else []
         if row in self._hints:
             lines.append(self._hints[row])
-        return "\n".join(line for line in lines if line)[:_MAX_HINT_LENGTH] or None
+        return shorten_message("\n".join(line for line in lines if line)) or None
 
 
 def format_value(value: object) -> str:

@@ -11,7 +11,7 @@ from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.charts.pens import entity_style
-from app.gui.formatting import State, format_duration, one_line
+from app.gui.formatting import State, format_duration, shorten
 from app.gui.results.frames import stage_name, stage_result
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
@@ -57,7 +57,7 @@ class TimeAxis(QWidget):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         """Show the whole duration of another run."""
-        self._markers = tuple((time_s, one_line(text)) for time_s, text in displayed_run.opened_run.notes)
+        self._markers = tuple((time_s, shorten(text)) for time_s, text in displayed_run.opened_run.notes)
         for chart in self.linked.charts:
             chart.clear()
             chart.set_markers(self._markers)

@@ -8,6 +8,7 @@ from PySide6.QtCore import QSignalBlocker, Signal
 from PySide6.QtWidgets import QSpinBox, QWidget
 
 from app.gui.flow import set_flow_layout
+from app.gui.formatting import shorten
 from app.gui.theme import NO_MARGINS
 from app.gui.widgets import clear, label
 
@@ -47,7 +48,7 @@ class AxisLengths(QWidget):
             field.setKeyboardTracking(False)
             field.valueChanged.connect(self._emit_lengths)
             self.fields[name] = field
-            caption = label(f"Length of {name[:60]}", buddy=field)
+            caption = label(f"Length of {shorten(name, 60)}", buddy=field)
             self._layout.addWidget(caption)
             self._layout.addWidget(field)
 

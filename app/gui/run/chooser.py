@@ -9,6 +9,7 @@ import msgspec
 from PySide6.QtCore import QSettings
 from PySide6.QtWidgets import QMenu, QToolButton
 
+from app.gui.formatting import shorten
 from app.gui.settings import open_settings
 from app.gui.widgets import tool_tip_text
 
@@ -44,7 +45,7 @@ class Chooser(QToolButton):
         self.setMenu(self.profile_menu)
 
     def set_profile(self, title: str, is_saved: bool) -> None:
-        self.setText(f"{title[:60]} " if is_saved else f"{title[:60]} (unsaved) ")
+        self.setText(f"{shorten(title, 60)} " if is_saved else f"{shorten(title, 60)} (unsaved) ")
         self.setAccessibleName(f"Profile: {self.text().strip()}")
 
     def _fill_menu(self) -> None:
@@ -64,7 +65,7 @@ class Chooser(QToolButton):
             self._add_profile(menu, path.name, str(path.parent), path)
 
     def _add_profile(self, menu: QMenu, name: str, description: str, path: Path) -> None:
-        action = menu.addAction(f"{name}   {description[:70]}".replace("&", "&&"))
+        action = menu.addAction(f"{name}   {shorten(description, 70)}".replace("&", "&&"))
         action.setToolTip(tool_tip_text(description))
         action.triggered.connect(lambda: self._profile_actions.open_profile(path))
 

@@ -9,6 +9,7 @@ from PySide6.QtGui import QDragEnterEvent, QDragLeaveEvent, QDropEvent
 from PySide6.QtWidgets import QComboBox, QFrame, QHBoxLayout
 
 from app.gui.dropped_files import is_model
+from app.gui.formatting import shorten
 from app.gui.widgets import button, label, vbox
 
 
@@ -62,7 +63,10 @@ class DropZone(QFrame):
             )
         else:
             more_text = f" and {model_count - 1} more" if model_count > 1 else ""
-            self._texts = path.name[:120] + more_text, "bundled with Sizewise" if is_bundled else str(path.parent)[:200]
+            self._texts = (
+                shorten(path.name, 120) + more_text,
+                "bundled with Sizewise" if is_bundled else shorten(str(path.parent), 200),
+            )
         self._set_texts(*self._texts)
 
     def dragEnterEvent(self, event: QDragEnterEvent) -> None:
@@ -71,7 +75,7 @@ class DropZone(QFrame):
             event.ignore()
             return
         event.acceptProposedAction()
-        self._set_texts(f"Release to use {path.name[:120]}", "This profile will use the model.")
+        self._set_texts(f"Release to use {shorten(path.name, 120)}", "This profile will use the model.")
 
     def dragLeaveEvent(self, _: QDragLeaveEvent) -> None:
         self._set_texts(*self._texts)

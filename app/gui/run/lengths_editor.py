@@ -10,7 +10,7 @@ import numpy as np
 from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.formatting import format_count, format_number
+from app.gui.formatting import format_count, format_number, shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, copy_tree, display_path, set_min_lines
@@ -98,7 +98,7 @@ class LengthsEditor(SpecialEditor):
         )
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"The sampling of token lengths failed: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The sampling of token lengths failed: {shorten(str(error), 300)}"))
 
 
 def _format_histogram(histogram: Histogram) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import msgspec
 
-from app.gui.formatting import format_count, format_number
+from app.gui.formatting import format_count, format_number, shorten
 
 _MAX_BINS = 40
 _PLACEHOLDER_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
@@ -53,7 +53,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:
-        return LengthsView(reason=f"The workload has errors: {str(error)[:300]}")
+        return LengthsView(reason=f"The workload has errors: {shorten(str(error), 300)}")
     if lengths.reason is not None:
         return LengthsView(reason=lengths.reason)
     summary = (

@@ -15,6 +15,7 @@ from PySide6.QtWidgets import (
     QWidget,
 )
 
+from app.gui.formatting import shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.axis_lengths import MAX_AXIS_LENGTH, AxisLengths
@@ -119,7 +120,7 @@ class ModelEditor(SpecialEditor):
             return
         message = f"{folder_name} is not the folder of a language model: it has no {GENAI_CONFIG_NAME}."
         next_step = "Choose a folder for ONNX Runtime GenAI, or a .gguf or .onnx file."
-        self.strip.show_notice(Notice("error", message[:400], None, next_step), "Choose an&other file…")
+        self.strip.show_notice(Notice("error", shorten(message, 400), None, next_step), "Choose an&other file…")
 
     def set_model(self, path: Path) -> None:
         """Set the model file, as a relative path if the file is in the directory of the profile.
@@ -196,14 +197,14 @@ class ModelEditor(SpecialEditor):
         self.state.setText("Inspecting model (sandboxed)…" if state.is_busy else "")
         self.state.setVisible(state.is_busy)
         if state.model_error is not None:
-            message, hint = str(state.model_error)[:400], getattr(state.model_error, "hint", None)
+            message, hint = shorten(str(state.model_error), 400), getattr(state.model_error, "hint", None)
             self.strip.show_notice(Notice("error", message, None, hint), "Choose an&other file…")
         elif state.machine_error is not None:
             self.strip.show_notice(
-                Notice("warning", f"The check of the execution providers failed: {state.machine_error[:300]}")
+                Notice("warning", f"The check of the execution providers failed: {shorten(state.machine_error, 300)}")
             )
         elif state.inspection is not None and (unset_axes := find_unset_axes(state.inspection.model)):
-            message = "These dynamic axes have no length: {axes}.".format(axes=", ".join(unset_axes)[:200])
+            message = "These dynamic axes have no length: {axes}.".format(axes=shorten(", ".join(unset_axes), 200))
             reason = "FLOPs and memory cannot be estimated without these lengths."
             self.strip.show_notice(Notice("warning", message, reason, "Set the length of each axis below."))
         else:

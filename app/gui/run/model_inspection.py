@@ -13,7 +13,7 @@ import msgspec
 from PySide6.QtCore import QObject, Signal
 
 from app.gui.background import LatestRunner
-from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size, with_unit
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, format_size, shorten, with_unit
 from app.records.model import GpuFit, ModelInspection, ModelMetadata, ModelValue, ShapeOverrides
 
 if TYPE_CHECKING:
@@ -23,7 +23,6 @@ if TYPE_CHECKING:
 
 
 _MAX_OPERATORS = 8
-_MAX_CHARACTERS = 200
 _GIB = 2**30
 
 
@@ -64,14 +63,14 @@ def _build_nodes(metadata: ModelMetadata, inspection: ModelInspection) -> Iterat
     )
     yield _build_axes_node(metadata)
     opsets = ", ".join(f"{domain} {version}" for domain, version in metadata.opsets.items())
-    yield TreeNode("Opset", _truncate(f"{opsets} (IR version {metadata.ir_version})"))
+    yield TreeNode("Opset", shorten(f"{opsets} (IR version {metadata.ir_version})"))
     yield TreeNode("Size", format_size(metadata.size_bytes))
     yield TreeNode(
         "External files",
         format_count(len(metadata.external_files))
         if metadata.external_files
         else "none (all weights are in this file)",
-        tuple(TreeNode(_truncate(file.name), format_size(file.size_bytes)) for file in metadata.external_files),
+        tuple(TreeNode(shorten(file.name), format_size(file.size_bytes)) for file in metadata.external_files),
     )
     parameters = metadata.parameters
     size_text = ", ".join(f"{format_size(nbytes)} {dtype}" for dtype, nbytes in parameters.bytes_by_dtype.items())
@@ -79,19 +78,19 @@ def _build_nodes(metadata: ModelMetadata, inspection: ModelInspection) -> Iterat
     yield _build_costs_node(metadata)
     yield TreeNode("Operators", f"{format_count(metadata.nodes)} nodes", tuple(_build_operator_nodes(metadata)))
     yield from _build_gpus_node(inspection)
-    yield TreeNode("Producer", _truncate(metadata.producer or NOT_AVAILABLE))
+    yield TreeNode("Producer", shorten(metadata.producer or NOT_AVAILABLE))
     yield TreeNode("SHA-256", metadata.sha256)
 
 
 def _build_value_node(value: ModelValue) -> TreeNode:
     shape = NOT_AVAILABLE if value.shape is None else " × ".join(map(str, value.shape)) or "scalar"
-    return TreeNode(_truncate(value.name), _truncate(f"{value.dtype}, {shape}"))
+    return TreeNode(shorten(value.name), shorten(f"{value.dtype}, {shape}"))
 
 
 def _build_axes_node(metadata: ModelMetadata) -> TreeNode:
-    children = [TreeNode(_truncate(axis), "batch size") for axis in metadata.batch_axes]
-    children += [TreeNode(_truncate(axis), f"length {format_count(length)}") for axis, length in metadata.axes.items()]
-    children += [TreeNode(_truncate(axis), "no length set") for axis in find_unset_axes(metadata)]
+    children = [TreeNode(shorten(axis), "batch size") for axis in metadata.batch_axes]
+    children += [TreeNode(shorten(axis), f"length {format_count(length)}") for axis, length in metadata.axes.items()]
+    children += [TreeNode(shorten(axis), "no length set") for axis in find_unset_axes(metadata)]
     return TreeNode("Dynamic axes", format_count(len(children)) if children else "none", tuple(children))
 
 
@@ -103,7 +102,7 @@ def find_unset_axes(metadata: ModelMetadata) -> tuple[str, ...]:
 
 def _build_costs_node(metadata: ModelMetadata) -> TreeNode:
     if not metadata.costs:
-        return TreeNode("FLOPs and memory", _truncate(f"{NOT_AVAILABLE}: {metadata.cost_reason}"))
+        return TreeNode("FLOPs and memory", shorten(f"{NOT_AVAILABLE}: {metadata.cost_reason}"))
     prefix = "≥ " if metadata.unknown_nodes else ""
     children = tuple(
         TreeNode(
@@ -126,7 +125,7 @@ def _build_costs_node(metadata: ModelMetadata) -> TreeNode:
 def _build_operator_nodes(metadata: ModelMetadata) -> Iterator[TreeNode]:
     for operator in metadata.operators[:_MAX_OPERATORS]:
         flops = "" if operator.flops is None else f", {format_amount(operator.flops)} FLOPs" if operator.flops else ""
-        yield TreeNode(_truncate(operator.operator), format_count(operator.nodes) + flops)
+        yield TreeNode(shorten(operator.operator), format_count(operator.nodes) + flops)
     other_operators = metadata.operators[_MAX_OPERATORS:]
     if other_operators:
         yield TreeNode("other operators", format_count(sum(operator.nodes for operator in other_operators)))
@@ -135,7 +134,7 @@ def _build_operator_nodes(metadata: ModelMetadata) -> Iterator[TreeNode]:
 def _build_gpus_node(inspection: ModelInspection) -> Iterator[TreeNode]:
     installed_gpus = [gpu for gpu in inspection.gpus if gpu.is_installed]
     children = tuple(TreeNode(gpu.name, _format_gpu_fit(gpu)) for gpu in installed_gpus)
-    summary = format_count(len(installed_gpus)) if installed_gpus else _truncate(inspection.gpu_note or "none detected")
+    summary = format_count(len(installed_gpus)) if installed_gpus else shorten(inspection.gpu_note or "none detected")
     yield TreeNode("GPUs in this machine", summary, children)
 
 
@@ -187,10 +186,6 @@ def format_amount(value: int) -> str:
         if value >= scale:
             return with_unit(format_number(value / scale), prefix)
     return format_count(value)
-
-
-def _truncate(text: str) -> str:
-    return text if len(text) <= _MAX_CHARACTERS else f"{text[: _MAX_CHARACTERS - 1]}…"
 
 
 class InspectionState(msgspec.Struct, frozen=True):
@@ -276,7 +271,7 @@ class ModelInspector(QObject):
 
 def _build_language_model_nodes(model: GenerativeModel) -> tuple[TreeNode, ...]:
     return (
-        TreeNode("Architecture", _truncate(model.architecture)),
+        TreeNode("Architecture", shorten(model.architecture)),
         TreeNode("Context", f"{format_count(model.context)} tokens"),
         TreeNode("Vocabulary", f"{format_count(model.vocabulary)} tokens"),
         TreeNode("Layers", format_count(model.layers)),
@@ -289,7 +284,7 @@ def _build_language_model_nodes(model: GenerativeModel) -> tuple[TreeNode, ...]:
 def _build_gguf_nodes(metadata: LanguageModelMetadata) -> tuple[TreeNode, ...]:
     counts, weights = metadata.architecture.counts, metadata.weights
     dtypes = ", ".join(f"{format_size(size)} {dtype}" for dtype, size in weights.bytes_by_dtype.items())
-    nodes = [TreeNode("Architecture", _truncate(metadata.architecture.name or NOT_AVAILABLE))]
+    nodes = [TreeNode("Architecture", shorten(metadata.architecture.name or NOT_AVAILABLE))]
     for name, key, unit in (
         ("Context", "context_tokens", " tokens"),
         ("Vocabulary", "vocabulary", " tokens"),
@@ -301,7 +296,7 @@ def _build_gguf_nodes(metadata: LanguageModelMetadata) -> tuple[TreeNode, ...]:
         nodes.append(TreeNode(name, f"{format_count(counts[key])}{unit}" if key in counts else NOT_AVAILABLE))
     parameters = NOT_AVAILABLE if weights.parameters is None else format_count(weights.parameters)
     nodes.append(TreeNode("Parameters", parameters))
-    nodes.append(TreeNode("Weights", _truncate(f"{format_size(weights.size_bytes)} ({dtypes})")))
+    nodes.append(TreeNode("Weights", shorten(f"{format_size(weights.size_bytes)} ({dtypes})")))
     return tuple(nodes)
 
 

@@ -9,6 +9,7 @@ from PySide6.QtCore import QEvent, Qt
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.background import LatestRunner
+from app.gui.formatting import shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, copy_tree, display_path
@@ -124,5 +125,5 @@ class Preview(SpecialEditor):
         self._tiles.updateGeometry()
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"Estimating the run failed: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"Estimating the run failed: {shorten(str(error), 300)}"))
         self.start_summary.hide()

@@ -13,7 +13,7 @@ from app.analysis.objectives import format_objective
 from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
-from app.gui.formatting import format_number
+from app.gui.formatting import format_number, shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor, find_protocol, set_min_lines
@@ -136,7 +136,7 @@ class SearchEditor(SpecialEditor):
         self.chart.set_limit(view.assumed_capacity_per_s, limit_label)
 
     def _show_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"The search preview failed: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The search preview failed: {shorten(str(error), 300)}"))
 
     # Edits
 

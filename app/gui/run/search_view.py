@@ -7,6 +7,7 @@ from typing import Any
 
 import msgspec
 
+from app.gui.formatting import shorten
 from app.gui.forms.arrangement import display_path
 from app.records.planned_work import PlannedSearch
 from app.records.search import SearchSpec
@@ -46,13 +47,13 @@ def preview_search(search: Mapping[str, Any], slo: Sequence[Any]) -> SearchView:
         first_error = error.errors()[0]
         cause = first_error.get("ctx", {}).get("error")
         location = display_path(first_error["loc"])
-        return SearchView(problem=f"{location}: {cause or first_error['msg']}"[:300])
+        return SearchView(problem=shorten(f"{location}: {cause or first_error['msg']}", 300))
     objectives = []
     for text in slo:
         try:
             objectives.append(parse_objective(str(text)))
         except UsageError as error:
-            return SearchView(problem=f"SLO: {error}"[:300])
+            return SearchView(problem=shorten(f"SLO: {error}", 300))
     capacity_per_s = planned_search.start_per_s * _ASSUMED_CAPACITY_FACTOR
     parsed_objectives = tuple(objectives)
     return SearchView(

@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeVar
 
+from app.gui.formatting import shorten
 from app.gui.run.stage_line import Stage, find_load_key
 
 ParsedValue = TypeVar("ParsedValue")
@@ -88,7 +89,7 @@ def format_load(stage: Stage) -> str:
         case "spike" if isinstance(value, dict):
             return f"{value.get('base')}, peak {value.get('peak')} at {value.get('at')} for {value.get('for')}"
         case "steps" if isinstance(value, list):
-            return ", ".join(map(str, value))[:120]
+            return shorten(", ".join(map(str, value)), 120)
         case "sine" if isinstance(value, dict):
             return f"{value.get('mean')} ± {value.get('amplitude')} every {value.get('period')}"
         case "diurnal" if isinstance(value, dict):

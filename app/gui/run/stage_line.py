@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
 
+from app.gui.formatting import shorten
+
 if TYPE_CHECKING:
     from app.profiles.load import StageSettings
 
@@ -131,7 +133,7 @@ def _draw_stage(
 
     from app.profiles.load import StageSettings
 
-    name = str(stage.get("name") or "steady")[:40]
+    name = shorten(str(stage.get("name") or "steady"), 40)
     try:
         # the trace file itself is read in the background
         settings = StageSettings.model_validate(
@@ -163,7 +165,7 @@ def _format_label(name: str, settings: StageSettings) -> str:
         return f"{name}: {settings.concurrency} clients" + repeats_text
     if isinstance(settings.rate_per_s, ShareOfStage):
         stage_share = settings.rate_per_s
-        return f"{name}: {100 * stage_share.share:.4g}% of {stage_share.stage[:30]}" + repeats_text
+        return f"{name}: {100 * stage_share.share:.4g}% of {shorten(stage_share.stage, 30)}" + repeats_text
     return name + repeats_text
 
 

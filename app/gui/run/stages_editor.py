@@ -24,7 +24,7 @@ from app.gui.background import LatestRunner
 from app.gui.charts.axes import Axis
 from app.gui.charts.draggable import DraggableChart, Handle
 from app.gui.flow import set_flow_layout
-from app.gui.formatting import State, format_duration
+from app.gui.formatting import State, format_duration, shorten
 from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice
 from app.gui.run import stage_edits
@@ -144,14 +144,14 @@ class StagesEditor(SpecialEditor):
             self._show(read_stages(self._document))
 
     def _on_trace_error(self, error: Exception) -> None:
-        self.strip.show_notice(Notice("error", f"The trace cannot be read: {str(error)[:300]}"))
+        self.strip.show_notice(Notice("error", f"The trace cannot be read: {shorten(str(error), 300)}"))
 
     def _show_problem(self) -> None:
         invalid_stage = next((stage for stage in self._stage_line.stages if stage.problem is not None), None)
         if invalid_stage is None:
             self.strip.hide()
             return
-        message = f"Stage {invalid_stage.name} has errors: {str(invalid_stage.problem)[:300]}"
+        message = f"Stage {invalid_stage.name} has errors: {shorten(str(invalid_stage.problem), 300)}"
         self.strip.show_notice(Notice("error", message))
 
     def _draw(self) -> None:

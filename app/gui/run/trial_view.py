@@ -8,7 +8,7 @@ import msgspec
 
 from app.analysis.objectives import format_objective, parse_objective
 from app.gui.engine.launch import parse_reported_failure
-from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, with_unit
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_number, shorten, with_unit
 from app.gui.navigation import Notice, Severity
 from app.records.trial import ConnectionTest, Failure
 
@@ -50,14 +50,14 @@ def build_result_rows(result: ConnectionTest) -> tuple[tuple[str, str], ...]:
     rows += [(f"Sent: {name}", value) for name, value in result.request_headers]
     rows += [(f"Received: {name}", value) for name, value in result.response_headers]
     rows += [("Note", note) for note in result.notes]
-    return tuple((name[:80], text[:_MAX_CHARACTERS]) for name, text in rows)
+    return tuple((shorten(name, 80), shorten(text, _MAX_CHARACTERS)) for name, text in rows)
 
 
 def build_result_notice(result: ConnectionTest) -> Notice:
     if result.problem is None:
         return Notice("news", "The connection works, and the response matches the profile.")
     severity: Severity = "warning" if result.is_measurable else "error"
-    message = f"{_PROBLEM_TITLES[result.problem]}: {result.summary[:_MAX_CHARACTERS].rstrip('.')}."
+    message = f"{_PROBLEM_TITLES[result.problem]}: {shorten(result.summary, _MAX_CHARACTERS).rstrip('.')}."
     consequence = None if result.is_measurable else "A run would stop before sending load."
     return Notice(severity, message, consequence, result.hint)
 
@@ -131,7 +131,7 @@ def build_trial_error_notice(exit_code: int, stderr: bytes) -> Notice:
     failure, other_output = parse_reported_failure(stderr.decode(errors="replace"))
     if failure is None:
         failure = Failure(exit_code, "The connection test ended unexpectedly.")
-    return Notice("error", failure.message[:_MAX_CHARACTERS], None, failure.hint, other_output[-4000:] or None)
+    return Notice("error", shorten(failure.message, _MAX_CHARACTERS), None, failure.hint, other_output[-4000:] or None)
 
 
 _PROBLEM_TITLES = {

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from app.gui.formatting import NOT_AVAILABLE, format_count, format_duration, format_money, format_number
+from app.gui.formatting import NOT_AVAILABLE, format_count, format_duration, format_money, format_number, shorten
 from app.records.planned_work import ImpossibleVariant, PlannedWork
 
 if TYPE_CHECKING:
@@ -59,7 +59,7 @@ def build_work_view(tree: Mapping[str, Any], path: str, machine: LocalMachine | 
     except SizewiseError as error:
         message = error.problem if isinstance(error, ProfileError) else str(error)
         hint = f" {error.hint}" if error.hint else ""
-        return WorkView(reason=f"{message}.{hint}"[:500], machine=machine)
+        return WorkView(reason=shorten(f"{message}.{hint}", 500), machine=machine)
 
 
 def build_tiles(work: PlannedWork, now: datetime) -> tuple[Tile, ...]:
@@ -87,7 +87,7 @@ def format_start_summary(view: WorkView) -> str:
     work = view.work
     if work is None:
         return "" if view.reason is not None else "The planned run appears here when the profile has no errors."
-    destination = view.target[:200] or "a server that the run starts"
+    destination = shorten(view.target, 200) or "a server that the run starts"
     max_duration = format_duration(work.max_duration_s)
     if work.variants is not None:
         return f"The run measures {_format_stages(work.stages)} on {destination}, for at most {max_duration}."
@@ -104,7 +104,7 @@ def group_unrunnable_variants(variants: tuple[ImpossibleVariant, ...]) -> tuple[
     for (hint, reason), names in list(names_by_reason.items())[:_MAX_REASONS]:
         heading = "1 variant" if len(names) == 1 else f"{format_count(len(names))} variants"
         example = names[0] if len(names) == 1 else f"such as {names[0]}"
-        rows.append((heading, f"{reason[:240]} ({hint}): {example[:160]}"))
+        rows.append((heading, f"{shorten(reason, 240)} ({hint}): {shorten(example, 160)}"))
     remaining_count = len(names_by_reason) - len(rows)
     return (*rows, *([("Other variants", f"{remaining_count} more reasons")] if remaining_count > 0 else []))
 

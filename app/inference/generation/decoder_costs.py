@@ -7,14 +7,13 @@ its weights."""
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
 import onnx
 
 from app.inference.generation.decoder_files import SOURCE_DTYPE_KEY
-from app.inference.generation.decoder_graph import TIED_EMBEDDING_KEY
 from app.inference.generation.model_folder import GenerativeModel
 from app.inference.inspection.costs import (
     Dataflow,
@@ -27,9 +26,8 @@ from app.inference.inspection.costs import (
     infer_sizes,
 )
 from app.inference.inspection.metadata import read_checked_model, read_declared_shape
-from app.inference.inspection.reading import Step, list_input_names
+from app.inference.inspection.reading import Step, list_input_names, read_properties
 from app.inference.inspection.tensors import compute_size_bytes, get_dtype_name
-from app.inference.tensor_spec import printable
 from app.records.generation import AttentionLayers, DecoderCosts
 
 _WEIGHT_INPUTS = {
@@ -85,7 +83,7 @@ def read_decoder_costs(model: GenerativeModel) -> DecoderCosts:
     Shapes and data types that a malicious file declares are not checked against its weights, so
     call this function in a child process."""
     graph_model, _ = read_checked_model(Path(model.folder) / model.model_file)
-    metadata = {entry.key: printable(entry.value) for entry in graph_model.metadata_props}
+    metadata = read_properties(graph_model)
     dataflow = build_dataflow(graph_model.graph)
     logits = _find_logits(graph_model.graph, model.vocabulary)
     cache_dtypes = _list_cache_dtypes(graph_model.graph)
@@ -98,7 +96,7 @@ def read_decoder_costs(model: GenerativeModel) -> DecoderCosts:
     head_flops = 0 if head is None else head.flops_per_token
     kv_bits = compute_size_bytes(cache_dtypes[0], (8,)) if len(cache_dtypes) == 1 else None
     return DecoderCosts(
-        parameters=count_parameters(dataflow, sizes).count - _count_tied_parameters(metadata, tables, sizes),
+        parameters=count_parameters(dataflow, sizes, metadata).count,
         weight_bytes_by_dtype=_sum_weight_bytes(dataflow.weights - tables, sizes),
         table_bytes=sum(sizes.compute_bytes(name) or 0 for name in tables),
         table_bytes_per_token=sum(_compute_row_bytes(name, sizes) for name in tables),
@@ -115,13 +113,6 @@ def read_decoder_costs(model: GenerativeModel) -> DecoderCosts:
         source_dtype=metadata.get(SOURCE_DTYPE_KEY),
         unknown_reason=_find_unknown_reason(dataflow, sizes, products, has_cache=kv_bits is not None, head=head),
     )
-
-
-def _count_tied_parameters(metadata: Mapping[str, str], tables: frozenset[str], sizes: ValueSizes) -> int:
-    """Return the number of parameters of a token embedding that the matrix of the logits repeats, as
-    the metadata of a converted model state; 0 if it does not."""
-    embedding = metadata.get(TIED_EMBEDDING_KEY)
-    return 0 if embedding not in tables else sizes.count_elements(embedding) or 0
 
 
 def _find_logits(graph: onnx.GraphProto, vocabulary: int) -> _Logits | None:

@@ -17,11 +17,9 @@ import onnx
 from onnx import TensorProto, helper, numpy_helper
 
 from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape, Floats, PagedCache, Weights
+from app.inference.inspection.costs import TIED_EMBEDDING_KEY
 
 CONTRIB_DOMAIN = "com.microsoft"
-TIED_EMBEDDING_KEY = "sizewise.tied_embedding"
-"""Key in the metadata of a graph whose matrix of logits repeats the token embedding. The value is the
-name of the embedding, whose parameters must be counted once."""
 _IR_VERSION, _OPSET = 10, 21
 _ALIGNMENT = 4096
 """Alignment in bytes of the weights in a weights file, so that they can be mapped into memory."""

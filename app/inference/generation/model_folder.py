@@ -21,6 +21,7 @@ from app.records.language_model import GENAI_CONFIG_NAME
 from app.records.local import GenerationTest
 from loadgen.decoding import decode_json
 from loadgen.regular_files import open_regular
+from reports.shortening import shorten
 
 _MAX_CONFIG_BYTES = 2**20
 _MAX_FILES = 1000
@@ -156,8 +157,8 @@ def _check_keys(document: Any) -> None:
     for key in _list_keys(document):
         if any(word in key.lower() for word in _FORBIDDEN_KEY_PARTS):
             raise UsageError(
-                f"the model is rejected: {GENAI_CONFIG_NAME} sets {key[:80]!r}, which could load a library or write "
-                "a file",
+                f"the model is rejected: {GENAI_CONFIG_NAME} sets {shorten(key)!r}, which could load a library or "
+                "write a file",
                 hint="Remove the key from the configuration.",
             )
 

@@ -12,6 +12,7 @@ from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageE
 from app.inference.generation.model_folder import GenerativeModel
 from app.inference.memory import MEMORY_HINT, is_out_of_memory_message
 from app.inference.providers import count_usable_cores, format_too_many_threads
+from reports.shortening import shorten
 
 _PROVIDERS = {"cuda": "cuda", "directml": "dml", "openvino": "OpenVINO"}
 """Names of execution providers in ONNX Runtime GenAI, by their name in profiles. The CPU has no
@@ -47,7 +48,7 @@ def open_generative_model(model: GenerativeModel, provider: str, threads: int, m
 
 def convert_run_error(model: GenerativeModel, error: RuntimeError) -> MeasurementError:
     """Return the error of a model that failed while it ran, given the error of the library."""
-    message = _shorten(error)
+    message = shorten(str(error), _MAX_MESSAGE_LENGTH)
     hint = MEMORY_HINT if is_out_of_memory_message(message) else None
     return MeasurementError(f"the model {model.folder} failed: {message}", hint=hint)
 
@@ -70,7 +71,7 @@ def _build_overlay(model: GenerativeModel, threads: int, max_batch: int | None) 
 
 
 def _convert_error(model: GenerativeModel, provider: str, error: RuntimeError) -> SizewiseError:
-    message = _shorten(error)
+    message = shorten(str(error), _MAX_MESSAGE_LENGTH)
     if provider != "cpu":
         return UnavailableError(
             f"the model {model.folder} cannot be opened on {provider}: {message}",
@@ -96,7 +97,9 @@ class ModelTokenizer:
                 self._tokenizer.apply_chat_template(msgspec.json.encode(messages).decode(), add_generation_prompt=True)
             )
         except RuntimeError as error:
-            raise UsageError(f"the chat template of the model failed: {_shorten(error)}") from error
+            raise UsageError(
+                f"the chat template of the model failed: {shorten(str(error), _MAX_MESSAGE_LENGTH)}"
+            ) from error
 
     def create_text_stream(self) -> TextStream:
         return TextStream(self._tokenizer.create_stream())
@@ -111,7 +114,3 @@ class TextStream:
 
     def decode(self, token: int) -> str:
         return str(self._stream.decode(token))
-
-
-def _shorten(error: RuntimeError) -> str:
-    return " ".join(str(error).split())[:_MAX_MESSAGE_LENGTH]

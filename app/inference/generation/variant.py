@@ -145,7 +145,7 @@ def _compute_half_width(times_s: list[float]) -> float | None:
     estimate = estimate_mean(times_s)
     if estimate.ci95 is None or not estimate.value:
         return None
-    return (estimate.ci95[1] - estimate.ci95[0]) / 2 / estimate.value
+    return (estimate.ci95[1] - estimate.value) / estimate.value
 
 
 RecordStep = Callable[[int, int, int], None]

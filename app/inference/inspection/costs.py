@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 import onnx
@@ -400,9 +400,15 @@ _INTEGER_BIAS_INPUTS = {"DequantizeLinear": 0, "QGemm": 6, "QLinearConv": 8}
 """Index of the input that may be a bias stored as int32, by operator."""
 
 
-def count_parameters(dataflow: Dataflow, sizes: ValueSizes) -> Parameters:
+TIED_EMBEDDING_KEY = "sizewise.tied_embedding"
+"""Key in the metadata of a graph whose matrix of logits repeats the token embedding. The value is the
+name of the embedding, whose parameters must be counted once."""
+
+
+def count_parameters(dataflow: Dataflow, sizes: ValueSizes, metadata: Mapping[str, str] | None = None) -> Parameters:
     """Return the number of parameters and bytes of the weights of a graph. Constants of formulas,
-    such as a scale, a shape or an index, are no parameters."""
+    such as a scale, a shape or an index, are no parameters, and those of a token embedding that the
+    graph repeats are counted once. `metadata` is that of the graph, without which it repeats none."""
     bytes_by_dtype: Counter[str] = Counter()
     count = 0
     packed_counts = count_packed_parameters(dataflow.steps, sizes.compute_bytes)
@@ -424,6 +430,9 @@ def count_parameters(dataflow: Dataflow, sizes: ValueSizes) -> Parameters:
         bytes_by_dtype[get_dtype_name(tensor.data_type)] += (
             compute_size_bytes(tensor.data_type, tuple(tensor.dims)) or 0
         )
+    tied_embedding = (metadata or {}).get(TIED_EMBEDDING_KEY, "")
+    if tied_embedding in dataflow.weights:
+        count -= sizes.count_elements(tied_embedding) or 0
     return Parameters(count, bytes_by_dtype.total(), dict(bytes_by_dtype.most_common()))
 
 

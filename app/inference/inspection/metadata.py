@@ -22,7 +22,14 @@ from app.inference.inspection.costs import (
     drop_weights,
     infer_sizes,
 )
-from app.inference.inspection.reading import check_domains, check_versions, iterate_nodes, list_input_names, read_model
+from app.inference.inspection.reading import (
+    check_domains,
+    check_versions,
+    iterate_nodes,
+    list_input_names,
+    read_model,
+    read_properties,
+)
 from app.inference.inspection.tensors import (
     check_stored_tensor,
     find_weight_files,
@@ -196,7 +203,7 @@ def read_model_metadata(path: Path, shape_overrides: ShapeOverrides) -> ModelMet
         producer=printable(f"{model.producer_name} {model.producer_version}".strip()) or None,
         inputs=inputs,
         outputs=outputs,
-        parameters=costs.count_parameters(dataflow, inferred_costs.sizes),
+        parameters=costs.count_parameters(dataflow, inferred_costs.sizes, read_properties(model)),
         external_files=external_files,
         nodes=sum(1 for _ in iterate_nodes(model.graph)),
         operators=tuple(_count_operators(model.graph, operator_flops if batch_costs else None)),

@@ -113,6 +113,11 @@ class Step(msgspec.Struct, frozen=True):
     writes: tuple[str, ...]
 
 
+def read_properties(model: onnx.ModelProto) -> dict[str, str]:
+    """Return the metadata of a model as printable strings, such as what its exporter states about it."""
+    return {entry.key: printable(entry.value) for entry in model.metadata_props}
+
+
 def list_input_names(graph: onnx.GraphProto) -> list[str]:
     """Return the names of the inputs that a caller must feed. Initializers are excluded, which old
     files also list as inputs."""

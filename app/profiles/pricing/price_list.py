@@ -32,6 +32,7 @@ from app.profiles.pricing.price_cells import (
 from app.profiles.problems import BadValueError, UnknownKeyError
 from app.records.offers import Catalog, OwnedHardware, PriceRow
 from loadgen.regular_files import open_regular
+from reports.shortening import shorten
 
 
 def parse_price_row(cells: Mapping[str, object], today: datetime.date) -> PriceRow:
@@ -267,7 +268,7 @@ def _check_header(path: Path, header: Sequence[str] | None) -> None:
     columns = [column.strip() for column in header or ()]
     missing_columns = [column for column in KEY_COLUMNS if column not in columns]
     if missing_columns:
-        header_text = ", ".join(columns)[:80]
+        header_text = shorten(", ".join(columns))
         hint = f"The first line must name the columns, separated by commas; it is {header_text!r}."
         raise ProfileError(f"the column {missing_columns[0]} is missing", path=str(path), line=1, hint=hint)
     duplicate = next((column for column in columns if columns.count(column) > 1), None)

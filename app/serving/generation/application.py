@@ -28,6 +28,7 @@ from app.serving.generation.messages import (
     encode_error,
 )
 from app.serving.generation.service import AcceptedRequest, GenerationService, ResponsePart
+from reports.shortening import shorten
 
 BODY_LIMIT_BYTES = 16 * 2**20
 
@@ -218,7 +219,9 @@ class _Routes:
 
 
 async def _reject_path(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - the body is not read
-    message = f"{scope['path'][:200]} is not a path of this endpoint; it has /v1/chat/completions and /v1/completions"
+    message = (
+        f"{shorten(scope['path'])} is not a path of this endpoint; it has /v1/chat/completions and /v1/completions"
+    )
     await _send_error(send, RejectedError(404, "not_found", message))
 
 

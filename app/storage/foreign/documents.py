@@ -14,6 +14,7 @@ import msgspec
 
 from app.errors import UsageError
 from loadgen.regular_files import open_regular
+from reports.shortening import shorten
 
 MAX_BYTES = 128 * 2**20
 MAX_TABLE_BYTES = 16 * 2**20
@@ -63,7 +64,7 @@ def printable(text: str, max_characters: int = _MAX_NAME_CHARACTERS) -> str:
     """Return a string from a file, shortened to `max_characters` and without characters that are
     unsafe on a terminal."""
     clean_text = "".join(character if character.isprintable() else "\N{REPLACEMENT CHARACTER}" for character in text)
-    return clean_text if len(clean_text) <= max_characters else clean_text[: max_characters - 1] + "…"
+    return shorten(clean_text, max_characters)
 
 
 def open_document(path: Path) -> ForeignDocument:

@@ -19,17 +19,19 @@ def rule(objective: str) -> AbortRule:
     ("elapsed_s", "failed", "completed", "aborts"),
     [
         (15.0, 30, 70, True),
-        (14.9, 30, 70, False),  # too early to tell
+        (14.9, 30, 70, False),  # before the rule's delay
         (15.0, 20, 80, False),  # at the limit
-        (15.0, 0, 0, False),  # nothing is known
+        (15.0, 0, 0, False),  # no requests yet
         (99.0, 5, 0, True),
     ],
 )
-def test_errors_end_a_run_once_they_are_too_many(elapsed_s: float, failed: int, completed: int, aborts: bool) -> None:
-    why = find_abort_reason(
+def test_error_rate_above_limit_aborts_run_after_delay(
+    elapsed_s: float, failed: int, completed: int, aborts: bool
+) -> None:
+    reason = find_abort_reason(
         rule("error_rate > 20%"), "peak", elapsed_s, failed=failed, completed=completed, recent_ms=()
     )
-    assert (why is not None) is aborts
+    assert (reason is not None) is aborts
 
 
 @pytest.mark.parametrize(
@@ -44,16 +46,16 @@ def test_errors_end_a_run_once_they_are_too_many(elapsed_s: float, failed: int, 
         ("latency_ms.max > 100", False),
     ],
 )
-def test_latency_is_that_of_recent_answers(objective: str, aborts: bool) -> None:
+def test_latency_abort_rule_uses_recent_responses(objective: str, aborts: bool) -> None:
     recent_ms = range(1, 101)
-    why = find_abort_reason(rule(objective), "peak", 20.0, failed=0, completed=100, recent_ms=recent_ms)
-    assert (why is not None) is aborts
+    reason = find_abort_reason(rule(objective), "peak", 20.0, failed=0, completed=100, recent_ms=recent_ms)
+    assert (reason is not None) is aborts
     assert find_abort_reason(rule(objective), "peak", 20.0, failed=9, completed=0, recent_ms=()) is None
 
 
-def test_the_reason_says_what_was_seen_where_and_when() -> None:
-    why = find_abort_reason(rule("error_rate > 20%"), "peak", 16.25, failed=1, completed=2, recent_ms=())
-    assert why == "the abort rule error_rate > 20% after 15s was met in peak after 16.2 s: measured 33.3 %"
+def test_abort_reason_states_rule_stage_time_and_measured_value() -> None:
+    reason = find_abort_reason(rule("error_rate > 20%"), "peak", 16.25, failed=1, completed=2, recent_ms=())
+    assert reason == "the abort rule error_rate > 20% after 15s was met in peak after 16.2 s: measured 33.3 %"
 
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -61,8 +63,8 @@ SERVICE_PER_S = 300.0
 SEEDS = range(200)
 
 
-def ended_after_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np.float64], rate: float) -> float | None:
-    """When a stage watched four times a second would be ended; None when it runs to its end."""
+def find_abort_time_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np.float64], rate: float) -> float | None:
+    """Time at which a stage checked four times a second is aborted, in s; `None` if it runs to its end."""
     ends = np.sort(arrivals + latency)
     history: list[tuple[int, int]] = []
     for at_s in np.arange(0.25, arrivals[-1], 0.25):
@@ -73,105 +75,109 @@ def ended_after_s(arrivals: npt.NDArray[np.float64], latency: npt.NDArray[np.flo
     return None
 
 
-def md1(load: float, duration_s: float, seed: int) -> float | None:
+def find_md1_abort_time_s(load: float, duration_s: float, seed: int) -> float | None:
     rate = load * SERVICE_PER_S
     arrivals = poisson_s(rate, duration_s, np.random.default_rng(seed))
-    return ended_after_s(arrivals, latency_s(arrivals, np.full(arrivals.size, 1 / SERVICE_PER_S)), rate)
+    return find_abort_time_s(arrivals, latency_s(arrivals, np.full(arrivals.size, 1 / SERVICE_PER_S)), rate)
 
 
-def test_a_stage_the_server_can_carry_runs_to_its_end() -> None:
-    """M/D/1 at 0.8 for 10 s: 200 seeds, none ended."""
-    assert [seed for seed in SEEDS if md1(0.8, 10, seed) is not None] == []
+def test_stage_within_server_capacity_is_not_aborted() -> None:
+    """M/D/1 at a utilization of 0.8 for 10 s: no stage of 200 seeds is aborted."""
+    assert [seed for seed in SEEDS if find_md1_abort_time_s(0.8, 10, seed) is not None] == []
 
 
-def test_overload_is_ended_within_2_s() -> None:
-    """M/D/1 at 1.3: of 200 seeds at least 95 % end within 2 s, all within 4 s."""
-    ended = [md1(1.3, 10, seed) for seed in SEEDS]
-    assert all(at_s is not None and at_s <= 4 for at_s in ended)
-    assert sum(at_s is not None and at_s <= 2 for at_s in ended) >= 190
+def test_overloaded_stage_is_aborted_within_2_s() -> None:
+    """M/D/1 at a utilization of 1.3: at least 95 % of 200 seeds are aborted within 2 s, all of them within 4 s."""
+    abort_times_s = [find_md1_abort_time_s(1.3, 10, seed) for seed in SEEDS]
+    assert all(at_s is not None and at_s <= 4 for at_s in abort_times_s)
+    assert sum(at_s is not None and at_s <= 2 for at_s in abort_times_s) >= 190
 
 
-def test_one_stall_is_no_overload() -> None:
-    """A freeze of 1 s, three seconds into a constant 100/s that is answered in 5 ms otherwise."""
+def test_single_server_stall_is_not_over_saturation() -> None:
+    """The server freezes for 1 s, three seconds into a constant 100 req/s that otherwise takes 5 ms a request."""
     arrivals = constant_s(100, 10)
     service = np.full(arrivals.size, 0.005)
     service[300] = 1.0
-    assert ended_after_s(arrivals, latency_s(arrivals, service), 100) is None
+    assert find_abort_time_s(arrivals, latency_s(arrivals, service), 100) is None
 
 
-def test_a_backlog_inside_the_slo_is_left_alone() -> None:
+def test_backlog_within_slo_latency_is_not_over_saturation() -> None:
     history = [(index * 250_000_000, index * 10) for index in range(9)]
     assert is_over_saturated(history, 100, SLO)
     assert not is_over_saturated(history, 100, (parse_objective("latency_ms.p95 < 1000"),))
     assert not is_over_saturated(history, 200, (), 0.1)
 
 
-def test_a_backlog_that_chance_can_pile_up_is_left_alone() -> None:
-    """At 10/s for 2 s, 20 arrivals: three standard deviations are 13.4."""
+def test_backlog_within_random_variation_is_not_over_saturation() -> None:
+    """At 10 req/s for 2 s, 20 arrivals: three standard deviations are 13.4."""
     rising = [(index * 250_000_000, index * 1.5) for index in range(9)]
     assert not is_over_saturated([(at_ns, int(backlog)) for at_ns, backlog in rising], 10, SLO)
     assert is_over_saturated([(at_ns, int(1.3 * backlog)) for at_ns, backlog in rising], 10, SLO)
 
 
 @pytest.mark.parametrize("readings", [0, 1, 5])
-def test_a_few_readings_report_nothing(readings: int) -> None:
+def test_few_backlog_samples_do_not_report_over_saturation(readings: int) -> None:
     assert not is_over_saturated([(index * 10**9, index * 1_000) for index in range(readings)], 100, SLO)
     assert not is_over_saturated([(index, index * 1_000) for index in range(20)], 100, SLO)
 
 
-TOKENS = (parse_objective("ttft_ms.p95 < 200"),)
+TTFT_SLO = (parse_objective("ttft_ms.p95 < 200"),)
 
 
-def ended_by_tokens_s(
+def find_abort_time_without_latency_limit_s(
     arrivals: npt.NDArray[np.float64],
     latency: npt.NDArray[np.float64],
     rate: float,
-    slo: tuple[Objective, ...] = TOKENS,
+    slo: tuple[Objective, ...] = TTFT_SLO,
 ) -> float | None:
-    """As `ended_after_s`, for an SLO without a limit on whole answers, told the p95 of the first ones."""
+    """As `find_abort_time_s`, for an SLO without a limit on latency: uses the p95 latency of the first responses."""
     ends = arrivals + latency
     in_order_of_ends = np.argsort(ends)
     history: list[tuple[int, int]] = []
     for at_s in np.arange(0.25, arrivals[-1], 0.25):
         backlog = int(np.searchsorted(arrivals, at_s) - np.count_nonzero(ends <= at_s))
         history.append((int(at_s * 1e9), backlog))
-        first = latency[in_order_of_ends][:RESPONSE_TIME_SAMPLE_COUNT][: np.count_nonzero(ends <= at_s)]
-        answer_s = float(np.quantile(first, 0.95)) if first.size else None
-        if is_over_saturated(history, rate, slo, answer_s):
+        first_latencies_s = latency[in_order_of_ends][:RESPONSE_TIME_SAMPLE_COUNT][: np.count_nonzero(ends <= at_s)]
+        p95_latency_s = float(np.quantile(first_latencies_s, 0.95)) if first_latencies_s.size else None
+        if is_over_saturated(history, rate, slo, p95_latency_s):
             return float(at_s)
     return None
 
 
-def test_long_answers_under_way_are_no_queue() -> None:
-    """M/G/∞: answers of 4 s and of 2 to 8 s, all served at once, at 20/s for 30 s."""
+def test_long_concurrent_responses_are_not_over_saturation() -> None:
+    """M/G/∞: responses of 4 s and of 2 to 8 s, all served concurrently, at 20 req/s for 30 s."""
     for seed in range(20):
         random = np.random.default_rng(seed)
         arrivals = poisson_s(20, 30, random)
-        assert ended_by_tokens_s(arrivals, np.full(arrivals.size, 4.0), 20) is None
-        assert ended_by_tokens_s(arrivals, random.uniform(2, 8, arrivals.size), 20) is None
+        assert find_abort_time_without_latency_limit_s(arrivals, np.full(arrivals.size, 4.0), 20) is None
+        assert find_abort_time_without_latency_limit_s(arrivals, random.uniform(2, 8, arrivals.size), 20) is None
 
 
-def test_overload_is_ended_by_tokens_too() -> None:
-    """M/D/1 at 2 with 0.1 s of work a request."""
+def test_overload_is_aborted_under_ttft_objective() -> None:
+    """M/D/1 at a utilization of 2, with a service time of 0.1 s."""
     for seed in range(20):
         arrivals = poisson_s(20, 60, np.random.default_rng(seed))
-        ended = ended_by_tokens_s(arrivals, latency_s(arrivals, np.full(arrivals.size, 0.1)), 20)
-        assert ended is not None
-        assert ended < 30
+        abort_time_s = find_abort_time_without_latency_limit_s(
+            arrivals, latency_s(arrivals, np.full(arrivals.size, 0.1)), 20
+        )
+        assert abort_time_s is not None
+        assert abort_time_s < 30
 
 
-def test_overload_is_ended_where_only_errors_are_limited() -> None:
-    """M/D/1 at 1.3 for 10 s: nothing fails, and requests wait ever longer. At 0.9 none of the stages is ended."""
+def test_overload_is_aborted_under_error_rate_objective() -> None:
+    """M/D/1 for 10 s without failures: aborted at a utilization of 1.3, where the queue grows, and never at 0.9."""
     errors = (parse_objective("error_rate < 5%"),)
-    for load, is_ended in ((1.3, True), (0.9, False)):
+    for load, is_aborted in ((1.3, True), (0.9, False)):
         for seed in range(20):
             rate = load * SERVICE_PER_S
             arrivals = poisson_s(rate, 10, np.random.default_rng(seed))
             latency = latency_s(arrivals, np.full(arrivals.size, 1 / SERVICE_PER_S))
-            assert (ended_by_tokens_s(arrivals, latency, rate, errors) is not None) is is_ended, (load, seed)
+            assert (
+                find_abort_time_without_latency_limit_s(arrivals, latency, rate, errors) is not None
+            ) is is_aborted, (load, seed)
 
 
-def test_without_a_limit_on_whole_answers_and_without_answers_nothing_is_reported() -> None:
+def test_growing_backlog_without_latency_limit_or_responses_is_not_over_saturation() -> None:
     history = [(index * 250_000_000, index * 100) for index in range(20)]
     assert is_over_saturated(history, 400, SLO)
-    assert not is_over_saturated(history, 400, TOKENS)
+    assert not is_over_saturated(history, 400, TTFT_SLO)

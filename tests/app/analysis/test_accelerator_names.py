@@ -8,7 +8,7 @@ from app.profiles.pricing.catalog import load_bundled_catalog
 KEYS = tuple(load_bundled_catalog().accelerators)
 
 
-def denoted(name: str) -> set[str]:
+def match_keys(name: str) -> set[str]:
     return {key for key in KEYS if matches_accelerator(key, name)}
 
 
@@ -49,22 +49,22 @@ def denoted(name: str) -> set[str]:
         ("none", set()),
     ],
 )
-def test_a_name_denotes_all_variants_and_nothing_else(name: str, keys: set[str]) -> None:
-    assert denoted(name) == keys
+def test_accelerator_name_matches_exactly_its_variants(name: str, keys: set[str]) -> None:
+    assert match_keys(name) == keys
 
 
-def test_every_key_denotes_only_itself() -> None:
+def test_every_catalog_key_matches_only_itself() -> None:
     for key in KEYS:
-        assert denoted(key) == {key}
+        assert match_keys(key) == {key}
 
 
-def test_none_denotes_instances_without_accelerators() -> None:
+def test_name_none_matches_only_instances_without_accelerators() -> None:
     assert matches_accelerator(None, "none")
     assert not matches_accelerator(None, "h100")
     assert not matches_accelerator("h100-sxm5-80gb", "none")
 
 
-def test_short_names_are_offered_in_suggestions() -> None:
+def test_short_names_include_models_and_exclude_bare_prefixes() -> None:
     names = list_short_names(KEYS)
     assert {"h100", "h100-sxm5", "h100-sxm5-80gb", "l40s", "a100", "mi300x"} <= names
     assert not {"rtx", "quadro", "tpu", "jetson"} & names

@@ -12,7 +12,7 @@ from tests.fakes.queues import stage_facts
 
 
 @pytest.mark.parametrize(
-    ("changes", "words"),
+    ("changes", "text"),
     [
         ({}, "Poisson at 200 req/s"),
         ({"arrival_kind": "constant"}, "constant at 200 req/s"),
@@ -41,15 +41,15 @@ from tests.fakes.queues import stage_facts
         ({"arrival_kind": "locust", "concurrency": 10}, "closed loop, 10 Locust users"),
     ],
 )
-def test_how_requests_came_in_words(changes: dict[str, Any], words: str) -> None:
-    assert format_arrivals(replace(stage_facts(200), **changes)) == words
+def test_arrivals_are_formatted_as_text(changes: dict[str, Any], text: str) -> None:
+    assert format_arrivals(replace(stage_facts(200), **changes)) == text
 
 
 RAMP = ((0.0, 10.0), (10.0, 110.0))
 JUMP = ((0.0, 10.0), (5.0, 10.0), (5.0, 100.0), (6.0, 100.0), (6.0, 10.0))
 
 
-def facts(rates: tuple[tuple[float, float], ...]) -> StageData:
+def build_rates_stage(rates: tuple[tuple[float, float], ...]) -> StageData:
     return replace(stage_facts(), rate_per_s=None, rates=rates)
 
 
@@ -66,21 +66,21 @@ def facts(rates: tuple[tuple[float, float], ...]) -> StageData:
         (((5.0, 0.0), (10.0, 10.0)), 10, 25),
     ],
 )
-def test_the_area_is_that_of_straight_lines(
+def test_expected_arrivals_are_area_under_rate_curve(
     rates: tuple[tuple[float, float], ...], until_s: float, area: float
 ) -> None:
-    curve = build_rate_curve(facts(rates))
+    curve = build_rate_curve(build_rates_stage(rates))
     assert curve is not None
     assert curve.compute_expected_arrivals(np.array([0.0, until_s])) == pytest.approx([0.0, area])
 
 
-def test_one_rate_is_a_curve_too() -> None:
+def test_constant_rate_has_rate_curve() -> None:
     curve = build_rate_curve(stage_facts(200))
     assert curve is not None
     assert curve.compute_expected_arrivals(np.array([3.0])) == pytest.approx([600])
 
 
 @pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
-def test_answers_and_traces_have_no_curve(arrivals: str) -> None:
+def test_closed_loop_and_trace_stages_have_no_rate_curve(arrivals: str) -> None:
     assert build_rate_curve(replace(stage_facts(), arrival_kind=arrivals)) is None
-    assert build_rate_curve(facts(())) is None
+    assert build_rate_curve(build_rates_stage(())) is None

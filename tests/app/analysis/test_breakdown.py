@@ -13,9 +13,9 @@ from tests.fakes.streams import Answer, stream_rows
 REPORTED = {"server_queue_ms": 30.0, "server_prefill_ms": 60.0}
 
 
-def answer(at_ms: float) -> Answer:
-    """Sent 5 ms late; 10 ms of network, 30 of queue and 60 of prefill before the first of six chunks, which come every
-    20 ms but for one that stalls for 50 more; 7 ms after the last one the response ends."""
+def build_answer(at_ms: float) -> Answer:
+    """Response sent 5 ms late, with 10 ms of network, 30 ms of queue and 60 ms of prefill before the first of six
+    chunks. Chunks arrive every 20 ms, except one that stalls for 50 ms more. The response ends 7 ms after the last."""
     first_ms = at_ms + 5 + 10 + 30 + 60
     chunks_ms = tuple(first_ms + 20 * index + (50 if index > 2 else 0) for index in range(6))
     return Answer(scheduled_ms=at_ms, sent_ms=at_ms + 5, chunks_ms=chunks_ms, end_ms=chunks_ms[-1] + 7, tokens_out=6)
@@ -29,38 +29,38 @@ def rows(*answers: Answer, reported: dict[str, float] | None = None) -> StageRow
 
 
 def break_down(stage_rows: StageRows, *comparisons: LatencyComparison) -> dict[str, LatencyBreakdown]:
-    return {one.aggregate: one for one in break_down_latency(stage_rows, stage_rows, comparisons)}
+    return {breakdown.aggregate: breakdown for breakdown in break_down_latency(stage_rows, stage_rows, comparisons)}
 
 
-def test_each_part_has_its_share_and_the_rest_is_the_network() -> None:
-    found = break_down(rows(*(answer(100.0 * index) for index in range(20)), reported=REPORTED))
-    assert set(found) == {"mean", "p50", "p95", "p99"}
-    assert [one.requests for one in found.values()] == [20, 2, 2, 1]
-    for one in found.values():
-        assert (one.latency_ms, one.ttft_ms) == pytest.approx((262, 105))
-        assert one.evidence == "requests"
-        assert one.parts_ms == pytest.approx(
+def test_latency_is_split_into_parts_with_unexplained_remainder() -> None:
+    breakdowns = break_down(rows(*(build_answer(100.0 * index) for index in range(20)), reported=REPORTED))
+    assert set(breakdowns) == {"mean", "p50", "p95", "p99"}
+    assert [breakdown.requests for breakdown in breakdowns.values()] == [20, 2, 2, 1]
+    for breakdown in breakdowns.values():
+        assert (breakdown.latency_ms, breakdown.ttft_ms) == pytest.approx((262, 105))
+        assert breakdown.evidence == "requests"
+        assert breakdown.parts_ms == pytest.approx(
             {"send_delay": 5, "queue": 30, "prefill": 60, "decode": 100, "stalls": 50, "tail": 7}
         )
-        assert one.unknown_ms == pytest.approx(10)
-        assert one.largest_part == "decode"
+        assert breakdown.unknown_ms == pytest.approx(10)
+        assert breakdown.largest_part == "decode"
 
 
-def test_without_the_servers_evidence_its_parts_are_unknown_and_not_given_to_others() -> None:
-    one = break_down(rows(answer(0.0), answer(500.0)))["p95"]
-    assert one.parts_ms == pytest.approx(
+def test_queue_and_prefill_are_unknown_without_server_evidence() -> None:
+    p95 = break_down(rows(build_answer(0.0), build_answer(500.0)))["p95"]
+    assert p95.parts_ms == pytest.approx(
         {"send_delay": 5, "queue": None, "prefill": None, "decode": 100, "stalls": 50, "tail": 7}
     )
-    assert one.unknown_ms == pytest.approx(10 + 30 + 60)
-    assert (one.evidence, one.largest_part) == (None, None)
+    assert p95.unknown_ms == pytest.approx(10 + 30 + 60)
+    assert (p95.evidence, p95.largest_part) == (None, None)
 
 
-def test_a_part_that_some_of_the_requests_lack_is_unknown() -> None:
-    frame = stream_rows([answer(0.0), answer(500.0)])
+def test_part_missing_in_some_requests_is_unknown() -> None:
+    frame = stream_rows([build_answer(0.0), build_answer(500.0)])
     frame["server_queue_ms"] = [30.0, None]
-    found = break_down(read_rows(frame))
-    assert found["mean"].parts_ms["queue"] is None
-    assert found["mean"].evidence == "requests"
+    breakdowns = break_down(read_rows(frame))
+    assert breakdowns["mean"].parts_ms["queue"] is None
+    assert breakdowns["mean"].evidence == "requests"
 
 
 @pytest.mark.parametrize(
@@ -70,20 +70,20 @@ def test_a_part_that_some_of_the_requests_lack_is_unknown() -> None:
         ({"queue": 30, "ttft": 90, "e2e": 240}, {"queue": 30, "prefill": 60}),
     ],
 )
-def test_the_servers_counters_explain_the_mean_alone(
+def test_server_counters_explain_only_mean_latency(
     comparisons: dict[str, float], parts: dict[str, float | None]
 ) -> None:
-    stage_rows = rows(answer(0.0), answer(500.0))
-    found = break_down(stage_rows, *(LatencyComparison(kind, mean, 2) for kind, mean in comparisons.items()))  # type: ignore[arg-type]
-    assert {name: found["mean"].parts_ms[name] for name in parts} == pytest.approx(parts)  # type: ignore[index]
-    assert found["mean"].evidence == "stage"
-    assert found["p50"].parts_ms["prefill"] is None
-    assert found["p50"].evidence is None
+    stage_rows = rows(build_answer(0.0), build_answer(500.0))
+    breakdowns = break_down(stage_rows, *(LatencyComparison(kind, mean, 2) for kind, mean in comparisons.items()))  # type: ignore[arg-type]
+    assert {name: breakdowns["mean"].parts_ms[name] for name in parts} == pytest.approx(parts)  # type: ignore[index]
+    assert breakdowns["mean"].evidence == "stage"
+    assert breakdowns["p50"].parts_ms["prefill"] is None
+    assert breakdowns["p50"].evidence is None
 
 
 @pytest.mark.parametrize("kind", ["ttft", "e2e"])
-def test_a_latency_that_contains_an_unknown_queue_time_is_no_part(kind: ServerLatencyKind) -> None:
-    mean = break_down(rows(answer(0.0), answer(500.0)), LatencyComparison(kind, 90, 2))["mean"]
+def test_server_latency_including_unknown_queue_time_is_not_used_as_part(kind: ServerLatencyKind) -> None:
+    mean = break_down(rows(build_answer(0.0), build_answer(500.0)), LatencyComparison(kind, 90, 2))["mean"]
     assert (mean.parts_ms["queue"], mean.parts_ms["prefill"], mean.parts_ms.get("processing")) == (None, None, None)
     assert (mean.evidence, mean.largest_part) == (None, None)
     without_tokens = read_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
@@ -91,56 +91,56 @@ def test_a_latency_that_contains_an_unknown_queue_time_is_no_part(kind: ServerLa
     assert (mean.parts_ms["processing"], mean.parts_ms.get("prefill"), mean.largest_part) == (None, None, None)
 
 
-def test_a_response_without_tokens_does_not_hide_the_parts_of_the_others() -> None:
-    answered = [answer(100.0 * index) for index in range(20)]
-    expected = break_down(rows(*answered, reported=REPORTED))
+def test_response_without_tokens_does_not_change_breakdown_of_others() -> None:
+    streamed = [build_answer(100.0 * index) for index in range(20)]
+    expected = break_down(rows(*streamed, reported=REPORTED))
     empty = Answer(scheduled_ms=2_500.0, sent_ms=2_500.0, end_ms=9_000.0, tokens_out=0)
-    assert break_down(rows(*answered, empty, reported=REPORTED)) == expected
+    assert break_down(rows(*streamed, empty, reported=REPORTED)) == expected
 
 
-def test_a_response_of_few_chunks_does_not_hide_the_stalls_of_the_others() -> None:
+def test_response_with_few_chunks_does_not_hide_stalls_of_others() -> None:
     short = Answer(scheduled_ms=500.0, chunks_ms=(510, 520, 530))
-    mean = break_down(rows(answer(0.0), short))["mean"]
+    mean = break_down(rows(build_answer(0.0), short))["mean"]
     assert (mean.parts_ms["stalls"], mean.parts_ms["decode"]) == pytest.approx((50 / 2, (100 + 20) / 2))
 
 
-def test_counters_count_the_lead_in_and_so_does_the_mean_that_rests_on_them() -> None:
-    stage_rows, all_rows = rows(answer(0.0)), rows(answer(-500.0), answer(0.0))
-    mean, *others = break_down_latency(stage_rows, all_rows, (LatencyComparison("queue", 90, 2),))
+def test_mean_based_on_server_counters_includes_lead_in_requests() -> None:
+    stage_rows, all_rows = rows(build_answer(0.0)), rows(build_answer(-500.0), build_answer(0.0))
+    mean, *percentiles = break_down_latency(stage_rows, all_rows, (LatencyComparison("queue", 90, 2),))
     assert mean.requests == 2
-    assert {one.requests for one in others} == {1}
+    assert {breakdown.requests for breakdown in percentiles} == {1}
 
 
-def test_the_percentile_is_of_its_neighbors() -> None:
+def test_percentile_breakdown_averages_requests_around_percentile() -> None:
     answers = [Answer(scheduled_ms=1_000.0 * index, chunks_ms=(1_000 * index + 10.0 + index,)) for index in range(100)]
-    found = break_down(rows(*answers))
-    assert found["p50"].latency_ms == pytest.approx(np.mean([10 + index + 1 for index in range(45, 55)]))
-    assert found["p99"].latency_ms == pytest.approx(10 + 98.5 + 1, abs=0.51)
+    breakdowns = break_down(rows(*answers))
+    assert breakdowns["p50"].latency_ms == pytest.approx(np.mean([10 + index + 1 for index in range(45, 55)]))
+    assert breakdowns["p99"].latency_ms == pytest.approx(10 + 98.5 + 1, abs=0.51)
 
 
-def test_parts_that_overlap_leave_less_than_nothing() -> None:
-    one = break_down(rows(answer(0.0), reported={**REPORTED, "server_queue_ms": 100.0}))["mean"]
-    assert one.unknown_ms == pytest.approx(10 - 70)
+def test_overlapping_parts_leave_negative_unknown_remainder() -> None:
+    mean = break_down(rows(build_answer(0.0), reported={**REPORTED, "server_queue_ms": 100.0}))["mean"]
+    assert mean.unknown_ms == pytest.approx(10 - 70)
 
 
-def test_chunks_that_were_read_together_are_no_measure_of_the_usual_gap() -> None:
-    one = break_down(rows(Answer(chunks_ms=(10, 10, 10, 40, 40, 40, 70, 70, 70, 200))))["mean"]
-    assert (one.parts_ms["decode"], one.parts_ms["stalls"]) == pytest.approx((90, 100))
+def test_chunks_read_together_do_not_count_as_usual_gap() -> None:
+    mean = break_down(rows(Answer(chunks_ms=(10, 10, 10, 40, 40, 40, 70, 70, 70, 200))))["mean"]
+    assert (mean.parts_ms["decode"], mean.parts_ms["stalls"]) == pytest.approx((90, 100))
 
 
-def test_few_chunks_show_no_stalls() -> None:
-    one = break_down(rows(Answer(chunks_ms=(10, 20, 500))))["mean"]
-    assert one.parts_ms["stalls"] is None
+def test_few_chunks_have_unknown_stalls() -> None:
+    mean = break_down(rows(Answer(chunks_ms=(10, 20, 500))))["mean"]
+    assert mean.parts_ms["stalls"] is None
 
 
-def test_a_response_without_tokens_is_queue_and_processing() -> None:
+def test_latency_without_tokens_is_split_into_queue_and_processing() -> None:
     stage_rows = read_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
-    found = break_down(stage_rows, LatencyComparison("queue", 4.0, 10), LatencyComparison("e2e", 19.0, 10))
-    assert found["mean"].parts_ms == pytest.approx({"send_delay": 0, "queue": 4, "processing": 15}, abs=0.5)
+    breakdowns = break_down(stage_rows, LatencyComparison("queue", 4.0, 10), LatencyComparison("e2e", 19.0, 10))
+    assert breakdowns["mean"].parts_ms == pytest.approx({"send_delay": 0, "queue": 4, "processing": 15}, abs=0.5)
 
 
-def test_a_round_trip_and_the_wait_for_a_connection_are_parts_of_their_own() -> None:
-    frame = stream_rows([answer(0.0), answer(500.0)])
+def test_round_trip_and_connection_wait_are_separate_parts() -> None:
+    frame = stream_rows([build_answer(0.0), build_answer(500.0)])
     for name, value in REPORTED.items():
         frame[name] = value
     frame["connection_wait_ms"] = [4.0, 0.0]
@@ -155,5 +155,5 @@ def test_a_round_trip_and_the_wait_for_a_connection_are_parts_of_their_own() -> 
     assert second.parts_ms["network"] == 7.5
 
 
-def test_without_a_successful_request_there_is_nothing_to_break_down() -> None:
+def test_breakdown_without_successful_request_is_empty() -> None:
     assert break_down(rows(Answer(chunks_ms=(10,), error="truncated"))) == {}

@@ -9,33 +9,34 @@ import pytest
 
 from app.analysis.columns import join_categories, read_categories, read_times
 
-WORDS = ["timeout", None, "connect", "timeout"]
+VALUES = ["timeout", None, "connect", "timeout"]
 
 
 def as_arrow(column: pd.Series) -> pd.Series:
     return column.astype(pd.ArrowDtype(pa.string()))
 
 
-@pytest.mark.parametrize("dress", [lambda column: column, as_arrow, lambda column: column.astype("string")])
-def test_words_are_counted_where_they_stand(dress: Callable[[pd.Series], pd.Series]) -> None:
-    words = read_categories(dress(pd.Series(WORDS, dtype=object)))
-    assert words.is_known.tolist() == [True, False, True, True]
-    assert words.equals("timeout").tolist() == [True, False, False, True]
-    assert words.count(np.ones(4, dtype=bool)) == {"timeout": 2, "connect": 1}
-    assert words.count(np.array([False, True, True, False])) == {"connect": 1}
+@pytest.mark.parametrize("convert", [lambda column: column, as_arrow, lambda column: column.astype("string")])
+def test_categories_are_counted_in_selected_rows(convert: Callable[[pd.Series], pd.Series]) -> None:
+    categories = read_categories(convert(pd.Series(VALUES, dtype=object)))
+    assert categories.is_known.tolist() == [True, False, True, True]
+    assert categories.equals("timeout").tolist() == [True, False, False, True]
+    assert categories.count(np.ones(4, dtype=bool)) == {"timeout": 2, "connect": 1}
+    assert categories.count(np.array([False, True, True, False])) == {"connect": 1}
 
 
-def test_joined_words_keep_their_meaning() -> None:
+def test_joined_categories_keep_values_of_all_parts() -> None:
     parts = [
-        read_categories(pd.Series(one, dtype=object)) for one in (["connect", None], [None], ["timeout", "connect"])
+        read_categories(pd.Series(values, dtype=object))
+        for values in (["connect", None], [None], ["timeout", "connect"])
     ]
-    words = join_categories(parts)
-    assert words.is_known.tolist() == [True, False, False, True, True]
-    assert words.equals("connect").tolist() == [True, False, False, False, True]
-    assert words.select(np.array([3, 1])).count(np.ones(2, dtype=bool)) == {"timeout": 1}
+    categories = join_categories(parts)
+    assert categories.is_known.tolist() == [True, False, False, True, True]
+    assert categories.equals("connect").tolist() == [True, False, False, False, True]
+    assert categories.select(np.array([3, 1])).count(np.ones(2, dtype=bool)) == {"timeout": 1}
 
 
-def test_times_in_several_pieces_are_read_as_one() -> None:
+def test_chunked_time_column_is_read_as_one_array() -> None:
     column = pa.chunked_array([[5, None], [7]])
     times_ns, known = read_times(pa.table({"t": column}).to_pandas(types_mapper=pd.ArrowDtype)["t"])
     assert times_ns.tolist() == [5, 0, 7]

@@ -1,14 +1,14 @@
-"""Ten requests, and what every tool makes of them, by hand. Milliseconds from the stage's start; times of an answer
-below count from its send.
+"""Ten requests and the metrics that every tool derives from them, computed by hand. Times in ms: due and sent times
+from the stage's start, all others from the send of the request.
 
     due   sent   first   role  deltas                    tokens            end
 a   50    50     role    10    30 50 70 90               1 1 1 1           95
 b   150   150    role    10    (30 50) 70 90             1 1 1 1           100    the first two are reasoning
 c   250   250    role    20    40 40 80                  1 1 2             90     two read together, two in one
-d   350   350    role    10    30                        1                 50     fails: cut off
+d   350   350    role    10    30                        1                 50     fails: truncated
 e   450   450    role    20    40                        1                 50     one token
 f   550   610    role    10    40 80                     1 1               90     sent 60 late
-g   650   650    –             20 40 60                  1 1 1             70     no role of its own
+g   650   650    –             20 40 60                  1 1 1             70     no separate role message
 h   750   750    role    5     60 60                     1 1               60.5   both read together
 i   850   850    role    20    50 70 90 110 130          1 1 1 1 1         140
 j   950   950    role    40    100 300                   3 4               350    ends after the stage, at 1,300
@@ -34,7 +34,7 @@ FACTS = stage_facts(10, 1.0, arrivals="constant")
 Table = dict[str, dict[str, float | None]]
 
 
-def answer(
+def build_answer(
     sent_ms: float,
     deltas: tuple[float, ...],
     end_ms: float,
@@ -42,9 +42,9 @@ def answer(
     *,
     due_ms: float | None = None,
     output_ms: float | None = None,
-    **more: object,
+    **changes: object,
 ) -> Answer:
-    made = Answer(
+    base = Answer(
         scheduled_ms=sent_ms if due_ms is None else due_ms,
         sent_ms=sent_ms,
         first_event_ms=None if role_ms is None else sent_ms + role_ms,
@@ -52,52 +52,54 @@ def answer(
         output_ms=sent_ms + (deltas[0] if output_ms is None else output_ms),
         end_ms=sent_ms + end_ms,
     )
-    return msgspec.structs.replace(made, **more)
+    return msgspec.structs.replace(base, **changes)
 
 
 TEN = (
-    answer(50, (30, 50, 70, 90), 95, 10, tokens_out=4),
-    answer(150, (30, 50, 70, 90), 100, 10, tokens_out=4, output_ms=70),
-    answer(250, (40, 40, 80), 90, 20, tokens_out=4, tokens=(1, 1, 2)),
-    answer(350, (30,), 50, 10, tokens_out=1, token_source="chunks", error="truncated"),
-    answer(450, (40,), 50, 20, tokens_out=1),
-    answer(610, (40, 80), 90, 10, tokens_out=2, due_ms=550),
-    answer(650, (20, 40, 60), 70, tokens_out=3),
-    answer(750, (60, 60), 60.5, 5, tokens_out=2),
-    answer(850, (50, 70, 90, 110, 130), 140, 20, tokens_out=5),
-    answer(950, (100, 300), 350, 40, tokens_out=7, tokens=(3, 4)),
+    build_answer(50, (30, 50, 70, 90), 95, 10, tokens_out=4),
+    build_answer(150, (30, 50, 70, 90), 100, 10, tokens_out=4, output_ms=70),
+    build_answer(250, (40, 40, 80), 90, 20, tokens_out=4, tokens=(1, 1, 2)),
+    build_answer(350, (30,), 50, 10, tokens_out=1, token_source="chunks", error="truncated"),
+    build_answer(450, (40,), 50, 20, tokens_out=1),
+    build_answer(610, (40, 80), 90, 10, tokens_out=2, due_ms=550),
+    build_answer(650, (20, 40, 60), 70, tokens_out=3),
+    build_answer(750, (60, 60), 60.5, 5, tokens_out=2),
+    build_answer(850, (50, 70, 90, 110, 130), 140, 20, tokens_out=5),
+    build_answer(950, (100, 300), 350, 40, tokens_out=7, tokens=(3, 4)),
 )
 
 
-def tools(*answers: Answer, older: bool = False) -> dict[str, ToolMetrics]:
+def compute_tools(*answers: Answer, older: bool = False) -> dict[str, ToolMetrics]:
     table = stream_table(answers)
     if older:
         table = table.drop_columns(["worker", "first_event_ns", "max_output_tokens"])
-    return _tools(table)
+    return compute_tools_of_rows(table)
 
 
-def _tools(rows: pa.Table) -> dict[str, ToolMetrics]:
+def compute_tools_of_rows(rows: pa.Table) -> dict[str, ToolMetrics]:
     stage: Stage = summarize_stage(rows, None, FACTS, ())
-    return {one.tool: one for one in compute_tool_metrics(read_rows(rows), stage)}
+    return {metrics.tool: metrics for metrics in compute_tool_metrics(read_rows(rows), stage)}
 
 
 @pytest.fixture(scope="module")
 def ten() -> dict[str, ToolMetrics]:
-    return tools(*TEN)
+    return compute_tools(*TEN)
 
 
-def values(one: ToolMetrics) -> Table:
-    return {name: {key: of.value for key, of in spread.items()} for name, spread in one.metrics.items()}
+def values(tool_metrics: ToolMetrics) -> Table:
+    return {name: {key: of.value for key, of in spread.items()} for name, spread in tool_metrics.metrics.items()}
 
 
-def check(one: ToolMetrics, expected: Table) -> None:
-    found = values(one)
-    assert {name: [*spread] for name, spread in found.items()} == {name: [*spread] for name, spread in expected.items()}
+def check(tool_metrics: ToolMetrics, expected: Table) -> None:
+    observed = values(tool_metrics)
+    assert {name: [*spread] for name, spread in observed.items()} == {
+        name: [*spread] for name, spread in expected.items()
+    }
     for name, spread in expected.items():
-        assert found[name] == pytest.approx(spread), name
+        assert observed[name] == pytest.approx(spread), name
 
 
-def test_vllm(ten: dict[str, ToolMetrics]) -> None:
+def test_vllm_metrics_match_hand_computed_values(ten: dict[str, ToolMetrics]) -> None:
     """n = 9. Linear percentiles: of 9 values p99 is at rank 8 × 0.99 = 7.92, of 25 at 23.76, of 8 at 6.93."""
     check(
         ten["vLLM"],
@@ -140,8 +142,8 @@ def test_vllm(ten: dict[str, ToolMetrics]) -> None:
     )
 
 
-def test_guidellm(ten: dict[str, ToolMetrics]) -> None:
-    """A percentile is the value at which the weights, summed, reach its share of them all."""
+def test_guidellm_metrics_match_hand_computed_values(ten: dict[str, ToolMetrics]) -> None:
+    """A percentile is the value at which the cumulative weight reaches its share of the total weight."""
     check(
         ten["GuideLLM"],
         {
@@ -186,7 +188,7 @@ def test_guidellm(ten: dict[str, ToolMetrics]) -> None:
     )
 
 
-def test_aiperf(ten: dict[str, ToolMetrics]) -> None:
+def test_aiperf_metrics_match_hand_computed_values(ten: dict[str, ToolMetrics]) -> None:
     """Linear percentiles: of 9 values p90, p95, p99 are at ranks 7.2, 7.6, 7.92, of 8 at 6.3, 6.65, 6.93."""
     check(
         ten["AIPerf"],
@@ -230,7 +232,7 @@ def test_aiperf(ten: dict[str, ToolMetrics]) -> None:
     )
 
 
-def test_genai_bench(ten: dict[str, ToolMetrics]) -> None:
+def test_genai_bench_metrics_match_hand_computed_values(ten: dict[str, ToolMetrics]) -> None:
     check(
         ten["genai-bench"],
         {
@@ -264,7 +266,7 @@ def test_genai_bench(ten: dict[str, ToolMetrics]) -> None:
     )
 
 
-def test_inference_perf(ten: dict[str, ToolMetrics]) -> None:
+def test_inference_perf_metrics_match_hand_computed_values(ten: dict[str, ToolMetrics]) -> None:
     """Content tokens: a 4, b 2, c 4, e 1, f 2, g 3, h 2, i 5, j 7."""
     check(
         ten["inference-perf"],
@@ -325,97 +327,107 @@ def test_inference_perf(ten: dict[str, ToolMetrics]) -> None:
     )
 
 
-def test_ours_count_from_the_scheduled_time_and_withhold_what_is_too_little(ten: dict[str, ToolMetrics]) -> None:
-    own = values(ten["Sizewise"])
-    assert own["ttft_ms"]["mean"] == pytest.approx((410 + 60) / 9)
-    assert own["e2e_ms"]["mean"] == pytest.approx((930 + 60) / 9)
-    assert own["requests_per_s"] == {"value": pytest.approx(8 / 1.0)}
+def test_sizewise_latency_starts_at_scheduled_time_and_withholds_undersampled_p99(ten: dict[str, ToolMetrics]) -> None:
+    sizewise = values(ten["Sizewise"])
+    assert sizewise["ttft_ms"]["mean"] == pytest.approx((410 + 60) / 9)
+    assert sizewise["e2e_ms"]["mean"] == pytest.approx((930 + 60) / 9)
+    assert sizewise["requests_per_s"] == {"value": pytest.approx(8 / 1.0)}
     assert ten["Sizewise"].metrics["ttft_ms"]["p99"].reason == "9 of 368 required samples"
-    assert "ntpot_ms" not in own
+    assert "ntpot_ms" not in sizewise
 
 
-def test_every_number_says_why_it_differs(ten: dict[str, ToolMetrics]) -> None:
-    for one in ten.values():
-        assert {*one.metrics} <= {*one.explanations} <= {*TOOL_METRICS}
-        assert one.source
-        assert one.notes
+def test_every_tool_metric_has_explanation(ten: dict[str, ToolMetrics]) -> None:
+    for tool_metrics in ten.values():
+        assert {*tool_metrics.metrics} <= {*tool_metrics.explanations} <= {*TOOL_METRICS}
+        assert tool_metrics.source
+        assert tool_metrics.notes
 
 
-def test_a_lead_in_and_arrivals_never_sent_are_nothing_to_other_tools(ten: dict[str, ToolMetrics]) -> None:
-    before = answer(-100, (500, 900), 950, 20, tokens_out=2)
+def test_lead_in_and_unsent_requests_do_not_change_other_tools_metrics(ten: dict[str, ToolMetrics]) -> None:
+    lead_in = build_answer(-100, (500, 900), 950, 20, tokens_out=2)
     unsent = Answer(scheduled_ms=500, sent_ms=None, end_ms=900, error="timeout")
-    table = stream_table([before, *TEN, unsent]).to_pandas()
+    table = stream_table([lead_in, *TEN, unsent]).to_pandas()
     table.loc[len(table) - 1, "sent_ns"] = None
-    for name, one in _tools(table).items():
+    for name, tool_metrics in compute_tools_of_rows(table).items():
         if name != "Sizewise":
-            assert values(one) == values(ten[name])
+            assert values(tool_metrics) == values(ten[name])
 
 
-def test_the_order_rows_came_home_in_changes_nothing(ten: dict[str, ToolMetrics]) -> None:
-    for name, one in tools(*reversed(TEN)).items():
-        for metric, spread in values(one).items():
+def test_tool_metrics_do_not_depend_on_row_order(ten: dict[str, ToolMetrics]) -> None:
+    for name, tool_metrics in compute_tools(*reversed(TEN)).items():
+        for metric, spread in values(tool_metrics).items():
             assert spread == pytest.approx(values(ten[name])[metric]), (name, metric)
 
 
-def test_a_percentile_by_weight_is_reached_where_the_summed_shares_meet_it() -> None:
-    """Half of two values is met by the first. Nine tenths added up fall short of 0.9 by rounding, as they do there."""
+def test_weighted_percentile_is_where_cumulative_weight_reaches_its_share() -> None:
+    """The first of two values reaches the median. Nine tenths sum to less than 0.9 by rounding, as in GuideLLM."""
     assert compute_weighted_percentiles(np.array([2.0, 1.0]), np.ones(2))["p50"].value == 1.0
     assert compute_weighted_percentiles(np.array([1.0, 2.0]), np.array([1.0, 3.0]))["p50"].value == 2.0
     assert compute_weighted_percentiles(np.arange(1.0, 11.0), np.ones(10))["p90"].value == 10.0
     assert compute_weighted_percentiles(np.arange(2.0), np.zeros(2))["mean"].reason == "no response has this metric"
 
 
-def test_rows_of_an_older_version_lack_what_needs_the_first_message(ten: dict[str, ToolMetrics]) -> None:
-    older = tools(*TEN, older=True)
+def test_rows_of_older_version_withhold_vllm_metrics_of_first_message(ten: dict[str, ToolMetrics]) -> None:
+    older = compute_tools(*TEN, older=True)
     for name in ("ttft_ms", "itl_ms", "tpot_ms"):
         spread = older["vLLM"].metrics[name].values()
-        assert all(one.value is None and "older version" in (one.reason or "") for one in spread)
+        assert all(estimate.value is None and "older version" in (estimate.reason or "") for estimate in spread)
     assert older["vLLM"].metrics["e2e_ms"] == ten["vLLM"].metrics["e2e_ms"]
     for name in ("GuideLLM", "AIPerf", "genai-bench", "inference-perf"):
         assert older[name] == ten[name]
 
 
-def test_plain_answers_have_times_of_whole_requests_and_rates_of_requests() -> None:
-    of = _tools(request_rows(constant_s(10, 1), np.full(10, 0.02)))
-    for one in of.values():
-        assert [*one.metrics] == ["e2e_ms", "requests_per_s"]
-        assert one.metrics["e2e_ms"]["mean"].value == pytest.approx(20)
+def test_responses_without_tokens_have_only_latency_and_request_rate() -> None:
+    metrics_by_tool = compute_tools_of_rows(request_rows(constant_s(10, 1), np.full(10, 0.02)))
+    for metrics in metrics_by_tool.values():
+        assert [*metrics.metrics] == ["e2e_ms", "requests_per_s"]
+        assert metrics.metrics["e2e_ms"]["mean"].value == pytest.approx(20)
 
 
-def test_answers_that_were_not_streamed_have_a_rate_of_tokens_too() -> None:
-    of = tools(*(Answer(scheduled_ms=at, end_ms=at + 10, tokens_out=3) for at in (0, 100)))
-    for one in of.values():
-        assert {*one.metrics} - {"ntpot_ms"} == {"e2e_ms", "requests_per_s", "output_tokens_per_s"}
-    assert of["vLLM"].metrics["output_tokens_per_s"]["value"].value == pytest.approx(6 / 0.11)
+def test_unstreamed_responses_with_tokens_have_token_throughput() -> None:
+    metrics_by_tool = compute_tools(*(Answer(scheduled_ms=at, end_ms=at + 10, tokens_out=3) for at in (0, 100)))
+    for metrics in metrics_by_tool.values():
+        assert {*metrics.metrics} - {"ntpot_ms"} == {"e2e_ms", "requests_per_s", "output_tokens_per_s"}
+    assert metrics_by_tool["vLLM"].metrics["output_tokens_per_s"]["value"].value == pytest.approx(6 / 0.11)
 
 
-def test_what_deltas_hold_is_never_guessed() -> None:
-    """Five tokens in three deltas, of which the first is reasoning: nothing tells how many are content."""
-    of = tools(answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), answer(100, (10, 20), 40, tokens_out=2))
-    found = of["inference-perf"].metrics
-    assert found["itl_ms"]["mean"].reason == "the server does not report the number of tokens per delta"
+def test_unknown_content_tokens_per_delta_withhold_inference_perf_metrics() -> None:
+    """Five tokens in three deltas, of which the first is reasoning: the number of content tokens is unknown."""
+    metrics_by_tool = compute_tools(
+        build_answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), build_answer(100, (10, 20), 40, tokens_out=2)
+    )
+    spreads = metrics_by_tool["inference-perf"].metrics
+    assert spreads["itl_ms"]["mean"].reason == "the server does not report the number of tokens per delta"
     for name, aggregate in (("tpot_ms", "p50"), ("ntpot_ms", "mean"), ("output_tokens_per_s", "value")):
-        assert found[name][aggregate].value is None
-        assert "the number of reasoning tokens" in (found[name][aggregate].reason or "")
-    assert found["ttft_ms"]["mean"].value == (20 + 10) / 2
-    assert of["AIPerf"].metrics["itl_ms"]["mean"].value == pytest.approx((20 / 4 + 10 / 1) / 2)
+        assert spreads[name][aggregate].value is None
+        assert "the number of reasoning tokens" in (spreads[name][aggregate].reason or "")
+    assert spreads["ttft_ms"]["mean"].value == (20 + 10) / 2
+    assert metrics_by_tool["AIPerf"].metrics["itl_ms"]["mean"].value == pytest.approx((20 / 4 + 10 / 1) / 2)
 
 
-def test_one_delta_of_who_knows_how_many_content_tokens_has_no_ttft() -> None:
-    (spread,) = [tools(answer(0, (10, 20), 40, tokens_out=5, output_ms=20))["inference-perf"].metrics["ttft_ms"]]
+def test_single_content_delta_with_unknown_token_count_has_no_ttft() -> None:
+    (spread,) = [
+        compute_tools(build_answer(0, (10, 20), 40, tokens_out=5, output_ms=20))["inference-perf"].metrics["ttft_ms"]
+    ]
     assert spread["mean"].value is None
     assert spread["mean"].reason
 
 
-def test_an_answer_without_a_token_counts_as_0_to_guidellm_alone() -> None:
-    of = tools(answer(0, (30, 50), 60, tokens_out=2), Answer(scheduled_ms=100, end_ms=110, tokens_out=0))
-    assert of["GuideLLM"].metrics["ttft_ms"]["mean"].value == (30 + 0) / 2
+def test_response_without_tokens_counts_as_ttft_0_only_in_guidellm() -> None:
+    metrics_by_tool = compute_tools(
+        build_answer(0, (30, 50), 60, tokens_out=2), Answer(scheduled_ms=100, end_ms=110, tokens_out=0)
+    )
+    assert metrics_by_tool["GuideLLM"].metrics["ttft_ms"]["mean"].value == (30 + 0) / 2
     for name in ("AIPerf", "genai-bench", "inference-perf"):
-        assert of[name].metrics["ttft_ms"]["mean"].value == 30
-    assert of["inference-perf"].metrics["ntpot_ms"]["mean"].value == (60 / 2 + 0) / 2
+        assert metrics_by_tool[name].metrics["ttft_ms"]["mean"].value == 30
+    assert metrics_by_tool["inference-perf"].metrics["ntpot_ms"]["mean"].value == (60 / 2 + 0) / 2
 
 
-def test_without_a_success_there_is_no_number() -> None:
-    for one in tools(Answer(end_ms=20, error="timeout")).values():
-        assert one.requests == 0
-        assert all(of.value is None for spread in [one.metrics.get("e2e_ms", {})] for of in spread.values())
+def test_tools_without_successful_request_have_no_latency() -> None:
+    for tool_metrics in compute_tools(Answer(end_ms=20, error="timeout")).values():
+        assert tool_metrics.requests == 0
+        assert all(
+            estimate.value is None
+            for spread in [tool_metrics.metrics.get("e2e_ms", {})]
+            for estimate in spread.values()
+        )

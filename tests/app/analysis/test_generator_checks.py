@@ -31,14 +31,14 @@ def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
     return request_rows(scheduled, np.full(scheduled.size, 0.02))
 
 
-def checks(frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> dict[str, Check]:
+def run_checks(frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> dict[str, Check]:
     read = read_rows(frame)
     objectives = SLO if slo is None else (parse_objective(slo),)
-    return {one.id: one for one in check_generator(read, facts, compute_offered_window(read, facts), objectives)}
+    return {check.id: check for check in check_generator(read, facts, compute_offered_window(read, facts), objectives)}
 
 
 def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) -> pd.DataFrame:
-    """Answers of so many chunks; those that begin before the stage count for its chunks and not for its requests."""
+    """Responses of `chunks` chunks each. Those that start before the stage count for its chunks, not its requests."""
     starts_ms = np.arange(-per_s * seconds, per_s * seconds) * 1e3 / per_s
     return stream_rows(
         [
@@ -48,115 +48,121 @@ def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) ->
     )
 
 
-def test_requests_and_chunks_share_the_cpu_and_so_their_shares_add_up() -> None:
+def test_generator_utilization_adds_requests_and_chunks() -> None:
     facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=4_000.0)
     read = read_rows(streams(20, 50))
     demand = compute_demand(read, facts, compute_offered_window(read, facts))
     assert (demand.requests_per_s, demand.chunks_per_s) == (20.0, 1_000.0)
     assert demand.utilization == pytest.approx(0.1 + 0.25)
-    assert demand.compute_reliable_rate_per_s(200.0) == pytest.approx(40.0), "twice as many are 70 %"
+    assert demand.compute_reliable_rate_per_s(200.0) == pytest.approx(40.0), "twice the load is 70 % utilization"
 
 
-@pytest.mark.parametrize(("chunk_ceiling", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")])
-def test_streams_have_a_ceiling_of_their_own(chunk_ceiling: float, verdict: str) -> None:
-    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=chunk_ceiling)
-    found = checks(streams(20, 50), facts)["generator_capacity"]
-    assert found.verdict == verdict
-    assert (found.hint is None) == (verdict == "VALID")
-    if found.hint is not None:
-        assert "1,000 chunks/s" in found.hint
-        assert "same CPU" in found.hint
-        assert f"is reliable up to {20 * 0.7 / (0.1 + 1_000 / chunk_ceiling):,.0f} req/s with streams" in found.hint
+@pytest.mark.parametrize(
+    ("chunk_capacity_per_s", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")]
+)
+def test_generator_capacity_check_includes_chunk_capacity(chunk_capacity_per_s: float, verdict: str) -> None:
+    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=chunk_capacity_per_s)
+    check = run_checks(streams(20, 50), facts)["generator_capacity"]
+    assert check.verdict == verdict
+    assert (check.hint is None) == (verdict == "VALID")
+    if check.hint is not None:
+        assert "1,000 chunks/s" in check.hint
+        assert "same CPU" in check.hint
+        assert (
+            f"is reliable up to {20 * 0.7 / (0.1 + 1_000 / chunk_capacity_per_s):,.0f} req/s with streams" in check.hint
+        )
 
 
-def test_chunks_that_were_read_too_late_were_asked_for_all_the_same() -> None:
+def test_generator_demand_includes_chunks_read_after_stage() -> None:
     facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=1_200.0)
-    put_off = streams(20, 50, gap_ms=1_000.0)
-    assert checks(put_off, facts)["generator_capacity"].verdict == "INVALID"
-    read = read_rows(put_off)
+    delayed = streams(20, 50, gap_ms=1_000.0)
+    assert run_checks(delayed, facts)["generator_capacity"].verdict == "INVALID"
+    read = read_rows(delayed)
     assert compute_demand(read, facts, compute_offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
 
 
-def test_without_a_ceiling_for_chunks_the_share_of_streams_is_not_known() -> None:
-    found = checks(streams(20, 5), replace(FACTS, generator_chunk_capacity_per_s=None))["generator_capacity"]
-    assert (found.value, found.verdict) == (None, "WARN")
-    assert "capacity for streams is unknown" in str(found.hint)
-    found = checks(rows(), replace(FACTS, generator_capacity_per_s=None))["generator_capacity"]
-    assert (found.value, found.verdict) == (None, "WARN")
-    assert "on each machine that generates load" in str(found.hint)
+def test_unknown_generator_capacity_is_warning() -> None:
+    check = run_checks(streams(20, 5), replace(FACTS, generator_chunk_capacity_per_s=None))["generator_capacity"]
+    assert (check.value, check.verdict) == (None, "WARN")
+    assert "capacity for streams is unknown" in str(check.hint)
+    check = run_checks(rows(), replace(FACTS, generator_capacity_per_s=None))["generator_capacity"]
+    assert (check.value, check.verdict) == (None, "WARN")
+    assert "on each machine that generates load" in str(check.hint)
 
 
-def test_what_was_never_sent_was_asked_for_all_the_same() -> None:
+def test_generator_demand_includes_unsent_requests() -> None:
     frame = rows()
     frame["sent_ns"] = frame["sent_ns"].astype(float).where(frame["index"] < 500, axis=0)
-    found = checks(frame, replace(FACTS, generator_capacity_per_s=220.0))["generator_capacity"]
-    assert found.value == pytest.approx(200 / 220)
-    assert found.verdict == "INVALID"
-    assert "reliable up to 154 req/s" in str(found.hint)
+    check = run_checks(frame, replace(FACTS, generator_capacity_per_s=220.0))["generator_capacity"]
+    assert check.value == pytest.approx(200 / 220)
+    assert check.verdict == "INVALID"
+    assert "reliable up to 154 req/s" in str(check.hint)
 
 
-def test_a_lower_rate_is_advised_only_if_it_would_help() -> None:
+def test_late_sends_hint_advises_lower_rate_only_near_capacity() -> None:
     scheduled = constant_s(200, 10)
     frame = request_rows(scheduled, np.full(scheduled.size, 0.1), 0.02)
     for capacity_per_s, is_advised in ((20_000.0, False), (400.0, True), (None, True)):
-        found = checks(frame, replace(FACTS, generator_capacity_per_s=capacity_per_s))["late_sends"]
-        assert found.verdict == "INVALID"
-        assert ("Lower the rate" in str(found.hint)) is is_advised
+        check = run_checks(frame, replace(FACTS, generator_capacity_per_s=capacity_per_s))["late_sends"]
+        assert check.verdict == "INVALID"
+        assert ("Lower the rate" in str(check.hint)) is is_advised
 
 
-def test_where_the_rate_changes_the_busiest_second_counts() -> None:
+def test_generator_capacity_check_of_spike_uses_busiest_second() -> None:
     spike = np.concatenate([constant_s(100, 4), 4 + constant_s(900, 1), 5 + constant_s(100, 5)])
     frame = request_rows(spike, np.full(spike.size, 0.02))
     facts = replace(stage_facts(100, 10, kind="spike", ceiling_per_s=1_000.0), rate_per_s=None)
-    assert checks(frame, facts)["generator_capacity"].value == pytest.approx(0.9)
-    assert checks(frame, replace(facts, kind="steady"))["generator_capacity"].value == pytest.approx(0.18)
+    assert run_checks(frame, facts)["generator_capacity"].value == pytest.approx(0.9)
+    assert run_checks(frame, replace(facts, kind="steady"))["generator_capacity"].value == pytest.approx(0.18)
 
 
-def test_a_closed_loop_has_its_ceiling_and_its_cpu() -> None:
+def test_closed_loop_has_generator_capacity_check_and_no_late_sends() -> None:
     facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed", ceiling_per_s=210.0), concurrency=4)
-    found = checks(rows(), facts)
-    assert found["generator_capacity"].verdict == "INVALID"
-    assert found["late_sends"].verdict == "VALID", "clients that wait for answers are never late"
+    checks = run_checks(rows(), facts)
+    assert checks["generator_capacity"].verdict == "INVALID"
+    assert checks["late_sends"].verdict == "VALID", "closed-loop clients never send late"
 
 
 def worker(index: int, cpu_s: float) -> WorkerData:
     return WorkerData(index, "a", index, cpu_s, 100, 0.1)
 
 
-def test_of_several_workers_the_busiest_counts() -> None:
+def test_generator_cpu_check_uses_busiest_worker() -> None:
     facts = replace(stage_facts(200, 10, worker_cpu_s=14.0), workers=(worker(0, 5.0), worker(1, 9.0)))
-    found = checks(rows(), facts)["generator_cpu"]
-    assert found.verdict == "WARN"
-    assert found.value == pytest.approx(9 / 11)
+    check = run_checks(rows(), facts)["generator_cpu"]
+    assert check.verdict == "WARN"
+    assert check.value == pytest.approx(9 / 11)
     calm = replace(facts, workers=(worker(0, 7.0), worker(1, 7.0)))
-    assert checks(rows(), calm)["generator_cpu"].verdict == "VALID"
+    assert run_checks(rows(), calm)["generator_cpu"].verdict == "VALID"
 
 
-def test_cpu_is_of_the_lead_in_too() -> None:
+def test_generator_cpu_check_includes_lead_in() -> None:
     facts = replace(stage_facts(200, 10, worker_cpu_s=11.0), lead_in_s=11.0)
-    assert checks(rows(), facts)["generator_cpu"].value == pytest.approx(0.5)
+    assert run_checks(rows(), facts)["generator_cpu"].value == pytest.approx(0.5)
 
 
-def test_a_late_send_is_late_whatever_the_slo_allows() -> None:
+def test_late_sends_check_does_not_depend_on_slo() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
-    assert checks(frame, slo="latency_ms.p95 < 60000")["late_sends"].verdict == "INVALID"
+    assert run_checks(frame, slo="latency_ms.p95 < 60000")["late_sends"].verdict == "INVALID"
 
 
-def test_the_hint_of_late_sends_names_the_rate_to_vouch_for() -> None:
+def test_late_sends_hint_states_reliable_rate() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
-    near = checks(frame, replace(FACTS, generator_capacity_per_s=220.0))
+    near = run_checks(frame, replace(FACTS, generator_capacity_per_s=220.0))
     for name in ("late_sends", "generator_capacity"):
         assert "is reliable up to 154 req/s." in str(near[name].hint)
-    far = checks(frame, replace(FACTS, generator_capacity_per_s=20_000.0))["late_sends"]
+    far = run_checks(frame, replace(FACTS, generator_capacity_per_s=20_000.0))["late_sends"]
     assert "up to 14,000 req/s if nothing else uses the CPU of its machine" in str(far.hint)
 
 
-def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: int, drain_s: float) -> pd.DataFrame:
-    """A generator with a queue of its own: what it cannot send waits in it, and is never sent after the drain."""
+def build_overloaded_rows(
+    capacity_per_s: float, load: float, response_s: float, seed: int, drain_s: float
+) -> pd.DataFrame:
+    """Rows of an overloaded generator: requests wait in its own queue, and those left after the drain are not sent."""
     rng = np.random.default_rng(seed)
-    scheduled = poisson_s(of_ceiling * ceiling_per_s, 3, rng)
-    lag = latency_s(scheduled, rng.exponential(1 / ceiling_per_s, scheduled.size)) - 1 / ceiling_per_s
-    frame = request_rows(scheduled, np.maximum(lag, 0) + answer_s, np.maximum(lag, 0))
+    scheduled = poisson_s(load * capacity_per_s, 3, rng)
+    lag = latency_s(scheduled, rng.exponential(1 / capacity_per_s, scheduled.size)) - 1 / capacity_per_s
+    frame = request_rows(scheduled, np.maximum(lag, 0) + response_s, np.maximum(lag, 0))
     cut = scheduled + lag > 3 + drain_s
     missing = frame["index"].isin(np.flatnonzero(cut))
     times = ["sent_ns", "first_byte_ns", "end_ns"]
@@ -164,100 +170,102 @@ def overloaded(ceiling_per_s: float, of_ceiling: float, answer_s: float, seed: i
     return frame
 
 
-@pytest.mark.parametrize("answer_s", [0.0001, 0.005, 2.0], ids=["null server", "fast", "slow"])
+@pytest.mark.parametrize("response_s", [0.0001, 0.005, 2.0], ids=["null server", "fast", "slow"])
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
-@pytest.mark.parametrize("believed", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda of: f"calibrated to {of} of it")
+@pytest.mark.parametrize(
+    "calibrated_share", [0.5, 0.9, 1.0, 1.3, 2.0, None], ids=lambda share: f"calibrated to {share} of the capacity"
+)
 @pytest.mark.parametrize(
     "slo", first_in_unit_tier(["latency_ms.p95 < 50", "latency_ms.p95 < 60000", "error_rate < 1%"])
 )
 @pytest.mark.parametrize("rates", first_in_unit_tier([{0: 500.0}, {1: 2_000.0, 2: 8_000.0}]), ids=["slow", "quick"])
-def test_twice_what_the_generator_can_send_is_invalid_every_time(
-    answer_s: float, drain_s: float, believed: float | None, slo: str, rates: dict[int, float]
+def test_twice_generator_capacity_is_always_invalid(
+    response_s: float, drain_s: float, calibrated_share: float | None, slo: str, rates: dict[int, float]
 ) -> None:
-    """However noisy the calibration was, and however the endpoint answers. `rates` are by seed."""
+    """For any error of the calibration and any response time. `rates` are by seed."""
     for seed, true_per_s in rates.items():
-        ceiling = None if believed is None else believed * true_per_s
-        asked = 2 * (true_per_s if ceiling is None else ceiling) / true_per_s
-        facts = stage_facts(asked * true_per_s, 3, drain_s=drain_s, ceiling_per_s=ceiling)
-        frame = overloaded(true_per_s, asked, answer_s, seed, drain_s)
+        capacity_per_s = None if calibrated_share is None else calibrated_share * true_per_s
+        load = 2 * (true_per_s if capacity_per_s is None else capacity_per_s) / true_per_s
+        facts = stage_facts(load * true_per_s, 3, drain_s=drain_s, ceiling_per_s=capacity_per_s)
+        frame = build_overloaded_rows(true_per_s, load, response_s, seed, drain_s)
         stage = summarize_stage(frame, None, facts, (parse_objective(slo),))
         assert stage.verdict.status == "INVALID", stage.verdict
-        reasons = [one for one in stage.checks if one.verdict == "INVALID"]
-        if ceiling is not None:
-            (found,) = [one for one in reasons if one.id == "generator_capacity"]
-            assert f"is reliable up to {0.7 * ceiling:,.0f} req/s" in str(found.hint)
+        reasons = [check for check in stage.checks if check.verdict == "INVALID"]
+        if capacity_per_s is not None:
+            (capacity_check,) = [check for check in reasons if check.id == "generator_capacity"]
+            assert f"is reliable up to {0.7 * capacity_per_s:,.0f} req/s" in str(capacity_check.hint)
 
 
-@pytest.mark.parametrize("answer_s", [0.0001, 2.0], ids=["null server", "slow"])
+@pytest.mark.parametrize("response_s", [0.0001, 2.0], ids=["null server", "slow"])
 @pytest.mark.parametrize("drain_s", [0.0, 5.0])
-@pytest.mark.parametrize("believed", [0.05, 0.5, 1.0])
+@pytest.mark.parametrize("calibrated_share", [0.05, 0.5, 1.0])
 @pytest.mark.parametrize("slo", ["latency_ms.p95 < 60000", "error_rate < 1%"])
 @pytest.mark.parametrize("rates", first_in_unit_tier([{0: 500.0}, {1: 2_000.0, 2: 8_000.0}]), ids=["slow", "quick"])
-def test_twice_what_it_can_send_is_invalid_even_where_the_ceiling_is_a_lower_bound(
-    answer_s: float, drain_s: float, believed: float, slo: str, rates: dict[int, float]
+def test_twice_generator_capacity_is_invalid_with_lower_bound_calibration(
+    response_s: float, drain_s: float, calibrated_share: float, slo: str, rates: dict[int, float]
 ) -> None:
     for seed, true_per_s in rates.items():
-        facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=believed * true_per_s)
-        frame = overloaded(true_per_s, 2, answer_s, seed, drain_s)
+        facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=calibrated_share * true_per_s)
+        frame = build_overloaded_rows(true_per_s, 2, response_s, seed, drain_s)
         stage = summarize_stage(
             frame, None, replace(facts, is_generator_capacity_lower_bound=True), (parse_objective(slo),)
         )
         assert stage.verdict.status == "INVALID", stage.verdict
-        invalid = {one.id for one in stage.checks if one.verdict == "INVALID"}
+        invalid = {check.id for check in stage.checks if check.verdict == "INVALID"}
         assert "late_sends" in invalid
         assert "generator_capacity" not in invalid
 
 
-def test_beyond_a_ceiling_that_may_be_higher_is_a_warning_and_no_more() -> None:
+def test_demand_above_lower_bound_of_capacity_is_warning() -> None:
     facts = replace(FACTS, generator_capacity_per_s=135.0, is_generator_capacity_lower_bound=True)
-    found = checks(rows(), facts)["generator_capacity"]
-    assert (found.verdict, found.limit) == ("WARN", 0.7)
-    assert found.value == pytest.approx(200 / 135)
-    assert "The stage needs 200 req/s; the load generator can send at least 135 req/s." in str(found.hint)
-    assert "The capacity may be higher. Run `sizewise calibrate`" in str(found.hint)
-    assert checks(rows(), replace(facts, generator_capacity_per_s=300.0))["generator_capacity"].verdict == "VALID"
+    check = run_checks(rows(), facts)["generator_capacity"]
+    assert (check.verdict, check.limit) == ("WARN", 0.7)
+    assert check.value == pytest.approx(200 / 135)
+    assert "The stage needs 200 req/s; the load generator can send at least 135 req/s." in str(check.hint)
+    assert "The capacity may be higher. Run `sizewise calibrate`" in str(check.hint)
+    assert run_checks(rows(), replace(facts, generator_capacity_per_s=300.0))["generator_capacity"].verdict == "VALID"
     of_streams = replace(
         FACTS,
         generator_capacity_per_s=200.0,
         generator_chunk_capacity_per_s=940.0,
         is_generator_capacity_lower_bound=True,
     )
-    found = checks(streams(20, 50), of_streams)["generator_capacity"]
-    assert found.verdict == "WARN"
-    assert "1,000 chunks/s; the load generator can read at least 940 chunks/s. Both" in str(found.hint)
+    check = run_checks(streams(20, 50), of_streams)["generator_capacity"]
+    assert check.verdict == "WARN"
+    assert "1,000 chunks/s; the load generator can read at least 940 chunks/s. Both" in str(check.hint)
 
 
 WAIT = "generator_core_wait"
 
 
 @pytest.mark.parametrize(
-    ("waited_s", "verdict"), [(0.0, "VALID"), (1.1, "VALID"), (1.6, "VALID"), (1.8, "WARN"), (2.8, "INVALID")]
+    ("wait_s", "verdict"), [(0.0, "VALID"), (1.1, "VALID"), (1.6, "VALID"), (1.8, "WARN"), (2.8, "INVALID")]
 )
-def test_waiting_for_a_core_counts_beyond_half_of_what_the_worker_ran(waited_s: float, verdict: str) -> None:
+def test_core_wait_counts_above_half_of_worker_cpu_time(wait_s: float, verdict: str) -> None:
     facts = stage_facts(200, 10, kind="closed", arrivals="closed", worker_cpu_s=2.2)  # 11 s with the drain
-    found = checks(rows(), replace(facts, worker_cpu_wait_s=waited_s))[WAIT]
-    assert found.verdict == verdict
-    assert found.value == pytest.approx(max(0.0, waited_s - 1.1) / 11)
-    assert (found.hint is None) == (verdict == "VALID")
-    led_in = checks(rows(), replace(facts, worker_cpu_wait_s=waited_s, lead_in_s=11.0))[WAIT]
-    assert led_in.value == pytest.approx(max(0.0, waited_s - 1.1) / 22)
+    check = run_checks(rows(), replace(facts, worker_cpu_wait_s=wait_s))[WAIT]
+    assert check.verdict == verdict
+    assert check.value == pytest.approx(max(0.0, wait_s - 1.1) / 11)
+    assert (check.hint is None) == (verdict == "VALID")
+    led_in = run_checks(rows(), replace(facts, worker_cpu_wait_s=wait_s, lead_in_s=11.0))[WAIT]
+    assert led_in.value == pytest.approx(max(0.0, wait_s - 1.1) / 22)
 
 
-def test_where_the_system_does_not_report_of_waiting_there_is_no_warning() -> None:
+def test_core_wait_check_is_valid_if_os_does_not_report_wait() -> None:
     for facts in (FACTS, replace(FACTS, workers=(worker(0, 1.0),)), replace(FACTS, arrival_kind="locust")):
-        found = checks(rows(), facts)[WAIT]
-        assert (found.value, found.verdict, found.hint) == (None, "VALID", None)
+        check = run_checks(rows(), facts)[WAIT]
+        assert (check.value, check.verdict, check.hint) == (None, "VALID", None)
 
 
-def test_of_several_workers_the_one_that_waited_most_beyond_its_running_counts() -> None:
+def test_core_wait_check_uses_worker_with_most_excess_wait() -> None:
     calm, starved = replace(worker(0, 10.0), cpu_wait_s=5.0), replace(worker(1, 2.0), cpu_wait_s=3.0)
     facts = replace(FACTS, workers=(calm, starved, worker(2, 1.0)), worker_cpu_wait_s=5.0)
-    assert checks(rows(), facts)[WAIT].value == pytest.approx(2 / 11)
-    assert checks(rows(), replace(FACTS, arrival_kind="locust", worker_cpu_wait_s=3.0))[WAIT].verdict == "INVALID"
+    assert run_checks(rows(), facts)[WAIT].value == pytest.approx(2 / 11)
+    assert run_checks(rows(), replace(FACTS, arrival_kind="locust", worker_cpu_wait_s=3.0))[WAIT].verdict == "INVALID"
 
 
-def test_good_times_cannot_hide_sends_that_were_late() -> None:
-    """A generator 1.5 s behind its schedule, on an endpoint that answers what it gets within 7 ms."""
+def test_fast_responses_do_not_hide_late_sends() -> None:
+    """A generator 1.5 s behind its schedule, with an endpoint that responds within 7 ms."""
     scheduled = constant_s(200, 10)
     frame = request_rows(scheduled, 0.15 * scheduled + 0.007, lag_s=0.15 * scheduled)
     stage = summarize_stage(frame, None, FACTS, SLO)
@@ -270,11 +278,11 @@ def test_good_times_cannot_hide_sends_that_were_late() -> None:
 
 
 DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)
-"""150/s of a second each: 150 requests in flight, and some more at times."""
+"""150 req/s of 1 s each: 150 requests in flight on average."""
 
 
 @pytest.mark.parametrize(
-    ("demand", "limits", "found"),
+    ("demand", "limits", "expected"),
     [
         (DEMAND, MachineLimits(), []),
         (DEMAND, MachineLimits(1024, 28_232), []),
@@ -297,15 +305,15 @@ DEMAND = ConnectionDemand(rate_per_s=150, service_s=1.0, max_connections=2048)
         (replace(DEMAND, has_keep_alive=False, rate_per_s=600, addresses=2), MachineLimits(None, 28_232), []),
     ],
 )
-def test_what_a_load_needs_beyond_the_limits_is_a_warning(
-    demand: ConnectionDemand, limits: MachineLimits, found: list[tuple[str, float, float]]
+def test_connection_demand_above_machine_limits_is_warning(
+    demand: ConnectionDemand, limits: MachineLimits, expected: list[tuple[str, float, float]]
 ) -> None:
-    checks = check_demand(demand, limits)
-    assert [(one.id, one.value, one.limit) for one in checks] == found
-    assert all(one.verdict == "WARN" and f"{one.value:,.0f}" in str(one.hint) for one in checks)
+    warnings = check_demand(demand, limits)
+    assert [(check.id, check.value, check.limit) for check in warnings] == expected
+    assert all(check.verdict == "WARN" and f"{check.value:,.0f}" in str(check.hint) for check in warnings)
 
 
-def test_a_request_that_failed_by_a_local_limit_makes_the_stage_invalid() -> None:
+def test_request_failed_by_local_limit_makes_stage_invalid() -> None:
     errors: list[str | None] = [None] * 200
     read = read_rows(request_rows(constant_s(20, 10), np.full(200, 0.02), 0.0, errors))
     assert check_local_limits(read, stage_facts(20, 10)) == ()

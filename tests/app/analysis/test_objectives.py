@@ -38,7 +38,7 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
 
 
 @pytest.mark.parametrize(
-    ("estimate", "judgement"),
+    ("estimate", "expected_outcome"),
     [
         (Estimate(40.0, (30.0, 49.9)), "PASS"),
         (Estimate(49.0, (40.0, 50.0)), "INCONCLUSIVE"),
@@ -52,22 +52,22 @@ def stage(**metrics: dict[str, Estimate]) -> Stage:
         (Estimate(60.0, reason="no interval"), "FAIL"),
     ],
 )
-def test_a_gate_evaluates_the_whole_interval(estimate: Estimate, judgement: ObjectiveOutcome) -> None:
-    assert evaluate_objective(parse_objective("latency_ms.p95 < 50"), estimate).outcome == judgement
+def test_gate_is_evaluated_by_whole_interval(estimate: Estimate, expected_outcome: ObjectiveOutcome) -> None:
+    assert evaluate_objective(parse_objective("latency_ms.p95 < 50"), estimate).outcome == expected_outcome
 
 
-def test_a_lower_limit_is_evaluated_from_its_own_side() -> None:
+def test_lower_limit_is_evaluated_by_lower_end_of_interval() -> None:
     objective = parse_objective("goodput_share >= 95%")
     assert evaluate_objective(objective, Estimate(0.97, (0.95, 0.98))).outcome == "PASS"
     assert evaluate_objective(objective, Estimate(0.9, (0.8, 0.949))).outcome == "FAIL"
 
 
 @pytest.mark.parametrize(("value", "met"), [(49.9, True), (50.0, False), (None, None)])
-def test_a_search_evaluates_the_point(value: float | None, met: bool | None) -> None:
+def test_rate_search_evaluates_point_estimate(value: float | None, met: bool | None) -> None:
     assert is_met(parse_objective("latency_ms.p95 < 50"), Estimate(value, (0.0, 1e9), undersampled=90.0)) is met
 
 
-def test_an_estimate_is_found_by_metric_and_aggregate() -> None:
+def test_estimate_is_found_by_metric_and_aggregate() -> None:
     measured = stage(latency_ms={"p95": Estimate(7.0)}, error_rate={"value": Estimate(0.1)})
     assert find_estimate(measured, parse_objective("latency_ms.p95 < 50")).value == 7.0
     assert find_estimate(measured, parse_objective("error_rate < 1%")).value == 0.1
@@ -76,10 +76,10 @@ def test_an_estimate_is_found_by_metric_and_aggregate() -> None:
     assert missing == Estimate(None, reason="mean GPU power was not measured")
 
 
-def test_an_slo_on_latency_alone_is_held_to_an_error_rate_too() -> None:
+def test_latency_only_slo_gets_error_rate_objective() -> None:
     latency, warned = parse_objective("latency_ms.p95 < 50"), parse_objective("latency_ms.p99 < 50 | warn")
     goodput = parse_objective("goodput_share > 95%")
-    assert [one.text for one in select_binding_objectives((latency, warned))] == [
+    assert [objective.text for objective in select_binding_objectives((latency, warned))] == [
         "latency_ms.p95 < 50",
         "error_rate <= 1%",
     ]
@@ -87,7 +87,7 @@ def test_an_slo_on_latency_alone_is_held_to_an_error_rate_too() -> None:
     assert select_binding_objectives((warned,)) == ()
 
 
-def test_the_samples_needed_are_those_of_the_highest_percentile() -> None:
+def test_needed_slo_samples_are_of_highest_percentile() -> None:
     slo = [parse_objective(text) for text in ("latency_ms.p95 < 50", "service_ms.p99 < 50", "error_rate < 1%")]
     assert count_needed_slo_samples(slo) == 368
     assert count_needed_slo_samples(slo[:1]) == 72
@@ -107,12 +107,10 @@ RATES = {
     [
         ("completed_per_s >= 80% of achieved_per_s", 90 / 99, (81 / 99, 99 / 99)),  # without an interval: exact
         ("latency_ms.p99 < 500% of latency_ms.p50", 4.0, (36 / 12.5, 50 / 8)),
-        ("good_per_s >= 95% of offered_per_s", 0.97, (0.96, 0.98)),  # the same arrivals, so not wider than it is
+        ("good_per_s >= 95% of offered_per_s", 0.97, (0.96, 0.98)),  # of the same arrivals, so not wider
     ],
 )
-def test_a_share_of_another_metric_has_the_intervals_of_both(
-    gate: str, value: float, ci95: tuple[float, float]
-) -> None:
+def test_relative_gate_combines_intervals_of_both_metrics(gate: str, value: float, ci95: tuple[float, float]) -> None:
     objective = parse_gate(gate)
     estimate = find_estimate(stage(**RATES), objective)
     assert estimate.value == pytest.approx(value)
@@ -128,19 +126,19 @@ def test_a_share_of_another_metric_has_the_intervals_of_both(
         ({"latency_ms": {"p50": Estimate(3.0)}}, "p50 service time was not measured"),
     ],
 )
-def test_a_share_of_what_is_not_there_is_withheld(metrics: dict[str, dict[str, Estimate]], reason: str) -> None:
-    found = find_estimate(stage(**metrics), parse_gate("service_ms.p50 < 90% of latency_ms.p50"))
-    assert found.value is None
-    assert reason in str(found.reason)
+def test_relative_gate_without_either_metric_is_withheld(metrics: dict[str, dict[str, Estimate]], reason: str) -> None:
+    estimate = find_estimate(stage(**metrics), parse_gate("service_ms.p50 < 90% of latency_ms.p50"))
+    assert estimate.value is None
+    assert reason in str(estimate.reason)
 
 
-def test_a_share_whose_interval_is_withheld_does_not_pass() -> None:
+def test_relative_gate_with_withheld_interval_is_inconclusive() -> None:
     open_ended = {"p50": Estimate(10.0, (8.0, 12.0)), "p99": Estimate(40.0, reason="too few samples in the tail")}
     gate = parse_gate("latency_ms.p99 < 500% of latency_ms.p50")
     assert evaluate_objective(gate, find_estimate(stage(latency_ms=open_ended), gate)).outcome == "INCONCLUSIVE"
 
 
-def test_an_objective_is_read_in_all_its_parts() -> None:
+def test_objective_is_parsed_into_metric_comparator_limit_and_level() -> None:
     objective = parse_objective("  latency_ms.p95 <=  50.5 | warn ")
     assert objective.text == "latency_ms.p95 <= 50.5 | warn"
     assert (objective.metric, objective.aggregate) == ("latency_ms", "p95")
@@ -148,13 +146,13 @@ def test_an_objective_is_read_in_all_its_parts() -> None:
 
 
 @pytest.mark.parametrize(("text", "limit"), [("error_rate < 0.1%", 0.001), ("goodput_share >= 95 %", 0.95)])
-def test_the_limit_of_a_share_is_a_fraction(text: str, limit: float) -> None:
+def test_percent_limit_is_parsed_as_fraction(text: str, limit: float) -> None:
     assert parse_objective(text).limit == pytest.approx(limit)
     assert parse_objective(text).level == "fail"
 
 
 @pytest.mark.parametrize("written", ["p99.9", "p99_9"])
-def test_the_last_percentile_may_be_written_with_a_dot(written: str) -> None:
+def test_p99_9_is_accepted_with_dot_or_underscore(written: str) -> None:
     assert parse_objective(f"service_ms.{written} < 1e3").aggregate == "p99_9"
 
 
@@ -181,7 +179,7 @@ def test_the_last_percentile_may_be_written_with_a_dot(written: str) -> None:
         ("", "is not a valid objective", "metric.aggregate"),
     ],
 )
-def test_a_wrong_objective_says_what_is_right(text: str, message: str, hint: str) -> None:
+def test_invalid_objective_is_rejected_with_hint(text: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_objective(text)
     assert message in str(caught.value)
@@ -200,7 +198,7 @@ def test_a_wrong_objective_says_what_is_right(text: str, message: str, hint: str
         ("change(ttft_ms.p95{stage=peak}) < +8%", {"stage": "peak"}),
     ],
 )
-def test_a_gate_may_choose_its_stages_by_tags(text: str, tags: dict[str, str]) -> None:
+def test_gate_tags_are_parsed(text: str, tags: dict[str, str]) -> None:
     assert parse_gate(text).tags == tags
 
 
@@ -212,7 +210,7 @@ def test_a_gate_may_choose_its_stages_by_tags(text: str, tags: dict[str, str]) -
         ("change(error_rate) <= 12.5%", "error_rate", 0.125),
     ],
 )
-def test_a_change_is_held_against_a_share_with_its_sign(text: str, metric: str, limit: float) -> None:
+def test_change_gate_limit_is_parsed_as_signed_fraction(text: str, metric: str, limit: float) -> None:
     gate = parse_gate(text)
     assert gate.is_change
     assert gate.metric == metric
@@ -227,14 +225,14 @@ def test_a_change_is_held_against_a_share_with_its_sign(text: str, metric: str, 
         ("service_ms.p50 > 1% of latency_ms.p99.9", "latency_ms.p99_9", 0.01),
     ],
 )
-def test_a_limit_may_be_a_share_of_another_metric(text: str, of: str, limit: float) -> None:
+def test_gate_limit_relative_to_other_metric_is_parsed(text: str, of: str, limit: float) -> None:
     gate = parse_gate(text)
     assert gate.of == of
     assert gate.limit == pytest.approx(limit)
     assert gate.level == ("warn" if "warn" in text else "fail")
 
 
-def test_what_an_slo_says_a_gate_may_say_too() -> None:
+def test_gate_accepts_slo_objective() -> None:
     for text in ("latency_ms.p95 < 50 | warn", "error_rate < 0.1%"):
         assert parse_gate(text) == parse_objective(text)
 
@@ -270,7 +268,7 @@ def test_what_an_slo_says_a_gate_may_say_too() -> None:
         ("latency_ms.p95 < 50%", "latency_ms is in ms", "50% of METRIC"),
     ],
 )
-def test_a_wrong_gate_says_what_is_right(text: str, message: str, hint: str) -> None:
+def test_invalid_gate_is_rejected_with_hint(text: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_gate(text)
     assert message in str(caught.value)
@@ -290,11 +288,11 @@ def test_a_wrong_gate_says_what_is_right(text: str, message: str, hint: str) -> 
         ("p95 < 50%", "p95 < 50%"),
     ],
 )
-def test_a_time_may_be_written_short(short: str, full: str) -> None:
+def test_short_form_of_objective_is_expanded(short: str, full: str) -> None:
     assert expand_short_form(short) == full
 
 
-def test_an_objective_in_the_short_form_has_its_full_name() -> None:
+def test_objective_in_short_form_is_stored_with_full_name() -> None:
     assert parse_objective("p95 < 50ms").text == "latency_ms.p95 < 50"
     assert parse_gate("ttft.p95 < 0.3s | warn").text == "ttft_ms.p95 < 300 | warn"
 
@@ -308,12 +306,12 @@ def test_an_objective_in_the_short_form_has_its_full_name() -> None:
         ("of_a_newer_version.p95 < 50", "of_a_newer_version.p95 < 50"),
     ],
 )
-def test_objectives_and_gates_have_a_display_text(text: str, display_text: str) -> None:
+def test_objectives_and_gates_have_display_text(text: str, display_text: str) -> None:
     assert format_objective(text) == display_text
 
 
 @pytest.mark.parametrize("text", ["p95 < 50min", "ttft.p99 <= 2 sec", "mean < 5x | warn"])
-def test_a_short_objective_with_an_unknown_unit_names_the_units(text: str) -> None:
+def test_short_objective_with_unknown_unit_is_rejected_with_valid_units(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_objective(text)
     assert "unit" in str(caught.value)

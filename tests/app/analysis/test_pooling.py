@@ -16,7 +16,7 @@ FIRST = WorkerData(0, "a", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
 OTHER = WorkerData(1, "b", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
 
 
-def test_workers_are_added_up_by_their_number() -> None:
+def test_worker_totals_are_summed_by_worker_number() -> None:
     later = replace(OTHER, cpu_s=0.5, sent=1, max_lag_ms=0.5, clock_residual_ms=0.1, lost_ns=7)
     assert sum_worker_totals([(OTHER, FIRST), (FIRST, later)]) == (
         replace(FIRST, cpu_s=1.0, sent=200),
@@ -24,12 +24,12 @@ def test_workers_are_added_up_by_their_number() -> None:
     )
 
 
-def test_what_workers_waited_is_added_up_where_it_is_known() -> None:
-    (one,) = sum_worker_totals([(replace(FIRST, cpu_wait_s=0.25),), (FIRST,), (replace(FIRST, cpu_wait_s=0.5),)])
-    assert one.cpu_wait_s == 0.75
+def test_worker_cpu_wait_is_summed_over_stages_that_report_wait() -> None:
+    (total,) = sum_worker_totals([(replace(FIRST, cpu_wait_s=0.25),), (FIRST,), (replace(FIRST, cpu_wait_s=0.5),)])
+    assert total.cpu_wait_s == 0.75
 
 
-def test_no_stage_had_workers() -> None:
+def test_worker_totals_of_stages_without_workers_are_empty() -> None:
     assert sum_worker_totals([(), ()]) == ()
 
 
@@ -38,49 +38,49 @@ PAUSE_NS = 1_700_000_000
 NO_TELEMETRY = pd.DataFrame({"at_ns": [], "source": [], "metric": [], "value": []})
 
 
-def later(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
+def shift(rows: pd.DataFrame, by_ns: int) -> pd.DataFrame:
     return rows.assign(**{name: rows[name] + by_ns for name in ("scheduled_ns", "sent_ns", "first_byte_ns", "end_ns")})
 
 
-def test_holds_together_are_one_long_hold_without_the_pauses() -> None:
+def test_pooled_steps_have_metrics_of_one_long_step() -> None:
     arrivals = constant_s(100, 30)
     latency = np.random.default_rng(1).exponential(0.02, arrivals.size)
-    whole = request_rows(arrivals, latency)
+    all_rows = request_rows(arrivals, latency)
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(3)]
     step_ns = 10_000_000_000
-    rows, moved = [], []
-    for k, one in enumerate(facts):
-        start_ns = one.start_ns + k * step_ns
-        inside = whole[whole["scheduled_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
-        rows.append(later(inside, k * PAUSE_NS))
-        moved.append(replace(one, start_ns=start_ns + k * PAUSE_NS, end_ns=one.end_ns + k * (step_ns + PAUSE_NS)))
-    pooled = pool_stages(rows, NO_TELEMETRY, moved, SLO)
-    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 30, kind="step", arrivals="constant"), SLO)
+    rows, moved_facts = [], []
+    for k, stage_data in enumerate(facts):
+        start_ns = stage_data.start_ns + k * step_ns
+        inside = all_rows[all_rows["scheduled_ns"].between(start_ns, start_ns + step_ns, inclusive="left")]
+        rows.append(shift(inside, k * PAUSE_NS))
+        moved_facts.append(
+            replace(stage_data, start_ns=start_ns + k * PAUSE_NS, end_ns=stage_data.end_ns + k * (step_ns + PAUSE_NS))
+        )
+    pooled = pool_stages(rows, NO_TELEMETRY, moved_facts, SLO)
+    single = summarize_stage(all_rows, NO_TELEMETRY, stage_facts(100, 30, kind="step", arrivals="constant"), SLO)
     assert pooled.completed == 3000
-    assert pooled.metrics == alone.metrics
+    assert pooled.metrics == single.metrics
     assert pooled.name == "3 steps at 100 req/s"
-    assert pool_stages(rows[:1], NO_TELEMETRY, moved[:1], SLO).name == "1 step at 100 req/s"
+    assert pool_stages(rows[:1], NO_TELEMETRY, moved_facts[:1], SLO).name == "1 step at 100 req/s"
     assert pooled.window.end_ns - pooled.window.start_ns == 3 * step_ns + 2 * PAUSE_NS
 
 
-def test_what_the_worker_waited_is_of_all_holds() -> None:
-    """8.1 s of 22 s beyond half of what it ran."""
-    holds = [replace(stage_facts(100, 10, kind="step"), worker_cpu_wait_s=waited_s) for waited_s in (0.2, 8.0)]
+def test_pooled_core_wait_check_sums_wait_of_all_steps() -> None:
+    """The wait exceeds half of the worker's CPU time by 8.1 s in 22 s."""
+    steps = [replace(stage_facts(100, 10, kind="step"), worker_cpu_wait_s=waited_s) for waited_s in (0.2, 8.0)]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
-    checks = {one.id: one for one in pool_stages(rows, NO_TELEMETRY, holds, SLO).checks}
+    checks = {check.id: check for check in pool_stages(rows, NO_TELEMETRY, steps, SLO).checks}
     assert checks["generator_core_wait"].value == pytest.approx((8.2 - 0.1) / 22)
 
 
-def test_the_first_error_of_each_class_is_of_all_holds() -> None:
+def test_pooled_error_samples_are_first_of_each_class() -> None:
     early, late, other = (ErrorSample(error, at, "seen") for error, at in (("tls", 1), ("tls", 5), ("send", 3)))
-    holds = [
-        replace(stage_facts(100, 10, kind="step"), error_samples=reported) for reported in ((late,), (other, early))
-    ]
+    steps = [replace(stage_facts(100, 10, kind="step"), error_samples=samples) for samples in ((late,), (other, early))]
     rows = [request_rows(constant_s(100, 10), np.full(1000, 0.01))] * 2
-    assert pool_stages(rows, NO_TELEMETRY, holds, SLO).error_samples == (early, other)
+    assert pool_stages(rows, NO_TELEMETRY, steps, SLO).error_samples == (early, other)
 
 
-def test_telemetry_of_the_pauses_is_left_out() -> None:
+def test_pooled_telemetry_excludes_pauses() -> None:
     facts = [stage_facts(100, 10, kind="step"), stage_facts(100, 10, kind="step")]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 20_000_000_000, end_ns=facts[0].end_ns + 20_000_000_000)
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
@@ -93,11 +93,11 @@ def test_telemetry_of_the_pauses_is_left_out() -> None:
             "value": np.where((at_s < 10) | (at_s >= 20), 1.0, 9.0),
         }
     )
-    pooled = pool_stages([rows, later(rows, 20_000_000_000)], telemetry, facts, SLO)
+    pooled = pool_stages([rows, shift(rows, 20_000_000_000)], telemetry, facts, SLO)
     assert pooled.metrics["endpoint_cpu_cores"]["max"].value == pytest.approx(1.0)
 
 
-def test_streams_of_several_holds_are_those_of_one() -> None:
+def test_pooled_streams_have_token_metrics_of_one_step() -> None:
     def answers(begin_ms: float) -> list[Answer]:
         starts = [begin_ms + 10 * at for at in range(1_000)]
         return [Answer(scheduled_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
@@ -105,22 +105,22 @@ def test_streams_of_several_holds_are_those_of_one() -> None:
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
     pooled = pool_stages([stream_table(answers(0)), stream_table(answers(12_000))], NO_TELEMETRY, facts, SLO)
-    whole = stream_table([*answers(0), *answers(10_000)])
-    alone = summarize_stage(whole, NO_TELEMETRY, stage_facts(100, 20, kind="step", arrivals="constant"), SLO)
-    assert pooled.metrics == alone.metrics
+    all_rows = stream_table([*answers(0), *answers(10_000)])
+    single = summarize_stage(all_rows, NO_TELEMETRY, stage_facts(100, 20, kind="step", arrivals="constant"), SLO)
+    assert pooled.metrics == single.metrics
     assert pooled.metrics["icl_ms"]["mean"].value == 10
 
 
-def test_the_lead_in_of_a_hold_is_no_part_of_the_hold_before_it() -> None:
+def test_lead_in_is_not_counted_in_previous_step() -> None:
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), lead_in_s=2.0) for _ in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)
     rows = request_rows(constant_s(100, 12) - 2, np.full(1200, 0.01))
-    pooled = pool_stages([rows, later(rows, 12 * 10**9)], NO_TELEMETRY, facts, SLO)
+    pooled = pool_stages([rows, shift(rows, 12 * 10**9)], NO_TELEMETRY, facts, SLO)
     assert pooled.completed == 2000
     assert pooled.metrics["completed_per_s"]["value"].value == pytest.approx(100, rel=0.01)
 
 
-def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_hold_spoils_all() -> None:
+def test_worker_lost_between_steps_is_warning_and_worker_lost_in_step_is_invalid() -> None:
     first = stage_facts(100, 10, kind="step", arrivals="constant")
     second = replace(first, start_ns=first.start_ns + 20_000_000_000, end_ns=first.end_ns + 20_000_000_000)
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.01))
@@ -128,22 +128,22 @@ def test_a_worker_lost_between_two_holds_was_lost_before_them_and_one_lost_in_a_
     for lost_s, verdict in ((15, "WARN"), (25, "INVALID")):
         lost = replace(left, sent=0, lost_ns=first.start_ns + lost_s * 1_000_000_000)
         facts = [replace(first, workers=(stayed, left)), replace(second, workers=(stayed, lost))]
-        pooled = pool_stages([rows, later(rows, 20_000_000_000)], NO_TELEMETRY, facts, SLO)
+        pooled = pool_stages([rows, shift(rows, 20_000_000_000)], NO_TELEMETRY, facts, SLO)
         assert next(check.verdict for check in pooled.checks if check.id == "workers") == verdict
         assert [worker.sent for worker in pooled.workers] == [1000, 500]
 
 
-def test_stages_of_other_rates_are_one_stage_of_a_varying_rate() -> None:
-    """A day in 100 stages of 1 s: the rate curve is that of all stages, so their arrivals are still found random."""
+def test_pooled_stages_of_different_rates_are_varying_stage() -> None:
+    """A day in 100 stages of 1 s: the rate curve covers all stages, so the arrival spacing check is still valid."""
     rng = np.random.default_rng(5)
     rows, facts = [], []
     for number in range(100):
         rate_per_s = float(20 + number % 50)
         start_ns = stage_facts().start_ns + number * (PAUSE_NS + 1_000_000_000)
         arrivals = np.sort(rng.uniform(0, 1, rng.poisson(rate_per_s)))
-        rows.append(later(request_rows(arrivals, np.full(arrivals.size, 0.01)), start_ns - stage_facts().start_ns))
-        one = stage_facts(rate_per_s, 1.0)
-        facts.append(replace(one, name=f"minute {number}", start_ns=start_ns, end_ns=start_ns + 2_000_000_000))
+        rows.append(shift(request_rows(arrivals, np.full(arrivals.size, 0.01)), start_ns - stage_facts().start_ns))
+        stage_data = stage_facts(rate_per_s, 1.0)
+        facts.append(replace(stage_data, name=f"minute {number}", start_ns=start_ns, end_ns=start_ns + 2_000_000_000))
     pooled = pool_stages(rows, NO_TELEMETRY, facts, SLO)
     assert (pooled.name, pooled.kind, pooled.scheduled_per_s) == ("100 stages", "varying", None)
     assert pooled.arrivals == "Poisson, varying from 20 to 69 req/s"
@@ -152,7 +152,7 @@ def test_stages_of_other_rates_are_one_stage_of_a_varying_rate() -> None:
     assert pooled.meets_slo
 
 
-def test_the_clients_of_pooled_stages_are_those_of_each_of_them() -> None:
+def test_pooled_concurrency_is_set_only_if_equal_in_all_stages() -> None:
     facts = [
         replace(stage_facts(10, 10, arrivals="closed", kind="closed"), rate_per_s=None, concurrency=clients)
         for clients in (4, 8)
@@ -162,18 +162,18 @@ def test_the_clients_of_pooled_stages_are_those_of_each_of_them() -> None:
     assert pool_stages(rows, NO_TELEMETRY, facts, SLO).concurrency is None
 
 
-def test_pooled_stages_end_where_the_last_of_them_was_stopped() -> None:
+def test_pooled_window_ends_where_last_stage_was_stopped() -> None:
     facts = [stage_facts(10, 10, arrivals="constant"), stage_facts(20, 10, arrivals="constant")]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12_000_000_000, stopped_early=True)
     rows = [
         request_rows(constant_s(10, 10), np.full(100, 0.01)),
-        later(request_rows(constant_s(20, 5), np.full(100, 0.01)), 12_000_000_000),
+        shift(request_rows(constant_s(20, 5), np.full(100, 0.01)), 12_000_000_000),
     ]
     pooled = pool_stages(rows, NO_TELEMETRY, facts, SLO)
     assert (pooled.window.end_ns - pooled.window.start_ns) / 1e9 == pytest.approx(17, abs=0.1)
 
 
-def test_sessions_of_several_holds_are_added_up() -> None:
+def test_session_summaries_of_steps_are_summed() -> None:
     first = SessionSummary({"completed": 3, "failed": 1}, 30, 20.0, 90.0)
     second = SessionSummary({"completed": 2, "cut_off": 4}, 10, 60.0, 70.0)
     unbuilt = SessionSummary({"cut_off": 1}, 0, None, None)

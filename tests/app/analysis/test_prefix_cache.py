@@ -1,4 +1,4 @@
-"""The cache of prefixes, against one that compares the tokens themselves."""
+"""The prefix cache is compared with reference caches that compare the tokens themselves."""
 
 from __future__ import annotations
 
@@ -21,12 +21,12 @@ from loadgen.reference.kv_cache import KvCache, extend_block_hashes
 BLOCK = 4
 
 
-def tokens_of(segments: Sequence[Segment]) -> tuple[tuple[int, int], ...]:
+def list_tokens(segments: Sequence[Segment]) -> tuple[tuple[int, int], ...]:
     return tuple((segment_id, offset) for segment_id, length in segments for offset in range(length))
 
 
-def drawn(seed: int, count: int = 60) -> list[list[Segment]]:
-    """Prompts that share beginnings, whose segments may be cut anywhere."""
+def draw_prompts(seed: int, count: int = 60) -> list[list[Segment]]:
+    """Random prompts with shared prefixes, which can end inside a segment list."""
     rng = np.random.default_rng(seed)
     prompts: list[list[Segment]] = []
     for _ in range(count):
@@ -37,58 +37,58 @@ def drawn(seed: int, count: int = 60) -> list[list[Segment]]:
     return prompts
 
 
-def hits_of_tokens(prompts: Sequence[Sequence[Segment]], responses: Sequence[Sequence[Segment]]) -> list[int]:
-    """What a server hits that remembers all blocks by their tokens and those before them."""
+def count_token_hits(prompts: Sequence[Sequence[Segment]], responses: Sequence[Sequence[Segment]]) -> list[int]:
+    """Hits of a server that caches every block by its tokens and all tokens before it."""
     cached: set[tuple[tuple[int, int], ...]] = set()
     hits: list[int] = []
     for prompt, response in zip(prompts, responses, strict=True):
-        tokens = tokens_of(prompt)
+        tokens = list_tokens(prompt)
         count = 0
         while (count + 1) * BLOCK < len(tokens) and tokens[: (count + 1) * BLOCK] in cached:
             count += 1
         hits.append(count * BLOCK)
-        computed = tokens + tokens_of(response)[:-1]
+        computed = tokens + list_tokens(response)[:-1]
         cached.update(computed[:end] for end in range(BLOCK, len(computed) + 1, BLOCK))
     return hits
 
 
 @pytest.mark.parametrize("seed", range(6))
-def test_the_tree_and_the_blocks_hit_what_the_tokens_do(seed: int) -> None:
-    prompts = drawn(seed)
+def test_prefix_cache_hits_match_token_comparison(seed: int) -> None:
+    prompts = draw_prompts(seed)
     responses = [[(100 + number % 7, 1 + number % 9)] for number in range(len(prompts))]
     for with_responses in (responses, [()] * len(prompts)):
-        expected = hits_of_tokens(prompts, with_responses)
-        assert any(expected), "or nothing is tested"
+        expected = count_token_hits(prompts, with_responses)
+        assert any(expected), "the prompts must have hits"
         for capacity in (None, 10_000):
-            found = compute_offered_hits(
+            offered = compute_offered_hits(
                 prompts, block_tokens=BLOCK, capacity_blocks=capacity, responses=with_responses
             )
-            assert found.hit_tokens == tuple(expected)
-    assert found.prompt_tokens == tuple(len(tokens_of(prompt)) for prompt in prompts)
+            assert offered.hit_tokens == tuple(expected)
+    assert offered.prompt_tokens == tuple(len(list_tokens(prompt)) for prompt in prompts)
 
 
 Prefix = tuple[tuple[int, int], ...]
 
 
-class Blocks:
-    """A cache of a few blocks, one request at a time: a list in the order of eviction, searched from its start. Of
-    blocks with the same tokens, which the last block of a prompt may have, the one that was computed first is used."""
+class ReferenceBlockCache:
+    """A cache of `capacity` blocks that serves one request at a time: a list in eviction order, searched from the
+    start. Of several blocks with the same tokens, such as the last block of a prompt, the first computed is used."""
 
     def __init__(self, capacity: int) -> None:
         self.free: list[tuple[int, Prefix]] = [(0, ())] * capacity
         self.computed = 0
 
     def serve(self, prompt: Sequence[Segment]) -> int:
-        tokens = tokens_of(prompt)
+        tokens = list_tokens(prompt)
         needed = -(-len(tokens) // BLOCK)
         if needed > len(self.free):
             return 0
         used: list[tuple[int, Prefix]] = []
         while (len(used) + 1) * BLOCK < len(tokens):
-            found = [block for block in self.free if block[1] == tokens[: (len(used) + 1) * BLOCK]]
-            if not found:
+            matching = [block for block in self.free if block[1] == tokens[: (len(used) + 1) * BLOCK]]
+            if not matching:
                 break
-            used.append(min(found))
+            used.append(min(matching))
             self.free.remove(used[-1])
         hits = len(used) * BLOCK
         del self.free[: needed - len(used)]
@@ -101,28 +101,28 @@ class Blocks:
 
 
 @pytest.mark.parametrize("capacity", [3, 8, 20, 45])
-def test_the_least_recently_used_blocks_are_evicted_from_their_ends(capacity: int) -> None:
+def test_prefix_cache_evicts_least_recently_used_blocks(capacity: int) -> None:
     for seed in range(4):
-        prompts, model = drawn(seed, 150), Blocks(capacity)
+        prompts, model = draw_prompts(seed, 150), ReferenceBlockCache(capacity)
         expected = tuple(model.serve(prompt) for prompt in prompts)
         assert compute_offered_hits(prompts, block_tokens=BLOCK, capacity_blocks=capacity).hit_tokens == expected
         assert sum(expected) <= sum(compute_offered_hits(prompts, block_tokens=BLOCK).hit_tokens)
 
 
 @pytest.mark.parametrize(("tokens", "hits"), [(1, 0), (16, 0), (17, 16), (32, 16), (33, 32), (47, 32)])
-def test_the_last_token_is_always_computed(tokens: int, hits: int) -> None:
+def test_last_prompt_token_is_never_prefix_cache_hit(tokens: int, hits: int) -> None:
     prompts = [[(1, tokens)]] * 2
     assert compute_offered_hits(prompts) == OfferedHits((tokens, tokens), (0, hits))
 
 
-def test_a_template_shifts_the_blocks_and_is_cached_itself() -> None:
+def test_prompt_template_shifts_blocks_and_is_cached() -> None:
     prompts = [[(1, 12), (2, 30)], [(1, 12), (3, 30)], [(4, 100)]]
     assert compute_offered_hits(prompts).hit_tokens == (0, 0, 0)
     with_template = compute_offered_hits(prompts, template_tokens=20)
     assert (with_template.prompt_tokens, with_template.hit_tokens) == ((62, 62, 120), (0, 32, 16))
 
 
-def test_a_conversation_hits_its_own_responses() -> None:
+def test_conversation_hits_cached_responses() -> None:
     first = [(1, 40)]
     second = [*first, (50, 24), (2, 10)]
     assert compute_offered_hits([first, second]).hit_tokens == (0, 32)
@@ -130,7 +130,7 @@ def test_a_conversation_hits_its_own_responses() -> None:
     assert compute_offered_hits([first, second], responses=[[(50, 25)], []]).hit_tokens == (0, 64)
 
 
-def test_nothing_sent_has_no_share() -> None:
+def test_prefix_cache_share_without_requests_is_none() -> None:
     assert OfferedHits().share is None
     assert compute_load_share([], [SentPart(0, 5, True)]) is None
     assert compute_load_share([[(1, 10)]], [SentPart(0, 1, False), SentPart(1, 0, True)]) is None
@@ -149,8 +149,8 @@ def test_nothing_sent_has_no_share() -> None:
         [(30, 50, True), (7, 9, True), (0, 170, True)],
     ],
 )
-def test_the_share_of_a_load_is_that_of_its_requests_in_order(parts: list[tuple[int, int, bool]]) -> None:
-    prompts = [[(segment_id, 7 * length) for segment_id, length in prompt] for prompt in drawn(1)]
+def test_load_share_is_hit_share_of_requests_in_send_order(parts: list[tuple[int, int, bool]]) -> None:
+    prompts = [[(segment_id, 7 * length) for segment_id, length in prompt] for prompt in draw_prompts(1)]
     tree = PrefixTree()
     hits = total = 0
     for first, count, is_in_load in parts:
@@ -162,7 +162,7 @@ def test_the_share_of_a_load_is_that_of_its_requests_in_order(parts: list[tuple[
     assert compute_load_share(prompts, [SentPart(*part) for part in parts]) == hits / total
 
 
-def test_running_requests_share_blocks_and_keep_them() -> None:
+def test_running_requests_share_and_retain_blocks() -> None:
     cache = BlockCache(6, BLOCK)
     assert cache.admit(1, [(1, 10)]) == 0
     assert cache.admit(2, [(1, 10)]) == 8, "the first is still running"
@@ -177,7 +177,7 @@ def test_running_requests_share_blocks_and_keep_them() -> None:
     assert cache.admit(4, [(1, 10)]) == 8
 
 
-def test_chunks_are_cached_as_they_are_computed() -> None:
+def test_prefill_chunks_are_cached_when_computed() -> None:
     cache = BlockCache(20, BLOCK)
     assert cache.admit(1, [(1, 18)], scheduled_tokens=9) == 0
     assert cache.admit(2, [(1, 18)], scheduled_tokens=2) == 8
@@ -185,7 +185,7 @@ def test_chunks_are_cached_as_they_are_computed() -> None:
     assert cache.admit(3, [(1, 18)]) == 16
 
 
-def test_a_preempted_request_returns_with_its_tokens() -> None:
+def test_preempted_request_hits_its_computed_tokens() -> None:
     cache = BlockCache(4, BLOCK)
     assert cache.admit(1, [(1, 6)]) == 0
     cache.append(1, [(9, 10)])
@@ -197,12 +197,12 @@ def test_a_preempted_request_returns_with_its_tokens() -> None:
 
 
 @pytest.mark.parametrize("seed", range(12))
-def test_the_cache_of_the_reference_server_hits_the_same_in_the_same_order(seed: int) -> None:
-    """Both are given the same admissions, computed tokens and releases, and share no code: each request is admitted
-    with some of its tokens, computes the others, generates more, and is released at any time."""
+def test_block_cache_hits_match_reference_server_cache(seed: int) -> None:
+    """Both caches, which share no code, get the same admissions, computed tokens and releases: each request is
+    admitted with some of its tokens, computes the others, generates more, and is released at any time."""
     rng = np.random.default_rng(seed)
     capacity, block_tokens = int(rng.choice([6, 12, 25, 60])), int(rng.choice([1, 3, 4, 16]))
-    ours, theirs = BlockCache(capacity, block_tokens), KvCache(capacity)
+    block_cache, server_cache = BlockCache(capacity, block_tokens), KvCache(capacity)
     running: dict[int, _Running] = {}
     prompts: list[list[Segment]] = []
     admitted_count = hit_count = 0
@@ -210,43 +210,47 @@ def test_the_cache_of_the_reference_server_hits_the_same_in_the_same_order(seed:
         choice = rng.random()
         request = int(rng.choice(list(running))) if running else -1
         if choice < 0.45 or not running:
-            prompt = [*drawn(1000 * seed + step, 1)[0]]
+            prompt = [*draw_prompts(1000 * seed + step, 1)[0]]
             if prompts and rng.random() < 0.8:
                 earlier = prompts[int(rng.integers(len(prompts)))]
                 prompt = earlier[: int(rng.integers(len(earlier) + 1))] + prompt
-            one = _Running(prompt, block_tokens)
-            found = theirs.find_prefix(one.hashes, (len(one.tokens) - 1) // block_tokens)
-            one.computed = len(found) * block_tokens
-            scheduled = min(int(rng.integers(1, len(one.tokens) + 1)), len(one.tokens) - one.computed)
-            needed = -(-(one.computed + scheduled) // block_tokens) - len(found)
-            has_room = theirs.has_room(needed, found)
-            hits = ours.admit(step, prompt, scheduled)
+            request_state = _Running(prompt, block_tokens)
+            prefix_blocks = server_cache.find_prefix(
+                request_state.hashes, (len(request_state.tokens) - 1) // block_tokens
+            )
+            request_state.computed = len(prefix_blocks) * block_tokens
+            scheduled = min(
+                int(rng.integers(1, len(request_state.tokens) + 1)), len(request_state.tokens) - request_state.computed
+            )
+            needed = -(-(request_state.computed + scheduled) // block_tokens) - len(prefix_blocks)
+            has_room = server_cache.has_room(needed, prefix_blocks)
+            hits = block_cache.admit(step, prompt, scheduled)
             assert (hits is not None) == has_room
             if has_room:
-                assert hits == one.computed
-                admitted_count, hit_count = admitted_count + 1, hit_count + one.computed
-                theirs.share(found)
-                one.blocks = found
-                one.compute(theirs, scheduled, needed)
-                running[step] = one
+                assert hits == request_state.computed
+                admitted_count, hit_count = admitted_count + 1, hit_count + request_state.computed
+                server_cache.share(prefix_blocks)
+                request_state.blocks = prefix_blocks
+                request_state.compute(server_cache, scheduled, needed)
+                running[step] = request_state
                 prompts.append(prompt)
         elif choice < 0.8:
-            one = running[request]
-            remaining = len(one.tokens) - one.computed
+            request_state = running[request]
+            remaining = len(request_state.tokens) - request_state.computed
             if not remaining:
                 remaining = int(rng.integers(1, 7))
-                ours.append(request, [(10_000 + step, remaining)])
-                one.extend([(10_000 + step, remaining)])
+                block_cache.append(request, [(10_000 + step, remaining)])
+                request_state.extend([(10_000 + step, remaining)])
             scheduled = int(rng.integers(1, remaining + 1))
-            needed = max(-(-(one.computed + scheduled) // block_tokens) - len(one.blocks), 0)
-            has_room = theirs.has_room(needed)
-            assert ours.compute(request, scheduled) == has_room
+            needed = max(-(-(request_state.computed + scheduled) // block_tokens) - len(request_state.blocks), 0)
+            has_room = server_cache.has_room(needed)
+            assert block_cache.compute(request, scheduled) == has_room
             if has_room:
-                one.compute(theirs, scheduled, needed)
+                request_state.compute(server_cache, scheduled, needed)
         else:
             ended = running.pop(request)
-            theirs.release(ended.blocks)
-            ours.release(request)
+            server_cache.release(ended.blocks)
+            block_cache.release(request)
             prompts.append(ended.segments)
     assert admitted_count > 20
     assert hit_count > 0
@@ -266,7 +270,7 @@ class _Running:
 
     def extend(self, segments: list[Segment]) -> None:
         self.segments = [*self.segments, *segments]
-        self.tokens += [f"{segment_id}:{offset}" for segment_id, offset in tokens_of(segments)]
+        self.tokens += [f"{segment_id}:{offset}" for segment_id, offset in list_tokens(segments)]
         extend_block_hashes(self.hashes, self.tokens, self._block_tokens)
 
     def compute(self, cache: KvCache, count: int, needed_blocks: int) -> None:

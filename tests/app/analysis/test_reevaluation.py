@@ -16,11 +16,11 @@ SECOND = 1_000_000_000
 
 @pytest.fixture
 def facts() -> StageData:
-    made = stage_facts(100.0, 10.0, arrivals="constant")
-    return replace(made, rates=((0.0, 100.0),), worker_cpu_s=2.0, end_ns=made.start_ns + 10 * SECOND)
+    base = stage_facts(100.0, 10.0, arrivals="constant")
+    return replace(base, rates=((0.0, 100.0),), worker_cpu_s=2.0, end_ns=base.start_ns + 10 * SECOND)
 
 
-def test_a_stage_inside_is_left_as_it_is_and_one_outside_is_left_out(facts: StageData) -> None:
+def test_clipping_returns_inside_stage_unchanged_and_drops_outside_stage(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     rows = read_rows(request_rows(arrivals, np.full(arrivals.size, 0.01)))
     start_ns = facts.start_ns
@@ -28,7 +28,7 @@ def test_a_stage_inside_is_left_as_it_is_and_one_outside_is_left_out(facts: Stag
     assert clip_stage(facts, rows, Window(start_ns + 20 * SECOND, start_ns + 30 * SECOND)) is None
 
 
-def test_of_a_cut_stage_only_what_was_scheduled_inside_counts(facts: StageData) -> None:
+def test_clipped_stage_counts_only_requests_scheduled_inside_window(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     slow = np.where(arrivals < 4.0, 0.5, 0.01)
     rows = read_rows(request_rows(arrivals, slow))
@@ -43,7 +43,7 @@ def test_of_a_cut_stage_only_what_was_scheduled_inside_counts(facts: StageData) 
     assert stage.metrics["latency_ms"]["p99"].reason == "300 of 368 required samples"
 
 
-def test_a_backlog_that_ended_a_stage_is_no_matter_of_its_beginning(facts: StageData) -> None:
+def test_saturation_is_dropped_if_window_excludes_end_of_stage(facts: StageData) -> None:
     arrivals = constant_s(100.0, 10.0)
     rows = read_rows(request_rows(arrivals, np.full(arrivals.size, 0.01)))
     saturated = replace(facts, is_saturated=True, stopped_early=True)

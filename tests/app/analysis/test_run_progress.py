@@ -30,109 +30,127 @@ S = 1_000_000_000
 STARTED = RunStarted(10 * S, "id", "test", "/run", 7)
 
 
-def begun(at_s: float, kind: StageKind = "steady", *, lead_in_s: float = 0.0) -> StageStarted:
+def build_stage_started(at_s: float, kind: StageKind = "steady", *, lead_in_s: float = 0.0) -> StageStarted:
     return StageStarted(round(at_s * S), 0, "s", kind, 1, 10.0, 20.0, round(at_s * S), lead_in_s=lead_in_s)
 
 
-def ended(at_s: float, kind: StageKind = "steady") -> StageFinished:
+def build_stage_finished(at_s: float, kind: StageKind = "steady") -> StageFinished:
     stage = replace(full_run().result.stages[0], kind=kind)
     return StageFinished(round(at_s * S), 0, stage_facts(), stage)
 
 
-def after(*events: Event) -> RunProgress:
+def advance_through(*events: Event) -> RunProgress:
     progress = RunProgress()
     for event in events:
         progress = advance_progress(progress, event)
     return progress
 
 
-def test_planned_stages_are_counted_and_their_time_is_known() -> None:
+def test_eta_of_planned_stages_counts_remaining_durations() -> None:
     phase = PhaseChanged(11 * S, "stages", "3 stage(s)", 3, 60.0)
-    warm = (begun(11, "warmup"), ended(12, "warmup"))
-    progress = after(STARTED, *warm, phase, begun(12), ended(33), begun(34))
+    warm = (build_stage_started(11, "warmup"), build_stage_finished(12, "warmup"))
+    progress = advance_through(
+        STARTED, *warm, phase, build_stage_started(12), build_stage_finished(33), build_stage_started(34)
+    )
     assert (progress.run_id, progress.pid, progress.completed, progress.total) == ("id", 7, 1, 3)
     assert progress.stage is not None
-    assert progress.estimate_eta_s(39 * S) == 35, "two stages of 20 s, 5 s of the first gone"
-    assert progress.estimate_eta_s(90 * S) == 20, "one that drains is not waited for twice"
+    assert progress.estimate_eta_s(39 * S) == 35, "two stages of 20 s, 5 s of the first have elapsed"
+    assert progress.estimate_eta_s(90 * S) == 20, (
+        "the current stage has exceeded its duration, so only the next one remains"
+    )
     assert progress.elapsed_s == 24
 
 
-def test_a_stage_that_was_made_longer_lasts_longer() -> None:
+def test_eta_includes_extension_of_current_stage() -> None:
     phase = PhaseChanged(11 * S, "stages", "2 stage(s)", 2, 40.0)
-    progress = after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0))
+    progress = advance_through(STARTED, phase, build_stage_started(12), StageExtended(15 * S, 0, 30.0, 50.0))
     assert progress.estimate_eta_s(22 * S) == 60, "40 s of the first, 20 s of the second"
     assert (
-        after(STARTED, phase, begun(12), StageExtended(15 * S, 0, 30.0, 50.0), ended(62)).estimate_eta_s(62 * S) == 20
+        advance_through(
+            STARTED, phase, build_stage_started(12), StageExtended(15 * S, 0, 30.0, 50.0), build_stage_finished(62)
+        ).estimate_eta_s(62 * S)
+        == 20
     )
-    assert after(STARTED, phase, begun(12), StageExtended(15 * S, 3, 30.0, 50.0)).estimate_eta_s(22 * S) == 30, (
-        "another's"
-    )
+    assert (
+        advance_through(STARTED, phase, build_stage_started(12), StageExtended(15 * S, 3, 30.0, 50.0)).estimate_eta_s(
+            22 * S
+        )
+        == 30
+    ), "the extension is of another stage"
 
 
-def test_of_a_search_nobody_can_say_how_long_it_takes() -> None:
-    progress = after(STARTED, PhaseChanged(11 * S, "search", "searching"), begun(12), ended(33))
+def test_rate_search_has_no_eta() -> None:
+    progress = advance_through(
+        STARTED, PhaseChanged(11 * S, "search", "searching"), build_stage_started(12), build_stage_finished(33)
+    )
     assert (progress.completed, progress.total, progress.estimate_eta_s(40 * S)) == (1, None, None)
-    assert after().estimate_eta_s(0) is None
+    assert advance_through().estimate_eta_s(0) is None
 
 
-def test_variants_report_the_time_of_those_to_come() -> None:
-    of = Variant("m.onnx", "cpu", "as-is", 1, 1)
-    facts = VariantData(variant=of, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
-    first = (VariantStarted(12 * S, 1, 3, of), VariantFinished(22 * S, 1, facts))
-    progress = after(STARTED, *first, VariantStarted(22 * S, 2, 3, of))
+def test_eta_of_variants_is_based_on_finished_variants() -> None:
+    variant = Variant("m.onnx", "cpu", "as-is", 1, 1)
+    facts = VariantData(variant=variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
+    first = (VariantStarted(12 * S, 1, 3, variant), VariantFinished(22 * S, 1, facts))
+    progress = advance_through(STARTED, *first, VariantStarted(22 * S, 2, 3, variant))
     assert (progress.completed, progress.total) == (1, 3)
     assert progress.estimate_eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
-    rest = (VariantFinished(32 * S, 2, facts), VariantStarted(32 * S, 3, 3, of), VariantFinished(42 * S, 3, facts))
-    assert after(STARTED, *first, *rest).estimate_eta_s(45 * S) == 0, "what is left is the report"
+    remaining_events = (
+        VariantFinished(32 * S, 2, facts),
+        VariantStarted(32 * S, 3, 3, variant),
+        VariantFinished(42 * S, 3, facts),
+    )
+    assert advance_through(STARTED, *first, *remaining_events).estimate_eta_s(45 * S) == 0, "only the report remains"
 
 
-def test_tests_of_language_models_have_a_position_and_a_remaining_time() -> None:
-    of = Variant("m", "cpu", "as-is", 1, 1)
-    variant = VariantStarted(12 * S, 1, 2, of, name="int4", tests=("pp512", "tg128"))
-    test = replace(begun(22), test="tg128")
+def test_local_language_model_tests_have_position_and_eta() -> None:
+    int4 = Variant("m", "cpu", "as-is", 1, 1)
+    variant = VariantStarted(12 * S, 1, 2, int4, name="int4", tests=("pp512", "tg128"))
+    test = replace(build_stage_started(22), test="tg128")
     call_stage = replace(stage_of(), index=0)
     first_test = CallsFinished(22 * S, call_stage, full_run().result.stages[0])
     cold_start = PhaseChanged(13 * S, "cold start", "measuring cold starts")
-    opening = after(STARTED, variant, cold_start)
+    opening = advance_through(STARTED, variant, cold_start)
     assert (opening.position, opening.message) == ("variant 1 of 2 · int4", "measuring cold starts")
     assert opening.estimate_eta_s(14 * S) is None, "no test has ended"
-    progress = after(STARTED, variant, cold_start, first_test, test)
+    progress = advance_through(STARTED, variant, cold_start, first_test, test)
     assert (progress.position, progress.message) == ("variant 1 of 2 · int4 · tg128 (test 2 of 2)", "")
     assert progress.estimate_eta_s(32 * S) == pytest.approx(20 / 1.5 * 2.5), "1.5 of 4 tests in 20 s"
-    second = after(STARTED, variant, first_test, first_test, VariantStarted(42 * S, 2, 2, of, tests=variant.tests))
+    second = advance_through(
+        STARTED, variant, first_test, first_test, VariantStarted(42 * S, 2, 2, int4, tests=variant.tests)
+    )
     assert second.estimate_eta_s(42 * S) == pytest.approx(30), "half of the tests"
     assert second.position == "variant 2 of 2 · m cpu as-is, batch 1", "the label, if the name is not stored"
 
 
-def test_a_run_reaches_steps_in_order_and_a_local_run_has_fewer() -> None:
+def test_run_progress_steps_follow_order_and_local_run_has_fewer() -> None:
     check, calibrate = PhaseChanged(11 * S, "doctor", ""), PhaseChanged(12 * S, "calibrate", "")
-    measure, again = PhaseChanged(13 * S, "stages", ""), PhaseChanged(14 * S, "warmup", "")
-    assert after(STARTED).step is None
-    progress = after(STARTED, check, calibrate, measure, again)
+    measure, warmup = PhaseChanged(13 * S, "stages", ""), PhaseChanged(14 * S, "warmup", "")
+    assert advance_through(STARTED).step is None
+    progress = advance_through(STARTED, check, calibrate, measure, warmup)
     assert progress.step == "measure", "a run that warms up again is still measuring"
     assert progress.reached_steps == {"check", "calibrate", "measure", "warmup"}
-    local = after(replace(STARTED, is_local=True), check)
+    local = advance_through(replace(STARTED, is_local=True), check)
     assert local.is_local
     assert (local.steps, local.step) == (("check", "measure", "report"), "check")
-    assert after(STARTED, VariantStarted(12 * S, 1, 1, Variant("m", "cpu", "as-is", 1, 1))).step == "measure"
+    assert advance_through(STARTED, VariantStarted(12 * S, 1, 1, Variant("m", "cpu", "as-is", 1, 1))).step == "measure"
 
 
-def test_turns_report_the_time_of_those_to_come_and_an_invalid_one_is_made_again() -> None:
+def test_eta_of_interleaved_runs_includes_repeat_of_invalid_run() -> None:
     first = (PairRunStarted(10 * S, 1, "baseline", "a", 2), PairRunFinished(20 * S, 1, "baseline", "a", "VALID"))
-    again = (PairRunStarted(20 * S, 1, "candidate", "b", 2), PairRunFinished(30 * S, 1, "candidate", "b", "INVALID"))
-    progress = after(STARTED, *first, *again, PairRunStarted(30 * S, 1, "candidate", "c", 2))
+    invalid = (PairRunStarted(20 * S, 1, "candidate", "b", 2), PairRunFinished(30 * S, 1, "candidate", "b", "INVALID"))
+    progress = advance_through(STARTED, *first, *invalid, PairRunStarted(30 * S, 1, "candidate", "c", 2))
     assert (progress.completed, progress.total) == (1, 4)
     assert progress.estimate_eta_s(40 * S) == pytest.approx(30 / 1.5 * 2.5)
 
 
-def test_the_end_is_kept_and_notes_move_nothing() -> None:
+def test_finished_run_has_elapsed_time_and_no_eta() -> None:
     end = RunFinished(50 * S, "VALID", 0)
-    progress = after(STARTED, begun(12), NoteAdded(13 * S, "x"), end)
+    progress = advance_through(STARTED, build_stage_started(12), NoteAdded(13 * S, "x"), end)
     assert (progress.finished, progress.stage, progress.estimate_eta_s(60 * S)) == (end, None, None)
     assert progress.elapsed_s == 40
 
 
-def test_a_lead_in_counts_as_done_once_it_is_over() -> None:
-    assert compute_stage_elapsed_s(begun(20, lead_in_s=2.0), 19 * S) == 1
-    assert compute_stage_elapsed_s(begun(20, lead_in_s=2.0), 25 * S) == 7
-    assert compute_stage_elapsed_s(begun(20, lead_in_s=2.0), 95 * S) == 22
+def test_stage_elapsed_time_includes_lead_in() -> None:
+    assert compute_stage_elapsed_s(build_stage_started(20, lead_in_s=2.0), 19 * S) == 1
+    assert compute_stage_elapsed_s(build_stage_started(20, lead_in_s=2.0), 25 * S) == 7
+    assert compute_stage_elapsed_s(build_stage_started(20, lead_in_s=2.0), 95 * S) == 22

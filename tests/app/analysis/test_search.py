@@ -13,58 +13,58 @@ from tests.tiers import first_in_unit_tier
 BRACKET = [(40.0, True), (80.0, False)]
 
 
-def test_between_a_rate_that_held_and_one_that_failed_all_limits_are_alike_likely() -> None:
+def test_capacity_posterior_is_log_uniform_between_passed_and_failed_rate() -> None:
     """On a log scale: the middle is √(40 × 80)."""
-    belief = CapacityPosterior(BRACKET)
-    assert belief.compute_quantile(0.5) == pytest.approx(3200**0.5, rel=0.01)
-    assert belief.compute_quantile(0.25) == pytest.approx(40 * 2**0.25, rel=0.02)
+    posterior = CapacityPosterior(BRACKET)
+    assert posterior.compute_quantile(0.5) == pytest.approx(3200**0.5, rel=0.01)
+    assert posterior.compute_quantile(0.25) == pytest.approx(40 * 2**0.25, rel=0.02)
 
 
-def test_evidence_narrows_it_and_one_chance_failure_does_not_rule() -> None:
-    tried = [*BRACKET, (50.0, True), (52.0, True), (60.0, False), (56.0, False)]
-    assert 52 < CapacityPosterior(tried).compute_quantile(0.5) < 56
-    unlucky = CapacityPosterior([*tried, (45.0, False)])
-    assert 45 < unlucky.compute_quantile(0.5) < 54
+def test_results_narrow_capacity_posterior_despite_one_chance_failure() -> None:
+    results = [*BRACKET, (50.0, True), (52.0, True), (60.0, False), (56.0, False)]
+    assert 52 < CapacityPosterior(results).compute_quantile(0.5) < 56
+    with_chance_failure = CapacityPosterior([*results, (45.0, False)])
+    assert 45 < with_chance_failure.compute_quantile(0.5) < 54
 
 
-def test_more_repeats_are_less_likely_and_a_lower_rate_is_likelier() -> None:
-    belief = CapacityPosterior([*BRACKET, (55.0, True), (58.0, False)])
+def test_pass_probability_falls_with_repeats_and_rate() -> None:
+    posterior = CapacityPosterior([*BRACKET, (55.0, True), (58.0, False)])
     assert (
-        belief.compute_pass_probability(54, 1)
-        > belief.compute_pass_probability(54, 3)
-        > belief.compute_pass_probability(56, 3)
+        posterior.compute_pass_probability(54, 1)
+        > posterior.compute_pass_probability(54, 3)
+        > posterior.compute_pass_probability(56, 3)
     )
-    rate = belief.find_highest_rate(3, 0.5)
-    assert belief.compute_pass_probability(rate, 3) == pytest.approx(0.5, abs=0.02)
-    assert belief.find_highest_rate(3, 0.8) < rate < belief.find_highest_rate(1, 0.5)
+    rate = posterior.find_highest_rate(3, 0.5)
+    assert posterior.compute_pass_probability(rate, 3) == pytest.approx(0.5, abs=0.02)
+    assert posterior.find_highest_rate(3, 0.8) < rate < posterior.find_highest_rate(1, 0.5)
 
 
-def test_a_limit_above_all_that_was_tried_is_thought_of_where_a_rate_failed_and_held() -> None:
-    belief = CapacityPosterior([(40.0, True), (40.0, False), (40.0, True)])
-    assert belief.compute_quantile(0.9) > 42
+def test_capacity_posterior_extends_above_rate_with_mixed_results() -> None:
+    posterior = CapacityPosterior([(40.0, True), (40.0, False), (40.0, True)])
+    assert posterior.compute_quantile(0.9) > 42
 
 
-Responder = Callable[[float], bool]
+PassesAt = Callable[[float], bool]
 
 
-def run(search: RateSearch, holds: Responder) -> list[tuple[Probe, bool]]:
-    tried: list[tuple[Probe, bool]] = []
+def run_search(search: RateSearch, passes_at: PassesAt) -> list[tuple[Probe, bool]]:
+    results: list[tuple[Probe, bool]] = []
     while (probe := search.next_probe()) is not None:
-        assert search.next_probe() == probe  # the same again until it was recorded
-        held = holds(probe.rate_per_s)
-        search.record_result(probe, held)
-        tried.append((probe, held))
-    return tried
+        assert search.next_probe() == probe  # the same probe until its result is recorded
+        passed = passes_at(probe.rate_per_s)
+        search.record_result(probe, passed)
+        results.append((probe, passed))
+    return results
 
 
-def below(limit_per_s: float) -> Responder:
+def passes_below(limit_per_s: float) -> PassesAt:
     return lambda rate_per_s: rate_per_s <= limit_per_s
 
 
 @pytest.mark.parametrize("limit_per_s", [10.0, 11.0, 137.0, 999.0, 12_345.0, 3.3, 0.4])
-def test_a_sharp_limit_is_found_to_2_5_percent(limit_per_s: float) -> None:
+def test_rate_search_finds_sharp_limit_within_2_5_percent(limit_per_s: float) -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    tried = run(search, below(limit_per_s))
+    results = run_search(search, passes_below(limit_per_s))
     outcome = search.get_outcome()
     assert outcome.max_rate_per_s is not None
     assert limit_per_s / 1.025 <= outcome.max_rate_per_s <= limit_per_s
@@ -73,46 +73,48 @@ def test_a_sharp_limit_is_found_to_2_5_percent(limit_per_s: float) -> None:
     assert low == outcome.max_rate_per_s
     assert high is not None
     assert low <= limit_per_s < high
-    holds = [probe.repeat for probe, _ in tried if probe.rate_per_s == outcome.max_rate_per_s and probe.kind == "step"]
-    assert holds == [1, 2, 3]
-    assert outcome.probe_count == len(tried) <= 25
+    step_repeats = [
+        probe.repeat for probe, _ in results if probe.rate_per_s == outcome.max_rate_per_s and probe.kind == "step"
+    ]
+    assert step_repeats == [1, 2, 3]
+    assert outcome.probe_count == len(results) <= 25
 
 
-def test_the_rate_is_doubled_and_then_the_middle_of_what_is_thought_is_tried() -> None:
+def test_rate_search_doubles_rate_and_then_bisects_posterior() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    rates = [probe.rate_per_s for probe, _ in run(search, below(45))]
+    rates = [probe.rate_per_s for probe, _ in run_search(search, passes_below(45))]
     assert rates[:4] == [10, 20, 40, 80]
     assert rates[4] == pytest.approx(math.sqrt(40 * 80), rel=0.01)
 
 
-def test_a_start_that_fails_is_halved() -> None:
+def test_rate_search_halves_failed_start_rate() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    assert [probe.rate_per_s for probe, _ in run(search, below(3))][:3] == [10, 5, 2.5]
+    assert [probe.rate_per_s for probe, _ in run_search(search, passes_below(3))][:3] == [10, 5, 2.5]
 
 
-def test_a_target_that_carries_nothing_ends_the_search() -> None:
+def test_rate_search_without_passing_rate_ends_at_1_per_s() -> None:
     search = RateSearch(start_per_s=64, repeats=3)
-    tried = run(search, below(0))
-    assert [probe.rate_per_s for probe, _ in tried] == [64, 32, 16, 8, 4, 2, 1]
+    results = run_search(search, passes_below(0))
+    assert [probe.rate_per_s for probe, _ in results] == [64, 32, 16, 8, 4, 2, 1]
     outcome = search.get_outcome()
     assert outcome.max_rate_per_s is None
     assert outcome.reason == "even the lowest tested rate of 1 req/s failed"
     assert outcome.bracket == (None, 1)
 
 
-def test_a_target_without_limit_is_held_at_the_end_of_the_budget() -> None:
+def test_rate_search_without_limit_ends_with_steps_within_probe_budget() -> None:
     search = RateSearch(start_per_s=1, repeats=3, max_probes=10)
-    tried = run(search, below(math.inf))
+    results = run_search(search, passes_below(math.inf))
     assert search.get_outcome().max_rate_per_s == 2.0**6
     assert search.get_outcome().bracket == (2.0**6, None)
-    assert len(tried) == 10
+    assert len(results) == 10
 
 
-def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of() -> None:
+def test_shortened_rate_search_uses_remaining_probes_for_steps() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    tried: list[Probe] = []
+    probes: list[Probe] = []
     while (probe := search.next_probe()) is not None:
-        if len(tried) == 4:
+        if len(probes) == 4:
             assert probe.kind == "probe"
             search.limit_probes(20)
             assert (search.remaining_probes, search.is_shortened) == (20, True)
@@ -121,13 +123,13 @@ def test_a_search_that_is_reported_how_little_is_left_holds_what_it_is_sure_of()
             probe = search.next_probe()
             assert probe is not None
             assert (probe.kind, probe.repeat) == ("step", 1)
-        tried.append(probe)
+        probes.append(probe)
         search.record_result(probe, probe.rate_per_s < 60)
-    assert [probe.kind for probe in tried[4:]] == ["step"] * 3
+    assert [probe.kind for probe in probes[4:]] == ["step"] * 3
     assert 40 <= (search.get_outcome().max_rate_per_s or 0) < 60
 
 
-def test_a_search_that_was_left_says_so() -> None:
+def test_unfinished_rate_search_has_reason_and_no_max_rate() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
     assert search.get_outcome().reason == "the search was stopped early"
     probe = search.next_probe()
@@ -137,108 +139,113 @@ def test_a_search_that_was_left_says_so() -> None:
     assert search.get_outcome().bracket == (10, None)
 
 
-def test_a_hold_that_fails_fails_its_rate() -> None:
-    """Everything below 90/s holds but the second hold of the first rate that is held."""
+def test_failed_step_fails_its_rate() -> None:
+    """Every rate below 90 req/s passes, except in the second step of the first rate that is tested in steps."""
     search = RateSearch(start_per_s=100, repeats=2)
-    first: list[float] = []
+    failed_rates: list[float] = []
 
-    def holds(rate_per_s: float) -> bool:
+    def passes_at(rate_per_s: float) -> bool:
         probe = search.next_probe()
         assert probe is not None
-        if probe.kind == "step" and probe.repeat == 2 and not first:
-            first.append(rate_per_s)
+        if probe.kind == "step" and probe.repeat == 2 and not failed_rates:
+            failed_rates.append(rate_per_s)
             return False
         return rate_per_s < 90
 
-    tried = run(search, holds)
-    assert [held for probe, held in tried if probe.kind == "step" and probe.rate_per_s == first[0]] == [True, False]
-    found = search.get_outcome().max_rate_per_s
-    assert found is not None
-    assert 85 < found < 90
-    assert found != first[0]
+    results = run_search(search, passes_at)
+    assert [passed for probe, passed in results if probe.kind == "step" and probe.rate_per_s == failed_rates[0]] == [
+        True,
+        False,
+    ]
+    max_rate = search.get_outcome().max_rate_per_s
+    assert max_rate is not None
+    assert 85 < max_rate < 90
+    assert max_rate != failed_rates[0]
 
 
-def test_a_single_failure_is_tried_again_before_it_is_believed() -> None:
-    """A stall fails 40/s once, far below the limit of 800/s."""
+def test_rate_search_repeats_single_failed_probe() -> None:
+    """A stall fails 40 req/s once, far below the limit of 800 req/s."""
     search = RateSearch(start_per_s=10, repeats=3)
     stalls = iter([40.0])
 
-    def holds(rate_per_s: float) -> bool:
+    def passes_at(rate_per_s: float) -> bool:
         return not (rate_per_s == 40 and next(stalls, None) is not None) and rate_per_s <= 800
 
-    rates = [probe.rate_per_s for probe, _ in run(search, holds)]
-    found = search.get_outcome().max_rate_per_s
+    rates = [probe.rate_per_s for probe, _ in run_search(search, passes_at)]
+    max_rate = search.get_outcome().max_rate_per_s
     assert rates.count(40) == 2
-    assert found is not None
-    assert 760 <= found <= 800
+    assert max_rate is not None
+    assert 760 <= max_rate <= 800
 
 
-def test_a_rate_that_held_far_below_the_limit_is_followed_by_a_higher_one() -> None:
-    """The first two probes near the limit of 100/s fail by chance."""
+def test_rate_search_continues_above_rate_that_passed_far_below_limit() -> None:
+    """The first two probes near the limit of 100 req/s fail by chance."""
     search = RateSearch(start_per_s=64, repeats=3)
-    unlucky = iter([False, False])
+    chance_failures = iter([False, False])
 
-    def holds(rate_per_s: float) -> bool:
-        return rate_per_s <= 100 and (rate_per_s < 85 or next(unlucky, True))
+    def passes_at(rate_per_s: float) -> bool:
+        return rate_per_s <= 100 and (rate_per_s < 85 or next(chance_failures, True))
 
-    tried = run(search, holds)
-    held = {probe.rate_per_s for probe, has_held in tried if probe.kind == "step" and probe.repeat == 3 and has_held}
-    found = search.get_outcome().max_rate_per_s
-    assert len(held) > 1
-    assert found == max(held)
-    assert found > 90
+    results = run_search(search, passes_at)
+    passed_rates = {
+        probe.rate_per_s for probe, passed in results if probe.kind == "step" and probe.repeat == 3 and passed
+    }
+    max_rate = search.get_outcome().max_rate_per_s
+    assert len(passed_rates) > 1
+    assert max_rate == max(passed_rates)
+    assert max_rate > 90
 
 
-def beyond(search: RateSearch, ceiling_per_s: float, limit_per_s: float = math.inf) -> list[Probe]:
-    """Runs the search with a generator that can send so much, on an endpoint that carries so much."""
-    tried = []
+def run_limited_search(search: RateSearch, capacity_per_s: float, limit_per_s: float = math.inf) -> list[Probe]:
+    """Run the search with a generator that can send `capacity_per_s` and an endpoint that sustains `limit_per_s`."""
+    probes = []
     while (probe := search.next_probe()) is not None:
-        tried.append(probe)
-        if probe.rate_per_s > ceiling_per_s:
+        probes.append(probe)
+        if probe.rate_per_s > capacity_per_s:
             search.record_unsendable_rate(probe)
         else:
             search.record_result(probe, probe.rate_per_s <= limit_per_s)
-    return tried
+    return probes
 
 
-@pytest.mark.parametrize("ceiling_per_s", [12.0, 100.0, 777.0])
-def test_what_the_generator_cannot_send_bounds_the_search_and_is_no_failure(ceiling_per_s: float) -> None:
+@pytest.mark.parametrize("capacity_per_s", [12.0, 100.0, 777.0])
+def test_generator_capacity_bounds_rate_search_without_failure(capacity_per_s: float) -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    tried = beyond(search, ceiling_per_s)
+    probes = run_limited_search(search, capacity_per_s)
     outcome = search.get_outcome()
-    assert len(tried) == outcome.probe_count <= 25
+    assert len(probes) == outcome.probe_count <= 25
     assert outcome.max_rate_per_s is not None
-    assert ceiling_per_s / 1.06 <= outcome.max_rate_per_s <= ceiling_per_s
+    assert capacity_per_s / 1.06 <= outcome.max_rate_per_s <= capacity_per_s
     assert outcome.is_generator_limited
     assert outcome.unsendable_per_s is not None
     assert outcome.bracket[1] is None
-    assert not [probe for probe in tried if probe.kind == "step" and probe.rate_per_s > ceiling_per_s]
+    assert not [probe for probe in probes if probe.kind == "step" and probe.rate_per_s > capacity_per_s]
 
 
-def test_an_endpoint_that_fails_below_what_the_generator_cannot_send_is_the_limit() -> None:
+def test_endpoint_failing_below_generator_capacity_limits_rate_search() -> None:
     search = RateSearch(start_per_s=10, repeats=3)
-    beyond(search, ceiling_per_s=100, limit_per_s=95)
+    run_limited_search(search, capacity_per_s=100, limit_per_s=95)
     outcome = search.get_outcome()
     assert outcome.max_rate_per_s is not None
     assert 95 / 1.05 <= outcome.max_rate_per_s <= 95
     assert not outcome.is_generator_limited
 
 
-def test_a_generator_that_can_send_nothing_ends_the_search_with_that_reason() -> None:
+def test_rate_search_ends_with_reason_if_generator_sends_nothing() -> None:
     search = RateSearch(start_per_s=64, repeats=3)
-    tried = beyond(search, ceiling_per_s=0)
-    assert [probe.rate_per_s for probe in tried] == [64, 32, 16, 8, 4, 2, 1]
+    probes = run_limited_search(search, capacity_per_s=0)
+    assert [probe.rate_per_s for probe in probes] == [64, 32, 16, 8, 4, 2, 1]
     outcome = search.get_outcome()
     assert (outcome.max_rate_per_s, outcome.is_generator_limited) == (None, True)
     assert outcome.reason == "the load generator could not send even 1 req/s"
 
 
-def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:
-    """The ceiling sinks from 100 to 80/s when holds begin."""
+def test_step_above_generator_capacity_is_followed_by_lower_step() -> None:
+    """The generator capacity decreases from 100 to 80 req/s when the steps start."""
     search = RateSearch(start_per_s=10, repeats=3)
     while (probe := search.next_probe()) is not None:
-        ceiling_per_s = 80 if probe.kind == "step" else 100
-        if probe.rate_per_s > ceiling_per_s:
+        capacity_per_s = 80 if probe.kind == "step" else 100
+        if probe.rate_per_s > capacity_per_s:
             search.record_unsendable_rate(probe)
         else:
             search.record_result(probe, True)
@@ -248,38 +255,40 @@ def test_a_hold_beyond_the_generator_is_followed_by_one_below_it() -> None:
 
 
 @pytest.mark.parametrize("seed", first_in_unit_tier(range(200), 50))
-def test_no_rate_is_reported_that_failed_a_hold_or_held_too_seldom(seed: int) -> None:
-    """Targets that answer by a coin whose odds fall with the rate, from sharp to hardly at all."""
+def test_max_rate_passed_all_repeats_without_failed_step(seed: int) -> None:
+    """Targets that pass at random with a probability that falls with the rate, from steeply to hardly at all."""
     rng = np.random.default_rng(seed)
     knee, steepness = 10 ** rng.uniform(-1, 5), 10 ** rng.uniform(-0.5, 2)
     repeats = int(rng.integers(1, 5))
     search = RateSearch(start_per_s=10 ** rng.uniform(0, 3), repeats=repeats)
-    tried = run(search, lambda rate: bool(rng.random() < 1 / (1 + (rate / knee) ** steepness)))
+    results = run_search(search, lambda rate: bool(rng.random() < 1 / (1 + (rate / knee) ** steepness)))
     outcome = search.get_outcome()
-    assert len(tried) == outcome.probe_count <= 25
+    assert len(results) == outcome.probe_count <= 25
     if outcome.max_rate_per_s is None:
         assert outcome.reason
         return
-    at_the_answer = [(probe.kind, held) for probe, held in tried if probe.rate_per_s == outcome.max_rate_per_s]
-    assert all(held for _, held in at_the_answer)
-    assert at_the_answer.count(("step", True)) == repeats
+    results_at_max_rate = [
+        (probe.kind, passed) for probe, passed in results if probe.rate_per_s == outcome.max_rate_per_s
+    ]
+    assert all(passed for _, passed in results_at_max_rate)
+    assert results_at_max_rate.count(("step", True)) == repeats
     assert outcome.bracket[1] is None or outcome.bracket[1] > outcome.max_rate_per_s
 
 
-@pytest.mark.parametrize("passes_at_the_end", [True, False])
-def test_a_search_returns_to_its_first_rate_at_the_end_and_keeps_its_outcome(passes_at_the_end: bool) -> None:
+@pytest.mark.parametrize("passes_at_end", [True, False])
+def test_rate_search_ends_at_first_rate_without_changing_outcome(passes_at_end: bool) -> None:
     search, rates = RateSearch(10.0, repeats=2), []
     outcome = search.get_outcome()
     while (probe := search.next_probe()) is not None:
         is_return = search.get_outcome().max_rate_per_s is not None and probe.rate_per_s == 10.0
         outcome = search.get_outcome() if is_return else outcome
         rates.append(probe.rate_per_s)
-        search.record_result(probe, probe.rate_per_s <= 87.0 and (passes_at_the_end or not is_return))
+        search.record_result(probe, probe.rate_per_s <= 87.0 and (passes_at_end or not is_return))
     assert (rates[0], rates[-1], rates.count(10.0)) == (10.0, 10.0, 2)
     assert search.get_outcome() == msgspec.structs.replace(outcome, probe_count=outcome.probe_count + 1)
 
 
-def test_a_search_without_a_probe_left_does_not_return() -> None:
+def test_rate_search_without_probe_left_does_not_return_to_first_rate() -> None:
     search, count = RateSearch(10.0, repeats=2, max_probes=4), 0
     while (probe := search.next_probe()) is not None:
         search.record_result(probe, True)

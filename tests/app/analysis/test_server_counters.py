@@ -40,7 +40,7 @@ def read(page: str) -> Samples:
     return samples
 
 
-def test_counters_of_vllm_are_the_increase_over_a_stage() -> None:
+def test_vllm_counters_are_increase_over_stage() -> None:
     counters = compute_server_counters([read(VLLM.format(n=1))], [read(VLLM.format(n=3))])
     assert counters == ServerCounters(
         requests=4,
@@ -67,13 +67,15 @@ def test_counters_of_vllm_are_the_increase_over_a_stage() -> None:
         ("nv_inference_queue_duration_us 4\nnv_inference_request_success 8\n", "queue", 0.0005),
     ],
 )  # fmt: skip
-def test_latencies_of_other_servers_are_read(page: str, kind: str, mean_ms: float) -> None:
+def test_latency_counters_of_other_servers_are_read(page: str, kind: str, mean_ms: float) -> None:
     counters = compute_server_counters([read("up 1\n")], [read(page)])
     assert counters is not None
-    assert {name: (found.count, found.mean_ms) for name, found in counters.latencies.items()} == {kind: (8, mean_ms)}
+    assert {name: (histogram.count, histogram.mean_ms) for name, histogram in counters.latencies.items()} == {
+        kind: (8, mean_ms)
+    }
 
 
-def test_two_servers_are_added_up() -> None:
+def test_counters_of_two_servers_are_summed() -> None:
     before, after = read(VLLM.format(n=1)), read(VLLM.format(n=2))
     counters = compute_server_counters([before, before], [after, read(VLLM.format(n=3))])
     assert counters is not None
@@ -92,13 +94,13 @@ def test_two_servers_are_added_up() -> None:
         ([read("up 1\n")], [read("up 2\n")]),
     ],
 )
-def test_without_two_readings_or_known_counters_nothing_is_known(
+def test_server_counters_are_none_without_two_readings_of_known_counters(
     before: list[Samples | None], after: list[Samples | None]
 ) -> None:
     assert compute_server_counters(before, after) is None
 
 
-def test_a_restarted_server_is_unknown() -> None:
+def test_restarted_server_without_process_start_time_has_no_counters() -> None:
     assert compute_server_counters([read(VLLM.format(n=3))], [read(VLLM.format(n=1))]) is None
 
 
@@ -131,7 +133,7 @@ LATER = FIRST | {"requests": 400, "cpu_s": 40.0, "ttft_s": 12.0, "running": 0}
         ({"ttft_s": 8.0}, "counter_decreased"),
     ],
 )
-def test_counters_of_two_processes_are_not_subtracted(
+def test_counters_of_different_processes_are_refused(
     differences: dict[str, object], refusal: CountersRefusal | None
 ) -> None:
     before, after = read(REPLICA.format(**FIRST)), read(REPLICA.format(**(LATER | differences)))
@@ -141,7 +143,7 @@ def test_counters_of_two_processes_are_not_subtracted(
     assert (counters.requests, set(counters.latencies)) == ((300, {"ttft"}) if refusal is None else (None, set()))
 
 
-def test_another_replica_is_found_among_several_servers() -> None:
+def test_counters_are_refused_if_one_of_several_servers_is_another_replica() -> None:
     first, later, other = (
         read(REPLICA.format(**values)) for values in (FIRST, LATER, LATER | {"start": 1.7e9 + 60, "pod": "b"})
     )
@@ -150,7 +152,7 @@ def test_another_replica_is_found_among_several_servers() -> None:
 
 
 @pytest.mark.parametrize(
-    ("counted", "sent", "answered", "refusal"),
+    ("counted_requests", "sent", "responses", "refusal"),
     [
         (300, 300, 300, None),
         (302, 300, 300, None),
@@ -164,22 +166,22 @@ def test_another_replica_is_found_among_several_servers() -> None:
     ],
 )
 @pytest.mark.parametrize("has_total", [True, False])
-def test_a_number_of_requests_that_cannot_be_that_of_the_stage_is_refused(
-    counted: int, sent: int, answered: int, refusal: CountersRefusal | None, has_total: bool
+def test_server_counters_are_refused_if_request_count_does_not_match_stage(
+    counted_requests: int, sent: int, responses: int, refusal: CountersRefusal | None, has_total: bool
 ) -> None:
-    requests = counted if has_total else None
+    requests = counted_requests if has_total else None
     counters = ServerCounters(
-        requests=requests, cached_input_tokens=5, latencies={"ttft": LatencyHistogram(counted, 48.0)}
+        requests=requests, cached_input_tokens=5, latencies={"ttft": LatencyHistogram(counted_requests, 48.0)}
     )
     expected = counters if refusal is None else ServerCounters(requests=requests, refusal=refusal)
-    assert refuse_by_counts(counters, sent, answered) == expected
+    assert refuse_by_counts(counters, sent, responses) == expected
 
 
-def test_counters_without_a_number_of_requests_are_not_refused_by_counts() -> None:
+def test_server_counters_without_request_count_are_not_refused() -> None:
     assert refuse_by_counts(ServerCounters(input_tokens=5), 1, 1) == ServerCounters(input_tokens=5)
 
 
-def test_a_quantile_lies_in_a_bucket_and_beyond_the_last_one_has_no_upper_bound() -> None:
+def test_histogram_quantile_has_bucket_bounds_and_no_upper_bound_above_last_bucket() -> None:
     histogram = LatencyHistogram(100, 50.0, (10.0, 20.0), (50, 40))
     assert [compute_quantile_bounds_ms(histogram, share) for share in (0.5, 0.51, 0.9, 0.91)] == [
         (0.0, 10.0),
@@ -190,7 +192,7 @@ def test_a_quantile_lies_in_a_bucket_and_beyond_the_last_one_has_no_upper_bound(
     assert compute_quantile_bounds_ms(LatencyHistogram(100, 50.0), 0.5) is None
 
 
-def test_the_clients_means_start_at_the_send_and_include_the_requests_of_the_lead_in() -> None:
+def test_client_means_start_at_send_and_include_lead_in() -> None:
     rows = read_rows(
         stream_rows(
             [
@@ -211,11 +213,11 @@ def test_the_clients_means_start_at_the_send_and_include_the_requests_of_the_lea
 
 
 @pytest.mark.parametrize(("sent", "verdict"), [(100, "VALID"), (99, "VALID"), (98, "WARN"), (120, "VALID")])
-def test_requests_of_other_clients_are_a_warning(sent: int, verdict: str) -> None:
+def test_requests_of_other_clients_are_warning(sent: int, verdict: str) -> None:
     check = check_other_clients(sent, ServerCounters(requests=100))
     assert check is not None
     assert check.verdict == verdict
 
 
-def test_a_server_that_counts_no_requests_is_not_checked() -> None:
+def test_server_without_request_counter_is_not_checked_for_other_clients() -> None:
     assert check_other_clients(5, ServerCounters(input_tokens=5)) is None

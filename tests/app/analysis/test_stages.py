@@ -20,14 +20,14 @@ from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, reque
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 
 
-def telemetry(*readings: tuple[float, str, str, float | None]) -> pd.DataFrame:
+def build_telemetry(*readings: tuple[float, str, str, float | None]) -> pd.DataFrame:
     frame = pd.DataFrame(readings, columns=["at_s", "source", "metric", "value"])
     frame.insert(0, "at_ns", START_NS + (frame.pop("at_s") * 1e9).astype("int64"))
     return frame.astype({"value": "float64"})
 
 
-def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> None:
-    """50 ms answers, 100/s for 12 s, one freeze of 1 s during which the client could not send on its connections.
+def test_latency_includes_wait_behind_stall_and_service_time_does_not() -> None:
+    """Responses of 50 ms at 100 req/s for 12 s, with one freeze of 1 s in which the client cannot send.
 
     100 of 1,200 requests wait a uniform 0 to 1 s: p95 = 50 ms + 1 s · (1 − 60/100), p99 = 50 ms + 1 s · (1 − 12/100).
     """
@@ -44,7 +44,7 @@ def test_latency_counts_the_wait_behind_a_stall_and_service_time_does_not() -> N
     assert stage.meets_slo is False
 
 
-def test_a_quiet_stage_holds_and_is_valid() -> None:
+def test_stage_without_disturbance_meets_slo_and_is_valid() -> None:
     rng = np.random.default_rng(2)
     scheduled = poisson_s(200, 10, rng)
     latency = latency_s(scheduled, np.full(scheduled.size, 0.003))
@@ -60,7 +60,7 @@ def test_a_quiet_stage_holds_and_is_valid() -> None:
     assert stage.metrics["goodput_share"]["value"].value == 1.0
 
 
-def test_failures_leave_latency_alone_and_cost_goodput() -> None:
+def test_failures_reduce_goodput_and_do_not_count_in_latency() -> None:
     scheduled = constant_s(100, 10)
     errors = [None, None, None, "http-5xx"] * 250
     latency = np.where(np.arange(1000) % 4 == 3, 0.001, 0.02)
@@ -73,15 +73,15 @@ def test_failures_leave_latency_alone_and_cost_goodput() -> None:
     assert stage.errors == {"http-5xx": 250}
 
 
-@pytest.mark.parametrize(("slo", "held"), [("error_rate < 50%", True), ("error_rate < 20%", False)])
-def test_an_slo_on_latency_alone_does_not_hold_while_requests_fail(slo: str, held: bool) -> None:
+@pytest.mark.parametrize(("slo", "meets_slo"), [("error_rate < 50%", True), ("error_rate < 20%", False)])
+def test_latency_only_slo_is_violated_by_failures(slo: str, meets_slo: bool) -> None:
     errors = [None, None, None, "http-4xx"] * 250
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02), errors=errors)
     assert summarize_stage(rows, None, stage_facts(100, 10), SLO).meets_slo is False
-    assert summarize_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).meets_slo is held
+    assert summarize_stage(rows, None, stage_facts(100, 10), (*SLO, parse_objective(slo))).meets_slo is meets_slo
 
 
-def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -> None:
+def test_unsent_requests_reduce_goodput_and_not_error_rate() -> None:
     frame = request_rows(constant_s(100, 10), np.full(1000, 0.02))
     times = ["sent_ns", "first_byte_ns", "end_ns"]
     frame[times] = frame[times].astype(float).where(frame["index"] % 10 != 0, axis=0)
@@ -93,9 +93,9 @@ def test_arrivals_never_started_are_no_errors_of_the_target_and_cost_goodput() -
     assert stage.verdict.status == "INVALID"
 
 
-def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None:
+def test_responses_in_drain_are_completed_and_not_throughput() -> None:
     scheduled = constant_s(100, 10)
-    latency = latency_s(scheduled, np.full(1000, 0.02))  # carries 50/s
+    latency = latency_s(scheduled, np.full(1000, 0.02))  # capacity: 50 req/s
     stage = summarize_stage(request_rows(scheduled, latency), None, stage_facts(100, 10, drain_s=10), SLO)
     assert stage.completed == 1000
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(50, rel=0.01)
@@ -104,7 +104,7 @@ def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None
 
 
 @pytest.mark.parametrize(
-    ("facts", "held"),
+    ("facts", "meets_slo"),
     [
         (stage_facts(100, 10, kind="warmup"), None),
         (stage_facts(100, 10, stopped_early=True), None),
@@ -112,24 +112,25 @@ def test_what_is_answered_in_the_drain_is_counted_and_is_no_throughput() -> None
         (stage_facts(100, 10, kind="step"), True),
     ],
 )
-def test_only_a_whole_stage_is_evaluated(facts: object, held: bool | None) -> None:
+def test_only_complete_stage_is_evaluated_against_slo(facts: object, meets_slo: bool | None) -> None:
     rows = request_rows(constant_s(100, 10), np.full(1000, 0.02))
-    assert summarize_stage(rows, None, facts, SLO).meets_slo is held  # type: ignore[arg-type]
+    assert summarize_stage(rows, None, facts, SLO).meets_slo is meets_slo  # type: ignore[arg-type]
 
 
 @pytest.mark.parametrize(
-    ("kind", "lasts_s", "held"), [("steady", 3, None), ("steady", 10, None), ("probe", 10, None), ("probe", 11, False)]
+    ("kind", "duration_s", "meets_slo"),
+    [("steady", 3, None), ("steady", 10, None), ("probe", 10, None), ("probe", 11, False)],
 )
-def test_a_percentile_with_too_few_samples_leaves_a_stage_open_and_fails_a_probe_long_enough_for_more(
-    kind: StageKind, lasts_s: float, held: bool | None
+def test_too_few_samples_leave_stage_undecided_and_fail_long_probe(
+    kind: StageKind, duration_s: float, meets_slo: bool | None
 ) -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02))
-    stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, lasts_s), kind=kind), SLO)
+    stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(10, duration_s), kind=kind), SLO)
     assert stage.metrics["latency_ms"]["p95"].reason == "30 of 72 required samples"
-    assert stage.meets_slo is held
+    assert stage.meets_slo is meets_slo
 
 
-def test_what_is_missed_decides_whatever_is_withheld() -> None:
+def test_violated_objective_decides_despite_withheld_percentile() -> None:
     rows = request_rows(constant_s(10, 3), np.full(30, 0.02), errors=["http-5xx"] * 5 + [None] * 25)
     stage = summarize_stage(rows, None, stage_facts(10, 3), select_binding_objectives(SLO))
     assert stage.metrics["latency_ms"]["p95"].value is None
@@ -138,24 +139,24 @@ def test_what_is_missed_decides_whatever_is_withheld() -> None:
 
 
 @pytest.mark.parametrize("rows", [request_rows(constant_s(100, 0), np.empty(0))])
-def test_a_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
+def test_stage_without_rows_is_not_valid(rows: pd.DataFrame) -> None:
     stage = summarize_stage(rows, None, stage_facts(100, 3), SLO)
     assert (stage.completed, stage.errors, stage.meets_slo) == (0, {}, None)
     assert stage.verdict.status != "VALID"
     assert stage.metrics["error_rate"]["value"].value is None
 
 
-def test_a_target_that_only_fails_is_not_valid_and_does_not_hold() -> None:
+def test_stage_with_only_failures_violates_slo_with_warning() -> None:
     rows = request_rows(constant_s(100, 5), np.full(500, 0.02), errors=["http-5xx"] * 500)
     stage = summarize_stage(rows, None, stage_facts(100, 5), SLO)
     assert (stage.completed, stage.meets_slo) == (0, False)
     assert stage.verdict.status == "WARN"
 
 
-def test_labels_give_accuracy() -> None:
+def test_labeled_responses_have_accuracy() -> None:
     rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
-    right = pd.Series([True] * 60 + [False] * 20 + [None] * 20, dtype="boolean")
-    accuracy = summarize_stage(rows.assign(correct_rows=right), None, stage_facts(100, 1), SLO).metrics["accuracy"][
+    correct = pd.Series([True] * 60 + [False] * 20 + [None] * 20, dtype="boolean")
+    accuracy = summarize_stage(rows.assign(correct_rows=correct), None, stage_facts(100, 1), SLO).metrics["accuracy"][
         "value"
     ]
     assert (accuracy.value, accuracy.n) == (0.75, 80)
@@ -166,20 +167,20 @@ def test_labels_give_accuracy() -> None:
     assert "accuracy" not in summarize_stage(rows, None, stage_facts(100, 1), SLO).metrics
 
 
-def test_telemetry_that_comes_later_evaluates_as_if_it_had_been_there() -> None:
+def test_telemetry_added_later_is_evaluated_as_if_present_before() -> None:
     rows, facts = request_rows(constant_s(100, 10), np.full(1000, 0.01)), stage_facts(100, 10, arrivals="constant")
-    readings = telemetry(*((at, "host", "host_cpu_percent", 50.0) for at in range(10)))
-    for limit, held in ((60, True), (40, False)):
+    readings = build_telemetry(*((at, "host", "host_cpu_percent", 50.0) for at in range(10)))
+    for limit, meets_slo in ((60, True), (40, False)):
         slo = (parse_objective(f"host_cpu_percent.mean < {limit}"),)
         first = summarize_stage(rows, None, facts, slo)
-        assert first.meets_slo is None, "what is not known is neither met nor missed"
+        assert first.meets_slo is None, "an unknown metric neither meets nor violates the SLO"
         later = add_telemetry(first, read_metric_samples(readings), facts, slo)
         assert later == summarize_stage(rows, readings, facts, slo)
-        assert later.meets_slo is held
+        assert later.meets_slo is meets_slo
 
 
-def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
-    readings = telemetry(
+def test_telemetry_inside_window_is_aggregated_by_metric() -> None:
+    readings = build_telemetry(
         (-0.1, "endpoint", "endpoint_cpu_cores", 9.0),
         (0.1, "endpoint", "endpoint_cpu_cores", 1.0),
         (0.2, "endpoint", "endpoint_cpu_cores", 3.0),
@@ -187,7 +188,7 @@ def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
         (0.1, "gpu0", "gpu_power_w", 100.0),
         (0.1, "gpu1", "gpu_power_w", 200.0),
         (0.1, "gpu0", "gpu_memory_gib", None),
-        (0.1, "host", "not_in_the_catalogue", 1.0),
+        (0.1, "host", "not_in_the_catalog", 1.0),
     )
     rows = request_rows(constant_s(100, 1), np.full(100, 0.02))
     metrics = summarize_stage(rows, readings, stage_facts(100, 1), SLO).metrics
@@ -195,11 +196,11 @@ def test_telemetry_inside_the_window_is_summed_up_by_metric() -> None:
     assert metrics["endpoint_cpu_cores"]["max"].value == 3.0
     assert metrics["gpu_power_w"]["mean"].value == 150.0
     assert metrics["gpu_memory_gib"]["mean"] == Estimate(None, n=0, reason="no values")
-    assert "not_in_the_catalogue" not in metrics
+    assert "not_in_the_catalog" not in metrics
 
 
-def test_a_lead_in_hands_over_what_is_under_way() -> None:
-    """100/s answered in 1 s, for 2 s of lead-in and 5 s of stage: the stage's throughput is 100/s from its start."""
+def test_requests_of_lead_in_complete_in_stage_throughput() -> None:
+    """100 req/s with a latency of 1 s, a lead-in of 2 s and a stage of 5 s: throughput is 100 req/s from the start."""
     rows = request_rows(constant_s(100, 7) - 2, np.full(700, 1.0))
     stage = summarize_stage(rows, None, msgspec.structs.replace(stage_facts(100, 5), lead_in_s=2.0), SLO)
     assert stage.completed == 500
@@ -207,7 +208,7 @@ def test_a_lead_in_hands_over_what_is_under_way() -> None:
     assert stage.metrics["completed_per_s"]["value"].value == pytest.approx(100)
 
 
-def test_nothing_is_offered_in_a_closed_loop() -> None:
+def test_closed_loop_has_no_offered_rate() -> None:
     facts = msgspec.structs.replace(
         stage_facts(100, 5, kind="closed", arrivals="closed"), rate_per_s=None, concurrency=2
     )
@@ -217,7 +218,7 @@ def test_nothing_is_offered_in_a_closed_loop() -> None:
     assert stage.achieved_per_s.value == pytest.approx(100)
 
 
-def test_without_scheduled_starts_what_counts_from_them_is_withheld_with_its_reason() -> None:
+def test_metrics_from_scheduled_start_are_withheld_if_start_is_unknown() -> None:
     frame = request_rows(constant_s(100, 5), np.full(500, 0.02))
     frame = frame.assign(scheduled_ns=pd.array([None] * 500, dtype="Int64"))
     facts = msgspec.structs.replace(
@@ -237,7 +238,7 @@ def test_without_scheduled_starts_what_counts_from_them_is_withheld_with_its_rea
     assert summarize_stage(frame, None, facts, served).meets_slo is True
 
 
-ROWS = [
+READINGS = [
     ("host", "host_cpu_percent", 40.0),
     ("host/core0", "core_cpu_percent", 80.0),
     ("gpu0", "gpu_power_w", 100.0),
@@ -249,28 +250,28 @@ ROWS = [
 ]
 
 
-def telemetry_sources_telemetry(every_ns: int = 1_000_000_000) -> pd.DataFrame:
+def build_multi_source_telemetry(every_ns: int = 1_000_000_000) -> pd.DataFrame:
     return pd.DataFrame(
-        [(at * every_ns, *row) for at in range(10) for row in ROWS], columns=["at_ns", "source", "metric", "value"]
+        [(at * every_ns, *row) for at in range(10) for row in READINGS], columns=["at_ns", "source", "metric", "value"]
     )
 
 
-def test_a_page_and_what_it_reports_of_are_elsewhere() -> None:
-    assert find_remote_sources(telemetry_sources_telemetry()) == {"lab", "lab/host", "lab/gpu0"}
+def test_metrics_page_and_its_sources_are_remote() -> None:
+    assert find_remote_sources(build_multi_source_telemetry()) == {"lab", "lab/host", "lab/gpu0"}
 
 
-def test_readings_of_other_machines_are_not_mixed_with_this_ones() -> None:
-    found = compute_telemetry_metrics(read_metric_samples(telemetry_sources_telemetry()), Window(0, 10_000_000_000))
-    assert found["gpu_power_w"]["mean"].value == 100
-    assert found["host_cpu_percent"]["max"].value == 40
+def test_telemetry_metrics_exclude_remote_sources() -> None:
+    metrics = compute_telemetry_metrics(read_metric_samples(build_multi_source_telemetry()), Window(0, 10_000_000_000))
+    assert metrics["gpu_power_w"]["mean"].value == 100
+    assert metrics["host_cpu_percent"]["max"].value == 40
 
 
-def test_a_counter_has_no_mean() -> None:
-    assert "gpu_energy_j" not in read_metric_samples(telemetry_sources_telemetry())
+def test_energy_counter_is_not_aggregated_as_metric() -> None:
+    assert "gpu_energy_j" not in read_metric_samples(build_multi_source_telemetry())
 
 
-def test_sources_that_are_slow_on_purpose_are_no_gaps() -> None:
-    slow = telemetry_sources_telemetry()
+def test_slow_telemetry_sources_do_not_count_as_gaps() -> None:
+    slow = build_multi_source_telemetry()
     steady = pd.DataFrame(
         [(at * 100_000_000, "host", "host_cpu_percent", 1.0) for at in range(100)], columns=list(slow.columns)
     )

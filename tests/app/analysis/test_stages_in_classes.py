@@ -1,4 +1,4 @@
-"""Results by class of requests: which requests count for which class, and by which limits."""
+"""Results by request class: which requests count in which class, and which limits apply to them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def slo(*objectives: str) -> tuple[Objective, ...]:
     return tuple(map(parse_objective, objectives))
 
 
-def test_each_class_has_the_metrics_of_its_own_requests() -> None:
+def test_each_class_has_metrics_of_its_requests() -> None:
     chat, batch = summarize().classes
     assert (chat.name, chat.weight_share, chat.requests, chat.completed, chat.errors) == ("chat", 0.75, 3000, 3000, {})
     assert (batch.requests, batch.completed, batch.errors) == (1000, 750, {"http-5xx": 250})
@@ -57,10 +57,10 @@ def test_each_class_has_the_metrics_of_its_own_requests() -> None:
     assert batch.metrics["error_rate"]["value"].value == pytest.approx(0.25)
     assert chat.offered_per_s.value == pytest.approx(75)
     assert batch.metrics["completed_per_s"]["value"].value == pytest.approx(18.75, rel=0.02)
-    assert (chat.meets_slo, batch.meets_slo) == (None, None), "they have no objectives"
+    assert (chat.meets_slo, batch.meets_slo) == (None, None), "the classes have no objectives"
 
 
-def test_a_stage_passes_when_all_classes_pass() -> None:
+def test_stage_meets_slo_only_if_all_classes_meet_slo() -> None:
     loose, tight = "latency_ms.p95{class=batch} < 500", "latency_ms.p95{class=batch} < 100"
     errors = "error_rate < 30%"
     passed = summarize("latency_ms.p95{class=chat} < 50", loose, errors)
@@ -71,7 +71,7 @@ def test_a_stage_passes_when_all_classes_pass() -> None:
     assert warned.meets_slo is True
 
 
-def test_goodput_is_by_the_limits_of_the_class_or_else_of_the_slo() -> None:
+def test_goodput_uses_limits_of_class_or_else_of_slo() -> None:
     stage = summarize("latency_ms.p95 < 50", "latency_ms.p95{class=batch} < 500")
     shares = [summary.metrics["goodput_share"]["value"].value for summary in stage.classes]
     assert shares == [1.0, 0.75], "failed requests are not good"
@@ -81,8 +81,8 @@ def test_goodput_is_by_the_limits_of_the_class_or_else_of_the_slo() -> None:
     assert [summary.metrics["goodput_share"]["value"].value for summary in strict.classes] == [1.0, 0.0]
 
 
-def test_a_number_without_a_class_counts_for_none() -> None:
-    """A worker on another machine could send any number."""
+def test_requests_with_unknown_class_number_count_in_no_class() -> None:
+    """A worker on another machine can send any class number."""
     stage = summarize(rows=mixed_rows((0, 1, 7, None, -3)))
     assert [summary.requests for summary in stage.classes] == [800, 800]
     assert stage.completed == 4000 - sum(sum(summary.errors.values()) for summary in stage.classes)
@@ -93,37 +93,37 @@ def test_a_number_without_a_class_counts_for_none() -> None:
     assert summarize(rows=mixed_rows().drop(columns="class")).classes == ()
 
 
-def test_another_slo_gives_what_a_new_summary_would() -> None:
+def test_reevaluated_stage_matches_new_summary() -> None:
     rows, new = mixed_rows(), slo("latency_ms.p95{class=batch} < 100", "error_rate < 30%")
     original = summarize("latency_ms.p95{class=chat} < 50")
-    again = reevaluate_stage(read_rows(rows), FACTS, original, new)
-    assert again == summarize_rows(read_rows(rows), None, FACTS, new)
-    assert again.meets_slo is False
+    reevaluated = reevaluate_stage(read_rows(rows), FACTS, original, new)
+    assert reevaluated == summarize_rows(read_rows(rows), None, FACTS, new)
+    assert reevaluated.meets_slo is False
 
 
-def test_pooled_stages_have_classes() -> None:
+def test_pooled_stage_has_request_classes() -> None:
     pooled = pool_stages([mixed_rows(), mixed_rows()], NO_TELEMETRY, [FACTS, FACTS], slo("latency_ms.p95 < 50"))
     assert [(summary.name, summary.requests) for summary in pooled.classes] == [("chat", 6000), ("batch", 2000)]
 
 
-def test_a_gate_of_a_class_and_a_stage_is_judged_by_them() -> None:
+def test_gate_with_class_and_stage_is_evaluated_in_both() -> None:
     stages = (replace(summarize(), name="calm"), replace(summarize(), name="peak"))
     gate = parse_gate("latency_ms.p95{class=batch, stage=peak} < 100")
-    judged = evaluate_gate(gate, stages, stages, {})
-    assert (judged.outcome, judged.stage) == ("FAIL", "peak")
-    assert judged.observed.value == pytest.approx(200)
+    evaluated = evaluate_gate(gate, stages, stages, {})
+    assert (evaluated.outcome, evaluated.stage) == ("FAIL", "peak")
+    assert evaluated.observed.value == pytest.approx(200)
     assert evaluate_gate(parse_gate("latency_ms.p95{class=chat} < 100"), stages, stages, {}).outcome == "PASS"
     unknown = evaluate_gate(parse_gate("latency_ms.p95{class=other} < 100"), stages, stages, {})
     assert (unknown.outcome, unknown.observed.reason) == ("INCONCLUSIVE", "the stage has no class other")
 
 
-def test_a_rare_class_needs_a_longer_stage() -> None:
+def test_rare_class_needs_more_samples() -> None:
     (objective,) = slo("latency_ms.p95{class=batch} < 500")
     needed = count_needed_slo_samples([objective])
     assert count_needed_slo_samples([replace(objective, request_share=0.25)]) == 4 * needed
 
 
-def test_the_default_limit_on_errors_is_left_out_only_if_each_class_has_one() -> None:
+def test_default_error_rate_objective_is_omitted_only_if_every_class_has_error_limit() -> None:
     def count(*objectives: str) -> int:
         return sum(objective.implied for objective in select_binding_objectives(slo(*objectives)))
 
@@ -133,7 +133,7 @@ def test_the_default_limit_on_errors_is_left_out_only_if_each_class_has_one() ->
     assert count("ttft_ms.p95{class=a} < 5", "error_rate < 5%") == 0
 
 
-def test_tokens_are_counted_by_class() -> None:
+def test_token_totals_are_counted_by_class() -> None:
     answers = [
         Answer(scheduled_ms=float(at), chunks_ms=(at + 5.0, at + 9.0), tokens_in=10 + at, tokens_out=2)
         for at in range(4)

@@ -1,4 +1,4 @@
-"""Metrics of the audio and images of a stage."""
+"""Audio and image metrics of a stage."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from app.analysis.stages import summarize_stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
 
 
-def rows_with(**columns: Any) -> pd.DataFrame:
+def build_media_rows(**columns: Any) -> pd.DataFrame:
     """100 requests in 10 s that take 400 ms each, every fourth of which fails."""
     errors = [None, None, None, "http-5xx"] * 25
     frame = request_rows(constant_s(10, 10), np.full(100, 0.4), errors=errors)
@@ -23,8 +23,8 @@ def rows_with(**columns: Any) -> pd.DataFrame:
     return frame.assign(**(unknown | columns))
 
 
-def test_speech_has_a_time_to_first_audio_and_a_real_time_factor() -> None:
-    frame = rows_with(audio_s=np.tile([1.0, 2.0, 4.0, np.nan], 25))
+def test_speech_has_time_to_first_audio_and_real_time_factor() -> None:
+    frame = build_media_rows(audio_s=np.tile([1.0, 2.0, 4.0, np.nan], 25))
     frame["first_audio_ns"] = frame["scheduled_ns"] + 100_000_000
     stage = summarize_stage(frame, None, stage_facts(10, 10, arrivals="constant"), ())
     metrics = stage.metrics
@@ -38,21 +38,21 @@ def test_speech_has_a_time_to_first_audio_and_a_real_time_factor() -> None:
     assert "images_per_s" not in metrics
 
 
-def test_a_transcription_has_no_first_audio_and_an_image_no_audio() -> None:
+def test_transcription_has_no_first_audio_and_image_has_no_audio_metrics() -> None:
     facts = stage_facts(10, 10, arrivals="constant")
-    transcripts = summarize_stage(rows_with(audio_s=8.0), None, facts, ()).metrics
+    transcripts = summarize_stage(build_media_rows(audio_s=8.0), None, facts, ()).metrics
     assert transcripts["real_time_factor"]["mean"].value == pytest.approx(0.05)
     assert not transcripts.keys() & {"ttfa_ms", "images_per_s", "response_ms"}
-    images = summarize_stage(rows_with(images=np.tile([2, 2, 2, 0], 25)), None, facts, ()).metrics
+    images = summarize_stage(build_media_rows(images=np.tile([2, 2, 2, 0], 25)), None, facts, ()).metrics
     assert images["images_per_s"]["value"].value == pytest.approx(2 * 72 / 10, rel=0.02)
     assert images["images_per_s"]["value"].n == pytest.approx(72, abs=1)
     assert not images.keys() & {"audio_s", "audio_s_per_s", "real_time_factor", "ttfa_ms"}
-    plain = summarize_stage(rows_with(), None, facts, ()).metrics
+    plain = summarize_stage(build_media_rows(), None, facts, ()).metrics
     assert not plain.keys() & {"audio_s", "images_per_s", "ttfa_ms"}
 
 
-def test_a_dialog_is_timed_from_the_end_of_its_input() -> None:
-    frame = rows_with(audio_s=2.0)
+def test_dialog_response_time_starts_at_end_of_input() -> None:
+    frame = build_media_rows(audio_s=2.0)
     frame["input_end_ns"], frame["first_audio_ns"] = frame["sent_ns"] + 300_000_000, frame["sent_ns"] + 325_000_000
     slo = (parse_objective("response_ms.p95 < 150"),)
     stage = summarize_stage(frame, None, stage_facts(10, 10, arrivals="constant"), slo)
@@ -67,24 +67,24 @@ def test_a_dialog_is_timed_from_the_end_of_its_input() -> None:
     assert (shifted.input_end_ns - np.sort(frame["input_end_ns"]) == 7).all()
 
 
-def test_a_response_without_audio_misses_a_limit_on_its_first_audio() -> None:
-    frame = rows_with()
+def test_response_without_audio_violates_first_audio_limit() -> None:
+    frame = build_media_rows()
     first_audio_ns = (frame["scheduled_ns"] + 90_000_000).astype("Int64")
     frame["first_audio_ns"] = first_audio_ns.mask(np.arange(100) % 2 == 0)
     slo = (parse_objective("ttfa_ms.p95 < 100"),)
     is_good = find_requests_within_limits(read_rows(frame), slo)
-    assert is_good.sum() == 25, "those that have audio and did not fail"
-    assert not find_requests_within_limits(read_rows(rows_with()), slo).any()
+    assert is_good.sum() == 25, "successful responses with audio"
+    assert not find_requests_within_limits(read_rows(build_media_rows()), slo).any()
 
 
 def test_rows_with_and_without_audio_are_joined_sorted_and_shifted() -> None:
-    spoken = rows_with(audio_s=1.5).iloc[::-1]
+    spoken = build_media_rows(audio_s=1.5).iloc[::-1]
     spoken["first_audio_ns"] = spoken["scheduled_ns"] + 1
-    joined = join_rows([read_rows(rows_with()).shift(5), read_rows(spoken)])
+    joined = join_rows([read_rows(build_media_rows()).shift(5), read_rows(spoken)])
     assert joined.media is not None
     assert np.isnan(joined.media.audio_durations_s).sum() == 100
     assert (joined.media.first_audio_ns > 0).sum() == 100
     shifted = read_rows(spoken).shift(7).media
     assert shifted is not None
     assert (shifted.first_audio_ns - np.sort(spoken["first_audio_ns"]) == 7).all()
-    assert join_rows([read_rows(rows_with())] * 2).media is None
+    assert join_rows([read_rows(build_media_rows())] * 2).media is None

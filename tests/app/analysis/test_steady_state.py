@@ -13,20 +13,20 @@ WINDOW = Window(START_NS, START_NS + 20_000_000_000)
 CLOSED = replace(stage_facts(1, 20), kind="closed", concurrency=4, arrival_kind="closed")
 
 
-def rows_of(starts_s: list[float], service_s: float) -> StageRows:
+def build_rows(starts_s: list[float], service_s: float) -> StageRows:
     return read_rows(request_rows(np.array(starts_s), np.full(len(starts_s), service_s)))
 
 
-def clients(first_s: list[float], last_s: float = 20.0) -> StageRows:
-    """Clients that send one request of 0.5 s after another, from these times on."""
+def build_client_rows(first_s: list[float], last_s: float = 20.0) -> StageRows:
+    """Clients that start at `first_s` and send requests of 0.5 s one after another until `last_s`."""
     starts = sorted(start for first in first_s for start in np.arange(first, last_s, 0.5).tolist())
-    return rows_of(starts, 0.5)
+    return build_rows(starts, 0.5)
 
 
-def test_the_ramp_and_the_end_are_left_out() -> None:
-    """Four clients that begin 1.5 s apart; after 17 s one goes on alone."""
+def test_steady_state_excludes_ramp_and_tail() -> None:
+    """Four clients start 1.5 s apart; after 17 s only one of them continues."""
     starts = [start for first in (0, 1.5, 3, 4.5) for start in np.arange(first, 17, 0.5).tolist()]
-    steady = find_steady_state(rows_of(sorted([*starts, *np.arange(17, 20, 0.5).tolist()]), 0.5), CLOSED, WINDOW)
+    steady = find_steady_state(build_rows(sorted([*starts, *np.arange(17, 20, 0.5).tolist()]), 0.5), CLOSED, WINDOW)
     assert steady is not None
     assert (steady.window.start_ns - START_NS) / 1e9 == pytest.approx(4, abs=1.01)
     assert (steady.window.end_ns - START_NS) / 1e9 == pytest.approx(17, abs=1.01)
@@ -36,28 +36,28 @@ def test_the_ramp_and_the_end_are_left_out() -> None:
     assert "ttft_ms" not in steady.metrics
 
 
-def test_a_level_stage_is_steady_as_a_whole() -> None:
-    assert find_steady_state(clients([0.0] * 4), CLOSED, WINDOW) is None
+def test_level_stage_has_no_separate_steady_state() -> None:
+    assert find_steady_state(build_client_rows([0.0] * 4), CLOSED, WINDOW) is None
 
 
-def test_a_dip_in_the_middle_stays_inside() -> None:
+def test_dip_in_middle_of_stage_does_not_split_steady_state() -> None:
     starts = [start for start in np.arange(0, 20, 0.5).tolist() if not 9 <= start < 11]
-    assert find_steady_state(rows_of(starts, 0.5), CLOSED, WINDOW) is None
+    assert find_steady_state(build_rows(starts, 0.5), CLOSED, WINDOW) is None
 
 
-def test_a_ramp_of_more_than_half_the_stage_is_no_steady_state() -> None:
-    assert find_steady_state(clients([0.0, 12.0, 12.0, 12.0]), CLOSED, WINDOW) is None
-    assert find_steady_state(rows_of([], 0.5), CLOSED, WINDOW) is None
+def test_ramp_longer_than_half_of_stage_leaves_no_steady_state() -> None:
+    assert find_steady_state(build_client_rows([0.0, 12.0, 12.0, 12.0]), CLOSED, WINDOW) is None
+    assert find_steady_state(build_rows([], 0.5), CLOSED, WINDOW) is None
 
 
 @pytest.mark.parametrize("change", [{"kind": "varying"}, {"kind": "spike"}, {"stopped_early": True}])
-def test_load_that_varies_by_design_has_no_steady_state(change: dict[str, object]) -> None:
-    ramp = clients([0.0, 1.5, 3.0, 4.5])
+def test_varying_spike_and_stopped_stages_have_no_steady_state(change: dict[str, object]) -> None:
+    ramp = build_client_rows([0.0, 1.5, 3.0, 4.5])
     assert find_steady_state(ramp, CLOSED, WINDOW) is not None
     assert find_steady_state(ramp, replace(CLOSED, **change), WINDOW) is None
 
 
-def test_requests_in_flight_are_the_mean_over_time() -> None:
+def test_requests_in_flight_are_time_weighted_mean() -> None:
     edges_ns = START_NS + np.array([0, 1, 2, 4], dtype=np.int64) * 1_000_000_000
-    in_flight = compute_requests_in_flight(rows_of([0.0, 0.5, 1.5], 1.0), edges_ns)
+    in_flight = compute_requests_in_flight(build_rows([0.0, 0.5, 1.5], 1.0), edges_ns)
     assert in_flight.tolist() == pytest.approx([1.5, 1.0, 0.25])

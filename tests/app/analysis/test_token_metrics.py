@@ -13,7 +13,7 @@ from tests.fakes.streams import Answer, stream_rows, stream_table
 FACTS = stage_facts(10, 10, arrivals="constant")
 
 
-def summarise(*answers: Answer, slo: str = "error_rate < 1%") -> Stage:
+def summarize(*answers: Answer, slo: str = "error_rate < 1%") -> Stage:
     return summarize_stage(stream_table(answers), None, FACTS, (parse_objective(slo),))
 
 
@@ -21,9 +21,9 @@ def mean(stage: Stage, metric: str) -> float | None:
     return stage.metrics[metric]["mean"].value
 
 
-def test_each_time_runs_from_where_its_name_says() -> None:
-    """Due at 100 ms, sent at 110; reasoning at 150, output at 170 and 190; the connection ended at 500."""
-    stage = summarise(
+def test_token_latencies_start_at_their_documented_times() -> None:
+    """Scheduled at 100 ms, sent at 110 ms; reasoning at 150 ms, output at 170 and 190 ms; closed at 500 ms."""
+    stage = summarize(
         Answer(
             scheduled_ms=100,
             sent_ms=110,
@@ -34,10 +34,10 @@ def test_each_time_runs_from_where_its_name_says() -> None:
             tokens_in=7,
         )
     )
-    found = {
+    means = {
         name: mean(stage, name) for name in ("ttft_ms", "ttft_service_ms", "ttfo_ms", "tpot_ms", "icl_ms", "itl_ms")
     }
-    assert found == {
+    assert means == {
         "ttft_ms": 50, "ttft_service_ms": 40, "ttfo_ms": 70, "tpot_ms": 20, "icl_ms": 20, "itl_ms": 20,
     }  # fmt: skip
     assert (mean(stage, "latency_ms"), mean(stage, "service_ms")) == (90, 80)
@@ -45,9 +45,9 @@ def test_each_time_runs_from_where_its_name_says() -> None:
     assert stage.metrics["coalesced_share"]["value"].value == 0
 
 
-def test_messages_without_tokens_have_metrics_of_their_own() -> None:
-    """Two streams, of which one failed, an answer without a message, and one that began before the stage."""
-    stage = summarise(
+def test_streams_without_tokens_have_message_metrics() -> None:
+    """A successful and a failed stream, a response without a message, and one that started before the stage."""
+    stage = summarize(
         Answer(scheduled_ms=100, sent_ms=110, chunks_ms=(150, 170, 200), end_ms=500, has_tokens=False),
         Answer(scheduled_ms=100, chunks_ms=(120, 190), error="http-5xx", has_tokens=False),
         Answer(scheduled_ms=200, end_ms=210, has_tokens=False),
@@ -64,38 +64,38 @@ def test_messages_without_tokens_have_metrics_of_their_own() -> None:
     assert "coalesced_chunks" not in {check.id for check in stage.checks}
 
 
-def test_plain_answers_have_no_token_metrics() -> None:
+def test_responses_without_stream_have_no_token_metrics() -> None:
     stage = summarize_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, FACTS, ())
     assert not {name for name in stage.metrics if "token" in name or name.startswith(("tt", "ic", "it", "tp"))}
 
 
-def test_an_answer_without_a_token_has_no_time_to_one() -> None:
-    stage = summarise(Answer(chunks_ms=(30, 40), tokens_out=2), Answer(end_ms=5, tokens_out=0))
+def test_response_without_tokens_has_no_ttft() -> None:
+    stage = summarize(Answer(chunks_ms=(30, 40), tokens_out=2), Answer(end_ms=5, tokens_out=0))
     assert stage.metrics["ttft_ms"]["mean"].n == 1
     assert stage.completed == 2
     assert mean(stage, "output_tokens") == 1.0
 
 
-def test_one_token_has_no_time_between_tokens_and_it_is_never_0() -> None:
-    stage = summarise(Answer(chunks_ms=(30,), tokens_out=1), Answer(chunks_ms=(30,), tokens_out=9))
+def test_single_chunk_response_has_no_tpot() -> None:
+    stage = summarize(Answer(chunks_ms=(30,), tokens_out=1), Answer(chunks_ms=(30,), tokens_out=9))
     assert stage.metrics["tpot_ms"]["mean"] == Estimate(None, n=0, reason="no values")
     assert "icl_ms" not in stage.metrics
 
 
-def test_a_chunk_of_k_tokens_gives_k_gaps_of_a_kth() -> None:
-    stage = summarise(Answer(chunks_ms=(10, 40, 60), tokens=(1, 3, 1), tokens_out=5))
+def test_chunk_of_k_tokens_has_k_equal_token_gaps() -> None:
+    stage = summarize(Answer(chunks_ms=(10, 40, 60), tokens=(1, 3, 1), tokens_out=5))
     assert mean(stage, "icl_ms") == 25
     assert stage.metrics["itl_ms"]["mean"].n == 4
     assert mean(stage, "itl_ms") == pytest.approx((10 + 10 + 10 + 20) / 4)
     assert mean(stage, "tpot_ms") == 12.5
 
 
-def test_one_token_a_chunk_may_be_counted_and_reported_by_turns() -> None:
+def test_itl_combines_reported_and_inferred_tokens_per_chunk() -> None:
     reported, counted = (
         Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7),
         Answer(chunks_ms=(10, 30), tokens_out=2),
     )
-    assert mean(summarise(reported, counted), "itl_ms") == pytest.approx((15 + 15 + 20) / 3)
+    assert mean(summarize(reported, counted), "itl_ms") == pytest.approx((15 + 15 + 20) / 3)
 
 
 @pytest.mark.parametrize(
@@ -106,37 +106,39 @@ def test_one_token_a_chunk_may_be_counted_and_reported_by_turns() -> None:
         Answer(chunks_ms=(10, 40), tokens_out=2, token_source="chunks"),
     ],
 )
-def test_gaps_between_tokens_are_withheld_where_chunks_do_not_report(answer: Answer) -> None:
-    stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
+def test_itl_is_withheld_if_tokens_per_chunk_are_unknown(answer: Answer) -> None:
+    stage = summarize(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
     itl = stage.metrics["itl_ms"]["p50"]
     assert itl.value is None
     assert str(itl.reason).startswith("the server does not report the number of tokens per chunk;")
     assert mean(stage, "icl_ms") == 30
 
 
-def test_a_token_without_text_after_the_last_chunk_has_no_time() -> None:
+def test_token_without_text_after_last_chunk_does_not_count_in_tpot() -> None:
     """Four tokens in 30 ms after the first, and the end of the sequence: 3 gaps of 10 ms, not 4."""
-    stage = summarise(Answer(chunks_ms=(10, 20, 40), tokens=(1, 1, 2), tokens_out=5))
+    stage = summarize(Answer(chunks_ms=(10, 20, 40), tokens=(1, 1, 2), tokens_out=5))
     assert mean(stage, "tpot_ms") == mean(stage, "itl_ms") == 10
     assert mean(stage, "user_tokens_per_s") == 100
     assert mean(stage, "output_tokens") == 5
-    assert mean(summarise(Answer(chunks_ms=(10, 20, 40), tokens_out=5)), "tpot_ms") == 7.5, "not known which"
+    assert mean(summarize(Answer(chunks_ms=(10, 20, 40), tokens_out=5)), "tpot_ms") == 7.5, (
+        "it is unknown which token has no text"
+    )
 
 
-def test_one_chunk_needs_no_reporting() -> None:
-    stage = summarise(Answer(chunks_ms=(10, 40), tokens_out=2), Answer(chunks_ms=(10,), tokens_out=5))
+def test_response_of_one_chunk_does_not_withhold_itl() -> None:
+    stage = summarize(Answer(chunks_ms=(10, 40), tokens_out=2), Answer(chunks_ms=(10,), tokens_out=5))
     assert mean(stage, "itl_ms") == 30
 
 
-def test_chunks_read_together_are_gaps_of_0_and_their_share_is_reported() -> None:
-    stage = summarise(Answer(chunks_ms=(10, 10, 10, 40), tokens_out=4), Answer(chunks_ms=(20, 40), tokens_out=2))
+def test_chunks_read_together_have_gap_0_and_coalesced_share() -> None:
+    stage = summarize(Answer(chunks_ms=(10, 10, 10, 40), tokens_out=4), Answer(chunks_ms=(20, 40), tokens_out=2))
     assert mean(stage, "icl_ms") == pytest.approx((0 + 0 + 30 + 20) / 4)
     assert stage.metrics["coalesced_share"]["value"].value == 0.5
 
 
-def test_no_gap_reaches_from_one_answer_to_the_next_nor_into_a_failure() -> None:
-    """Failed answers, those without chunks and those of the lead-in stand between."""
-    stage = summarise(
+def test_chunk_gaps_are_only_within_successful_responses() -> None:
+    """Failed responses, responses without chunks and responses of the lead-in lie between the streams."""
+    stage = summarize(
         Answer(scheduled_ms=-50, chunks_ms=(-40, 300), tokens_out=2),
         Answer(chunks_ms=(10, 20), tokens_out=2),
         Answer(chunks_ms=(1_000, 5_000), error="truncated"),
@@ -148,9 +150,9 @@ def test_no_gap_reaches_from_one_answer_to_the_next_nor_into_a_failure() -> None
     assert stage.metrics["ttft_ms"]["mean"].n == 2
 
 
-def test_tokens_a_second_are_of_the_window_whatever_began_before_it_or_ended_after() -> None:
-    """Half of the tokens of the first came before the window, half of the last's after it: 100 + 60 + 100 in 10 s."""
-    stage = summarise(
+def test_output_throughput_counts_only_tokens_inside_window() -> None:
+    """Half of the first response's tokens precede the window, half of the last one's follow it: 100 + 60 + 100."""
+    stage = summarize(
         Answer(scheduled_ms=-2_000, chunks_ms=(-1_000, 1_000), tokens_out=200),
         Answer(scheduled_ms=4_000, end_ms=5_000, tokens_out=60),
         Answer(scheduled_ms=8_000, chunks_ms=(9_000, 11_000), tokens_out=200),
@@ -159,7 +161,7 @@ def test_tokens_a_second_are_of_the_window_whatever_began_before_it_or_ended_aft
     assert stage.metrics["output_tokens_per_s"]["value"].value == pytest.approx(26.0)
 
 
-def test_an_answer_counts_as_good_by_its_first_token_and_its_time_per_token() -> None:
+def test_goodput_is_evaluated_by_ttft_and_tpot_limits() -> None:
     answers = (
         Answer(chunks_ms=(30, 40), tokens_out=2),
         Answer(chunks_ms=(60, 70), tokens_out=2),
@@ -168,44 +170,44 @@ def test_an_answer_counts_as_good_by_its_first_token_and_its_time_per_token() ->
         Answer(end_ms=10, tokens_out=0),
     )
 
-    def good(*slo: str) -> float | None:
+    def compute_goodput(*slo: str) -> float | None:
         objectives = tuple(map(parse_objective, slo))
         return summarize_stage(stream_table(answers), None, FACTS, objectives).metrics["goodput_share"]["value"].value
 
-    assert good("ttft_ms.p99 < 50") == 0.6
-    assert good("tpot_ms.mean < 50") == 0.8
-    assert good("ttft_ms.p99 < 50", "tpot_ms.mean < 50") == 0.4
-    assert good("latency_ms.p95 <= 40", "ttft_ms.p99 < 50") == 0.4
+    assert compute_goodput("ttft_ms.p99 < 50") == 0.6
+    assert compute_goodput("tpot_ms.mean < 50") == 0.8
+    assert compute_goodput("ttft_ms.p99 < 50", "tpot_ms.mean < 50") == 0.4
+    assert compute_goodput("latency_ms.p95 <= 40", "ttft_ms.p99 < 50") == 0.4
 
 
-def test_an_slo_on_tokens_holds_or_does_not() -> None:
+def test_slo_on_token_metrics_is_met_or_violated() -> None:
     answers = [Answer(scheduled_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2) for at in range(500)]
-    assert summarise(*answers, slo="ttft_ms.p99 < 50").meets_slo is True
-    assert summarise(*answers, slo="ttft_ms.p99 < 20").meets_slo is False
-    assert summarise(*answers, slo="output_tokens_per_s > 99").meets_slo is True
+    assert summarize(*answers, slo="ttft_ms.p99 < 50").meets_slo is True
+    assert summarize(*answers, slo="ttft_ms.p99 < 20").meets_slo is False
+    assert summarize(*answers, slo="output_tokens_per_s > 99").meets_slo is True
 
 
-def test_an_scheduled_start_that_is_not_known_costs_what_counts_from_it() -> None:
-    stage = summarise(Answer(scheduled_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
+def test_ttft_is_withheld_if_scheduled_start_is_unknown() -> None:
+    stage = summarize(Answer(scheduled_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
     assert stage.metrics["ttft_ms"]["p50"].reason == "the scheduled start is unknown"
     assert mean(stage, "ttft_service_ms") == 20
 
 
-@pytest.mark.parametrize("dress", [stream_table, stream_rows, lambda answers: stream_rows(answers).astype(object)])
-def test_rows_may_come_as_a_table_or_as_a_frame(dress: object) -> None:
+@pytest.mark.parametrize("convert", [stream_table, stream_rows, lambda answers: stream_rows(answers).astype(object)])
+def test_token_metrics_are_equal_for_table_and_data_frame(convert: object) -> None:
     answers = (Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), Answer(end_ms=3, target=1))
-    rows = dress(answers)  # type: ignore[operator]
+    rows = convert(answers)  # type: ignore[operator]
     stage = summarize_stage(rows, None, FACTS, ())
-    assert stage.metrics == summarise(*answers).metrics
+    assert stage.metrics == summarize(*answers).metrics
 
 
-def test_gaps_are_those_of_every_answer_counted_one_by_one() -> None:
-    """200 random answers of 0 to 30 chunks, some failed, against a plain loop."""
+def test_token_gaps_match_plain_loop_over_responses() -> None:
+    """200 random responses of 0 to 30 chunks, some failed, are compared with a plain loop."""
     random = np.random.default_rng(5)
     answers = []
     for index in range(200):
         chunks = tuple(np.round(index * 40 + 5 + np.cumsum(random.exponential(10, random.integers(0, 31))), 3))
-        tokens = tuple(int(one) for one in random.integers(1, 4, len(chunks)))
+        tokens = tuple(int(count) for count in random.integers(1, 4, len(chunks)))
         failed = "truncated" if random.random() < 0.1 else None
         answers.append(
             Answer(
@@ -217,15 +219,15 @@ def test_gaps_are_those_of_every_answer_counted_one_by_one() -> None:
                 error=failed,
             )
         )
-    kept = [one for one in answers if one.error is None]
-    icl = [gap for one in kept for gap in np.diff(one.chunks_ms)]
+    successful = [answer for answer in answers if answer.error is None]
+    icl = [gap for answer in successful for gap in np.diff(answer.chunks_ms)]
     itl = [
         gap / k
-        for one in kept
-        for gap, k in zip(np.diff(one.chunks_ms), (one.tokens or ())[1:], strict=True)
+        for answer in successful
+        for gap, k in zip(np.diff(answer.chunks_ms), (answer.tokens or ())[1:], strict=True)
         for _ in range(k)
     ]
-    stage = summarise(*answers)
+    stage = summarize(*answers)
     assert stage.metrics["icl_ms"]["mean"].n == len(icl)
     assert mean(stage, "icl_ms") == pytest.approx(np.mean(icl))
     assert stage.metrics["icl_ms"]["p90"].value == pytest.approx(np.quantile(icl, 0.9, method="inverted_cdf"))
@@ -233,12 +235,12 @@ def test_gaps_are_those_of_every_answer_counted_one_by_one() -> None:
     assert mean(stage, "itl_ms") == pytest.approx(np.mean(itl))
 
 
-def test_a_stage_without_rows_has_no_tokens() -> None:
-    assert "ttft_ms" not in summarise().metrics
+def test_stage_without_rows_has_no_token_metrics() -> None:
+    assert "ttft_ms" not in summarize().metrics
 
 
-def test_a_stage_keeps_the_joint_lengths_of_what_completed() -> None:
-    stage = summarise(
+def test_stage_has_token_lengths_of_completed_responses() -> None:
+    stage = summarize(
         Answer(chunks_ms=(50, 60, 70), tokens_in=7, tokens_out=3),
         Answer(scheduled_ms=100, chunks_ms=(900,), tokens_in=900, tokens_out=1),
         Answer(scheduled_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
@@ -247,7 +249,7 @@ def test_a_stage_keeps_the_joint_lengths_of_what_completed() -> None:
     assert sorted(unpack_pairs(stage.lengths).tolist()) == [[7, 3], [900, 1]]
 
 
-def test_what_users_get_and_what_the_server_cached_is_per_response() -> None:
+def test_user_speed_cached_share_and_good_tokens_are_computed_per_response() -> None:
     frame = stream_rows(
         [
             Answer(scheduled_ms=0, chunks_ms=(100, 120, 140), tokens_out=3, tokens_in=100),
@@ -260,10 +262,12 @@ def test_what_users_get_and_what_the_server_cached_is_per_response() -> None:
     assert mean(stage, "user_tokens_per_s") == pytest.approx((50 + 20) / 2)
     assert stage.metrics["cached_input_share"]["value"].value == pytest.approx(80 / 400)
     assert (mean(stage, "reasoning_tokens"), stage.metrics["reasoning_tokens"]["mean"].n) == (1, 1)
-    assert stage.metrics["good_tokens_per_s"]["value"].value == pytest.approx(3 / 10), "the second one is too late"
+    assert stage.metrics["good_tokens_per_s"]["value"].value == pytest.approx(3 / 10), (
+        "the second response violates the SLO"
+    )
 
 
-def test_what_the_server_does_not_report_is_no_metric() -> None:
-    stage = summarise(Answer(chunks_ms=(10, 20), tokens_out=2))
+def test_unreported_cached_and_reasoning_tokens_are_not_metrics() -> None:
+    stage = summarize(Answer(chunks_ms=(10, 20), tokens_out=2))
     assert not stage.metrics.keys() & {"cached_input_share", "reasoning_tokens"}
     assert stage.metrics["good_tokens_per_s"]["value"].value == pytest.approx(2 / 10)

@@ -6,7 +6,7 @@ from app.analysis.warmup import is_stable
 
 
 @pytest.mark.parametrize(
-    ("medians", "simulated"),
+    ("medians", "is_steady"),
     [
         ([], False),
         ([5.0, 5.0], False),
@@ -16,5 +16,5 @@ from app.analysis.warmup import is_stable
         ([5.0, 5.0, 5.0, 9.0], False),
     ],
 )
-def test_a_warm_up_is_over_when_three_windows_in_a_row_agree(medians: list[float], simulated: bool) -> None:
-    assert is_stable(medians) is simulated
+def test_warmup_is_stable_when_three_windows_in_a_row_agree(medians: list[float], is_steady: bool) -> None:
+    assert is_stable(medians) is is_steady

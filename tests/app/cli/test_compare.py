@@ -125,6 +125,7 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
         (["baseline", "promoted"], "cannot be the candidate"),
         (["baseline", "baseline", "--pairs", "3"], "--pairs requires --measure"),
         (["baseline", "baseline", "--record", "here"], "--record requires --measure"),
+        (["baseline", "baseline", "--allow-secrets", "10.0.0.5"], "--allow-secrets requires --measure"),
         (["one.yaml", "two.yaml", "three.yaml", "--measure"], "requires exactly two profiles"),
         (["fraud-scoring", "gone.yaml", "--measure"], "gone.yaml"),
         (["fraud-scoring", "kept.yaml", "--measure"], "kept.yaml was stored without its secrets"),

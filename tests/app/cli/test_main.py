@@ -18,6 +18,7 @@ from app.cli.url import is_url, load_url_profile
 from app.errors import ExitCode
 from app.records.trial import Failure
 from reports.marks import mark_status
+from reports.shortening import shorten
 from tests.fakes.command_line import iter_commands, parse
 
 COMMANDS = (
@@ -57,8 +58,8 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
         ),
         (["runs", "show"], "missing argument 'RUN'", "Run `sizewise runs show --help`."),
         (["report", "last", "--format", "docx"], "invalid value for '--format': 'docx' is not", "Run `sizewise report"),
-        (["report", "a" * 3000], f"the file name '{'a' * 60}…' is too long", "Run `sizewise --help`"),
-        (["run", "a" * 3000], f"the file name '{'a' * 60}…' is too long", "Run `sizewise --help`"),
+        (["report", "a" * 3000], f"the file name '{shorten('a' * 3000)}' is too long", "Run `sizewise --help`"),
+        (["run", "a" * 3000], f"the file name '{shorten('a' * 3000)}' is too long", "Run `sizewise --help`"),
     ],
 )
 def test_a_mistake_in_the_command_line_is_named_with_what_was_meant(

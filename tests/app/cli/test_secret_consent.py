@@ -56,8 +56,8 @@ def test_where_nobody_can_be_asked_the_run_ends_with_2_and_says_what_to_do(
 
 
 def test_the_option_allows_a_host_once_and_for_all(profile: Profile) -> None:
-    request_consent(profile, parse(["run", "quickstart", "--allow-secrets", "10.0.0.5"])["allow_secrets"])
-    request_consent(profile, [])
+    request_consent([profile], parse(["run", "quickstart", "--allow-secrets", "10.0.0.5"])["allow_secrets"])
+    request_consent([profile], [])
 
 
 @pytest.mark.parametrize(("typed", "is_allowed"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False)])
@@ -69,10 +69,10 @@ def test_at_a_terminal_the_user_is_asked_once(
     monkeypatch.setattr("sys.stderr", shown)
     if not is_allowed:
         with pytest.raises(UsageError):
-            request_consent(profile, [])
+            request_consent([profile], [])
         return
-    request_consent(profile, [])
-    request_consent(profile, [])
+    request_consent([profile], [])
+    request_consent([profile], [])
     assert shown.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow this?") == 1
 
 
@@ -108,12 +108,12 @@ def test_a_file_outside_the_profiles_folder_needs_the_users_consent(
 
 def test_the_option_allows_this_file_and_no_other(outside: Path, tmp_path: Path) -> None:
     profile = load_profile(write_profile(tmp_path / "stranger", outside))
-    request_consent(profile, ["10.0.0.5"])
-    request_consent(profile, [])
+    request_consent([profile], ["10.0.0.5"])
+    request_consent([profile], [])
     other = outside.with_name("other.jsonl")
     other.write_text("{}\n")
     with pytest.raises(UsageError):
-        request_consent(load_profile(write_profile(tmp_path / "stranger", other)), [])
+        request_consent([load_profile(write_profile(tmp_path / "stranger", other))], [])
 
 
 def test_the_stored_profile_of_a_run_reads_the_files_of_its_original_without_a_question(
@@ -124,9 +124,9 @@ def test_the_stored_profile_of_a_run_reads_the_files_of_its_original_without_a_q
     stored.parent.mkdir()
     stored.write_text(format_spec(original))
     with pytest.raises(UsageError):
-        request_consent(load_profile(stored), [])
-    request_consent(original, [])
-    request_consent(load_profile(stored), [])
+        request_consent([load_profile(stored)], [])
+    request_consent([original], [])
+    request_consent([load_profile(stored)], [])
 
 
 def test_the_files_that_a_command_names_need_no_consent(
@@ -138,7 +138,35 @@ def test_the_files_that_a_command_names_need_no_consent(
     monkeypatch.chdir(tmp_path / "elsewhere")
     profile = build_locust_profile(test, host="http://10.0.0.5/")
     with pytest.raises(UsageError):
-        request_consent(profile, [])
+        request_consent([profile], [])
     arguments = Arguments(allow_secrets=())
     allow_command_line(profile, arguments)
-    request_consent(profile, arguments.allow_secrets)
+    request_consent([profile], arguments.allow_secrets)
+
+
+@pytest.fixture
+def sides(path: Path) -> list[str]:
+    """Two profiles for a comparison, each with a host of its own."""
+    other = path.with_name("other.yaml")
+    other.write_text(PROFILE.replace("10.0.0.5", "10.0.0.6").replace("mine", "other"))
+    return [str(path), str(other)]
+
+
+def test_comparison_that_measures_needs_consent_before_its_first_run(
+    sides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    record = tmp_path / "record"
+    for options, host in (([], "10.0.0.5"), (["--allow-secrets", "10.0.0.5"], "10.0.0.6")):
+        assert main(["compare", "--measure", *sides, "--record", str(record), *options]) == ExitCode.USAGE
+        shown = capsys.readouterr().err
+        assert f"sends env:API_KEY to {host}" in shown
+        assert f"--allow-secrets {host}" in shown
+        assert not record.exists()
+
+
+def test_option_allows_the_host_of_either_profile(sides: list[str]) -> None:
+    profiles = [load_profile(Path(side)) for side in sides]
+    request_consent(profiles, ["10.0.0.6", "10.0.0.5"])
+    request_consent(profiles, [])
+    with pytest.raises(UsageError, match=r"10\.0\.0\.7: the profile sends no secret"):
+        request_consent(profiles, ["10.0.0.7"])

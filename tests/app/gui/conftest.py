@@ -30,7 +30,7 @@ def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """No thread, no work and no process outlives a test, and no test reads the user's own settings or runs."""
+    """Fail a test that leaves a thread, a job or a process, and isolate it from the user's settings and runs."""
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     with leaving_nothing():
         yield
@@ -38,8 +38,7 @@ def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
 
 @pytest.fixture
 def look(qapp: QApplication) -> Iterator[ThemeController]:
-    """The application's theme at its usual text size. There is one for all tests of the process, so a size that a test
-    set is taken back when it ends."""
+    """The application's theme at its default text size, which is restored after the test: all tests share the theme."""
     theme = look_of(qapp)
     theme.scale_text(1)
     yield theme
@@ -48,11 +47,11 @@ def look(qapp: QApplication) -> Iterator[ThemeController]:
 
 @pytest.fixture
 def owner(qtbot: QtBot) -> QWidget:
-    """Parent of what is no widget: it ends with the test, in the window's thread. What nobody owns is collected in any
-    thread, and a timer that ends in another thread than its own takes the process along."""
-    made = QWidget()
-    qtbot.addWidget(made)
-    return made
+    """Parent of objects that are no widgets: they are destroyed after the test, in the window's thread. An object
+    without a parent is collected in any thread, and destroying a timer in a foreign thread crashes the process."""
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
 
 
 @pytest.fixture
@@ -62,7 +61,7 @@ def navigation(qapp: QApplication) -> Navigation:
 
 @pytest.fixture(scope="session")
 def assumed_calibration() -> Calibration:
-    """Of this machine, as if it had been quiet: these tests look at what is told, and not at its verdict."""
+    """A valid calibration of this machine, however busy it is: the tests do not depend on its verdict."""
     environment, _ = inspect_machine()
     now = datetime.now(UTC).isoformat()
     return msgspec.structs.replace(CALIBRATION, fingerprint=environment.fingerprint, measured_at=now)
@@ -70,7 +69,7 @@ def assumed_calibration() -> Calibration:
 
 @pytest.fixture
 def home(nothing_is_left: None, assumed_calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """The home of this test's engines, which need not find the generator's ceiling first."""
+    """`SIZEWISE_HOME` with a stored calibration, so that benchmarks of the test skip their own."""
     start_engines_that_draw_nothing(monkeypatch)
     store_calibration(assumed_calibration)
     return runs_home().parent

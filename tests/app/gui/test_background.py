@@ -9,70 +9,70 @@ from pytestqt.qtbot import QtBot
 from app.gui.background import LatestRunner, submit
 
 
-def test_work_is_done_elsewhere_and_reported_in_the_windows_thread(qtbot: QtBot) -> None:
+def test_background_work_runs_in_another_thread_and_reports_in_the_gui_thread(qtbot: QtBot) -> None:
     owner = QObject()
-    reported: list[tuple[int, int]] = []
+    results: list[tuple[int, int]] = []
     errors: list[Exception] = []
-    submit(owner, threading.get_ident, lambda ident: reported.append((ident, threading.get_ident())), errors.append)
-    qtbot.waitUntil(lambda: bool(reported or errors))
-    worked, received = reported[0]
+    submit(owner, threading.get_ident, lambda ident: results.append((ident, threading.get_ident())), errors.append)
+    qtbot.waitUntil(lambda: bool(results or errors))
+    worked, received = results[0]
     assert worked != threading.get_ident()
     assert received == threading.get_ident()
 
 
-def test_what_fails_is_reported_as_an_error(qtbot: QtBot) -> None:
+def test_failed_background_work_reports_its_exception(qtbot: QtBot) -> None:
     owner = QObject()
-    reported: list[object] = []
-    submit(owner, lambda: 1 // 0, reported.append, lambda error: reported.append(type(error)))
-    qtbot.waitUntil(lambda: bool(reported))
-    assert reported == [ZeroDivisionError]
+    errors: list[object] = []
+    submit(owner, lambda: 1 // 0, errors.append, lambda error: errors.append(type(error)))
+    qtbot.waitUntil(lambda: bool(errors))
+    assert errors == [ZeroDivisionError]
 
 
-def test_nobody_is_reported_once_the_owner_is_gone(qtbot: QtBot) -> None:
+def test_background_result_is_dropped_after_its_owner_is_destroyed(qtbot: QtBot) -> None:
     owner, go = QObject(), threading.Event()
-    reported: list[object] = []
-    submit(owner, lambda: go.wait(60), reported.append, reported.append)
+    results: list[object] = []
+    submit(owner, lambda: go.wait(60), results.append, results.append)
     owner.deleteLater()
     with qtbot.waitSignal(owner.destroyed):
         pass
     go.set()
     assert QThreadPool.globalInstance().waitForDone(60_000)
-    seen: list[object] = []
+    other_results: list[object] = []
     other = QObject()
-    submit(other, lambda: 1, seen.append, seen.append)
-    qtbot.waitUntil(lambda: bool(seen))
-    assert reported == []
+    submit(other, lambda: 1, other_results.append, other_results.append)
+    qtbot.waitUntil(lambda: bool(other_results))
+    assert results == []
 
 
-def test_of_a_question_that_changes_only_the_newest_answer_is_reported(qtbot: QtBot) -> None:
+def test_latest_runner_reports_only_the_newest_request(qtbot: QtBot) -> None:
     owner = QObject()
-    reported: list[int | Exception] = []
-    worked: list[int] = []
+    results: list[int | Exception] = []
+    started_numbers: list[int] = []
     gate = threading.Event()
-    latest: LatestRunner[int] = LatestRunner(owner, reported.append, reported.append)
+    latest: LatestRunner[int] = LatestRunner(owner, results.append, results.append)
 
-    def answer(number: int) -> Callable[[], int]:
+    def make_work(number: int) -> Callable[[], int]:
         def work() -> int:
-            worked.append(number)
+            started_numbers.append(number)
             gate.wait(60)
             return number
 
         return work
 
     for number in range(5):
-        latest.request(answer(number))
+        latest.request(make_work(number))
     gate.set()
-    qtbot.waitUntil(lambda: reported == [4])
-    assert worked == [0, 4], "what was asked in between was worked on"
+    qtbot.waitUntil(lambda: results == [4])
+    assert started_numbers == [0, 4], "requests in between are not started"
     assert not latest.is_busy
 
 
-def test_what_is_forgotten_is_reported_to_nobody_and_the_next_question_is_answered(qtbot: QtBot) -> None:
+def test_canceled_request_is_not_reported_and_a_later_request_is(qtbot: QtBot) -> None:
     owner, gate = QObject(), threading.Event()
-    reported: list[object] = []
-    latest: LatestRunner[object] = LatestRunner(owner, reported.append, reported.append)
+    results: list[object] = []
+    latest: LatestRunner[object] = LatestRunner(owner, results.append, results.append)
     latest.request(lambda: gate.wait(60))
     latest.cancel()
     gate.set()
     latest.request(lambda: "next")
-    qtbot.waitUntil(lambda: reported == ["next"])
+    qtbot.waitUntil(lambda: results == ["next"])

@@ -11,11 +11,11 @@ NOTE = Caveat("note", "The run was resumed.")
 LATE = Caveat("late sends", "late sends: 4 % (limit 1 %)", "INVALID")
 
 
-def visible(caveats: Caveats) -> list[str]:
+def list_visible_texts(caveats: Caveats) -> list[str]:
     return [text.text() for text in caveats.findChildren(QLabel) if text.isVisible() and text.text()]
 
 
-def test_their_number_and_names_are_one_line_that_unfolds_to_what_they_say(qtbot: QtBot) -> None:
+def test_caveats_are_summarized_in_a_line_and_unfold_to_their_texts(qtbot: QtBot) -> None:
     caveats = Caveats()
     qtbot.addWidget(caveats)
     with qtbot.waitExposed(caveats):
@@ -28,20 +28,20 @@ def test_their_number_and_names_are_one_line_that_unfolds_to_what_they_say(qtbot
         "other load, note",
         False,
     )
-    assert visible(caveats) == ["other load, note"]
+    assert list_visible_texts(caveats) == ["other load, note"]
     qtbot.mouseClick(caveats.head, Qt.MouseButton.LeftButton)
-    assert visible(caveats) == ["WARN", LOAD.text, NOTE.text]
+    assert list_visible_texts(caveats) == ["WARN", LOAD.text, NOTE.text]
     caveats.show_caveats([NOTE])
     assert caveats.head.text() == "1 caveat"
-    qtbot.waitUntil(lambda: visible(caveats) == [NOTE.text])
+    qtbot.waitUntil(lambda: list_visible_texts(caveats) == [NOTE.text])
     caveats.show_caveats([])
     assert not caveats.isVisible()
 
 
-def test_what_makes_the_result_invalid_is_unfolded(qtbot: QtBot) -> None:
+def test_caveats_are_unfolded_if_a_caveat_is_invalid(qtbot: QtBot) -> None:
     caveats = Caveats()
     qtbot.addWidget(caveats)
     with qtbot.waitExposed(caveats):
         caveats.show()
     caveats.show_caveats([LATE, LOAD])
-    qtbot.waitUntil(lambda: visible(caveats) == ["INVALID", LATE.text, "WARN", LOAD.text])
+    qtbot.waitUntil(lambda: list_visible_texts(caveats) == ["INVALID", LATE.text, "WARN", LOAD.text])

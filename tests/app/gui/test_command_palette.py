@@ -10,33 +10,33 @@ from pytestqt.qtbot import QtBot
 from app.gui.command_palette import CommandPalette, PaletteEntry, filter_entries
 
 
-def rows(palette: CommandPalette) -> list[str]:
+def list_rows(palette: CommandPalette) -> list[str]:
     model = palette.view.model()
     return [str(model.index(row, 0).data()) for row in range(model.rowCount())]
 
 
-def test_all_words_must_be_there_and_what_begins_with_them_comes_first() -> None:
+def test_palette_filter_needs_all_words_and_ranks_prefix_matches_first() -> None:
     entries = [
         PaletteEntry(text, lambda: None) for text in ("Reset layout", "Plan", "Open the plan file", "Layout of plan")
     ]
-    assert [one.text for one in filter_entries(entries, "plan")] == ["Plan", "Open the plan file", "Layout of plan"]
-    assert [one.text for one in filter_entries(entries, "lay plan")] == ["Layout of plan"]
+    assert [entry.text for entry in filter_entries(entries, "plan")] == ["Plan", "Open the plan file", "Layout of plan"]
+    assert [entry.text for entry in filter_entries(entries, "lay plan")] == ["Layout of plan"]
 
 
-def test_characters_in_their_order_are_enough_and_sections_stay_together() -> None:
+def test_palette_filter_matches_characters_in_order_and_groups_sections() -> None:
     entries = [
         PaletteEntry("Show trash", lambda: None),
         PaletteEntry("Open run scores", lambda: None, "Runs"),
         PaletteEntry("Start", lambda: None),
         PaletteEntry("Open run stars", lambda: None, "Runs"),
     ]
-    assert [one.text for one in filter_entries(entries, "sta")] == [
+    assert [entry.text for entry in filter_entries(entries, "sta")] == [
         "Start", "Show trash", "Open run stars",
     ]  # fmt: skip
     assert filter_entries(entries, "stx") == []
 
 
-def test_without_a_query_the_entries_that_were_used_last_come_first(
+def test_palette_without_a_query_lists_recent_entries_first(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
@@ -44,34 +44,34 @@ def test_without_a_query_the_entries_that_were_used_last_come_first(
     qtbot.addWidget(parent)
     entries = [PaletteEntry("first", lambda: None), PaletteEntry("a run", lambda: None, "Runs")]
     palette = CommandPalette(parent, entries)
-    assert rows(palette) == ["Commands", "first", "Runs", "a run"]
+    assert list_rows(palette) == ["Commands", "first", "Runs", "a run"]
     qtbot.keyClick(palette.field, Qt.Key.Key_Up)
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
-    again = CommandPalette(parent, entries)
-    assert rows(again) == ["Recent", "a run", "Commands", "first", "Runs", "a run"]
-    again.close()
+    reopened = CommandPalette(parent, entries)
+    assert list_rows(reopened) == ["Recent", "a run", "Commands", "first", "Runs", "a run"]
+    reopened.close()
 
 
-def test_what_is_chosen_with_the_keys_is_done_once_it_is_closed(qtbot: QtBot) -> None:
-    parent, done = QWidget(), []
+def test_selected_palette_entry_runs_when_the_palette_closes(qtbot: QtBot) -> None:
+    parent, triggered = QWidget(), []
     qtbot.addWidget(parent)
     parent.show()
     entries = [
-        PaletteEntry("first", lambda: done.append("first")),
-        PaletteEntry("second", lambda: done.append("second")),
+        PaletteEntry("first", lambda: triggered.append("first")),
+        PaletteEntry("second", lambda: triggered.append("second")),
     ]
     palette = CommandPalette(parent, entries)
     palette.show()
     qtbot.keyClick(palette.field, Qt.Key.Key_Down)
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
-    assert done == ["second"]
+    assert triggered == ["second"]
 
 
-def test_nothing_is_done_where_nothing_matches(qtbot: QtBot) -> None:
-    parent, done = QWidget(), []
+def test_palette_without_matches_runs_nothing(qtbot: QtBot) -> None:
+    parent, triggered = QWidget(), []
     qtbot.addWidget(parent)
-    palette = CommandPalette(parent, [PaletteEntry("first", lambda: done.append("first"))])
+    palette = CommandPalette(parent, [PaletteEntry("first", lambda: triggered.append("first"))])
     qtbot.keyClicks(palette.field, "zzz")
     qtbot.keyClick(palette.field, Qt.Key.Key_Return)
-    assert done == []
+    assert triggered == []
     palette.close()

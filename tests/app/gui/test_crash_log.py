@@ -19,12 +19,12 @@ ctypes.string_at(0)
 KILLED = CRASH.replace("import ctypes\nctypes.string_at(0)", "import os, signal\nos.kill(os.getpid(), signal.SIGKILL)")
 
 
-def run(script: str, folder: Path) -> None:
-    done = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, timeout=60, check=False)
-    assert done.returncode < 0
+def run_until_killed(script: str, folder: Path) -> None:
+    process = subprocess.run([sys.executable, "-c", script, str(folder)], capture_output=True, timeout=60, check=False)
+    assert process.returncode < 0
 
 
-def test_a_window_that_ended_well_leaves_nothing(tmp_path: Path) -> None:
+def test_crash_log_of_a_clean_exit_is_removed(tmp_path: Path) -> None:
     for _ in range(2):
         log = CrashLog(tmp_path / "home")
         assert log.begin() == PreviousSession(None, None)
@@ -34,12 +34,12 @@ def test_a_window_that_ended_well_leaves_nothing(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(sys.platform == "win32", reason="a null pointer is read")
-def test_a_crash_is_reported_with_where_it_was(tmp_path: Path) -> None:
-    run(CRASH, tmp_path)
+def test_crash_is_reported_with_its_traceback(tmp_path: Path) -> None:
+    run_until_killed(CRASH, tmp_path)
     log = CrashLog(tmp_path)
-    found = log.begin()
+    previous_session = log.begin()
     log.end()
-    notice = build_crash_notice(found)
+    notice = build_crash_notice(previous_session)
     assert notice is not None
     assert notice.severity == "warning"
     assert notice.details is not None
@@ -47,9 +47,9 @@ def test_a_crash_is_reported_with_where_it_was(tmp_path: Path) -> None:
     assert "string_at" in notice.details
 
 
-@pytest.mark.skipif(sys.platform == "win32", reason="it is killed by a signal")
-def test_a_window_that_was_killed_is_reported_without_alarm(tmp_path: Path) -> None:
-    run(KILLED, tmp_path)
+@pytest.mark.skipif(sys.platform == "win32", reason="the window is killed by a signal")
+def test_killed_window_is_reported_without_a_warning(tmp_path: Path) -> None:
+    run_until_killed(KILLED, tmp_path)
     log = CrashLog(tmp_path)
     notice = build_crash_notice(log.begin())
     log.end()
@@ -57,20 +57,20 @@ def test_a_window_that_was_killed_is_reported_without_alarm(tmp_path: Path) -> N
     assert (notice.severity, notice.details) == ("news", None)
 
 
-def test_two_windows_know_of_each_other(tmp_path: Path) -> None:
+def test_second_window_detects_the_first_and_its_log_is_not_removed(tmp_path: Path) -> None:
     first, second = CrashLog(tmp_path), CrashLog(tmp_path)
     assert first.begin() == PreviousSession(None, None)
-    found = second.begin()
-    assert found.other_pid is not None
+    previous_session = second.begin()
+    assert previous_session.other_pid is not None
     second.end()
-    assert (tmp_path / LOG).exists(), "the log is the first window's"
+    assert (tmp_path / LOG).exists(), "the log belongs to the first window"
     first.end()
-    notice = build_crash_notice(found)
+    notice = build_crash_notice(previous_session)
     assert notice is not None
-    assert str(found.other_pid) in notice.summary
+    assert str(previous_session.other_pid) in notice.summary
 
 
-def test_where_nothing_can_be_written_there_is_no_log(tmp_path: Path) -> None:
+def test_unwritable_crash_log_folder_is_ignored(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     log = CrashLog(tmp_path / "file" / "home")
     assert log.begin() == PreviousSession(None, None)

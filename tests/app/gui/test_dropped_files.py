@@ -24,23 +24,23 @@ CASES: list[tuple[str, str, FileKind]] = [
 
 
 @pytest.mark.parametrize(("name", "text", "kind"), CASES, ids=[case[0] for case in CASES])
-def test_a_file_is_reported_by_its_name_and_beginning(tmp_path: Path, name: str, text: str, kind: FileKind) -> None:
+def test_file_kind_is_detected_by_name_and_content(tmp_path: Path, name: str, text: str, kind: FileKind) -> None:
     (tmp_path / name).write_text(text)
-    found = classify_path(tmp_path / name)
-    assert found.kind == kind
-    assert found.action_text
+    classified = classify_path(tmp_path / name)
+    assert classified.kind == kind
+    assert classified.action_text
 
 
-def test_a_folder_with_events_is_a_run_and_another_is_somebody_elses_results(tmp_path: Path) -> None:
+def test_folder_with_events_is_a_run_and_other_folders_are_results(tmp_path: Path) -> None:
     assert classify_path(tmp_path).kind == "results"
     (tmp_path / "events.jsonl").write_text("")
     assert classify_path(tmp_path).kind == "run"
     assert classify_path(tmp_path / "events.jsonl").kind == "run"
 
 
-def test_what_is_not_there_cannot_be_opened(tmp_path: Path) -> None:
+def test_missing_file_has_an_unknown_kind(tmp_path: Path) -> None:
     assert classify_path(tmp_path / "gone.onnx").kind == "unknown"
 
 
-def test_the_folder_of_a_language_model_is_a_model(tmp_path: Path) -> None:
+def test_folder_of_a_language_model_is_a_model(tmp_path: Path) -> None:
     assert classify_path(decoders.contiguous(tmp_path / "decoder")).kind == "model"

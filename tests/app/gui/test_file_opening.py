@@ -21,16 +21,16 @@ from tests.fakes.stored_runs import cut_short, going_on, stored_run
 
 @pytest.fixture
 def window(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[Window]:
-    made = Window(navigation, look, open_settings())
-    qtbot.addWidget(made)
-    yield made
-    made.close()
+    window = Window(navigation, look, open_settings())
+    qtbot.addWidget(window)
+    yield window
+    window.close()
 
 
-def test_a_run_that_goes_on_is_watched_and_any_other_shown(window: Window, tmp_path: Path) -> None:
+def test_opened_running_run_is_watched_and_other_runs_are_shown(window: Window, tmp_path: Path) -> None:
     running = going_on(tmp_path / "running", os.getpid())
     ended = stored_run(tmp_path / "ended").directory
-    cut = cut_short(stored_run(tmp_path / "cut"), 1).directory
+    interrupted = cut_short(stored_run(tmp_path / "cut"), 1).directory
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "events.jsonl").write_text("{\n")
@@ -38,12 +38,12 @@ def test_a_run_that_goes_on_is_watched_and_any_other_shown(window: Window, tmp_p
     shown: list[Path] = []
     window.navigation.watch_run_requested.connect(watched.append)
     window.navigation.open_run_requested.connect(shown.append)
-    FileOpener(window).open_paths((running, ended, cut / "events.jsonl", damaged))
+    FileOpener(window).open_paths((running, ended, interrupted / "events.jsonl", damaged))
     assert watched == [running]
-    assert shown == [ended, cut, damaged]
+    assert shown == [ended, interrupted, damaged]
 
 
-def test_the_last_run_is_repeated_as_it_was(window: Window, tmp_path: Path) -> None:
+def test_last_run_is_repeated_in_a_new_directory(window: Window, tmp_path: Path) -> None:
     queue, machine = JobQueue(window.settings, window), MachineWatch(window)
     launching = RunLauncher(window, queue, machine, Recovery(window.navigation, window.settings, window))
     queue.set_paused(True)

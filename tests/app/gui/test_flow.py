@@ -8,18 +8,18 @@ from app.gui.flow import FlowLayout
 from app.gui.theme import ThemeController
 
 
-def test_widgets_go_on_in_the_next_line_where_there_is_no_room(qtbot: QtBot, look: ThemeController) -> None:
-    holder = QWidget()
-    qtbot.addWidget(holder)
-    flow = FlowLayout(holder, gap=10)
+def test_flow_layout_wraps_widgets_that_do_not_fit(qtbot: QtBot, look: ThemeController) -> None:
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    flow = FlowLayout(parent, gap=10)
     buttons = [QPushButton("a button") for _ in range(3)]
-    for one in buttons:
-        flow.addWidget(one)
+    for button in buttons:
+        flow.addWidget(button)
     width, height = buttons[0].sizeHint().width(), buttons[0].sizeHint().height()
     assert flow.heightForWidth(3 * width + 20) == height
     assert flow.heightForWidth(3 * width + 19) == 2 * height + 10
     flow.setGeometry(QRect(0, 0, 2 * width + 10, 400))
-    assert [(one.x(), one.y()) for one in buttons] == [(0, 0), (width + 10, 0), (0, height + 10)]
+    assert [(button.x(), button.y()) for button in buttons] == [(0, 0), (width + 10, 0), (0, height + 10)]
     assert flow.minimumSize().width() <= width
     buttons[0].hide()
     assert flow.heightForWidth(2 * width + 10) == height

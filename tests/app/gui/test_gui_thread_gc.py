@@ -17,47 +17,47 @@ class Cycle:
         weakref.finalize(self, lambda: ended_in.append(threading.current_thread().name))
 
 
-def test_what_is_left_in_cycles_ends_in_the_windows_thread(qtbot: QtBot, owner: QWidget) -> None:
-    gc.enable()  # as the program finds it; tests of the window keep it off
+def test_reference_cycles_are_collected_in_the_gui_thread(qtbot: QtBot, owner: QWidget) -> None:
+    gc.enable()  # enabled by default; window tests disable collection
     gc.collect()
-    collecting, ended_in = GuiThreadGc(owner), list[str]()
+    collector, ended_in = GuiThreadGc(owner), list[str]()
     try:
         Cycle(ended_in)
 
         def allocate() -> list[list[int]]:
             return [[number] for number in range(100_000)]
 
-        done: list[object] = []
-        submit(owner, allocate, done.append, done.append)
-        qtbot.waitUntil(lambda: bool(done))
+        results: list[object] = []
+        submit(owner, allocate, results.append, results.append)
+        qtbot.waitUntil(lambda: bool(results))
         qtbot.waitUntil(lambda: bool(ended_in))
     finally:
-        collecting.stop()
+        collector.stop()
     assert ended_in == [threading.main_thread().name]
-    assert gc.isenabled(), "it is as it was found"
+    assert gc.isenabled(), "the collector restores the state"
     gc.disable()
 
 
-def test_nothing_is_collected_before_it_is_due(owner: QWidget) -> None:
-    collecting = GuiThreadGc(owner)
+def test_garbage_is_not_collected_before_a_collection_is_due(owner: QWidget) -> None:
+    collector = GuiThreadGc(owner)
     gc.collect()
-    assert collecting.collect_if_due() is None
-    collecting.stop()
+    assert collector.collect_if_due() is None
+    collector.stop()
 
 
-def test_all_is_looked_through_only_once_it_has_grown(owner: QWidget) -> None:
+def test_full_collection_needs_growth_of_the_old_generation(owner: QWidget) -> None:
     def make_due() -> None:
         for _ in range(gc.get_threshold()[2] + 1):
             gc.collect(1)
 
-    collecting = GuiThreadGc(owner)
+    collector = GuiThreadGc(owner)
     make_due()
-    assert collecting.collect_if_due() == 2
+    assert collector.collect_if_due() == 2
     make_due()
-    assert collecting.collect_if_due() == 1
-    many = [[number] for number in range(len(gc.get_objects(2)))]
-    assert collecting.collect_if_due() == 1, "now they are old"
-    many.extend([number] for number in range(1_000))
-    assert collecting.collect_if_due() == 2
-    assert many
-    collecting.stop()
+    assert collector.collect_if_due() == 1
+    old_objects = [[number] for number in range(len(gc.get_objects(2)))]
+    assert collector.collect_if_due() == 1, "the objects are in the old generation"
+    old_objects.extend([number] for number in range(1_000))
+    assert collector.collect_if_due() == 2
+    assert old_objects
+    collector.stop()

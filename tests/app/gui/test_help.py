@@ -13,7 +13,7 @@ from app.gui.crash_log import LAST_LOG
 from app.gui.help import list_versions, open_crash_log_folder, show_about
 
 
-def test_about_has_the_versions_and_the_license(qtbot: QtBot) -> None:
+def test_about_box_shows_versions_and_license(qtbot: QtBot) -> None:
     parent = QWidget()
     qtbot.addWidget(parent)
     show_about(parent)
@@ -24,9 +24,7 @@ def test_about_has_the_versions_and_the_license(qtbot: QtBot) -> None:
     box.close()
 
 
-def test_a_report_of_a_problem_starts_in_the_folder_of_the_crash_log(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_problem_report_opens_the_folder_of_the_crash_log(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     opened: list[QUrl] = []
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     monkeypatch.setattr(QDesktopServices, "openUrl", opened.append)

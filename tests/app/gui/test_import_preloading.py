@@ -18,7 +18,7 @@ from tests.fakes.stored_runs import stored_run
 
 _GUI = Path(app.gui.main.__file__).parent
 _ONE_THREAD_AT_A_TIME = "app.planning.simulation.precompile"
-"""Imported by no work before its modules are loaded under the lock, see planning_tasks."""
+"""Imported under the lock of planning_tasks only."""
 _PROBE = """
 import sys
 from datetime import UTC, datetime
@@ -42,14 +42,14 @@ print("later:", *sorted(set(sys.argv[1:]) - set(sys.modules)))
 
 
 @pytest.fixture
-def held() -> Iterator[None]:
+def work_on_hold() -> Iterator[None]:
     hold_work()
     yield
     release_work()
 
 
-def imported_in_functions() -> Iterator[str]:
-    """What functions of the window import of the other parts of the program and of heavy libraries."""
+def list_imports_in_functions() -> Iterator[str]:
+    """Yield the modules that functions of the window import."""
     for path in _GUI.rglob("*.py"):
         for function in ast.walk(ast.parse(path.read_text())):
             for node in ast.walk(function) if isinstance(function, ast.FunctionDef) else ():
@@ -59,28 +59,28 @@ def imported_in_functions() -> Iterator[str]:
                     yield from (alias.name for alias in node.names)
 
 
-def test_what_the_first_run_needs_is_there_a_moment_later(qtbot: QtBot) -> None:
+def test_modules_of_the_first_run_are_preloaded(qtbot: QtBot) -> None:
     owner = QObject()
-    warming = ImportPreloader(owner)
-    qtbot.waitUntil(lambda: "app.gui.run.page" in sys.modules and not warming.is_busy, timeout=30_000)
+    preloader = ImportPreloader(owner)
+    qtbot.waitUntil(lambda: "app.gui.run.page" in sys.modules and not preloader.is_busy, timeout=30_000)
     assert {"pyqtgraph", "pandas", "app.gui.live.body"} <= set(sys.modules)
 
 
-def test_work_waits_until_the_modules_that_it_uses_are_imported(qtbot: QtBot, held: None) -> None:
-    owner, reported = QObject(), list[str]()
-    submit(owner, lambda: "work", reported.append, lambda error: reported.append(str(error)))
-    submit(owner, lambda: "imports", reported.append, lambda error: reported.append(str(error)), may_wait=False)
-    qtbot.waitUntil(lambda: bool(reported))
-    assert reported == ["imports"]
+def test_background_work_waits_for_preloading_unless_waiting_is_disabled(qtbot: QtBot, work_on_hold: None) -> None:
+    owner, results = QObject(), list[str]()
+    submit(owner, lambda: "work", results.append, lambda error: results.append(str(error)))
+    submit(owner, lambda: "imports", results.append, lambda error: results.append(str(error)), may_wait=False)
+    qtbot.waitUntil(lambda: bool(results))
+    assert results == ["imports"]
     ImportPreloader(owner)
-    qtbot.waitUntil(lambda: len(reported) == 2, timeout=30_000)
+    qtbot.waitUntil(lambda: len(results) == 2, timeout=30_000)
 
 
-def test_work_that_the_window_submits_while_it_is_built_is_held(monkeypatch: pytest.MonkeyPatch) -> None:
-    reported: list[str] = []
+def test_background_work_submitted_while_the_window_is_built_is_queued(monkeypatch: pytest.MonkeyPatch) -> None:
+    results: list[str] = []
 
     def prepare() -> None:
-        submit(owner, lambda: reported.append("ran"), print, print)
+        submit(owner, lambda: results.append("ran"), print, print)
         raise InterruptedError
 
     owner = QObject()
@@ -89,19 +89,19 @@ def test_work_that_the_window_submits_while_it_is_built_is_held(monkeypatch: pyt
         with pytest.raises(InterruptedError):
             app.gui.main.open_window(())
         threading.Event().wait(0.1)
-        assert reported == []
+        assert results == []
     finally:
         release_work()
 
 
-def test_two_threads_that_import_a_cycle_both_get_whole_modules(
+def test_two_threads_importing_a_cycle_get_fully_loaded_modules(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Each of the threads has imported one module of the cycle when it asks for the other one, unless one waits."""
+    """Without a lock, each thread has one module of the cycle when it imports the other one."""
     for name, other in (("cycle_a", "cycle_b"), ("cycle_b", "cycle_a")):
         (tmp_path / f"{name}.py").write_text(
             f"import time\ntime.sleep(0.1)\nimport {other}\n"
-            f"def whole(): return {other}.DONE\nfrom {other} import __name__ as _\nDONE = True\n"
+            f"def is_loaded(): return {other}.DONE\nfrom {other} import __name__ as _\nDONE = True\n"
         )
     monkeypatch.syspath_prepend(tmp_path)
     failures: list[BaseException] = []
@@ -110,7 +110,7 @@ def test_two_threads_that_import_a_cycle_both_get_whole_modules(
         try:
             (module,) = load_modules(name)
             assert module.DONE
-            assert module.whole()
+            assert module.is_loaded()
         except BaseException as error:
             failures.append(error)
 
@@ -123,14 +123,14 @@ def test_two_threads_that_import_a_cycle_both_get_whole_modules(
 
 
 @pytest.mark.process
-def test_heavy_modules_are_loaded_after_the_first_paint_and_before_any_work(
+def test_heavy_modules_load_after_the_first_paint_and_before_background_work(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     home = tmp_path / "home"
     (home / "runs").mkdir(parents=True)
     stored_run(home / "runs" / "20261120-run")
-    modules = {name for name in imported_in_functions() if name.split(".")[0] not in sys.stdlib_module_names}
+    modules = {name for name in list_imports_in_functions() if name.split(".")[0] not in sys.stdlib_module_names}
     others = {name for name in modules if not name.startswith(("app.gui", "PySide6"))} - {_ONE_THREAD_AT_A_TIME}
     assert len(others) > 30
-    done = subprocess.run([sys.executable, "-c", _PROBE, *others], capture_output=True, text=True, check=True)
-    assert done.stdout.splitlines() == ["before the first paint:", "at start:", "later:"]
+    process = subprocess.run([sys.executable, "-c", _PROBE, *others], capture_output=True, text=True, check=True)
+    assert process.stdout.splitlines() == ["before the first paint:", "at start:", "later:"]

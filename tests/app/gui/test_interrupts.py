@@ -14,15 +14,15 @@ from app.gui.window import Window
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_closes_the_window_and_asks_nothing(
+def test_signal_closes_the_window_without_confirmation(
     qtbot: QtBot, look: ThemeController, number: signal.Signals
 ) -> None:
-    """A run in progress goes on, as it does when the window crashes."""
+    """A run in progress continues, as after a crash of the window."""
     window = Window(Navigation(), look, open_settings())
     qtbot.addWidget(window)
     window.show_page("home")
     window.show()
-    window.may_close = lambda: pytest.fail("it asks")
+    window.may_close = lambda: pytest.fail("a confirmation was requested")
     handler = SignalHandler(window, window.close_without_question)
     try:
         with qtbot.waitSignal(window.closed):

@@ -26,74 +26,76 @@ from tests.fakes.stored_runs import going_on
 
 @pytest.fixture
 def window(qtbot: QtBot) -> QWidget:
-    made = QWidget()
-    qtbot.addWidget(made)
-    return made
+    window = QWidget()
+    qtbot.addWidget(window)
+    return window
 
 
-def pressing(name: str, seen: list[str]) -> Callable[[], None]:
+def make_press(name: str, pressed: list[str]) -> Callable[[], None]:
     def press() -> None:
         dialog = QApplication.activeModalWidget()
         assert isinstance(dialog, ClosingDialog)
-        seen.append(name)
-        next(one for one in dialog.findChildren(QPushButton) if one.accessibleName() == name).click()
+        pressed.append(name)
+        next(button for button in dialog.findChildren(QPushButton) if button.accessibleName() == name).click()
 
     return press
 
 
-def refuse() -> None:
+def reject_dialog() -> None:
     dialog = QApplication.activeModalWidget()
     if isinstance(dialog, ClosingDialog):
         dialog.reject()
 
 
-def answered(window: QWidget, closing: CloseConfirmation, name: str, seen: list[str], stopped: list[str]) -> bool:
-    QTimer.singleShot(0, window, pressing(name, seen))
+def close_with(window: QWidget, closing: CloseConfirmation, name: str, pressed: list[str], stopped: list[str]) -> bool:
+    QTimer.singleShot(0, window, make_press(name, pressed))
     return closing.may_close("fraud", 2, lambda: stopped.append("stopped"))
 
 
-def test_nothing_is_asked_while_nothing_runs(window: QWidget) -> None:
-    assert CloseConfirmation(window).may_close(None, 0, lambda: pytest.fail("nothing is to be stopped"))
+def test_window_without_a_run_closes_without_confirmation(window: QWidget) -> None:
+    assert CloseConfirmation(window).may_close(None, 0, lambda: pytest.fail("no run is to be stopped"))
 
 
-def test_left_running_is_remembered_for_the_session(window: QWidget) -> None:
-    closing, seen, stopped = CloseConfirmation(window), list[str](), list[str]()
-    assert answered(window, closing, "Leave running", seen, stopped)
-    QTimer.singleShot(0, window, refuse)
-    assert closing.may_close("fraud", 0, lambda: stopped.append("stopped")), "it was asked again"
+def test_leave_running_is_remembered_for_the_session(window: QWidget) -> None:
+    confirmation, pressed, stopped = CloseConfirmation(window), list[str](), list[str]()
+    assert close_with(window, confirmation, "Leave running", pressed, stopped)
+    QTimer.singleShot(0, window, reject_dialog)
+    assert confirmation.may_close("fraud", 0, lambda: stopped.append("stopped")), "no second confirmation is shown"
     QApplication.processEvents()
-    assert (seen, stopped) == (["Leave running"], [])
+    assert (pressed, stopped) == (["Leave running"], [])
 
 
-def test_stopping_stops_and_closes(window: QWidget) -> None:
+def test_stop_run_stops_the_run_and_closes_the_window(window: QWidget) -> None:
     stopped = list[str]()
-    assert answered(window, CloseConfirmation(window), "Stop run", [], stopped)
+    assert close_with(window, CloseConfirmation(window), "Stop run", [], stopped)
     assert stopped == ["stopped"]
 
 
-def test_cancelling_keeps_the_window_and_asks_again(window: QWidget) -> None:
-    closing, seen, stopped = CloseConfirmation(window), list[str](), list[str]()
+def test_cancel_keeps_the_window_open_and_is_not_remembered(window: QWidget) -> None:
+    confirmation, pressed, stopped = CloseConfirmation(window), list[str](), list[str]()
     for _ in range(2):
-        assert not answered(window, closing, "Cancel", seen, stopped)
-    assert (seen, stopped) == (["Cancel", "Cancel"], [])
+        assert not close_with(window, confirmation, "Cancel", pressed, stopped)
+    assert (pressed, stopped) == (["Cancel", "Cancel"], [])
 
 
-def test_it_says_what_becomes_of_the_run_and_of_what_waits(window: QWidget, qtbot: QtBot) -> None:
+def test_closing_dialog_names_the_running_run_and_the_number_of_queued_jobs(window: QWidget, qtbot: QtBot) -> None:
     dialog = ClosingDialog(window, "fraud", 2)
     qtbot.addWidget(dialog)
-    text = " ".join(str(one.property("text")) for one in dialog.findChildren(QWidget) if one.property("text"))
+    text = " ".join(str(widget.property("text")) for widget in dialog.findChildren(QWidget) if widget.property("text"))
     assert "fraud is still running" in text
     assert "Queued jobs (2) are offered again at the next start." in text
 
 
 @pytest.mark.parametrize(
-    ("is_active", "lasted_s", "reported"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
+    ("is_active", "duration_s", "is_notified"), [(False, 31.0, True), (True, 300.0, False), (False, 30.0, False)]
 )
-def test_only_of_what_took_long_while_nobody_looked(*, is_active: bool, lasted_s: float, reported: bool) -> None:
-    assert should_notify(is_window_active=is_active, duration_s=lasted_s) is reported
+def test_notification_needs_an_inactive_window_and_more_than_30_s(
+    *, is_active: bool, duration_s: float, is_notified: bool
+) -> None:
+    assert should_notify(is_window_active=is_active, duration_s=duration_s) is is_notified
 
 
-def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: QtBot) -> None:
+def test_job_end_is_notified_without_a_system_tray(qtbot: QtBot) -> None:
     window = QWidget()
     qtbot.addWidget(window)
     notifications = Notifications(window)
@@ -102,7 +104,7 @@ def test_without_a_tray_the_window_asks_for_attention_and_nothing_warns(qtbot: Q
     assert not notifications.notify_job_ended("quickstart", "PASS", 2.0)
 
 
-def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
+def test_active_window_shows_no_notification(qtbot: QtBot) -> None:
     window = QWidget()
     qtbot.addWidget(window)
     with qtbot.waitActive(window):
@@ -112,15 +114,15 @@ def test_a_window_in_front_needs_no_notice(qtbot: QtBot) -> None:
 
 
 @pytest.fixture
-def going() -> Iterator[WrittenPairs]:
+def running_pairs() -> Iterator[WrittenPairs]:
     written = WrittenPairs()
     yield written
     written.end()
 
 
 @pytest.fixture
-def opened(going: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, WindowComponents]]:
-    """A window that is opened while pairs go on."""
+def opened(running_pairs: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, WindowComponents]]:
+    """A window that is opened while A/B pairs are running."""
     window, parts = assemble(qapp)  # qtbot would close it before `may_close` is put aside
     window.show()
     try:
@@ -137,30 +139,30 @@ def _close(window: Window) -> None:
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
-def run_of(going: WrittenPairs, home: Path, name: str) -> Path:
+def start_pair_run(running_pairs: WrittenPairs, home: Path, name: str) -> Path:
     run = going_on(home / "runs" / name, os.getpid(), name)
-    going.tell_begun(1, "baseline", run)
+    running_pairs.tell_begun(1, "baseline", run)
     return run
 
 
-def has_heard(going: WrittenPairs, received: list[ControlCommand]) -> bool:
+def has_executed(running_pairs: WrittenPairs, executed: list[ControlCommand]) -> bool:
     def execute(sent_command: ControlCommand) -> ControlResponse:
-        received.append(sent_command)
+        executed.append(sent_command)
         return ControlResponse(True, "stopping")
 
-    going.store.process_commands(execute)
-    return bool(received)
+    running_pairs.store.process_commands(execute)
+    return bool(executed)
 
 
-def test_the_next_window_attaches_and_reports_of_them_everywhere(
-    opened: tuple[Window, WindowComponents], going: WrittenPairs, home: Path, qtbot: QtBot
+def test_window_attaches_to_running_pairs_and_shows_their_progress(
+    opened: tuple[Window, WindowComponents], running_pairs: WrittenPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
     job = parts.queue.running_job
     assert job is not None
-    assert (job.launch.kind, job.launch.directory) == ("pairs", going.directory)
+    assert (job.launch.kind, job.launch.directory) == ("pairs", running_pairs.directory)
     qtbot.waitUntil(lambda: "A/B pairs from another window or a terminal are still running" in window.strip.text())
-    run_of(going, home, "first")
+    start_pair_run(running_pairs, home, "first")
     line = "Pair 1 of 2: measuring baseline"
     qtbot.waitUntil(lambda: parts.jobs_dock.phase.text() == line)
     qtbot.waitUntil(lambda: line in parts.run_launcher.run_bar.progress.text())
@@ -168,28 +170,28 @@ def test_the_next_window_attaches_and_reports_of_them_everywhere(
     assert window.pages.compare.pairs_panel.progress.text == line
 
 
-def test_live_goes_on_to_the_next_run_and_stop_still_means_the_pairs(
-    opened: tuple[Window, WindowComponents], going: WrittenPairs, home: Path, qtbot: QtBot
+def test_live_page_follows_the_pair_runs_and_stop_stops_the_pairs(
+    opened: tuple[Window, WindowComponents], running_pairs: WrittenPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
-    first = run_of(going, home, "first")
+    first = start_pair_run(running_pairs, home, "first")
     qtbot.waitUntil(lambda: parts.queue.running_job is not None and parts.queue.running_job.measured_directory == first)
     window.navigation.watch_run_requested.emit(first)
     qtbot.waitUntil(shows(window, "live"))
-    second = run_of(going, home, "second")
+    second = start_pair_run(running_pairs, home, "second")
     qtbot.waitUntil(lambda: window.pages.live.state.directory == second)
     assert "pairs of scoring" in parts.run_launcher.run_bar.progress.text()
     parts.run_launcher.stop()
     assert window.pages.current.key == "compare"
     assert "Stop these A/B pairs?" in window.pages.compare.pairs_panel.stop_strip.text()
     parts.run_launcher.stop()
-    received = list[ControlCommand]()
-    qtbot.waitUntil(lambda: has_heard(going, received))
-    assert received == [StopRun()]
+    executed = list[ControlCommand]()
+    qtbot.waitUntil(lambda: has_executed(running_pairs, executed))
+    assert executed == [StopRun()]
 
 
-def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
-    opened: tuple[Window, WindowComponents], going: WrittenPairs, qtbot: QtBot
+def test_closing_the_window_stops_the_pairs_after_stop_run_is_pressed(
+    opened: tuple[Window, WindowComponents], running_pairs: WrittenPairs, qtbot: QtBot
 ) -> None:
     window, _ = opened
     qtbot.waitUntil(lambda: window.pages.compare.pairs_panel.state.status == "running")
@@ -204,22 +206,22 @@ def test_closing_asks_about_them_and_stops_them_where_that_is_chosen(
     QTimer.singleShot(0, window, stop)
     assert window.may_close is not None
     assert window.may_close()
-    received = list[ControlCommand]()
-    qtbot.waitUntil(lambda: has_heard(going, received))
-    assert received == [StopRun()]
+    executed = list[ControlCommand]()
+    qtbot.waitUntil(lambda: has_executed(running_pairs, executed))
+    assert executed == [StopRun()]
     assert window.pages.compare.pairs_panel.state.status == "stopping"
     assert window.pages.created_page("live") is None
 
 
-def running_and_waiting(parts: WindowComponents) -> tuple[Path | None, list[str]]:
+def list_jobs(parts: WindowComponents) -> tuple[Path | None, list[str]]:
     job = parts.queue.running_job
-    return None if job is None else job.launch.directory, [one.launch.name for one in parts.queue.waiting_jobs]
+    return None if job is None else job.launch.directory, [
+        queued_job.launch.name for queued_job in parts.queue.waiting_jobs
+    ]
 
 
-def test_the_next_window_attaches_to_runs_that_go_on_and_starts_no_other(
-    home: Path, qtbot: QtBot, qapp: QApplication
-) -> None:
-    """Of two runs that go on, which another window or a terminal started, the second is waited for, too."""
+def test_window_attaches_to_running_runs_and_starts_no_queued_job(home: Path, qtbot: QtBot, qapp: QApplication) -> None:
+    """Two runs of another window or a terminal are running: the job waits for both."""
     older, newer = (going_on(home / "runs" / f"2026112{day}-going", os.getpid(), f"day {day}") for day in (1, 2))
     window, parts = assemble(qapp)
     window.show()
@@ -229,21 +231,21 @@ def test_the_next_window_attaches_to_runs_that_go_on_and_starts_no_other(
         qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
         assert "day 2 is still running. See its progress on the Live page." in window.strip.text()
         window.show_page("live")
-        assert window.strip.text() == "", "it points to the page that is shown"
+        assert window.strip.text() == "", "the notice refers to the page that is shown"
         assert parts.recovery.unfinished_runs == ()
         assert parts.status_bar.engine.text() != "Benchmark: idle"
         assert parts.run_launcher.run_bar.stop_button.isEnabled()
         window.navigation.launch_requested.emit(Launch(("run", "mine.yaml"), home / "runs" / "20261123-mine", "mine"))
-        assert running_and_waiting(parts) == (newer, ["day 1", "mine"])
+        assert list_jobs(parts) == (newer, ["day 1", "mine"])
         with (newer / EVENTS).open("ab") as file:
             file.write(msgspec.json.encode(RunFinished(6_000_000_000, "VALID", 0)) + b"\n")
-        qtbot.waitUntil(lambda: running_and_waiting(parts) == (older, ["mine"]))
+        qtbot.waitUntil(lambda: list_jobs(parts) == (older, ["mine"]))
         assert started == []
     finally:
         _close(window)
 
 
-def test_live_attaches_to_a_run_that_began_elsewhere_and_tells_the_queue(
+def test_live_page_attaches_to_an_external_run_and_adds_a_running_job(
     home: Path, qtbot: QtBot, qapp: QApplication
 ) -> None:
     window, parts = assemble(qapp)
@@ -259,7 +261,7 @@ def test_live_attaches_to_a_run_that_began_elsewhere_and_tells_the_queue(
         _close(window)
 
 
-def test_run_again_runs_again_unless_the_secrets_are_not_there(
+def test_run_again_queues_a_job_unless_secrets_are_redacted(
     home: Path, tmp_path: Path, qtbot: QtBot, qapp: QApplication
 ) -> None:
     window, parts = assemble(qapp)
@@ -273,7 +275,7 @@ def test_run_again_runs_again_unless_the_secrets_are_not_there(
         assert "was stored without its secrets" in window.strip.text()
         assert window.pages.current.key == "run"
         qtbot.waitUntil(window.pages.run.header.start_button.isEnabled)
-        assert running_and_waiting(parts) == (None, [])
+        assert list_jobs(parts) == (None, [])
         spec.write_text(text)
         window.navigation.repeat_profile_requested.emit(spec)
         qtbot.waitUntil(lambda: bool(parts.queue.waiting_jobs))
@@ -283,10 +285,10 @@ def test_run_again_runs_again_unless_the_secrets_are_not_there(
         _close(window)
 
 
-def test_live_and_the_jobs_dock_show_the_same_progress(
+def test_live_page_and_jobs_dock_show_the_same_progress(
     home: Path, qtbot: QtBot, qapp: QApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Of a search, which does not know how long it takes, by the last run of its name."""
+    """The duration of a search is estimated from the last run of the same name."""
     monkeypatch.setattr("app.gui.docks.job_queue._last_duration_s", lambda _: 40.0)
     events: list[Event] = [PhaseChanged(2_000_000_000, "search", "probing"), NoteAdded(11_000_000_000, "a quarter")]
     going_on(home / "runs" / "20261121-going", os.getpid(), events=events)

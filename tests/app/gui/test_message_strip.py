@@ -9,7 +9,7 @@ from app.gui.message_strip import MessageStrip
 from app.gui.navigation import Notice, build_error_notice
 
 
-def test_it_is_hidden_until_it_has_something_to_say(qtbot: QtBot) -> None:
+def test_message_strip_is_hidden_until_a_notice_is_shown(qtbot: QtBot) -> None:
     strip = MessageStrip()
     qtbot.addWidget(strip)
     assert strip.isHidden()
@@ -19,29 +19,29 @@ def test_it_is_hidden_until_it_has_something_to_say(qtbot: QtBot) -> None:
     assert strip.accessibleDescription() == strip.text()
 
 
-def test_an_error_of_ours_says_what_and_what_next(qtbot: QtBot) -> None:
+def test_known_error_becomes_a_summary_and_a_next_step_without_traceback(qtbot: QtBot) -> None:
     notice = build_error_notice(UsageError("no run matches 'x'", hint="List them."))
     assert (notice.summary, notice.next_step, notice.details) == ("No run matches 'x'.", "List them.", None)
 
 
-def test_a_bug_has_its_traceback_to_unfold_and_copy(qtbot: QtBot) -> None:
+def test_unexpected_error_has_a_traceback_to_show_and_copy(qtbot: QtBot) -> None:
     strip = MessageStrip()
     qtbot.addWidget(strip)
     try:
         raise ValueError("boom")
     except ValueError as error:
         strip.show_notice(build_error_notice(error))
-    more, copy = [one for one in strip.findChildren(QPushButton) if "etails" in one.text()]
+    show_button, copy_button = [button for button in strip.findChildren(QPushButton) if "etails" in button.text()]
     details = strip.findChild(QPlainTextEdit)
     assert isinstance(details, QPlainTextEdit)
     assert details.isHidden()
-    more.click()
+    show_button.click()
     assert not details.isHidden()
-    copy.click()
+    copy_button.click()
     assert 'raise ValueError("boom")' in QGuiApplication.clipboard().text()
 
 
-def test_markup_in_a_message_is_text(qtbot: QtBot) -> None:
+def test_markup_in_a_message_is_plain_text(qtbot: QtBot) -> None:
     strip = MessageStrip()
     qtbot.addWidget(strip)
     strip.show_notice(Notice("error", "<b>not bold</b><img src=x>"))

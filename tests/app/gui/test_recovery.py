@@ -26,75 +26,75 @@ def settings() -> QSettings:
 
 
 @pytest.fixture
-def cut() -> Path:
+def interrupted_run() -> Path:
     runs_home().mkdir(parents=True)
     return cut_short(stored_run(runs_home() / "cut"), 1).directory
 
 
-def looked(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget) -> Recovery:
+def refresh_recovery(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget) -> Recovery:
     recovery = Recovery(navigation, settings, owner)
     with qtbot.waitSignal(recovery.unfinished_runs_changed):
         recovery.refresh()
     return recovery
 
 
-def names(recovery: Recovery) -> list[str]:
-    return [one.directory.name for one in recovery.unfinished_runs]
+def list_names(recovery: Recovery) -> list[str]:
+    return [run.directory.name for run in recovery.unfinished_runs]
 
 
-def test_a_run_that_goes_on_stands_before_one_cut_short(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+def test_unfinished_runs_list_running_runs_before_interrupted_runs(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     running = going_on(runs_home() / "a-running", os.getpid())
-    recovery = looked(qtbot, navigation, settings, owner)
-    assert names(recovery) == ["a-running", cut.name]
+    recovery = refresh_recovery(qtbot, navigation, settings, owner)
+    assert list_names(recovery) == ["a-running", interrupted_run.name]
     with qtbot.waitSignal(navigation.watch_run_requested) as watched:
         recovery.watch(running)
     assert watched.args == [running]
-    assert names(recovery) == [cut.name]
+    assert list_names(recovery) == [interrupted_run.name]
 
 
-def test_what_was_dismissed_is_remembered(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+def test_dismissed_interrupted_run_is_not_offered_again(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
-    looked(qtbot, navigation, settings, owner).dismiss(cut)
+    refresh_recovery(qtbot, navigation, settings, owner).dismiss(interrupted_run)
     settings.sync()
-    assert names(looked(qtbot, navigation, open_settings(), owner)) == []
-    assert cut.is_dir()
+    assert list_names(refresh_recovery(qtbot, navigation, open_settings(), owner)) == []
+    assert interrupted_run.is_dir()
 
 
-def test_what_was_measured_is_opened_and_not_asked_about_again(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+def test_interrupted_run_with_opened_results_is_not_offered_again(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
-    recovery = looked(qtbot, navigation, settings, owner)
+    recovery = refresh_recovery(qtbot, navigation, settings, owner)
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
-        recovery.open_results(cut)
-    assert opened.args == [cut]
-    assert names(looked(qtbot, navigation, settings, owner)) == []
+        recovery.open_results(interrupted_run)
+    assert opened.args == [interrupted_run]
+    assert list_names(refresh_recovery(qtbot, navigation, settings, owner)) == []
 
 
-def test_what_is_discarded_comes_back(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+def test_discarded_interrupted_run_is_restored_by_undo(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
-    recovery = looked(qtbot, navigation, settings, owner)
+    recovery = refresh_recovery(qtbot, navigation, settings, owner)
     with qtbot.waitSignal(recovery.discarded) as discarded:
-        recovery.discard(cut)
-    assert not cut.exists()
-    assert names(recovery) == []
+        recovery.discard(interrupted_run)
+    assert not interrupted_run.exists()
+    assert list_names(recovery) == []
     with qtbot.waitSignal(recovery.unfinished_runs_changed):
         recovery.undo_discard(discarded.args[0])
-    assert cut.is_dir()
-    assert names(recovery) == [cut.name]
+    assert interrupted_run.is_dir()
+    assert list_names(recovery) == [interrupted_run.name]
 
 
-def test_a_run_of_this_window_is_no_find(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+def test_excluded_run_is_not_listed_as_an_unfinished_run(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     recovery = Recovery(navigation, settings, owner)
-    recovery.exclude(cut)
+    recovery.exclude(interrupted_run)
     with qtbot.waitSignal(recovery.unfinished_runs_changed):
         recovery.refresh()
-    assert names(recovery) == []
+    assert list_names(recovery) == []
 
 
 TWO_STAGES = """sizewise: 1
@@ -109,7 +109,7 @@ load:
 """
 
 
-def test_a_killed_run_goes_on_by_a_click_and_is_watched(
+def test_killed_run_is_resumed_and_watched(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, home: Path, tmp_path: Path
 ) -> None:
     (tmp_path / "p.yaml").write_text(TWO_STAGES)
@@ -118,32 +118,32 @@ def test_a_killed_run_goes_on_by_a_click_and_is_watched(
     wait_until(lambda: isinstance(follower.read_next(), StageFinished))
     os.kill(engine.pid, signal.SIGKILL)
     wait_until(lambda: engine.poll() is not None)
-    recovery = looked(qtbot, navigation, settings, owner)
+    recovery = refresh_recovery(qtbot, navigation, settings, owner)
     recovery.is_measuring = lambda: True
-    with qtbot.waitSignal(navigation.notice_emitted) as reported:
+    with qtbot.waitSignal(navigation.notice_emitted) as notices:
         recovery.resume(engine.directory)
-    assert reported.args is not None
-    assert reported.args[0].summary == "Another run is in progress."
+    assert notices.args is not None
+    assert notices.args[0].summary == "Another run is in progress."
     recovery.is_measuring = lambda: False
     with qtbot.waitSignal(navigation.watch_run_requested, timeout=60_000) as watched:
         recovery.resume(engine.directory)
     assert watched.args == [engine.directory]
-    assert names(recovery) == []
+    assert list_names(recovery) == []
     stored = StoredRun(engine.directory)
     wait_until(lambda: stored.is_complete)
     assert [(stage.name, stage.completed) for stage in stored.complete_result.stages] == [("a", 50), ("b", 100)]
 
 
-def test_a_run_that_cannot_be_resumed_says_why_and_is_offered_again(
-    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, cut: Path
+def test_interrupted_run_that_cannot_be_resumed_is_reported_and_offered_again(
+    qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
-    (cut / EVENTS).write_bytes((cut / EVENTS).read_bytes()[:300])
-    journaled_again(cut)
-    recovery = looked(qtbot, navigation, settings, owner)
-    with qtbot.waitSignal(navigation.notice_emitted, timeout=60_000) as reported:
-        recovery.resume(cut)
-    assert reported.args is not None
-    notice = reported.args[0]
+    (interrupted_run / EVENTS).write_bytes((interrupted_run / EVENTS).read_bytes()[:300])
+    journaled_again(interrupted_run)
+    recovery = refresh_recovery(qtbot, navigation, settings, owner)
+    with qtbot.waitSignal(navigation.notice_emitted, timeout=60_000) as notices:
+        recovery.resume(interrupted_run)
+    assert notices.args is not None
+    notice = notices.args[0]
     assert notice.summary == "Run cut was not resumed."
     assert "interrupted before" in notice.reason
-    qtbot.waitUntil(lambda: names(recovery) == [cut.name])
+    qtbot.waitUntil(lambda: list_names(recovery) == [interrupted_run.name])

@@ -8,7 +8,7 @@ from app.gui.run_bar import RunBar
 from app.gui.theme import ThemeController
 
 
-def test_a_badge_of_no_run_is_no_empty_box(qtbot: QtBot, look: ThemeController) -> None:
+def test_validity_badge_of_the_run_bar_is_visible_only_during_a_run(qtbot: QtBot, look: ThemeController) -> None:
     toolbar = QToolBar()
     qtbot.addWidget(toolbar)
     bar = RunBar(toolbar, look)

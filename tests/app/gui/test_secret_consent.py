@@ -1,4 +1,4 @@
-"""A click that would send a secret to a host that nobody has allowed asks first, and a no sends nothing."""
+"""Sending a secret to a host without permission needs a confirmation."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.wiring.secret_consent import find_secrets_to_allow
 from tests.fakes.edited import EditedDocument
 
-WANTED = AllowedSecrets("mine", "10.0.0.5", ("env:KEY",))
+SECRETS = AllowedSecrets("mine", "10.0.0.5", ("env:KEY",))
 PROFILE = (
     ENDPOINT_TEMPLATE.format(name="mine")
     .replace("127.0.0.1", "10.0.0.5")
@@ -33,20 +33,20 @@ Button = QMessageBox.StandardButton
 
 @pytest.fixture
 def questions(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> list[str]:
-    """What was asked; every answer is no."""
-    asked: list[str] = []
+    """Record the questions and answer No to each."""
+    questions_shown: list[str] = []
 
     def question(_parent: QWidget, _title: str, text: str) -> QMessageBox.StandardButton:
-        asked.append(text)
+        questions_shown.append(text)
         return Button.No
 
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     monkeypatch.setattr(QMessageBox, "question", question)
-    return asked
+    return questions_shown
 
 
 @pytest.mark.parametrize(("answer", "is_remembered"), [(Button.Yes, True), (Button.No, False)])
-def test_a_yes_is_remembered_and_a_no_is_not(
+def test_permission_is_stored_after_yes_and_not_after_no(
     qtbot: QtBot, questions: list[str], monkeypatch: pytest.MonkeyPatch, answer: Button, is_remembered: bool
 ) -> None:
     parent = QWidget()
@@ -57,25 +57,25 @@ def test_a_yes_is_remembered_and_a_no_is_not(
         return answer
 
     monkeypatch.setattr(QMessageBox, "question", question)
-    assert confirm_secrets(parent, [WANTED]) == is_remembered
+    assert confirm_secrets(parent, [SECRETS]) == is_remembered
     assert questions == ["Profile mine sends env:KEY to 10.0.0.5. Allow it for this profile from now on?"]
-    assert is_allowed(WANTED) == is_remembered
+    assert is_allowed(SECRETS) == is_remembered
 
 
-def test_start_asks_and_launches_nothing_on_a_no(
+def test_start_is_canceled_if_the_secrets_are_not_permitted(
     qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
 ) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
-    bench = RunPage(navigation, look)
-    qtbot.addWidget(bench)
-    bench.open_profile(tmp_path / "mine.yaml")
-    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    run_page = RunPage(navigation, look)
+    qtbot.addWidget(run_page)
+    run_page.open_profile(tmp_path / "mine.yaml")
+    qtbot.waitUntil(lambda: run_page.presenter.state().is_checked)
     with qtbot.assertNotEmitted(navigation.launch_requested):
-        assert bench.start()
+        assert run_page.start()
     assert len(questions) == 1
 
 
-def test_a_test_of_the_connection_asks_and_sends_nothing_on_a_no(qtbot: QtBot, questions: list[str]) -> None:
+def test_connection_test_is_not_sent_if_the_secrets_are_not_permitted(qtbot: QtBot, questions: list[str]) -> None:
     editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     target = {"protocol": "http", "url": "http://10.0.0.5/score", "api_key": "env:KEY"}
@@ -89,14 +89,14 @@ def test_a_test_of_the_connection_asks_and_sends_nothing_on_a_no(qtbot: QtBot, q
     assert editor.test_button.isEnabled()
 
 
-def test_pairs_ask_once_for_what_both_profiles_send(tmp_path: Path, questions: list[str]) -> None:
+def test_secrets_of_both_pair_profiles_are_listed_once(tmp_path: Path, questions: list[str]) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
-    offer = PairsSuggestion(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
-    assert find_secrets_to_send(offer) == (WANTED,)
+    suggestion = PairsSuggestion(3, 10.0, tmp_path / "mine.yaml", tmp_path / "mine.yaml")
+    assert find_secrets_to_send(suggestion) == (SECRETS,)
     assert find_secrets_to_send(PairsSuggestion(3, 10.0, None, tmp_path / "missing.yaml")) == ()
 
 
-def test_a_draft_reads_the_files_beside_the_edited_profile_without_a_question(
+def test_draft_with_a_file_beside_its_profile_needs_no_confirmation(
     qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
 ) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
@@ -104,13 +104,13 @@ def test_a_draft_reads_the_files_beside_the_edited_profile_without_a_question(
     tree = read_document(text.encode(), "x").value
     tree["workload"] = {"dataset": "rows.jsonl"}
     (tmp_path / "mine.yaml").write_text(format_document(tree))
-    bench = RunPage(navigation, look)
-    qtbot.addWidget(bench)
-    bench.open_profile(tmp_path / "mine.yaml")
-    bench.presenter.document.set_dotted_value("load.seed", 99)
-    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    run_page = RunPage(navigation, look)
+    qtbot.addWidget(run_page)
+    run_page.open_profile(tmp_path / "mine.yaml")
+    run_page.presenter.document.set_dotted_value("load.seed", 99)
+    qtbot.waitUntil(lambda: run_page.presenter.state().is_checked)
     with qtbot.waitSignal(navigation.launch_requested) as launched:
-        assert bench.start()
+        assert run_page.start()
     assert questions == []
     assert launched.args is not None
     (launch,) = launched.args
@@ -119,7 +119,7 @@ def test_a_draft_reads_the_files_beside_the_edited_profile_without_a_question(
     assert find_secrets_to_allow(draft) == ()
 
 
-def test_start_asks_for_a_file_outside_the_profiles_folder(
+def test_start_with_a_file_outside_the_profile_folder_requests_confirmation(
     qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
 ) -> None:
     (tmp_path / "stranger").mkdir()
@@ -128,12 +128,12 @@ def test_start_asks_for_a_file_outside_the_profiles_folder(
     tree["workload"] = {"dataset": "../rows.jsonl"}
     tree["target"]["permitted"] = True
     (tmp_path / "stranger" / "mine.yaml").write_text(format_document(tree))
-    bench = RunPage(navigation, look)
-    qtbot.addWidget(bench)
-    bench.open_profile(tmp_path / "stranger" / "mine.yaml")
-    qtbot.waitUntil(lambda: bench.presenter.state().is_checked)
+    run_page = RunPage(navigation, look)
+    qtbot.addWidget(run_page)
+    run_page.open_profile(tmp_path / "stranger" / "mine.yaml")
+    qtbot.waitUntil(lambda: run_page.presenter.state().is_checked)
     with qtbot.assertNotEmitted(navigation.launch_requested):
-        assert bench.start()
+        assert run_page.start()
     (question,) = questions
     assert f"file:{tmp_path / 'rows.jsonl'}" in question
     assert "10.0.0.5" in question

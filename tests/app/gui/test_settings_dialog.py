@@ -28,14 +28,14 @@ def dialog(qtbot: QtBot, settings: QSettings, look: ThemeController) -> Iterator
     dialog.close()
 
 
-def box(dialog: SettingsDialog, name: str) -> QComboBox:
-    return next(one for one in dialog.findChildren(QComboBox) if one.accessibleName() == name)
+def find_box(dialog: SettingsDialog, name: str) -> QComboBox:
+    return next(candidate for candidate in dialog.findChildren(QComboBox) if candidate.accessibleName() == name)
 
 
-def test_a_theme_holds_at_once_and_on_the_next_start(
+def test_selected_theme_is_applied_immediately_and_after_a_restart(
     dialog: SettingsDialog, settings: QSettings, look: ThemeController, qtbot: QtBot
 ) -> None:
-    themes = box(dialog, "Theme")
+    themes = find_box(dialog, "Theme")
     themes.setCurrentIndex(themes.findData("dark"))
     themes.activated.emit(themes.currentIndex())
     assert look.theme.name == "dark"
@@ -45,13 +45,15 @@ def test_a_theme_holds_at_once_and_on_the_next_start(
     look.set_choice("light")
 
 
-def test_what_is_typed_leaves_only_what_speaks_of_it(dialog: SettingsDialog, qtbot: QtBot) -> None:
+def test_settings_search_hides_settings_that_do_not_match(dialog: SettingsDialog, qtbot: QtBot) -> None:
     qtbot.keyClicks(dialog.search, "theme")
-    assert box(dialog, "Theme").isVisible()
-    assert not box(dialog, "Text size").isVisible()
+    assert find_box(dialog, "Theme").isVisible()
+    assert not find_box(dialog, "Text size").isVisible()
 
 
-def test_settings_that_mean_nothing_count_as_unset(look: ThemeController, tmp_path: Path, qapp: QApplication) -> None:
+def test_invalid_theme_and_text_size_settings_are_ignored(
+    look: ThemeController, tmp_path: Path, qapp: QApplication
+) -> None:
     settings = open_settings()
     settings.setValue(THEME_KEY, "pink")
     settings.setValue("look/text_scale", "huge")
@@ -60,7 +62,7 @@ def test_settings_that_mean_nothing_count_as_unset(look: ThemeController, tmp_pa
     look.set_choice("light")
 
 
-def test_notifications_are_on_until_somebody_turns_them_off(settings: QSettings) -> None:
+def test_notifications_are_enabled_by_default(settings: QSettings) -> None:
     assert are_notifications_enabled(settings)
     settings.setValue("notifications/enabled", False)
     assert not are_notifications_enabled(settings)

@@ -15,10 +15,10 @@ OWN = ("latency_ms.p95 < 50", "error_rate < 0.1%")
 
 @pytest.fixture
 def editor(qtbot: QtBot) -> SloEditor:
-    made = SloEditor()
-    qtbot.addWidget(made)
-    made.show_slo(OWN, OWN)
-    return made
+    editor = SloEditor()
+    qtbot.addWidget(editor)
+    editor.show_slo(OWN, OWN)
+    return editor
 
 
 @pytest.mark.parametrize(
@@ -31,12 +31,12 @@ def editor(qtbot: QtBot) -> SloEditor:
         ("latency_ms.p95 < 50 | warn", "latency_ms.p95 < 50 | warn"),
     ],
 )
-def test_a_line_writes_the_objective_that_it_shows(editor: SloEditor, text: str, written: str) -> None:
+def test_slo_line_writes_the_objective_in_normal_form(editor: SloEditor, text: str, written: str) -> None:
     editor.show_slo((text,), OWN)
     assert (editor.texts(), editor.lines[0].problem) == ((written,), None)
 
 
-def test_what_is_right_is_reported_and_what_is_half_written_is_kept(qtbot: QtBot, editor: SloEditor) -> None:
+def test_valid_objective_is_emitted_and_incomplete_objective_is_not(qtbot: QtBot, editor: SloEditor) -> None:
     with qtbot.waitSignal(editor.edited) as edited:
         editor.lines[0].setText("latency_ms.p95 < 5")
     assert edited.args == [("latency_ms.p95 < 5", OWN[1])]
@@ -45,7 +45,7 @@ def test_what_is_right_is_reported_and_what_is_half_written_is_kept(qtbot: QtBot
     assert editor.lines[0].message.text()
 
 
-def test_lines_are_added_and_taken_away_until_all_are_as_measured(qtbot: QtBot, editor: SloEditor) -> None:
+def test_slo_lines_are_added_removed_and_reset(qtbot: QtBot, editor: SloEditor) -> None:
     assert not editor.reset_button.isEnabled()
     editor.add_button.click()
     with qtbot.waitSignal(editor.edited) as edited:
@@ -60,19 +60,19 @@ def test_lines_are_added_and_taken_away_until_all_are_as_measured(qtbot: QtBot, 
     assert editor.texts() == OWN
 
 
-def test_every_completion_begins_an_objective(editor: SloEditor) -> None:
+def test_every_completion_starts_a_valid_objective(editor: SloEditor) -> None:
     completer = editor.lines[0].completer()
     assert isinstance(completer, QCompleter)
     model = completer.model()
-    begun = [str(model.index(place, 0).data()) for place in range(model.rowCount())]
-    assert "latency_ms.p99.9 " in begun
-    assert "error_rate " in begun
-    for text in begun:
+    completions = [str(model.index(row, 0).data()) for row in range(model.rowCount())]
+    assert "latency_ms.p99.9 " in completions
+    assert "error_rate " in completions
+    for text in completions:
         is_share = METRICS[text.strip().partition(".")[0]].unit == "share"
         parse_objective(f"{text}< {'1%' if is_share else '1'}")
 
 
-def test_tab_goes_from_line_to_line_and_then_to_the_buttons(qtbot: QtBot) -> None:
+def test_tab_key_moves_through_lines_and_buttons(qtbot: QtBot) -> None:
     page, before, editor = QWidget(), QLineEdit(), SloEditor()
     vbox(before, editor, QLineEdit(), within=page)
     qtbot.addWidget(page)
@@ -82,12 +82,12 @@ def test_tab_goes_from_line_to_line_and_then_to_the_buttons(qtbot: QtBot) -> Non
     editor.show_slo(("latency_ms.p95 < 50", "error_rate < 1%"), ())
     qtbot.waitUntil(lambda: all(line.isVisible() for line in editor.lines))
     before.setFocus()
-    came_by: list[QWidget | None] = []
+    focused_widgets: list[QWidget | None] = []
     for _ in range(6):
         qtbot.keyClick(page.focusWidget(), Qt.Key.Key_Tab)
-        came_by.append(page.focusWidget())
+        focused_widgets.append(page.focusWidget())
     first, second = editor.lines
-    assert came_by == [
+    assert focused_widgets == [
         first, first.remove_button, second, second.remove_button, editor.add_button, editor.reset_button,
     ]  # fmt: skip
 
@@ -95,7 +95,7 @@ def test_tab_goes_from_line_to_line_and_then_to_the_buttons(qtbot: QtBot) -> Non
 DEFAULTS = ("ttft_ms.p95 < 500", "goodput_share >= 90%")
 
 
-def test_the_metrics_of_the_protocol_are_offered_first() -> None:
+def test_metrics_of_the_protocol_are_listed_first() -> None:
     choices = list_metric_choices(DEFAULTS)
     assert choices[:3] == ("ttft_ms.p95", "goodput_share", "ttft_ms.p50")
     assert {"itl_ms.p95", "latency_ms.p99", "error_rate"} < set(choices)
@@ -105,16 +105,16 @@ def test_the_metrics_of_the_protocol_are_offered_first() -> None:
         assert parse_objective(format_simple_objective(choice, "5")).limit in (5, 0.05)
 
 
-def test_an_objective_is_a_metric_and_its_limit(qtbot: QtBot) -> None:
+def test_limits_editor_edits_metric_and_limit_of_each_objective(qtbot: QtBot) -> None:
     editor = LimitsEditor()
     edited: list[list[str] | None] = []
     qtbot.addWidget(editor)
 
-    def take(slo: list[str] | None) -> None:
+    def apply_slo(slo: list[str] | None) -> None:
         edited.append(slo)
         editor.show_slo(slo or [], DEFAULTS)
 
-    editor.edited.connect(take)
+    editor.edited.connect(apply_slo)
     editor.show_slo([*DEFAULTS, "latency_ms.p95 < 50 | warn"], DEFAULTS)
     first, share, warning = editor.lines
     assert [first.metric_box.currentText(), first.limit_line.text(), first.unit_label.text()] == [

@@ -19,11 +19,11 @@ def model() -> FrameModel:
     return FrameModel(FRAME, headers={"p95_ms": "p95 (ms)"})
 
 
-def column(model: FrameModel, number: int) -> list[object]:
+def list_column(model: FrameModel, number: int) -> list[object]:
     return [model.data(model.index(row, number)) for row in range(model.rowCount())]
 
 
-def test_it_holds_what_qt_asks_of_a_model(model: FrameModel) -> None:
+def test_frame_model_passes_the_item_model_tester(model: FrameModel) -> None:
     tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
     model.sort(1, Qt.SortOrder.DescendingOrder)
     model.set_filter(np.array([True, False, True]))
@@ -32,19 +32,19 @@ def test_it_holds_what_qt_asks_of_a_model(model: FrameModel) -> None:
     assert tester.model() is model
 
 
-def test_it_shows_text_and_keeps_the_value(model: FrameModel) -> None:
-    assert column(model, 1) == ["12.3", "n/a", "3.00"]
-    assert column(model, 2) == ["1,000", "2", "30"]
+def test_frame_model_formats_values_and_provides_raw_values(model: FrameModel) -> None:
+    assert list_column(model, 1) == ["12.3", "n/a", "3.00"]
+    assert list_column(model, 2) == ["1,000", "2", "30"]
     assert model.data(model.index(0, 1), RAW_VALUE_ROLE) == 12.34
     assert model.headerData(1, Qt.Orientation.Horizontal) == "p95 (ms)"
 
 
-def test_a_long_text_is_also_its_tip_which_is_plain_text(model: FrameModel) -> None:
+def test_long_cell_text_has_a_plain_text_tooltip(model: FrameModel) -> None:
     text = "<b>a name</b> that a narrow column elides"
     model.set_frame(pd.DataFrame({"name": ["short", text]}))
-    tips = [model.data(model.index(row, 0), Qt.ItemDataRole.ToolTipRole) for row in (0, 1)]
-    assert tips[0] is None
-    assert "&lt;b&gt;a name&lt;/b&gt; that a narrow column elides" in str(tips[1])
+    tooltips = [model.data(model.index(row, 0), Qt.ItemDataRole.ToolTipRole) for row in (0, 1)]
+    assert tooltips[0] is None
+    assert "&lt;b&gt;a name&lt;/b&gt; that a narrow column elides" in str(tooltips[1])
 
 
 @pytest.mark.parametrize(
@@ -54,14 +54,14 @@ def test_a_long_text_is_also_its_tip_which_is_plain_text(model: FrameModel) -> N
         (Qt.SortOrder.DescendingOrder, ["12.3", "3.00", "n/a"]),
     ],
 )
-def test_it_sorts_by_value_with_what_is_missing_last(
+def test_frame_model_sorts_by_value_with_missing_values_last(
     model: FrameModel, order: Qt.SortOrder, expected: list[str]
 ) -> None:
     model.sort(1, order)
-    assert column(model, 1) == expected
+    assert list_column(model, 1) == expected
 
 
-def test_what_is_sorted_so_already_is_not_sorted_again(model: FrameModel) -> None:
+def test_frame_model_does_not_sort_twice_in_the_same_order(model: FrameModel) -> None:
     changes: list[object] = []
     model.layoutChanged.connect(lambda *_: changes.append(None))
     for order in (Qt.SortOrder.AscendingOrder, Qt.SortOrder.AscendingOrder, Qt.SortOrder.DescendingOrder):
@@ -69,21 +69,21 @@ def test_what_is_sorted_so_already_is_not_sorted_again(model: FrameModel) -> Non
     assert len(changes) == 2
 
 
-def test_a_chosen_row_stays_the_same_row_when_it_is_sorted(model: FrameModel) -> None:
+def test_selected_table_row_is_the_same_row_when_sorted(model: FrameModel) -> None:
     from PySide6.QtCore import QPersistentModelIndex
 
-    chosen = QPersistentModelIndex(model.index(0, 0))
+    selected = QPersistentModelIndex(model.index(0, 0))
     model.sort(0)
-    assert (chosen.row(), chosen.data()) == (1, "b")
+    assert (selected.row(), selected.data()) == (1, "b")
 
 
-def test_a_filter_leaves_rows_out_and_the_sorting_as_it_was(model: FrameModel) -> None:
+def test_row_filter_does_not_change_the_sort_order(model: FrameModel) -> None:
     model.sort(0)
     model.set_filter(np.array([True, False, True]))
-    assert column(model, 0) == ["b", "c"]
+    assert list_column(model, 0) == ["b", "c"]
     assert model.frame_row(1) == 2
     model.set_filter(None)
-    assert column(model, 0) == ["a", "b", "c"]
+    assert list_column(model, 0) == ["a", "b", "c"]
 
 
 TABLES_FRAME = pd.DataFrame({"name": ["alpha", "beta", None], "price": [1.5, None, 2.25], "tags": ["x", None, "y z"]})
@@ -91,34 +91,34 @@ TABLES_FRAME = pd.DataFrame({"name": ["alpha", "beta", None], "price": [1.5, Non
 
 @pytest.fixture
 def table(qtbot: QtBot) -> FrameTable:
-    made = FrameTable(FrameModel(), "Things", max_column_characters=10)
-    qtbot.addWidget(made)
-    made.set_frame(TABLES_FRAME)
-    return made
+    table = FrameTable(FrameModel(), "Things", max_column_characters=10)
+    qtbot.addWidget(table)
+    table.set_frame(TABLES_FRAME)
+    return table
 
 
 @pytest.mark.parametrize(
     ("words", "rows"),
     [("", [0, 1, 2]), ("ALPHA x", [0]), ("2.25", [2]), ("beta", [1]), ("a x y", []), ("beta|2.25", [1, 2])],
 )
-def test_a_filter_finds_rows_with_all_words_also_beside_missing_values(
+def test_table_filter_finds_rows_with_all_words_despite_missing_values(
     table: FrameTable, words: str, rows: list[int]
 ) -> None:
     table.set_filter(words)
     assert table.frame_model.visible_frame().index.tolist() == rows
 
 
-def test_rows_and_columns_grow_with_the_text(table: FrameTable) -> None:
-    before = table.verticalHeader().defaultSectionSize(), table.columnWidth(0)
+def test_rows_and_columns_of_a_table_grow_with_the_font(table: FrameTable) -> None:
+    sizes_px = table.verticalHeader().defaultSectionSize(), table.columnWidth(0)
     font = QFont(table.font())
     font.setPointSizeF(2 * font.pointSizeF())
     table.setFont(font)
-    assert table.verticalHeader().defaultSectionSize() > 1.5 * before[0]
-    assert table.columnWidth(0) > before[1]
+    assert table.verticalHeader().defaultSectionSize() > 1.5 * sizes_px[0]
+    assert table.columnWidth(0) > sizes_px[1]
     assert table.columnWidth(0) <= 10 * table.fontMetrics().averageCharWidth()
 
 
-def test_only_columns_of_numbers_have_the_font_of_numbers(table: FrameTable) -> None:
+def test_numeric_columns_have_the_number_font(table: FrameTable) -> None:
     fonts = QFont("monospace"), QFont("serif")
     for font in fonts:
         table.frame_model.number_font = font
@@ -126,9 +126,7 @@ def test_only_columns_of_numbers_have_the_font_of_numbers(table: FrameTable) -> 
         assert [index.data(Qt.ItemDataRole.FontRole) for index in row] == [None, font, None]
 
 
-def test_columns_fit_the_text_size_that_is_set_and_not_the_one_before(
-    table: FrameTable, look: ThemeController, qtbot: QtBot
-) -> None:
+def test_columns_fit_the_current_text_size(table: FrameTable, look: ThemeController, qtbot: QtBot) -> None:
     table.show()
     table.fit_columns()
     width_px = table.columnWidth(1)

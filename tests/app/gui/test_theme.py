@@ -29,23 +29,23 @@ THEMES = (LIGHT, DARK, CONTRAST, CONTRAST_LIGHT)
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 @pytest.mark.parametrize("ground", ["paper", "card"])
-def test_every_text_can_be_read(theme: Theme, ground: str) -> None:
-    least = 7 if theme.is_high_contrast else 4.5
+def test_every_text_color_has_sufficient_contrast(theme: Theme, ground: str) -> None:
+    min_contrast = 7 if theme.is_high_contrast else 4.5
     ratios = {text: contrast(getattr(theme, text), getattr(theme, ground)) for text in TEXT}
-    assert {text: ratio for text, ratio in ratios.items() if ratio < least} == {}
-    assert contrast(theme.on_accent, theme.accent) >= least
-    assert contrast(theme.ink, theme.pressed) >= least
+    assert {text: ratio for text, ratio in ratios.items() if ratio < min_contrast} == {}
+    assert contrast(theme.on_accent, theme.accent) >= min_contrast
+    assert contrast(theme.ink, theme.pressed) >= min_contrast
 
 
 @pytest.mark.parametrize("theme", THEMES, ids=lambda theme: theme.name)
 @pytest.mark.parametrize("ground", ["paper", "card"])
-def test_every_series_stands_out_of_the_ground(theme: Theme, ground: str) -> None:
+def test_series_colors_are_distinct_and_contrast_with_the_background(theme: Theme, ground: str) -> None:
     graphics = [*theme.series, *theme.extra_series, theme.outline, *([theme.grid] if theme.is_high_contrast else [])]
-    assert all(contrast(colour, getattr(theme, ground)) >= 3 for colour in graphics)
+    assert all(contrast(color, getattr(theme, ground)) >= 3 for color in graphics)
     assert len({*theme.series, *theme.extra_series}) == len(theme.series) + len(theme.extra_series)
 
 
-def test_the_system_decides_on_darkness_and_on_contrast() -> None:
+def test_theme_follows_color_scheme_and_contrast_preference_of_the_system() -> None:
     schemes = (Qt.ColorScheme.Unknown, Qt.ColorScheme.Light, Qt.ColorScheme.Dark)
     assert [select_theme(scheme, prefers_contrast=False) for scheme in schemes] == [LIGHT, LIGHT, DARK]
     assert [select_theme(scheme, prefers_contrast=True) for scheme in schemes] == [
@@ -55,24 +55,22 @@ def test_the_system_decides_on_darkness_and_on_contrast() -> None:
     ]
 
 
-def test_the_palette_follows_and_whoever_paints_is_reported(qapp: QApplication, look: ThemeController) -> None:
-    seen: list[Theme] = []
-    look.changed.connect(seen.append)
+def test_palette_follows_the_theme_and_each_change_is_emitted_once(qapp: QApplication, look: ThemeController) -> None:
+    emitted_themes: list[Theme] = []
+    look.changed.connect(emitted_themes.append)
     look.set_choice("dark")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == DARK.paper
     look.set_choice("light")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == LIGHT.paper
-    assert [theme.name for theme in seen] == ["dark", "light"]
+    assert [theme.name for theme in emitted_themes] == ["dark", "light"]
     look.set_choice("light")
     look.scale_text(look.text_scale)
-    assert len(seen) == 2, "what is applied already is not applied again"
-    look.changed.disconnect(seen.append)
+    assert len(emitted_themes) == 2, "an unchanged theme is not applied again"
+    look.changed.disconnect(emitted_themes.append)
 
 
 @pytest.mark.skipif(not hasattr(QGuiApplication.styleHints(), "accessibility"), reason="reported from Qt 6.10 on")
-def test_the_window_follows_when_the_system_asks_for_contrast(
-    look: ThemeController, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_system_contrast_change_switches_the_theme(look: ThemeController, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = QGuiApplication.styleHints().accessibility().contrastPreferenceChanged
     look.set_choice("system")
     monkeypatch.setattr(theming, "_prefers_contrast", lambda: True)
@@ -84,8 +82,8 @@ def test_the_window_follows_when_the_system_asks_for_contrast(
     look.set_choice("light")
 
 
-def test_numbers_align_in_every_role_of_text(qtbot: QtBot, look: ThemeController) -> None:
-    """A rule of the style sheet keeps the font's features."""
+def test_numbers_have_tabular_figures_in_every_text_role(qtbot: QtBot, look: ThemeController) -> None:
+    """A style sheet does not change the features of the font."""
     title = QLabel("1")
     title.setProperty("role", "title")
     qtbot.addWidget(title)
@@ -96,10 +94,10 @@ def test_numbers_align_in_every_role_of_text(qtbot: QtBot, look: ThemeController
     assert small_font(title.font()).pointSizeF() == pytest.approx(0.92 * title.font().pointSizeF())
 
 
-def test_columns_of_numbers_have_a_fixed_width_if_the_font_has_no_tabular_figures(
+def test_number_font_is_monospace_if_the_font_has_no_tabular_figures(
     qapp: QApplication, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert number_font(qapp.font()) is None, "all digits of this machine's font are of one width"
+    assert number_font(qapp.font()) is None, "all digits of the font of this machine have the same width"
     monkeypatch.setattr(theming, "QFontMetricsF", ProportionalMetrics)
     font = number_font(qapp.font())
     assert font is not None
@@ -107,7 +105,7 @@ def test_columns_of_numbers_have_a_fixed_width_if_the_font_has_no_tabular_figure
 
 
 class ProportionalMetrics:
-    """Of a font whose 1 is narrow, as in many without tabular figures."""
+    """Metrics of a font with a narrow 1, as in many fonts without tabular figures."""
 
     def __init__(self, font: QFont) -> None:
         self._size = font.pointSizeF()
@@ -116,16 +114,16 @@ class ProportionalMetrics:
         return self._size * sum(0.4 if digit == "1" else 0.6 for digit in text)
 
 
-def test_text_grows_to_twice_its_size_and_no_further(qapp: QApplication, look: ThemeController) -> None:
-    usual = qapp.font().pointSizeF()
+def test_text_size_is_at_most_doubled(qapp: QApplication, look: ThemeController) -> None:
+    default_pt = qapp.font().pointSizeF()
     look.scale_text(5)
-    assert qapp.font().pointSizeF() == pytest.approx(2 * usual)
+    assert qapp.font().pointSizeF() == pytest.approx(2 * default_pt)
     look.scale_text(1)
-    assert qapp.font().pointSizeF() == pytest.approx(usual)
+    assert qapp.font().pointSizeF() == pytest.approx(default_pt)
 
 
-class Listening(QWidget):
-    """An override in Python, in which Python may collect."""
+class StyleChangeRecorder(QWidget):
+    """A widget whose Python override gives the garbage collector a chance to run."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -137,8 +135,8 @@ class Listening(QWidget):
         super().changeEvent(event)
 
 
-def test_no_widget_is_collected_while_a_style_sheet_goes_round(qtbot: QtBot, look: ThemeController) -> None:
-    widget = Listening()
+def test_garbage_collection_is_disabled_while_a_style_sheet_is_applied(qtbot: QtBot, look: ThemeController) -> None:
+    widget = StyleChangeRecorder()
     qtbot.addWidget(widget)
     widget.show()
     widget.received.clear()
@@ -167,10 +165,10 @@ PURPOSES = {
 }
 
 
-def color_table() -> list[str]:
-    """Of the page on the design language: each color with its lowest contrast."""
+def make_color_table() -> list[str]:
+    """Return the table rows of the design language page: each color with its lowest contrast."""
     cells = {
-        role: [" ".join(_cell(theme, one) for one in _colors(theme, role)) for theme in THEMES] for role in PURPOSES
+        role: [" ".join(_cell(theme, color) for color in _colors(theme, role)) for theme in THEMES] for role in PURPOSES
     }
     return [f"| `{role}` | {' | '.join(cells[role])} | {purpose} |" for role, purpose in PURPOSES.items()]
 
@@ -186,8 +184,8 @@ def _cell(theme: Theme, color: str) -> str:
     return f"`{color}` {min(contrast(color, theme.paper), contrast(color, theme.card)):.1f}"
 
 
-def test_the_page_on_the_design_language_has_every_color_with_its_contrast() -> None:
+def test_design_language_page_lists_every_color_with_its_contrast() -> None:
     page = (Path(__file__).parents[3] / "docs" / "design-language.md").read_text("utf-8")
     assert [line for line in page.splitlines() if line.startswith(tuple(f"| `{role}` | `#" for role in PURPOSES))] == (
-        color_table()
+        make_color_table()
     )

@@ -11,7 +11,7 @@ from app.gui.theme import ThemeController
 from app.gui.window import NavigationRail, WindowState
 
 
-def window_with(qtbot: QtBot, folder: Path) -> tuple[QMainWindow, QDockWidget, WindowState]:
+def make_window(qtbot: QtBot, folder: Path) -> tuple[QMainWindow, QDockWidget, WindowState]:
     window = QMainWindow()
     qtbot.addWidget(window)
     dock = QDockWidget("Jobs", window)
@@ -21,46 +21,46 @@ def window_with(qtbot: QtBot, folder: Path) -> tuple[QMainWindow, QDockWidget, W
     return window, dock, state
 
 
-def test_size_and_docks_come_back(qtbot: QtBot, tmp_path: Path) -> None:
-    window, dock, state = window_with(qtbot, tmp_path)
+def test_window_size_and_docks_are_restored(qtbot: QtBot, tmp_path: Path) -> None:
+    window, dock, state = make_window(qtbot, tmp_path)
     state.restore()
     window.show()
     window.resize(777, 555)
     dock.hide()
     state.save()
-    again, its_dock, restored = window_with(qtbot, tmp_path)
+    reopened, reopened_dock, restored = make_window(qtbot, tmp_path)
     restored.restore()
-    again.show()
-    assert again.size() == QSize(777, 555)
-    assert its_dock.isHidden()
+    reopened.show()
+    assert reopened.size() == QSize(777, 555)
+    assert reopened_dock.isHidden()
     restored.reset()
-    assert not its_dock.isHidden()
+    assert not reopened_dock.isHidden()
 
 
-def test_a_window_that_would_be_out_of_sight_comes_back_on_screen(qtbot: QtBot, tmp_path: Path) -> None:
-    window, _, state = window_with(qtbot, tmp_path)
+def test_off_screen_window_is_restored_on_screen(qtbot: QtBot, tmp_path: Path) -> None:
+    window, _, state = make_window(qtbot, tmp_path)
     state.restore()
     window.show()
     window.move(QPoint(50_000, 50_000))
     state.save()
-    again, _, restored = window_with(qtbot, tmp_path)
+    reopened, _, restored = make_window(qtbot, tmp_path)
     restored.restore()
-    again.show()
-    assert again.screen().availableGeometry().contains(again.frameGeometry().topLeft() + QPoint(10, 10))
+    reopened.show()
+    assert reopened.screen().availableGeometry().contains(reopened.frameGeometry().topLeft() + QPoint(10, 10))
 
 
-def test_a_kept_state_that_means_nothing_is_left_alone(qtbot: QtBot, tmp_path: Path) -> None:
+def test_invalid_window_state_is_ignored(qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / "window.ini").write_text("[window]\ngeometry=nonsense\nstate=nonsense\n")
-    window, dock, state = window_with(qtbot, tmp_path)
+    window, dock, state = make_window(qtbot, tmp_path)
     state.restore()
     window.show()
     assert window.width() > 300
     assert not dock.isHidden()
 
 
-def test_it_is_on_disk_once_it_is_kept(qtbot: QtBot, tmp_path: Path) -> None:
-    """A window that closes in the middle of some work has no further turn to write it in."""
-    _, _, state = window_with(qtbot, tmp_path)
+def test_saved_window_state_is_written_to_disk_immediately(qtbot: QtBot, tmp_path: Path) -> None:
+    """A window that closes during other work has no further event to write the state in."""
+    _, _, state = make_window(qtbot, tmp_path)
     state.save()
     assert b"geometry" in (tmp_path / "window.ini").read_bytes()
 
@@ -74,22 +74,22 @@ def rail(qtbot: QtBot, look: ThemeController) -> NavigationRail:
     return rail
 
 
-def buttons(rail: NavigationRail) -> list[QToolButton]:
+def list_buttons(rail: NavigationRail) -> list[QToolButton]:
     return rail.findChildren(QToolButton)
 
 
-def test_icons_grow_with_the_text(rail: NavigationRail, look: ThemeController) -> None:
-    usual = buttons(rail)[0].iconSize().height()
+def test_navigation_icons_scale_with_the_text_size(rail: NavigationRail, look: ThemeController) -> None:
+    default_px = list_buttons(rail)[0].iconSize().height()
     look.scale_text(2)
     try:
-        assert buttons(rail)[0].iconSize().height() == pytest.approx(2 * usual, abs=3)
+        assert list_buttons(rail)[0].iconSize().height() == pytest.approx(2 * default_px, abs=3)
     finally:
         look.scale_text(1)
 
 
-def test_the_arrows_go_round_the_pages(rail: NavigationRail, qtbot: QtBot) -> None:
-    chosen: list[str] = []
-    rail.page_selected.connect(chosen.append)
+def test_arrow_keys_cycle_through_the_pages(rail: NavigationRail, qtbot: QtBot) -> None:
+    selected_pages: list[str] = []
+    rail.page_selected.connect(selected_pages.append)
     qtbot.keyClick(rail, Qt.Key.Key_Up)
     qtbot.keyClick(rail, Qt.Key.Key_Down)
-    assert chosen == ["live", "home"]
+    assert selected_pages == ["live", "home"]

@@ -12,24 +12,24 @@ from app.planning.sizing import Demand
 from app.records.offers import Offer, PlanLimits
 from tests.fakes.offers import TODAY, curve, offer
 
-SURE = Capacity(100.0, 0.0, 1, "measured")
+CAPACITY = Capacity(100.0, 0.0, 1, "measured")
 DEMAND = Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=1)
 
 
-def candidate(what: Offer, limits: PlanLimits | None = None, demand: Demand = DEMAND) -> Candidate:
-    found = evaluate_offer(what, SURE, demand, limits or PlanLimits(), TODAY)
-    assert isinstance(found, Candidate)
-    return found
+def build_candidate(an_offer: Offer, limits: PlanLimits | None = None, demand: Demand = DEMAND) -> Candidate:
+    evaluated = evaluate_offer(an_offer, CAPACITY, demand, limits or PlanLimits(), TODAY)
+    assert isinstance(evaluated, Candidate)
+    return evaluated
 
 
-def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
-    found = candidate(offer())
-    assert (found.needed_instances, found.spares, found.instances, found.rejected) == (8, 1, 9, None)
-    assert found.usd_per_month == 730 * 9
+def test_candidate_has_needed_and_spare_instances() -> None:
+    evaluated = build_candidate(offer())
+    assert (evaluated.needed_instances, evaluated.spares, evaluated.instances, evaluated.rejected) == (8, 1, 9, None)
+    assert evaluated.usd_per_month == 730 * 9
 
 
 @pytest.mark.parametrize(
-    ("limits", "says"),
+    ("limits", "reason"),
     [
         (PlanLimits(providers=("other",)), "provider acme is excluded by plan.providers"),
         (PlanLimits(regions=("there",)), "region here is excluded by plan.regions"),
@@ -39,39 +39,42 @@ def test_a_candidate_has_what_is_needed_and_the_spares() -> None:
         (PlanLimits(max_price_age_days=20), "is 25 days old, above plan.max_price_age of 20d"),
     ],
 )
-def test_what_the_plan_forbids_is_refused_in_words(limits: PlanLimits, says: str) -> None:
-    found = candidate(offer(as_of=TODAY - datetime.timedelta(days=25)), limits)
-    assert found.rejected is not None
-    assert says in found.rejected
+def test_offer_outside_the_plan_limits_is_rejected_with_its_reason(limits: PlanLimits, reason: str) -> None:
+    evaluated = build_candidate(offer(as_of=TODAY - datetime.timedelta(days=25)), limits)
+    assert evaluated.rejected is not None
+    assert reason in evaluated.rejected
 
 
-def test_a_short_name_selects_all_variants_of_an_accelerator() -> None:
+def test_accelerator_limit_by_short_name_includes_all_variants() -> None:
     limits = PlanLimits(accelerators=("h100", "none"))
     for key in ("h100-pcie-80gb", "h100-sxm5-80gb", None):
-        assert candidate(offer(accelerator=key, accelerator_count=float(key is not None)), limits).rejected is None
+        assert (
+            build_candidate(offer(accelerator=key, accelerator_count=float(key is not None)), limits).rejected is None
+        )
     assert (
-        candidate(offer(accelerator="h200-nvl-141gb", accelerator_count=1.0), limits).rejected_by == "accelerator type"
+        build_candidate(offer(accelerator="h200-nvl-141gb", accelerator_count=1.0), limits).rejected_by
+        == "accelerator type"
     )
 
 
-def test_only_the_first_source_is_that_of_the_on_demand_price() -> None:
+def test_source_limit_applies_to_the_source_of_the_requested_price() -> None:
     priced = offer(source="yours+karp-aws", spot_usd_per_hour=0.3)
-    assert candidate(priced, PlanLimits(sources=("yours",))).rejected is None
-    assert candidate(priced, PlanLimits(sources=("karp-aws",))).rejected_by == "source"
-    assert candidate(priced, PlanLimits(sources=("karp-aws",), price="spot")).rejected is None
+    assert build_candidate(priced, PlanLimits(sources=("yours",))).rejected is None
+    assert build_candidate(priced, PlanLimits(sources=("karp-aws",))).rejected_by == "source"
+    assert build_candidate(priced, PlanLimits(sources=("karp-aws",), price="spot")).rejected is None
 
 
-def test_without_price_or_capacity_nothing_can_be_said() -> None:
-    unpriced = evaluate_offer(offer(on_demand_usd_per_hour=None), SURE, DEMAND, PlanLimits(), TODAY)
+def test_offer_without_price_or_capacity_is_rejected() -> None:
+    unpriced = evaluate_offer(offer(on_demand_usd_per_hour=None), CAPACITY, DEMAND, PlanLimits(), TODAY)
     unmeasured = evaluate_offer(offer(), Unavailable("not_measured", "measure it"), DEMAND, PlanLimits(), TODAY)
     assert isinstance(unpriced, RejectedOffer)
     assert isinstance(unmeasured, RejectedOffer)
-    assert unpriced.reason == "the price list has no on-demand price"
-    assert unmeasured.reason == "measure it"
+    assert unpriced.rejected_by == "price"
+    assert (unmeasured.reason_id, unmeasured.reason) == ("not_measured", "measure it")
 
 
-def test_utilisation_and_latency_are_those_of_all_instances_at_the_peak() -> None:
-    fleet = build_fleet(candidate(offer()), 10, DEMAND, build_latency_curve(curve(100.0)), TODAY)
+def test_utilization_and_latency_at_peak_include_spare_instances() -> None:
+    fleet = build_fleet(build_candidate(offer()), 10, DEMAND, build_latency_curve(curve(100.0)), TODAY)
     assert fleet.utilization_at_peak.value == pytest.approx(0.75)
     assert fleet.spare_instances == 2
     assert 10.0 < (fleet.latency_at_peak.value or 0) < 24.0
@@ -80,16 +83,16 @@ def test_utilisation_and_latency_are_those_of_all_instances_at_the_peak() -> Non
     assert (fleet.risk, fleet.risk_reasons) == (0, ())
 
 
-def test_no_spare_is_a_risk() -> None:
-    lone = candidate(offer(), demand=Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=0))
-    fleet = build_fleet(lone, lone.instances, DEMAND, build_latency_curve(curve(100.0)), TODAY)
+def test_fleet_without_spare_has_a_risk() -> None:
+    without_spare = build_candidate(offer(), demand=Demand(peak_per_s=750.0, mean_per_s=400.0, z=1.28, spares=0))
+    fleet = build_fleet(without_spare, without_spare.instances, DEMAND, build_latency_curve(curve(100.0)), TODAY)
     assert fleet.risk == 1
     assert "no spare" in fleet.risk_reasons[0]
 
 
-def test_larger_fleets_go_up_to_half_as_many_again_inside_the_budget() -> None:
+def test_larger_fleets_go_up_to_1_5_times_the_size_within_the_budget() -> None:
     line = build_latency_curve(curve(100.0))
-    all_fleets = list(iterate_fleets(candidate(offer()), DEMAND, line, None, TODAY))
+    all_fleets = list(iterate_fleets(build_candidate(offer()), DEMAND, line, None, TODAY))
     assert [fleet.instances for fleet in all_fleets] == [9, 10, 11, 12, 13]
-    cheap = list(iterate_fleets(candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
-    assert [fleet.instances for fleet in cheap] == [9, 10]
+    within_budget = list(iterate_fleets(build_candidate(offer()), DEMAND, line, 730 * 10.5, TODAY))
+    assert [fleet.instances for fleet in within_budget] == [9, 10]

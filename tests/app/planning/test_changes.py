@@ -29,46 +29,46 @@ from tests.fakes.services import fit_of, fitted
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
 
-def sized(change: WhatIfChange) -> FleetSize:
-    """1,000/s over 100/s each, and four kept for a rise; 100 USD a month each."""
+def size_fleet(change: WhatIfChange) -> FleetSize:
+    """Return the replicas for 1,000 req/s at 100 req/s each plus 4 spares, at $100/month each."""
     needed = math.ceil(1000 * change.traffic_factor / (100 * change.capacity_factor) - 1e-9)
     replicas = needed + 4
     return FleetSize(replicas, 100.0 * replicas)
 
 
-def test_each_change_is_sized_by_itself_and_the_best_leads() -> None:
-    found = compute_savings(
+def test_savings_are_sized_independently_and_sorted_by_amount() -> None:
+    savings = compute_savings(
         [
             build_cache_change(0.3, usd_per_month=50),
             build_variant_change("int8", 200, 100),
             build_cache_change(0),
         ],
-        sized,
+        size_fleet,
     )
-    assert [(one.change.name, one.changed_size.replicas, one.usd_per_month) for one in found] == [
+    assert [(saving.change.name, saving.changed_size.replicas, saving.usd_per_month) for saving in savings] == [
         ("int8", 9, 500),
         ("caching", 11, 250),
         ("caching", 14, 0),
     ]
-    assert all(one.baseline_size == FleetSize(14, 1400.0) for one in found)
-    assert found[0].share == pytest.approx(5 / 14)
-    assert [one.change.basis for one in found] == ["measured", "assumed", "assumed"]
+    assert all(saving.baseline_size == FleetSize(14, 1400.0) for saving in savings)
+    assert savings[0].share == pytest.approx(5 / 14)
+    assert [saving.change.basis for saving in savings] == ["measured", "assumed", "assumed"]
 
 
-def test_a_change_may_cost_more_than_it_saves() -> None:
-    (dear,) = compute_savings([build_cache_change(0.1, usd_per_month=900)], sized)
-    assert dear.usd_per_month == -800
+def test_saving_is_negative_if_the_change_raises_the_cost() -> None:
+    (expensive,) = compute_savings([build_cache_change(0.1, usd_per_month=900)], size_fleet)
+    assert expensive.usd_per_month == -800
 
 
-def test_a_sizing_that_finds_nothing_saves_nothing_known() -> None:
+def test_saving_without_a_feasible_size_is_unknown_and_sorted_last() -> None:
     (unknown,) = compute_savings([build_cache_change(0.5)], lambda change: FleetSize(None, None))
     assert (unknown.usd_per_month, unknown.share) == (None, None)
-    known = compute_savings([build_cache_change(0.5), build_variant_change("x", 2, 1)],
-                    lambda change: sized(change) if change.capacity_factor == 1 else FleetSize(None, None))  # fmt: skip
-    assert [one.change.name for one in known] == ["caching", "x"]
+    savings = compute_savings([build_cache_change(0.5), build_variant_change("x", 2, 1)],
+              lambda change: size_fleet(change) if change.capacity_factor == 1 else FleetSize(None, None))  # fmt: skip
+    assert [saving.change.name for saving in savings] == ["caching", "x"]
 
 
-def test_what_a_change_rests_on_is_said() -> None:
+def test_reason_of_a_change_states_its_factor_and_basis() -> None:
     assert build_variant_change("int8", 150, 100).reason == "1.50 × the current max rate within SLO, measured"
     assert build_cache_change(0.25).reason == "25 % of the requests are served from a cache, assumed"
 
@@ -76,42 +76,42 @@ def test_what_a_change_rests_on_is_said() -> None:
 HOURS = (0.1,) * 12 + (1.0,) * 12
 
 
-def saving(asked: PlanningInputs, per_s: float = 100.0) -> Saving:
-    demand = build_demand(asked.traffic, asked.limits, asked.today)
-    found = evaluate_offer(offer(), Capacity(per_s, 0.0, 1, "measured"), demand, asked.limits, asked.today)
-    assert isinstance(found, Candidate)
-    (one,) = compute_warm_pool_saving(found, demand, asked)
-    return one
+def compute_pool_saving(inputs: PlanningInputs, per_s: float = 100.0) -> Saving:
+    demand = build_demand(inputs.traffic, inputs.limits, inputs.today)
+    candidate = evaluate_offer(offer(), Capacity(per_s, 0.0, 1, "measured"), demand, inputs.limits, inputs.today)
+    assert isinstance(candidate, Candidate)
+    (saving_of_pool,) = compute_warm_pool_saving(candidate, demand, inputs)
+    return saving_of_pool
 
 
-def test_a_fleet_looks_ahead_as_far_as_a_start_takes() -> None:
+def test_warm_pool_lookahead_is_the_max_over_the_cold_start() -> None:
     needed = np.array([1.0, 1, 1, 1, 3, 1, 1])
     assert _compute_max_ahead(needed, 1).tolist() == [1, 1, 1, 3, 3, 1, 1]
     assert _compute_max_ahead(needed, 3).tolist() == [1, 3, 3, 3, 3, 1, 1]
 
 
-def test_of_flat_traffic_a_pool_is_one_instance_for_nothing() -> None:
-    one = saving(question(peak_per_s=950.0))
-    assert one.saved_usd_per_month == pytest.approx(-730.0), "an instance of 1 USD an hour"
-    assert one.usd_per_month == pytest.approx(730.0 * 11)
-    assert one.basis == "assumed"
+def test_warm_pool_for_flat_traffic_costs_one_more_instance() -> None:
+    pool_saving = compute_pool_saving(question(peak_per_s=950.0))
+    assert pool_saving.saved_usd_per_month == pytest.approx(-730.0), "an instance of 1 USD an hour"
+    assert pool_saving.usd_per_month == pytest.approx(730.0 * 11)
+    assert pool_saving.basis == "assumed"
 
 
-def test_the_pool_is_as_large_as_the_steepest_rise_during_a_cold_start() -> None:
-    one = saving(question(peak_per_s=100_000.0, hourly_share=HOURS))
+def test_warm_pool_covers_the_steepest_rise_during_a_cold_start() -> None:
+    pool_saving = compute_pool_saving(question(peak_per_s=100_000.0, hourly_share=HOURS))
     rise = 0.9 * 1000 / 60 * COLD_START_MINUTES  # the profile rises by 900 instances within an hour
-    size = int(one.change.split(" of ")[1].split()[0])
+    size = int(pool_saving.change.split(" of ")[1].split()[0])
     assert rise - 2 <= size <= rise + 2
-    assert (one.saved_usd_per_month or 0.0) < 0
+    assert (pool_saving.saved_usd_per_month or 0.0) < 0
 
 
-def test_owned_hardware_is_there_all_the_time() -> None:
-    asked = question()
-    demand = build_demand(asked.traffic, asked.limits, asked.today)
-    found = evaluate_offer(offer(), Capacity(100.0, 0.0, 1, "measured"), demand, asked.limits, asked.today)
-    assert isinstance(found, Candidate)
-    assert len(list(compute_warm_pool_saving(found, demand, asked))) == 1
-    assert list(compute_warm_pool_saving(msgspec.structs.replace(found, price_kind="owned"), demand, asked)) == []
+def test_owned_hardware_has_no_warm_pool_saving() -> None:
+    inputs = question()
+    demand = build_demand(inputs.traffic, inputs.limits, inputs.today)
+    candidate = evaluate_offer(offer(), Capacity(100.0, 0.0, 1, "measured"), demand, inputs.limits, inputs.today)
+    assert isinstance(candidate, Candidate)
+    assert len(list(compute_warm_pool_saving(candidate, demand, inputs))) == 1
+    assert list(compute_warm_pool_saving(msgspec.structs.replace(candidate, price_kind="owned"), demand, inputs)) == []
 
 
 SLOW = BatchService(0.020, 0.004, 8, 0.030)
@@ -120,36 +120,38 @@ CACHE = "a cache that serves 30 % of the requests"
 NO_WINDOW = "a batching window of 0 ms"
 
 
-def variant(name: str, service: BatchService) -> MeasuredTarget:
+def build_variant(name: str, service: BatchService) -> MeasuredTarget:
     return target(name=name, fit=fit_of(fitted(service), highest_per_s=service.max_throughput_per_s))
 
 
-def plan(*targets: MeasuredTarget, estimate_only: bool = False, limit_ms: int = 150) -> Plan:
+def plan_targets(*targets: MeasuredTarget, estimate_only: bool = False, limit_ms: int = 150) -> Plan:
     return plan_fleets(question(*targets, slo=(f"latency_ms.p95 < {limit_ms}",)), estimate_only=estimate_only)
 
 
-def cost(of: Plan) -> float:
-    assert of.recommendation is not None
-    assert of.recommendation.fleet.usd_per_month.value is not None
-    return of.recommendation.fleet.usd_per_month.value
+def get_usd_per_month(fleet_plan: Plan) -> float:
+    assert fleet_plan.recommendation is not None
+    assert fleet_plan.recommendation.fleet.usd_per_month.value is not None
+    return fleet_plan.recommendation.fleet.usd_per_month.value
 
 
-def test_another_measured_variant_is_planned_from_its_own_run_but_not_for_a_preview() -> None:
-    both = plan(variant("fp32", SLOW), variant("int8", FAST))
-    slow = next(one for one in both.savings if one.change == "fp32 only")
-    assert slow.basis == "measured"
-    assert slow.usd_per_month == pytest.approx(cost(plan(variant("fp32", SLOW), estimate_only=True)))
-    assert slow.usd_per_month is not None
-    assert slow.saved_usd_per_month == pytest.approx(cost(both) - slow.usd_per_month)
-    assert slow.saved_usd_per_month is not None
-    assert slow.saved_usd_per_month < 0
-    quick = plan(variant("fp32", SLOW), variant("int8", FAST), estimate_only=True)
-    assert {one.basis for one in quick.savings} == {"assumed"}
+def test_variant_saving_is_planned_from_its_run_and_omitted_from_estimates() -> None:
+    plan_of_both = plan_targets(build_variant("fp32", SLOW), build_variant("int8", FAST))
+    fp32_only = next(saving for saving in plan_of_both.savings if saving.change == "fp32 only")
+    assert fp32_only.basis == "measured"
+    assert fp32_only.usd_per_month == pytest.approx(
+        get_usd_per_month(plan_targets(build_variant("fp32", SLOW), estimate_only=True))
+    )
+    assert fp32_only.usd_per_month is not None
+    assert fp32_only.saved_usd_per_month == pytest.approx(get_usd_per_month(plan_of_both) - fp32_only.usd_per_month)
+    assert fp32_only.saved_usd_per_month is not None
+    assert fp32_only.saved_usd_per_month < 0
+    estimate = plan_targets(build_variant("fp32", SLOW), build_variant("int8", FAST), estimate_only=True)
+    assert {saving.basis for saving in estimate.savings} == {"assumed"}
 
 
-def test_a_window_that_costs_more_than_it_gains_is_reported() -> None:
-    waiting = {one.change: one for one in plan(variant("fp32", SLOW), limit_ms=85).savings}
-    assert (waiting[NO_WINDOW].saved_usd_per_month or 0.0) > 0
-    assert waiting[NO_WINDOW].basis == waiting[CACHE].basis == "assumed"
-    without = plan(variant("fp32", msgspec.structs.replace(SLOW, window_s=0.0)), limit_ms=85)
-    assert NO_WINDOW not in {one.change for one in without.savings}
+def test_removing_an_expensive_batching_window_is_a_saving() -> None:
+    savings = {saving.change: saving for saving in plan_targets(build_variant("fp32", SLOW), limit_ms=85).savings}
+    assert (savings[NO_WINDOW].saved_usd_per_month or 0.0) > 0
+    assert savings[NO_WINDOW].basis == savings[CACHE].basis == "assumed"
+    plan_without_window = plan_targets(build_variant("fp32", msgspec.structs.replace(SLOW, window_s=0.0)), limit_ms=85)
+    assert NO_WINDOW not in {saving.change for saving in plan_without_window.savings}

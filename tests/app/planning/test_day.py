@@ -28,7 +28,7 @@ from app.records.scaling import (
 )
 from app.records.service import BatchService, RequestService
 
-SERVICE = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
+SERVICE = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10 req/s each
 DESIGN = FleetDesign(
     (SERVICE,), router="least-outstanding", classes=(SimulatedClass(limit_s=1.0),), queue_limit=50, timeout_s=20.0
 )
@@ -37,18 +37,18 @@ RAMP = np.linspace(8.0, 60.0, 30)
 HPA = Hpa(target=0.6, max=12)
 
 
-def played(
+def simulate_day(
     rates: np.ndarray, autoscaler: Autoscaler, operations: Operations | None = None, design: FleetDesign = DESIGN
 ) -> DayOutcome:
     return simulate_fleet_day(design, rates, 60.0, autoscaler, operations or Operations(), seed=5, usd_per_hour=2.0)
 
 
-def assert_nothing_is_lost(outcome: DayOutcome) -> None:
+def assert_requests_and_cost_add_up(outcome: DayOutcome) -> None:
     totals = outcome.totals
     ended = totals.good + totals.late + totals.dropped + totals.timed_out + totals.failed
     assert totals.arrivals == ended + totals.in_flight
-    for what in ("good", "late", "dropped", "timed_out", "failed"):
-        assert sum(getattr(minute, what) for minute in outcome.minutes) == getattr(totals, what)
+    for outcome_kind in ("good", "late", "dropped", "timed_out", "failed"):
+        assert sum(getattr(minute, outcome_kind) for minute in outcome.minutes) == getattr(totals, outcome_kind)
     assert sum(minute.arrivals_per_s * 60 for minute in outcome.minutes) == pytest.approx(totals.arrivals)
     assert sum(minute.usd for minute in outcome.minutes) == pytest.approx(outcome.usd)
 
@@ -64,9 +64,9 @@ def assert_nothing_is_lost(outcome: DayOutcome) -> None:
         Predictive(9.0, 60.0, max=12),
         Scheduled((ScheduledReplicas(0.0, 2), ScheduledReplicas(300.0, 4))),
     ],
-    ids=lambda one: type(one).__name__,
+    ids=lambda autoscaler: type(autoscaler).__name__,
 )
-def test_every_arrival_has_one_end_whatever_befalls_the_fleet(autoscaler: Autoscaler) -> None:
+def test_every_request_has_one_outcome_despite_failures_and_updates(autoscaler: Autoscaler) -> None:
     operations = Operations(
         ColdStartModel(node_s=40.0, engine_s=20.0, cv=0.5, refusal_probability=0.3, retry_s=15.0, warm_nodes=1),
         FailureModel(mtbf_hours=0.2),
@@ -74,15 +74,15 @@ def test_every_arrival_has_one_end_whatever_befalls_the_fleet(autoscaler: Autosc
         drain_s=1.0,
     )
     design = msgspec.structs.replace(DESIGN, queue_limit=8, timeout_s=0.5)
-    outcome = played(np.concatenate([np.zeros(6), SPIKE]), autoscaler, operations, design)
-    assert_nothing_is_lost(outcome)
+    outcome = simulate_day(np.concatenate([np.zeros(6), SPIKE]), autoscaler, operations, design)
+    assert_requests_and_cost_add_up(outcome)
     totals = outcome.totals
     assert totals.arrivals > 25_000
     assert min(totals.good, totals.dropped + totals.timed_out, totals.failed) > 0
 
 
-def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
-    outcome = played(SPIKE, Fixed(3))
+def test_day_without_autoscaler_equals_a_simulated_static_fleet() -> None:
+    outcome = simulate_day(SPIKE, Fixed(3))
     fleet = create_fleet(msgspec.structs.replace(DESIGN, services=(SERVICE,) * 3), np.random.SeedSequence((5, 1)))
     for minute in iterate_arrivals(SPIKE, 60.0, 0.0, 5):
         serve(fleet, minute.times_s, minute.normals)
@@ -96,30 +96,32 @@ def test_without_an_autoscaler_it_is_the_static_fleet() -> None:
     assert outcome.usd == pytest.approx(3.0)
 
 
-def test_a_slot_of_two_seconds_does_not_change_a_static_fleet() -> None:
-    one, two = (
+def test_slot_length_does_not_change_a_static_fleet() -> None:
+    slots_of_1_s, slots_of_2_s = (
         simulate_fleet_day(DESIGN, SPIKE, 60.0, Fixed(4), Operations(), seed=5, slot_s=slot_s) for slot_s in (1.0, 2.0)
     )
-    assert one.totals == two.totals
+    assert slots_of_1_s.totals == slots_of_2_s.totals
 
 
-def test_the_same_seed_gives_the_same_bytes_and_another_does_not() -> None:
+def test_day_is_reproducible_by_seed() -> None:
     operations = Operations(ColdStartModel(node_s=60.0, cv=0.5), FailureModel(1.0))
-    one, again = (msgspec.json.encode(played(SPIKE, HPA, operations)) for _ in range(2))
-    assert one == again
-    other = simulate_fleet_day(DESIGN, SPIKE, 60.0, HPA, operations, seed=6, usd_per_hour=2.0)
-    assert msgspec.json.encode(other) != one
+    first, repeated = (msgspec.json.encode(simulate_day(SPIKE, HPA, operations)) for _ in range(2))
+    assert first == repeated
+    other_seed = simulate_fleet_day(DESIGN, SPIKE, 60.0, HPA, operations, seed=6, usd_per_hour=2.0)
+    assert msgspec.json.encode(other_seed) != first
 
 
-def test_a_longer_cold_start_is_never_better_on_a_spike() -> None:
-    outcomes = [played(SPIKE, HPA, Operations(ColdStartModel(engine_s=long_s, cv=0.3))) for long_s in (0, 30, 120, 400)]
-    reached = [outcome.totals.attainment or 0.0 for outcome in outcomes]
-    assert reached == sorted(reached, reverse=True)
-    assert reached[0] > reached[-1] + 0.1
+def test_attainment_on_a_spike_falls_with_the_cold_start() -> None:
+    outcomes = [
+        simulate_day(SPIKE, HPA, Operations(ColdStartModel(engine_s=start_s, cv=0.3))) for start_s in (0, 30, 120, 400)
+    ]
+    attainments = [outcome.totals.attainment or 0.0 for outcome in outcomes]
+    assert attainments == sorted(attainments, reverse=True)
+    assert attainments[0] > attainments[-1] + 0.1
 
 
-def test_what_comes_is_paid_for_before_it_serves() -> None:
-    outcome = played(SPIKE, HPA, Operations(ColdStartModel(node_s=200.0, engine_s=60.0)))
+def test_starting_replicas_are_billed_before_they_are_ready() -> None:
+    outcome = simulate_day(SPIKE, HPA, Operations(ColdStartModel(node_s=200.0, engine_s=60.0)))
     first = next(minute for minute in outcome.minutes if minute.starting)
     ready = next(minute for minute in outcome.minutes if minute.ready > outcome.minutes[0].ready)
     assert first.billed > first.ready
@@ -128,39 +130,43 @@ def test_what_comes_is_paid_for_before_it_serves() -> None:
     assert outcome.usd == pytest.approx(sum(outcome.billed_s.values()) / 3600 * 2.0)
 
 
-def test_foresight_beats_reaction_on_a_ramp() -> None:
+def test_predictive_autoscaler_has_higher_attainment_on_a_ramp_than_hpa() -> None:
     operations = Operations(ColdStartModel(node_s=100.0, engine_s=80.0))
-    reactive = played(RAMP, HPA, operations)
-    foreseen = played(RAMP, Predictive(6.0, lead_s=240.0, max=12), operations)
-    late = played(RAMP, Predictive(6.0, lead_s=0.0, max=12), operations)
-    reached = [one.totals.attainment or 0.0 for one in (foreseen, late, reactive)]
-    assert reached[0] > reached[1] > reached[2]
+    reactive = simulate_day(RAMP, HPA, operations)
+    predictive = simulate_day(RAMP, Predictive(6.0, lead_s=240.0, max=12), operations)
+    without_lead = simulate_day(RAMP, Predictive(6.0, lead_s=0.0, max=12), operations)
+    attainments = [outcome.totals.attainment or 0.0 for outcome in (predictive, without_lead, reactive)]
+    assert attainments[0] > attainments[1] > attainments[2]
 
 
-def test_the_table_of_the_day_is_kept() -> None:
-    table = Scheduled((ScheduledReplicas(36_000.0, 2), ScheduledReplicas(36_600.0, 5), ScheduledReplicas(37_200.0, 3)))
-    outcome = simulate_fleet_day(DESIGN, np.full(30, 5.0), 60.0, table, Operations(), seed=5, start_s=36_000.0)
-    assert [outcome.minutes[at].ready for at in (0, 8, 10, 18, 20, 29)] == [2, 2, 5, 5, 3, 3]
+def test_scheduled_replicas_are_ready_at_their_times() -> None:
+    schedule = Scheduled(
+        (ScheduledReplicas(36_000.0, 2), ScheduledReplicas(36_600.0, 5), ScheduledReplicas(37_200.0, 3))
+    )
+    outcome = simulate_fleet_day(DESIGN, np.full(30, 5.0), 60.0, schedule, Operations(), seed=5, start_s=36_000.0)
+    assert [outcome.minutes[minute].ready for minute in (0, 8, 10, 18, 20, 29)] == [2, 2, 5, 5, 3, 3]
     assert outcome.minutes[0].at_s == 36_000.0
 
 
-def test_knative_holds_what_comes_while_it_wakes_and_a_refusing_fleet_drops_it() -> None:
+def test_at_zero_replicas_knative_buffers_requests_and_unbuffered_keda_drops_them() -> None:
     rates = np.array([0.0] * 3 + [2.0] * 5 + [0.0] * 4)
     operations = Operations(ColdStartModel(engine_s=15.0))
-    held = played(rates, Knative(capacity=4.0), operations)
-    assert held.minutes[2].ready == 0
-    assert held.minutes[-1].ready == 0
-    assert (held.totals.dropped, held.totals.timed_out) == (0, 0)
-    assert held.minutes[3].p99_s is not None
-    assert 10.0 < held.minutes[3].p99_s < 18.0
-    refused = played(rates, Keda(target=9.0, max=9, metric="rate", buffers_requests=False, polling_s=30.0), operations)
+    buffered = simulate_day(rates, Knative(capacity=4.0), operations)
+    assert buffered.minutes[2].ready == 0
+    assert buffered.minutes[-1].ready == 0
+    assert (buffered.totals.dropped, buffered.totals.timed_out) == (0, 0)
+    assert buffered.minutes[3].p99_s is not None
+    assert 10.0 < buffered.minutes[3].p99_s < 18.0
+    refused = simulate_day(
+        rates, Keda(target=9.0, max=9, metric="rate", buffers_requests=False, polling_s=30.0), operations
+    )
     assert refused.totals.dropped >= 15
     assert refused.totals.good > 0
 
 
-def test_an_update_keeps_serving_with_its_surge() -> None:
+def test_rolling_update_with_surge_drops_no_requests() -> None:
     operations = Operations(ColdStartModel(engine_s=60.0), updates=(RollingUpdate(300.0),))
-    outcome = played(np.full(30, 24.0), Fixed(8), operations)
+    outcome = simulate_day(np.full(30, 24.0), Fixed(8), operations)
     assert outcome.totals.dropped == outcome.totals.failed == 0
     assert max(minute.billed for minute in outcome.minutes) > 8
     assert min(minute.ready for minute in outcome.minutes) >= 6
@@ -168,11 +174,11 @@ def test_an_update_keeps_serving_with_its_surge() -> None:
     assert outcome.minutes[-1].ready == 8
 
 
-def test_what_drains_finishes_and_is_cut_off_after_the_grace() -> None:
+def test_draining_replica_finishes_requests_within_its_drain_period_only() -> None:
     design = msgspec.structs.replace(DESIGN, services=(RequestService(slots=1, mean_s=8.0, cv=0.0),), timeout_s=500.0)
-    table = Scheduled((ScheduledReplicas(0.0, 6), ScheduledReplicas(90.0, 3)))
-    finished = played(np.full(5, 0.3), table, Operations(drain_s=120.0), design)
-    cut = played(np.full(5, 0.3), table, Operations(drain_s=2.0), design)
+    schedule = Scheduled((ScheduledReplicas(0.0, 6), ScheduledReplicas(90.0, 3)))
+    finished = simulate_day(np.full(5, 0.3), schedule, Operations(drain_s=120.0), design)
+    cut = simulate_day(np.full(5, 0.3), schedule, Operations(drain_s=2.0), design)
     assert finished.totals.failed == 0
     assert finished.billed_s["draining"] > cut.billed_s["draining"] > 0
     assert cut.totals.failed > 0
@@ -182,10 +188,10 @@ def test_what_drains_finishes_and_is_cut_off_after_the_grace() -> None:
     ("max_requests", "per_s", "rel"),
     [(2e6, 17_000.0, 0.003), pytest.param(cell.MAX_REQUESTS, 170_000.0, 0.001, marks=pytest.mark.soak)],
 )
-def test_a_large_day_is_played_as_a_cell_of_it(
+def test_large_day_is_simulated_as_one_of_several_cells(
     monkeypatch: pytest.MonkeyPatch, max_requests: float, per_s: float, rel: float
 ) -> None:
-    """`rel` is three standard deviations of the number of arrivals."""
+    """The tolerance `rel` is three standard deviations of the number of arrivals."""
     monkeypatch.setattr(cell, "MAX_REQUESTS", max_requests)
     service = BatchService(fixed_s=0.02, per_item_s=0.0005, max_batch=32)
     design = FleetDesign((service,), router="power-of-two", classes=(SimulatedClass(limit_s=0.2),))
@@ -200,29 +206,29 @@ def test_a_large_day_is_played_as_a_cell_of_it(
 
 
 @pytest.mark.parametrize(("rates", "slot_s"), [(np.array([]), 1.0), (np.array([-1.0]), 1.0), (np.ones(3), 7.0)])
-def test_what_cannot_be_played_is_said(rates: np.ndarray, slot_s: float) -> None:
+def test_invalid_rates_or_slots_are_refused(rates: np.ndarray, slot_s: float) -> None:
     with pytest.raises(UsageError):
         simulate_fleet_day(DESIGN, rates, 60.0, Fixed(1), Operations(), seed=1, slot_s=slot_s)
 
 
-def test_hours_hold_what_their_minutes_hold_and_all_is_reported_as_it_is_played() -> None:
+def test_hours_summarize_their_minutes_and_progress_is_reported_per_minute() -> None:
     rates = np.concatenate([np.full(60, 8.0), np.full(45, 24.0)])
-    said: list[float] = []
+    progress: list[float] = []
     outcome = simulate_fleet_day(
-        DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, on_progress=said.append
+        DESIGN, rates, 60.0, Fixed(4), Operations(), seed=5, usd_per_hour=2.0, on_progress=progress.append
     )
     assert [hour.at_s for hour in outcome.hours] == [0.0, 3600.0]
     for hour, minutes in zip(outcome.hours, (outcome.minutes[:60], outcome.minutes[60:]), strict=True):
         assert hour.good == sum(minute.good for minute in minutes)
         assert hour.usd == pytest.approx(sum(minute.usd for minute in minutes))
         assert hour.p95_s is not None
-        assert min(one.p95_s or 0 for one in minutes) < hour.p95_s < max(one.p95_s or 0 for one in minutes)
-    assert len(said) == 105
-    assert said[59] == pytest.approx(8 / 26)
-    assert said[-1] == pytest.approx(1.0)
+        assert min(bucket.p95_s or 0 for bucket in minutes) < hour.p95_s < max(bucket.p95_s or 0 for bucket in minutes)
+    assert len(progress) == 105
+    assert progress[59] == pytest.approx(8 / 26)
+    assert progress[-1] == pytest.approx(1.0)
 
 
-def test_what_varies_varies_for_as_long_as_is_said() -> None:
+def test_rate_modulation_lasts_for_its_window() -> None:
     rates, shape = np.full(240, 30.0), 4.0
     by_minute = []
     for modulated_s in (60.0, 600.0):

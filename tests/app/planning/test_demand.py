@@ -24,43 +24,43 @@ TODAY = MONDAY.date()
 NOON_S = 43_200.0
 
 
-def test_a_flat_day_is_the_peak_all_day() -> None:
+def test_flat_traffic_has_the_peak_rate_all_day() -> None:
     assert compute_rates_per_s(Traffic(900.0, "flat", FLAT), MONDAY, 24).tolist() == [900.0] * 1440
 
 
 @pytest.mark.parametrize("bin_s", [60.0, 300.0, 1800.0, 3600.0])
-def test_a_week_holds_what_its_168_shares_say(bin_s: float) -> None:
-    """The line between the middles of hours has the mean of its points over a cycle."""
+def test_weekly_arrivals_follow_hourly_and_daily_shares(bin_s: float) -> None:
+    """Linear interpolation between the middles of hours keeps the mean over a cycle."""
     traffic = Traffic(100.0, "custom", DAY, weekly_share=BUSINESS)
     rates = compute_rates_per_s(traffic, MONDAY, 168, bin_s)
     assert rates.sum() * bin_s == pytest.approx(100.0 * sum(DAY) * sum(BUSINESS) * 3600)
     assert compute_mean_per_s(traffic) == pytest.approx(100.0 * sum(DAY) * sum(BUSINESS) / 168)
 
 
-def test_the_middle_of_an_hour_has_its_share_and_between_two_is_a_line() -> None:
+def test_rates_are_interpolated_linearly_between_middles_of_hours() -> None:
     rates = compute_rates_per_s(Traffic(100.0, "custom", DAY), MONDAY, 24, 60.0)
     assert rates[10 * 60 + 29 : 10 * 60 + 31].mean() == pytest.approx(100 * DAY[10], rel=1e-3)
     assert rates[11 * 60 - 1 : 11 * 60 + 1].mean() == pytest.approx(50 * (DAY[10] + DAY[11]))
-    assert np.abs(np.diff(rates, 2)).max() > 0.01  # knots at the middles only
+    assert np.abs(np.diff(rates, 2)).max() > 0.01  # knots only at the middles of hours
     assert np.flatnonzero(np.abs(np.diff(rates, 2)) > 1e-9).size <= 48
 
 
-def test_a_span_begins_anywhere_in_a_day() -> None:
+def test_rates_of_a_span_can_start_at_any_hour() -> None:
     traffic = Traffic(
         100.0, "custom", DAY, 0.3, weekly_share=BUSINESS, spikes=(RecurringSpike(85_000.0, 3_000.0, 3.0),)
     )
-    whole = compute_rates_per_s(traffic, MONDAY, 10 * 24)
+    ten_days = compute_rates_per_s(traffic, MONDAY, 10 * 24)
     later = compute_rates_per_s(traffic, MONDAY + datetime.timedelta(days=3, hours=7), 48, today=TODAY)
-    assert later == pytest.approx(whole[(3 * 24 + 7) * 60 :][: 48 * 60])
+    assert later == pytest.approx(ten_days[(3 * 24 + 7) * 60 :][: 48 * 60])
 
 
-def test_weekend_days_have_their_level() -> None:
+def test_rates_follow_the_weekly_shares() -> None:
     rates = compute_rates_per_s(Traffic(100.0, "flat", FLAT, weekly_share=BUSINESS), MONDAY, 168)
     noons = rates[720::1440]
     assert noons.tolist() == pytest.approx([100, 100, 100, 100, 100, 40, 30])
 
 
-def test_growth_is_compound_from_today() -> None:
+def test_traffic_growth_is_compound() -> None:
     traffic = Traffic(100.0, "flat", FLAT, growth_per_year=0.21)
     year = compute_year_rates_per_s(traffic, TODAY)
     assert year.size == 525_600
@@ -71,7 +71,7 @@ def test_growth_is_compound_from_today() -> None:
     assert next_year[0] == pytest.approx(121.0, rel=1e-5)
 
 
-def test_a_spike_is_in_its_minutes_of_its_days() -> None:
+def test_recurring_spike_raises_its_minutes_on_its_days() -> None:
     traffic = Traffic(100.0, "flat", FLAT, spikes=(RecurringSpike(NOON_S, 600.0, 3.0, (4,)),))
     rates = compute_rates_per_s(traffic, MONDAY, 168)
     first = 4 * 1440 + 720
@@ -79,20 +79,20 @@ def test_a_spike_is_in_its_minutes_of_its_days() -> None:
     assert sorted(set(rates.tolist())) == pytest.approx([100.0, 300.0])
 
 
-def test_a_spike_over_midnight_goes_on_in_the_next_day() -> None:
-    spike = RecurringSpike(86_400.0 - 300.0, 600.0, 2.0, (6,))  # of Sunday, and the span begins on Monday
+def test_recurring_spike_over_midnight_continues_on_the_next_day() -> None:
+    spike = RecurringSpike(86_400.0 - 300.0, 600.0, 2.0, (6,))  # the spike is on Sunday and the span starts on Monday
     rates = compute_rates_per_s(Traffic(100.0, "flat", FLAT, spikes=(spike,)), MONDAY, 24)
     assert np.flatnonzero(rates > 150).tolist() == [0, 1, 2, 3, 4]
 
 
 @pytest.mark.parametrize("bin_s", [60.0, 700.0, 3600.0])
-def test_a_bin_that_a_spike_covers_in_part_is_raised_in_part(bin_s: float) -> None:
+def test_rate_of_a_bin_partly_covered_by_a_spike_is_raised_in_proportion(bin_s: float) -> None:
     spike = RecurringSpike(NOON_S + 17.0, 613.0, 4.0)
     rates = compute_rates_per_s(Traffic(100.0, "flat", FLAT, spikes=(spike,)), MONDAY, 168, bin_s)
     assert rates.sum() * bin_s == pytest.approx(100 * 7 * (86_400 + 3 * 613))
 
 
-def test_a_campaign_lasts_from_its_first_midnight_to_its_last() -> None:
+def test_campaign_covers_its_days_from_midnight_to_midnight() -> None:
     friday, sunday = datetime.date(2026, 6, 5), datetime.date(2026, 6, 7)
     traffic = Traffic(100.0, "flat", FLAT, campaigns=(Campaign(friday, sunday, 2.5),))
     rates = compute_rates_per_s(traffic, MONDAY, 14 * 24)
@@ -101,22 +101,22 @@ def test_a_campaign_lasts_from_its_first_midnight_to_its_last() -> None:
     assert compute_rates_per_s(traffic, MONDAY + datetime.timedelta(days=8), 24).max() == 100.0
 
 
-def test_spikes_and_campaigns_multiply() -> None:
+def test_spike_and_campaign_factors_multiply() -> None:
     campaign = Campaign(TODAY, TODAY, 2.0)
     traffic = Traffic(100.0, "flat", FLAT, spikes=(RecurringSpike(NOON_S, 60.0, 3.0),), campaigns=(campaign,))
     assert compute_rates_per_s(traffic, MONDAY, 48).max() == pytest.approx(600.0)
 
 
-def test_a_cache_takes_its_share_of_all() -> None:
+def test_cache_share_scales_rates_peak_and_mean() -> None:
     spikes = (RecurringSpike(NOON_S, 600.0, 3.0),)
-    without = Traffic(100.0, "custom", DAY, 0.2, spikes=spikes)
+    uncached = Traffic(100.0, "custom", DAY, 0.2, spikes=spikes)
     cached = Traffic(100.0, "custom", DAY, 0.2, spikes=spikes, cache_share=0.3)
-    assert compute_rates_per_s(cached, MONDAY, 48) == pytest.approx(0.7 * compute_rates_per_s(without, MONDAY, 48))
-    assert compute_peak_per_s(cached) == pytest.approx(0.7 * compute_peak_per_s(without))
-    assert compute_mean_per_s(cached) == pytest.approx(0.7 * compute_mean_per_s(without))
+    assert compute_rates_per_s(cached, MONDAY, 48) == pytest.approx(0.7 * compute_rates_per_s(uncached, MONDAY, 48))
+    assert compute_peak_per_s(cached) == pytest.approx(0.7 * compute_peak_per_s(uncached))
+    assert compute_mean_per_s(cached) == pytest.approx(0.7 * compute_mean_per_s(uncached))
 
 
-def test_the_peak_is_that_in_12_months_with_what_recurs() -> None:
+def test_peak_includes_12_months_of_growth_and_recurring_spikes() -> None:
     assert compute_peak_per_s(Traffic(100.0, "custom", DAY, 0.2)) == pytest.approx(120.0)
     assert compute_peak_per_s(Traffic(100.0, "custom", DAY, -0.2)) == 100.0
     spiky = Traffic(100.0, "flat", FLAT, 0.2, spikes=(RecurringSpike(NOON_S, 600.0, 3.0, (4,)),))
@@ -125,7 +125,7 @@ def test_the_peak_is_that_in_12_months_with_what_recurs() -> None:
     assert compute_peak_per_s(at_night) == 100.0
 
 
-def test_a_campaign_counts_when_it_comes_with_the_growth_of_its_day() -> None:
+def test_peak_includes_future_campaigns_with_growth_to_their_day() -> None:
     def with_campaign(days: int) -> Traffic:
         day = TODAY + datetime.timedelta(days=days)
         return Traffic(100.0, "flat", FLAT, 1.0, campaigns=(Campaign(day, day, 1.9),))
@@ -137,7 +137,7 @@ def test_a_campaign_counts_when_it_comes_with_the_growth_of_its_day() -> None:
     assert compute_peak_per_s(with_campaign(300)) == pytest.approx(200.0)
 
 
-def test_no_minute_of_the_year_is_over_the_peak_and_one_is_near() -> None:
+def test_peak_is_an_upper_bound_within_3_percent_of_the_highest_minute() -> None:
     dice = random.Random(5)
     for _ in range(12):
         day = [dice.uniform(0.05, 1) for _ in range(24)]
@@ -155,12 +155,12 @@ def test_no_minute_of_the_year_is_over_the_peak_and_one_is_near() -> None:
         assert 0.97 * peak <= highest <= peak * (1 + 1e-9)
 
 
-def test_the_peaks_sigma_is_that_of_a_log_normal() -> None:
+def test_peak_sigma_gives_a_lognormal_with_the_requested_cv() -> None:
     assert compute_peak_sigma(Traffic(1.0, "flat", FLAT)) == 0.0
     sigma = compute_peak_sigma(Traffic(1.0, "flat", FLAT, uncertainty=0.3))
     draws = np.random.default_rng(1).lognormal(0.0, sigma, 200_000)
     assert draws.std() / draws.mean() == pytest.approx(0.3, rel=0.02)
 
 
-def test_an_empty_span_has_no_bins() -> None:
+def test_rates_of_an_empty_span_are_empty() -> None:
     assert compute_rates_per_s(Traffic(1.0, "flat", FLAT), MONDAY, 0).size == 0

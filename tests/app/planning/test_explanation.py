@@ -19,145 +19,161 @@ SLO = ("error_rate < 0.1%", "latency_ms.p95 < 50")
 MEASURED = Hardware("acme/small", offer="acme/small", vcpus=16, architecture="x86_64")
 
 
-def recommended(peak_per_s: float, limits: PlanLimits, *offers: Offer) -> Recommendation:
-    sure = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
-    asked = question(sure, peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits, slo=SLO)
-    found = plan_fleets(asked).recommendation
-    assert found is not None
-    return found
+def recommend(peak_per_s: float, limits: PlanLimits, *offers: Offer) -> Recommendation:
+    measured = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
+    inputs = question(measured, peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits, slo=SLO)
+    recommendation = plan_fleets(inputs).recommendation
+    assert recommendation is not None
+    return recommendation
 
 
 SMALL = offer("small", on_demand_usd_per_hour=0.5)
 
 
-def test_the_sentence_says_how_many_of_what_at_what_cost() -> None:
-    found = recommended(250.0, PlanLimits(redundancy=1), SMALL)
-    assert found.sentence == ("4 × acme/small in here (3 for the load, 1 spare): $1,460/month, $0.00222/1k inferences")
+def test_recommendation_sentence_has_instances_offer_and_cost() -> None:
+    recommendation = recommend(250.0, PlanLimits(redundancy=1), SMALL)
+    assert recommendation.sentence == (
+        "4 × acme/small in here (3 for the load, 1 spare): $1,460/month, $0.00222/1k inferences"
+    )
 
 
-def test_the_peak_binds_where_it_takes_several() -> None:
-    found = recommended(250.0, PlanLimits(redundancy=2), SMALL)
-    assert found.binding_constraint == (
+def test_binding_constraint_is_the_peak_if_several_instances_are_needed() -> None:
+    recommendation = recommend(250.0, PlanLimits(redundancy=2), SMALL)
+    assert recommendation.binding_constraint == (
         "peak: one instance sustains 100 req/s within p95 latency < 50 ms at 90 % confidence, so the peak of 250 "
         "req/s needs 3 instances, and n+2 requires 5"
     )
 
 
-def test_the_objective_that_binds_is_that_of_the_curves_own_percentile() -> None:
-    sure = target(curve(100.0, latency_metric="latency_ms.p99"), MEASURED)
+def test_binding_constraint_names_the_objective_of_the_measured_percentile() -> None:
+    measured = target(curve(100.0, latency_metric="latency_ms.p99"), MEASURED)
     slo = ("latency_ms.p99.9 < 90", "latency_ms.p99 < 50")
-    found = plan_fleets(question(sure, peak_per_s=250.0, of=catalogue(SMALL), slo=slo)).recommendation
-    assert found is not None
-    assert "within p99 latency < 50 ms at" in found.binding_constraint
+    recommendation = plan_fleets(question(measured, peak_per_s=250.0, of=catalogue(SMALL), slo=slo)).recommendation
+    assert recommendation is not None
+    assert "within p99 latency < 50 ms at" in recommendation.binding_constraint
 
 
-def test_redundancy_binds_where_one_would_do() -> None:
-    assert recommended(60.0, PlanLimits(redundancy=1), SMALL).binding_constraint.startswith("redundancy:")
+def test_binding_constraint_is_redundancy_if_one_instance_is_enough_for_the_load() -> None:
+    assert recommend(60.0, PlanLimits(redundancy=1), SMALL).binding_constraint.startswith("redundancy:")
 
 
-def test_the_instance_binds_where_one_is_enough() -> None:
-    assert recommended(60.0, PlanLimits(redundancy=0), SMALL).binding_constraint.startswith("instance size:")
+def test_binding_constraint_is_instance_size_without_redundancy() -> None:
+    assert recommend(60.0, PlanLimits(redundancy=0), SMALL).binding_constraint.startswith("instance size:")
 
 
-def test_a_budget_without_room_is_said() -> None:
+def test_explanation_states_a_budget_without_room_for_another_instance() -> None:
     limits = PlanLimits(redundancy=0, budget_usd_per_month=1200.0)
-    found = recommended(250.0, limits, SMALL)
-    assert found.binding_constraint.endswith("the budget of $1,200/month does not cover another instance")
-    assert "A budget below $1,095/month does not cover this fleet." in found.would_change_it
+    recommendation = recommend(250.0, limits, SMALL)
+    assert recommendation.binding_constraint.endswith("the budget of $1,200/month does not cover another instance")
+    assert "A budget below $1,095/month does not cover this fleet." in recommendation.would_change_it
 
 
-def test_why_names_the_runner_up_and_the_cheapest_refused() -> None:
-    found = recommended(
+def test_reasons_include_the_runner_up_and_the_cheapest_rejected_offer() -> None:
+    recommendation = recommend(
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0),
         gpu_offer("g1", "l4", on_demand_usd_per_hour=0.1),
     )  # fmt: skip
-    assert found.why[0] == "3 instances sustain the peak with a probability of over 99.9 %; the target is 90 %."
-    assert found.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33 %)."
-    assert "acme/g1@here, at $0.1/h each: the target was measured on a CPU; to size NVIDIA L4" in found.why[2]
+    assert (
+        recommendation.why[0] == "3 instances sustain the peak with a probability of over 99.9 %; the target is 90 %."
+    )
+    assert recommendation.why[1] == "The runner-up, 1 × acme/big in here, costs $365/month more (33 %)."
+    assert "acme/g1@here, at $0.1/h each: the target was measured on a CPU; to size NVIDIA L4" in recommendation.why[2]
 
 
-def test_what_would_change_it() -> None:
-    found = recommended(
+def test_explanation_states_the_peaks_and_prices_that_change_the_recommendation() -> None:
+    recommendation = recommend(
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0)
     )  # fmt: skip
-    assert "A peak above 300 req/s needs one more instance." in found.would_change_it
-    assert "A peak up to 200 req/s needs one instance fewer." in found.would_change_it
-    assert "acme/big in here becomes cheaper below $1.5/h; it costs $2/h." in found.would_change_it
-    # 64 vCPUs carry 6,400/s, sized at 4,953/s: 50 of the small ones at 25 USD an hour against 2
-    assert sum("becomes cheaper at a peak of" in sentence for sentence in found.would_change_it) == 1
+    assert "A peak above 300 req/s needs one more instance." in recommendation.would_change_it
+    assert "A peak up to 200 req/s needs one instance fewer." in recommendation.would_change_it
+    assert "acme/big in here becomes cheaper below $1.5/h; it costs $2/h." in recommendation.would_change_it
+    # 64 vCPUs sustain 6,400 req/s, sized at 4,953 req/s: 50 small instances cost $25/h against $2/h
+    assert sum("becomes cheaper at a peak of" in sentence for sentence in recommendation.would_change_it) == 1
 
 
-_SAME_TWICE = re.compile(r"(\d[\d,.]*)(?: req/s|/s)?(?:/month|/h)? (?:instead of|or of) \$?\1(?![\d,.]*\d)")
+_SAME_VALUE_TWICE = re.compile(r"(\d[\d,.]*)(?: req/s|/s)?(?:/month|/h)? (?:instead of|or of) \$?\1(?![\d,.]*\d)")
 
 
 @pytest.mark.parametrize("price", [0.5, 0.51, 2.0])
-def test_no_sentence_of_a_plan_is_empty_or_said_twice(price: float) -> None:
-    """Version 0.1.0 said "847 USD instead of 847 USD", "none: 0 %", and "would win at a peak of" in two sentences."""
-    assert _SAME_TWICE.search("would cost $847 instead of $847/month")
-    assert not _SAME_TWICE.search("would cost $847 instead of $8,470/month")
-    sure = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
+def test_no_sentence_of_a_plan_is_empty_or_repeated(price: float) -> None:
+    """No sentence compares a value with itself ("$847 instead of $847"), says "none", or repeats another one."""
+    assert _SAME_VALUE_TWICE.search("would cost $847 instead of $847/month")
+    assert not _SAME_VALUE_TWICE.search("would cost $847 instead of $8,470/month")
+    measured = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
     big = offer("big", vcpus=64.0, on_demand_usd_per_hour=price, reserved_1y_usd_per_hour=0.4 * price)
     for peak_per_s in (3.0, 97.0, 250.0, 1900.0):
-        asked = question(sure, peak_per_s=peak_per_s, of=catalogue(SMALL, big), slo=SLO)
-        plan = plan_fleets(asked)
-        found = plan.recommendation
-        assert found is not None
-        sentences = [found.sentence, found.binding_constraint, *found.why, *found.would_change_it, *plan.notes]
+        inputs = question(measured, peak_per_s=peak_per_s, of=catalogue(SMALL, big), slo=SLO)
+        plan = plan_fleets(inputs)
+        recommendation = plan.recommendation
+        assert recommendation is not None
+        sentences = [
+            recommendation.sentence,
+            recommendation.binding_constraint,
+            *recommendation.why,
+            *recommendation.would_change_it,
+            *plan.notes,
+        ]
         sentences += [plan.commitment.sentence] if plan.commitment is not None else []
-        assert [one for one in sentences if _SAME_TWICE.search(one) or "none" in one or not one.strip()] == []
+        assert [
+            sentence
+            for sentence in sentences
+            if _SAME_VALUE_TWICE.search(sentence) or "none" in sentence or not sentence.strip()
+        ] == []
         assert len(set(sentences)) == len(sentences)
-        peaks = [one for one in sentences if "becomes cheaper at a peak of" in one]
-        assert len({one.partition(" becomes cheaper")[0] for one in peaks}) == len(peaks)
+        peaks = [sentence for sentence in sentences if "becomes cheaper at a peak of" in sentence]
+        assert len({sentence.partition(" becomes cheaper")[0] for sentence in peaks}) == len(peaks)
 
 
-def test_an_only_offer_has_no_runner_up() -> None:
-    assert "No other instance type qualifies." in recommended(250.0, PlanLimits(), SMALL).why
+def test_single_offer_has_no_runner_up() -> None:
+    assert "No other instance type qualifies." in recommend(250.0, PlanLimits(), SMALL).why
 
 
 MONTH_S = HOURS_PER_MONTH * 3600
 
 
-def sentences(*offers: Offer, api: ApiPrice | None = None, peak_per_s: float = 50.0, **traffic: Any) -> list[str]:
-    """By the measured max rate of 100/s, on instances of which one is enough."""
+def list_break_even_sentences(
+    *offers: Offer, api: ApiPrice | None = None, peak_per_s: float = 50.0, **traffic: Any
+) -> list[str]:
+    """Return the break-even sentences for a max rate of 100 req/s, where one instance is enough."""
     limits = PlanLimits(redundancy=0, api=api)
-    asked = question(target(), of=catalogue(*offers), limits=limits, peak_per_s=peak_per_s, **traffic)
-    options, demand = sized(asked)
-    return list(explain_break_even(options, demand, asked))
+    inputs = question(target(), of=catalogue(*offers), limits=limits, peak_per_s=peak_per_s, **traffic)
+    options, demand = sized(inputs)
+    return list(explain_break_even(options, demand, inputs))
 
 
-def owned(**changes: Any) -> Offer:
+def build_owned_offer(**changes: Any) -> Offer:
     hardware = replace(OwnedHardware(capex_usd=7300.0, life_years=3.0), **changes)
     return offer("c16", provider="yours", on_demand_usd_per_hour=None, owned=hardware)
 
 
-def test_nothing_is_said_where_there_is_nothing_to_compare() -> None:
-    assert sentences(offer()) == []
-    assert sentences(owned()) == []
+def test_single_offer_has_no_break_even() -> None:
+    assert list_break_even_sentences(offer()) == []
+    assert list_break_even_sentences(build_owned_offer()) == []
 
 
-def test_what_is_bought_is_paid_for_when_rent_has_cost_as_much() -> None:
-    (plain,) = sentences(offer(), owned())  # 730 USD a month
-    assert plain.startswith("1 × yours/c16@here (owned) pays off against 1 × acme/c16@here at $730")
-    assert "after 10 months" in plain
-    (running,) = sentences(offer(), owned(colo_usd_per_month=365.0))
-    assert "after 20 months" in running
-    (never,) = sentences(offer(), owned(colo_usd_per_month=600.0))
-    assert "never pays off against 1 × acme/c16@here at $730/month within the hardware's lifetime" in never
+def test_owned_hardware_breaks_even_when_rent_equals_its_cost() -> None:
+    (without_colo,) = list_break_even_sentences(offer(), build_owned_offer())  # $730/month
+    assert without_colo.startswith("1 × yours/c16@here (owned) pays off against 1 × acme/c16@here at $730")
+    assert "after 10 months" in without_colo
+    (with_colo,) = list_break_even_sentences(offer(), build_owned_offer(colo_usd_per_month=365.0))
+    assert "after 20 months" in with_colo
+    (expensive_colo,) = list_break_even_sentences(offer(), build_owned_offer(colo_usd_per_month=600.0))
+    assert "never pays off against 1 × acme/c16@here at $730/month within the hardware's lifetime" in expensive_colo
 
 
 @pytest.mark.parametrize("share", [0.25, 1.0, 2.0])
-def test_an_api_is_even_where_it_costs_what_the_fleet_does(share: float) -> None:
-    # at `share` of 50/s its calls cost the 730 USD of the one instance
+def test_api_breaks_even_where_its_cost_equals_the_fleet_cost(share: float) -> None:
+    # at `share` of 50 req/s, the API costs $730, as does the one instance
     price = ApiPrice(730.0 / (share * 50 * MONTH_S / 1000), "1k requests")
-    (reported,) = sentences(offer(), api=price)
-    assert f"break-even is at {share:g} times this traffic" in reported
-    assert ("which is less" in reported) == (share < 1)
+    (sentence,) = list_break_even_sentences(offer(), api=price)
+    assert f"break-even is at {share:g} times this traffic" in sentence
+    assert ("which is less" in sentence) == (share < 1)
 
 
-def test_an_api_by_tokens_takes_the_mean_request() -> None:
+def test_api_price_per_token_is_applied_to_the_mean_request() -> None:
     price = ApiPrice(730.0 / (50 * MONTH_S * 1000 / 1e6), "1M tokens")
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1000.0, 300.0))
-    (reported,) = sentences(offer(), api=price, tokens=tokens)
-    assert "break-even is at 1 times this traffic" in reported
-    (silent,) = sentences(offer(), api=price)
-    assert silent.endswith("set traffic.tokens to the tokens per request.")
+    (sentence,) = list_break_even_sentences(offer(), api=price, tokens=tokens)
+    assert "break-even is at 1 times this traffic" in sentence
+    (without_tokens,) = list_break_even_sentences(offer(), api=price)
+    assert without_tokens.endswith("set traffic.tokens to the tokens per request.")

@@ -37,121 +37,130 @@ from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
 from tests.fakes.planned import fleets_simulated_briefly
 from tests.fakes.services import fit_of, fitted
 
-ONE = RequestService(1, 1.0, 1.0)
+SERVICE = RequestService(1, 1.0, 1.0)
 
 
-def shape(*slo: str, router: Router = "random", **traffic: Any) -> FleetShape:
+def build_shape(*slo: str, router: Router = "random", **traffic: Any) -> FleetShape:
     fields: dict[str, Any] = {"peak_per_s": 1.0, "shape": "flat", "hourly_share": (1.0,) * 24}
     return build_fleet_shape(
         Traffic(**(fields | traffic)), build_slo_objectives([parse_objective(text) for text in slo]), router
     )
 
 
-def rate(service: ServiceModel, what: FleetShape, replicas: int = 1) -> float:
-    return find_highest_rate(service, what, replicas, 0.5)[0]
+def find_rate(service: ServiceModel, fleet_shape: FleetShape, replicas: int = 1) -> float:
+    return find_highest_rate(service, fleet_shape, replicas, 0.5)[0]
 
 
 # W = 1 / (mu − lambda) × E[S], by Pollaczek and Khinchine for other CVs
 @pytest.mark.parametrize(("cv", "rho"), [(0.0, 0.5), (0.5, 0.7), (1.0, 0.6)])
-def test_the_mean_of_one_server_is_met_at_the_rate_of_theory(cv: float, rho: float) -> None:
+def test_simulated_rate_within_a_mean_limit_equals_the_pollaczek_khinchine_formula(cv: float, rho: float) -> None:
     mean_ms = 1000 * (1 + rho / (1 - rho) * (1 + cv * cv) / 2)
-    assert rate(RequestService(1, 1.0, cv), shape(f"latency_ms.mean < {mean_ms}")) == pytest.approx(rho, rel=0.02)
+    assert find_rate(RequestService(1, 1.0, cv), build_shape(f"latency_ms.mean < {mean_ms}")) == pytest.approx(
+        rho, rel=0.02
+    )
 
 
 @pytest.mark.parametrize("replicas", [1, 8])
-def test_one_server_and_each_of_several_have_the_rate_of_theory(replicas: int) -> None:
-    # M/M/1: lambda = mu + ln(1 − q) / L. Where L is 40 services the queue is all there is, and a lognormal of CV 1 has
-    # the same; the router is random, so each replica is such a server
+def test_simulated_rate_within_a_p95_limit_equals_mm1_theory_for_1_and_8_replicas(replicas: int) -> None:
+    # M/M/1: lambda = mu + ln(1 − q) / L. If L is 40 service times, the queue dominates, and a lognormal of CV 1 has the
+    # same tail; the router is random, so each replica is an M/M/1 server
     limit_s = 40.0
     exact = 1 + math.log(0.05) / limit_s
-    assert rate(ONE, shape(f"latency_ms.p95 < {1000 * limit_s}"), replicas) == pytest.approx(exact, rel=0.02)
+    assert find_rate(SERVICE, build_shape(f"latency_ms.p95 < {1000 * limit_s}"), replicas) == pytest.approx(
+        exact, rel=0.02
+    )
 
 
-def test_times_that_do_not_vary_have_the_rate_of_theory() -> None:
+def test_simulated_rate_of_constant_service_times_equals_md1_theory() -> None:
     # M/D/1: P(wait = 0) = 1 − rho, so the median wait is 0 up to rho 0.5 and more beyond
-    found = rate(RequestService(1, 1.0, 0.0), shape("latency_ms.p50 < 1010"))
-    assert found == pytest.approx(0.5, rel=0.02)
+    max_rate = find_rate(RequestService(1, 1.0, 0.0), build_shape("latency_ms.p50 < 1010"))
+    assert max_rate == pytest.approx(0.5, rel=0.02)
 
 
 @fleets_simulated_briefly()
-def test_routers_that_know_more_carry_more() -> None:
+def test_routers_with_more_information_have_higher_simulated_rates() -> None:
     routers: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
-    rates = [rate(ONE, shape("latency_ms.p95 < 8000", router=router), 16) for router in routers]
+    rates = [find_rate(SERVICE, build_shape("latency_ms.p95 < 8000", router=router), 16) for router in routers]
     assert rates == sorted(rates)
     assert rates[0] < 0.7 < 0.9 < rates[-1]
 
 
 @fleets_simulated_briefly()
-def test_a_tighter_limit_never_carries_more() -> None:
-    rates = [rate(ONE, shape(f"latency_ms.p95 < {limit}"), 4) for limit in (4000, 6000, 12_000)]
+def test_tighter_limit_never_has_a_higher_simulated_rate() -> None:
+    rates = [find_rate(SERVICE, build_shape(f"latency_ms.p95 < {limit}"), 4) for limit in (4000, 6000, 12_000)]
     assert rates == sorted(rates)
 
 
-def test_an_impossible_limit_carries_nothing_and_none_at_all_nearly_all() -> None:
-    assert rate(ONE, shape("latency_ms.p95 < 900")) == 0.0
-    assert rate(ONE, shape()) == pytest.approx(0.995)
+def test_rate_is_0_for_an_impossible_limit_and_99_5_percent_without_a_limit() -> None:
+    assert find_rate(SERVICE, build_shape("latency_ms.p95 < 900")) == 0.0
+    assert find_rate(SERVICE, build_shape()) == pytest.approx(0.995)
 
 
-def test_a_share_inside_the_limit_is_its_percentile() -> None:
-    share = rate(ONE, shape("goodput_share > 95%", "latency_ms.p50 < 8000"))
-    assert share == pytest.approx(rate(ONE, shape("latency_ms.p95 < 8000")), rel=0.02)
+def test_goodput_share_with_a_limit_equals_its_percentile() -> None:
+    goodput_rate = find_rate(SERVICE, build_shape("goodput_share > 95%", "latency_ms.p50 < 8000"))
+    assert goodput_rate == pytest.approx(find_rate(SERVICE, build_shape("latency_ms.p95 < 8000")), rel=0.02)
 
 
 @fleets_simulated_briefly()
-def test_bursts_lower_the_rate() -> None:
-    fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
+def test_bursts_lower_the_simulated_rate() -> None:
+    fit = ServiceFit((FittedService(SERVICE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
     near, bursts = ReplicaRate(0.6, 0.1), Dispersion(20.0, 60.0)
-    even = simulate_median_rate(fit, shape("latency_ms.p95 < 8000"), 4, 1.0, near)
-    bursty = simulate_median_rate(fit, shape("latency_ms.p95 < 8000", dispersion=bursts), 4, 1.0, near)
+    even = simulate_median_rate(fit, build_shape("latency_ms.p95 < 8000"), 4, 1.0, near)
+    bursty = simulate_median_rate(fit, build_shape("latency_ms.p95 < 8000", dispersion=bursts), 4, 1.0, near)
     assert 0.3 * even.rate_per_s < bursty.rate_per_s < 0.9 * even.rate_per_s
     assert even.sigma == bursty.sigma == 0.1
 
 
 @pytest.mark.parametrize("index", [600.0, 2400.0])
-def test_long_bursts_are_as_large_as_the_peak_makes_them(index: float) -> None:
-    """Too many requests to be drawn. A hundred times the traffic with a hundred times the index varies by the same
-    share."""
-    fit = ServiceFit((FittedService(ONE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
+def test_burst_effect_depends_on_dispersion_relative_to_the_peak(index: float) -> None:
+    """There are too many requests to draw them. 100 times the traffic with 100 times the index has the same relative
+    variation."""
+    fit = ServiceFit((FittedService(SERVICE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
 
     def factor(peak_per_s: float, index: float, limit_ms: float) -> float:
         slo, bursts = f"latency_ms.p95 < {limit_ms}", Dispersion(index, 60.0)
-        bursty, even = shape(slo, peak_per_s=peak_per_s, dispersion=bursts), shape(slo, peak_per_s=peak_per_s)
+        bursty, even = (
+            build_shape(slo, peak_per_s=peak_per_s, dispersion=bursts),
+            build_shape(slo, peak_per_s=peak_per_s),
+        )
         near = ReplicaRate(0.6, 0.1)
         return (
             simulate_median_rate(fit, bursty, 8, 1.0, near).rate_per_s
             / simulate_median_rate(fit, even, 8, 1.0, near).rate_per_s
         )
 
-    own = factor(1000.0, index, 8000)
-    assert own == pytest.approx(factor(100_000.0, 100 * index, 8000), rel=1e-3)
-    assert factor(1000.0, 2 * index, 8000) < 0.98 * own
+    own_factor = factor(1000.0, index, 8000)
+    assert own_factor == pytest.approx(factor(100_000.0, 100 * index, 8000), rel=1e-3)
+    assert factor(1000.0, 2 * index, 8000) < 0.98 * own_factor
 
 
 @fleets_simulated_briefly()
-def test_classes_have_their_own_limits_and_work() -> None:
+def test_request_classes_have_their_own_limits_and_work() -> None:
     light = RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 3000",))
     heavy = RequestClass("heavy", 0.1, work=5.5)
-    found = shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(light, heavy))
-    assert [(one.share, one.limit_s, one.work) for one in found.classes] == [(0.9, 3.0, 0.5), (0.1, 30.0, 5.5)]
-    tighter = shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(
+    fleet_shape = build_shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(light, heavy))
+    assert [
+        (request_class.share, request_class.limit_s, request_class.work) for request_class in fleet_shape.classes
+    ] == [(0.9, 3.0, 0.5), (0.1, 30.0, 5.5)]
+    tighter = build_shape("latency_ms.p95 < 30000", "goodput_share > 95%", classes=(
         RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 2000",)), heavy,
     ))  # fmt: skip
-    assert 0 < rate(ONE, tighter, 2) < rate(ONE, found, 2)
+    assert 0 < find_rate(SERVICE, tighter, 2) < find_rate(SERVICE, fleet_shape, 2)
 
 
-def test_lengths_are_drawn_by_their_shares() -> None:
-    assert shape().lengths == ((1, 1),)
-    assert shape(tokens=(TokenLengths(1.0, 200.4, 99.6),)).lengths == ((200, 100),)
-    two = shape(tokens=(TokenLengths(0.75, 100, 10), TokenLengths(0.25, 500, 0.2)))
+def test_token_lengths_are_drawn_in_proportion_to_their_shares() -> None:
+    assert build_shape().lengths == ((1, 1),)
+    assert build_shape(tokens=(TokenLengths(1.0, 200.4, 99.6),)).lengths == ((200, 100),)
+    two = build_shape(tokens=(TokenLengths(0.75, 100, 10), TokenLengths(0.25, 500, 0.2)))
     assert two.lengths.count((100, 10)) == 75
     assert two.lengths.count((500, 1)) == 25
     assert two.mean_lengths == pytest.approx((200.0, 7.75))
 
 
-def test_a_faster_replica_carries_more_in_proportion_where_nothing_is_outside() -> None:
-    limit = shape("latency_ms.p95 < 8000")
-    twice = rate(speed_up(ONE, 2.0), shape("latency_ms.p95 < 4000"))
-    assert twice == pytest.approx(2 * rate(ONE, limit), rel=0.01)
+def test_rate_scales_with_speed_if_the_limit_scales_too() -> None:
+    limit = build_shape("latency_ms.p95 < 8000")
+    doubled_rate = find_rate(speed_up(SERVICE, 2.0), build_shape("latency_ms.p95 < 4000"))
+    assert doubled_rate == pytest.approx(2 * find_rate(SERVICE, limit), rel=0.01)
 
 
 @pytest.mark.parametrize(
@@ -165,10 +174,10 @@ def test_a_faster_replica_carries_more_in_proportion_where_nothing_is_outside() 
         ),
     ],
 )
-def test_speed_divides_what_the_replica_does_and_nothing_else(service: ServiceModel, fields: dict[str, float]) -> None:
-    found = speed_up(service, 2.0)
+def test_speed_divides_only_the_service_times_of_the_replica(service: ServiceModel, fields: dict[str, float]) -> None:
+    faster = speed_up(service, 2.0)
     for name in service.__struct_fields__:
-        assert getattr(found, name) == pytest.approx(fields.get(name, getattr(service, name)))
+        assert getattr(faster, name) == pytest.approx(fields.get(name, getattr(service, name)))
 
 
 @pytest.mark.parametrize(
@@ -176,127 +185,136 @@ def test_speed_divides_what_the_replica_does_and_nothing_else(service: ServiceMo
     [BatchService(0.4, 0.05, 16), TokenService(0.01, 1e-4, 5e-5, max_sequences=32, kv_tokens=50_000)],
 )
 @fleets_simulated_briefly()
-def test_batches_and_tokens_meet_the_limit_at_the_rate_found(service: ServiceModel) -> None:
-    what = shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
-    found = rate(service, what, 2)
-    design = build_design(service, what, 2)
-    assert compute_excess(simulate_fleet(design, what, 0.97 * found, 10_000), what) < 0.01
-    assert compute_excess(simulate_fleet(design, what, 1.05 * found, 10_000), what) > 0
+def test_batch_and_token_fleets_meet_the_limit_up_to_the_highest_rate(service: ServiceModel) -> None:
+    fleet_shape = build_shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
+    max_rate = find_rate(service, fleet_shape, 2)
+    design = build_design(service, fleet_shape, 2)
+    assert compute_excess(simulate_fleet(design, fleet_shape, 0.97 * max_rate, 10_000), fleet_shape) < 0.01
+    assert compute_excess(simulate_fleet(design, fleet_shape, 1.05 * max_rate, 10_000), fleet_shape) > 0
 
 
-def test_large_fleets_are_played_as_long_a_replica() -> None:
+def test_request_count_of_large_fleets_grows_with_replicas_up_to_64() -> None:
     assert choose_request_count(2, 20_000, 1500) == 20_000
     assert choose_request_count(64, 20_000, 1500) == choose_request_count(500, 20_000, 1500) == 96_000
 
 
-def test_what_is_not_sure_sums_as_squares() -> None:
-    what = shape("latency_ms.p95 < 8000")
-    sure, of_law, of_speed, both = (
-        simulate_rate(fit_of(fitted(ONE, **doubt)), what, 1, 1.0, speed)
-        for doubt, speed in (({}, 0.0), ({"mean_s": 0.1}, 0.0), ({}, 0.1), ({"mean_s": 0.1}, 0.1))
+def test_uncertainties_of_service_and_speed_add_in_quadrature() -> None:
+    fleet_shape = build_shape("latency_ms.p95 < 8000")
+    certain, of_service, of_speed, both = (
+        simulate_rate(fit_of(fitted(SERVICE, **log_sds)), fleet_shape, 1, 1.0, speed)
+        for log_sds, speed in (({}, 0.0), ({"mean_s": 0.1}, 0.0), ({}, 0.1), ({"mean_s": 0.1}, 0.1))
     )
-    assert sure.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.02)
-    # a replica that is 10 % slower carries 10 % less, and a tenth of its tail's limit besides
-    assert of_law.sigma == pytest.approx(of_speed.sigma)
-    assert 0.13 < of_law.sigma < 0.22
-    assert both.sigma == pytest.approx(math.hypot(of_law.sigma, math.sqrt(of_speed.sigma**2 - sure.sigma**2)), rel=1e-6)
-    assert sure.rate_per_s == of_law.rate_per_s == both.rate_per_s
+    assert certain.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.02)
+    # a replica that is 10 % slower has a 10 % lower max throughput, and less of the limit left to wait
+    assert of_service.sigma == pytest.approx(of_speed.sigma)
+    assert 0.13 < of_service.sigma < 0.22
+    assert both.sigma == pytest.approx(
+        math.hypot(of_service.sigma, math.sqrt(of_speed.sigma**2 - certain.sigma**2)), rel=1e-6
+    )
+    assert certain.rate_per_s == of_service.rate_per_s == both.rate_per_s
 
 
-def test_what_no_play_can_report_apart_is_no_warning() -> None:
-    # a window far below the time of a batch: its logarithm is unknown, and no matter
-    law = fitted(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
-    found = simulate_rate(fit_of(law), shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
-    assert found.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.1)
+def test_uncertainty_of_an_irrelevant_parameter_does_not_increase_sigma() -> None:
+    # the window is far shorter than a batch, so its uncertainty does not matter
+    fitted_service = fitted(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
+    replica_rate = simulate_rate(fit_of(fitted_service), build_shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
+    assert replica_rate.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.1)
 
 
-def test_another_law_that_may_be_true_is_a_warning() -> None:
-    what = shape("latency_ms.p95 < 8000")
-    other = FittedService(speed_up(ONE, 1.5), 0.25, (), ())
-    two = simulate_rate(fit_of(fitted(ONE, 0.75), other), what, 1, 1.0, 0.0)
-    apart = math.log(rate(speed_up(ONE, 1.5), what) / rate(ONE, what))
-    assert two.rate_per_s == simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).rate_per_s
-    assert two.sigma == pytest.approx(math.hypot(0.5 * apart, RUN_TO_RUN_SIGMA), rel=0.05)
+def test_probability_of_another_service_increases_sigma() -> None:
+    fleet_shape = build_shape("latency_ms.p95 < 8000")
+    other_service = FittedService(speed_up(SERVICE, 1.5), 0.25, (), ())
+    mixed_rate = simulate_rate(fit_of(fitted(SERVICE, 0.75), other_service), fleet_shape, 1, 1.0, 0.0)
+    log_ratio = math.log(find_rate(speed_up(SERVICE, 1.5), fleet_shape) / find_rate(SERVICE, fleet_shape))
+    assert mixed_rate.rate_per_s == simulate_rate(fit_of(fitted(SERVICE)), fleet_shape, 1, 1.0, 0.0).rate_per_s
+    assert mixed_rate.sigma == pytest.approx(math.hypot(0.5 * log_ratio, RUN_TO_RUN_SIGMA), rel=0.05)
 
 
-def test_nothing_is_said_beyond_what_a_replica_was_seen_to_answer() -> None:
-    what, seen = shape("latency_ms.p95 < 8000"), fit_of(fitted(ONE), highest_per_s=0.3)
-    for found in (
-        simulate_rate(seen, what, 1, 1.0, 0.0),
-        simulate_median_rate(seen, what, 1, 1.0, ReplicaRate(0.5, 0.0)),
-        estimate_rate(seen, what, 1, 1.0, 0.0),
+def test_rate_is_capped_at_the_highest_measured_rate() -> None:
+    fleet_shape, fit = build_shape("latency_ms.p95 < 8000"), fit_of(fitted(SERVICE), highest_per_s=0.3)
+    for replica_rate in (
+        simulate_rate(fit, fleet_shape, 1, 1.0, 0.0),
+        simulate_median_rate(fit, fleet_shape, 1, 1.0, ReplicaRate(0.5, 0.0)),
+        estimate_rate(fit, fleet_shape, 1, 1.0, 0.0),
     ):
-        assert found.rate_per_s == 0.3
-        assert found.extrapolated_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
-    assert simulate_rate(seen, what, 1, 2.0, 0.0).rate_per_s == 0.6
-    assert simulate_rate(fit_of(fitted(ONE)), what, 1, 1.0, 0.0).extrapolated_per_s is None
+        assert replica_rate.rate_per_s == 0.3
+        assert replica_rate.extrapolated_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
+    assert simulate_rate(fit, fleet_shape, 1, 2.0, 0.0).rate_per_s == 0.6
+    assert simulate_rate(fit_of(fitted(SERVICE)), fleet_shape, 1, 1.0, 0.0).extrapolated_per_s is None
 
 
-def test_a_fleet_that_misses_the_slo_at_any_load_has_no_rate() -> None:
-    assert simulate_rate(fit_of(fitted(ONE, mean_s=0.1)), shape("latency_ms.p95 < 900"), 1, 1.0, 0.1) == ReplicaRate(
-        0, 0
-    )
+def test_fleet_that_misses_the_slo_at_any_load_has_rate_0() -> None:
+    assert simulate_rate(
+        fit_of(fitted(SERVICE, mean_s=0.1)), build_shape("latency_ms.p95 < 900"), 1, 1.0, 0.1
+    ) == ReplicaRate(0, 0)
 
 
-def test_a_formula_warnings_the_most_a_replica_can_do_and_not_what_does_not_matter_to_it() -> None:
-    what = shape("latency_ms.p95 < 8000")
-    unsure = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
-    found = estimate_rate(fit_of(unsure), what, 1, 1.0, 0.05)
-    assert found.sigma == pytest.approx(math.hypot(0.1, 0.05, RUN_TO_RUN_SIGMA), rel=1e-3)
-    assert found.rate_per_s == pytest.approx(rate(ONE, what), rel=0.05)
+def test_sigma_by_formula_includes_mean_and_speed_but_not_cv() -> None:
+    fleet_shape = build_shape("latency_ms.p95 < 8000")
+    fitted_service = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
+    replica_rate = estimate_rate(fit_of(fitted_service), fleet_shape, 1, 1.0, 0.05)
+    assert replica_rate.sigma == pytest.approx(math.hypot(0.1, 0.05, RUN_TO_RUN_SIGMA), rel=1e-3)
+    assert replica_rate.rate_per_s == pytest.approx(find_rate(SERVICE, fleet_shape), rel=0.05)
 
 
 @fleets_simulated_briefly()
-def test_the_same_chances_give_the_same_rate(simulated_fleets: dict[object, SteadyOutcome]) -> None:
-    what, law = shape("latency_ms.p95 < 8000", router="power-of-two"), fit_of(fitted(ONE, mean_s=0.05, cv=0.2))
-    first = simulate_rate(law, what, 3, 1.1, 0.1)
+def test_simulated_rate_is_reproducible(simulated_fleets: dict[object, SteadyOutcome]) -> None:
+    fleet_shape, fit = (
+        build_shape("latency_ms.p95 < 8000", router="power-of-two"),
+        fit_of(fitted(SERVICE, mean_s=0.05, cv=0.2)),
+    )
+    first = simulate_rate(fit, fleet_shape, 3, 1.1, 0.1)
     simulated_fleets.clear()
-    assert simulate_rate(law, what, 3, 1.1, 0.1) == first
+    assert simulate_rate(fit, fleet_shape, 3, 1.1, 0.1) == first
 
 
-def test_a_trace_shorter_than_the_peak_hour_widens_the_interval() -> None:
-    """By how unevenly late requests fall on its parts: one burst says less than twenty alike."""
-    service, slo = RequestService(2, 1.0, 0.0), shape("latency_ms.p95 < 1500", router="least-outstanding")
+def test_trace_shorter_than_one_hour_adds_sigma_by_its_unevenness() -> None:
+    """The interval depends on how late requests are distributed over the trace: one burst is less evidence than 20."""
+    service, slo = RequestService(2, 1.0, 0.0), build_shape("latency_ms.p95 < 1500", router="least-outstanding")
     even_s = np.arange(0.0, 300.0, 0.5)
     once_s = np.sort(np.concatenate([even_s, np.linspace(100.0, 110.0, 60)]))
 
     def effect(at_s: Floats) -> BurstEffect:
         rows = select_busiest_rows(at_s)
-        what = msgspec.structs.replace(slo, bursts=Bursts(rows, Dispersion(), compute_rate_per_s(rows)))
-        arrivals = draw_arrivals(what.bursts, 1.0) if what.bursts else None
+        fleet_shape = msgspec.structs.replace(slo, bursts=Bursts(rows, Dispersion(), compute_rate_per_s(rows)))
+        arrivals = draw_arrivals(fleet_shape.bursts, 1.0) if fleet_shape.bursts else None
         assert arrivals is not None
-        return replay_bursts(service, what, 4, 1.9, arrivals, True)
+        return replay_bursts(service, fleet_shape, 4, 1.9, arrivals, True)
 
     assert effect(even_s).sigma < 0.05 < effect(once_s).sigma
     assert effect(once_s).factor < effect(even_s).factor
-    hour_s = np.concatenate([once_s + turn * 300.0 for turn in range(13)])
+    hour_s = np.concatenate([once_s + repetition * 300.0 for repetition in range(13)])
     assert effect(hour_s).sigma == 0.0
 
 
-LONG = TokenService(0.02, 0.0003, 1e-6, max_sequences=256, kv_tokens=10**9, cv=0.1)
+SLOW_TOKEN_SERVICE = TokenService(0.02, 0.0003, 1e-6, max_sequences=256, kv_tokens=10**9, cv=0.1)
 
 
-def test_a_language_model_whose_queue_grows_misses_even_where_requests_stay_long() -> None:
-    """At 5 % over saturation; a request stays for 20 s, which is a tenth of a play of 1,000 each."""
-    what = shape("ttft_ms.p50 < 1000", router="least-outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),))
-    design = build_design(LONG, what, 8)
-    saturation_per_s = compute_max_throughput_per_s(LONG, what.lengths)
-    assert compute_excess(simulate_fleet(design, what, 0.8 * saturation_per_s, 8_000), what) < 0
-    assert compute_excess(simulate_fleet(design, what, 1.05 * saturation_per_s, 8_000), what) > 0
+def test_token_fleet_over_saturation_misses_the_slo_despite_long_requests() -> None:
+    """At 5 % over saturation, a request takes 20 s: a tenth of a simulation of 1,000 requests per replica."""
+    fleet_shape = build_shape(
+        "ttft_ms.p50 < 1000", router="least-outstanding", tokens=(TokenLengths(1.0, 100.0, 200.0),)
+    )
+    design = build_design(SLOW_TOKEN_SERVICE, fleet_shape, 8)
+    saturation_per_s = compute_max_throughput_per_s(SLOW_TOKEN_SERVICE, fleet_shape.lengths)
+    assert compute_excess(simulate_fleet(design, fleet_shape, 0.8 * saturation_per_s, 8_000), fleet_shape) < 0
+    assert compute_excess(simulate_fleet(design, fleet_shape, 1.05 * saturation_per_s, 8_000), fleet_shape) > 0
 
 
 @fleets_simulated_briefly()
-def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> None:
-    """Load points of one replica tell its own rate within 1 %; what a fleet gains is the model's word alone."""
+def test_gain_of_pooling_adds_sigma_for_token_services() -> None:
+    """Load points give the rate of one replica within 1 %; the gain of a fleet is known from the model only."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     tokens = (TokenLengths(1.0, 10.0, 20.0),)
-    own, pooled = (
-        shape("ttft_ms.p95 < 150", router=router, tokens=tokens) for router in ("random", "least-outstanding")
+    unpooled, pooled = (
+        build_shape("ttft_ms.p95 < 150", router=router, tokens=tokens) for router in ("random", "least-outstanding")
     )
-    alone_per_s = find_highest_rate(service, own, 1, 5.0)[0]
-    seen = Evidence(tuple((alone_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
+    one_replica_per_s = find_highest_rate(service, unpooled, 1, 5.0)[0]
+    evidence = Evidence(tuple((one_replica_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
     fit = fit_of(fitted(service), highest_per_s=100.0)
-    rates = {what.router: simulate_rate(fit, what, 8, 1.0, 0.0, seen) for what in (own, pooled)}
+    rates = {
+        fleet_shape.router: simulate_rate(fit, fleet_shape, 8, 1.0, 0.0, evidence) for fleet_shape in (unpooled, pooled)
+    }
     gain = math.log(rates["least-outstanding"].rate_per_s / rates["random"].rate_per_s)
     assert gain > 0.2
     assert rates["random"].sigma < 0.03
@@ -304,40 +322,45 @@ def test_what_pooling_is_worth_to_a_language_model_is_not_taken_as_sure() -> Non
 
 
 @fleets_simulated_briefly()
-def test_load_points_with_other_lengths_are_held_against_a_replica_with_theirs() -> None:
-    """Measured with answers of 20 tokens, planned with answers of 40: half of the rate, and not that of 20."""
+def test_evidence_is_compared_with_a_replica_of_the_measured_lengths() -> None:
+    """Measured with responses of 20 tokens and planned with 40, the rate is about half."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
-    short, long = (shape("ttft_ms.p95 < 400", tokens=(TokenLengths(1.0, 10.0, outputs),)) for outputs in (20.0, 40.0))
+    short, long = (
+        build_shape("ttft_ms.p95 < 400", tokens=(TokenLengths(1.0, 10.0, outputs),)) for outputs in (20.0, 40.0)
+    )
     short_per_s = find_highest_rate(service, short, 1, 5.0)[0]
-    tried = tuple((short_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1])
+    tested_rates = tuple((short_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1])
     fit = fit_of(fitted(service), highest_per_s=1.1 * short_per_s)
-    found = [
-        simulate_rate(fit, what, 8, 1.0, 0.0, Evidence(tried, lengths=((10, 20),))).rate_per_s for what in (short, long)
+    rates = [
+        simulate_rate(fit, fleet_shape, 8, 1.0, 0.0, Evidence(tested_rates, lengths=((10, 20),))).rate_per_s
+        for fleet_shape in (short, long)
     ]
-    assert found[0] == pytest.approx(short_per_s, rel=0.02)
-    assert found[1] == pytest.approx(find_highest_rate(service, long, 1, 5.0)[0], rel=0.03)
-    assert found[1] < 0.6 * found[0]
+    assert rates[0] == pytest.approx(short_per_s, rel=0.02)
+    assert rates[1] == pytest.approx(find_highest_rate(service, long, 1, 5.0)[0], rel=0.03)
+    assert rates[1] < 0.6 * rates[0]
 
 
 @pytest.mark.parametrize(("measured_tokens", "exceeds"), [(100, False), (101, False), (110, True)])
 @fleets_simulated_briefly()
-def test_requests_that_are_lighter_by_chance_allow_no_more_than_was_seen(measured_tokens: int, exceeds: bool) -> None:
+def test_rate_exceeds_the_measured_rate_only_for_clearly_lighter_requests(measured_tokens: int, exceeds: bool) -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
-    what = shape("ttft_ms.p95 < 4000", tokens=(TokenLengths(1.0, 40.0, 100.0),))
-    seen_per_s = 0.5 * find_highest_rate(service, what, 8, 5.0)[0]
-    evidence = Evidence(((0.5 * seen_per_s, True), (seen_per_s, True)), lengths=((10, measured_tokens),))
-    found = simulate_rate(fit_of(fitted(service), highest_per_s=seen_per_s), what, 8, 1.0, 0.0, evidence)
-    assert (found.rate_per_s > seen_per_s) is exceeds
-    assert found.rate_per_s == pytest.approx(seen_per_s * (1.1 if exceeds else 1.0), rel=0.01)
+    fleet_shape = build_shape("ttft_ms.p95 < 4000", tokens=(TokenLengths(1.0, 40.0, 100.0),))
+    measured_per_s = 0.5 * find_highest_rate(service, fleet_shape, 8, 5.0)[0]
+    evidence = Evidence(((0.5 * measured_per_s, True), (measured_per_s, True)), lengths=((10, measured_tokens),))
+    replica_rate = simulate_rate(
+        fit_of(fitted(service), highest_per_s=measured_per_s), fleet_shape, 8, 1.0, 0.0, evidence
+    )
+    assert (replica_rate.rate_per_s > measured_per_s) is exceeds
+    assert replica_rate.rate_per_s == pytest.approx(measured_per_s * (1.1 if exceeds else 1.0), rel=0.01)
 
 
 @fleets_simulated_briefly()
-def test_a_rate_knows_what_the_law_can_do_at_all() -> None:
-    """Two slots of 1 s, known within 5 %: 2/s, and at the 90th percentile exp(1.28 × 0.05) times as much."""
-    what = shape("latency_ms.p95 < 6000")
-    known = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0), mean_s=0.05)), what, 1, 1.0, 0.0)
-    assert known.max_throughput_per_s == pytest.approx(2.0 * math.exp(1.2816 * 0.05), rel=0.01)
-    faster_by_two = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 1, 2.0, 0.0)
+def test_replica_rate_has_the_p90_of_the_max_throughput() -> None:
+    """Two slots of 1 s with a sigma of 5 % sustain 2 req/s; the 90th percentile is exp(1.28 × 0.05) times as high."""
+    fleet_shape = build_shape("latency_ms.p95 < 6000")
+    replica_rate = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0), mean_s=0.05)), fleet_shape, 1, 1.0, 0.0)
+    assert replica_rate.max_throughput_per_s == pytest.approx(2.0 * math.exp(1.2816 * 0.05), rel=0.01)
+    faster_by_two = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), fleet_shape, 1, 2.0, 0.0)
     assert faster_by_two.max_throughput_per_s == pytest.approx(4.0, rel=0.01)
-    near = simulate_median_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), what, 4, 1.0, known)
-    assert near.max_throughput_per_s == known.max_throughput_per_s
+    median_rate = simulate_median_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), fleet_shape, 4, 1.0, replica_rate)
+    assert median_rate.max_throughput_per_s == replica_rate.max_throughput_per_s

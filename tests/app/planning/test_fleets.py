@@ -23,28 +23,28 @@ HERE = Hardware("this machine (2 vCPUs)", vcpus=2, architecture="x86_64", is_thi
 BUNDLED = load_catalog()
 
 
-def planned(
-    peak_per_s: float = 2000.0, *, of: Catalog = BUNDLED, what: CapacityCurve | None = None,
+def make_plan(
+    peak_per_s: float = 2000.0, *, catalog: Catalog = BUNDLED, capacity_curve: CapacityCurve | None = None,
     limits: PlanLimits | None = None, measured_on: Hardware = HERE, growth: float = 0.0, today: datetime.date = TODAY,
 ) -> Plan:  # fmt: skip
-    """By the max rate alone."""
-    asked = question(
-        target(what or curve(250.0), measured_on), peak_per_s=peak_per_s, of=of, limits=limits, today=today,
-        hourly_share=(0.5,) * 24, growth_per_year=growth,
+    """Plan from the max rate, without a service model."""
+    inputs = question(
+        target(capacity_curve or curve(250.0), measured_on), peak_per_s=peak_per_s, of=catalog, limits=limits,
+        today=today, hourly_share=(0.5,) * 24, growth_per_year=growth,
     )  # fmt: skip
-    return plan_fleets(asked)
+    return plan_fleets(inputs)
 
 
-def cheapest_usd(plan: Plan) -> float:
+def get_cheapest_usd(plan: Plan) -> float:
     assert plan.recommendation is not None
     cost = plan.recommendation.fleet.usd_per_month.value
     assert cost is not None
     return cost
 
 
-def test_every_offer_is_listed_once_feasible_ones_first_by_cost() -> None:
-    plan = planned()
-    assert sorted(fleet.offer for fleet in plan.offers) == sorted(one.key for one in BUNDLED.offers)
+def test_plan_lists_each_offer_once_with_feasible_offers_first_by_cost() -> None:
+    plan = make_plan()
+    assert sorted(fleet.offer for fleet in plan.offers) == sorted(catalog_offer.key for catalog_offer in BUNDLED.offers)
     feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
     assert list(plan.offers[: len(feasible)]) == feasible
     costs = [fleet.usd_per_month.value or 0 for fleet in feasible]
@@ -53,8 +53,8 @@ def test_every_offer_is_listed_once_feasible_ones_first_by_cost() -> None:
     assert plan.recommendation.fleet == feasible[0]
 
 
-def test_a_cpu_measurement_is_carried_to_cpus_and_refused_to_accelerators() -> None:
-    for fleet in planned().offers:
+def test_cpu_measurement_is_extrapolated_to_cpu_offers_only() -> None:
+    for fleet in make_plan().offers:
         if fleet.rejected_by == "price trust":
             continue
         if fleet.accelerator is None:
@@ -66,9 +66,9 @@ def test_a_cpu_measurement_is_carried_to_cpus_and_refused_to_accelerators() -> N
             assert fleet.instances is None
 
 
-def test_the_measured_offer_is_measured() -> None:
+def test_only_the_offer_of_the_measurement_has_basis_measured() -> None:
     measured_on = Hardware("g6", offer="aws/g6.2xlarge@us-east-1", accelerator="l4", accelerator_count=1, vcpus=8)
-    by_offer = {fleet.offer: fleet for fleet in planned(measured_on=measured_on).offers}
+    by_offer = {fleet.offer: fleet for fleet in make_plan(measured_on=measured_on).offers}
     assert by_offer["aws/g6.2xlarge@us-east-1"].basis == "measured"
     assert by_offer["aws/g6.12xlarge@us-east-1"].replicas_per_instance == 4
     assert by_offer["aws/g6f.2xlarge@us-east-1"].rejected is not None
@@ -77,20 +77,22 @@ def test_the_measured_offer_is_measured() -> None:
 
 
 @pytest.mark.parametrize(("days", "is_old"), [(90, False), (91, True), (141, True), (3660, True)])
-def test_a_price_over_90_days_old_warns_in_the_headline_and_widens_the_cost(days: int, is_old: bool) -> None:
+def test_price_over_90_days_old_adds_a_warning_and_widens_the_cost_interval(days: int, is_old: bool) -> None:
     fresh = plan_fleets(question())
     plan = plan_fleets(question(today=TODAY + datetime.timedelta(days)))
     assert fresh.recommendation is not None
-    assert plan.recommendation is not None  # whatever the date, an old catalogue still recommends
+    assert plan.recommendation is not None  # old prices do not prevent a recommendation
     assert plan.recommendation.fleet.instances == fresh.recommendation.fleet.instances
     assert plan.recommendation.sentence.endswith(f". WARN: the price is {days} days old") == is_old
     assert [(check.id, check.value, check.limit, check.verdict) for check in plan.checks] == (
         [("price_age", days, 90, "WARN")] if is_old else []
     )
     assert all("sizewise offers import" in (check.hint or "") for check in plan.checks)
-    assert not any("price age" in note for note in plan.notes), "the check says it"
+    assert not any("price age" in note for note in plan.notes), "the check states the price age"
     (low, high), (narrow_low, narrow_high) = (
-        one.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0) for one in (plan, fresh) if one.recommendation
+        dated_plan.recommendation.fleet.usd_per_month.ci95 or (0.0, 0.0)
+        for dated_plan in (plan, fresh)
+        if dated_plan.recommendation
     )
     assert low < narrow_low
     assert high > narrow_high
@@ -98,135 +100,142 @@ def test_a_price_over_90_days_old_warns_in_the_headline_and_widens_the_cost(days
     assert (strict.recommendation is None) == is_old
 
 
-def test_the_bundled_catalogue_still_recommends_in_ten_years() -> None:
-    plan = planned(today=datetime.date(2036, 11, 28))
+def test_bundled_catalog_gives_a_recommendation_with_a_warning_in_10_years() -> None:
+    plan = make_plan(today=datetime.date(2036, 11, 28))
     assert plan.recommendation is not None
     assert "WARN: the price is" in plan.recommendation.sentence
     assert [check.id for check in plan.checks] == ["price_age"]
 
 
-def test_an_old_price_wins_only_where_it_is_lower_by_what_it_may_have_moved() -> None:
+def test_offer_with_an_old_price_wins_only_if_cheaper_by_more_than_its_uncertainty() -> None:
     old = offer("old", on_demand_usd_per_hour=0.95, as_of=TODAY - datetime.timedelta(425))
     plan = plan_fleets(question(of=catalogue(offer("new"), old)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/new@here"
     assert any("/month less (5 %), at a less certain price from" in why for why in plan.recommendation.why)
-    assert not any("becomes cheaper below" in one for one in plan.recommendation.would_change_it)
-    cheap = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
-    plan = plan_fleets(question(of=catalogue(offer("new"), cheap)))
+    assert not any("becomes cheaper below" in change for change in plan.recommendation.would_change_it)
+    cheaper = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
+    plan = plan_fleets(question(of=catalogue(offer("new"), cheaper)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/old@here"
 
 
-def test_prices_of_low_trust_are_recommended_only_when_asked_for() -> None:
-    ask = catalogue(offer(source="sky-v9-copy"))
-    refused = plan_fleets(question(of=ask))
+def test_low_trust_prices_are_recommended_only_if_allowed() -> None:
+    low_trust_catalog = catalogue(offer(source="sky-v9-copy"))
+    refused = plan_fleets(question(of=low_trust_catalog))
     assert refused.recommendation is None
     assert refused.offers[0].rejected_by == "price trust"
-    assert plan_fleets(question(of=ask, limits=PlanLimits(low_trust_prices=True))).recommendation is not None
+    assert (
+        plan_fleets(question(of=low_trust_catalog, limits=PlanLimits(low_trust_prices=True))).recommendation is not None
+    )
 
 
-def test_a_price_of_0_is_no_price() -> None:
+def test_price_of_0_is_a_missing_price() -> None:
     plan = plan_fleets(question(of=catalogue(offer(on_demand_usd_per_hour=0.0))))
     assert plan.recommendation is None
-    assert plan.offers[0].rejected == "the price list has no on-demand price"
+    assert plan.offers[0].rejected_by == "price"
 
 
 @pytest.mark.parametrize(("redundancy", "confidence"), [(0, 0.9), (1, 0.9), (2, 0.9), (0, 0.99), (1, 0.999)])
-def test_a_fleet_on_spot_has_the_spares_that_reach_the_assurance(redundancy: int, confidence: float) -> None:
-    """The issue's case: P(SLO met) was 79 % at a confidence of 90 %, without another instance."""
+def test_spot_fleet_has_enough_spares_for_the_requested_confidence(redundancy: int, confidence: float) -> None:
+    """Spot instances may be preempted: without another instance, the SLO would be met with a probability of 79 %."""
 
-    def best(price: RequestedPrice) -> Fleet:
+    def recommend_fleet(price: RequestedPrice) -> Fleet:
         limits = PlanLimits(redundancy=redundancy, confidence=confidence, price=price)
         plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
         assert plan.recommendation is not None
         return plan.recommendation.fleet
 
-    on_demand, spot = best("on-demand"), best("spot")
+    on_demand, spot = recommend_fleet("on-demand"), recommend_fleet("spot")
     assert spot.slo_probabilities is not None
     assert spot.slo_probabilities.planned >= confidence
     assert spot.slo_probabilities.one_fewer < confidence
     assert spot.instances is not None
     assert on_demand.instances is not None
-    more = spot.instances - on_demand.instances
-    assert (0 if redundancy else 1) <= more <= 4
+    extra_instances = spot.instances - on_demand.instances
+    assert (0 if redundancy else 1) <= extra_instances <= 4
     assert spot.usd_per_month.value == pytest.approx(730 * 0.3 * spot.instances)
     (risk,) = [reason for reason in spot.risk_reasons if reason.startswith("spot price")]
-    assert (f"{more} of the spares {'covers' if more == 1 else 'cover'} this" in risk) == (more > 0)
+    assert (f"{extra_instances} of the spares {'covers' if extra_instances == 1 else 'cover'} this" in risk) == (
+        extra_instances > 0
+    )
     assert "below the requested confidence" not in risk
 
 
 @pytest.mark.parametrize("plans", first_in_unit_tier([8, 41]))
 def test_more_traffic_never_costs_less(plans: int) -> None:
     dice = random.Random(1)
-    for fewer, more in itertools.pairwise(map(planned, sorted(dice.uniform(1, 20_000) for _ in range(plans)))):
-        needed = {fleet.offer: fleet.instances for fleet in fewer.offers}
-        assert all((needed[fleet.offer] or 0) <= (fleet.instances or 0) for fleet in more.offers)
-        assert cheapest_usd(fewer) <= cheapest_usd(more)
+    for lower, higher in itertools.pairwise(map(make_plan, sorted(dice.uniform(1, 20_000) for _ in range(plans)))):
+        needed = {fleet.offer: fleet.instances for fleet in lower.offers}
+        assert all((needed[fleet.offer] or 0) <= (fleet.instances or 0) for fleet in higher.offers)
+        assert get_cheapest_usd(lower) <= get_cheapest_usd(higher)
 
 
 @pytest.mark.parametrize("plans", first_in_unit_tier([8, 41]))
-def test_a_tighter_slo_is_never_cheaper(plans: int) -> None:
+def test_lower_max_rate_never_costs_less(plans: int) -> None:
     dice = random.Random(2)
-    costs = [cheapest_usd(planned(what=curve(rate))) for rate in sorted(dice.uniform(5, 500) for _ in range(plans))]
+    costs = [
+        get_cheapest_usd(make_plan(capacity_curve=curve(rate)))
+        for rate in sorted(dice.uniform(5, 500) for _ in range(plans))
+    ]
     assert costs == sorted(costs, reverse=True)
 
 
-@pytest.mark.parametrize("turns", first_in_unit_tier([12, 60]))
-def test_a_dearer_offer_never_wins_by_its_price(turns: int) -> None:
+@pytest.mark.parametrize("rounds", first_in_unit_tier([12, 60]))
+def test_price_increase_never_makes_an_offer_win(rounds: int) -> None:
     dice = random.Random(3)
-    for turn in range(turns):
-        if turn % 3 == 0:
+    for round_number in range(rounds):
+        if round_number % 3 == 0:
             offers = [offer(f"c{n}", vcpus=dice.choice((4.0, 16.0, 64.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
                       for n in range(5)]  # fmt: skip
-            after = planned(of=catalogue(*offers)).recommendation
-        before, at = after, dice.randrange(5)
-        price = (offers[at].on_demand_usd_per_hour or 0) * dice.uniform(1.01, 3)
-        offers[at] = msgspec.structs.replace(offers[at], on_demand_usd_per_hour=price)
-        after = planned(of=catalogue(*offers)).recommendation
+            after = make_plan(catalog=catalogue(*offers)).recommendation
+        before, index = after, dice.randrange(5)
+        price = (offers[index].on_demand_usd_per_hour or 0) * dice.uniform(1.01, 3)
+        offers[index] = msgspec.structs.replace(offers[index], on_demand_usd_per_hour=price)
+        after = make_plan(catalog=catalogue(*offers)).recommendation
         assert before is not None
         assert after is not None
-        assert after.fleet.offer == before.fleet.offer or after.fleet.offer != offers[at].key
+        assert after.fleet.offer == before.fleet.offer or after.fleet.offer != offers[index].key
 
 
-def test_the_front_is_not_dominated_and_starts_with_the_cheapest() -> None:
-    plan = planned()
+def test_pareto_front_is_not_dominated_and_starts_with_the_cheapest_fleet() -> None:
+    plan = make_plan()
     points = [(fleet.usd_per_month.value or 0, fleet.latency_at_peak.value or 0) for fleet in plan.pareto]
     assert points == sorted(points)
     latencies = [latency_ms for _, latency_ms in points]
     assert latencies == sorted(set(latencies), reverse=True)
-    assert points[0][0] == cheapest_usd(plan)
+    assert points[0][0] == get_cheapest_usd(plan)
     feasible = [(f.usd_per_month.value or 0, f.latency_at_peak.value or 0) for f in plan.offers if f.rejected is None]
     assert not any(cost < c and latency_ms < m for cost, latency_ms in feasible for c, m in points)
 
 
-def test_the_smallest_fleet_is_never_busier_than_measured() -> None:
-    for fleet in planned().offers:
+def test_utilization_and_latency_at_peak_stay_within_the_measured_range() -> None:
+    for fleet in make_plan().offers:
         assert fleet.rejected or (fleet.utilization_at_peak.value or 9) <= 1.0
         assert fleet.rejected or (fleet.latency_at_peak.value or 99) <= 47.0
 
 
-def test_ties_go_to_the_lower_risk() -> None:
-    plan = planned(of=catalogue(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
+def test_recommendation_among_equal_costs_has_the_lowest_risk() -> None:
+    plan = make_plan(catalog=catalogue(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.instance_type == "b"
 
 
-def test_growth_is_planned_for() -> None:
-    grown = planned(1000.0, growth=0.5)
-    assert cheapest_usd(grown) == cheapest_usd(planned(1500.0))
+def test_plan_sizes_for_the_peak_after_growth() -> None:
+    grown = make_plan(1000.0, growth=0.5)
+    assert get_cheapest_usd(grown) == get_cheapest_usd(make_plan(1500.0))
     assert any("1,500 req/s" in note for note in grown.notes)
 
 
-def test_the_same_instance_elsewhere_is_no_runner_up() -> None:
-    plan = planned(of=catalogue(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
+def test_runner_up_is_another_instance_type() -> None:
+    plan = make_plan(catalog=catalogue(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
     assert plan.runner_up is not None
     assert plan.runner_up.instance_type == "b"
 
 
-def test_today_is_an_argument() -> None:
+def test_price_age_is_relative_to_the_given_date() -> None:
     limits = PlanLimits(max_price_age_days=60)
-    soon, later = (planned(limits=limits, today=day) for day in (TODAY, TODAY + datetime.timedelta(days=365)))
+    soon, later = (make_plan(limits=limits, today=day) for day in (TODAY, TODAY + datetime.timedelta(days=365)))
     assert soon.recommendation is not None
     assert later.recommendation is None
     assert later.planned_on == "2027-08-01"
@@ -237,71 +246,75 @@ def test_today_is_an_argument() -> None:
     "limits",
     [PlanLimits(providers=("aws",)), PlanLimits(regions=("us-east-1",)), PlanLimits(budget_usd_per_month=1500.0)],
 )
-def test_limits_leave_only_what_they_allow(limits: PlanLimits) -> None:
-    plan = planned(limits=limits)
-    chosen = [fleet for fleet in (*plan.offers, *plan.pareto) if fleet.rejected is None]
-    assert chosen
-    for fleet in chosen:
+def test_feasible_offers_are_within_the_plan_limits(limits: PlanLimits) -> None:
+    plan = make_plan(limits=limits)
+    feasible = [fleet for fleet in (*plan.offers, *plan.pareto) if fleet.rejected is None]
+    assert feasible
+    for fleet in feasible:
         assert not limits.providers or fleet.provider in limits.providers
         assert not limits.regions or fleet.region in limits.regions
         assert limits.budget_usd_per_month is None or (fleet.usd_per_month.value or 0) <= limits.budget_usd_per_month
 
 
-def test_the_cheapest_refused_is_one_whose_cost_is_known() -> None:
-    of = catalogue(offer("a", provider="other"), offer("b"), gpu_offer("g", "l4", on_demand_usd_per_hour=0.01))
-    plan = planned(of=of, limits=PlanLimits(providers=("acme",)))
+def test_cheapest_rejected_offer_has_a_known_cost() -> None:
+    offers = catalogue(offer("a", provider="other"), offer("b"), gpu_offer("g", "l4", on_demand_usd_per_hour=0.01))
+    plan = make_plan(catalog=offers, limits=PlanLimits(providers=("acme",)))
     assert plan.cheapest_rejected is not None
     assert plan.cheapest_rejected.offer == "other/a@here"
 
 
-def test_an_offer_that_a_filter_excludes_is_not_the_cheapest_refused_if_others_have_a_cost() -> None:
-    of = catalogue(offer("a", provider="other"), offer("b"), offer("c", on_demand_usd_per_hour=9.0))
-    plan = planned(of=of, limits=PlanLimits(providers=("acme",), budget_usd_per_month=10_000.0))
+def test_cheapest_rejected_offer_is_not_a_filtered_one_if_others_have_a_cost() -> None:
+    offers = catalogue(offer("a", provider="other"), offer("b"), offer("c", on_demand_usd_per_hour=9.0))
+    plan = make_plan(catalog=offers, limits=PlanLimits(providers=("acme",), budget_usd_per_month=10_000.0))
     assert plan.cheapest_rejected is not None
     assert plan.cheapest_rejected.offer == "acme/c@here"
 
 
-def test_each_requested_accelerator_has_a_fleet_or_an_excluded_offer_with_its_reason() -> None:
-    of = catalogue(
+def test_each_requested_accelerator_has_a_fleet_or_a_rejected_offer() -> None:
+    offers = catalogue(
         gpu_offer("g1", "l4"), gpu_offer("g2", "l4", on_demand_usd_per_hour=2.0), gpu_offer("g3", "l40s"), offer("c"),
     )  # fmt: skip
     on_l4 = Hardware("acme/g1", offer="acme/g1", accelerator="l4", accelerator_count=1.0)
-    plan = planned(of=of, measured_on=on_l4, limits=PlanLimits(accelerators=("l4", "l40s", "none", "h100")))
-    assert [(one.accelerator, one.offer) for one in plan.accelerators] == [
+    plan = make_plan(catalog=offers, measured_on=on_l4, limits=PlanLimits(accelerators=("l4", "l40s", "none", "h100")))
+    assert [(listed.accelerator, listed.offer) for listed in plan.accelerators] == [
         ("l4", "acme/g1@here"), ("l40s", "acme/g3@here"), ("none", "acme/c@here"), ("h100", None),
     ]  # fmt: skip
     excluded = {fleet.offer: fleet.rejection for fleet in plan.offers if fleet.rejected is not None}
     assert excluded == {"acme/g3@here": "not_measured", "acme/c@here": "not_measured"}
-    assert planned(of=of, measured_on=on_l4).accelerators == ()
+    assert make_plan(catalog=offers, measured_on=on_l4).accelerators == ()
 
 
-def test_a_plan_survives_json() -> None:
-    plan = planned()
+def test_plan_round_trips_through_json() -> None:
+    plan = make_plan()
     assert msgspec.json.decode(msgspec.json.encode(plan), type=Plan) == plan
 
 
-def test_an_empty_catalogue() -> None:
-    plan = planned(of=catalogue())
+def test_plan_of_an_empty_catalog_is_empty() -> None:
+    plan = make_plan(catalog=catalogue())
     assert (plan.offers, plan.pareto, plan.recommendation, plan.runner_up) == ((), (), None, None)
 
 
-def test_a_replica_planned_at_the_most_that_was_seen_says_what_its_model_would_carry() -> None:
-    law = RequestService(1, 0.01, 0.5)
-    seen = target(fit=fit_of(fitted(law), highest_per_s=20.0))
-    (note,) = [one for one in plan_fleets(question(seen)).notes if "the highest rate measured" in one]
+def test_note_states_a_planned_rate_capped_at_the_highest_measured_rate() -> None:
+    service = RequestService(1, 0.01, 0.5)
+    capped = target(fit=fit_of(fitted(service), highest_per_s=20.0))
+    (note,) = [
+        plan_note for plan_note in plan_fleets(question(capped)).notes if "the highest rate measured" in plan_note
+    ]
     assert note.startswith("A replica is planned at 20 req/s, the highest rate measured on run-1. Its service ")
-    whole = target(fit=fit_of(fitted(law), highest_per_s=100.0))
-    assert not [one for one in plan_fleets(question(whole)).notes if "the highest rate measured" in one]
+    uncapped = target(fit=fit_of(fitted(service), highest_per_s=100.0))
+    assert not [
+        plan_note for plan_note in plan_fleets(question(uncapped)).notes if "the highest rate measured" in plan_note
+    ]
 
 
-def test_one_offer_is_simulated_as_in_the_plan_of_all() -> None:
-    from tests.fakes import planned as small
+def test_simulating_a_single_offer_equals_its_fleet_in_the_plan() -> None:
+    from tests.fakes import planned as fake_plans
 
-    asked = small.question()
-    plan = small.planned(asked)
+    inputs = fake_plans.question()
+    plan = fake_plans.planned(inputs)
     simulated = [fleet for fleet in plan.offers if fleet.sizing_method == "simulated"]
-    assert len(simulated) == 2  # the second shares the spread of the first
-    assert [simulate_offer(asked, fleet.offer) for fleet in simulated] == simulated
-    assert simulate_offer(asked, "acme/none@here") is None
+    assert len(simulated) == 2  # the second has the spread of the first
+    assert [simulate_offer(inputs, fleet.offer) for fleet in simulated] == simulated
+    assert simulate_offer(inputs, "acme/none@here") is None
     with pytest.raises(CancelledError):
-        simulate_offer(asked, plan.offers[0].offer, lambda: False)
+        simulate_offer(inputs, plan.offers[0].offer, lambda: False)

@@ -18,12 +18,12 @@ from app.records.service import RequestService
         (1e-7, "0.0000001"),
     ],
 )
-def test_amounts_have_three_digits_and_no_exponent(number: float, text: str) -> None:
+def test_numbers_have_three_significant_digits_and_no_exponent(number: float, text: str) -> None:
     assert format_number(number) == text
     assert format_usd(number) == f"${text}"
 
 
-def test_shared_cores_are_no_queue() -> None:
+def test_service_model_text_distinguishes_processor_sharing_from_slots() -> None:
     service = RequestService(4, 0.012, 0.5, 0.003, discipline="processor sharing")
     assert (
         format_service_model(service)
@@ -36,5 +36,5 @@ def test_shared_cores_are_no_queue() -> None:
 @pytest.mark.parametrize(
     ("number", "text"), [(0.9, "90 %"), (0.9694, "96.9 %"), (0.99999, "over 99.9 %"), (1.0, "100 %")]
 )
-def test_shares_do_not_round_up_to_certainty(number: float, text: str) -> None:
+def test_shares_below_1_do_not_round_up_to_100_percent(number: float, text: str) -> None:
     assert format_share(number) == text

@@ -20,33 +20,33 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B
 
-CARDS = load_catalog().accelerators
-H100, L4 = CARDS["h100-sxm5-80gb"], CARDS["l4"]
+GPUS = load_catalog().accelerators
+H100, L4 = GPUS["h100-sxm5-80gb"], GPUS["l4"]
 BF16, FP8 = Precision(), Precision("fp8", "fp8", "fp8")
 
 
-def planned(model: LanguageModel, key: str, precision: Precision = BF16, degree: int = 1) -> MemoryPlan:
-    plan = plan_memory(model, CARDS[key], precision, degree)
+def build_memory_plan(model: LanguageModel, key: str, precision: Precision = BF16, degree: int = 1) -> MemoryPlan:
+    plan = plan_memory(model, GPUS[key], precision, degree)
     assert isinstance(plan, MemoryPlan)
     return plan
 
 
-def test_grouped_query_cache_of_one_token() -> None:
+def test_kv_cache_bytes_of_one_token_with_grouped_query_attention() -> None:
     assert compute_kv_bytes(LLAMA_8B, 1, "bf16") == 131072
     assert compute_kv_bytes(LLAMA_8B, 1, "fp8") == 65536
 
 
-def test_heads_are_shared_out_until_each_card_has_one() -> None:
+def test_kv_heads_are_divided_among_gpus_down_to_one_head_per_gpu() -> None:
     assert compute_kv_bytes(LLAMA_8B, 10, "bf16", degree=4) == 10 * 131072 / 4
     assert compute_kv_bytes(LLAMA_8B, 10, "bf16", degree=16) == 10 * 131072 / 8
 
 
-def test_a_latent_cache_is_whole_on_every_card() -> None:
+def test_latent_kv_cache_is_replicated_on_every_gpu() -> None:
     assert compute_kv_bytes(DEEPSEEK_V3, 1, "bf16") == 61 * (512 + 64) * 2
     assert compute_kv_bytes(DEEPSEEK_V3, 1, "bf16", degree=8) == 61 * 576 * 2
 
 
-def test_windowed_layers_stop_at_their_window_and_linear_ones_hold_nothing() -> None:
+def test_kv_cache_counts_windowed_layers_up_to_their_window_and_no_linear_layers() -> None:
     model = msgspec.structs.replace(LLAMA_8B, window_layers=16, window_tokens=1024, linear_layers=8)
     per_layer = 2 * 8 * 128 * 2
     assert compute_kv_bytes(model, 1000, "bf16") == per_layer * (8 * 1000 + 16 * 1000)
@@ -56,20 +56,20 @@ def test_windowed_layers_stop_at_their_window_and_linear_ones_hold_nothing() -> 
 @pytest.mark.parametrize(
     ("key", "reported_gib"), [("h100-sxm5-80gb", 79.19), ("a10g", 22.4), ("l40s", 44.7), ("h200-sxm-141gb", 140.4)]
 )
-def test_a_driver_has_less_than_the_label_says(key: str, reported_gib: float) -> None:
-    usable = compute_usable_bytes(CARDS[key])
+def test_usable_memory_is_at_most_2_percent_below_the_driver_value(key: str, reported_gib: float) -> None:
+    usable = compute_usable_bytes(GPUS[key])
     assert isinstance(usable, float)
     assert reported_gib * 0.98 < usable / GIB <= reported_gib
 
 
-def test_a_memory_nobody_knows_is_refused() -> None:
+def test_gpu_with_unknown_memory_is_refused() -> None:
     card = msgspec.structs.replace(L4, memory_gib=None)
     assert compute_usable_bytes(card) == Unavailable("unknown_figure", "the memory of NVIDIA L4 is unknown")
     assert plan_memory(LLAMA_8B, card, BF16) == compute_usable_bytes(card)
 
 
-def test_what_a_replica_takes_adds_up() -> None:
-    plan = planned(LLAMA_8B, "h100-sxm5-80gb")
+def test_gpu_memory_is_divided_into_weights_overhead_and_kv_pool() -> None:
+    plan = build_memory_plan(LLAMA_8B, "h100-sxm5-80gb")
     activations = 16 * 2048 * 4096 * 2 + 2 * 256 * 128256 * 4
     assert plan.weight_bytes == 2 * 8.03e9
     assert plan.overhead_bytes == activations + 0.25 * GIB
@@ -77,37 +77,37 @@ def test_what_a_replica_takes_adds_up() -> None:
     assert count_sequences(plan, LLAMA_8B, 4096, "bf16") == int(plan.kv_pool_bytes / (4096 * 131072)) == 110
 
 
-def test_sequences_take_whole_blocks() -> None:
-    plan = planned(LLAMA_8B, "l4", FP8)
+def test_kv_cache_of_a_sequence_is_rounded_up_to_whole_blocks() -> None:
+    plan = build_memory_plan(LLAMA_8B, "l4", FP8)
     assert count_sequences(plan, LLAMA_8B, 1009, "fp8") == count_sequences(plan, LLAMA_8B, 1024, "fp8")
     assert count_sequences(plan, LLAMA_8B, 1009, "fp8") < count_sequences(plan, LLAMA_8B, 1008, "fp8")
 
 
-def test_four_bit_weights_carry_their_scales() -> None:
+def test_int4_weights_include_their_scales() -> None:
     assert compute_weight_bytes(LLAMA_8B, "int4") == pytest.approx(0.56 * 8.03e9)
 
 
-def degree_of(model: LanguageModel, key: str, precision: Precision, sequences: int) -> int:
-    plan = find_smallest_degree(model, CARDS[key], precision, 4096, sequences=sequences)
+def find_degree(model: LanguageModel, key: str, precision: Precision, sequences: int) -> int:
+    plan = find_smallest_degree(model, GPUS[key], precision, 4096, sequences=sequences)
     assert isinstance(plan, MemoryPlan)
     return plan.degree
 
 
-def test_more_bytes_and_more_sequences_take_more_cards() -> None:
-    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 1) == 1  # 64.2 of 70.9 GiB
-    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 32) == 2
-    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 1) == 2
-    assert degree_of(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 32) == 4
+def test_tensor_parallel_degree_grows_with_weight_bytes_and_sequences() -> None:
+    assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 1) == 1  # 64.2 of 70.9 GiB
+    assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", FP8, 32) == 2
+    assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 1) == 2
+    assert find_degree(LLAMA_2_70B, "h100-sxm5-80gb", BF16, 32) == 4
 
 
-def test_the_degree_divides_the_heads() -> None:
+def test_tensor_parallel_degree_divides_the_attention_heads() -> None:
     in_42, in_40 = (msgspec.structs.replace(LLAMA_2_70B, heads=heads) for heads in (42, 40))
-    assert degree_of(in_42, "a2", FP8, 1) == 6
-    assert degree_of(in_40, "a2", FP8, 1) == 8
+    assert find_degree(in_42, "a2", FP8, 1) == 6
+    assert find_degree(in_40, "a2", FP8, 1) == 8
 
 
-def test_a_model_too_large_for_eight_cards_is_reported_what_it_takes() -> None:
-    refusal = find_smallest_degree(LLAMA_2_70B, CARDS["a2"], BF16, 2048)
+def test_model_too_large_for_8_gpus_is_refused_with_required_memory() -> None:
+    refusal = find_smallest_degree(LLAMA_2_70B, GPUS["a2"], BF16, 2048)
     assert isinstance(refusal, Unavailable)
     assert refusal.reason == (
         "the weights need 16.1 GiB and the inference server 2.2 GiB, but only 13.4 GiB are available on each "
@@ -115,47 +115,48 @@ def test_a_model_too_large_for_eight_cards_is_reported_what_it_takes() -> None:
     )
 
 
-def test_heads_that_nothing_divides_are_reported() -> None:
+def test_model_with_indivisible_heads_is_refused_for_one_gpu() -> None:
     model = msgspec.structs.replace(LLAMA_2_70B, heads=11)
     refusal = find_smallest_degree(model, L4, BF16, 2048)
     assert isinstance(refusal, Unavailable)
+    assert refusal.id == "memory"
     assert "one NVIDIA L4" in refusal.reason
 
 
-def test_a_sequence_too_long_for_the_cache_is_reported() -> None:
+def test_sequence_larger_than_kv_cache_is_refused() -> None:
     refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
     assert isinstance(refusal, Unavailable)
     assert "1 × 131072 tokens need 16.0 GiB of KV cache" in refusal.reason
 
 
-def test_what_to_make_smaller() -> None:
-    assert find_memory_limit(planned(LLAMA_8B, "l4")) == "weights"
-    assert find_memory_limit(planned(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
+def test_memory_limit_is_the_weights_or_the_kv_cache() -> None:
+    assert find_memory_limit(build_memory_plan(LLAMA_8B, "l4")) == "weights"
+    assert find_memory_limit(build_memory_plan(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
 
 
 @pytest.mark.parametrize("degree", [1, 2, 4])
-def test_more_memory_never_holds_less(degree: int) -> None:
+def test_kv_pool_grows_with_gpu_memory(degree: int) -> None:
     larger = msgspec.structs.replace(H100, memory_gib=94.0)
-    here, there = (plan_memory(LLAMA_8B, card, BF16, degree) for card in (H100, larger))
-    assert isinstance(here, MemoryPlan)
-    assert isinstance(there, MemoryPlan)
-    assert there.kv_pool_bytes > here.kv_pool_bytes
+    smaller_plan, larger_plan = (plan_memory(LLAMA_8B, card, BF16, degree) for card in (H100, larger))
+    assert isinstance(smaller_plan, MemoryPlan)
+    assert isinstance(larger_plan, MemoryPlan)
+    assert larger_plan.kv_pool_bytes > smaller_plan.kv_pool_bytes
 
 
-def test_a_larger_chunk_leaves_less_cache() -> None:
+def test_larger_prefill_chunk_leaves_smaller_kv_pool() -> None:
     small, large = (plan_memory(LLAMA_8B, H100, BF16, 1, Engine(chunk_tokens=tokens)) for tokens in (2048, 8192))
     assert isinstance(small, MemoryPlan)
     assert isinstance(large, MemoryPlan)
     assert small.kv_pool_bytes - large.kv_pool_bytes == pytest.approx(16 * 6144 * 4096 * 2)
 
 
-def test_weights_of_a_known_size_take_that_size() -> None:
+def test_explicit_weight_size_is_divided_by_tensor_parallel_degree() -> None:
     plan = plan_memory(LLAMA_8B, H100, BF16, 2, weight_bytes=10e9)
     assert isinstance(plan, MemoryPlan)
     assert plan.weight_bytes == 5e9
 
 
-def test_sequences_by_the_number_of_cards() -> None:
+def test_sequence_count_by_tensor_parallel_degree() -> None:
     counts = count_sequences_by_degree(LLAMA_2_70B, L4, Precision(kv="fp8"), 4096, 70e9, (1, 2, 3, 8))
     at_eight = plan_memory(LLAMA_2_70B, L4, BF16, 8, weight_bytes=70e9)
     assert isinstance(at_eight, MemoryPlan)

@@ -21,30 +21,31 @@ from tests.fakes.planned import question as modelled
 from tests.fakes.services import fit_of, fitted
 
 
-def notes(asked: PlanningInputs) -> str:
-    return "\n".join(plan_fleets(asked, estimate_only=True).notes)
+def get_notes(inputs: PlanningInputs) -> str:
+    return "\n".join(plan_fleets(inputs, estimate_only=True).notes)
 
 
-def test_a_measured_rate_is_reported_with_why_it_stands_alone() -> None:
-    reported = notes(question())
-    assert "The capacity was measured on acme/c16: 100 req/s within the SLO." in reported
-    assert "without the benefit of a shared queue: too few rates were measured." in reported
-    assert "The monthly cost covers 730 hours of every instance at the on-demand price. Disk, network," in reported
-    assert "to today's mean rate of 2,000 req/s." in reported
+def test_notes_state_the_measured_capacity_and_the_missing_service_model() -> None:
+    notes_text = get_notes(question())
+    assert "The capacity was measured on acme/c16: 100 req/s within the SLO." in notes_text
+    assert "without the benefit of a shared queue: too few rates were measured." in notes_text
+    assert "The monthly cost covers 730 hours of every instance at the on-demand price. Disk, network," in notes_text
+    assert "to today's mean rate of 2,000 req/s." in notes_text
 
 
-def test_what_is_assumed_says_so_and_its_own_notes_follow() -> None:
-    reported = notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
-    assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in reported
+def test_notes_state_an_assumed_capacity_and_the_notes_of_the_target() -> None:
+    notes_text = get_notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
+    assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in notes_text
 
 
-def test_a_service_model_is_reported_with_how_far_it_is_off() -> None:
+def test_notes_state_the_service_model_and_its_median_error() -> None:
     fit = fit_of(fitted(RequestService(2, 0.02, 0.5)))
-    assert "2 requests at a time, 20 ms each, CV 0.5, and 0 ms overhead; no measured percentiles to compare" in notes(
-        question(target(fit=fit))
+    assert (
+        "2 requests at a time, 20 ms each, CV 0.5, and 0 ms overhead; no measured percentiles to compare"
+        in get_notes(question(target(fit=fit)))
     )
-    held = replace(fit, errors=(FitError(1.0, "p50", 0.1, 0.11, 1.0),), median_error=0.1)
-    assert "median error against measured percentiles 10 %" in notes(question(target(fit=held)))
+    fit_with_error = replace(fit, errors=(FitError(1.0, "p50", 0.1, 0.11, 1.0),), median_error=0.1)
+    assert "median error against measured percentiles 10 %" in get_notes(question(target(fit=fit_with_error)))
 
 
 @pytest.mark.parametrize(
@@ -55,101 +56,111 @@ def test_a_service_model_is_reported_with_how_far_it_is_off() -> None:
         ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s is 9 times that of a Poisson process"),
     ],
 )
-def test_what_bends_the_traffic_is_reported_and_what_does_not_is_not(traffic: dict[str, Any], sentence: str) -> None:
-    bent = notes(question(**traffic)).splitlines()
-    assert sum(sentence in note for note in bent) == 1
-    assert len(bent) == len(notes(question()).splitlines()) + 1
+def test_cache_share_growth_and_dispersion_have_one_note_each(traffic: dict[str, Any], sentence: str) -> None:
+    traffic_notes = get_notes(question(**traffic)).splitlines()
+    assert sum(sentence in note for note in traffic_notes) == 1
+    assert len(traffic_notes) == len(get_notes(question()).splitlines()) + 1
 
 
-def test_requests_taken_to_be_as_long_as_measured_are_reported_unless_the_traffic_says() -> None:
+def test_measured_token_lengths_have_a_note_unless_the_traffic_sets_lengths() -> None:
     measured = target(lengths=(500.0, 120.0))
-    assert "as long as those of run-1: on average 500 input and 120 output tokens" in notes(question(measured))
-    assert "as long as those of" not in notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
+    assert "as long as those of run-1: on average 500 input and 120 output tokens" in get_notes(question(measured))
+    assert "as long as those of" not in get_notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
 
 
-def test_the_reason_of_the_nearest_offer_leads_where_none_fits() -> None:
+def test_note_of_an_infeasible_plan_starts_with_the_offer_closest_to_qualifying() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
-    reported = notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
+    notes_text = get_notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
     nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the closest to qualifying)."
     assert (
-        f"{nearest} Other offers are excluded for these reasons: region y is excluded by plan.regions (2)." in reported
+        f"{nearest} Other offers are excluded for these reasons: region y is excluded by plan.regions (2)."
+        in notes_text
     )
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
-    reported = notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
+    notes_text = get_notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
         r"No instance type qualifies: a fleet of \d+ costs .* above plan\.budget of \$10/month \(acme/d@z, the closest "
         r"to qualifying\)",
-        reported,
+        notes_text,
     )
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
-    reported = notes(question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90)))
+    notes_text = get_notes(
+        question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90))
+    )
     assert (
         "No instance type qualifies: the price from 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
-        "(acme/d@z," in reported
+        "(acme/d@z," in notes_text
     )
-    beside = PlanLimits(providers=("acme",))
-    law = fit_of(fitted(RequestService(1, 0.01, 0.5)))
-    reported = notes(question(target(fit=law), of=catalogue(offer("c", provider="aws"), offer("d")), limits=beside,
-                          slo=("ttft_ms.p95 < 100",)))  # fmt: skip
-    assert "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in reported
-    assert "No instance type qualifies: the catalog is empty." in notes(question(of=catalogue()))
+    acme_only = PlanLimits(providers=("acme",))
+    fit = fit_of(fitted(RequestService(1, 0.01, 0.5)))
+    notes_text = get_notes(question(target(fit=fit), of=catalogue(offer("c", provider="aws"), offer("d")),
+                          limits=acme_only, slo=("ttft_ms.p95 < 100",)))  # fmt: skip
+    assert (
+        "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in notes_text
+    )
+    assert "No instance type qualifies: the catalog is empty." in get_notes(question(of=catalogue()))
 
 
-def test_formulae_and_vcpus_are_owned_up_to() -> None:
-    reported = notes(modelled())
-    assert "Lower-ranked offers are sized analytically" in reported
-    assert "A vCPU is a core or a hyperthread" in reported
-    assert "A vCPU" not in notes(question())
+def test_notes_state_analytical_sizing_and_vcpu_definition() -> None:
+    notes_text = get_notes(modelled())
+    assert "Lower-ranked offers are sized analytically" in notes_text
+    assert "A vCPU is a core or a hyperthread" in notes_text
+    assert "A vCPU" not in get_notes(question())
 
 
-def test_hardware_that_was_said_is_reported_as_that() -> None:
-    reported = notes(question(target(is_hardware_declared=True)))
+def test_notes_mark_declared_hardware() -> None:
+    notes_text = get_notes(question(target(is_hardware_declared=True)))
     assert (
         "The capacity was measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report"
-        in reported
+        in notes_text
     )
 
 
 @pytest.mark.parametrize(
-    ("times", "sentence"),
+    ("rate_factor", "sentence"),
     [
         (1.0, "replaying the whole trace (10 min) as recorded."),
         (0.4, "40 % of its level, a random part of its requests."),
         (3.0, "3 times its level, built from independent copies"),
     ],
 )
-def test_how_a_trace_is_replayed_and_how_bursty_it_is_is_stated(times: float, sentence: str) -> None:
+def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(rate_factor: float, sentence: str) -> None:
     at_s = np.arange(0.0, 600.0, 0.5)
-    rows, facts = select_busiest_rows(at_s), compute_trace_statistics(at_s)
-    stated = notes(question(peak_per_s=times * compute_rate_per_s(rows), rows=rows, trace=facts))
-    assert sentence in stated
-    assert "times the variance over 1 s" in stated
-    assert f"its busiest second had {facts.peak_1s_per_s:g} req/s" in stated
-    assert "shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval." in stated
-    assert "prefix cache" not in stated
-    shared = msgspec.structs.replace(facts, prefix_hit_share=0.375)
-    assert "A prefix cache could serve at most 37.5 % of the trace's prompt tokens" in notes(
-        question(rows=rows, trace=shared)
+    rows, statistics = select_busiest_rows(at_s), compute_trace_statistics(at_s)
+    notes_text = get_notes(question(peak_per_s=rate_factor * compute_rate_per_s(rows), rows=rows, trace=statistics))
+    assert sentence in notes_text
+    assert "times the variance over 1 s" in notes_text
+    assert f"its busiest second had {statistics.peak_1s_per_s:g} req/s" in notes_text
+    assert "shorter than an hour, so the uncertainty about the rest of the peak hour widens the interval." in notes_text
+    assert "prefix cache" not in notes_text
+    with_shared_prefixes = msgspec.structs.replace(statistics, prefix_hit_share=0.375)
+    assert "A prefix cache could serve at most 37.5 % of the trace's prompt tokens" in get_notes(
+        question(rows=rows, trace=with_shared_prefixes)
     )
-    assert plan_fleets(question(rows=rows, trace=facts), estimate_only=True).traffic.rows is None
+    assert plan_fleets(question(rows=rows, trace=statistics), estimate_only=True).traffic.rows is None
 
 
-def test_a_sampled_trace_says_so() -> None:
+def test_notes_state_the_sampled_share_of_a_trace() -> None:
     rows = select_busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
-    stated = notes(question(rows=rows))
-    assert "replaying the trace's busiest hour" in stated
-    assert "A random 10 % of the trace's requests are replayed instead of all." in stated
-    assert "shorter than an hour" not in stated
+    notes_text = get_notes(question(rows=rows))
+    assert "replaying the trace's busiest hour" in notes_text
+    assert "A random 10 % of the trace's requests are replayed instead of all." in notes_text
+    assert "shorter than an hour" not in notes_text
 
 
 @pytest.mark.parametrize(("price", "is_stated"), [("on-demand", False), ("spot", True), ("reserved-1y", False)])
-def test_a_price_that_only_some_offers_have_is_stated_with_who_has_it(price: RequestedPrice, is_stated: bool) -> None:
-    of = catalogue(
+def test_note_names_providers_if_only_some_offers_have_the_requested_price(
+    price: RequestedPrice, is_stated: bool
+) -> None:
+    offers = catalogue(
         offer("a", reserved_1y_usd_per_hour=0.5), offer("b", provider="other", spot_usd_per_hour=0.2,
         reserved_1y_usd_per_hour=0.5),
     )  # fmt: skip
-    found = list(describe_price_coverage(question(of=of, limits=PlanLimits(price=price))))
-    assert bool(found) is is_stated
+    coverage_notes = list(describe_price_coverage(question(of=offers, limits=PlanLimits(price=price))))
+    assert bool(coverage_notes) is is_stated
     if is_stated:
-        assert found[0].startswith("Only 1 of 2 offers, of other, have a spot price")
-        assert found[0] in plan_fleets(question(of=of, limits=PlanLimits(price=price)), estimate_only=True).notes
+        assert coverage_notes[0].startswith("Only 1 of 2 offers, of other, have a spot price")
+        assert (
+            coverage_notes[0]
+            in plan_fleets(question(of=offers, limits=PlanLimits(price=price)), estimate_only=True).notes
+        )

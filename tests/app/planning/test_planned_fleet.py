@@ -52,27 +52,27 @@ def plan_of_question() -> Plan:
     return planned(QUESTION)
 
 
-def test_the_recommendation_is_played_unless_another_is_named() -> None:
+def test_prepared_fleet_is_the_recommendation_unless_an_offer_is_given() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     assert fleet.fleet.offer == "acme/c2@here"
     assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, LAW)
     assert fleet.instances == fleet.fleet.instances
-    other = prepare_fleet(plan_of_question(), QUESTION, "acme/c4@here", 7)
-    assert (other.instances, other.replicas_per_instance, other.replicas) == (7, 4, 28)
+    named = prepare_fleet(plan_of_question(), QUESTION, "acme/c4@here", 7)
+    assert (named.instances, named.replicas_per_instance, named.replicas) == (7, 4, 28)
 
 
-def test_a_replica_is_sized_for_what_the_plan_takes_it_to_carry() -> None:
+def test_planned_rate_per_replica_matches_the_needed_instances() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     needed = fleet.instances - (fleet.fleet.spare_instances or 0)
     assert 60 / needed / 2 <= fleet.planned_rate_per_s < 60 / (needed - 1) / 2
 
 
 @pytest.mark.parametrize("seeds", first_in_unit_tier([range(20, 35), range(107)]), ids=len)
-def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports(seeds: range) -> None:
+def test_capacity_of_random_plans_is_equal_in_plan_simulation_and_exports(seeds: range) -> None:
     bounded, checked = 0, 0
     for seed in seeds:
-        asked = any_question(random.Random(seed))
-        plan = plan_fleets(asked, estimate_only=True)
+        inputs = any_question(random.Random(seed))
+        plan = plan_fleets(inputs, estimate_only=True)
         if plan.recommendation is None:
             continue
         fleet = plan.recommendation.fleet
@@ -81,11 +81,11 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
         assert fleet.instances is not None
         assert fleet.replicas_per_instance is not None
         needed = fleet.instances - (fleet.spare_instances or 0)
-        peak_per_s = build_demand(asked.traffic, asked.limits, asked.today).peak_per_s
+        peak_per_s = build_demand(inputs.traffic, inputs.limits, inputs.today).peak_per_s
         assert needed == max(1, math.ceil(peak_per_s / (rate * fleet.replicas_per_instance) - 1e-9)), seed
         per_instance = format_number(rate * fleet.replicas_per_instance)
         assert f"one instance sustains {per_instance} req/s" in plan.recommendation.binding_constraint, seed
-        assert prepare_fleet(plan, asked, None, None).planned_rate_per_s == rate, seed
+        assert prepare_fleet(plan, inputs, None, None).planned_rate_per_s == rate, seed
         scale = compute_scale(plan)
         (metric,) = build_hpa("x", scale, ExportSettings())["spec"]["metrics"]
         (trigger,) = build_keda_by_rate("x", scale, ExportSettings())["spec"]["triggers"]
@@ -103,7 +103,7 @@ def test_100_random_plans_have_one_capacity_in_the_plan_simulate_and_the_exports
     assert bounded / len(seeds) >= 10 / 107
 
 
-def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_replica_needed() -> None:
+def test_plan_file_of_0_1_0_has_the_peak_per_needed_replica_as_planned_rate() -> None:
     plan = plan_of_question()
     assert plan.recommendation is not None
     fleet = msgspec.structs.replace(plan.recommendation.fleet, planned_rate_per_replica_per_s=None)
@@ -112,7 +112,7 @@ def test_a_plan_file_of_0_1_0_is_simulated_at_the_share_of_the_peak_of_each_repl
     assert prepare_fleet(older, QUESTION, None, None).planned_rate_per_s == pytest.approx(60 / needed / 2)
 
 
-def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
+def test_prepared_replica_has_utilization_concurrency_and_hourly_counts_of_the_plan() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     replica = prepare_replica(fleet, compute_day_rates_per_s(QUESTION, TODAY))
     assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_throughput_per_s, rel=0.03)
@@ -123,7 +123,7 @@ def test_where_an_autoscaler_begins_is_what_a_sized_replica_does() -> None:
     assert replica.by_hour[12] * fleet.planned_rate_per_s >= 60
 
 
-def test_the_busiest_day_is_of_the_coming_year() -> None:
+def test_busiest_date_includes_campaigns_and_growth_of_the_next_year() -> None:
     assert find_busiest_date(QUESTION) == TODAY
     sale = Campaign(datetime.date(2026, 11, 27), datetime.date(2026, 11, 30), 3.0)
     assert find_busiest_date(question(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
@@ -132,7 +132,7 @@ def test_the_busiest_day_is_of_the_coming_year() -> None:
     assert compute_day_rates_per_s(grown, find_busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
 
 
-def test_of_several_limits_of_one_time_the_highest_quantile_evaluates() -> None:
+def test_day_is_evaluated_by_the_highest_percentile_of_each_latency() -> None:
     texts = ("latency_ms.p50 < 10", "latency_ms.p99 < 100", "latency_ms.mean < 20", "ttft_ms.p95 < 5")
     objectives = select_day_objectives(build_slo_objectives([parse_objective(text) for text in texts]))
     assert [objective.text for objective in objectives.latency_objectives] == [
@@ -148,13 +148,13 @@ def test_of_several_limits_of_one_time_the_highest_quantile_evaluates() -> None:
     assert get_target_share(build_slo_objectives([])) is None
 
 
-def test_more_than_all_can_answer_is_reported() -> None:
-    fleet = prepare_fleet(plan_of_question(), QUESTION, None, 2)  # 40/s at the very most
+def test_fleet_is_saturated_above_its_max_throughput() -> None:
+    fleet = prepare_fleet(plan_of_question(), QUESTION, None, 2)  # 40 req/s at most
     assert not is_saturated(fleet, np.array([39.0]))
     assert is_saturated(fleet, np.array([39.0, 41.0]))
 
 
-def test_what_cannot_be_played_says_why() -> None:
+def test_day_without_offer_service_model_or_recommendation_is_refused() -> None:
     with pytest.raises(UsageError, match="no offer 'acme/c2x@here'") as caught:
         prepare_fleet(plan_of_question(), QUESTION, "acme/c2x@here", None)
     assert caught.value.hint == "Did you mean 'acme/c2@here'?"
@@ -165,34 +165,34 @@ def test_what_cannot_be_played_says_why() -> None:
         prepare_fleet(msgspec.structs.replace(plan_of_question(), recommendation=None), QUESTION, None, None)
 
 
-def test_another_card_is_played_at_the_speed_it_is_planned_at() -> None:
+def test_unmeasured_gpu_is_simulated_at_its_extrapolated_speed() -> None:
     measured = msgspec.structs.replace(
         QUESTION.measured[0], hardware=Hardware("an l4", accelerator="l4", accelerator_count=1.0)
     )
     offers = catalogue(gpu_offer("g1", "l40s"))
-    faster_card = msgspec.structs.replace(offers.accelerators["l40s"], fp16_tflops=480.0, tdp_w=288.0)
-    asked = question(
+    faster_gpu = msgspec.structs.replace(offers.accelerators["l40s"], fp16_tflops=480.0, tdp_w=288.0)
+    inputs = question(
         measured=(measured,),
-        catalog=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_card}),
+        catalog=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_gpu}),
         limits=PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated")),
     )
-    fleet = prepare_fleet(planned(asked), asked, None, None)
+    fleet = prepare_fleet(planned(inputs), inputs, None, None)
     assert isinstance(fleet.service, RequestService)
     assert 0.04 < fleet.service.mean_s < 0.1
 
 
-def test_a_fleet_planned_from_a_shape_alone_is_simulated_with_its_cards_law() -> None:
-    cards = load_catalog().accelerators
-    offers = msgspec.structs.replace(catalogue(gpu_offer("h", "h100-sxm5-80gb")), accelerators=cards)
-    asked = question(
+def test_fleet_of_an_assumed_model_is_simulated_with_a_token_service() -> None:
+    gpus = load_catalog().accelerators
+    offers = msgspec.structs.replace(catalogue(gpu_offer("h", "h100-sxm5-80gb")), accelerators=gpus)
+    inputs = question(
         measured=(),
         catalog=offers,
         slo="ttft_ms.p95 < 2000",
         assumed_model=AssumedModel("llama", LLAMA_8B),
         traffic=Traffic(20.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 1000.0, 200.0),)),
     )
-    plan = plan_fleets(asked, estimate_only=True)
+    plan = plan_fleets(inputs, estimate_only=True)
     assert plan.recommendation is not None
-    fleet = prepare_fleet(plan, asked, None, None)
+    fleet = prepare_fleet(plan, inputs, None, None)
     assert isinstance(fleet.service, TokenService)
     assert fleet.planned_rate_per_s == plan.recommendation.fleet.planned_rate_per_replica_per_s

@@ -26,34 +26,39 @@ QUESTION = planned.question()
         ({"price": "spot"}, "plan.price=on-demand"),
     ],
 )
-def test_the_smallest_relaxation_of_a_limit_lets_an_offer_fit(limits: dict[str, object], change: str) -> None:
+def test_first_relaxation_is_the_smallest_change_that_makes_an_offer_feasible(
+    limits: dict[str, object], change: str
+) -> None:
     blocked = replace(QUESTION, limits=replace(PlanLimits(router="least-outstanding"), **limits))
-    found = find_relaxations(blocked)
-    assert found[0].changes == (change,)
-    assert "acme/c2@here" in found[0].text
+    relaxations = find_relaxations(blocked)
+    assert relaxations[0].changes == (change,)
+    assert "acme/c2@here" in relaxations[0].text
 
 
 @pytest.mark.parametrize("estimate_only", first_in_unit_tier([True, False]))
-def test_what_it_says_is_what_comes_of_it(estimate_only: bool) -> None:
+def test_plan_with_each_relaxation_applied_has_a_recommendation(estimate_only: bool) -> None:
     blocked = replace(QUESTION, limits=PlanLimits(budget_usd_per_month=2000.0))
-    found = find_relaxations(blocked)
-    assert {change.partition("=")[0] for one in found for change in one.changes} >= {"plan.budget", "traffic.peak"}
-    for one in found:
-        changed = apply_overrides(blocked, (*one.changes, *(f"slo=[{text}]" for text in one.slo)))
-        assert plan_fleets(changed, estimate_only=estimate_only).recommendation is not None, one.text
+    relaxations = find_relaxations(blocked)
+    assert {change.partition("=")[0] for relaxation in relaxations for change in relaxation.changes} >= {
+        "plan.budget",
+        "traffic.peak",
+    }
+    for relaxation in relaxations:
+        changed = apply_overrides(blocked, (*relaxation.changes, *(f"slo=[{text}]" for text in relaxation.slo)))
+        assert plan_fleets(changed, estimate_only=estimate_only).recommendation is not None, relaxation.text
 
 
-def test_an_slo_that_nothing_holds_is_loosened() -> None:
+def test_slo_that_no_offer_meets_is_relaxed() -> None:
     blocked = planned.question(slo="latency_ms.p95 < 150")
-    found = find_relaxations(blocked)
-    # at 450 ms one request alone nearly takes the limit: the capacity is known within a factor of over 10, and the full
-    # plan recommends nothing
-    assert [one.slo for one in found] == [("latency_ms.p95 < 750",)]
+    relaxations = find_relaxations(blocked)
+    # at 450 ms a single request is almost as slow as the limit: the capacity is uncertain by a factor of over 10, and
+    # the full plan recommends nothing
+    assert [relaxation.slo for relaxation in relaxations] == [("latency_ms.p95 < 750",)]
     assert (
         plan_fleets(apply_overrides(blocked, ("slo=latency_ms.p95 < 750",)), estimate_only=True).recommendation
         is not None
     )
 
 
-def test_where_something_fits_nothing_is_relaxed() -> None:
+def test_feasible_plan_has_no_relaxations() -> None:
     assert find_relaxations(QUESTION) == ()

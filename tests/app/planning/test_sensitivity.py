@@ -16,74 +16,84 @@ from tests.fakes.offers import catalogue, curve, offer, question, target
 from tests.fakes.planned import question as modelled
 from tests.fakes.planned import sized
 
-# 100/s a vCPU; a spare c4 costs four times a spare c1
+# 100 req/s per vCPU; a spare c4 costs four times as much as a spare c1
 OFFERS = (
     offer("c1", vcpus=1.0, on_demand_usd_per_hour=1.0),
     offer("c4", vcpus=4.0, on_demand_usd_per_hour=4.1),
 )
 
 
-def asked(**changes: Any) -> PlanningInputs:
+def build_inputs(**changes: Any) -> PlanningInputs:
     fields: dict[str, Any] = {"peak_per_s": 1500.0, "limits": PlanLimits(confidence=0.9, redundancy=1)}
     return question(target(curve(100.0)), of=catalogue(*OFFERS), **(fields | changes))
 
 
-def swings(of: PlanningInputs) -> dict[str, SensitivityRange]:
-    options, demand = sized(of)
-    found = compute_sensitivity(options, demand, of, build_slo_objectives(of.slo))
-    widths = [abs((one.usd_per_month_high or 0) - (one.usd_per_month_low or 0)) for one in found]
+def compute_ranges(inputs: PlanningInputs) -> dict[str, SensitivityRange]:
+    options, demand = sized(inputs)
+    ranges = compute_sensitivity(options, demand, inputs, build_slo_objectives(inputs.slo))
+    widths = [
+        abs((input_range.usd_per_month_high or 0) - (input_range.usd_per_month_low or 0)) for input_range in ranges
+    ]
     assert widths == sorted(widths, reverse=True)
-    return {one.input: one for one in found}
+    return {input_range.input: input_range for input_range in ranges}
 
 
-def planned(of: PlanningInputs) -> tuple[float | None, str | None]:
-    best = plan_fleets(of, estimate_only=True).recommendation
-    assert best is not None
-    return best.fleet.usd_per_month.value, best.fleet.offer
+def estimate_plan(inputs: PlanningInputs) -> tuple[float | None, str | None]:
+    recommendation = plan_fleets(inputs, estimate_only=True).recommendation
+    assert recommendation is not None
+    return recommendation.fleet.usd_per_month.value, recommendation.fleet.offer
 
 
-def priced(times: float) -> PlanningInputs:
-    dearer = replace(OFFERS[0], on_demand_usd_per_hour=times)
-    return replace(asked(), catalog=catalogue(dearer, OFFERS[1]))
+def build_repriced_inputs(price_factor: float) -> PlanningInputs:
+    repriced = replace(OFFERS[0], on_demand_usd_per_hour=price_factor)
+    return replace(build_inputs(), catalog=catalogue(repriced, OFFERS[1]))
 
 
 @pytest.mark.parametrize(
     ("name", "low", "high"),
     [
-        ("peak", asked(peak_per_s=1200.0), asked(peak_per_s=1800.0)),
-        ("price of the recommended offer", priced(0.8), priced(1.2)),
-        ("confidence", asked(limits=PlanLimits(confidence=0.8)), asked(limits=PlanLimits(confidence=0.99))),
-        ("spare instances", asked(limits=PlanLimits(redundancy=0)), asked(limits=PlanLimits(redundancy=2))),
+        ("peak", build_inputs(peak_per_s=1200.0), build_inputs(peak_per_s=1800.0)),
+        ("price of the recommended offer", build_repriced_inputs(0.8), build_repriced_inputs(1.2)),
+        (
+            "confidence",
+            build_inputs(limits=PlanLimits(confidence=0.8)),
+            build_inputs(limits=PlanLimits(confidence=0.99)),
+        ),
+        (
+            "spare instances",
+            build_inputs(limits=PlanLimits(redundancy=0)),
+            build_inputs(limits=PlanLimits(redundancy=2)),
+        ),
     ],
 )
-def test_each_end_is_what_planning_it_anew_gives(name: str, low: PlanningInputs, high: PlanningInputs) -> None:
-    swing = swings(asked())[name]
-    assert (swing.usd_per_month_low, swing.winner_low) == pytest.approx(planned(low))
-    assert (swing.usd_per_month_high, swing.winner_high) == pytest.approx(planned(high))
+def test_ends_of_each_sensitivity_range_equal_new_plans(name: str, low: PlanningInputs, high: PlanningInputs) -> None:
+    sensitivity = compute_ranges(build_inputs())[name]
+    assert (sensitivity.usd_per_month_low, sensitivity.winner_low) == pytest.approx(estimate_plan(low))
+    assert (sensitivity.usd_per_month_high, sensitivity.winner_high) == pytest.approx(estimate_plan(high))
 
 
-def test_a_flip_is_reported_by_another_winner() -> None:
-    swing = swings(asked())["price of the recommended offer"]
-    assert (swing.low, swing.high) == ("−20 %", "+20 %")
-    assert planned(asked())[1] == swing.winner_low == "acme/c1@here"
-    assert swing.winner_high == "acme/c4@here"
+def test_sensitivity_names_the_winner_at_each_end() -> None:
+    sensitivity = compute_ranges(build_inputs())["price of the recommended offer"]
+    assert (sensitivity.low, sensitivity.high) == ("−20 %", "+20 %")
+    assert estimate_plan(build_inputs())[1] == sensitivity.winner_low == "acme/c1@here"
+    assert sensitivity.winner_high == "acme/c4@here"
 
 
-def test_a_peak_and_a_rate_move_by_what_is_not_sure_of_them() -> None:
-    unsure = swings(asked(uncertainty=0.3))["peak"]
-    # a log-normal's 80 % around 1,500/s, with a deviation of 30 %
-    assert (unsure.low, unsure.high) == ("1,030 req/s", "2,185 req/s")
-    sure = swings(asked())["peak"]
-    assert (sure.low, sure.high) == ("1,200 req/s", "1,800 req/s")
-    rate = swings(asked())["max rate of a replica"]
-    assert (rate.usd_per_month_low or 0) < (planned(asked())[0] or 0) < (rate.usd_per_month_high or 0)
+def test_peak_and_max_rate_vary_by_their_uncertainty() -> None:
+    uncertain_peak = compute_ranges(build_inputs(uncertainty=0.3))["peak"]
+    # the 80 % interval of a lognormal around 1,500 req/s with a deviation of 30 %
+    assert (uncertain_peak.low, uncertain_peak.high) == ("1,030 req/s", "2,185 req/s")
+    default_peak = compute_ranges(build_inputs())["peak"]
+    assert (default_peak.low, default_peak.high) == ("1,200 req/s", "1,800 req/s")
+    rate = compute_ranges(build_inputs())["max rate of a replica"]
+    assert (rate.usd_per_month_low or 0) < (estimate_plan(build_inputs())[0] or 0) < (rate.usd_per_month_high or 0)
 
 
-def test_the_slos_limits_and_the_router_are_reported_where_there_is_a_service_model() -> None:
-    assert not {"SLO limits", "router"} & set(swings(asked()))
-    tight = modelled(RequestService(1, 0.1, 1.0), slo="latency_ms.p95 < 600", limits=PlanLimits(router="round-robin"))
-    found = swings(tight)
-    slo, router = found["SLO limits"], found["router"]
+def test_slo_limits_and_router_have_a_range_only_with_a_service_model() -> None:
+    assert not {"SLO limits", "router"} & set(compute_ranges(build_inputs()))
+    inputs = modelled(RequestService(1, 0.1, 1.0), slo="latency_ms.p95 < 600", limits=PlanLimits(router="round-robin"))
+    ranges = compute_ranges(inputs)
+    slo, router = ranges["SLO limits"], ranges["router"]
     assert (slo.usd_per_month_low or 0) < (slo.usd_per_month_high or 0)
     assert (router.usd_per_month_low or 0) < (router.usd_per_month_high or 0)
     assert (router.low, router.high) == ("least-outstanding", "random")

@@ -11,12 +11,12 @@ from app.profiles.loading import load_profile
 
 LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 Load = Callable[..., Any]
-"""Gives an EndpointProfile or a LocalProfile: the target decides."""
+"""Returns an EndpointProfile or a LocalProfile, depending on the target."""
 
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Writes a profile of a target, a workload and a load, and reads it."""
+    """Return a function that writes a profile of a target, a workload and a load, and loads it."""
 
     def write(target: Any, workload: Any = None, load: Any = LOAD, **more: Any) -> Any:
         values = {"sizewise": 1, "name": "test", "target": target, "load": load, **more}

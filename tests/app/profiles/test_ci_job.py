@@ -36,21 +36,21 @@ def write(pipeline: Pipeline, text: str, folder: Path) -> tuple[Path, ...]:
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_profile_and_the_job_that_runs_it_are_written(tmp_path: Path, pipeline: Pipeline) -> None:
+def test_profile_and_its_ci_job_are_written(tmp_path: Path, pipeline: Pipeline) -> None:
     profile, job = write(pipeline, PROFILE.format(key="env:API_KEY"), tmp_path)
     assert profile == tmp_path / "mine.yaml"
     assert "sizewise run mine.yaml --out results" in job.read_text()
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_a_secret_that_is_written_out_is_not_copied_into_a_repository(tmp_path: Path, pipeline: Pipeline) -> None:
+def test_profile_with_a_plain_text_secret_is_not_copied_for_a_ci_job(tmp_path: Path, pipeline: Pipeline) -> None:
     with pytest.raises(UsageError, match="contains a secret") as caught:
         write(pipeline, PROFILE.format(key="Bearer s3cr3t"), tmp_path)
     assert "s3cr3t" not in str(caught.value)
     assert list(tmp_path.iterdir()) == []
 
 
-def test_the_job_allows_the_hosts_that_the_profiles_secrets_are_sent_to(tmp_path: Path) -> None:
+def test_ci_job_allows_the_hosts_that_receive_secrets(tmp_path: Path) -> None:
     text = PROFILE.format(key="env:API_KEY").replace("127.0.0.1:8000", "api.example.com")
     _, job = write("github", text, tmp_path)
     assert "sizewise run mine.yaml --out results --baseline promoted --allow-secrets api.example.com" in job.read_text()
@@ -69,7 +69,7 @@ def test_the_job_allows_the_hosts_that_the_profiles_secrets_are_sent_to(tmp_path
         ("{model: digits}", "[local]"),
     ],
 )
-def test_the_job_installs_this_version_with_what_the_profile_needs(tmp_path: Path, target: str, extra: str) -> None:
+def test_ci_job_installs_this_version_with_the_required_extra(tmp_path: Path, target: str, extra: str) -> None:
     load = "scenarios: [offline]" if target.startswith("{model") else "stages: [{rate: 1/s, duration: 1s}]"
     _, job = write("github", f"sizewise: 1\nname: mine\ntarget: {target}\nload: {{{load}}}\n", tmp_path)
     requirement = f"sizewise{extra}=={__version__}"
@@ -86,7 +86,7 @@ def test_the_job_installs_this_version_with_what_the_profile_needs(tmp_path: Pat
         ("git+ssh://git@git.example.com/tools/sizewise", False),
     ],
 )
-def test_a_job_installs_from_the_given_source_with_the_extra(
+def test_ci_job_installs_from_the_given_source_with_the_extra(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, is_path: bool, extra: str | None
 ) -> None:
     monkeypatch.chdir(tmp_path)
@@ -105,7 +105,7 @@ def test_a_job_installs_from_the_given_source_with_the_extra(
         assert (parsed.name, parsed.url, parsed.extras) == ("sizewise", source, extras)
 
 
-def test_a_wheel_that_the_job_would_not_find_is_refused(tmp_path: Path) -> None:
+def test_wheel_outside_the_repository_or_missing_is_rejected(tmp_path: Path) -> None:
     outside = tmp_path / "sizewise-0.1.0-py3-none-any.whl"
     for _ in range(2):  # a missing wheel, and a wheel outside the repository
         with pytest.raises(UsageError):
@@ -113,7 +113,7 @@ def test_a_wheel_that_the_job_would_not_find_is_refused(tmp_path: Path) -> None:
         outside.touch()
 
 
-def test_a_gitlab_job_that_installs_from_git_has_an_image_with_git() -> None:
+def test_gitlab_job_that_installs_from_git_has_an_image_with_git() -> None:
     def image(requirement: str) -> str:
         job = yaml.safe_load(build_ci_job("gitlab", "benchmark", requirement))
         return str(job["benchmark"]["image"])
@@ -122,14 +122,19 @@ def test_a_gitlab_job_that_installs_from_git_has_an_image_with_git() -> None:
     assert image("./sizewise-0.1.0-py3-none-any.whl") == "python:3.12-slim"
 
 
-def test_only_a_job_without_a_source_of_its_own_says_that_the_package_is_not_published() -> None:
+def test_missing_package_note_is_shown_only_without_a_package_source() -> None:
     assert describe_missing_package(None) is not None
     assert describe_missing_package("git+https://git.example.com/sizewise") is None
 
 
 @pytest.mark.parametrize("pipeline", PIPELINES)
-def test_the_examples_are_what_is_written(pipeline: Pipeline) -> None:
+def test_documented_ci_examples_match_the_generated_jobs(pipeline: Pipeline, tmp_path: Path) -> None:
     path = {"github": "github-actions.yml", "gitlab": "gitlab-ci.yml"}[pipeline]
     text = (Path(__file__).parents[3] / "docs" / "ci" / path).read_text()
-    written = build_ci_job(pipeline, "benchmark", f"sizewise=={__version__}")
-    assert yaml.safe_load(text) == yaml.safe_load(written)
+    wheel = tmp_path / "wheels" / f"sizewise-{__version__}-py3-none-any.whl"
+    wheel.parent.mkdir()
+    wheel.touch()
+    is_published = describe_missing_package(None) is None
+    requirement = build_requirement(None if is_published else str(wheel), None, tmp_path)
+    generated_job = build_ci_job(pipeline, "benchmark", requirement)
+    assert yaml.safe_load(text) == yaml.safe_load(generated_job)

@@ -34,7 +34,7 @@ def workloads(profile: Any) -> list[OpenAiWorkload]:
     return [part.workload for part in mix.classes if isinstance(part.workload, OpenAiWorkload)]
 
 
-def test_a_class_inherits_what_it_does_not_set(load: Load, tmp_path: Path) -> None:
+def test_request_class_inherits_unset_keys_of_the_workload(load: Load, tmp_path: Path) -> None:
     (tmp_path / "sessions.jsonl").write_text('{"session": 1, "text": "hi"}\n')
     profile = load(
         CHAT,
@@ -57,23 +57,26 @@ def test_a_class_inherits_what_it_does_not_set(load: Load, tmp_path: Path) -> No
         b'{"top_p": 0.5, "seed": 7}',
         b'{"top_p": 1, "seed": 7, "priority": 5}',
     )
-    assert len({chat.seed, sql.seed, agent.seed}) == 3, "with one seed, they would have the same texts"
+    assert len({chat.seed, sql.seed, agent.seed}) == 3, "with the same seed, the classes would have the same texts"
     assert chat.cache_bust == sql.cache_bust is not None, "a class must not depend on the others"
 
 
-def test_classes_over_http_have_their_own_path_and_body(load: Load) -> None:
+def test_http_request_classes_have_their_own_path_and_body(load: Load) -> None:
     profile = load(HTTP, classes({"name": "read", "path": "/a"}, {"name": "write", "path": "/b", "body": {"x": 1}}))
     mix = build_workload(profile)
     assert isinstance(mix, MixedWorkload)
-    sent = [part.workload for part in mix.classes if isinstance(part.workload, HttpWorkload)]
-    assert [(one.method, one.path, one.bodies) for one in sent] == [("GET", "/a", ()), ("POST", "/b", (b'{"x":1}',))]
+    workload_of_classes = [part.workload for part in mix.classes if isinstance(part.workload, HttpWorkload)]
+    assert [(workload.method, workload.path, workload.bodies) for workload in workload_of_classes] == [
+        ("GET", "/a", ()),
+        ("POST", "/b", (b'{"x":1}',)),
+    ]
 
 
 CHECKED = {"name": "a", "prompts": PROMPTS}
 
 
 @pytest.mark.parametrize(
-    ("workload", "says"),
+    ("workload", "message"),
     [
         (classes(CHECKED, CHECKED), "two classes have the name 'a'"),
         (classes(CHECKED | {"name": "<b>x</b>"}), "name must"),
@@ -101,19 +104,19 @@ CHECKED = {"name": "a", "prompts": PROMPTS}
         (classes(CHECKED | {"slo": ["goodput_share > 90%"]}), "needs a latency limit"),
     ],
 )
-def test_what_makes_no_sense_is_refused_at_its_line(
-    load: Load, tmp_path: Path, workload: dict[str, Any], says: str
+def test_invalid_request_classes_are_rejected_with_their_line(
+    load: Load, tmp_path: Path, workload: dict[str, Any], message: str
 ) -> None:
     (tmp_path / "x.jsonl").write_text('{"prompt": "hi"}\n')
     with pytest.raises(ProfileError) as caught:
         load(CHAT, workload)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.line is not None
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("target", "workload", "says"),
+    ("target", "workload", "message"),
     [
         (HTTP, classes({"name": "a"}, path="/x"), "workload.path cannot be combined with workload.classes"),
         (HTTP, classes({"name": "a", "method": "HEAD"}, {"name": "b"}), "HEAD requests cannot be mixed"),
@@ -131,13 +134,15 @@ def test_what_makes_no_sense_is_refused_at_its_line(
         ),
     ],
 )
-def test_a_protocol_without_the_means_refuses_classes(load: Load, target: Any, workload: Any, says: str) -> None:
+def test_request_classes_are_rejected_for_protocols_that_cannot_mix_requests(
+    load: Load, target: Any, workload: Any, message: str
+) -> None:
     with pytest.raises(ProfileError) as caught:
         load(target, workload)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_trace_cannot_be_mixed(load: Load, tmp_path: Path) -> None:
+def test_request_classes_cannot_be_combined_with_a_trace(load: Load, tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("at_s,input_tokens,output_tokens\n0,5,5\n1,5,5\n")
     with pytest.raises(ProfileError, match="the trace determines the order of the requests"):
         load(CHAT, classes({"name": "a"}, trace="trace.csv"))
@@ -150,7 +155,7 @@ MIX = classes(
 )
 
 
-def test_the_objectives_of_classes_follow_those_of_the_profile(load: Load) -> None:
+def test_class_objectives_follow_the_objectives_of_the_profile(load: Load) -> None:
     profile = load(CHAT, MIX, slo=["error_rate < 1%", "ttft_ms.p95{class=batch} < 2000"])
     slo = profile.complete_slo
     assert [objective.text for objective in slo] == [
@@ -162,10 +167,12 @@ def test_the_objectives_of_classes_follow_those_of_the_profile(load: Load) -> No
     assert [objective.request_class for objective in slo] == [None, "batch", "chat", "chat"]
     assert [objective.request_share for objective in slo] == [None, 0.25, 0.75, 0.75]
     assert slo[2].label == "p95 TTFT (chat) < 300 ms"
-    assert parse_slo(read_document(format_spec(profile).encode(), "spec").value) == slo, "the stored run has the same"
+    assert parse_slo(read_document(format_spec(profile).encode(), "spec").value) == slo, (
+        "the stored spec has the same objectives"
+    )
 
 
-def test_a_search_can_rest_on_the_objectives_of_classes_alone(load: Load) -> None:
+def test_rate_search_accepts_objectives_of_classes_only(load: Load) -> None:
     assert load(CHAT, MIX, load={"search": {"start": "10/s"}}).slo == ()
     without_slo = classes({"name": "chat"}, prompts=PROMPTS)
     with pytest.raises(ProfileError, match="slo is empty"):
@@ -173,7 +180,7 @@ def test_a_search_can_rest_on_the_objectives_of_classes_alone(load: Load) -> Non
 
 
 @pytest.mark.parametrize(
-    ("key", "text", "says"),
+    ("key", "text", "message"),
     [
         ("slo", "ttft_ms.p95{class=chta} < 5", "the workload has no class 'chta'"),
         ("gates", "ttft_ms.p95{class=other} < 5", "the workload has no class 'other'"),
@@ -182,19 +189,19 @@ def test_a_search_can_rest_on_the_objectives_of_classes_alone(load: Load) -> Non
         ("slo", "ttft_ms.p95{stage=peak} < 5", "cannot have tags other than class"),
     ],
 )
-def test_an_objective_names_a_class_that_exists(load: Load, key: str, text: str, says: str) -> None:
+def test_objective_with_an_invalid_class_is_rejected(load: Load, key: str, text: str, message: str) -> None:
     with pytest.raises(ProfileError) as caught:
         load(CHAT, MIX, **{key: [text]})
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_gate_can_name_a_class_and_a_stage(load: Load) -> None:
+def test_gate_may_select_a_class_and_a_stage(load: Load) -> None:
     stages = {"stages": [{"name": "peak", "rate": "9/s", "duration": "9s"}]}
     text = "ttft_ms.p95{class=chat, stage=peak} < 300"
     assert load(CHAT, MIX, load=stages, gates=[text]).gates[0].tags == {"class": "chat", "stage": "peak"}
 
 
-def test_secrets_of_a_class_are_found_and_not_sent_when_redacted(load: Load) -> None:
+def test_secrets_of_a_request_class_are_redacted_and_not_sent(load: Load) -> None:
     token = "sk-proj-0123456789abcdefghijklmnopqrstuvwx"
     mix = classes({"name": "a", "extra_body": {"api_key": token}}, prompts=PROMPTS)
     profile = load(CHAT, mix)
@@ -206,9 +213,9 @@ def test_secrets_of_a_class_are_found_and_not_sent_when_redacted(load: Load) -> 
     assert find_secret_keys(f"workload: {mix}") == ("workload.classes.extra_body.api_key",)
 
 
-def test_objectives_do_not_change_the_workload(load: Load) -> None:
-    with_slo, without = (
+def test_class_objectives_do_not_change_the_workload_hash(load: Load) -> None:
+    with_slo, without_slo = (
         load(CHAT, classes({"name": "a", **more}, prompts=PROMPTS)) for more in ({"slo": ["ttft_ms.p95 < 5"]}, {})
     )
     other = load(CHAT, classes({"name": "a", "weight": 2}, {"name": "b"}, prompts=PROMPTS))
-    assert compute_workload_hash(with_slo) == compute_workload_hash(without) != compute_workload_hash(other)
+    assert compute_workload_hash(with_slo) == compute_workload_hash(without_slo) != compute_workload_hash(other)

@@ -28,25 +28,25 @@ from loadgen.workloads import Popularity
         ({"zipf": 1.1}, Popularity("zipf", 1.1)),
     ],
 )
-def test_a_popularity_is_read_and_written_back(written: object, popularity: Popularity) -> None:
+def test_popularity_survives_a_round_trip(written: object, popularity: Popularity) -> None:
     assert parse_popularity(written) == popularity
     assert parse_popularity(format_popularity(popularity)) == popularity
 
 
 @pytest.mark.parametrize("written", ["ziph", 3, None, {"zipf": 0}, {"zipf": True}, {"zipf": 1, "x": 2}, {}])
-def test_nonsense_is_reported(written: object) -> None:
+def test_invalid_popularities_are_rejected(written: object) -> None:
     with pytest.raises(BadValueError):
         parse_popularity(written)
 
 
-def test_the_nearest_name_is_reported() -> None:
+def test_misspelled_popularity_suggests_the_nearest_name() -> None:
     with pytest.raises(BadValueError) as caught:
         parse_popularity("ziph")
     assert caught.value.hint == "Did you mean 'zipf'?"
 
 
 @pytest.mark.parametrize(
-    ("body", "written"),
+    ("body", "redacted"),
     [
         ({"api_key": "canary", "a": 1}, {"api_key": "<redacted>", "a": 1}),
         ({"auth": {"dbPass": "canary"}}, {"auth": {"dbPass": "<redacted>"}}),
@@ -59,12 +59,12 @@ def test_the_nearest_name_is_reported() -> None:
         ("user=me&password=canary&n=1", "user=me&password=<redacted>&n=1"),
     ],
 )
-def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
-    assert redact_body(body) == written
-    assert is_redacted(written)
+def test_secret_in_a_body_is_redacted(body: Any, redacted: Any) -> None:
+    assert redact_body(body) == redacted
+    assert is_redacted(redacted)
     assert list(find_secret_paths_in_body(body, ("body",)))
-    assert redact_body(written) == written
-    assert list(find_secret_paths_in_body(written, ("body",))) == []
+    assert redact_body(redacted) == redacted
+    assert list(find_secret_paths_in_body(redacted, ("body",))) == []
 
 
 @pytest.mark.parametrize(
@@ -74,7 +74,7 @@ def test_a_secret_in_a_body_is_not_written(body: Any, written: Any) -> None:
         {"api_key": "{{key}}", "key": None, "token": 7, "n": True}, "{{prompt}}", "[1, 2", "a=1&b=2", '{"a": {{b}}}',
     ],
 )  # fmt: skip
-def test_what_is_no_secret_is_written_as_it_is(body: Any) -> None:
+def test_body_without_secrets_is_not_changed(body: Any) -> None:
     assert redact_body(body) == body
     assert list(find_secret_paths_in_body(body, ("body",))) == []
 
@@ -82,13 +82,13 @@ def test_what_is_no_secret_is_written_as_it_is(body: Any) -> None:
 @pytest.mark.parametrize(
     "text", ["Zk9fQ2xpZW50U2VjcmV0XzQ3MTE", "9f86d081884c7d659a2feaa0c55ad015", "Is sk-0123456789abcdefXYZ a key?"]
 )
-def test_text_under_another_key_is_a_prompt_however_random_it_looks(text: str) -> None:
-    """The rule of the guide: to guess would take the text out of prompts, which then could not be sent again."""
+def test_random_looking_text_under_a_harmless_key_is_not_redacted(text: str) -> None:
+    """Redaction by guessing would remove text from prompts, which then could not be sent again."""
     assert redact_body({"q": text, "inputs": [text]}) == {"q": text, "inputs": [text]}
 
 
 @pytest.mark.parametrize(
-    ("protocol", "workload", "place"),
+    ("protocol", "workload", "key_path"),
     [
         ("http", "body: {api_key: canary, a: 1}", "workload.body.api_key"),
         ("http", "bodies: [{a: 1}, {auth: {secret: canary}}]", "workload.bodies.auth.secret"),
@@ -97,7 +97,7 @@ def test_text_under_another_key_is_a_prompt_however_random_it_looks(text: str) -
          "workload.extra_body.api_key"),
     ],
 )  # fmt: skip
-def test_a_profile_is_written_without_them(tmp_path: Path, protocol: str, workload: str, place: str) -> None:
+def test_stored_profile_has_no_secrets_of_bodies(tmp_path: Path, protocol: str, workload: str, key_path: str) -> None:
     (tmp_path / "rows.jsonl").write_text('{"q": "x"}\n')
     path = tmp_path / "profile.yaml"
     model = "" if protocol == "http" else ", model: m"
@@ -106,11 +106,11 @@ def test_a_profile_is_written_without_them(tmp_path: Path, protocol: str, worklo
         f"workload: {{{workload}}}\nload: {{stages: [{{name: s, arrivals: constant, rate: 1/s, duration: 1s}}]}}\n"
     )
     path.write_text(text)
-    assert find_secret_keys(text) == (place,)
+    assert find_secret_keys(text) == (key_path,)
     assert "canary" not in (redact_profile(text) or "canary")
     profile = load_profile(path)
-    written = format_spec(profile)
-    assert "canary" not in written
-    assert find_secret_keys(written) == ()
-    path.write_text(written)
+    spec_text = format_spec(profile)
+    assert "canary" not in spec_text
+    assert find_secret_keys(spec_text) == ()
+    path.write_text(spec_text)
     assert compute_profile_hash(load_profile(path)) == compute_profile_hash(profile)

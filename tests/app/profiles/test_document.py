@@ -9,7 +9,7 @@ from app.errors import ProfileError
 from app.profiles.document import MAX_BYTES, read_document
 
 
-def test_values_and_their_lines() -> None:
+def test_document_has_values_and_their_line_numbers() -> None:
     document = read_document(b"a: 1\nb:\n  - {c: no}\n  - 1e6\n", "p.yaml")
     assert document.value == {"a": 1, "b": [{"c": "no"}, 1e6]}
     assert document.lines[("b",)] == 2
@@ -25,14 +25,14 @@ def test_values_and_their_lines() -> None:
         ('"1"', "1"), ("'true'", "true"), ("0x10", "0x10"), ("9" * 400, "9" * 400),
     ],
 )  # fmt: skip
-def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
-    read = read_document(f"a: {text}".encode(), "p.yaml").value["a"]
-    assert read == value
-    assert type(read) is type(value)
+def test_yaml_scalars_follow_yaml_1_2(text: str, value: object) -> None:
+    parsed = read_document(f"a: {text}".encode(), "p.yaml").value["a"]
+    assert parsed == value
+    assert type(parsed) is type(value)
 
 
 @pytest.mark.parametrize(
-    ("content", "line", "says"),
+    ("content", "line", "message"),
     [
         (b"a: 1\nb: &x 2\n", 2, "anchors"),
         (b"a: 1\nb: *x\n", 2, "anchors|alias"),
@@ -54,21 +54,21 @@ def test_scalars_follow_yaml_1_2(text: str, value: object) -> None:
         (b"#" * (MAX_BYTES + 1), None, "1 MiB"),
     ],
 )
-def test_what_is_refused_names_file_and_line(content: bytes, line: int | None, says: str) -> None:
-    with pytest.raises(ProfileError, match=says) as caught:
+def test_rejected_documents_are_reported_with_file_and_line(content: bytes, line: int | None, message: str) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
         read_document(content, "p.yaml")
     assert str(caught.value).startswith("p.yaml")
     if line is not None:
         assert caught.value.line == line
 
 
-def test_an_alias_bomb_ends_at_once() -> None:
+def test_yaml_alias_bomb_is_rejected() -> None:
     bomb = b"a: &a [x]\n" + b"".join(b"%c: &%c [*%c,*%c]\n" % (n + 1, n + 1, n, n) for n in range(97, 110))
     with pytest.raises(ProfileError, match="anchors"):
         read_document(bomb, "p.yaml")
 
 
-def test_rubbish_raises_only_profile_errors() -> None:
+def test_random_text_raises_only_profile_errors() -> None:
     dice = random.Random(11)
     alphabet = "ab:-[]{}\"'&*!|>#%@`~,? \n\t01.\x00é"
     for _ in range(400):

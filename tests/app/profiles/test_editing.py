@@ -31,7 +31,7 @@ slo:
 """
 
 
-def tree_of(text: str) -> Any:
+def parse(text: str) -> Any:
     return read_document(text.encode(), "profile").value
 
 
@@ -56,47 +56,47 @@ def tree_of(text: str) -> Any:
         (("name",), "1", 'name: "1"            # the name\n'),
     ],
 )  # fmt: skip
-def test_one_value_is_changed_and_the_rest_stays(path: KeyPath, value: Any, line: str) -> None:
+def test_edit_changes_one_value_and_preserves_the_rest(path: KeyPath, value: Any, line: str) -> None:
     edited = edit(TEXT, path, value)
     assert not edited.is_rewritten
     assert line in edited.text
-    assert tree_of(edited.text) == set_value(tree_of(TEXT), path, value)
+    assert parse(edited.text) == set_value(parse(TEXT), path, value)
     assert edited.text.startswith("# What this is about.\n")
 
 
-def test_a_list_that_changes_in_one_item_keeps_the_comments_of_the_others() -> None:
-    stages = tree_of(TEXT)["load"]["stages"]
+def test_edit_of_a_list_item_preserves_comments_of_other_items() -> None:
+    stages = parse(TEXT)["load"]["stages"]
     edited = edit(TEXT, ("load", "stages"), [stages[0], {**stages[1], "rate": "7/s"}])
     assert "# the first" in edited.text
     assert "      rate: 7/s\n" in edited.text
 
 
-def test_a_list_that_grows_keeps_its_comments() -> None:
-    stages = tree_of(TEXT)["load"]["stages"]
+def test_adding_a_list_item_preserves_comments() -> None:
+    stages = parse(TEXT)["load"]["stages"]
     edited = edit(TEXT, ("load", "stages"), [*stages, {"name": "three", "concurrency": 2, "duration": "1s"}])
     assert not edited.is_rewritten
     assert "# the first" in edited.text
     assert "- {name: three, concurrency: 2, duration: 1s}\nslo:" in edited.text
 
 
-def test_an_empty_document_takes_a_value() -> None:
+def test_value_can_be_set_in_an_empty_document() -> None:
     assert edit("", ("name",), "x").text == "name: x\n"
 
 
-def test_a_place_that_is_not_there_is_refused() -> None:
+def test_edit_of_a_missing_list_item_raises_key_error() -> None:
     with pytest.raises(KeyError):
         edit(TEXT, ("slo", 7), "x")
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
-def test_a_bundled_profile_written_anew_says_the_same(name: str) -> None:
-    tree = tree_of(bundled_profiles()[name].read_text())
-    assert tree_of(format_profile(tree)) == tree
+def test_reformatted_bundled_profile_has_the_same_values(name: str) -> None:
+    tree = parse(bundled_profiles()[name].read_text())
+    assert parse(format_profile(tree)) == tree
 
 
-WORDS = ["30s", "1", "true", "no", "~", "a: b", "- x", "#", "{{a}}", "latency_ms.p95 < 50", "", " x ", "a\nb", "%", "@"]
+TEXTS = ["30s", "1", "true", "no", "~", "a: b", "- x", "#", "{{a}}", "latency_ms.p95 < 50", "", " x ", "a\nb", "%", "@"]
 NUMBERS = st.integers(-9, 10**6) | st.floats(-1e6, 1e6)
-LEAF = st.none() | st.booleans() | NUMBERS | st.text(max_size=12) | st.sampled_from(WORDS)
+LEAF = st.none() | st.booleans() | NUMBERS | st.text(max_size=12) | st.sampled_from(TEXTS)
 KEYS = st.sampled_from(["name", "load", "seed", "a b", "1", "true", "x"])
 TREES = st.recursive(
     LEAF, lambda inner: st.lists(inner, max_size=3) | st.dictionaries(KEYS, inner, max_size=3), max_leaves=6
@@ -104,28 +104,31 @@ TREES = st.recursive(
 
 
 def paths(tree: Any, path: KeyPath = ()) -> list[KeyPath]:
-    held = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
-    return [*([path] if path else []), *(below for key, one in held for below in paths(one, (*path, key)))]
+    children = tree.items() if isinstance(tree, dict) else enumerate(tree) if isinstance(tree, list) else ()
+    return [
+        *([path] if path else []),
+        *(descendant for key, child in children for descendant in paths(child, (*path, key))),
+    ]
 
 
 @functools.cache
 def text_and_tree(name: str | None) -> tuple[str, Any]:
     text = TEXT if name is None else bundled_profiles()[name].read_text()
-    return text, tree_of(text)
+    return text, parse(text)
 
 
 @settings(max_examples=150, deadline=None)
 @given(data=st.data(), value=TREES, name=st.sampled_from(["chat", "local-model", "quickstart", None]))
-def test_any_value_at_any_place_is_what_the_text_then_says(data: st.DataObject, value: Any, name: str | None) -> None:
+def test_edited_text_parses_to_the_edited_tree(data: st.DataObject, value: Any, name: str | None) -> None:
     text, tree = text_and_tree(name)
     path = data.draw(st.sampled_from([*paths(tree), ("new",), ("load", "new"), ("target", "new", "deep")]))
     value = data.draw(st.sampled_from([value, REMOVED]))
-    changed = tree_of(edit(text, path, value).text)
+    changed = parse(edit(text, path, value).text)
     assert changed == set_value(tree, path, value)
     assert value is REMOVED or get_value(changed, path) == value
 
 
 @settings(max_examples=60, deadline=None)
-@given(wanted=st.dictionaries(KEYS, TREES, max_size=4))
-def test_a_text_is_made_to_say_anything(wanted: dict[str, Any]) -> None:
-    assert tree_of(rewrite(TEXT, wanted).text) == wanted or not wanted
+@given(values=st.dictionaries(KEYS, TREES, max_size=4))
+def test_rewritten_text_parses_to_any_requested_tree(values: dict[str, Any]) -> None:
+    assert parse(rewrite(TEXT, values).text) == values or not values

@@ -40,13 +40,13 @@ TRAFFIC = {"peak": "900/s"}
         ("scrape_clock_offset_s.max >= 0", {}),
     ],
 )
-def test_a_gate_on_what_is_going_to_run_is_taken(load: Load, gate: str, more: dict[str, Any]) -> None:
+def test_gate_on_a_planned_stage_or_metric_is_accepted(load: Load, gate: str, more: dict[str, Any]) -> None:
     values = {"load": STAGES, **more}
     assert load(HTTP, {}, gates=[gate], **values).gates[0].text == gate
 
 
 @pytest.mark.parametrize(
-    ("gate", "more", "says", "hint"),
+    ("gate", "more", "message", "hint"),
     [
         ("latency_ms.p95{stage=paek} < 300", {}, "no stage has stage=paek", "Did you mean 'peak'?"),
         ("latency_ms.p95{stgae=peak} < 300", {}, 'no stage has a tag "stgae"', "Did you mean 'stage'?"),
@@ -77,19 +77,19 @@ def test_a_gate_on_what_is_going_to_run_is_taken(load: Load, gate: str, more: di
         ("error_rate < 0.1", {}, "has no unit", "0.1%"),
     ],
 )
-def test_a_gate_on_what_will_not_be_is_refused_with_its_line(
-    load: Load, gate: str, more: dict[str, Any], says: str, hint: str
+def test_gate_on_a_missing_stage_or_metric_is_rejected_with_its_line(
+    load: Load, gate: str, more: dict[str, Any], message: str, hint: str
 ) -> None:
     values = {"load": STAGES, **more}
     with pytest.raises(ProfileError) as caught:
         load(HTTP, {}, gates=["latency_ms.p95 < 300", gate], **values)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert hint in str(caught.value.hint)
     assert caught.value.line is not None
     assert str(caught.value).partition(": ")[0].endswith(f"profile.yaml:{caught.value.line}")
 
 
-def test_the_cost_of_tokens_is_of_what_generates_them(load: Load) -> None:
+def test_token_cost_gate_is_accepted_for_generating_protocols(load: Load) -> None:
     gates = ["usd_per_1m_tokens < 9"]
     prompts = {"prompts": {"input_tokens": 5, "output_tokens": 5}}
     for target in (CHAT, {**CHAT, "protocol": "anthropic-messages"}):
@@ -97,7 +97,7 @@ def test_the_cost_of_tokens_is_of_what_generates_them(load: Load) -> None:
 
 
 @pytest.mark.parametrize("gate", ["change(latency_ms.p95) < 8%", "latency_ms.p95{stage=peak} < 8"])
-def test_an_slo_may_not_say_what_only_a_gate_may(load: Load, gate: str) -> None:
+def test_gate_only_syntax_is_rejected_in_the_slo(load: Load, gate: str) -> None:
     with pytest.raises(ProfileError) as caught:
         load(HTTP, {}, STAGES, slo=[gate])
     assert caught.value.hint == "Define it as a gate."
@@ -105,7 +105,7 @@ def test_an_slo_may_not_say_what_only_a_gate_may(load: Load, gate: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("gate", "says"),
+    ("gate", "message"),
     [
         ("service_ms.p95{provider=cuda} < 9", "no stage has provider=cuda"),
         ("service_ms.p95{scenario=server} < 9", "no stage has scenario=server"),
@@ -113,22 +113,22 @@ def test_an_slo_may_not_say_what_only_a_gate_may(load: Load, gate: str) -> None:
         ("max_rate_within_slo > 9", "is a metric of endpoints"),
     ],
 )
-def test_a_gate_on_a_model_may_choose_among_its_variants(load: Load, gate: str, says: str) -> None:
+def test_gate_on_a_local_model_may_select_a_variant(load: Load, gate: str, message: str) -> None:
     target, scenarios = {"model": "digits", "batch": [1, 8]}, {"scenarios": ["single-stream", "offline"]}
-    kept = load(target, None, scenarios, gates=["service_ms.p95{provider=cpu, batch=8, scenario=offline} < 9"])
-    assert kept.gates[0].tags["batch"] == "8"
-    with pytest.raises(ProfileError, match=says) as caught:
+    profile = load(target, None, scenarios, gates=["service_ms.p95{provider=cpu, batch=8, scenario=offline} < 9"])
+    assert profile.gates[0].tags["batch"] == "8"
+    with pytest.raises(ProfileError, match=message) as caught:
         load(target, None, scenarios, gates=[gate])
     assert caught.value.hint is not None
 
 
-def test_the_references_gates_are_right(load: Load) -> None:
+def test_gates_of_the_reference_page_load(load: Load) -> None:
     page = (Path(__file__).parents[3] / "docs" / "reference" / "slos-and-gates.md").read_text(encoding="utf-8")
-    reported = yaml.safe_load(page.partition("## Gates")[2].partition("```yaml")[2].partition("```")[0])
+    documented = yaml.safe_load(page.partition("## Gates")[2].partition("```yaml")[2].partition("```")[0])
     stages = {"stages": [{"name": "peak", "rate": "9/s", "duration": "20s"}]}
     workload = {**PROMPTS, "classes": [{"name": "chat", "weight": 2}, {"name": "batch", "weight": 1}]}
-    profile = load(CHAT, workload, stages, slo=SLO, traffic=TRAFFIC, **reported)
-    assert len(profile.gates) == len(reported["gates"]) > 9
+    profile = load(CHAT, workload, stages, slo=SLO, traffic=TRAFFIC, **documented)
+    assert len(profile.gates) == len(documented["gates"]) > 9
 
 
 GRPC = {"protocol": "oip-grpc", "url": "grpc://127.0.0.1:8001", "model": "m"}
@@ -137,7 +137,7 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
 
 
 @pytest.mark.parametrize(
-    ("target", "workload", "objective", "says"),
+    ("target", "workload", "objective", "message"),
     [
         (HTTP, {}, "ttft_ms.p95 < 100", "streamed responses"),
         (HTTP, {}, "output_tokens_per_s > 100", "openai-chat"),
@@ -159,13 +159,13 @@ LOCUST = {"protocol": "locust", "file": "locustfile.py"}
         (REALTIME, {"audio": {"seconds": 5}}, "ttft_ms.p95 < 100", "streamed responses"),
     ],
 )
-def test_an_objective_on_what_is_never_measured_is_refused(
-    load: Load, tmp_path: Path, target: dict[str, Any], workload: dict[str, Any], objective: str, says: str
+def test_objective_on_a_metric_that_is_never_measured_is_rejected(
+    load: Load, tmp_path: Path, target: dict[str, Any], workload: dict[str, Any], objective: str, message: str
 ) -> None:
     (tmp_path / "locustfile.py").write_text("")
     stages = USERS if target is LOCUST else {"stages": [{"rate": "1/s", "duration": "1s"}]}
     for key in ("slo", "gates"):
-        with pytest.raises(ProfileError, match=says) as caught:
+        with pytest.raises(ProfileError, match=message) as caught:
             load(target, workload, stages, **{key: [objective]})
         assert caught.value.line is not None
         assert caught.value.hint is not None
@@ -186,14 +186,14 @@ def test_an_objective_on_what_is_never_measured_is_refused(
         (GRPC_SPEECH, {"method": "a/b"}, "message_gap_ms.p95 < 100"),
     ],
 )
-def test_what_can_be_measured_may_be_asked_for(
+def test_objective_on_a_measurable_metric_is_accepted(
     load: Load, target: dict[str, Any], workload: dict[str, Any], objective: str
 ) -> None:
     assert load(target, workload, slo=[objective]).slo
 
 
 @pytest.mark.parametrize(
-    ("slo", "says"),
+    ("slo", "message"),
     [
         (["goodput_share >= 99%"], "and there is none"),
         (["good_per_s > 10", "error_rate < 1%"], "and there is none"),
@@ -206,29 +206,31 @@ def test_what_can_be_measured_may_be_asked_for(
         ([], "slo is empty"),
     ],
 )
-def test_an_slo_that_cannot_decide_about_a_rate_is_refused(load: Load, slo: list[str], says: str) -> None:
-    with pytest.raises(ProfileError, match=says) as caught:
+def test_slo_without_a_deciding_objective_is_rejected_for_a_rate_search(
+    load: Load, slo: list[str], message: str
+) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
         load(HTTP, {}, SEARCH, slo=slo)
     assert caught.value.hint is not None
 
 
 @pytest.mark.parametrize("objective", ["latency_ms.p95 < 0", "latency_ms.p95 <= -5", "p95 <= 0ms", "error_rate < 0%"])
-def test_a_limit_that_nothing_can_meet_is_refused(load: Load, objective: str) -> None:
+def test_limit_that_can_never_be_met_is_rejected(load: Load, objective: str) -> None:
     for key in ("slo", "gates"):
         with pytest.raises(ProfileError, match="can never be met"):
             load(HTTP, {}, {"stages": [{"rate": "1/s", "duration": "1s"}]}, **{key: [objective]})
 
 
-def test_limits_that_only_warn_count_for_the_goodput(load: Load) -> None:
+def test_goodput_accepts_warning_limits_as_its_latency_limits(load: Load) -> None:
     slo = ["goodput_share >= 99%", "latency_ms.p95 < 50 | warn"]
     assert load(HTTP, {}, SEARCH, slo=slo).slo
     stages = {"stages": [{"rate": "9/s", "duration": "1s"}]}
-    assert load(HTTP, {}, stages, slo=["completed_per_s > 8"]).slo, "where no rate is looked for"
+    assert load(HTTP, {}, stages, slo=["completed_per_s > 8"]).slo, "a load without a rate search"
     assert load(HTTP, {}, SEARCH, slo=["latency_ms.p95 < 50"], gates=["host_cpu_percent.max < 90"]).gates
 
 
 @pytest.mark.parametrize(
-    ("objective", "settings", "why"),
+    ("objective", "settings", "message"),
     [
         ("latency_ms.p95 < 50", {}, "the server or multi-stream scenario"),
         ("copy_in_ms.p95 < 50", {"runtime": {"io_binding": False}}, "not measured separately without io_binding"),
@@ -238,17 +240,17 @@ def test_limits_that_only_warn_count_for_the_goodput(load: Load) -> None:
         ("service_ms.p95 < 0", {}, "can never be met"),
     ],
 )
-def test_objective_that_no_local_run_can_decide_is_refused(
-    load: Load, objective: str, settings: dict[str, Any], why: str
+def test_objective_that_a_local_run_cannot_decide_is_rejected(
+    load: Load, objective: str, settings: dict[str, Any], message: str
 ) -> None:
     for key in ("slo", "gates"):
-        with pytest.raises(ProfileError, match=why) as caught:
+        with pytest.raises(ProfileError, match=message) as caught:
             load({"model": "digits", **settings}, None, {}, **{key: [objective]})
         assert caught.value.line is not None
         assert caught.value.hint is not None
 
 
-def test_objective_that_a_local_run_can_decide_is_taken(load: Load) -> None:
+def test_objective_that_a_local_run_can_decide_is_accepted(load: Load) -> None:
     slo = ["latency_ms.p95 < 50", "throughput_per_s > 10", "service_ms.p99 < 20", "gpu_power_w.max < 300 | warn"]
     profile = load({"model": "digits"}, None, {"scenarios": ["offline", "server"]}, slo=slo)
     assert len(profile.slo) == 4

@@ -24,21 +24,21 @@ from app.records.local import GenerationTest
         ("tg8 @ d0", GenerationTest(0, 8), "tg8"),
     ],
 )
-def test_names_are_those_of_llama_bench(text: str, test: GenerationTest, name: str) -> None:
+def test_generation_test_names_follow_llama_bench(text: str, test: GenerationTest, name: str) -> None:
     assert parse_generation_test(text) == test
     assert test.name == name
-    assert parse_generation_test(name) == test, "a result names its tests so"
+    assert parse_generation_test(name) == test, "a result has this name"
 
 
 @pytest.mark.parametrize("value", ["512", "pp", "tg128+pp512", "pp512tg128", "pp512+", "+tg128", "d64", 512, None])
-def test_other_names_are_refused_with_an_example(value: object) -> None:
+def test_invalid_generation_test_names_are_rejected_with_an_example(value: object) -> None:
     with pytest.raises(BadValueError, match="is unknown") as problem:
         parse_generation_test(value)
     assert problem.value.hint is not None
     assert "pp512+tg128" in problem.value.hint
 
 
-def test_tests_need_tokens_and_not_too_many() -> None:
+def test_generation_tests_need_between_1_and_1048576_tokens() -> None:
     for text in ("", "pp0", "tg0", "pp0+tg0", "@ d64"):
         with pytest.raises(BadValueError, match="has no tokens"):
             parse_generation_test(text)
@@ -47,7 +47,7 @@ def test_tests_need_tokens_and_not_too_many() -> None:
         parse_generation_test("pp1048576+tg1")
 
 
-def test_a_language_model_is_a_folder_with_a_configuration(tmp_path: Path) -> None:
+def test_language_model_is_a_folder_with_a_configuration(tmp_path: Path) -> None:
     assert not is_language_model(tmp_path)
     (tmp_path / "genai_config.json").write_text("{}")
     assert is_language_model(tmp_path)
@@ -55,7 +55,7 @@ def test_a_language_model_is_a_folder_with_a_configuration(tmp_path: Path) -> No
     assert not is_language_model(tmp_path / ("a" * 3000)), "the name of a stored profile may be too long"
 
 
-def loaded(folder: Path, target: str, rest: str = "") -> LocalProfile:
+def load_local_profile(folder: Path, target: str, rest: str = "") -> LocalProfile:
     (folder / "model.gguf").write_bytes(b"GGUF")
     (folder / "text.txt").write_text("a text")
     path = folder / "profile.yaml"
@@ -66,10 +66,10 @@ def loaded(folder: Path, target: str, rest: str = "") -> LocalProfile:
 
 
 def test_variants_inherit_a_gguf_file_and_its_precisions(tmp_path: Path) -> None:
-    profile = loaded(tmp_path, "{model: model.gguf, variants: [{precision: int8}, {precision: int4}]}")
+    profile = load_local_profile(tmp_path, "{model: model.gguf, variants: [{precision: int8}, {precision: int4}]}")
     assert [variant.precision for variant in profile.target.all_variants] == ["int8", "int4"]
     with pytest.raises(ProfileError, match="the precision 'int8' is not available for digits"):
-        loaded(tmp_path, "{model: digits, variants: [{precision: int8}]}")
+        load_local_profile(tmp_path, "{model: digits, variants: [{precision: int8}]}")
 
 
 @pytest.mark.parametrize(
@@ -79,6 +79,6 @@ def test_variants_inherit_a_gguf_file_and_its_precisions(tmp_path: Path) -> None
         ("workload: {text: text.txt, text_tokens: 1}", "text_tokens"),
     ],
 )
-def test_what_could_not_be_measured_is_refused(tmp_path: Path, rest: str, message: str) -> None:
+def test_invalid_generation_settings_are_rejected(tmp_path: Path, rest: str, message: str) -> None:
     with pytest.raises(ProfileError, match=message):
-        loaded(tmp_path, "{model: model.gguf}", rest)
+        load_local_profile(tmp_path, "{model: model.gguf}", rest)

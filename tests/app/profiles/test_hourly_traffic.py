@@ -11,7 +11,7 @@ from app.profiles.loading import load_traffic
 RATES = [10.0 + hour for hour in range(24)]
 
 
-def written(folder: Path, header: str, rows: list[str]) -> Path:
+def write_day(folder: Path, header: str, rows: list[str]) -> Path:
     path = folder / "day.csv"
     path.write_text("\n".join([header, *rows]) + "\n", "utf-8")
     return path
@@ -25,9 +25,9 @@ def written(folder: Path, header: str, rows: list[str]) -> Path:
         ("requests,hour", "{rate},{hour}", 33.0 / 3600),
     ],
 )
-def test_a_day_of_hours_is_traffic(tmp_path: Path, header: str, row: str, peak_per_s: float) -> None:
+def test_hourly_csv_is_read_as_a_traffic_shape(tmp_path: Path, header: str, row: str, peak_per_s: float) -> None:
     rows = [row.format(hour=hour, rate=rate) for hour, rate in enumerate(RATES)]
-    traffic = load_traffic(written(tmp_path, header, rows[::-1]))
+    traffic = load_traffic(write_day(tmp_path, header, rows[::-1]))
     assert traffic.peak_per_s == pytest.approx(peak_per_s)
     assert traffic.shape == pytest.approx([rate / 33 for rate in RATES])
 
@@ -47,15 +47,15 @@ def test_a_day_of_hours_is_traffic(tmp_path: Path, header: str, row: str, peak_p
         ("hour,rate", {hour: f"{hour},0" for hour in range(24)}, None),
     ],
 )
-def test_a_day_that_is_incomplete_or_invalid_is_refused_with_its_line(
+def test_incomplete_or_invalid_hourly_csv_is_rejected_with_its_line(
     tmp_path: Path, header: str, change: dict[int, str], line: int | None
 ) -> None:
     rows = [change.get(hour, f"{hour},{rate}") for hour, rate in enumerate(RATES)]
     with pytest.raises(ProfileError) as refused:
-        load_traffic(written(tmp_path, header, rows))
+        load_traffic(write_day(tmp_path, header, rows))
     assert refused.value.line == line
 
 
-def test_a_trace_is_no_day_of_hours(tmp_path: Path) -> None:
-    assert not is_hourly_traffic(written(tmp_path, "timestamp,input_tokens", ["0,5"]))
+def test_traces_and_yaml_files_are_not_hourly_traffic(tmp_path: Path) -> None:
+    assert not is_hourly_traffic(write_day(tmp_path, "timestamp,input_tokens", ["0,5"]))
     assert not is_hourly_traffic(tmp_path / "day.yaml")

@@ -50,36 +50,36 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def loaded(folder: Path, *stages: dict[str, Any]) -> EndpointProfile:
+def load_stages(folder: Path, *stages: dict[str, Any]) -> EndpointProfile:
     values = {"sizewise": 1, "name": "test", "target": TARGET, "workload": {}, "load": {"stages": list(stages)}}
     path = folder / "profile.yaml"
     path.write_text(yaml.safe_dump(values))
     return load_endpoint_profile(path)
 
 
-def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> None:
-    profile = loaded(folder, *({"name": name, **form} for name, form in FORMS.items()))
+def test_every_stage_form_survives_a_round_trip_with_its_units(folder: Path) -> None:
+    profile = load_stages(folder, *({"name": name, **form} for name, form in FORMS.items()))
     assert {stage.name: stage.kind for stage in profile.load.stages} == {
         name: KINDS.get(name, "varying") for name in FORMS
     }
     text = format_spec(profile)
     spec = folder / "spec.yaml"
     spec.write_text(text)
-    again = load_profile(spec)
-    assert format_spec(again) == text
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
-    assert again.load == profile.load
-    written = {stage["name"]: stage for stage in yaml.safe_load(text)["load"]["stages"]}
-    assert written["spike"]["spike"] == {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}
-    assert written["trace"]["speed"] == "2x"
-    assert written["then-open"]["rate"] == "80% of closed"
-    assert written["closed"] == {
+    reloaded = load_profile(spec)
+    assert format_spec(reloaded) == text
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
+    assert reloaded.load == profile.load
+    stages_by_name = {stage["name"]: stage for stage in yaml.safe_load(text)["load"]["stages"]}
+    assert stages_by_name["spike"]["spike"] == {"base": "5/s", "peak": "9/s", "at": "1s", "for": "500ms"}
+    assert stages_by_name["trace"]["speed"] == "2x"
+    assert stages_by_name["then-open"]["rate"] == "80% of closed"
+    assert stages_by_name["closed"] == {
         "name": "closed", "concurrency": 32, "think_time": "1s", "duration": "1s", "lead_in": "0s", "repeats": 1,
     }  # fmt: skip
 
 
 @pytest.mark.parametrize(
-    ("stage", "longest_s"),
+    ("stage", "max_duration_s"),
     [
         ({"rate": "100/s", "arrivals": "constant", "requests": 400}, 4.0),
         ({"rate": "100/s", "requests": 400}, 5.35),
@@ -88,11 +88,11 @@ def test_every_form_is_read_and_written_back_with_its_units(folder: Path) -> Non
         ({"concurrency": 4, "requests": 400}, 600.0),
     ],
 )
-def test_a_number_of_requests_has_a_time_in_which_they_come(
-    folder: Path, stage: dict[str, Any], longest_s: float
+def test_requests_of_a_stage_determine_its_maximum_duration(
+    folder: Path, stage: dict[str, Any], max_duration_s: float
 ) -> None:
-    (built,) = build_stages(loaded(folder, stage).load)
-    assert built.duration_s == pytest.approx(longest_s)
+    (built,) = build_stages(load_stages(folder, stage).load)
+    assert built.duration_s == pytest.approx(max_duration_s)
     assert built.requests == 400
     if not isinstance(built.arrivals, ClosedArrivals) and "duration" not in stage:
         assert isinstance(built.arrivals, OpenArrivals)
@@ -102,20 +102,20 @@ def test_a_number_of_requests_has_a_time_in_which_they_come(
 
 @pytest.mark.parametrize("count", [1, 2, 20, 500])
 @pytest.mark.parametrize("cv", [1.0, 2.0, 100.0])
-def test_the_requests_come_in_time_but_for_one_stage_in_a_billion(folder: Path, count: int, cv: float) -> None:
+def test_stage_is_long_enough_for_its_requests_except_once_in_a_billion(folder: Path, count: int, cv: float) -> None:
     load = {"rate": "100/s", "arrivals": "gamma", "cv": cv, "requests": count}
-    (stage,) = loaded(folder, load).load.stages
+    (stage,) = load_stages(folder, load).load.stages
     shape = cv**-2  # of gamma interarrival times with a mean of 10 ms
     assert stats.gamma.sf(stage.max_duration_s, count * shape, scale=0.01 / shape) < 1e-9
 
 
-def test_a_share_names_its_stage(folder: Path) -> None:
-    profile = loaded(folder, {"name": "closed", **FORMS["closed"]}, FORMS["then-open"])
+def test_relative_rate_names_its_reference_stage(folder: Path) -> None:
+    profile = load_stages(folder, {"name": "closed", **FORMS["closed"]}, FORMS["then-open"])
     assert profile.load.stages[1].rate_per_s == ShareOfStage("closed", 0.8)
 
 
 @pytest.mark.parametrize(
-    ("stage", "says"),
+    ("stage", "message"),
     [
         ({"duration": "1s"}, "stage steady has no rate"),
         ({"rate": "1/s", "concurrency": 2, "duration": "1s"}, "has rate and concurrency"),
@@ -146,17 +146,17 @@ def test_a_share_names_its_stage(folder: Path) -> None:
         ({"trace": "trace.csv", "duration": "5s"}, "is 4 s long at that speed"),
         ({"trace": "trace.csv", "lead_in": "4s"}, "no time remains after lead_in"),
         ({"trace": "none.csv"}, "none.csv does not exist"),
-        ({"trace": "a" * 3000}, "'a{60}…' is not a usable path: File name too long"),
+        ({"trace": "a" * 3000}, r"… \(3,000 characters\)' is not a usable path: File name too long"),
         ({"trace": "a\0b"}, "is not a usable path"),
         ({"trace": "single.csv"}, "duration of the trace is 0"),
         ({"trace": "unsorted.csv"}, "unsorted.csv:3: the request is earlier"),
     ],
 )
-def test_nonsense_is_reported_in_a_line(folder: Path, stage: dict[str, Any], says: str) -> None:
+def test_invalid_stages_are_rejected_with_their_line(folder: Path, stage: dict[str, Any], message: str) -> None:
     (folder / "unsorted.csv").write_text("timestamp\n2\n1\n")
     (folder / "single.csv").write_text("timestamp\n2\n")
-    with pytest.raises(ProfileError, match=says) as caught:
-        loaded(folder, stage)
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_stages(folder, stage)
     assert "\n" not in str(caught.value)
     assert caught.value.line is not None
 
@@ -165,14 +165,14 @@ WORKERS_TARGET = {"protocol": "http", "url": "http://127.0.0.1:8000/"}
 
 
 @pytest.mark.parametrize("workers", ["auto", 1, 16])
-def test_who_sends_is_printed_as_asked_and_does_not_change_the_question(load: Load, workers: Any) -> None:
+def test_number_of_workers_is_stored_and_does_not_change_the_profile_hash(load: Load, workers: Any) -> None:
     profile = load(WORKERS_TARGET, {}, load={**LOAD, "workers": workers})
     assert yaml.safe_load(format_spec(profile))["load"]["workers"] == workers
     assert compute_profile_hash(profile) == compute_profile_hash(load(WORKERS_TARGET, {}))
 
 
 @pytest.mark.parametrize("workers", [0, -1, 1.5, True, "many", 1_001, None])
-def test_what_is_no_number_of_workers_is_refused(load: Load, workers: Any) -> None:
+def test_invalid_numbers_of_workers_are_rejected(load: Load, workers: Any) -> None:
     with pytest.raises(ProfileError, match=r"load\.workers"):
         load(WORKERS_TARGET, {}, load={**LOAD, "workers": workers})
 
@@ -180,33 +180,33 @@ def test_what_is_no_number_of_workers_is_refused(load: Load, workers: Any) -> No
 HTTP = {"protocol": "http", "url": "http://127.0.0.1:8000"}
 
 
-def sweep(load: Load, **keys: Any) -> SweepSettings:
-    found: SweepSettings | None = load(HTTP, {}, {"sweep": keys}).load.sweep
-    assert found is not None
-    return found
+def load_sweep(load: Load, **keys: Any) -> SweepSettings:
+    settings: SweepSettings | None = load(HTTP, {}, {"sweep": keys}).load.sweep
+    assert settings is not None
+    return settings
 
 
-def test_rates_as_listed_and_along_a_range(load: Load) -> None:
-    listed = sweep(load, rates=["50/s", "100/s"], step_duration="5s", repeats=2)
+def test_swept_rates_are_a_list_or_a_geometric_range(load: Load) -> None:
+    listed = load_sweep(load, rates=["50/s", "100/s"], step_duration="5s", repeats=2)
     assert (listed.swept_rates_per_s, listed.swept_concurrency, listed.step_duration_s, listed.arrivals) == (
         (50.0, 100.0),
         (),
         5.0,
         "poisson",
     )
-    assert sweep(load, **{"from": "10/s", "to": "160/s", "points": 5}).swept_rates_per_s == (10, 20, 40, 80, 160)
-    assert len(sweep(load, **{"from": "10/s", "to": "160/s"}).swept_rates_per_s) == 8
+    assert load_sweep(load, **{"from": "10/s", "to": "160/s", "points": 5}).swept_rates_per_s == (10, 20, 40, 80, 160)
+    assert len(load_sweep(load, **{"from": "10/s", "to": "160/s"}).swept_rates_per_s) == 8
 
 
-def test_clients_as_listed_and_doubling(load: Load) -> None:
-    assert sweep(load, concurrency=[1, 3, 9]).swept_concurrency == (1, 3, 9)
-    assert sweep(load, max_concurrency=64).swept_concurrency == (1, 2, 4, 8, 16, 32, 64)
-    assert sweep(load, max_concurrency=20).swept_concurrency == (1, 2, 4, 8, 16, 20)
-    assert sweep(load, max_concurrency=1).swept_concurrency == (1,)
+def test_swept_concurrency_is_a_list_or_powers_of_two(load: Load) -> None:
+    assert load_sweep(load, concurrency=[1, 3, 9]).swept_concurrency == (1, 3, 9)
+    assert load_sweep(load, max_concurrency=64).swept_concurrency == (1, 2, 4, 8, 16, 32, 64)
+    assert load_sweep(load, max_concurrency=20).swept_concurrency == (1, 2, 4, 8, 16, 20)
+    assert load_sweep(load, max_concurrency=1).swept_concurrency == (1,)
 
 
 @pytest.mark.parametrize(
-    ("keys", "says"),
+    ("keys", "message"),
     [
         ({}, "has no loads"),
         ({"rates": ["1/s"], "max_concurrency": 4}, "rates and max_concurrency"),
@@ -222,8 +222,8 @@ def test_clients_as_listed_and_doubling(load: Load) -> None:
         ({"rates": ["1/s"], "step": 4}, "the key 'step' is unknown"),
     ],
 )
-def test_a_sweep_that_cannot_be_is_refused(load: Load, keys: dict[str, Any], says: str) -> None:
-    with pytest.raises(ProfileError, match=says):
+def test_invalid_sweeps_are_rejected(load: Load, keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
         load(HTTP, {}, {"sweep": keys})
 
 
@@ -236,14 +236,14 @@ def test_a_sweep_that_cannot_be_is_refused(load: Load, keys: dict[str, Any], say
         {"concurrency": [1, 2]},
     ],
 )
-def test_what_is_written_back_is_the_same_sweep(load: Load, keys: dict[str, Any]) -> None:
+def test_sweep_survives_a_round_trip(load: Load, keys: dict[str, Any]) -> None:
     profile = load(HTTP, {}, {"sweep": keys})
-    written = yaml.safe_load(format_spec(profile))["load"]["sweep"]
-    assert {key: written[key] for key in keys} == keys
-    assert sweep(load, **written) == profile.load.sweep
+    sweep_keys = yaml.safe_load(format_spec(profile))["load"]["sweep"]
+    assert {key: sweep_keys[key] for key in keys} == keys
+    assert load_sweep(load, **sweep_keys) == profile.load.sweep
 
 
-def test_a_locust_test_is_swept_by_clients_alone(load: Load, tmp_path: Any) -> None:
+def test_locust_test_is_swept_only_by_concurrency(load: Load, tmp_path: Any) -> None:
     (tmp_path / "locustfile.py").write_text("")
     locust = {"protocol": "locust", "file": "locustfile.py"}
     assert load(locust, load={"sweep": {"max_concurrency": 4}}).load.sweep

@@ -53,14 +53,14 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def written(folder: Path, text: str) -> Path:
+def write_profile(folder: Path, text: str) -> Path:
     path = folder / "profile.yaml"
     path.write_text(text, encoding="utf-8")
     return path
 
 
-def test_an_http_profile(folder: Path) -> None:
-    profile = load_profile(written(folder, HTTP))
+def test_http_profile_is_parsed(folder: Path) -> None:
+    profile = load_profile(write_profile(folder, HTTP))
     assert isinstance(profile, HttpProfile)
     assert profile.workload.method == "POST"
     assert [stage.rate_per_s for stage in profile.load.stages] == [200.0, 100.0]
@@ -71,8 +71,8 @@ def test_an_http_profile(folder: Path) -> None:
     assert profile.traffic.growth_per_year == 0.2
 
 
-def test_a_served_model_is_found_beside_the_profile(folder: Path) -> None:
-    profile = load_profile(written(folder, OIP))
+def test_served_model_path_is_resolved_relative_to_the_profile(folder: Path) -> None:
+    profile = load_profile(write_profile(folder, OIP))
     assert isinstance(profile, OipProfile)
     assert profile.target.model == "forest"
     assert profile.target.serve is not None
@@ -91,9 +91,9 @@ load: {stages: [{concurrency: 1, duration: 1s}]}
 """
 
 
-def test_a_served_language_model_is_named_after_its_folder(folder: Path) -> None:
+def test_served_language_model_is_named_after_its_folder(folder: Path) -> None:
     (folder / "my-model.v1").mkdir()
-    profile = load_profile(written(folder, GENERATING))
+    profile = load_profile(write_profile(folder, GENERATING))
     assert isinstance(profile, GeneratingProfile)
     assert profile.target.model == "my-model.v1"
     assert profile.target.serve is not None
@@ -101,7 +101,7 @@ def test_a_served_language_model_is_named_after_its_folder(folder: Path) -> None
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "says"),
+    ("valid", "invalid", "message"),
     [
         ("model: my-model.v1", "model: forest.onnx", "'forest.onnx' is not a folder"),
         ("openai-chat", "openai-responses", "serve is only for openai-chat and openai-completions"),
@@ -110,20 +110,20 @@ def test_a_served_language_model_is_named_after_its_folder(folder: Path) -> None
         ("{model: my-model.v1}", "{model: my-model.v1, queue_delay: 1ms}", "'queue_delay' is unknown"),
     ],
 )
-def test_a_language_model_that_cannot_be_served(folder: Path, right: str, wrong: str, says: str) -> None:
+def test_language_model_that_cannot_be_served_is_rejected(folder: Path, valid: str, invalid: str, message: str) -> None:
     (folder / "my-model.v1").mkdir()
-    assert right in GENERATING
-    with pytest.raises(ProfileError, match=says):
-        load_profile(written(folder, GENERATING.replace(right, wrong, 1)))
+    assert valid in GENERATING
+    with pytest.raises(ProfileError, match=message):
+        load_profile(write_profile(folder, GENERATING.replace(valid, invalid, 1)))
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
-def test_bundled_profiles_are_right(name: str) -> None:
+def test_bundled_profiles_load(name: str) -> None:
     assert load_profile(bundled_profiles()[name]).name == name
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "line", "says", "hint"),
+    ("valid", "invalid", "line", "message", "hint"),
     [
         ("      rate: 200/s", "      rat: 200/s", 13, "the key 'rat' is unknown in load.stages[0]", "'rate'"),
         ("  warmup: 1s", "  warm_up: 1s", 10, "the key 'warm_up' is unknown in load", "'warmup'"),
@@ -155,21 +155,21 @@ def test_bundled_profiles_are_right(name: str) -> None:
         ("  stages:\n", "  stages: 7\n  x:\n", 12, "the key 'x' is unknown", ""),
     ],
 )
-def test_an_error_has_its_line_and_the_nearest_right_name(
-    folder: Path, right: str, wrong: str, line: int, says: str, hint: str
+def test_profile_error_has_its_line_and_suggests_the_nearest_name(
+    folder: Path, valid: str, invalid: str, line: int, message: str, hint: str
 ) -> None:
-    assert right in HTTP
-    path = written(folder, HTTP.replace(right, wrong, 1))
+    assert valid in HTTP
+    path = write_profile(folder, HTTP.replace(valid, invalid, 1))
     with pytest.raises(ProfileError) as caught:
         load_profile(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert hint in (caught.value.hint or "")
     assert caught.value.exit_code == ExitCode.USAGE
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "says"),
+    ("valid", "invalid", "message"),
     [
         ("model: forest.onnx", "model: digts", "neither a bundled model nor a file"),
         ("tensors: rows.npz", "tensors: row.npz", "row.npz does not exist"),
@@ -181,33 +181,33 @@ def test_an_error_has_its_line_and_the_nearest_right_name(
         ("labels: label", "path: /x", "the key 'path' is unknown"),
     ],
 )
-def test_an_oip_profile_that_does_not_fit_together(folder: Path, right: str, wrong: str, says: str) -> None:
-    assert right in OIP
-    with pytest.raises(ProfileError, match=says.replace("(", r"\(")):
-        load_profile(written(folder, OIP.replace(right, wrong, 1)))
+def test_inconsistent_oip_profile_is_rejected(folder: Path, valid: str, invalid: str, message: str) -> None:
+    assert valid in OIP
+    with pytest.raises(ProfileError, match=message.replace("(", r"\(")):
+        load_profile(write_profile(folder, OIP.replace(valid, invalid, 1)))
 
 
-def test_all_keys_that_a_section_lacks_are_named_at_once(folder: Path) -> None:
+def test_all_missing_keys_of_a_section_are_reported_together(folder: Path) -> None:
     lines = [line for line in OIP.splitlines(keepends=True) if not line.startswith(("sizewise:", "name:"))]
     with pytest.raises(ProfileError, match=r"the profile is missing the keys sizewise and name$") as caught:
-        load_profile(written(folder, "".join(lines)))
+        load_profile(write_profile(folder, "".join(lines)))
     assert caught.value.hint == "Add lines such as `sizewise: 1` and `name: fraud-scoring`."
     assert caught.value.other_errors == ()
 
 
 @pytest.mark.parametrize("content", ["", "[]", "3", "target: 3", "sizewise: 1\n"])
-def test_what_is_no_profile_at_all(folder: Path, content: str) -> None:
+def test_documents_that_are_not_profiles_are_rejected(folder: Path, content: str) -> None:
     with pytest.raises(ProfileError):
-        load_profile(written(folder, content))
+        load_profile(write_profile(folder, content))
 
 
-def test_a_missing_file(tmp_path: Path) -> None:
+def test_missing_profile_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="No such file"):
         load_profile(tmp_path / "none.yaml")
 
 
-def test_overrides_go_in(folder: Path) -> None:
-    path = written(folder, HTTP)
+def test_overrides_replace_values_of_the_profile(folder: Path) -> None:
+    path = write_profile(folder, HTTP)
     profile = load_endpoint_profile(
         path,
         [
@@ -224,7 +224,7 @@ def test_overrides_go_in(folder: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("override", "says"),
+    ("override", "message"),
     [
         ("load.stages.0.rat=50/s", "--set load.stages.0.rat: the key 'rat' is unknown"),
         ("load.stages.7.rate=50/s", "--set load.stages.7.rate: there is no item 7"),
@@ -238,10 +238,10 @@ def test_overrides_go_in(folder: Path) -> None:
         (f"slo=[latency_ms.p95 < {'9' * 5000}]", "--set slo: "),
     ],
 )
-def test_a_wrong_override_is_named(folder: Path, override: str, says: str) -> None:
+def test_invalid_override_is_reported_by_its_key(folder: Path, override: str, message: str) -> None:
     with pytest.raises(ProfileError) as caught:
-        load_profile(written(folder, HTTP), [override])
-    assert str(caught.value).startswith(says)
+        load_profile(write_profile(folder, HTTP), [override])
+    assert str(caught.value).startswith(message)
 
 
 @pytest.mark.parametrize(
@@ -251,14 +251,14 @@ def test_a_wrong_override_is_named(folder: Path, override: str, says: str) -> No
      'target.headers.X="\\u0001canary"', "target.headers=canary", "workload.path=/s?api_key=canary",
      "workload.path=/s?x=1#&token=canary"],
 )  # fmt: skip
-def test_secrets_are_refused_and_not_shown(folder: Path, override: str) -> None:
+def test_secrets_in_overrides_are_rejected_and_not_shown(folder: Path, override: str) -> None:
     with pytest.raises(ProfileError) as caught:
-        load_profile(written(folder, HTTP), [override])
+        load_profile(write_profile(folder, HTTP), [override])
     assert "canary" not in str(caught.value) + (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
-    ("override", "most"),
+    ("override", "maximum"),
     [
         ("load.seed=9007199254740992", "9,007,199,254,740,991"),
         (f"load.seed={'9' * 300}", "9,007,199,254,740,991"),
@@ -272,14 +272,14 @@ def test_secrets_are_refused_and_not_shown(folder: Path, override: str) -> None:
         ("traffic.growth=1e9%/year", "10000%/year"),
     ],
 )
-def test_more_than_can_be_asked_for_is_refused(folder: Path, override: str, most: str) -> None:
+def test_values_above_their_maximum_are_rejected(folder: Path, override: str, maximum: str) -> None:
     with pytest.raises(ProfileError, match="exceeds the maximum of") as caught:
-        load_profile(written(folder, HTTP), [override])
-    assert most in str(caught.value)
+        load_profile(write_profile(folder, HTTP), [override])
+    assert maximum in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("key", "most"),
+    ("key", "maximum"),
     [
         ("target.serve.threads", 1024),
         ("target.serve.max_batch", 4096),
@@ -288,14 +288,14 @@ def test_more_than_can_be_asked_for_is_refused(folder: Path, override: str, most
         ("load.seed", 2**53 - 1),
     ],
 )
-def test_the_most_that_can_be_asked_for_is_taken(folder: Path, key: str, most: int) -> None:
-    path = written(folder, OIP)
-    load_profile(path, [f"{key}={most}"])
-    with pytest.raises(ProfileError, match=f"{most + 1:,} exceeds the maximum of {most:,}"):
-        load_profile(path, [f"{key}={most + 1}"])
+def test_maximum_value_of_a_key_is_accepted(folder: Path, key: str, maximum: int) -> None:
+    path = write_profile(folder, OIP)
+    load_profile(path, [f"{key}={maximum}"])
+    with pytest.raises(ProfileError, match=f"{maximum + 1:,} exceeds the maximum of {maximum:,}"):
+        load_profile(path, [f"{key}={maximum + 1}"])
 
 
-def test_the_traffic_that_the_guide_prints_can_be_given_as_a_file(tmp_path: Path) -> None:
+def test_traffic_examples_of_the_plans_guide_load_as_files(tmp_path: Path) -> None:
     blocks = re.findall(r"```yaml\n(traffic:.*?)```", PLANS.read_text("utf-8"), re.DOTALL)
     assert blocks
     for number, block in enumerate(blocks):
@@ -304,8 +304,8 @@ def test_the_traffic_that_the_guide_prints_can_be_given_as_a_file(tmp_path: Path
         assert load_traffic(path).peak_per_s is not None
 
 
-def test_only_a_stored_profile_may_have_a_renamed_key(folder: Path) -> None:
-    path = written(folder, HTTP + "  surge: 2\n")
+def test_renamed_key_is_accepted_only_in_stored_profiles(folder: Path) -> None:
+    path = write_profile(folder, HTTP + "  surge: 2\n")
     for profile in (load_profile(path, is_stored=True), load_profile(path, files_must_exist=False)):
         assert isinstance(profile, HttpProfile)
         assert profile.plan.max_unavailable == 2

@@ -19,7 +19,7 @@ Load = Callable[..., LocalProfile]
 
 @pytest.fixture
 def load(tmp_path: Path) -> Load:
-    """Writes a profile of a target and reads it; the target is on line 3 and what is in it on those that follow."""
+    """Return a function that writes a profile of a target and loads it; the target starts on line 3."""
 
     def write(target: Any = DIGITS, **more: Any) -> LocalProfile:
         path = tmp_path / "profile.yaml"
@@ -32,21 +32,24 @@ def load(tmp_path: Path) -> Load:
     return write
 
 
-def of(*variants: VariantSettings) -> list[tuple[str, str, int, int, int, tuple[int | str, ...]]]:
-    return [(one.provider, one.precision, one.threads, one.streams, one.batch, one.devices) for one in variants]
+def list_variants(*variants: VariantSettings) -> list[tuple[str, str, int, int, int, tuple[int | str, ...]]]:
+    return [
+        (variant.provider, variant.precision, variant.threads, variant.streams, variant.batch, variant.devices)
+        for variant in variants
+    ]
 
 
-def test_target_with_a_model_and_no_protocol_is_one_that_runs_here(load: Load) -> None:
+def test_target_with_a_model_and_no_protocol_is_local(load: Load) -> None:
     profile = load()
     assert profile.target.protocol == "local"
-    assert of(*profile.target.all_variants) == [("cpu", "as-is", 1, 1, 1, ())]
+    assert list_variants(*profile.target.all_variants) == [("cpu", "as-is", 1, 1, 1, ())]
     assert profile.target.all_variants[0].model == "digits"
     assert (profile.load.scenarios, profile.load.cold_starts) == (("single-stream",), 3)
 
 
-def test_grid_is_every_combination_with_batches_rising_last(load: Load) -> None:
+def test_grid_of_variants_is_the_product_in_order_of_rising_batch(load: Load) -> None:
     target = DIGITS | {"providers": ["cpu", "openvino"], "precision": ["fp32", "int8-dynamic"], "batch": [8, 1, 8]}
-    assert of(*load(target).target.all_variants) == [
+    assert list_variants(*load(target).target.all_variants) == [
         (provider, precision, 1, 1, batch, ())
         for provider in ("cpu", "openvino")
         for precision in ("as-is", "int8-dynamic")
@@ -54,27 +57,27 @@ def test_grid_is_every_combination_with_batches_rising_last(load: Load) -> None:
     ]
 
 
-def test_one_may_be_written_without_brackets(load: Load) -> None:
+def test_single_grid_values_are_accepted_without_brackets(load: Load) -> None:
     profile = load(DIGITS | {"providers": "cpu", "precision": "fp16", "batch": 4}, load={"scenarios": "offline"})
-    assert of(*profile.target.all_variants) == [("cpu", "fp16", 1, 1, 4, ())]
+    assert list_variants(*profile.target.all_variants) == [("cpu", "fp16", 1, 1, 4, ())]
     assert profile.load.scenarios == ("offline",)
 
 
-def test_several_devices_are_measured_together_and_the_first_alone(load: Load) -> None:
+def test_several_devices_are_measured_together_and_the_first_device_separately(load: Load) -> None:
     target = DIGITS | {"providers": ["cuda", "cpu"], "devices": [1, "GPU-9f"]}
-    assert [(one.provider, one.devices) for one in load(target).target.all_variants] == [
+    assert [(variant.provider, variant.devices) for variant in load(target).target.all_variants] == [
         ("cuda", (1,)),
         ("cuda", (1, "GPU-9f")),
         ("cpu", ()),
     ]
 
 
-def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path) -> None:
+def test_list_of_variants_replaces_the_grid(load: Load, tmp_path: Path) -> None:
     (tmp_path / "other.onnx").write_bytes(b"model")
     variants = [{"batch": 2}, {"provider": "cuda", "devices": [0], "model": "other.onnx"}]
-    both = load(DIGITS | {"variants": variants}).target.all_variants
-    assert of(*both) == [("cpu", "as-is", 1, 1, 2, ()), ("cuda", "as-is", 1, 1, 1, (0,))]
-    assert [one.model for one in both] == ["digits", str(tmp_path / "other.onnx")]
+    variants_of_target = load(DIGITS | {"variants": variants}).target.all_variants
+    assert list_variants(*variants_of_target) == [("cpu", "as-is", 1, 1, 2, ()), ("cuda", "as-is", 1, 1, 1, (0,))]
+    assert [variant.model for variant in variants_of_target] == ["digits", str(tmp_path / "other.onnx")]
 
 
 @pytest.mark.parametrize(
@@ -130,7 +133,7 @@ def test_list_of_variants_stands_in_place_of_the_grid(load: Load, tmp_path: Path
         ),
     ],
 )
-def test_wrong_targets_are_reported_with_their_line(
+def test_invalid_local_targets_are_reported_with_their_line(
     load: Load, target: dict[str, Any], line: int, message: str, hint: str | None
 ) -> None:
     with pytest.raises(ProfileError) as caught:
@@ -165,12 +168,12 @@ def test_wrong_targets_are_reported_with_their_line(
         ({"traffic": {"peak": "900/s"}}, "the key 'traffic' is unknown"),
     ],
 )
-def test_wrong_settings_are_refused_before_anything_runs(load: Load, settings: dict[str, Any], message: str) -> None:
+def test_invalid_local_settings_are_rejected(load: Load, settings: dict[str, Any], message: str) -> None:
     with pytest.raises(ProfileError, match=message):
         load(**settings)
 
 
-def test_static_quantisation_needs_rows(load: Load, tmp_path: Path) -> None:
+def test_static_quantization_requires_calibration_rows(load: Load, tmp_path: Path) -> None:
     target = DIGITS | {"precision": ["int8-static"]}
     with pytest.raises(ProfileError, match="needs calibration rows"):
         load(target)
@@ -182,9 +185,7 @@ def test_static_quantisation_needs_rows(load: Load, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("written", "size"), [("8 GiB", 2**33), ("8 GB", 8 * 10**9), ("1.5GiB", 3 * 2**29), ("300 MB", 300_000_000)]
 )
-def test_memory_is_the_same_to_the_byte_when_it_is_read_back(
-    load: Load, tmp_path: Path, written: str, size: int
-) -> None:
+def test_memory_limit_survives_a_round_trip_to_the_byte(load: Load, tmp_path: Path, written: str, size: int) -> None:
     profile = load(limits={"memory": written})
     assert profile.limits.memory_bytes == size
     spec = tmp_path / "spec.yaml"
@@ -202,25 +203,25 @@ def test_memory_is_the_same_to_the_byte_when_it_is_read_back(
         (DIGITS, {"load": {"scenarios": ["offline", "server"], "rates": ["70%", "90/min"], "warmup": "0s"}}),
     ],
 )
-def test_spec_has_every_default_and_reads_back_as_the_same_question(
+def test_local_spec_lists_defaults_and_survives_a_round_trip(
     load: Load, tmp_path: Path, target: dict[str, Any], more: dict[str, Any]
 ) -> None:
     profile = load(target, **more)
     text = format_spec(profile)
     spec = tmp_path / "spec.yaml"
     spec.write_text(text)
-    again = load_profile(spec)
-    assert isinstance(again, LocalProfile)
-    assert again.target.all_variants == profile.target.all_variants
-    assert format_spec(again) == text
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
+    reloaded = load_profile(spec)
+    assert isinstance(reloaded, LocalProfile)
+    assert reloaded.target.all_variants == profile.target.all_variants
+    assert format_spec(reloaded) == text
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
     printed = yaml.safe_load(text)
     assert printed["load"]["half_width"] == "2%"
     assert printed["target"]["precision"] == ["as-is"]
     assert printed["workload"]["calibration_rows"] == 128
 
 
-def test_hash_is_of_the_models_content_and_not_of_its_place(load: Load, tmp_path: Path) -> None:
+def test_local_profile_hash_depends_on_model_content_and_not_on_its_path(load: Load, tmp_path: Path) -> None:
     model = bundled_models()["digits"].read_bytes()
     for name, content in (("a.onnx", model), ("b.onnx", model), ("c.onnx", model + b"\0")):
         (tmp_path / name).write_bytes(content)

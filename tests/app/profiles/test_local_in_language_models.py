@@ -24,7 +24,7 @@ def _load(folder: Path, *lines: str, model: str = "tiny", target: str = "") -> L
     return profile
 
 
-def test_a_folder_is_measured_with_the_tests_of_llama_bench(folder: Path) -> None:
+def test_folder_of_a_language_model_has_the_default_tests_of_llama_bench(folder: Path) -> None:
     profile = _load(folder)
     assert profile.target.models == (str(folder / "tiny"),)
     assert [test.name for test in profile.generation_tests] == ["pp512", "tg128"]
@@ -47,13 +47,15 @@ def test_a_folder_is_measured_with_the_tests_of_llama_bench(folder: Path) -> Non
         (["slo: [accuracy > 50 %]"], "", "accuracy needs labeled rows"),
     ],
 )
-def test_what_does_not_apply_is_refused(folder: Path, lines: list[str], target: str, problem: str) -> None:
+def test_settings_that_do_not_apply_to_language_models_are_rejected(
+    folder: Path, lines: list[str], target: str, problem: str
+) -> None:
     (folder / "rows.npz").touch()
     with pytest.raises(ProfileError, match=problem):
         _load(folder, *lines, target=target)
 
 
-def test_hint_for_an_unknown_precision_names_those_of_the_model(folder: Path) -> None:
+def test_unknown_precision_hint_lists_the_precisions_of_the_model(folder: Path) -> None:
     (folder / "tiny.gguf").touch()
     for model, hint in (
         ("tiny.gguf", "Use one of as-is, int8, int4."),
@@ -65,7 +67,7 @@ def test_hint_for_an_unknown_precision_names_those_of_the_model(folder: Path) ->
         assert caught.value.hint == hint
 
 
-def test_language_models_are_measured_apart_and_alone_have_tests(folder: Path) -> None:
+def test_generation_tests_require_a_profile_of_only_language_models(folder: Path) -> None:
     with pytest.raises(ProfileError, match="both language models and other models"):
         _load(folder, model=f"[tiny, {DIGITS_MODEL}]")
     with pytest.raises(ProfileError, match=r"load\.tests is only for language models"):
@@ -76,7 +78,7 @@ def test_language_models_are_measured_apart_and_alone_have_tests(folder: Path) -
 @pytest.mark.parametrize(
     "metric", ["decode_tokens_per_s > 1", "prefill_tokens_per_s > 1", "ttft_ms.p95 < 9", "itl_ms.p95 < 9"]
 )
-def test_their_metrics_can_be_objectives_and_gates(folder: Path, metric: str) -> None:
+def test_language_model_metrics_are_accepted_in_slos_and_gates(folder: Path, metric: str) -> None:
     profile = _load(folder, f'slo: ["{metric}"]', f'gates: ["{metric} | warn"]')
     assert profile.slo[0].metric == metric.partition(" ")[0].partition(".")[0]
     with pytest.raises(ProfileError, match="is a metric of endpoints"):

@@ -16,7 +16,7 @@ def file(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_profile_of_a_file_and_a_few_numbers(file: Path) -> None:
+def test_locust_profile_is_built_from_a_file_and_options(file: Path) -> None:
     profile = build_locust_profile(file, users=25, spawn_per_s=5, duration="30s", host="http://127.0.0.1:8000")
     assert isinstance(profile, LocustProfile)
     assert profile.name == "my-shop-test"
@@ -27,7 +27,7 @@ def test_a_profile_of_a_file_and_a_few_numbers(file: Path) -> None:
     assert (stage.concurrency, stage.duration_s) == (25, 30.0)
 
 
-def test_overrides_go_in(file: Path) -> None:
+def test_overrides_are_applied_to_a_locust_profile(file: Path) -> None:
     profile = build_locust_profile(file, overrides=["slo=[service_ms.p95 < 100]", "target.permitted=true"])
     assert isinstance(profile, LocustProfile)
     assert profile.slo
@@ -35,7 +35,7 @@ def test_overrides_go_in(file: Path) -> None:
     assert profile.target.all_urls == ()
 
 
-def test_what_is_wrong_is_reported(file: Path) -> None:
+def test_invalid_locust_options_are_rejected(file: Path) -> None:
     with pytest.raises(ProfileError, match=r"^--locustfile: target\.file: the file \S+ does not exist"):
         build_locust_profile(file.with_name("none.py"))
     with pytest.raises(ProfileError, match=r"--set load\.seed"):

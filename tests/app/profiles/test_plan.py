@@ -51,29 +51,29 @@ def path(tmp_path: Path) -> Path:
     return path
 
 
-def test_a_shape_alone_is_a_model_in_bf16_on_an_engine_as_it_comes(path: Path) -> None:
+def test_model_shape_without_precision_or_engine_uses_the_defaults(path: Path) -> None:
     assert load_language_model(path) == AssumedModel("small", LLAMA_8B)
     path.write_text(MODEL.replace("name: small\n", ""))
     assert load_language_model(path).name == "model"
 
 
-def test_every_key_is_taken(path: Path) -> None:
+def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
     model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4)
     engine = Engine(chunk_tokens=8192, max_sequences=64, utilization=0.8)
     assert load_language_model(path) == AssumedModel("model", model, Precision("int4", "fp16", "fp8"), engine)
-    for kind, said in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
-        assert set(kind.model_fields) == set(said)
+    for kind, values in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
+        assert set(kind.model_fields) == set(values)
 
 
-def test_a_mixture_with_latent_attention_is_the_model_that_its_file_reports(path: Path) -> None:
+def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
     shape = {name: getattr(DEEPSEEK_V3, name) for name in SHAPE}
     path.write_text(yaml.safe_dump({"language_model": shape}))
     assert load_language_model(path).model == DEEPSEEK_V3
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "line", "says", "hint"),
+    ("valid", "invalid", "line", "message", "hint"),
     [
         ("layers: 32", "layer: 32", 3, "the key 'layer' is unknown in language_model", "Did you mean 'layers'?"),
         ("layers: 32, ", "", 2, "language_model is missing the key layers", None),
@@ -115,20 +115,20 @@ def test_a_mixture_with_latent_attention_is_the_model_that_its_file_reports(path
         ("name: small", "engine: !!python/name:os.system", 1, "tags are not supported", None),
     ],
 )
-def test_each_bad_value_has_its_line_and_the_nearest_right_name(
-    path: Path, right: str, wrong: str, line: int, says: str, hint: str | None
+def test_invalid_model_values_are_reported_with_line_and_nearest_name(
+    path: Path, valid: str, invalid: str, line: int, message: str, hint: str | None
 ) -> None:
-    assert right in MODEL
-    path.write_text(MODEL.replace(right, wrong, 1))
+    assert valid in MODEL
+    path.write_text(MODEL.replace(valid, invalid, 1))
     with pytest.raises(ProfileError) as caught:
         load_language_model(path)
     assert str(caught.value).startswith(f"{path}:{line}: ")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert hint is None or hint in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "is_one"),
+    ("name", "content", "is_shape_file"),
     [
         ("model.yaml", MODEL, True),
         ("model.yml", "# a comment\nlanguage_model:\n", True),
@@ -139,15 +139,15 @@ def test_each_bad_value_has_its_line_and_the_nearest_right_name(
         ("model.yaml", "#" * 70_000 + "\n" + MODEL, False),
     ],
 )
-def test_a_language_model_is_reported_by_its_key_at_the_top(
-    tmp_path: Path, name: str, content: str, is_one: Any
+def test_model_shape_file_is_detected_by_its_top_level_key(
+    tmp_path: Path, name: str, content: str, is_shape_file: Any
 ) -> None:
     path = tmp_path / name
     path.write_text(content)
-    assert is_model_shape_file(path) is is_one
+    assert is_model_shape_file(path) is is_shape_file
 
 
-def test_what_cannot_be_opened_is_none(tmp_path: Path) -> None:
+def test_unreadable_path_is_not_a_model_shape_file(tmp_path: Path) -> None:
     assert not is_model_shape_file(tmp_path / "none.yaml")
     (tmp_path / "folder.yaml").mkdir()
     assert not is_model_shape_file(tmp_path / "folder.yaml")
@@ -160,7 +160,7 @@ API_PRICES = {
     "as_of": "2026-11-01",
 }
 OTHER_CARDS = {"dtype": "fp16", "work": "saturated"}
-SAID = {
+VALUES = {
     "confidence": "95%",
     "redundancy": "n+2",
     "zones": 3,
@@ -185,15 +185,15 @@ KEYS: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
 
 
 def limits(*overrides: str) -> PlanLimits:
-    return load_planning_settings([f"plan.{one}" for one in overrides]).plan
+    return load_planning_settings([f"plan.{override}" for override in overrides]).plan
 
 
-def test_what_is_not_said_is_the_records_own() -> None:
+def test_plan_settings_without_overrides_are_the_default_limits() -> None:
     assert limits() == PlanLimits()
 
 
-def test_every_key_is_taken_of_plan() -> None:
-    assert KEYS.validate_python(SAID) == PlanLimits(
+def test_every_plan_key_is_applied() -> None:
+    assert KEYS.validate_python(VALUES) == PlanLimits(
         confidence=0.95,
         redundancy=2,
         regions=("us-east-1", "eu-west-1"),
@@ -214,15 +214,15 @@ def test_every_key_is_taken_of_plan() -> None:
         sources=("karp-aws", "yours"),
         api_prices=ApiTokenPrices(3.0, 15.0, 0.3, as_of=datetime.date(2026, 11, 1)),
     )
-    assert {field.alias or name for name, field in PlanSettings.model_fields.items()} == set(SAID)
+    assert {field.alias or name for name, field in PlanSettings.model_fields.items()} == set(VALUES)
 
 
-def test_what_is_printed_back_reads_the_same() -> None:
-    said = KEYS.validate_python(SAID)
+def test_printed_plan_limits_survive_a_round_trip() -> None:
+    expected_limits = KEYS.validate_python(VALUES)
     printed = {"max_power": "20000 W", "unmeasured_gpus": {**OTHER_CARDS, "memory": None}}
     printed["api_prices"] = API_PRICES | {"cached_share": None}
-    assert KEYS.dump_python(said, mode="json", by_alias=True) == SAID | printed
-    for limits in (said, PlanLimits()):
+    assert KEYS.dump_python(expected_limits, mode="json", by_alias=True) == VALUES | printed
+    for limits in (expected_limits, PlanLimits()):
         assert KEYS.validate_python(KEYS.dump_python(limits, mode="json", by_alias=True)) == limits
 
 
@@ -254,12 +254,12 @@ def test_what_is_printed_back_reads_the_same() -> None:
         *((f"router={router}", "router", router) for router in get_args(Router)),
     ],
 )
-def test_each_value_as_it_may_be_written(override: str, field: str, value: object) -> None:
+def test_plan_values_are_parsed(override: str, field: str, value: object) -> None:
     assert getattr(limits(override), field) == value
 
 
 @pytest.mark.parametrize(
-    ("override", "says", "hint"),
+    ("override", "message", "hint"),
     [
         ("confidance=95%", "the key 'confidance' is unknown in plan", "Did you mean 'confidence'?"),
         ("zone=3", "the key 'zone' is unknown in plan", "Did you mean 'zones'?"),
@@ -316,17 +316,17 @@ def test_each_value_as_it_may_be_written(override: str, field: str, value: objec
         ),
     ],
 )
-def test_each_bad_value_is_named_with_what_is_right(override: str, says: str, hint: str | None) -> None:
+def test_invalid_plan_overrides_are_reported_with_a_hint(override: str, message: str, hint: str | None) -> None:
     with pytest.raises(ProfileError) as caught:
         limits(override)
     assert str(caught.value).startswith("--set plan")
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert hint is None or hint in (caught.value.hint or "")
 
 
-def test_names_are_those_of_the_catalogue_that_is_planned_with() -> None:
-    own: dict[str, Any] = {"catalog": catalogue(offer())}
-    said = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
-    assert load_planning_settings(said, **own).plan.regions == ("here",)
+def test_plan_names_are_checked_against_the_given_catalog() -> None:
+    dependencies: dict[str, Any] = {"catalog": catalogue(offer())}
+    overrides = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
+    assert load_planning_settings(overrides, **dependencies).plan.regions == ("here",)
     with pytest.raises(ProfileError, match="the region 'us-east-1' is unknown"):
-        load_planning_settings(["plan.regions=[us-east-1]"], **own)
+        load_planning_settings(["plan.regions=[us-east-1]"], **dependencies)

@@ -6,7 +6,7 @@ from app.profiles.problems import did_you_mean
 
 
 @pytest.mark.parametrize(
-    ("name", "known", "near"),
+    ("name", "known_names", "suggestion"),
     [
         ("regoins", ("regions", "providers"), "regions"),
         ("H100-SXM5-80GB", ("h100-sxm5-80gb", "l4"), "h100-sxm5-80gb"),
@@ -17,5 +17,7 @@ from app.profiles.problems import did_you_mean
         ("min", ("ms", "s", "m", "h"), "m"),
     ],
 )
-def test_only_a_name_that_is_near_is_suggested(name: str, known: tuple[str, ...], near: str | None) -> None:
-    assert did_you_mean(name, known) == (None if near is None else f"Did you mean {near!r}?")
+def test_misspelled_name_is_suggested_only_if_similar(
+    name: str, known_names: tuple[str, ...], suggestion: str | None
+) -> None:
+    assert did_you_mean(name, known_names) == (None if suggestion is None else f"Did you mean {suggestion!r}?")

@@ -19,18 +19,20 @@ STAGES = {"stages": [{"rate": "1/s", "duration": "20s"}]}
 USERS = {"stages": [{"concurrency": 1, "duration": "20s"}]}
 
 
-def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
+def test_abort_condition_survives_a_round_trip_and_does_not_change_the_profile_hash(load: Load) -> None:
     profile = load(HTTP, {}, STAGES, options={"abort_when": " error_rate >  20%  after 15s "})
     assert isinstance(profile, HttpProfile)
     rule = profile.options.abort_when
     assert rule is not None
     assert (rule.objective.metric, rule.objective.limit, rule.after_s) == ("error_rate", 0.2, 15.0)
     assert yaml.safe_load(format_spec(profile))["options"] == {"abort_when": "error_rate > 20% after 15s"}
-    assert compute_profile_hash(profile) == compute_profile_hash(load(HTTP, {}, STAGES)), "the question is the same"
+    assert compute_profile_hash(profile) == compute_profile_hash(load(HTTP, {}, STAGES)), (
+        "the abort condition is not part of the hash"
+    )
 
 
 @pytest.mark.parametrize(
-    ("written", "says", "hint"),
+    ("written", "message", "hint"),
     [
         ("error_rate > 20%", 'no "after" time', "after 15s"),
         ("error_rate > 20% after", 'no "after" time', "after 15s"),
@@ -46,15 +48,17 @@ def test_when_to_give_up_is_read_and_written_back(load: Load) -> None:
         ("error_rate > 20% after 20s", "no stage is longer than 20s", "less than 20s"),
     ],
 )
-def test_what_could_never_end_a_run_is_refused_with_its_line(load: Load, written: object, says: str, hint: str) -> None:
+def test_abort_condition_that_can_never_apply_is_rejected_with_its_line(
+    load: Load, written: object, message: str, hint: str
+) -> None:
     with pytest.raises(ProfileError) as caught:
         load(HTTP, {}, STAGES, options={"abort_when": written})
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert hint in str(caught.value.hint)
     assert caught.value.line is not None
 
 
-def test_a_locust_test_reports_no_latency_while_it_runs(load: Load, tmp_path: Any) -> None:
+def test_abort_condition_of_a_locust_test_cannot_use_latency(load: Load, tmp_path: Any) -> None:
     (tmp_path / "locustfile.py").write_text("")
     target = {"protocol": "locust", "file": "locustfile.py"}
     assert load(target, {}, USERS, options={"abort_when": "error_rate > 20% after 15s"})
@@ -62,24 +66,23 @@ def test_a_locust_test_reports_no_latency_while_it_runs(load: Load, tmp_path: An
         load(target, {}, USERS, options={"abort_when": "latency_ms.p95 > 20 after 15s"})
 
 
-def test_a_local_model_has_no_errors_to_give_up_at(load: Load) -> None:
+def test_abort_condition_is_rejected_for_a_local_model(load: Load) -> None:
     with pytest.raises(ProfileError) as caught:
         load({"model": "digits"}, None, {}, options={"abort_when": "error_rate > 20% after 15s"})
     assert "applies to endpoints" in str(caught.value.hint)
 
 
-def test_a_bundled_profile_says_what_it_speaks() -> None:
-    spoken = {
+def test_protocol_of_bundled_profiles_is_found() -> None:
+    protocols = {
         name: find_protocol(read_document(path.read_bytes(), name).value) for name, path in bundled_profiles().items()
     }
-    assert (spoken["chat"], spoken["local-model"], spoken["quickstart"]) == ("openai-chat", "local", "oip")
+    assert (protocols["chat"], protocols["local-model"], protocols["quickstart"]) == ("openai-chat", "local", "oip")
     assert find_protocol({"target": {"protocol": "htp"}}) is None
 
 
-@pytest.mark.parametrize("place", ADDRESS_KEYS)
-def test_a_model_that_is_somewhere_else_lacks_its_protocol(place: str) -> None:
-    """A form tells no such target for a local model, as little as a run does."""
-    target = {"model": "digits", place: "http://127.0.0.1:9/"}
+@pytest.mark.parametrize("address_key", ADDRESS_KEYS)
+def test_target_with_an_address_and_no_protocol_is_rejected(address_key: str) -> None:
+    target = {"model": "digits", address_key: "http://127.0.0.1:9/"}
     assert find_protocol({"target": target}) is None
     with pytest.raises(ProfileError, match=r"the key `target\.protocol` is missing"):
         load_profile_tree({"sizewise": 1, "name": "x", "target": target}, "x.yaml")

@@ -22,7 +22,7 @@ def load_prompts(load: Load, **prompts: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["pairs.csv", "pairs.jsonl"])
-def test_pairs_of_lengths_are_read_with_their_weights(name: str, tmp_path: Path, load: Load) -> None:
+def test_length_pairs_are_read_with_their_weights(name: str, tmp_path: Path, load: Load) -> None:
     (tmp_path / "pairs.csv").write_text("asked,answered,often\n100,5,2\n7000,300,0.5\n")
     (tmp_path / "pairs.jsonl").write_text(
         '{"asked": 100, "answered": 5, "often": 2}\n{"asked": 7000.0, "answered": 300, "often": 0.5}\n'
@@ -46,7 +46,7 @@ def test_pairs_of_lengths_are_read_with_their_weights(name: str, tmp_path: Path,
         ("input_tokens,output_tokens\n", {}, "has no rows"),
     ],
 )
-def test_invalid_pairs_of_lengths_are_rejected_with_their_row(
+def test_invalid_length_pairs_are_rejected_with_their_row(
     content: str, more: dict[str, str], message: str, tmp_path: Path, load: Load
 ) -> None:
     (tmp_path / "pairs.csv").write_text(content)
@@ -65,7 +65,7 @@ def test_invalid_pairs_of_lengths_are_rejected_with_their_row(
         ({"lengths": "."}, "is a folder"),
     ],
 )
-def test_keys_that_exclude_each_other_are_rejected(
+def test_conflicting_prompt_keys_are_rejected(
     prompts: dict[str, Any], message: str | None, tmp_path: Path, load: Load
 ) -> None:
     (tmp_path / "pairs.csv").write_text("input_tokens,output_tokens\n1,1\n")
@@ -86,7 +86,7 @@ def test_keys_that_exclude_each_other_are_rejected(
         ("openai-chat", {"audio": {"duration": "11m"}}, "11m exceeds the maximum of 10m"),
     ],
 )
-def test_images_and_audio_are_only_for_protocols_that_send_them(
+def test_images_and_audio_are_rejected_for_protocols_that_do_not_send_them(
     protocol: str, prompts: dict[str, Any], message: str, load: Load
 ) -> None:
     with pytest.raises(ProfileError, match=message) as caught:
@@ -126,13 +126,13 @@ def test_tools_are_generated_from_the_seed_or_read_in_any_notation(tmp_path: Pat
         (" " * (2**20 + 1), "larger than 1 MiB"),
     ],
 )
-def test_invalid_files_of_tools_are_rejected(content: str, message: str, tmp_path: Path, load: Load) -> None:
+def test_invalid_tool_files_are_rejected(content: str, message: str, tmp_path: Path, load: Load) -> None:
     (tmp_path / "tools.json").write_text(content)
     with pytest.raises(ProfileError, match=message):
         load_prompts(load, input_tokens=5, tools={"path": "tools.json"})
 
 
-def test_a_json_schema_is_inline_or_in_a_file(tmp_path: Path, load: Load) -> None:
+def test_json_schema_is_read_inline_or_from_a_file(tmp_path: Path, load: Load) -> None:
     (tmp_path / "a.json").write_text('{"type": "object"}')
     inline = load_prompts(load, input_tokens=5, response_format={"json_schema": {"type": "object"}, "check": True})
     in_file = load_prompts(load, input_tokens=5, response_format={"json_schema": "a.json", "check": True})
@@ -152,7 +152,7 @@ def test_a_json_schema_is_inline_or_in_a_file(tmp_path: Path, load: Load) -> Non
         ({"tools": 1001}, "exceeds the maximum of 1,000"),
     ],
 )
-def test_invalid_options_are_rejected_with_their_line(prompts: dict[str, Any], message: str, load: Load) -> None:
+def test_invalid_prompt_options_are_rejected_with_their_line(prompts: dict[str, Any], message: str, load: Load) -> None:
     with pytest.raises(ProfileError, match=message) as caught:
         load_prompts(load, input_tokens=5, **prompts)
     assert caught.value.line is not None
@@ -167,7 +167,7 @@ def test_invalid_options_are_rejected_with_their_line(prompts: dict[str, Any], m
     ],
 )
 @pytest.mark.parametrize("source", ["prompts", "dataset"])
-def test_options_conflict_with_the_same_key_of_extra_body(
+def test_prompt_options_conflict_with_the_same_key_of_extra_body(
     protocol: str, key: str, body_key: str, source: str, tmp_path: Path, load: Load
 ) -> None:
     (tmp_path / "asked.jsonl").write_text('{"prompt": "why?", "most": 5}\n')

@@ -24,7 +24,7 @@ def files(tmp_path: Path) -> None:
     (tmp_path / "bare.csv").write_text("timestamp\n0\n")
 
 
-def test_a_dataset_may_be_a_path(load: Load) -> None:
+def test_dataset_may_be_a_path(load: Load) -> None:
     profile = load(target(), {"dataset": "asked.jsonl"})
     assert isinstance(profile, GeneratingProfile)
     assert profile.workload.dataset is not None
@@ -32,7 +32,7 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
 
 
 @pytest.mark.parametrize(
-    ("api", "workload", "says"),
+    ("api", "workload", "message"),
     [
         ("chat", {}, "exactly one of prompts, dataset, trace and sessions"),
         (
@@ -85,12 +85,12 @@ def test_a_dataset_may_be_a_path(load: Load) -> None:
         ("rerank", {"prompts": {"input_tokens": 5}, "documents": 0}, "at least 1"),
     ],
 )
-def test_nonsense_is_reported(load: Load, api: str, workload: dict[str, Any], says: str) -> None:
-    with pytest.raises(ProfileError, match=says):
+def test_invalid_prompt_workloads_are_rejected(load: Load, api: str, workload: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
         load(target(api), workload)
 
 
-def test_prompts_of_a_trace_follow_one_replay_of_it(load: Load) -> None:
+def test_stages_must_replay_the_trace_of_the_prompts_in_the_same_way(load: Load) -> None:
     stages = [{"name": "a", "trace": "trace.csv"}, {"name": "b", "trace": "trace.csv", "superpose": 2}]
     with pytest.raises(ProfileError, match=r"must replay workload\.trace in the same way"):
         load(target(), {"trace": "trace.csv"}, {"stages": stages})
@@ -108,7 +108,7 @@ def test_prompts_of_a_trace_follow_one_replay_of_it(load: Load) -> None:
         ({"lognormal": {"median": "5s", "sigma": 0.8}}, LognormalDelay(5.0, 0.8)),
     ],
 )
-def test_a_delay_is_written_as_it_is_read(written: object, delay: Delay) -> None:
+def test_delay_survives_a_round_trip(written: object, delay: Delay) -> None:
     assert parse_delay(written) == delay
     assert format_delay(delay) == written
 
@@ -118,6 +118,6 @@ def test_a_delay_is_written_as_it_is_read(written: object, delay: Delay) -> None
     ["5", 5, "fixed 5", "uniform 2s to 1s", "60d", "-1s", {"normal": {}}, {"lognormal": {"median": "5s"}},
      {"lognormal": {"median": "5s", "sigma": 9}}, {"lognormal": {"median": "5s", "sigma": 1, "mx": "1s"}}, None],
 )  # fmt: skip
-def test_what_is_no_delay(written: object) -> None:
+def test_invalid_delays_are_rejected(written: object) -> None:
     with pytest.raises((BadValueError, UnknownKeyError)):
         parse_delay(written)

@@ -20,13 +20,13 @@ from loadgen.workloads import EmpiricalLength, FixedLength, LognormalLength, Nor
         ({"empirical": {"values": [1, 7]}}, EmpiricalLength((1, 7))),
     ],
 )
-def test_a_length_is_read_and_written_back(written: object, length: object) -> None:
+def test_length_distribution_survives_a_round_trip(written: object, length: object) -> None:
     assert parse_length(written) == length
     assert parse_length(format_length(parse_length(written))) == length
 
 
 @pytest.mark.parametrize(
-    ("written", "says"),
+    ("written", "message"),
     [
         (0, "at least 1"),
         (2.5, "whole number"),
@@ -48,6 +48,6 @@ def test_a_length_is_read_and_written_back(written: object, length: object) -> N
         ({"normal": {}, "uniform": {}}, "one key"),
     ],
 )
-def test_nonsense_is_reported(written: object, says: str) -> None:
-    with pytest.raises(BadValueError, match=says):
+def test_invalid_length_distributions_are_rejected(written: object, message: str) -> None:
+    with pytest.raises(BadValueError, match=message):
         parse_length(written)

@@ -27,7 +27,7 @@ from app.profiles.resolved import compute_profile_hash, format_spec
         ("urls: http://me:hunter2@host/", ("target.urls",)),
     ],
 )
-def test_a_value_where_a_reference_belongs_is_reported_by_its_place(target: str, places: tuple[str, ...]) -> None:
+def test_plain_text_secrets_of_a_target_are_reported_by_key_path(target: str, places: tuple[str, ...]) -> None:
     assert find_secret_keys(f"target: {{{target}}}\n") == places
 
 
@@ -41,20 +41,22 @@ def test_a_value_where_a_reference_belongs_is_reported_by_its_place(target: str,
         ("[3, {headers: 3}]", ()),
     ],
 )
-def test_what_is_scraped_may_hold_one_too(scrape: str, places: tuple[str, ...]) -> None:
+def test_plain_text_secrets_of_telemetry_endpoints_are_reported_and_redacted(
+    scrape: str, places: tuple[str, ...]
+) -> None:
     text = f"target: {{url: 'http://host/'}}\ntelemetry: {scrape}\n"
     assert find_secret_keys(text) == places
     assert "hunter2" not in (redact_profile(text) or "")
 
 
-@pytest.mark.parametrize("place", ["body", "extra_body", "template", "session"])
-def test_what_is_sent_as_it_is_may_hold_one(place: str) -> None:
-    text = f"workload: {{{place}: {{api_key: hunter2}}, classes: [{{{place}: {{api_key: hunter2}}}}]}}\n"
-    assert find_secret_keys(text) == (f"workload.{place}.api_key", f"workload.classes.{place}.api_key")
+@pytest.mark.parametrize("key", ["body", "extra_body", "template", "session"])
+def test_plain_text_secrets_of_request_bodies_are_reported_and_redacted(key: str) -> None:
+    text = f"workload: {{{key}: {{api_key: hunter2}}, classes: [{{{key}: {{api_key: hunter2}}}}]}}\n"
+    assert find_secret_keys(text) == (f"workload.{key}.api_key", f"workload.classes.{key}.api_key")
     assert "hunter2" not in (redact_profile(text) or "")
 
 
-def test_what_we_write_has_none(tmp_path: Path) -> None:
+def test_formatted_spec_contains_no_secret(tmp_path: Path) -> None:
     path = tmp_path / "profile.yaml"
     path.write_text(
         "sizewise: 1\nname: x\ntarget: {protocol: http, url: 'http://127.0.0.1:1/', headers: {X-Key: hunter2, "
@@ -68,30 +70,30 @@ def test_what_we_write_has_none(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["", "[]", "target: 3", "target: {headers: 3, start: {env: [1]}}"])
-def test_a_spec_of_any_shape_is_looked_at(text: str) -> None:
+def test_secret_search_accepts_profiles_of_any_shape(text: str) -> None:
     assert find_secret_keys(text) == ()
 
 
-def test_a_profile_is_redacted_in_place_and_keeps_its_comments() -> None:
+def test_redacted_profile_retains_comments_and_other_values() -> None:
     text = "# mine\ntarget:\n  url: [http://host/, 'http://me:canary@host/']\n  headers: {X.Key: canary, A: env:KEY}\n"
-    made = redact_profile(text)
-    assert made is not None
-    assert "canary" not in made
-    assert "# mine" in made
-    assert "A: env:KEY" in made
-    assert "http://host/" in made
-    assert redact_profile(made) == made
+    redacted = redact_profile(text)
+    assert redacted is not None
+    assert "canary" not in redacted
+    assert "# mine" in redacted
+    assert "A: env:KEY" in redacted
+    assert "http://host/" in redacted
+    assert redact_profile(redacted) == redacted
 
 
 @pytest.mark.parametrize(
-    ("text", "is_kept"), [("name: [x", True), ("headers: {X: y", False), ("u: ['a://b:c@d", False)]
+    ("text", "is_unchanged"), [("name: [x", True), ("headers: {X: y", False), ("u: ['a://b:c@d", False)]
 )
-def test_of_what_is_no_document_only_that_is_kept_which_can_hold_no_secret(text: str, is_kept: bool) -> None:
-    assert redact_profile(text) == (text if is_kept else None)
+def test_redaction_of_invalid_yaml_drops_text_that_may_contain_a_secret(text: str, is_unchanged: bool) -> None:
+    assert redact_profile(text) == (text if is_unchanged else None)
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
-def test_a_profile_asks_the_same_from_another_folder(name: str, tmp_path: Path) -> None:
+def test_profile_with_absolute_paths_has_the_same_hash_in_another_folder(name: str, tmp_path: Path) -> None:
     path = bundled_profiles()[name]
     text = format_profile(make_paths_absolute(read_document(path.read_bytes(), "x").value, path.parent))
     assert compute_profile_hash(load_profile_text(text.encode(), tmp_path / "x.yaml")) == compute_profile_hash(
@@ -99,7 +101,7 @@ def test_a_profile_asks_the_same_from_another_folder(name: str, tmp_path: Path) 
     )
 
 
-def test_models_data_sets_and_secrets_lead_where_they_led(tmp_path: Path) -> None:
+def test_model_dataset_and_secret_paths_become_absolute(tmp_path: Path) -> None:
     tree = {
         "target": {"protocol": "openai-chat", "url": "http://127.0.0.1/v1", "api_key": "file:key", "model": "m",
                    "start": {"command": "./serve", "ready": "/health"}},
@@ -118,7 +120,7 @@ def test_models_data_sets_and_secrets_lead_where_they_led(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(("schema", "is_path"), [("a.json", True), ({"type": "object"}, False)])
-def test_files_of_prompts_lead_where_they_led(schema: Any, is_path: bool, tmp_path: Path) -> None:
+def test_prompt_file_paths_become_absolute(schema: Any, is_path: bool, tmp_path: Path) -> None:
     prompts = {"lengths": "pairs.csv", "tools": {"path": "t.json"}, "response_format": {"json_schema": schema}}
     tree = {"target": {"protocol": "openai-chat", "model": "m"}, "workload": {"prompts": prompts}}
     moved = make_paths_absolute(tree, tmp_path)["workload"]["prompts"]

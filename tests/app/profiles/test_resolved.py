@@ -55,23 +55,23 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("name", bundled_profiles())
-def test_what_differs_from_the_defaults_is_the_whole_profile(name: str) -> None:
+def test_minimal_profile_of_a_bundled_profile_resolves_to_the_same_spec(name: str) -> None:
     path = bundled_profiles()[name]
     profile = load_profile(path)
     text = format_minimal(profile)
-    again = load_profile_text(text.encode(), path)
-    assert format_spec(again) == format_spec(profile)
+    reloaded = load_profile_text(text.encode(), path)
+    assert format_spec(reloaded) == format_spec(profile)
     assert len(text.splitlines()) < len(format_spec(profile).splitlines()) / 2
     assert "warmup: 2s" not in text, "a default"
 
 
-def test_secrets_are_not_printed_in_the_short_form_either(path: Path) -> None:
+def test_secrets_are_redacted_in_the_minimal_profile(path: Path) -> None:
     text = format_minimal(load_profile(path))
     assert "canary" not in text
     assert "Bearer env:API_KEY" in text
 
 
-def test_every_default_is_printed_with_its_unit(path: Path) -> None:
+def test_spec_lists_every_default_with_its_unit(path: Path) -> None:
     spec = yaml.safe_load(format_spec(load_profile(path)))
     assert spec["load"]["warmup"] == "2s"
     assert spec["load"]["stages"][0] == {
@@ -84,14 +84,14 @@ def test_every_default_is_printed_with_its_unit(path: Path) -> None:
     assert spec["target"]["timeouts"] == {"connect": "5s", "idle": "30s", "total": "1m"}
 
 
-def test_secrets_are_redacted_and_references_kept(path: Path) -> None:
+def test_spec_redacts_secrets_and_preserves_references(path: Path) -> None:
     text = format_spec(load_profile(path))
     assert "canary" not in text
     assert "Bearer env:API_KEY" in text
     assert "text/plain" in text
 
 
-def test_a_redacted_header_is_not_sent(path: Path) -> None:
+def test_redacted_header_cannot_be_resolved(path: Path) -> None:
     spec = path.with_name("spec.yaml")
     spec.write_text(format_spec(load_profile(path)))
     target = load_profile(spec).target
@@ -101,17 +101,17 @@ def test_a_redacted_header_is_not_sent(path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", [*bundled_profiles(), None])
-def test_a_written_profile_loads_again_with_its_hash(name: str | None, path: Path, tmp_path: Path) -> None:
+def test_written_spec_loads_again_with_the_same_hash(name: str | None, path: Path, tmp_path: Path) -> None:
     profile = load_profile(bundled_profiles()[name] if name else path)
     spec = tmp_path / "elsewhere" / "spec.yaml"
     spec.parent.mkdir()
     spec.write_text(format_spec(profile), encoding="utf-8")
-    again = load_profile(spec)
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
-    assert format_spec(again) == format_spec(profile)
+    reloaded = load_profile(spec)
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
+    assert format_spec(reloaded) == format_spec(profile)
 
 
-def test_any_text_in_a_body_survives_being_written(path: Path) -> None:
+def test_any_body_text_survives_a_round_trip(path: Path) -> None:
     path.write_text(PROFILE.replace("dataset: rows.jsonl", f"bodies: {json.dumps(TRICKY)}"))
     profile = load_profile(path)
     spec = path.with_name("spec.yaml")
@@ -120,7 +120,7 @@ def test_any_text_in_a_body_survives_being_written(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("right", "other", "is_same"),
+    ("original", "other", "is_same"),
     [
         ("canary-1", "canary-3", True),
         ("env:API_KEY", "env:OTHER", True),
@@ -131,14 +131,16 @@ def test_any_text_in_a_body_survives_being_written(path: Path) -> None:
         ("p95   <  50", "p95 < 51", False),
     ],
 )
-def test_the_hash_is_that_of_the_question(path: Path, right: str, other: str, is_same: bool) -> None:
+def test_profile_hash_changes_only_with_values_that_affect_the_result(
+    path: Path, original: str, other: str, is_same: bool
+) -> None:
     before = compute_profile_hash(load_profile(path))
-    assert right in PROFILE
-    path.write_text(PROFILE.replace(right, other))
+    assert original in PROFILE
+    path.write_text(PROFILE.replace(original, other))
     assert (compute_profile_hash(load_profile(path)) == before) is is_same
 
 
-def test_the_hash_follows_a_files_content_and_not_its_place(path: Path, tmp_path: Path) -> None:
+def test_profile_hash_depends_on_dataset_content_and_not_on_its_path(path: Path, tmp_path: Path) -> None:
     before = compute_profile_hash(load_profile(path))
     moved = tmp_path / "moved"
     moved.mkdir()
@@ -150,18 +152,18 @@ def test_the_hash_follows_a_files_content_and_not_its_place(path: Path, tmp_path
 
 
 @pytest.mark.parametrize(
-    ("right", "other", "is_same"),
+    ("original", "other", "is_same"),
     [("name: test", "name: other", True), ("rate: 100/s", "rate: 50/s", True), ("body: {a: 1}", "body: {a: 2}", False)],
 )
-def test_the_hash_of_the_workload_is_that_of_what_is_asked_alone(
-    right: str, other: str, is_same: bool, tmp_path: Path
-) -> None:
+def test_workload_hash_depends_only_on_the_requests(original: str, other: str, is_same: bool, tmp_path: Path) -> None:
     text = (
         "sizewise: 1\nname: test\ntarget: {protocol: http, url: 'http://127.0.0.1:1/'}\nworkload: {body: {a: 1}}\n"
         "load: {stages: [{name: steady, arrivals: poisson, rate: 100/s, duration: 1s}]}\n"
     )
     (tmp_path / "one.yaml").write_text(text)
-    (tmp_path / "two.yaml").write_text(text.replace(right, other))
-    assert right in text
-    one, two = (compute_workload_hash(load_profile(tmp_path / f"{name}.yaml")) for name in ("one", "two"))
-    assert (one == two) == is_same
+    (tmp_path / "two.yaml").write_text(text.replace(original, other))
+    assert original in text
+    first_hash, second_hash = (
+        compute_workload_hash(load_profile(tmp_path / f"{name}.yaml")) for name in ("one", "two")
+    )
+    assert (first_hash == second_hash) == is_same

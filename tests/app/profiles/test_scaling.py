@@ -29,7 +29,7 @@ def operations(*overrides: str, per_instance: int = 1) -> Operations:
     return build_operations(load_day_settings("none", overrides), per_instance)
 
 
-def test_a_cold_start_is_assumed_phase_by_phase() -> None:
+def test_default_cold_start_has_all_phases() -> None:
     start = operations().cold_start
     assert (start.node_s, start.engine_s, start.warm_up_s, start.cv, start.warm_nodes) == (90, 15, 5, 0.3, 0)
     assert (start.image.median_s, start.weights.median_s) == (10, 4)
@@ -37,7 +37,7 @@ def test_a_cold_start_is_assumed_phase_by_phase() -> None:
     assert operations().updates == ()
 
 
-def test_sizes_go_over_the_narrowest_way_and_times_are_times() -> None:
+def test_cold_start_sizes_are_divided_by_the_slowest_link() -> None:
     start = operations(
         "cold_start.image=30s", "cold_start.weights=16GB", "cold_start.network=10Gbit/s", "cold_start.disk=2GB/s",
         "cold_start.pcie=1GiB/s", "cold_start.build=2m",
@@ -47,22 +47,22 @@ def test_sizes_go_over_the_narrowest_way_and_times_are_times() -> None:
     assert start.median_s == pytest.approx(90 + 30 + 16e9 / 2**30 + 120 + 5)
 
 
-def test_every_phase_of_a_cold_start_can_be_given() -> None:
+def test_every_cold_start_phase_can_be_set() -> None:
     keys = ("node", "image", "weights", "build", "warm_up")
-    start = operations(*(f"cold_start.{key}={place}s" for place, key in enumerate(keys, 1))).cold_start
+    start = operations(*(f"cold_start.{key}={number}s" for number, key in enumerate(keys, 1))).cold_start
     assert start.median_s == pytest.approx(1 + 2 + 3 + 4 + 5)
     assert (start.node_s, start.engine_s, start.warm_up_s) == (1, 4, 5)
 
 
-def test_failures_updates_and_the_pool_are_those_said() -> None:
-    said = operations(
+def test_failures_updates_and_warm_pool_are_applied() -> None:
+    configured = operations(
         "failures.mtbf=30d", "failures.detect=1m", "failures.new_node=true", "update.at=10:30", "update.surge=10%",
         "warm_pool=2", "drain=1m", "cold_start.refusal_probability=20%", "cold_start.retry=5m", per_instance=4,
     )  # fmt: skip
-    assert said.failures == FailureModel(720, 60, True)
-    assert said.updates == (RollingUpdate(37_800, 0.1, 0.25),)
-    assert said.drain_s == 60
-    start: ColdStartModel = said.cold_start
+    assert configured.failures == FailureModel(720, 60, True)
+    assert configured.updates == (RollingUpdate(37_800, 0.1, 0.25),)
+    assert configured.drain_s == 60
+    start: ColdStartModel = configured.cold_start
     assert (start.warm_nodes, start.refusal_probability, start.retry_s) == (8, 0.2, 300)
 
 
@@ -80,7 +80,7 @@ def test_failures_updates_and_the_pool_are_those_said() -> None:
         ("update.at=25:00", "'25:00' is not a time of day", 'Use a value such as "12:00".'),
     ],
 )
-def test_what_is_wrong_is_named(override: str, message: str, hint: str | None) -> None:
+def test_invalid_cold_start_overrides_are_reported_with_a_hint(override: str, message: str, hint: str | None) -> None:
     with pytest.raises(ProfileError) as caught:
         operations(override)
     assert message in str(caught.value)
@@ -91,11 +91,11 @@ PLANNED = PlannedReplica(replicas=12, per_s=9.0, utilization=0.6, in_flight=2.0,
 
 
 def autoscaler(name: str, *overrides: str) -> Autoscaler:
-    said = load_day_settings(name, [f"autoscaler.{one}" for one in overrides])
-    return build_autoscaler(said.autoscaler, PLANNED, cold_start_s=124.0)
+    settings = load_day_settings(name, [f"autoscaler.{override}" for override in overrides])
+    return build_autoscaler(settings.autoscaler, PLANNED, cold_start_s=124.0)
 
 
-def test_what_is_not_said_is_the_programs_own_but_target_and_bounds_are_the_plans() -> None:
+def test_default_autoscalers_have_the_target_and_bounds_of_the_plan() -> None:
     assert autoscaler("none") == Fixed(12)
     assert autoscaler("hpa") == Hpa(0.6, 12)
     assert autoscaler("keda") == Keda(2.0, 12)
@@ -111,13 +111,13 @@ def test_what_is_not_said_is_the_programs_own_but_target_and_bounds_are_the_plan
 @pytest.mark.parametrize(
     ("target", "metric", "value"), [("70%", "busy", 0.7), ("12/s", "rate", 12.0), ("120/min", "rate", 2.0)]
 )
-def test_the_targets_unit_reports_the_metric(target: str, metric: str, value: float) -> None:
-    said = autoscaler("hpa", f"target={target}")
-    assert isinstance(said, Hpa)
-    assert (said.metric, said.target) == (metric, value)
+def test_unit_of_the_autoscaler_target_determines_its_metric(target: str, metric: str, value: float) -> None:
+    hpa = autoscaler("hpa", f"target={target}")
+    assert isinstance(hpa, Hpa)
+    assert (hpa.metric, hpa.target) == (metric, value)
 
 
-def test_a_metric_without_a_target_has_the_plans() -> None:
+def test_autoscaler_metric_without_a_target_uses_the_planned_value() -> None:
     assert autoscaler("hpa", "metric=rate") == Hpa(9.0, 12, "rate")
     assert autoscaler("hpa", "metric=in-flight") == Hpa(2.0, 12, "in_flight")
     assert autoscaler("hpa", "metric=in-flight", "target=4") == Hpa(4.0, 12, "in_flight")
@@ -126,11 +126,11 @@ def test_a_metric_without_a_target_has_the_plans() -> None:
     assert autoscaler("kserve", "utilization=50%") == Knative(capacity=4.0, utilization=0.5, max=12, min=1)
 
 
-def test_rules_of_change_are_those_of_kubernetes_until_said() -> None:
-    said = autoscaler("hpa", "up.pods=2", "up.period=1m", "down.percent=10%", "down.stabilization=1m")
-    assert isinstance(said, Hpa)
-    assert said.up == ScalingRules(0.0, (RatePolicy("percent", 100.0, 60.0), RatePolicy("pods", 2, 60.0)))
-    assert said.down == ScalingRules(60.0, (RatePolicy("percent", 10.0),))
+def test_scaling_rules_default_to_those_of_kubernetes() -> None:
+    changed = autoscaler("hpa", "up.pods=2", "up.period=1m", "down.percent=10%", "down.stabilization=1m")
+    assert isinstance(changed, Hpa)
+    assert changed.up == ScalingRules(0.0, (RatePolicy("percent", 100.0, 60.0), RatePolicy("pods", 2, 60.0)))
+    assert changed.down == ScalingRules(60.0, (RatePolicy("percent", 10.0),))
     plain = autoscaler("hpa")
     assert isinstance(plain, Hpa)
     assert (plain.up, plain.down) == (DEFAULT_SCALE_UP, DEFAULT_SCALE_DOWN)
@@ -139,13 +139,13 @@ def test_rules_of_change_are_those_of_kubernetes_until_said() -> None:
     assert never.down.select == "disabled"
 
 
-def test_a_schedule_is_written_as_a_table() -> None:
+def test_schedule_is_a_table_sorted_by_time() -> None:
     assert autoscaler("schedule", "table={20:00: 4, 08:30: 12}") == Scheduled(
         (ScheduledReplicas(30_600, 12), ScheduledReplicas(72_000, 4))
     )
 
 
-def test_the_day_has_its_own_patience_and_router() -> None:
+def test_day_settings_have_their_own_timeout_queue_limit_and_router() -> None:
     day = load_day_settings("none", ["timeout=500ms", "queue_limit=20", "router=power-of-two"])
     assert (day.timeout_s, day.queue_limit, day.router) == (0.5, 20, "power-of-two")
     assert load_day_settings("none", []).router is None
@@ -171,7 +171,9 @@ def test_the_day_has_its_own_patience_and_router() -> None:
         ("none", "nothing", "key.key=value", None),
     ],
 )
-def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, message: str, hint: str | None) -> None:
+def test_invalid_autoscaler_overrides_are_reported_with_a_hint(
+    name: str, override: str, message: str, hint: str | None
+) -> None:
     with pytest.raises(ProfileError) as caught:
         load_day_settings(name, [override])
     assert message in str(caught.value)
@@ -179,17 +181,17 @@ def test_what_is_wrong_is_named_with_what_is_right(name: str, override: str, mes
 
 
 @pytest.mark.parametrize("name", ["hpa", "keda", "knative", "predictive"])
-def test_bounds_that_cross_are_refused(name: str) -> None:
+def test_autoscaler_max_below_min_is_rejected(name: str) -> None:
     with pytest.raises(ProfileError, match="max is 2, which is below min of 3"):
         load_day_settings(name, ["autoscaler.min=3", "autoscaler.max=2"])
 
 
-def test_the_most_is_at_least_the_fewest() -> None:
+def test_autoscaler_max_is_at_least_min() -> None:
     planned = autoscaler("hpa", "min=20")
     assert isinstance(planned, Hpa)
     assert planned.max == 20
 
 
 @pytest.mark.parametrize("name", AUTOSCALERS)
-def test_each_autoscaler_can_be_asked_for(name: str) -> None:
+def test_each_autoscaler_can_be_selected(name: str) -> None:
     assert load_day_settings(name, []).autoscaler is not None

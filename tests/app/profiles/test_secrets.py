@@ -10,7 +10,7 @@ from app.profiles.problems import BadValueError
 from app.profiles.secrets import check_url_has_no_secret, make_reference_absolute, redact_header, resolve_secret
 
 
-def test_references_are_resolved_late(tmp_path: Path) -> None:
+def test_secret_references_are_resolved_from_environment_and_files(tmp_path: Path) -> None:
     (tmp_path / "key").write_text("from file\n")
     environment = {"API_KEY": "from env"}
     assert resolve_secret("env:API_KEY", environment) == "from env"
@@ -20,7 +20,7 @@ def test_references_are_resolved_late(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("text", ["env:NONE", "env:EMPTY", "env:LINES", "file:/does/not/exist", "<redacted>"])
-def test_what_cannot_be_resolved_shows_no_value(text: str) -> None:
+def test_unresolvable_secret_reference_is_rejected_without_its_value(text: str) -> None:
     with pytest.raises(UsageError) as caught:
         resolve_secret(text, {"EMPTY": "", "LINES": "canary\r\nX-Evil: 1"})
     assert "canary" not in str(caught.value)
@@ -37,11 +37,11 @@ def test_what_cannot_be_resolved_shows_no_value(text: str) -> None:
         ("X-Request-Id", "7", "7"),
     ],
 )
-def test_only_harmless_headers_and_references_are_written(header: str, value: str, written: str) -> None:
+def test_header_values_are_redacted_unless_harmless_or_references(header: str, value: str, written: str) -> None:
     assert redact_header(header, value) == written
 
 
-def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:
+def test_path_of_file_reference_becomes_absolute(tmp_path: Path) -> None:
     assert make_reference_absolute("Bearer file:key", tmp_path) == f"Bearer file:{tmp_path / 'key'}"
     assert make_reference_absolute("env:KEY", tmp_path) == "env:KEY"
 
@@ -54,29 +54,29 @@ def test_a_file_reference_becomes_absolute(tmp_path: Path) -> None:
         "?u=eyJhbGciOiJIUzI1NiJ9.e30e30e30.sig",
     ],
 )  # fmt: skip
-def test_a_secret_in_the_query_is_refused(rest: str) -> None:
+def test_secret_in_url_query_is_rejected(rest: str) -> None:
     with pytest.raises(BadValueError, match="query"):
         check_url_has_no_secret(f"http://h/{rest}")
 
 
-def test_user_information_is_refused() -> None:
+def test_user_information_in_url_is_rejected() -> None:
     with pytest.raises(BadValueError, match="user"):
         check_url_has_no_secret("http://user@h/")
 
 
-def test_other_queries_pass() -> None:
+def test_harmless_url_queries_are_accepted() -> None:
     check_url_has_no_secret("http://h/?version=2024&model=a&bypass=1&compat=2&pattern=x&api-version=2024-10-21")
 
 
-def test_a_file_that_cannot_be_read_is_reported_with_the_reason(tmp_path: Path) -> None:
+def test_unreadable_secret_file_is_reported_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "key.bin").write_bytes(b"\xffcanary")
-    for name, why in (("none.txt", "No such file"), ("key.bin", "the file is not UTF-8 text")):
-        with pytest.raises(UsageError, match=f"the secret file .*{name} cannot be read: {why}") as caught:
+    for name, reason in (("none.txt", "No such file"), ("key.bin", "the file is not UTF-8 text")):
+        with pytest.raises(UsageError, match=f"the secret file .*{name} cannot be read: {reason}") as caught:
             resolve_secret(f"file:{tmp_path / name}")
         assert "canary" not in str(caught.value)
 
 
-def test_a_secret_is_not_read_from_a_device_a_pipe_or_a_large_file(tmp_path: Path) -> None:
+def test_secret_is_not_read_from_devices_pipes_or_large_files(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "pipe")
     (tmp_path / "large").write_bytes(b"x" * 100_000)
     for path in (Path("/dev/zero"), tmp_path / "pipe", tmp_path / "large"):

@@ -89,7 +89,7 @@ LOCAL_KEYS = {"target.serve.model", "workload.text", "workload.calibration"}
 
 
 @pytest.fixture
-def out(tmp_path: Path) -> Path:
+def user_folder(tmp_path: Path) -> Path:
     """A folder of the user, with every kind of file that a profile can name."""
     folder = tmp_path / "user"
     folder.mkdir()
@@ -106,34 +106,36 @@ def out(tmp_path: Path) -> Path:
     return folder
 
 
-def load(folder: Path, kind: str, keys: dict[str, Any], out: Path) -> Profile:
+def load(folder: Path, kind: str, keys: dict[str, Any], user_folder: Path) -> Profile:
     """Load a profile in `folder`, with OUT in its paths replaced by the other folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "own.jsonl").write_text('{"prompt": "a"}\n')
     tree = {"sizewise": 1, "name": "stranger", "load": {"stages": STAGES}, **keys}
     tree["target"] = {**TARGETS[kind], "permitted": True, **keys.get("target", {})}
     path = folder / "profile.yaml"
-    path.write_text(yaml.safe_dump(tree, sort_keys=False).replace("OUT/", f"{out}/"))
+    path.write_text(yaml.safe_dump(tree, sort_keys=False).replace("OUT/", f"{user_folder}/"))
     return load_profile(path)
 
 
 @pytest.mark.parametrize("key", list(FILES))
-def test_every_file_outside_the_profiles_folder_is_listed_for_the_host(key: str, out: Path, tmp_path: Path) -> None:
+def test_every_file_outside_the_profile_folder_is_listed_for_the_target_host(
+    key: str, user_folder: Path, tmp_path: Path
+) -> None:
     kind, keys, name = FILES[key]
-    sent = find_sent_references(load(tmp_path / "profile", kind, keys, out))
+    sent = find_sent_references(load(tmp_path / "profile", kind, keys, user_folder))
     assert set(sent) == {HOST}
-    assert f"file:{out / name}" in sent[HOST]
+    assert f"file:{user_folder / name}" in sent[HOST]
 
 
 @pytest.mark.parametrize("key", list(FILES))
-def test_the_same_file_in_the_profiles_folder_is_its_own(key: str, out: Path) -> None:
+def test_file_in_the_profile_folder_needs_no_consent(key: str, user_folder: Path) -> None:
     kind, keys, name = FILES[key]
-    profile = load(out, kind, keys, out)
+    profile = load(user_folder, kind, keys, user_folder)
     assert find_sent_references(profile) == {}
-    assert f"file:{out / name}" in find_own_files(profile)[HOST]
+    assert f"file:{user_folder / name}" in find_own_files(profile)[HOST]
 
 
-def test_every_key_that_names_a_file_is_tried() -> None:
+def test_every_profile_key_that_names_a_file_is_covered_by_these_tests() -> None:
     keys = {
         ".".join(path)
         for protocol in PROFILES
@@ -141,37 +143,37 @@ def test_every_key_that_names_a_file_is_tried() -> None:
         if (field.kind == "path" and field.key not in UNSENT_KEYS) or field.key == "json_schema"
     }
     classes = {key for key in keys if key.startswith("workload.classes.*.")}
-    tried = {*FILES, *LOCAL_KEYS}
-    assert keys - classes <= tried
-    assert {key.replace("classes.*.", "") for key in classes} <= tried
+    covered = {*FILES, *LOCAL_KEYS}
+    assert keys - classes <= covered
+    assert {key.replace("classes.*.", "") for key in classes} <= covered
 
 
 @pytest.mark.parametrize("key", list(FILES))
-def test_a_device_in_place_of_a_file_is_refused(key: str, out: Path, tmp_path: Path) -> None:
+def test_device_instead_of_a_file_is_rejected(key: str, user_folder: Path, tmp_path: Path) -> None:
     kind, keys, name = FILES[key]
-    (out / name).unlink()
-    (out / name).symlink_to("/dev/zero")
+    (user_folder / name).unlink()
+    (user_folder / name).symlink_to("/dev/zero")
     with pytest.raises(ProfileError):
-        load(tmp_path / "profile", kind, keys, out)
+        load(tmp_path / "profile", kind, keys, user_folder)
 
 
-def test_a_link_in_the_profiles_folder_is_followed(out: Path, tmp_path: Path) -> None:
+def test_symlink_in_the_profile_folder_is_resolved(user_folder: Path, tmp_path: Path) -> None:
     folder = tmp_path / "profile"
     folder.mkdir()
-    (folder / "rows.jsonl").symlink_to(out / "rows.jsonl")
-    profile = load(folder, "http", {"workload": {"dataset": "rows.jsonl"}}, out)
-    assert find_sent_references(profile) == {HOST: (f"file:{out / 'rows.jsonl'}",)}
+    (folder / "rows.jsonl").symlink_to(user_folder / "rows.jsonl")
+    profile = load(folder, "http", {"workload": {"dataset": "rows.jsonl"}}, user_folder)
+    assert find_sent_references(profile) == {HOST: (f"file:{user_folder / 'rows.jsonl'}",)}
 
 
 @pytest.mark.parametrize("name", [".ssh", "work/.secrets"])
-def test_hidden_folders_are_not_the_profiles_own(name: str, tmp_path: Path) -> None:
+def test_hidden_folders_do_not_belong_to_the_profile(name: str, tmp_path: Path) -> None:
     (tmp_path / name).mkdir(parents=True)
     profile = load(tmp_path, "http", {"workload": {"dataset": name}}, tmp_path)
     assert find_sent_references(profile) == {HOST: (f"file:{tmp_path / name}",)}
 
 
 @pytest.mark.parametrize(("name", "is_own"), [("Documents", False), ("own.jsonl", True), ("work/a.jsonl", False)])
-def test_only_the_files_beside_a_profile_in_the_home_folder_are_its_own(
+def test_in_the_home_folder_only_files_beside_a_profile_belong_to_the_profile(
     name: str, is_own: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(tmp_path))
@@ -183,8 +185,8 @@ def test_only_the_files_beside_a_profile_in_the_home_folder_are_its_own(
 
 
 @pytest.mark.parametrize("target", [{"url": "http://127.0.0.1:9/"}, {"socket": "model.sock"}])
-def test_files_stay_on_this_machine_without_a_question(target: dict[str, str], out: Path, tmp_path: Path) -> None:
-    profile = load(tmp_path / "a", "http", {"target": target, "workload": {"dataset": "OUT/rows.jsonl"}}, out)
+def test_files_sent_to_this_machine_need_no_consent(target: dict[str, str], user_folder: Path, tmp_path: Path) -> None:
+    profile = load(tmp_path / "a", "http", {"target": target, "workload": {"dataset": "OUT/rows.jsonl"}}, user_folder)
     assert find_sent_references(profile) == {}
     assert find_own_files(profile) == {}
 
@@ -210,7 +212,7 @@ def test_files_stay_on_this_machine_without_a_question(target: dict[str, str], o
         ),
     ],
 )  # fmt: skip
-def test_secrets_by_the_host_that_they_are_sent_to(
+def test_secrets_are_listed_by_the_host_that_receives_them(
     tmp_path: Path, target: str, telemetry: str, sent: dict[str, tuple[str, ...]]
 ) -> None:
     path = tmp_path / "p.yaml"

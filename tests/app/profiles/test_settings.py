@@ -19,7 +19,7 @@ from app.records.planning_inputs import AssumedModel
 
 
 def records_in(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tuple[Any, type[Settings]]]:
-    """Yield each record below an annotation with the settings that it is read as."""
+    """Yield each record in an annotation with the settings class that it is read as."""
     if get_origin(annotation) is Annotated:
         inner, *more = get_args(annotation)
         yield from records_in(inner, (*more, *metadata))
@@ -34,21 +34,21 @@ def records_in(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tupl
         yield from records_in(field.annotation, tuple(field.metadata))
 
 
-def broadened(kind: Any) -> Any:
-    """The type of the choices of a `Literal`, and otherwise the type itself."""
+def broaden(kind: Any) -> Any:
+    """Return the type of the choices of a `Literal`, and otherwise the type itself."""
     if get_origin(kind) is Literal:
         return type(get_args(kind)[0])
     if get_origin(kind) in (Union, types.UnionType):
-        return functools.reduce(operator.or_, map(broadened, get_args(kind)))
+        return functools.reduce(operator.or_, map(broaden, get_args(kind)))
     return kind
 
 
-def wrong_fields(record: Any, settings: type[Settings]) -> list[str]:
-    expected, given = get_type_hints(record), get_type_hints(settings)
+def find_wrong_fields(record: Any, settings: type[Settings]) -> list[str]:
+    expected, actual = get_type_hints(record), get_type_hints(settings)
     return [
         name
         for name in settings.model_fields
-        if given[name] != expected[name] and broadened(given[name]) != expected[name]
+        if actual[name] != expected[name] and broaden(actual[name]) != expected[name]
     ]
 
 
@@ -56,7 +56,7 @@ KINDS = (*PROFILES.values(), Annotated[AssumedModel, ReadAs(AssumedModelSettings
 RECORDS = list(dict.fromkeys(pair for kind in KINDS for pair in records_in(kind)))
 
 
-def test_records_are_found() -> None:
+def test_settings_of_nested_records_are_found() -> None:
     assert {record.__name__ for record, _ in RECORDS} >= {
         "RecurringSpike",
         "Tls",
@@ -67,8 +67,8 @@ def test_records_are_found() -> None:
 
 
 @pytest.mark.parametrize(("record", "settings"), RECORDS, ids=lambda kind: kind.__name__)
-def test_a_setting_has_the_type_of_its_field(record: Any, settings: type[Settings]) -> None:
-    assert wrong_fields(record, settings) == []
+def test_settings_have_the_types_of_their_record_fields(record: Any, settings: type[Settings]) -> None:
+    assert find_wrong_fields(record, settings) == []
 
 
 class Point(msgspec.Struct, frozen=True):
@@ -76,16 +76,16 @@ class Point(msgspec.Struct, frozen=True):
     y: float = 0.0
 
 
-def test_a_setting_of_another_type_is_noticed() -> None:
-    assert wrong_fields(Point, build_settings(Point, {float: float}, x=str)) == ["x"]
+def test_setting_with_another_type_than_its_record_is_detected() -> None:
+    assert find_wrong_fields(Point, build_settings(Point, {float: float}, x=str)) == ["x"]
 
 
-def test_a_record_is_read_and_written_back() -> None:
+def test_record_survives_a_round_trip_through_its_settings() -> None:
     adapter: TypeAdapter[Point] = TypeAdapter(Annotated[Point, ReadAs(build_settings(Point, {float: float}))])
     assert adapter.validate_python({"x": 1.0}) == Point(1.0)
     assert adapter.dump_python(Point(1.0)) == {"x": 1.0, "y": 0.0}
 
 
-def test_a_setting_without_a_field_is_refused() -> None:
+def test_setting_without_a_record_field_is_rejected() -> None:
     with pytest.raises(KeyError, match="z"):
         build_settings(Point, {float: float}, z=float)

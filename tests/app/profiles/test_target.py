@@ -39,8 +39,8 @@ def target(protocol: str, **more: Any) -> dict[str, Any]:
     return {"protocol": protocol, "url": url, **named, **file, **more}
 
 
-@pytest.mark.parametrize("protocol", [one for one in PROFILES if one != "local"])
-def test_every_protocol_is_read_and_written_back(load: Load, tmp_path: Path, protocol: str) -> None:
+@pytest.mark.parametrize("protocol", [protocol for protocol in PROFILES if protocol != "local"])
+def test_target_of_every_protocol_survives_a_round_trip(load: Load, tmp_path: Path, protocol: str) -> None:
     (tmp_path / "locustfile.py").write_text("")
     stage = {"concurrency": 1, "duration": "1s"} if protocol == "locust" else {"rate": "1/s", "duration": "1s"}
     shape = {"batch": {"requests": 5, "poll": "2s"}} if protocol == "openai-batch" else {"stages": [stage]}
@@ -53,13 +53,13 @@ def test_every_protocol_is_read_and_written_back(load: Load, tmp_path: Path, pro
     assert compute_profile_hash(load_profile(spec)) == compute_profile_hash(profile)
 
 
-def test_replicas_share_the_requests(load: Load) -> None:
+def test_target_may_have_several_replica_urls(load: Load) -> None:
     urls = [f"{URL}/score", "http://127.0.0.1:8001/score"]
     profile = load({"protocol": "http", "urls": urls, "balance": "power-of-two"}, {})
     assert profile.target.all_urls == tuple(urls)
 
 
-def test_a_start_is_cut_into_words_and_stays_where_it_was_written(load: Load, tmp_path: Path) -> None:
+def test_start_command_is_split_and_its_directory_preserved(load: Load, tmp_path: Path) -> None:
     start = {"command": "python -m 'my server' --port 8000", "ready": "/health", "env": {"TOKEN": "env:TOKEN"}}
     profile = load({**target("oip"), "start": start})
     assert profile.target.start is not None
@@ -68,17 +68,17 @@ def test_a_start_is_cut_into_words_and_stays_where_it_was_written(load: Load, tm
     elsewhere = tmp_path / "elsewhere"
     elsewhere.mkdir()
     (elsewhere / "spec.yaml").write_text(format_spec(profile))
-    again = load_endpoint_profile(elsewhere / "spec.yaml").target.start
-    assert again == profile.target.start
+    reloaded = load_endpoint_profile(elsewhere / "spec.yaml").target.start
+    assert reloaded == profile.target.start
 
 
-def test_a_scripted_model_has_a_name(load: Load) -> None:
+def test_scripted_target_has_the_default_model_name(load: Load) -> None:
     profile = load({"protocol": "openai-chat", "scripted": {"delay": "20ms"}}, {"prompts": {"input_tokens": 5}})
     assert "model: scripted" in format_spec(profile)
 
 
 @pytest.mark.parametrize(
-    ("protocol", "more", "says"),
+    ("protocol", "more", "message"),
     [
         ("http", {"urls": [URL]}, "exactly one of url, urls and scripted"),
         ("http", {"url": None, "urls": [f"{URL}/a", f"{URL}/b"]}, "must have the same path"),
@@ -103,6 +103,9 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("oip-grpc", {"url": "grpc://127.0.0.1:1/path"}, "neither a path nor a query"),
         ("oip-grpc", {"tls": {"verify": False}}, "gRPC always verifies the certificate"),
         ("http", {"url": "grpc://127.0.0.1:1"}, "http:// or https://"),
+        ("http", {"url": f"http://{'a' * 64}/"}, "host name of the URL is not valid"),
+        ("http", {"url": "http://a..b/"}, "host name of the URL is not valid"),
+        ("oip-grpc", {"url": f"grpc://{'a' * 64}:1"}, "host name of the URL is not valid"),
         ("http", {"api_key": "sk-canary"}, "where the key is stored"),
         ("http", {"api_key": ["sk-canary"]}, "where the key is stored"),
         (
@@ -140,22 +143,22 @@ def test_a_scripted_model_has_a_name(load: Load) -> None:
         ("http", {"start": {"command": "x", "ready": "/", "directory": "a" * 3000}}, "File name too long"),
     ],
 )
-def test_what_does_not_fit_is_reported_without_secrets(
-    load: Load, protocol: str, more: dict[str, Any], says: str
+def test_invalid_targets_are_rejected_without_showing_secrets(
+    load: Load, protocol: str, more: dict[str, Any], message: str
 ) -> None:
     values = {key: value for key, value in target(protocol, **more).items() if value is not None or key == "model"}
-    with pytest.raises(ProfileError, match=says) as caught:
+    with pytest.raises(ProfileError, match=message) as caught:
         load(values, WORKLOADS.get(protocol))
     assert "canary" not in str(caught.value) + (caught.value.hint or "")
 
 
-def test_the_url_of_a_websocket_is_that_of_its_upgrade(load: Load) -> None:
+def test_websocket_url_becomes_the_http_url_of_its_upgrade(load: Load) -> None:
     for url, upgrade_url in (("ws://127.0.0.1:9/v1", "http://127.0.0.1:9/v1"), ("wss://h/v1", "https://h/v1")):
         profile = load(target("openai-realtime", url=url), WORKLOADS["openai-realtime"])
         assert profile.target.all_urls == (upgrade_url,)
 
 
-def test_keys_stay_out_of_what_is_written(load: Load) -> None:
+def test_secrets_of_the_target_are_redacted_in_the_spec(load: Load) -> None:
     headers = {"X-Api-Key": "canary", "accept": "text/plain"}
     profile = load({**target("http"), "headers": headers, "api_key": "file:key.txt"}, {})
     text = format_spec(profile)
@@ -163,7 +166,7 @@ def test_keys_stay_out_of_what_is_written(load: Load) -> None:
     assert yaml.safe_load(text)["target"]["api_key"].startswith("file:/")
 
 
-def test_each_request_of_the_messages_api_has_a_maximum_of_output_tokens(load: Load, tmp_path: Path) -> None:
+def test_messages_api_requires_a_maximum_of_output_tokens(load: Load, tmp_path: Path) -> None:
     (tmp_path / "rows.jsonl").write_text('{"prompt": "a", "n": 5}\n')
     messages = target("anthropic-messages", headers={"Authorization": "env:TOKEN"}, api_key="env:KEY")
     for source, key in (({"prompts": {"input_tokens": 5}}, "prompts"), ({"dataset": "rows.jsonl"}, "dataset")):
@@ -175,7 +178,7 @@ def test_each_request_of_the_messages_api_has_a_maximum_of_output_tokens(load: L
 
 
 @pytest.mark.parametrize("source", ["live", "recorded"])
-def test_the_messages_api_sends_no_live_sessions(load: Load, tmp_path: Path, source: str) -> None:
+def test_messages_api_rejects_live_sessions(load: Load, tmp_path: Path, source: str) -> None:
     recorded = tmp_path / "agents.jsonl"
     recorded.write_text('{"session": "a", "text": "why?"}\n')
     prompts = {"input_tokens": 10, "output_tokens": 5, "turns": 2, "history": "live"}

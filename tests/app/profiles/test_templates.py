@@ -25,18 +25,18 @@ from tests.fakes import decoders
 
 
 @pytest.mark.parametrize("text", [templates.ENDPOINT_TEMPLATE, templates.OPENAI_TEMPLATE, templates.SCRIPTED_TEMPLATE])
-def test_what_one_begins_with_is_right(text: str, tmp_path: Path) -> None:
+def test_profile_templates_load(text: str, tmp_path: Path) -> None:
     assert load_profile_text(text.format(name="mine").encode(), tmp_path / "mine.yaml").name == "mine"
 
 
-def test_a_models_file_becomes_a_profile_of_it(tmp_path: Path) -> None:
+def test_local_profile_of_a_model_file_has_its_name_and_path(tmp_path: Path) -> None:
     model = tmp_path / "my model: 2.onnx"
     model.write_bytes(b"")
     profile = load_profile_text(format_local_profile(model).encode(), tmp_path / "x.yaml")
     assert (profile.name, profile.target.models) == ("my-model--2", (str(model),))  # type: ignore[union-attr]
 
 
-def test_the_folder_of_a_language_model_becomes_a_profile_of_its_tests(tmp_path: Path) -> None:
+def test_local_profile_of_a_language_model_folder_has_generation_tests(tmp_path: Path) -> None:
     folder = decoders.contiguous(tmp_path / "tiny decoder")
     profile = load_profile_text(format_local_profile(folder).encode(), tmp_path / "x.yaml")
     assert isinstance(profile, LocalProfile)
@@ -44,7 +44,7 @@ def test_the_folder_of_a_language_model_becomes_a_profile_of_its_tests(tmp_path:
     assert [test.name for test in profile.generation_tests] == ["pp512", "tg128"]
 
 
-def test_a_profile_is_adapted_to_another_kind_of_model(tmp_path: Path) -> None:
+def test_model_edits_adapt_a_profile_to_another_kind_of_model(tmp_path: Path) -> None:
     folder, gguf, onnx = decoders.contiguous(tmp_path / "tiny"), tmp_path / "m.gguf", tmp_path / "m.onnx"
     for file in (gguf, onnx):
         file.touch()
@@ -78,39 +78,43 @@ def test_a_profile_is_adapted_to_another_kind_of_model(tmp_path: Path) -> None:
         for column, protocol in enumerate(PROFILES)
     ],
 )
-def test_any_profile_becomes_one_of_any_protocol(name: str, protocol: str, tmp_path: Path) -> None:
-    """In the unit tier, each profile becomes one of every fourth protocol, and each protocol is made of every fourth
-    profile."""
+def test_profile_converted_to_any_protocol_is_valid_except_for_its_slo(
+    name: str, protocol: str, tmp_path: Path
+) -> None:
+    """In the unit tier, each profile is converted to every fourth protocol, and each protocol is reached from every
+    fourth profile."""
     (tmp_path / "locustfile.py").touch()
     path = bundled_profiles()[name]
     tree = convert_profile(read_document(path.read_bytes(), "x").value, protocol)
-    place = (tmp_path if protocol == "locust" else path.parent) / "x.yaml"
-    # what was promised is the person's own: it stays, and the form says where it cannot be held to
-    assert wrong_in(format_profile(tree), place) in (None, "slo", "gates")
+    path_of_profile = (tmp_path if protocol == "locust" else path.parent) / "x.yaml"
+    # The objectives of the user remain, even those that the other protocol does not support.
+    assert find_invalid_section(format_profile(tree), path_of_profile) in (None, "slo", "gates")
 
 
-def wrong_in(text: str, place: Path) -> str | int | None:
+def find_invalid_section(text: str, path: Path) -> str | int | None:
     try:
-        load_profile_text(text.encode(), place)
+        load_profile_text(text.encode(), path)
     except ProfileError as error:
         return error.key_path[0]
     return None
 
 
 @pytest.mark.parametrize(("protocol", "is_served"), [("openai-completions", True), ("openai-responses", False)])
-def test_a_served_language_model_is_kept_where_it_can_be_served(protocol: str, is_served: bool) -> None:
+def test_converted_target_serves_a_language_model_only_with_a_supporting_protocol(
+    protocol: str, is_served: bool
+) -> None:
     target = {"protocol": "openai-chat", "serve": {"model": "folder", "threads": 2}}
     converted = convert_profile({"sizewise": 1, "name": "x", "target": target}, protocol)["target"]
     assert converted.get("serve") == (target["serve"] if is_served else None)
     assert ("url" in converted) == (not is_served)
 
 
-def test_prompts_without_a_length_of_responses_get_one_where_it_is_required(tmp_path: Path) -> None:
+def test_converted_prompts_have_an_output_length_for_protocols_that_require_it(tmp_path: Path) -> None:
     target = {"protocol": "openai-embeddings", "url": "http://127.0.0.1:8000/v1", "model": "m"}
     tree = {"sizewise": 1, "name": "x", "target": target, "workload": {"prompts": {"input_tokens": 5}}}
     converted = convert_profile(tree, "anthropic-messages")
     assert converted["workload"] == {"prompts": {"input_tokens": 5, "output_tokens": 128}}
-    assert wrong_in(format_profile(converted), tmp_path / "x.yaml") is None
+    assert find_invalid_section(format_profile(converted), tmp_path / "x.yaml") is None
 
 
 def new_endpoint(**target: Any) -> dict[str, Any]:
@@ -119,16 +123,16 @@ def new_endpoint(**target: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("protocol", PROFILES)
-def test_an_slo_that_nobody_edited_follows_the_protocol(protocol: str, tmp_path: Path) -> None:
+def test_unedited_default_slo_follows_the_protocol(protocol: str, tmp_path: Path) -> None:
     (tmp_path / "locustfile.py").touch()
     tree = convert_profile(new_endpoint(), protocol)
-    assert wrong_in(format_profile(tree), tmp_path / "x.yaml") is None
+    assert find_invalid_section(format_profile(tree), tmp_path / "x.yaml") is None
     assert (tree["slo"], has_default_slo(tree)) == (list_default_objectives(protocol), True)
     assert has_default_slo(convert_profile(tree, "http"))
 
 
 @pytest.mark.parametrize("slo", [["latency_ms.p95 < 51"], [], None])
-def test_an_slo_that_was_edited_or_removed_stays(slo: list[str] | None) -> None:
+def test_edited_or_removed_slo_is_not_changed_by_conversion(slo: list[str] | None) -> None:
     tree = {key: value for key, value in (new_endpoint() | {"slo": slo}).items() if value is not None}
     assert convert_profile(tree, "openai-chat").get("slo") == slo
 
@@ -148,11 +152,11 @@ def test_an_slo_that_was_edited_or_removed_stays(slo: list[str] | None) -> None:
         ("grpc://h:8001", "oip-grpc", "grpc://h:8001"),
     ],
 )
-def test_a_url_names_its_api(url: str, protocol: str, base_url: str, tmp_path: Path) -> None:
+def test_protocol_and_base_url_are_inferred_from_a_url(url: str, protocol: str, base_url: str, tmp_path: Path) -> None:
     adapted = adapt_to_url(new_endpoint(url=url), new_endpoint())
     assert adapted is not None
     assert (adapted["target"]["protocol"], adapted["target"]["url"]) == (protocol, base_url)
-    assert wrong_in(format_profile(adapted), tmp_path / "x.yaml") is None
+    assert find_invalid_section(format_profile(adapted), tmp_path / "x.yaml") is None
     is_text = protocol in ("openai-chat", "openai-completions", "anthropic-messages")
     assert ("concurrency" in adapted["load"].get("sweep", {})) == is_text
 
@@ -165,7 +169,7 @@ def test_a_url_names_its_api(url: str, protocol: str, base_url: str, tmp_path: P
         ("http://h/predictions/dense", "dense"),
     ],
 )
-def test_a_url_names_its_model(url: str, model: str) -> None:
+def test_model_name_is_inferred_from_a_url(url: str, model: str) -> None:
     adapted = adapt_to_url(new_endpoint(url=url), new_endpoint())
     assert adapted is not None
     assert (adapted["target"]["model"], adapted["target"]["url"]) == (model, "http://h")
@@ -185,12 +189,12 @@ def test_a_url_names_its_model(url: str, model: str) -> None:
         None,
     ],
 )
-def test_any_other_url_changes_nothing(url: object) -> None:
+def test_url_without_a_known_api_does_not_change_the_profile(url: object) -> None:
     assert adapt_to_url(new_endpoint(url=url), new_endpoint()) is None
 
 
 @pytest.mark.parametrize(("url", "protocol"), [("http://h/score", "http"), ("http://h/v2", "oip")])
-def test_an_http_url_leaves_a_grpc_protocol(url: str, protocol: str) -> None:
+def test_http_url_replaces_a_grpc_protocol(url: str, protocol: str) -> None:
     grpc_service = convert_profile(new_endpoint(), "oip-grpc")
     adapted = adapt_to_url({**grpc_service, "target": {**grpc_service["target"], "url": url}}, new_endpoint())
     assert adapted is not None
@@ -199,9 +203,9 @@ def test_an_http_url_leaves_a_grpc_protocol(url: str, protocol: str) -> None:
     assert adapt_to_url(grpc_service, new_endpoint()) is None
 
 
-def test_the_url_keeps_the_api_and_what_was_edited() -> None:
+def test_url_does_not_replace_a_matching_protocol_or_edited_values() -> None:
     chat = convert_profile(new_endpoint(url="http://h/v1"), "openai-embeddings")
-    assert adapt_to_url(chat, new_endpoint()) is None, "/v1 is that of any OpenAI API"
+    assert adapt_to_url(chat, new_endpoint()) is None, "/v1 is the base path of every OpenAI API"
     edited = new_endpoint(url="http://h/v1") | {
         "load": {"stages": [{"rate": "1/s", "duration": "9s"}]},
         "slo": ["p95 < 9ms"],

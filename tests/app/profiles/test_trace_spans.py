@@ -27,17 +27,17 @@ def line(*spans: dict[str, Any]) -> dict[str, Any]:
     return {"resourceSpans": [{"scopeSpans": [{"spans": [span]} for span in spans]}]}
 
 
-def written(folder: Path, *lines: object) -> Path:
+def write_spans(folder: Path, *lines: object) -> Path:
     path = folder / "spans.jsonl"
     path.write_bytes(b"\n".join(map(msgspec.json.encode, lines)) + b"\n")
     return path
 
 
-def test_spans_are_requests_in_the_order_of_their_starts(tmp_path: Path) -> None:
-    """Other spans are skipped, integers may be strings, and the deprecated names are known."""
+def test_spans_become_requests_ordered_by_start_time(tmp_path: Path) -> None:
+    """Other spans are skipped, integers may be strings, and the deprecated attribute names are supported."""
     older = {"gen_ai.usage.prompt_tokens": "200", "gen_ai.usage.completion_tokens": "8"}
     second = 1_700_000_000_000_000_000
-    path = written(
+    path = write_spans(
         tmp_path,
         line(otlp(str(second + 1_500_000_000), ATTRIBUTES), otlp(second, {"http.status_code": 200})),
         line(otlp(second, older), otlp(second, {"gen_ai.usage.input_tokens": 5})),
@@ -51,14 +51,16 @@ def test_spans_are_requests_in_the_order_of_their_starts(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("zone", ["Z", "", "+02:00"])
-def test_spans_as_the_sdk_writes_them(tmp_path: Path, zone: str) -> None:
-    times = (f"2024-01-01T00:00:01.250000{zone}", f"2024-01-01T00:00:00.000000{zone}")
-    trace = read_trace(written(tmp_path, *({"start_time": time, "attributes": ATTRIBUTES} for time in times)))
+def test_spans_in_the_format_of_the_sdk_are_read(tmp_path: Path, zone: str) -> None:
+    build_vllm_span = (f"2024-01-01T00:00:01.250000{zone}", f"2024-01-01T00:00:00.000000{zone}")
+    trace = read_trace(
+        write_spans(tmp_path, *({"start_time": time, "attributes": ATTRIBUTES} for time in build_vllm_span))
+    )
     assert trace.at_s.tolist() == [0.0, 1.25]
 
 
 @pytest.mark.parametrize(
-    ("lines", "says"),
+    ("lines", "message"),
     [
         ([line(otlp("1", {"a": 1}))], "no span has both gen_ai.usage.input_tokens and gen_ai.usage.output_tokens"),
         ([{"resourceSpans": []}], "no span has both"),
@@ -82,15 +84,17 @@ def test_spans_as_the_sdk_writes_them(tmp_path: Path, zone: str) -> None:
         ([line(otlp(0, ATTRIBUTES)), line(otlp(2**62, ATTRIBUTES))], "more than ten years after"),
     ],
 )
-def test_what_is_no_span_is_refused_in_a_sentence(tmp_path: Path, lines: list[object], says: str) -> None:
-    with pytest.raises(BadValueError, match=says) as caught:
-        read_trace(written(tmp_path, *lines))
+def test_files_without_valid_spans_are_rejected_with_a_printable_message(
+    tmp_path: Path, lines: list[object], message: str
+) -> None:
+    with pytest.raises(BadValueError, match=message) as caught:
+        read_trace(write_spans(tmp_path, *lines))
     assert str(caught.value).isprintable()
 
 
-def test_spans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_spans_and_line_length_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_JSON_LINES", 2)
-    path = written(tmp_path, line(*(otlp(1, ATTRIBUTES) for _ in range(3))))
+    path = write_spans(tmp_path, line(*(otlp(1, ATTRIBUTES) for _ in range(3))))
     with pytest.raises(BadValueError, match="exceeds the maximum of 2 spans"):
         read_trace(path)
     monkeypatch.setattr(traces, "MAX_SPAN_LINE_BYTES", 1 << 6)
@@ -98,8 +102,8 @@ def test_spans_are_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> N
         read_trace(path)
 
 
-def times(trace_id: object, **seconds: object) -> dict[str, Any]:
-    """A span as vLLM writes it."""
+def build_vllm_span(trace_id: object, **seconds: object) -> dict[str, Any]:
+    """Return a span as vLLM exports it."""
     keys = {
         "queue": "gen_ai.latency.time_in_queue",
         "prefill": "gen_ai.latency.time_in_model_prefill",
@@ -112,25 +116,28 @@ def times(trace_id: object, **seconds: object) -> dict[str, Any]:
 OURS, OTHER = "0123456789abcdef" * 2, "f" * 32
 
 
-def test_the_times_of_known_traces_are_read_and_those_of_others_are_not(tmp_path: Path) -> None:
-    path = written(
+def test_span_times_are_read_only_for_the_given_trace_ids(tmp_path: Path) -> None:
+    path = write_spans(
         tmp_path,
-        line({"traceId": OURS, "name": "POST /v1/chat"}, times(OURS.upper(), queue=0.25, prefill=0.04, decode=1)),
-        line(times(OURS, queue=9), times(OTHER, queue=9)),
+        line(
+            {"traceId": OURS, "name": "POST /v1/chat"},
+            build_vllm_span(OURS.upper(), queue=0.25, prefill=0.04, decode=1),
+        ),
+        line(build_vllm_span(OURS, queue=9), build_vllm_span(OTHER, queue=9)),
         {"resourceMetrics": []},
     )
-    found = read_span_times(path, {OURS})
-    assert found == SpanTimes({OURS: {"queue": 250.0, "prefill": 40.0, "decode": 1000.0}}, ignored_count=1)
+    span_times = read_span_times(path, {OURS})
+    assert span_times == SpanTimes({OURS: {"queue": 250.0, "prefill": 40.0, "decode": 1000.0}}, ignored_count=1)
 
 
 @pytest.mark.parametrize("value", [-1, 1e300, "0.2", "NaN"])
-def test_a_time_that_none_can_be_is_no_time(tmp_path: Path, value: object) -> None:
-    path = written(tmp_path, line(times(OURS, queue=value), times(OURS, prefill=0.1)))
+def test_invalid_span_times_are_ignored(tmp_path: Path, value: object) -> None:
+    path = write_spans(tmp_path, line(build_vllm_span(OURS, queue=value), build_vllm_span(OURS, prefill=0.1)))
     assert read_span_times(path, {OURS}).times_ms == {OURS: {"prefill": 100.0}}
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"{}\nnot json\n", "line 2 is not OTLP JSON"),
         (b'{"resourceSpans": [{"scopeSpans": [{"spans": [{"traceId": 7}]}]}]}', "line 1 is not OTLP JSON"),
@@ -140,16 +147,16 @@ def test_a_time_that_none_can_be_is_no_time(tmp_path: Path, value: object) -> No
         (b"{}\n" * 50, "is larger than"),
     ],
 )
-def test_a_file_that_is_no_export_is_refused(
-    tmp_path: Path, content: bytes, says: str, monkeypatch: pytest.MonkeyPatch
+def test_invalid_span_exports_are_rejected(
+    tmp_path: Path, content: bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    if says.startswith("has"):
+    if message.startswith("has"):
         monkeypatch.setattr(trace_spans, "MAX_SPAN_LINE_BYTES", 40)
-    if says.startswith("is larger"):
+    if message.startswith("is larger"):
         monkeypatch.setattr(trace_spans, "MAX_SPAN_BYTES", 100)
     path = tmp_path / "spans.jsonl"
     path.write_bytes(content)
-    with pytest.raises(UsageError, match=re.escape(says)):
+    with pytest.raises(UsageError, match=re.escape(message)):
         read_span_times(path, {OURS})
     with pytest.raises(UsageError, match="cannot be read"):
         read_span_times(tmp_path, {OURS})

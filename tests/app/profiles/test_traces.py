@@ -12,46 +12,46 @@ from app.profiles import traces
 from app.profiles.problems import BadValueError
 from app.profiles.traces import check_token_columns, is_trace, read_table, read_trace, read_trace_statistics
 
-WANTED = frozenset({"timestamp", "input_length"})
+COLUMNS = frozenset({"timestamp", "input_length"})
 
 
-def written(folder: Path, name: str, content: bytes) -> Path:
+def write_bytes(folder: Path, name: str, content: bytes) -> Path:
     path = folder / name
     path.write_bytes(content)
     return path
 
 
 @pytest.mark.parametrize(
-    ("name", "is_one"),
+    ("name", "is_trace_name"),
     [("a.csv", True), ("a.CSV.gz", True), ("a.jsonl", True), ("a.v2.ndjson.GZ", True), ("a.yaml", False),
      ("csv", False), ("a.csv.zip", False), ("traffic.csv.yaml", False)],
 )  # fmt: skip
-def test_a_trace_is_known_by_its_name(name: str, is_one: bool) -> None:
-    assert is_trace(Path(name)) is is_one
+def test_trace_is_recognized_by_its_file_extension(name: str, is_trace_name: bool) -> None:
+    assert is_trace(Path(name)) is is_trace_name
 
 
 @pytest.mark.parametrize("name", ["a.csv", "a.csv.gz", "named-otherwise"])
-def test_compressed_or_not_is_seen_by_the_content(tmp_path: Path, name: str) -> None:
+def test_gzip_compression_of_a_trace_is_detected_by_content(tmp_path: Path, name: str) -> None:
     for content in (b"timestamp\n1\n2\n", gzip.compress(b"timestamp\n1\n2\n")):
-        read = read_table(written(tmp_path, name, content), WANTED)
-        assert read.table.column("timestamp").to_pylist() == [1, 2]
-        assert read.first_line == 2
+        rows = read_table(write_bytes(tmp_path, name, content), COLUMNS)
+        assert rows.table.column("timestamp").to_pylist() == [1, 2]
+        assert rows.first_line == 2
 
 
-def test_several_gzip_members_are_one_file(tmp_path: Path) -> None:
+def test_concatenated_gzip_members_are_read_as_a_single_trace(tmp_path: Path) -> None:
     content = gzip.compress(b"timestamp\n1\n") + gzip.compress(b"2\n3\n")
-    assert read_table(written(tmp_path, "a.csv.gz", content), WANTED).table.num_rows == 3
+    assert read_table(write_bytes(tmp_path, "a.csv.gz", content), COLUMNS).table.num_rows == 3
 
 
-def test_json_lines_keep_the_columns_that_are_wanted(tmp_path: Path) -> None:
+def test_requested_columns_of_a_json_lines_trace_are_read(tmp_path: Path) -> None:
     content = b'{"Timestamp": 1, "other": {"a": [1]}, "input_length": 5}\r\n{"Timestamp": 2.5}\r\n\r\n'
-    read = read_table(written(tmp_path, "a.jsonl", content), WANTED)
-    assert read.table.to_pydict() == {"Timestamp": [1.0, 2.5], "input_length": [5.0, None]}
-    assert read.first_line == 1
+    rows = read_table(write_bytes(tmp_path, "a.jsonl", content), COLUMNS)
+    assert rows.table.to_pydict() == {"Timestamp": [1.0, 2.5], "input_length": [5.0, None]}
+    assert rows.first_line == 1
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("a.jsonl", b'{"timestamp": 1}\n{"timestamp": \n', "a.jsonl:2: the line is not a JSON object"),
         ("a.jsonl", b"", "a.jsonl:1: the line is not a JSON object"),
@@ -69,39 +69,43 @@ def test_json_lines_keep_the_columns_that_are_wanted(tmp_path: Path) -> None:
         ("a.csv.gz", b"\x1f\x8bnonsense", "starts like a gzip file, but is not valid gzip"),
     ],
 )
-def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, name: str, content: bytes, says: str) -> None:
-    with pytest.raises(ProfileError, match=says) as caught:
-        read_table(written(tmp_path, name, content), WANTED)
+def test_invalid_trace_tables_are_reported_with_their_line(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
+        read_table(write_bytes(tmp_path, name, content), COLUMNS)
     assert len(str(caught.value)) < 300 + len(str(tmp_path))
 
 
-def test_no_more_is_unpacked_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    bomb = written(tmp_path, "a.csv.gz", gzip.compress(b"timestamp\n" + b"1\n" * 10_000_000))
+def test_decompression_of_a_trace_stops_at_the_size_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    bomb = write_bytes(tmp_path, "a.csv.gz", gzip.compress(b"timestamp\n" + b"1\n" * 10_000_000))
     assert bomb.stat().st_size < 100_000
     monkeypatch.setattr(traces, "MAX_BYTES", 100_000)
     tracemalloc.start()
     with pytest.raises(ProfileError, match="larger than 1 GiB"):
-        read_table(bomb, WANTED)
+        read_table(bomb, COLUMNS)
     assert tracemalloc.get_traced_memory()[1] < 2_000_000
     tracemalloc.stop()
     with pytest.raises(ProfileError, match="larger than 1 GiB"):
-        read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 60_000), WANTED)
+        read_table(write_bytes(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 60_000), COLUMNS)
 
 
-def test_no_more_rows_are_read_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_number_of_trace_rows_is_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_ROWS", 5)
-    assert read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 5), WANTED).table.num_rows == 5
+    assert read_table(write_bytes(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 5), COLUMNS).table.num_rows == 5
     with pytest.raises(ProfileError, match="exceeds the maximum of 5 rows"):
-        read_table(written(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 6), WANTED)
+        read_table(write_bytes(tmp_path, "a.csv", b"timestamp\n" + b"1\n" * 6), COLUMNS)
 
 
-def test_a_folder_and_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_folders_and_missing_files_are_rejected_as_traces(tmp_path: Path) -> None:
     for path in (tmp_path, tmp_path / "none.csv"):
         with pytest.raises(ProfileError):
-            read_table(path, WANTED)
+            read_table(path, COLUMNS)
 
 
-def test_json_lines_are_bounded_lower_than_rows_of_csv(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_json_lines_traces_have_a_lower_row_limit_than_csv_traces(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(traces, "MAX_JSON_LINES", 3)
     (tmp_path / "many.jsonl").write_text('{"timestamp": 1}\n' * 5)
     with pytest.raises(ProfileError, match="exceeds the maximum of 3 rows"):
@@ -110,14 +114,14 @@ def test_json_lines_are_bounded_lower_than_rows_of_csv(tmp_path: Path, monkeypat
     assert read_table(tmp_path / "many.csv", frozenset({"timestamp"})).table.num_rows == 5
 
 
-def traces_written(folder: Path, text: str) -> Path:
+def write_csv_trace(folder: Path, text: str) -> Path:
     path = folder / "trace.csv"
     path.write_text(text)
     return path
 
 
-def test_times_count_from_the_first_row(tmp_path: Path) -> None:
-    trace = read_trace(traces_written(tmp_path, "timestamp\n10\n10.5\n12\n"))
+def test_trace_times_start_at_the_first_row(tmp_path: Path) -> None:
+    trace = read_trace(write_csv_trace(tmp_path, "timestamp\n10\n10.5\n12\n"))
     assert trace.at_s.tolist() == [0.0, 0.5, 2.0]
     assert not trace.has_tokens
 
@@ -127,22 +131,22 @@ def test_times_count_from_the_first_row(tmp_path: Path) -> None:
     ["timestamp,input_tokens,output_tokens", "TIMESTAMP,ContextTokens,GeneratedTokens",
      "Timestamp,Request tokens,Response tokens"],
 )  # fmt: skip
-def test_lengths_have_the_names_of_public_traces_too(tmp_path: Path, header: str) -> None:
-    trace = read_trace(traces_written(tmp_path, f"{header}\n0,5,6\n1,7,8\n"))
+def test_token_columns_are_recognized_by_the_names_of_public_traces(tmp_path: Path, header: str) -> None:
+    trace = read_trace(write_csv_trace(tmp_path, f"{header}\n0,5,6\n1,7,8\n"))
     assert trace.input_tokens is not None
     assert trace.output_tokens is not None
     assert (trace.input_tokens.tolist(), trace.output_tokens.tolist()) == ([5, 7], [6, 8])
 
 
 @pytest.mark.parametrize("zone", ["", "Z"])
-def test_dates_are_times_too(tmp_path: Path, zone: str) -> None:
+def test_trace_times_may_be_dates(tmp_path: Path, zone: str) -> None:
     rows = f"2023-11-16 18:15:46.6805900{zone}\n2023-11-16 18:15:50.9951690{zone}\n"
-    trace = read_trace(traces_written(tmp_path, f"timestamp\n{rows}"))
+    trace = read_trace(write_csv_trace(tmp_path, f"timestamp\n{rows}"))
     assert trace.at_s.tolist() == pytest.approx([0.0, 4.314579])
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("", "not a valid CSV trace"),
         ("timestamp\n", "has no requests"),
@@ -162,12 +166,12 @@ def test_dates_are_times_too(tmp_path: Path, zone: str) -> None:
         ("timestamp,x\n1,2\nsecret\n", "trace.csv:3: the file is not a valid CSV trace: column 2 is missing$"),
     ],
 )
-def test_what_is_wrong_is_reported_with_its_line_of_traces(tmp_path: Path, text: str, says: str) -> None:
-    with pytest.raises(BadValueError, match=says):
-        read_trace(traces_written(tmp_path, text))
+def test_invalid_traces_are_reported_with_their_line(tmp_path: Path, text: str, message: str) -> None:
+    with pytest.raises(BadValueError, match=message):
+        read_trace(write_csv_trace(tmp_path, text))
 
 
-def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
+def test_bytes_that_are_not_utf_8_are_reported_with_line_and_position(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_bytes(b"a,timestamp\nx\xff\xfe\x00timestamp\n\xff\n\0\0")
     with pytest.raises(BadValueError, match=r"trace\.csv:2: .*: byte 2 of the line is not UTF-8$") as caught:
@@ -175,12 +179,12 @@ def test_bytes_that_are_no_text_are_reported(tmp_path: Path) -> None:
     assert str(caught.value).isprintable()
 
 
-def test_a_trace_without_lengths_cannot_be_prompts(tmp_path: Path) -> None:
+def test_trace_without_token_columns_cannot_supply_prompts(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="is missing the column input_tokens or output_tokens"):
-        check_token_columns(traces_written(tmp_path, "timestamp,input_tokens\n1,5\n"))
+        check_token_columns(write_csv_trace(tmp_path, "timestamp,input_tokens\n1,5\n"))
 
 
-def named(folder: Path, name: str, content: str | bytes) -> Path:
+def write_trace(folder: Path, name: str, content: str | bytes) -> Path:
     path = folder / name
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     return path
@@ -226,7 +230,7 @@ def test_public_traces_are_read(
     tokens: tuple[list[int], list[int]] | None,
     starts_at: str | None,
 ) -> None:
-    trace = read_trace(named(tmp_path, name, text))
+    trace = read_trace(write_trace(tmp_path, name, text))
     assert trace.at_s.tolist() == pytest.approx(at_s)
     assert trace.starts_at == (None if starts_at is None else datetime.datetime.fromisoformat(starts_at))
     if tokens is None:
@@ -241,15 +245,15 @@ def test_public_traces_are_read(
     ("unit", "first"), [("s", "1700000000"), ("ms", "1700000000000"), ("us", "1700000000000000"),
                         ("ns", "1700000000000000000")],
 )  # fmt: skip
-def test_times_since_1970_are_known_by_their_size(tmp_path: Path, unit: str, first: str) -> None:
+def test_unit_of_unix_times_is_inferred_from_their_magnitude(tmp_path: Path, unit: str, first: str) -> None:
     later = int(first) + int(2 * int(first) / 1_700_000_000)
-    trace = read_trace(named(tmp_path, "a.csv", f"time\n{first}\n{later}\n"))
+    trace = read_trace(write_trace(tmp_path, "a.csv", f"time\n{first}\n{later}\n"))
     assert trace.at_s.tolist() == pytest.approx([0.0, 2.0])
     assert trace.starts_at == datetime.datetime(2023, 11, 14, 22, 13, 20)  # noqa: DTZ001 - of UTC
 
 
-def test_times_from_anywhere_have_no_date(tmp_path: Path) -> None:
-    assert read_trace(named(tmp_path, "a.csv", "timestamp\n86400\n86401\n")).starts_at is None
+def test_trace_times_without_a_date_have_no_start_time(tmp_path: Path) -> None:
+    assert read_trace(write_trace(tmp_path, "a.csv", "timestamp\n86400\n86401\n")).starts_at is None
 
 
 @pytest.mark.parametrize(
@@ -270,12 +274,12 @@ def test_times_from_anywhere_have_no_date(tmp_path: Path) -> None:
         ("a.jsonl", b'{"arrived_at": "2024-01-01 00:00:00"}\n{"arrived_at": "2024-01-01 00:00:02"}\n', [0, 2]),
     ],
 )
-def test_what_is_written_otherwise_is_read_too(tmp_path: Path, name: str, content: bytes, at_s: list[float]) -> None:
-    assert read_trace(named(tmp_path, name, content)).at_s.tolist() == pytest.approx(at_s)
+def test_alternative_notations_of_traces_are_read(tmp_path: Path, name: str, content: bytes, at_s: list[float]) -> None:
+    assert read_trace(write_trace(tmp_path, name, content)).at_s.tolist() == pytest.approx(at_s)
 
 
 @pytest.mark.parametrize(
-    ("name", "content", "says"),
+    ("name", "content", "message"),
     [
         ("a.csv", b"\n\n\n", "not a valid CSV trace|the column timestamp is missing"),
         ("a.csv", b"\x00" * 100, "not a valid CSV trace|the column timestamp is missing"),
@@ -320,38 +324,40 @@ def test_what_is_written_otherwise_is_read_too(tmp_path: Path, name: str, conten
         ),
     ],
 )
-def test_what_cannot_be_a_trace_is_refused_in_a_sentence(tmp_path: Path, name: str, content: bytes, says: str) -> None:
-    with pytest.raises(BadValueError, match=says) as caught:
-        read_trace(named(tmp_path, name, content))
+def test_error_about_an_invalid_trace_is_short_and_printable(
+    tmp_path: Path, name: str, content: bytes, message: str
+) -> None:
+    with pytest.raises(BadValueError, match=message) as caught:
+        read_trace(write_trace(tmp_path, name, content))
     assert str(caught.value).isprintable()
     assert len(str(caught.value)) < 250 + len(str(tmp_path))
 
 
-def test_facts_are_of_what_the_file_holds_now(tmp_path: Path) -> None:
+def test_trace_statistics_follow_the_current_file_content(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("timestamp,input_tokens,output_tokens\n5,10,1\n6,20,2\n9,60,6\n")
-    facts = read_trace_statistics(path)
-    assert (facts.count, facts.span_s, facts.mean_per_s) == (3, 4.0, 0.5)
-    assert (facts.mean_input_tokens, facts.mean_output_tokens) == (30.0, 3.0)
+    statistics = read_trace_statistics(path)
+    assert (statistics.count, statistics.span_s, statistics.mean_per_s) == (3, 4.0, 0.5)
+    assert (statistics.mean_input_tokens, statistics.mean_output_tokens) == (30.0, 3.0)
     path.write_text("timestamp\n5\n7\n8\n15.00\n")
-    again = read_trace_statistics(path)
-    assert (again.count, again.mean_input_tokens) == (4, None)
+    changed_statistics = read_trace_statistics(path)
+    assert (changed_statistics.count, changed_statistics.mean_input_tokens) == (4, None)
 
 
 @pytest.mark.parametrize("text", ["timestamp\n5\n", "timestamp\n5\n5\n5\n"])
-def test_requests_at_one_time_have_no_rate(tmp_path: Path, text: str) -> None:
+def test_trace_of_simultaneous_requests_has_no_rate(tmp_path: Path, text: str) -> None:
     path = tmp_path / "trace.csv"
     path.write_text(text)
     with pytest.raises(BadValueError, match="request rate of the trace cannot be computed"):
         read_trace_statistics(path)
 
 
-def test_a_trace_that_is_gone(tmp_path: Path) -> None:
+def test_statistics_of_a_missing_trace_are_rejected(tmp_path: Path) -> None:
     with pytest.raises(BadValueError, match="does not exist"):
         read_trace_statistics(tmp_path / "gone.csv")
 
 
-def mooncake(folder: Path, *rows: tuple[int, int, list[int]], name: str = "trace.jsonl") -> Path:
+def write_mooncake_trace(folder: Path, *rows: tuple[int, int, list[int]], name: str = "trace.jsonl") -> Path:
     path = folder / name
     path.write_text(
         "".join(
@@ -363,7 +369,7 @@ def mooncake(folder: Path, *rows: tuple[int, int, list[int]], name: str = "trace
 
 
 def test_hash_ids_are_read_with_their_requests(tmp_path: Path) -> None:
-    path = mooncake(tmp_path, (0, 600, [0, 2**53 - 1]), (0, 0, []), (2000, 512, [0]))
+    path = write_mooncake_trace(tmp_path, (0, 600, [0, 2**53 - 1]), (0, 0, []), (2000, 512, [0]))
     hash_ids = read_trace(path).blocks
     assert hash_ids is not None
     assert (hash_ids.ids.tolist(), hash_ids.counts.tolist()) == ([0, 2**53 - 1, 0], [2, 0, 1])
@@ -373,31 +379,31 @@ def test_hash_ids_are_read_with_their_requests(tmp_path: Path) -> None:
     assert "workload.block_tokens" in str(caught.value.hint)
     path.write_text(path.read_text() + '{"timestamp": 3000, "input_length": 9, "output_length": 1}\n')
     check_token_columns(path)
-    again = read_trace(path).blocks
-    assert again is not None
-    assert again.counts.tolist() == [2, 0, 1, 0], "a request without hash IDs shares nothing"
+    extended_ids = read_trace(path).blocks
+    assert extended_ids is not None
+    assert extended_ids.counts.tolist() == [2, 0, 1, 0], "a request without hash IDs shares nothing"
 
 
 @pytest.mark.parametrize("ids", ["[0, -1]", "[9007199254740992]", '["0"]', "[0.5]", "7", '"7"', "[[1]]", "[null]"])
-def test_hash_ids_that_are_none(tmp_path: Path, ids: str) -> None:
+def test_invalid_hash_ids_are_rejected(tmp_path: Path, ids: str) -> None:
     row = '{"timestamp": 1, "input_length": 9, "output_length": 1, "hash_ids": %s}\n'
-    path = named(tmp_path, "a.jsonl", row % "[1]" + row % ids)
+    path = write_trace(tmp_path, "a.jsonl", row % "[1]" + row % ids)
     with pytest.raises(BadValueError, match=r"a\.jsonl:2: the line is not a JSON object with a request: "):
         read_trace(path)
 
 
-def test_no_more_hash_ids_are_read_than_the_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_hash_ids_of_a_trace_are_limited(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(traces, "MAX_HASH_IDS", 3)
-    read_trace(mooncake(tmp_path, (0, 600, [1, 2]), (1, 9, [3])))
+    read_trace(write_mooncake_trace(tmp_path, (0, 600, [1, 2]), (1, 9, [3])))
     with pytest.raises(BadValueError, match="exceeds the maximum of 3 hash IDs"):
-        read_trace(mooncake(tmp_path, (0, 600, [1, 2]), (1, 600, [3, 4])))
+        read_trace(write_mooncake_trace(tmp_path, (0, 600, [1, 2]), (1, 600, [3, 4])))
 
 
-def test_the_prefixes_of_a_trace_are_a_fact_of_it_if_their_blocks_are_known(tmp_path: Path) -> None:
-    path = mooncake(tmp_path, (0, 600, [0, 1]), (1000, 1000, [0, 2]))
+def test_prefix_hit_share_of_a_trace_is_none_without_consistent_hash_ids(tmp_path: Path) -> None:
+    path = write_mooncake_trace(tmp_path, (0, 600, [0, 1]), (1000, 1000, [0, 2]))
     assert read_trace_statistics(path).prefix_hit_share == 512 / 1600
     path.write_text(path.read_text() + '{"timestamp": 3000, "input_length": 400, "output_length": 1}\n' * 2)
     assert read_trace_statistics(path).prefix_hit_share == 512 / 2400
-    smaller_blocks = mooncake(tmp_path, (0, 600, [0, 1, 2]), (1000, 1000, [0, 2]), name="other.jsonl")
+    smaller_blocks = write_mooncake_trace(tmp_path, (0, 600, [0, 1, 2]), (1000, 1000, [0, 2]), name="other.jsonl")
     assert read_trace_statistics(smaller_blocks).prefix_hit_share is None
-    assert read_trace_statistics(named(tmp_path, "c.csv", "timestamp\n1\n2\n")).prefix_hit_share is None
+    assert read_trace_statistics(write_trace(tmp_path, "c.csv", "timestamp\n1\n2\n")).prefix_hit_share is None

@@ -44,14 +44,14 @@ load: {stages: [{rate: 1/s, duration: 1s}]}
 """
 
 
-def written(folder: Path, text: str, name: str = "traffic.yaml") -> Path:
+def write_file(folder: Path, text: str, name: str = "traffic.yaml") -> Path:
     path = folder / name
     path.write_text(text)
     return path
 
 
-def read(folder: Path, text: str) -> Traffic:
-    return build_traffic(load_traffic(written(folder, text)))
+def read_traffic(folder: Path, text: str) -> Traffic:
+    return build_traffic(load_traffic(write_file(folder, text)))
 
 
 def settings(**values: Any) -> TrafficSettings:
@@ -59,19 +59,19 @@ def settings(**values: Any) -> TrafficSettings:
 
 
 @pytest.mark.parametrize("shape", SHAPES)
-def test_a_shape_is_a_day_of_shares_that_reaches_the_peak(shape: Shape) -> None:
+def test_daily_shape_has_24_shares_and_reaches_the_peak(shape: Shape) -> None:
     assert len(SHAPES[shape]) == 24
     assert max(SHAPES[shape]) == 1.0
     assert min(SHAPES[shape]) > 0
 
 
 @pytest.mark.parametrize("week", WEEKS)
-def test_a_week_is_seven_shares_that_reach_the_peak(week: Week) -> None:
+def test_weekly_shape_has_7_shares_and_reaches_the_peak(week: Week) -> None:
     assert len(WEEKS[week]) == 7
     assert max(WEEKS[week]) == 1.0
 
 
-def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
+def test_traffic_and_plan_limits_are_parsed() -> None:
     traffic = build_traffic(
         TrafficSettings.model_validate({"peak": "600/min", "shape": "evening", "growth": "20%/year"})
     )
@@ -86,12 +86,12 @@ def test_traffic_and_limits_take_over_what_the_profile_says() -> None:
     assert (limits.budget_usd_per_month, limits.max_price_age_days) == (5.0, 90)
 
 
-def test_a_peak_alone_is_a_workday_of_poissons_requests_all_week() -> None:
+def test_traffic_with_only_a_peak_has_the_workday_shape() -> None:
     assert build_traffic(settings()) == Traffic(900.0, "workday", SHAPES["workday"])
 
 
-def test_every_key_is_taken_over(tmp_path: Path) -> None:
-    traffic = read(tmp_path, FULL)
+def test_every_traffic_key_is_applied(tmp_path: Path) -> None:
+    traffic = read_traffic(tmp_path, FULL)
     assert traffic.peak_per_s == pytest.approx(100.0)
     assert traffic == Traffic(
         peak_per_s=traffic.peak_per_s,
@@ -112,13 +112,13 @@ def test_every_key_is_taken_over(tmp_path: Path) -> None:
     )
 
 
-def test_one_token_mean_and_a_bare_index() -> None:
+def test_single_token_mean_and_bare_dispersion_index_are_accepted() -> None:
     traffic = build_traffic(settings(tokens={"input": 900, "output": 120}, dispersion=8))
     assert traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
     assert traffic.dispersion == Dispersion(8.0, 60.0)
 
 
-def test_a_day_and_a_week_of_shares_of_ones_own() -> None:
+def test_custom_daily_and_weekly_shapes_are_accepted() -> None:
     day = [0.5] * 23 + [1]
     traffic = build_traffic(settings(shape=day, week=[1, 1, 1, 1, 1, 0, 0.5]))
     assert (traffic.shape, traffic.hourly_share) == ("custom", tuple(day))
@@ -126,18 +126,18 @@ def test_a_day_and_a_week_of_shares_of_ones_own() -> None:
 
 
 @pytest.mark.parametrize("text", ["peak: 900/s\n", FULL, "peak: 5/s\nshape: [" + "0.25, " * 23 + "1]\n"])
-def test_what_is_written_back_loads_again(tmp_path: Path, text: str) -> None:
+def test_written_traffic_survives_a_round_trip(tmp_path: Path, text: str) -> None:
     indented = "".join(f"  {line}\n" for line in text.splitlines())
-    profile = load_endpoint_profile(written(tmp_path, f"{PROFILE}traffic:\n{indented}"))
-    again = load_endpoint_profile(written(tmp_path, format_spec(profile), "spec.yaml"))
+    profile = load_endpoint_profile(write_file(tmp_path, f"{PROFILE}traffic:\n{indented}"))
+    reloaded = load_endpoint_profile(write_file(tmp_path, format_spec(profile), "spec.yaml"))
     assert profile.traffic is not None
-    assert again.traffic == profile.traffic == load_traffic(written(tmp_path, text))
-    assert compute_profile_hash(again) == compute_profile_hash(profile)
-    assert load_traffic(written(tmp_path, f"traffic:\n{indented}")) == profile.traffic
+    assert reloaded.traffic == profile.traffic == load_traffic(write_file(tmp_path, text))
+    assert compute_profile_hash(reloaded) == compute_profile_hash(profile)
+    assert load_traffic(write_file(tmp_path, f"traffic:\n{indented}")) == profile.traffic
 
 
-def test_every_default_is_printed(tmp_path: Path) -> None:
-    profile = load_profile(written(tmp_path, f"{PROFILE}traffic: {{peak: 900/s}}\n"))
+def test_traffic_spec_lists_every_default(tmp_path: Path) -> None:
+    profile = load_profile(write_file(tmp_path, f"{PROFILE}traffic: {{peak: 900/s}}\n"))
     assert yaml.safe_load(format_spec(profile))["traffic"] == {
         "peak": "900/s", "users": None, "trace": None, "shape": "workday", "week": "even", "growth": "0%/year",
         "spikes": [], "campaigns": [], "uncertainty": "0%", "dispersion": {"index": 1.0, "window": "1m"},
@@ -146,7 +146,7 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says", "hint"),
+    ("text", "message", "hint"),
     [
         ("peak: 5/s\npeek: 3/s", "traffic.yaml:2: the key 'peek' is unknown in traffic", "Did you mean"),
         ("peak: 5/s\nusers: {count: 3, requests: 1/h}",
@@ -197,28 +197,29 @@ def test_every_default_is_printed(tmp_path: Path) -> None:
         ("peak: 5/s\npeak: 6/s", "traffic.yaml:2: the key 'peak' is duplicated", None),
     ],
 )  # fmt: skip
-def test_what_is_wrong_is_reported_with_its_line(tmp_path: Path, text: str, says: str, hint: str | None) -> None:
-    with pytest.raises(ProfileError, match=says) as caught:
-        load_traffic(written(tmp_path, text + "\n"))
+def test_invalid_traffic_is_reported_with_its_line(tmp_path: Path, text: str, message: str, hint: str | None) -> None:
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_traffic(write_file(tmp_path, text + "\n"))
     assert hint is None or hint in str(caught.value.hint)
 
 
-def bursts(days: int) -> str:
-    """From a Monday's midnight: 20 a minute from 12 to 18 h, else 5, times a gamma factor of shape 2 each minute."""
+def build_bursty_trace(days: int) -> str:
+    """Return a trace from Monday 00:00 on: 20 requests/min from 12:00 to 18:00, else 5, times a gamma factor of shape 2
+    each minute."""
     dice = np.random.default_rng(1)
     minutes = np.arange(days * 1440)
-    busy = (minutes // 60 % 24 >= 12) & (minutes // 60 % 24 < 18)
-    counts = dice.poisson(np.where(busy, 20.0, 5.0) * dice.gamma(2.0, 0.5, minutes.size))
+    is_busy = (minutes // 60 % 24 >= 12) & (minutes // 60 % 24 < 18)
+    counts = dice.poisson(np.where(is_busy, 20.0, 5.0) * dice.gamma(2.0, 0.5, minutes.size))
     at_s = np.sort(np.repeat(minutes * 60.0, counts) + dice.uniform(0, 60, counts.sum()))
     monday = 1_780_272_000
     rows = "".join(f"{monday + at:.3f},100,10\n" for at in (0.0, *at_s))
     return f"timestamp,input_tokens,output_tokens\n{rows}"
 
 
-def test_a_trace_reports_peak_shape_week_bursts_and_lengths(tmp_path: Path) -> None:
-    (tmp_path / "trace.csv.gz").write_bytes(gzip.compress(bursts(9).encode()))
+def test_traffic_of_a_trace_has_peak_shape_week_dispersion_and_token_lengths(tmp_path: Path) -> None:
+    (tmp_path / "trace.csv.gz").write_bytes(gzip.compress(build_bursty_trace(9).encode()))
     traffic = build_traffic(load_traffic(tmp_path / "trace.csv.gz"))
-    assert traffic == read(tmp_path, "trace: trace.csv.gz")
+    assert traffic == read_traffic(tmp_path, "trace: trace.csv.gz")
     assert traffic.trace is not None
     assert traffic.peak_per_s == traffic.trace.peak_1h_per_s
     assert 20 / 60 < traffic.peak_per_s < 35 / 60
@@ -230,16 +231,16 @@ def test_a_trace_reports_peak_shape_week_bursts_and_lengths(tmp_path: Path) -> N
     assert traffic.tokens == (TokenLengths(1.0, 100.0, 10.0),)
 
 
-def test_what_is_said_beside_a_trace_stands(tmp_path: Path) -> None:
-    written(tmp_path, bursts(2), "trace.csv")
-    traffic = read(tmp_path, "trace: trace.csv\nshape: flat\ndispersion: 3\ntokens: {input: 5, output: 6}\n")
+def test_traffic_values_override_those_of_the_trace(tmp_path: Path) -> None:
+    write_file(tmp_path, build_bursty_trace(2), "trace.csv")
+    traffic = read_traffic(tmp_path, "trace: trace.csv\nshape: flat\ndispersion: 3\ntokens: {input: 5, output: 6}\n")
     assert traffic.hourly_share == (1.0,) * 24
     assert traffic.dispersion == Dispersion(3.0)
     assert traffic.tokens == (TokenLengths(1.0, 5.0, 6.0),)
-    assert traffic.weekly_share == (1.0,) * 7  # two days say nothing of a week
+    assert traffic.weekly_share == (1.0,) * 7  # two days are too few for a weekly shape
 
 
-def test_a_short_trace_is_as_if_all_day_were_like_it(tmp_path: Path) -> None:
+def test_short_trace_is_extrapolated_to_the_whole_day(tmp_path: Path) -> None:
     traffic = read_trace_text(tmp_path, "timestamp\n" + "".join(f"{at}\n" for at in range(100)))
     assert traffic.peak_per_s == 1.0
     assert (traffic.shape, traffic.hourly_share) == ("trace", (1.0,) * 24)
@@ -247,31 +248,31 @@ def test_a_short_trace_is_as_if_all_day_were_like_it(tmp_path: Path) -> None:
 
 
 def read_trace_text(folder: Path, text: str) -> Traffic:
-    return build_traffic(load_traffic(written(folder, text, "trace.csv")))
+    return build_traffic(load_traffic(write_file(folder, text, "trace.csv")))
 
 
-def test_a_traces_path_is_relative_to_the_file_that_names_it(tmp_path: Path) -> None:
+def test_trace_path_is_relative_to_the_traffic_file(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
-    written(tmp_path, "timestamp\n1\n2\n", "trace.csv")
-    path = written(tmp_path / "below", "trace: ../trace.csv\n")
+    write_file(tmp_path, "timestamp\n1\n2\n", "trace.csv")
+    path = write_file(tmp_path / "below", "trace: ../trace.csv\n")
     assert load_traffic(path).trace == tmp_path / "trace.csv"
 
 
-def test_what_is_wrong_in_a_trace_is_reported_by_its_file_and_line(tmp_path: Path) -> None:
-    trace = written(tmp_path, "timestamp\n2\n1\n", "trace.csv")
+def test_errors_of_a_trace_are_reported_with_its_file_and_line(tmp_path: Path) -> None:
+    trace = write_file(tmp_path, "timestamp\n2\n1\n", "trace.csv")
     with pytest.raises(UsageError, match=r"^\S*trace.csv:3: the request is earlier"):
         load_traffic(trace)
     with pytest.raises(ProfileError, match=r"traffic.yaml:1: traffic: \S*trace.csv:3: the request is earlier"):
-        load_traffic(written(tmp_path, "trace: trace.csv\n"))
+        load_traffic(write_file(tmp_path, "trace: trace.csv\n"))
     with pytest.raises(UsageError, match="does not exist"):
         load_traffic(tmp_path / "none.csv")
 
 
-def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
-    trace = written(tmp_path, "timestamp\n1\n2\n", "trace.csv")
-    path = written(tmp_path, f"{PROFILE}traffic: {{trace: trace.csv}}\n")
+def test_missing_trace_of_a_stored_profile_is_reported_when_traffic_is_built(tmp_path: Path) -> None:
+    trace = write_file(tmp_path, "timestamp\n1\n2\n", "trace.csv")
+    path = write_file(tmp_path, f"{PROFILE}traffic: {{trace: trace.csv}}\n")
     before = compute_profile_hash(load_profile(path))
-    written(tmp_path, "timestamp\n1\n3\n", "trace.csv")
+    write_file(tmp_path, "timestamp\n1\n3\n", "trace.csv")
     assert compute_profile_hash(load_profile(path)) != before
     trace.unlink()
     stored = load_endpoint_profile(path, files_must_exist=False).traffic
@@ -280,13 +281,17 @@ def test_a_trace_that_a_stored_profile_no_longer_finds(tmp_path: Path) -> None:
         build_traffic(stored)
 
 
-def test_a_trace_may_be_planned_at_another_level_and_keeps_its_rows(tmp_path: Path) -> None:
-    written(tmp_path, "timestamp,input_tokens,output_tokens\n" + "".join(f"{at},7,3\n" for at in range(100)), "a.csv")
-    traffic = read(tmp_path, "trace: a.csv\npeak: 5/s\n")
+def test_trace_with_another_peak_retains_its_rows_unless_dispersion_is_stated(tmp_path: Path) -> None:
+    write_file(
+        tmp_path, "timestamp,input_tokens,output_tokens\n" + "".join(f"{at},7,3\n" for at in range(100)), "a.csv"
+    )
+    traffic = read_traffic(tmp_path, "trace: a.csv\npeak: 5/s\n")
     assert (traffic.peak_per_s, traffic.trace and traffic.trace.mean_per_s) == (5.0, 1.0)
     assert traffic.rows is not None
     assert compute_rate_per_s(traffic.rows) == pytest.approx(1.0)
-    assert read(tmp_path, "trace: a.csv\ndispersion: 3\n").rows is None  # the stated bursts take the trace's place
-    stated = read(tmp_path, "trace: a.csv\ntokens: {input: 5, output: 6}\n").rows
+    assert (
+        read_traffic(tmp_path, "trace: a.csv\ndispersion: 3\n").rows is None
+    )  # the stated dispersion replaces the rows of the trace
+    stated = read_traffic(tmp_path, "trace: a.csv\ntokens: {input: 5, output: 6}\n").rows
     assert stated is not None
     assert stated.input_tokens == b""

@@ -47,12 +47,14 @@ from app.profiles.problems import BadValueError
         (units.parse_redundancy, "N", 0),
     ],
 )
-def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: object, number: float) -> None:
+def test_profile_values_are_parsed_with_their_unit(
+    parse: Callable[[object], float], text: object, number: float
+) -> None:
     assert parse(text) == number
 
 
 @pytest.mark.parametrize(
-    ("parse", "value", "says"),
+    ("parse", "value", "message"),
     [
         (units.parse_duration_s, 30, "no unit"),
         (units.parse_duration_s, "5 parsec", "the unit 'parsec' is unknown"),
@@ -79,7 +81,7 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_usd_per_month, "4000", "it has no unit"),
         (units.parse_usd_per_month, "100/month", "the unit '/month' is unknown"),
         (units.parse_usd, "40000 USD/month", "the unit 'USD/month' is unknown"),
-        (units.parse_usd, "1" + " " * 200_000 + "1", "the unit '1' is unknown"),  # read in one go, however long
+        (units.parse_usd, "1" + " " * 200_000 + "1", "the unit '1' is unknown"),  # matched in linear time
         (units.parse_usd_per_kwh, "0.15 USD/kwh", "the unit 'USD/kwh' is unknown"),
         (units.parse_count, 0, "at least 1"),
         (units.parse_count, 1.5, "whole number"),
@@ -87,8 +89,10 @@ def test_a_value_is_read_with_its_unit(parse: Callable[[object], float], text: o
         (units.parse_redundancy, "2n", "not a valid redundancy"),
     ],
 )
-def test_a_wrong_value_is_refused(parse: Callable[[object], float], value: object, says: str) -> None:
-    with pytest.raises(BadValueError, match=says):
+def test_profile_values_with_invalid_units_are_rejected(
+    parse: Callable[[object], float], value: object, message: str
+) -> None:
+    with pytest.raises(BadValueError, match=message):
         parse(value)
 
 
@@ -104,14 +108,14 @@ def test_a_wrong_value_is_refused(parse: Callable[[object], float], value: objec
         ("1e3 GBR/month", "'GBP'"),
     ],
 )
-def test_an_unknown_currency_names_the_nearest(value: str, nearest: str) -> None:
+def test_unknown_currency_suggests_the_nearest_currency(value: str, nearest: str) -> None:
     with pytest.raises(BadValueError) as caught:
         units.parse_usd_per_month(value)
     assert nearest in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(("value", "nearest"), [("5 sec", "'s'"), ("5 min", "'m'")])
-def test_an_unknown_unit_names_the_nearest(value: str, nearest: str) -> None:
+def test_unknown_unit_suggests_the_nearest_unit(value: str, nearest: str) -> None:
     with pytest.raises(BadValueError) as caught:
         units.parse_duration_s(value)
     assert nearest in (caught.value.hint or "")
@@ -130,7 +134,7 @@ def test_an_unknown_unit_names_the_nearest(value: str, nearest: str) -> None:
         (units.parse_usd_per_month, units.format_usd_per_month, " USD/month"),
     ],
 )
-def test_what_is_printed_reads_as_the_same_number(
+def test_formatted_profile_values_parse_to_the_same_number(
     parse: Callable[[object], float], format_: Callable[[float], str], unit: str
 ) -> None:
     dice = random.Random(5)
@@ -141,14 +145,14 @@ def test_what_is_printed_reads_as_the_same_number(
 
 
 @pytest.mark.parametrize(
-    ("text", "again"), [("120s", "2m"), ("0.002s", "2ms"), ("86400s", "1d"), ("90s", "1.5m"), ("0s", "0s")]
+    ("text", "formatted"), [("120s", "2m"), ("0.002s", "2ms"), ("86400s", "1d"), ("90s", "1.5m"), ("0s", "0s")]
 )
-def test_a_duration_is_printed_in_its_natural_unit(text: str, again: str) -> None:
-    assert units.format_duration(units.parse_duration_s(text)) == again
+def test_duration_is_formatted_in_its_natural_unit(text: str, formatted: str) -> None:
+    assert units.format_duration(units.parse_duration_s(text)) == formatted
 
 
-def test_percentages_are_printed_without_an_exponent() -> None:
+def test_percentages_are_formatted_without_an_exponent() -> None:
     assert units.format_share(0.9) == "90%"
-    assert units.format_share(0.999) == "99.9%"  # though no percentage divided by 100 is exactly that
+    assert units.format_share(0.999) == "99.9%"  # although 0.999 is not exactly a percentage divided by 100
     assert units.format_share(0.001) == "0.1%"
     assert units.format_growth(0.2) == "20%/year"

@@ -18,12 +18,12 @@ HTTP = UrlTarget(url=URL)
 CHAT = UrlTarget(url="http://127.0.0.1:8000/v1", protocol="openai-chat", model="m")
 
 
-def loaded(target: UrlTarget = HTTP, **load: Any) -> EndpointProfile:
-    """The profile of the options, which is the same when it is written to a file and read again."""
+def load_url_profile(target: UrlTarget = HTTP, **load: Any) -> EndpointProfile:
+    """Load the profile of the options, and check that its YAML text loads as the same profile."""
     tree = build_url_tree(target, UrlLoad(**load))
     profile = load_profile_tree(tree, "the command line")
-    again = load_profile_tree(read_document(format_profile(tree).encode(), "saved").value, "saved")
-    assert again == profile
+    reloaded = load_profile_tree(read_document(format_profile(tree).encode(), "saved").value, "saved")
+    assert reloaded == profile
     assert isinstance(profile, EndpointProfile)
     return profile
 
@@ -38,63 +38,63 @@ def loaded(target: UrlTarget = HTTP, **load: Any) -> EndpointProfile:
         ({"rates": ("10/s", "6000/min"), "requests": 100}, ["rate-10", "rate-6000-min"]),
     ],
 )
-def test_a_load_without_a_sweep_is_a_list_of_stages(load: dict[str, Any], names: list[str]) -> None:
-    profile = loaded(**load)
+def test_load_options_without_a_sweep_become_stages(load: dict[str, Any], names: list[str]) -> None:
+    profile = load_url_profile(**load)
     assert [stage.name for stage in profile.load.stages] == names
     assert (profile.load.sweep, profile.load.search) == (None, None)
     assert all(stage.requests == load.get("requests") for stage in profile.load.stages)
 
 
-def test_several_loads_are_a_sweep() -> None:
-    sweep = loaded(rates=("50/s", "100/s"), duration="5s").load.sweep
+def test_several_rates_or_concurrencies_become_a_sweep() -> None:
+    sweep = load_url_profile(rates=("50/s", "100/s"), duration="5s").load.sweep
     assert sweep is not None
     assert (sweep.swept_rates_per_s, sweep.step_duration_s) == ((50.0, 100.0), 5.0)
-    sweep = loaded(CHAT, concurrency=(1, 2, 4)).load.sweep
+    sweep = load_url_profile(CHAT, concurrency=(1, 2, 4)).load.sweep
     assert sweep is not None
     assert sweep.swept_concurrency == (1, 2, 4)
 
 
-def test_an_slo_without_a_load_is_a_search() -> None:
-    profile = loaded(slo=("p95 < 50ms", "error_rate < 1%"), duration="4s", warmup="0s")
+def test_slo_without_a_load_becomes_a_rate_search() -> None:
+    profile = load_url_profile(slo=("p95 < 50ms", "error_rate < 1%"), duration="4s", warmup="0s")
     assert profile.load.search is not None
     assert (profile.load.search.step_duration_s, profile.load.search.max_duration_s) == (4.0, 300.0)
     assert profile.load.warmup_s == 0.0
     assert [objective.text for objective in profile.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
 
 
-def test_a_search_has_a_time_limit_that_other_loads_have_not() -> None:
-    search = loaded(slo=("p95 < 50ms",), max_duration="20m").load.search
+def test_max_duration_applies_only_to_a_rate_search() -> None:
+    search = load_url_profile(slo=("p95 < 50ms",), max_duration="20m").load.search
     assert search is not None
     assert search.max_duration_s == 1200.0
     for load in ({"rates": ("5/s",), "slo": ("p95 < 50ms",)}, {"requests": 10, "slo": ("p95 < 50ms",)}, {}):
         with pytest.raises(UsageError, match="--max-duration"):
-            loaded(max_duration="20m", **load)
+            load_url_profile(max_duration="20m", **load)
 
 
 @pytest.mark.parametrize("target", [HTTP, CHAT])
-def test_a_trace_is_the_load_and_the_prompts_of_a_language_model(tmp_path: Path, target: UrlTarget) -> None:
+def test_trace_is_the_load_and_supplies_the_prompts_of_a_language_model(tmp_path: Path, target: UrlTarget) -> None:
     path = tmp_path / "trace.csv"
     path.write_text("timestamp,input_tokens,output_tokens\n0,5,6\n4,7,8\n")
-    profile = loaded(target, trace=str(path), duration="3s", slo=("p95 < 50ms",))
+    profile = load_url_profile(target, trace=str(path), duration="3s", slo=("p95 < 50ms",))
     (stage,) = profile.load.stages
     assert (stage.name, stage.trace, stage.duration_s, profile.load.search) == ("replay", path, 3.0, None)
     assert getattr(profile.workload, "trace", None) == (path if target is CHAT else None)
     assert (profile.load.warmup_s == 0) == (target is CHAT), "a warm-up would fill the prefix cache with its prompts"
-    (stage,) = loaded(CHAT, trace=str(path), rates=("5/s",)).load.stages
-    assert (stage.trace, stage.rate_per_s) == (None, 5.0), "its prompts at another rate"
+    (stage,) = load_url_profile(CHAT, trace=str(path), rates=("5/s",)).load.stages
+    assert (stage.trace, stage.rate_per_s) == (None, 5.0), "the prompts of the trace at another rate"
 
 
-def test_without_a_load_one_request_follows_another() -> None:
-    (stage,) = loaded().load.stages
+def test_default_load_is_one_concurrent_request_for_10_s() -> None:
+    (stage,) = load_url_profile().load.stages
     assert (stage.concurrency, stage.duration_s) == (1, 10.0)
 
 
-def test_a_request_is_described_as_for_curl(tmp_path: Path) -> None:
+def test_request_options_follow_curl(tmp_path: Path) -> None:
     body = tmp_path / "body.json"
     body.write_text('{"features": [0.1]}')
     headers = ("X-Team: a: b", "content-type: application/x-thing", "Authorization: Bearer env:API_KEY")
     target = UrlTarget(url=URL, method="put", data=f"@{body}", headers=headers)
-    profile = loaded(target)
+    profile = load_url_profile(target)
     assert isinstance(profile, HttpProfile)
     assert (profile.workload.method, profile.workload.body) == ("PUT", {"features": [0.1]})
     assert profile.workload.content_type == "application/x-thing"
@@ -102,8 +102,8 @@ def test_a_request_is_described_as_for_curl(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(("data", "method"), [(None, "GET"), ('"text"', "POST"), ("", "POST"), ("[1, 2]", "POST")])
-def test_a_body_makes_it_a_post(data: str | None, method: str) -> None:
-    profile = loaded(UrlTarget(url=URL, data=data))
+def test_request_with_the_data_option_is_a_post(data: str | None, method: str) -> None:
+    profile = load_url_profile(UrlTarget(url=URL, data=data))
     assert isinstance(profile, HttpProfile)
     assert profile.workload.method == method
 
@@ -111,17 +111,17 @@ def test_a_body_makes_it_a_post(data: str | None, method: str) -> None:
 @pytest.mark.parametrize(
     "headers", [(), ("Content-Type: application/json",), ("content-type: application/x+json; a=b",)]
 )
-def test_a_body_that_is_not_json_needs_another_content_type(headers: tuple[str, ...]) -> None:
+def test_body_that_is_not_json_requires_another_content_type(headers: tuple[str, ...]) -> None:
     with pytest.raises(ProfileError, match="not JSON"):
-        loaded(UrlTarget(url=URL, data="{'features': [1]}", headers=headers))
-    profile = loaded(UrlTarget(url=URL, data="plain text", headers=("Content-Type: text/plain",)))
+        load_url_profile(UrlTarget(url=URL, data="{'features': [1]}", headers=headers))
+    profile = load_url_profile(UrlTarget(url=URL, data="plain text", headers=("Content-Type: text/plain",)))
     assert isinstance(profile, HttpProfile)
     assert profile.workload.body == "plain text"
 
 
-def test_a_chat_has_prompts_of_the_given_lengths() -> None:
+def test_chat_prompts_have_the_given_lengths() -> None:
     target = UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", input_tokens="uniform 10 to 20")
-    profile = loaded(target)
+    profile = load_url_profile(target)
     assert isinstance(profile, GeneratingProfile)
     assert build_url_tree(target, UrlLoad())["workload"]["prompts"] == {
         "input_tokens": "uniform 10 to 20", "output_tokens": 128,
@@ -137,12 +137,12 @@ def test_a_chat_has_prompts_of_the_given_lengths() -> None:
         ("http://user:secret@host/", "host"),
     ],
 )
-def test_the_name_comes_from_the_url_without_credentials(url: str, name: str) -> None:
+def test_profile_name_is_derived_from_the_url_without_credentials(url: str, name: str) -> None:
     assert build_url_tree(UrlTarget(url=url), UrlLoad())["name"] == name
 
 
 @pytest.mark.parametrize(
-    ("target", "load", "says"),
+    ("target", "load", "message"),
     [
         (HTTP, {"rates": ("5/s",), "concurrency": (1,)}, "--rate and --concurrency cannot be combined"),
         (UrlTarget(url=URL, data="@gone.json"), {}, "--data @gone.json: No such file"),
@@ -154,13 +154,13 @@ def test_the_name_comes_from_the_url_without_credentials(url: str, name: str) ->
         (UrlTarget(url=URL, output_tokens="5", protocol="oip", model="m"), {}, "--output-tokens requires --openai"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused(target: UrlTarget, load: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=says.replace("(", r"\(")):
+def test_conflicting_command_line_options_are_rejected(target: UrlTarget, load: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message.replace("(", r"\(")):
         build_url_tree(target, UrlLoad(**load))
 
 
 @pytest.mark.parametrize(
-    ("target", "load", "says"),
+    ("target", "load", "message"),
     [
         (HTTP, {"rates": ("fast",)}, "the command line: load.stages"),
         (UrlTarget(url="http:///x"), {}, "contain a host"),
@@ -168,8 +168,10 @@ def test_options_that_do_not_go_together_are_refused(target: UrlTarget, load: di
         (HTTP, {"slo": ("p95 is fast",)}, "is not a valid objective"),
     ],
 )
-def test_values_are_checked_as_in_a_profile(target: UrlTarget, load: dict[str, Any], says: str) -> None:
+def test_command_line_values_are_validated_as_in_a_profile(
+    target: UrlTarget, load: dict[str, Any], message: str
+) -> None:
     with pytest.raises(ProfileError) as caught:
-        loaded(target, **load)
-    assert says in f"{caught.value} {caught.value.hint}"
+        load_url_profile(target, **load)
+    assert message in f"{caught.value} {caught.value.hint}"
     assert "secret@" not in str(caught.value)

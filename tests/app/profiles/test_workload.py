@@ -29,19 +29,19 @@ def files(tmp_path: Path) -> None:
     (tmp_path / "images").mkdir()
 
 
-def test_what_has_a_body_is_posted(load: Load) -> None:
+def test_http_method_is_post_only_with_a_body_or_dataset(load: Load) -> None:
     assert "method='GET'" in repr(load(TARGETS["http"], {}).workload)
     assert "method='POST'" in repr(load(TARGETS["http"], {"body": 0}).workload)
     assert "method='POST'" in repr(load(TARGETS["http"], {"dataset": "images"}).workload)
 
 
-def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
+def test_text_body_is_encoded_unchanged_and_other_bodies_as_json() -> None:
     assert encode_body("plain {{x}}") == b"plain {{x}}"
     assert encode_body({"é": [1, 0.5, None]}) == '{"é":[1,0.5,null]}'.encode()
 
 
 @pytest.mark.parametrize(
-    ("protocol", "workload", "says"),
+    ("protocol", "workload", "message"),
     [
         ("http", {"dataset": "none.jsonl"}, "none.jsonl does not exist"),
         ("http", {"dataset": "a" * 3000}, "File name too long"),
@@ -70,22 +70,22 @@ def test_text_is_sent_as_it_is_and_all_else_as_json() -> None:
         ("grpc", {"method": "a/b", "stream": True}, "the key 'stream' is unknown"),
     ],
 )
-def test_nonsense_is_reported(load: Load, protocol: str, workload: dict[str, Any], says: str) -> None:
+def test_invalid_workloads_are_rejected(load: Load, protocol: str, workload: dict[str, Any], message: str) -> None:
     stage = {"concurrency": 1, "duration": "1s"}
-    with pytest.raises(ProfileError, match=says):
+    with pytest.raises(ProfileError, match=message):
         load(TARGETS[protocol], workload, {"stages": [stage]})
 
 
 @pytest.mark.parametrize(
-    ("loads", "says"),
+    ("loads", "message"),
     [
         ({"stages": [{"rate": "1/s", "duration": "1s"}]}, "has no concurrency"),
         ({"stages": [{"concurrency": 1, "think_time": "1s", "duration": "1s"}]}, "cannot be used with a Locust test"),
         ({"search": {}}, "search needs arrivals at a rate"),
     ],
 )
-def test_a_locust_test_is_a_closed_loop(load: Load, loads: dict[str, Any], says: str) -> None:
-    with pytest.raises(ProfileError, match=says):
+def test_locust_test_allows_only_closed_loop_stages(load: Load, loads: dict[str, Any], message: str) -> None:
+    with pytest.raises(ProfileError, match=message):
         load(TARGETS["locust"], None, loads, slo=["latency_ms.p95 < 5"])
 
 
@@ -94,7 +94,7 @@ STAGES = {"stages": [{"concurrency": 1, "duration": "1s"}]}
 
 
 @pytest.mark.parametrize(
-    ("target", "workload", "loads", "says"),
+    ("target", "workload", "loads", "message"),
     [
         ({}, PROMPTS, STAGES, "a batch has no stages"),
         ({}, PROMPTS, {"batch": {}, "search": {}}, "a batch has no stages"),
@@ -114,14 +114,14 @@ STAGES = {"stages": [{"concurrency": 1, "duration": "1s"}]}
         ({"socket": "s.sock"}, PROMPTS, {"batch": {}}, "Unix socket"),
     ],
 )
-def test_a_batch_is_a_job_of_its_own(
-    load: Load, target: dict[str, Any], workload: dict[str, Any], loads: dict[str, Any], says: str
+def test_batch_excludes_stages_search_workers_and_invalid_settings(
+    load: Load, target: dict[str, Any], workload: dict[str, Any], loads: dict[str, Any], message: str
 ) -> None:
-    with pytest.raises(ProfileError, match=says):
+    with pytest.raises(ProfileError, match=message):
         load({**TARGETS["openai-batch"], **target}, workload, loads)
 
 
-def test_a_batch_is_for_no_other_protocol(load: Load) -> None:
+def test_batch_is_rejected_for_other_protocols(load: Load) -> None:
     with pytest.raises(ProfileError, match="the key 'batch' is unknown") as caught:
         load(TARGETS["http"], {}, {"batch": {}})
     assert caught.value.hint == "batch is only for protocol openai-batch."

@@ -6,7 +6,7 @@ import pytest
 from app.records.calls import CALL_SCHEMA, COLUMNS, unpack_calls
 
 
-def test_rows_come_out_of_their_packed_form_with_nulls() -> None:
+def test_packed_calls_are_unpacked_with_nulls() -> None:
     table = np.array([[4, 1, -1, 10, 20, -1, 30, -1, 40], [5, 0, 7, -1, -1, -1, -1, -1, -1]], np.int64)
     rows = unpack_calls(3, table.tobytes())
     assert rows.schema == CALL_SCHEMA
@@ -18,10 +18,10 @@ def test_rows_come_out_of_their_packed_form_with_nulls() -> None:
     assert {name for name, value in second.items() if value is None} == set(COLUMNS[3:])
 
 
-def test_no_rows_are_no_rows() -> None:
+def test_empty_calls_are_unpacked_to_no_rows() -> None:
     assert unpack_calls(0, b"").num_rows == 0
 
 
-def test_half_a_row_is_none() -> None:
+def test_incomplete_packed_call_is_rejected() -> None:
     with pytest.raises(ValueError, match="reshape"):
         unpack_calls(0, np.zeros(5, np.int64).tobytes())

@@ -17,5 +17,5 @@ from app.records.gpu import list_throttle_reasons
         (0x8000, ("reason 0x8000",)),
     ],
 )
-def test_bits_have_names_and_being_idle_is_no_throttling(bits: int, names: tuple[str, ...]) -> None:
+def test_throttle_reasons_are_named_without_idle_and_clock_settings(bits: int, names: tuple[str, ...]) -> None:
     assert list_throttle_reasons(float(bits)) == names

@@ -16,11 +16,11 @@ from app.records.metrics import LABELS, METRICS, RUN_METRICS, metric_label
         ("usd_per_month", "monthly cost"),
     ],
 )
-def test_label_is_what_people_read(name: str, label: str) -> None:
+def test_metric_label_is_display_name(name: str, label: str) -> None:
     assert metric_label(name) == label
 
 
-def test_every_metric_has_a_label_without_identifiers_and_each_label_has_a_metric() -> None:
+def test_metric_labels_have_no_underscores_and_belong_to_metrics() -> None:
     assert all("_" not in metric_label(name) for name in (*METRICS, *RUN_METRICS))
     assert set(LABELS) <= {*METRICS, *RUN_METRICS}
 
@@ -34,6 +34,6 @@ def test_every_metric_has_a_label_without_identifiers_and_each_label_has_a_metri
         ("output_tokens_per_s > 900", "output throughput > 900 tok/s"),
     ],
 )
-def test_objective_is_displayed_with_labels_and_units(text: str, label: str) -> None:
+def test_objective_label_has_metric_labels_and_units(text: str, label: str) -> None:
     parse = parse_gate if " of " in text else parse_objective
     assert parse(text).label == label

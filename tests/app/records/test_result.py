@@ -16,37 +16,37 @@ from tests.fakes.results import full_run
 PUBLISHED = Path(__file__).parents[3] / "docs" / "result.schema.json"
 
 
-def test_the_published_schema_is_the_one_in_the_code() -> None:
-    """To publish it again: python -m app.records.result > docs/result.schema.json"""
+def test_published_result_schema_matches_code() -> None:
+    """Regenerate the file with `python -m app.records.result > docs/result.schema.json`."""
     assert json.loads(PUBLISHED.read_text()) == json.loads(msgspec.json.encode(build_json_schema()))
 
 
-def test_a_full_result_meets_the_published_schema() -> None:
+def test_full_result_conforms_to_published_schema() -> None:
     document = json.loads(msgspec.json.encode(full_run().result))
     jsonschema.validate(document, json.loads(PUBLISHED.read_text()))
 
 
-def test_another_schema_number_does_not_meet_it() -> None:
+def test_result_with_other_schema_number_violates_published_schema() -> None:
     document = json.loads(msgspec.json.encode(full_run().result)) | {"schema": 4}
     schema = json.loads(PUBLISHED.read_text())
     errors = jsonschema.validators.validator_for(schema)(schema).iter_errors(document)
     assert [error.json_path for error in errors] == ["$.schema"]
 
 
-def test_metrics_carry_their_unit_in_their_name() -> None:
+def test_metric_names_end_with_their_unit() -> None:
     suffix = {"ms": "_ms", "1/s": "_per_s", "%": "_percent", "GiB": "_gib", "cores": "_cores", "W": "_w"}
     for name, metric in METRICS.items():
         assert metric.name == name
         assert metric.unit not in suffix or name.endswith(suffix[metric.unit])
 
 
-def test_the_first_cause_of_the_table_wins() -> None:
+def test_exit_code_precedence_prefers_invalid_and_interrupted() -> None:
     assert min(ExitCode.GATE_FAILED, ExitCode.INVALID, key=get_precedence) == ExitCode.INVALID
     assert min(ExitCode.LIMIT, ExitCode.INTERRUPTED, key=get_precedence) == ExitCode.INTERRUPTED
 
 
-def test_every_count_of_a_result_has_a_lower_bound_of_0() -> None:
-    """Only times on the monotonic clock and the age of a price, which may be dated tomorrow, have none."""
+def test_integers_of_result_schema_have_minimum_0() -> None:
+    """Monotonic times, and the age of a price, whose date can be in the future, are the only exceptions."""
 
     def find_unbounded(node: object, path: str = "") -> Iterator[str]:
         if isinstance(node, dict):

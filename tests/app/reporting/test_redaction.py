@@ -11,7 +11,7 @@ from app.records.bundle import Labels, Note
 from app.records.comparison import Comparison, EnvironmentDifference
 from app.records.result import Check, Result, WorkerData
 from app.reporting import build_report
-from app.reporting.redaction import REDACTED_KINDS, REDACTED_TEXT, RedactedKind, redact, replace_texts
+from app.reporting.redaction import REDACTED_KINDS, REDACTED_TEXT, RedactedKind, find_identifiers, redact, replace_texts
 from reports.formats import FORMATS_BY_ID
 from reports.model import Report, read_report
 from reports.rendering import render
@@ -171,6 +171,27 @@ def test_redaction_without_names_leaves_the_report_unchanged() -> None:
     )
     report = build_report(result, full.rows, full.telemetry, "sizewise: 1\n", "x", "{}")
     assert redact(report, result, ["hosts", "prompts"]).report == report
+
+
+@pytest.mark.parametrize(
+    ("host", "is_redacted"),
+    [
+        ("localhost", False),
+        ("LOCALHOST", False),
+        ("127.0.0.1", False),
+        ("127.9.9.9", False),
+        ("::1", False),
+        ("0.0.0.0", False),
+        ("zebrafish.localhost", True),
+        ("localhost.example", True),
+        ("10.0.0.5", True),
+        ("gpu-box-7.example", True),
+    ],
+)
+def test_only_hosts_of_this_machine_are_not_redacted(result: Result, host: str, is_redacted: bool) -> None:
+    environment = msgspec.structs.replace(result.environment, host=host)
+    names = find_identifiers(msgspec.structs.replace(result, environment=environment), {}, ())
+    assert any(host in name.spellings for name in names if name.kind == "hosts") == is_redacted
 
 
 def test_redacted_report_omits_an_unreadable_profile(result: Result) -> None:

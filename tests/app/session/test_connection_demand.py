@@ -16,7 +16,7 @@ from tests.fakes.load import OK, ScriptedLoad
 CLIENTS = msgspec.structs.replace(SPEC, stages=(StageSpec("clients", "closed", ClosedArrivals(200), 1.0),))
 
 
-def test_the_peak_of_all_stages_is_what_is_needed() -> None:
+def test_connection_demand_is_the_peak_of_all_stages() -> None:
     offsets = np.array([0, 1, 2, 1_500_000_000], "<i8").tobytes()
     stages = (StageSpec("a", "steady", poisson(2.0), 1.0), StageSpec("b", "varying", TraceArrivals(offsets), 2.0))
     demand = estimate_demand(msgspec.structs.replace(SPEC, stages=stages), SPEC.endpoint, 1, 1.0)
@@ -25,18 +25,18 @@ def test_the_peak_of_all_stages_is_what_is_needed() -> None:
     assert estimate_demand(SEARCH, SPEC.endpoint, 1, None).rate_per_s == 20.0
 
 
-def test_more_clients_than_descriptors_are_refused_before_anything_is_sent(bench: Bench) -> None:
+def test_closed_loop_with_too_few_file_descriptors_is_rejected_before_any_request(bench: Bench) -> None:
     with pytest.raises(UsageError, match="this machine cannot open connections for 200 clients") as raised:
         bench.run(CLIENTS, local_limits=MachineLimits(descriptors=100))
     assert "264 open files" in str(raised.value.hint)
     assert bench.load.asked == 0
 
 
-def test_an_open_loop_is_not_refused(bench: Bench) -> None:
+def test_open_loop_with_few_file_descriptors_is_accepted(bench: Bench) -> None:
     assert bench.run(SPEC, local_limits=MachineLimits(descriptors=10)).result.exit.code == 0
 
 
-def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None:
+def test_file_descriptors_needed_by_timeouts_are_a_note(bench: Bench) -> None:
     result = bench.run(SPEC, local_limits=MachineLimits(descriptors=1_024)).result
     assert result.verdict.status == "VALID"
     assert result.notes == (
@@ -46,7 +46,7 @@ def test_what_a_target_that_times_out_would_need_is_a_note(bench: Bench) -> None
     )
 
 
-def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
+def test_rate_that_may_need_more_file_descriptors_is_a_warning_before_the_load(bench: Bench) -> None:
     slow = msgspec.structs.replace(OK, service_ms=1_000.0)
     outcome = bench.run(
         SPEC, ScriptedLoad(bench.clock, preflights=(slow,)), local_limits=MachineLimits(descriptors=100)
@@ -54,13 +54,13 @@ def test_a_rate_that_may_need_more_descriptors_is_a_warning_before_the_load(benc
     check = check_of(outcome, "file_descriptors")
     assert check is not None
     assert (check.verdict, check.value, check.limit) == ("WARN", 189.0, 100.0)
-    reported = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
-    stages = next(n for n, event in enumerate(reported) if isinstance(event, PhaseChanged) and event.phase == "stages")
-    assert any(isinstance(event, CheckCompleted) and event.check == check for event in reported[:stages])
+    events = [event for event in bench.events if isinstance(event, CheckCompleted | PhaseChanged)]
+    stages = next(n for n, event in enumerate(events) if isinstance(event, PhaseChanged) and event.phase == "stages")
+    assert any(isinstance(event, CheckCompleted) and event.check == check for event in events[:stages])
 
 
-def test_requests_that_failed_by_a_local_limit_are_the_only_cause_of_the_exit(bench: Bench) -> None:
+def test_local_limit_errors_are_the_only_exit_cause_and_make_the_slo_inconclusive(bench: Bench) -> None:
     result = bench.run(SPEC, ScriptedLoad(bench.clock, error="local-limit", error_share=0.5)).result
     assert [cause.code for cause in result.exit.causes] == [ExitCode.INVALID]
     assert "local limits" in result.exit.texts[0]
-    assert {one.outcome for one in result.slo} == {"INCONCLUSIVE"}
+    assert {objective.outcome for objective in result.slo} == {"INCONCLUSIVE"}

@@ -18,58 +18,58 @@ from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 
 
-class Asked:
-    """Has one wish at the first progress of a stage, and waits for the answer there, as the load would go on."""
+class CommandSender:
+    """Sends its commands at the first progress of a stage and records the replies."""
 
     def __init__(self, directory: Path, *commands: ControlCommand) -> None:
-        self._directory, self._wishes = directory, list(commands)
-        self.answers: list[str] = []
+        self._directory, self._commands = directory, list(commands)
+        self.replies: list[str] = []
 
     def __call__(self, _: Progress | None = None) -> None:
-        while self._wishes:
+        while self._commands:
             try:
-                self.answers.append(send_command(self._directory, self._wishes.pop(0)))
+                self.replies.append(send_command(self._directory, self._commands.pop(0)))
             except UsageError as error:
-                self.answers.append(f"refused: {error}")
+                self.replies.append(f"refused: {error}")
 
 
-def test_a_note_is_an_event_and_in_the_result(bench: Bench) -> None:
-    asked = Asked(bench.directory, AddNote("a fan\n\x1b[31m came on"))
-    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers == ["noted"]
+def test_user_note_is_an_event_and_in_the_result(bench: Bench) -> None:
+    sender = CommandSender(bench.directory, AddNote("a fan\n\x1b[31m came on"))
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=sender))
+    assert sender.replies == ["noted"]
     assert [event.text for event in bench.reported(NoteAdded)] == ["a fan [31m came on"]
     assert outcome.result.notes == ("User note: a fan [31m came on",)
 
 
-def test_a_run_takes_only_so_many_notes(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = Asked(bench.directory, *[AddNote(f"{n}") for n in range(3)])
+def test_number_of_user_notes_is_limited(bench: Bench, monkeypatch: pytest.MonkeyPatch) -> None:
+    sender = CommandSender(bench.directory, *[AddNote(f"{n}") for n in range(3)])
     monkeypatch.setattr("app.session.control._MAX_NOTES", 2)
-    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers[2].startswith("refused: the run already has the maximum of 2 notes")
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=sender))
+    assert sender.replies[2].startswith("refused: the run already has the maximum of 2 notes")
     assert len(outcome.result.notes) == 2
 
 
-def test_a_command_to_stop_drains_then_cuts_and_never_leaves_at_once(bench: Bench) -> None:
-    asked = Asked(bench.directory, StopRun(), StopRun(), StopRun())
-    load = ScriptedLoad(bench.clock, on_progress=asked)
+def test_stop_commands_first_drain_then_cancel_and_never_exit_at_once(bench: Bench) -> None:
+    sender = CommandSender(bench.directory, StopRun(), StopRun(), StopRun())
+    load = ScriptedLoad(bench.clock, on_progress=sender)
     outcome = bench.run(SPEC, load)
     assert load.stops == [True, False]
-    assert asked.answers[0] == "the run is stopping: in-flight requests may finish"
-    assert asked.answers[1] == "the run is stopping: in-flight requests are canceled"
+    assert sender.replies[0] == "the run is stopping: in-flight requests may finish"
+    assert sender.replies[1] == "the run is stopping: in-flight requests are canceled"
     assert outcome.result.exit.code == ExitCode.INTERRUPTED
-    assert outcome.result.exit.texts[0] == "the user stopped the run"
+    assert outcome.result.exit.causes[0].id == "interrupted"
 
 
-def test_the_rate_of_an_open_stage_is_changed_and_reported(bench: Bench) -> None:
-    asked = Asked(bench.directory, SetRate(150.0))
-    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers == ["stage steady now runs at 150 req/s"]
+def test_set_rate_command_changes_an_open_stage_and_is_reported(bench: Bench) -> None:
+    sender = CommandSender(bench.directory, SetRate(150.0))
+    outcome = bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=sender))
+    assert sender.replies == ["stage steady now runs at 150 req/s"]
     assert [(event.index, event.rate_per_s) for event in bench.reported(RateChanged)] == [(0, 150.0)]
     assert outcome.result.stages[0].kind == "varying"
 
 
 @pytest.mark.parametrize(
-    ("spec", "why"),
+    ("spec", "message"),
     [
         (
             msgspec.structs.replace(SPEC, stages=(StageSpec("c", "closed", ClosedArrivals(2), 3.0),)),
@@ -80,42 +80,44 @@ def test_the_rate_of_an_open_stage_is_changed_and_reported(bench: Bench) -> None
         (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(1.0), 3600.0),)), "would exceed"),
     ],
 )
-def test_a_rate_that_is_not_the_users_to_change_is_refused(bench: Bench, spec: RunSpec, why: str) -> None:
-    asked = Asked(bench.directory, SetRate(100_000.0), StopRun())
-    bench.run(spec, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers[0].startswith("refused: ")
-    assert why in asked.answers[0]
+def test_set_rate_command_is_rejected_where_the_rate_is_not_adjustable(
+    bench: Bench, spec: RunSpec, message: str
+) -> None:
+    sender = CommandSender(bench.directory, SetRate(100_000.0), StopRun())
+    bench.run(spec, ScriptedLoad(bench.clock, on_progress=sender))
+    assert sender.replies[0].startswith("refused: ")
+    assert message in sender.replies[0]
     assert bench.reported(RateChanged) == []
 
 
-def test_between_stages_there_is_no_rate_to_change(bench: Bench) -> None:
-    asked = Asked(bench.directory, SetRate(10.0))
+def test_set_rate_command_is_rejected_between_stages(bench: Bench) -> None:
+    sender = CommandSender(bench.directory, SetRate(10.0))
 
     class Asking(ScriptedLoad):
         def preflight(self) -> PreflightDone:
-            asked()
+            sender()
             return super().preflight()
 
     bench.run(SPEC, Asking(bench.clock))
-    assert asked.answers == ["refused: no stage is running"]
+    assert sender.replies == ["refused: no stage is running"]
 
 
-def test_a_finished_run_has_no_control_files_left(bench: Bench) -> None:
+def test_finished_run_leaves_no_control_files_or_thread(bench: Bench) -> None:
     bench.run(SPEC)
     assert not (bench.directory / CONTROL).exists()
     assert [thread.name for thread in threading.enumerate() if thread.name == "control"] == []
 
 
-def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_reported(bench: Bench) -> None:
+def test_extend_command_prolongs_steady_and_closed_stages_and_is_reported(bench: Bench) -> None:
     for arrivals, kind in ((poisson(100.0), "steady"), (ClosedArrivals(2), "closed")):
         bench.events.clear()
-        asked = Asked(bench.directory, Extend(5.0), Extend(2.5))
-        load = ScriptedLoad(bench.clock, on_progress=asked)
+        sender = CommandSender(bench.directory, Extend(5.0), Extend(2.5))
+        load = ScriptedLoad(bench.clock, on_progress=sender)
         outcome = bench.run(msgspec.structs.replace(SPEC, stages=(StageSpec("s", kind, arrivals, 10.0),)), load)  # type: ignore[arg-type]
-        assert asked.answers == ["stage s was extended by 5 s to 15 s", "stage s was extended by 2.5 s to 17.5 s"]
+        assert sender.replies == ["stage s was extended by 5 s to 15 s", "stage s was extended by 2.5 s to 17.5 s"]
         assert load.extended == [15.0, 17.5]
-        reported = [(event.index, event.by_s, event.duration_s) for event in bench.reported(StageExtended)]
-        assert reported == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
+        extensions = [(event.index, event.by_s, event.duration_s) for event in bench.reported(StageExtended)]
+        assert extensions == [(0, 5.0, 15.0), (0, 2.5, 17.5)]
         (finished,) = bench.reported(StageFinished)
         assert (finished.data.duration_s, finished.data.extended_s) == (17.5, 7.5)
         notes = [note for note in outcome.result.notes if "extended" in note]
@@ -124,11 +126,11 @@ def test_a_stage_of_one_rate_or_of_clients_is_made_longer_and_reported(bench: Be
         shutil.rmtree(bench.directory)
 
 
-def test_a_limit_of_the_run_holds_for_a_stage_that_was_made_longer(bench: Bench) -> None:
-    asked = Asked(bench.directory, Extend(60.0))
+def test_duration_limit_applies_to_an_extended_stage(bench: Bench) -> None:
+    sender = CommandSender(bench.directory, Extend(60.0))
     spec = msgspec.structs.replace(SPEC, limits=LimitSpec(duration_s=30.0))
-    bench.run(spec, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers == ["stage steady was extended by 60 s to 70 s, but limits.duration ends the run earlier"]
+    bench.run(spec, ScriptedLoad(bench.clock, on_progress=sender))
+    assert sender.replies == ["stage steady was extended by 60 s to 70 s, but limits.duration ends the run earlier"]
 
 
 CURVE = OpenArrivals("poisson", ((0.0, 50.0), (5.0, 100.0)))
@@ -136,7 +138,7 @@ TRACE = TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes())
 
 
 @pytest.mark.parametrize(
-    ("spec", "why"),
+    ("spec", "message"),
     [
         (SEARCH, "is set by the search"),
         (msgspec.structs.replace(SPEC, warmup_s=3.0), "is set by load.warmup"),
@@ -152,17 +154,17 @@ TRACE = TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes())
         (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(600.0), 3.0),)), "50,000,000 requests"),
     ],
 )
-def test_a_stage_that_has_an_end_of_its_own_is_not_made_longer(bench: Bench, spec: RunSpec, why: str) -> None:
-    asked = Asked(bench.directory, Extend(86_400.0), StopRun())
-    load = ScriptedLoad(bench.clock, on_progress=asked)
+def test_extend_command_is_rejected_for_stages_with_a_fixed_end(bench: Bench, spec: RunSpec, message: str) -> None:
+    sender = CommandSender(bench.directory, Extend(86_400.0), StopRun())
+    load = ScriptedLoad(bench.clock, on_progress=sender)
     bench.run(spec, load)
-    assert asked.answers[0].startswith("refused: ")
-    assert why in asked.answers[0]
+    assert sender.replies[0].startswith("refused: ")
+    assert message in sender.replies[0]
     assert load.extended == []
     assert bench.reported(StageExtended) == []
 
 
-def test_a_run_that_is_stopping_is_not_made_longer(bench: Bench) -> None:
-    asked = Asked(bench.directory, StopRun(), Extend(5.0))
-    bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=asked))
-    assert asked.answers[1] == "refused: the current stage, steady, cannot be extended: it is about to end"
+def test_extend_command_is_rejected_while_the_run_is_stopping(bench: Bench) -> None:
+    sender = CommandSender(bench.directory, StopRun(), Extend(5.0))
+    bench.run(SPEC, ScriptedLoad(bench.clock, on_progress=sender))
+    assert sender.replies[1] == "refused: the current stage, steady, cannot be extended: it is about to end"

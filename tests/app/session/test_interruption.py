@@ -4,7 +4,7 @@ from app.errors import ExitCode
 from app.session.interruption import Interruption
 
 
-def test_the_first_command_drains_and_the_second_cuts() -> None:
+def test_first_stop_request_drains_and_the_second_cancels() -> None:
     stops: list[bool] = []
     interruption = Interruption()
     interruption.set_stop_callback(stops.append)
@@ -15,17 +15,17 @@ def test_the_first_command_drains_and_the_second_cuts() -> None:
     assert interruption.is_requested
 
 
-def test_the_first_signal_names_the_exit_code() -> None:
+def test_first_stop_request_determines_the_exit_code() -> None:
     interruption = Interruption()
     interruption.request_stop(ExitCode.TERMINATED)
     interruption.request_stop(ExitCode.INTERRUPTED)
     assert interruption.code == ExitCode.TERMINATED
 
 
-def test_the_third_command_leaves_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    left: list[int] = []
-    monkeypatch.setattr("os._exit", left.append)
+def test_third_stop_request_exits_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    exit_codes: list[int] = []
+    monkeypatch.setattr("os._exit", exit_codes.append)
     interruption = Interruption()
     for _ in range(3):
         interruption.request_stop(ExitCode.INTERRUPTED)
-    assert left == [130]
+    assert exit_codes == [130]

@@ -36,7 +36,7 @@ CHAT_SPEC = msgspec.structs.replace(SPEC, workload=CHAT)
 
 
 class Server:
-    """Its counters say the next of these numbers of hits of as many thousand prompt tokens, each time they are read."""
+    """A server whose n-th reading has the n-th number of cache hits, of n thousand prompt tokens."""
 
     def __init__(self, *hits: float) -> None:
         self._samples = self._count(hits)
@@ -47,18 +47,20 @@ class Server:
         return (next(self._samples),)
 
     def _count(self, hits: tuple[float, ...]) -> Iterator[Samples]:
-        for times, so_many in enumerate(hits, 1):
-            yield Samples({"vllm:prefix_cache_hits_total": so_many, "vllm:prefix_cache_queries_total": 1_000.0 * times})
+        for reading, hit_count in enumerate(hits, 1):
+            yield Samples(
+                {"vllm:prefix_cache_hits_total": hit_count, "vllm:prefix_cache_queries_total": 1_000.0 * reading}
+            )
 
 
-def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_warning(bench: Bench) -> None:
+def test_prefix_cache_hits_during_stages_are_a_warning(bench: Bench) -> None:
     server = Server(100, 480)
     outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, warmup_s=6.0), read_metrics=server.read)
     check = check_of(outcome, "prefix_cache")
     assert check is not None
     assert check.verdict == "WARN"
     assert check.value == pytest.approx(0.38)
-    assert len(server.asked) == 2, "after the warm-up, and at the end"
+    assert len(server.asked) == 2, "read after the warm-up, and at the end"
     assert outcome.result.exit.code == 0
 
 
@@ -70,7 +72,7 @@ def test_a_prefix_cache_whose_counters_moved_while_stages_ran_is_a_warning(bench
         msgspec.structs.replace(CHAT, popularity=Popularity("zipf")),
     ],
 )
-def test_where_the_profile_means_prompts_to_share_it_is_a_note(bench: Bench, workload: Workload) -> None:
+def test_prefix_cache_hits_are_a_note_if_the_profile_shares_prompts(bench: Bench, workload: Workload) -> None:
     spec = msgspec.structs.replace(SPEC, workload=workload)
     outcome = bench.run(spec, read_metrics=Server(0, 380).read)
     check = check_of(outcome, "prefix_cache")
@@ -79,25 +81,25 @@ def test_where_the_profile_means_prompts_to_share_it_is_a_note(bench: Bench, wor
     assert "38 % of the prompt tokens came from the server's prefix cache." in outcome.result.notes
 
 
-def test_a_server_that_does_not_count_is_asked_once_and_nothing_is_said(bench: Bench) -> None:
-    asked = []
+def test_metrics_of_a_server_without_cache_counters_are_read_once(bench: Bench) -> None:
+    read_endpoints: list[Endpoint] = []
 
     def read(endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        asked.append(endpoint)
+        read_endpoints.append(endpoint)
         return (None,)
 
     assert check_of(bench.run(CHAT_SPEC, read_metrics=read), "prefix_cache") is None
-    assert len(asked) == 1
+    assert len(read_endpoints) == 1
 
 
 @pytest.mark.parametrize("workload", [OipWorkload("m"), LocustWorkload("test.py")])
-def test_other_protocols_and_a_locust_test_are_not_asked_for_counters(bench: Bench, workload: Workload) -> None:
+def test_cache_counters_are_not_read_for_other_protocols_or_locust_tests(bench: Bench, workload: Workload) -> None:
     server = Server(0, 380)
     bench.run(msgspec.structs.replace(SPEC, workload=workload, stages=()), read_metrics=server.read)
     assert server.asked == []
 
 
-def test_an_interrupted_run_does_not_wait_for_counters(bench: Bench) -> None:
+def test_interrupted_run_does_not_wait_for_cache_counters(bench: Bench) -> None:
     def interrupt(_: StagePlan) -> None:
         bench.interruption.request_stop(ExitCode.INTERRUPTED)
 
@@ -107,23 +109,23 @@ def test_an_interrupted_run_does_not_wait_for_counters(bench: Bench) -> None:
 
 
 @pytest.mark.parametrize(("distinct", "verdict"), [(1, "WARN"), (2, "VALID"), (None, None)])
-def test_prompts_that_are_all_alike_are_a_warning(bench: Bench, distinct: int | None, verdict: str | None) -> None:
+def test_identical_prompts_are_a_warning(bench: Bench, distinct: int | None, verdict: str | None) -> None:
     report = msgspec.structs.replace(OK, prepared=1_000, distinct=distinct)
     outcome = bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, preflights=(report,)))
     check = check_of(outcome, "prompts")
     assert (None if check is None else check.verdict) == verdict
 
 
-@pytest.mark.parametrize(("distinct", "is_told"), [(40, True), (60, False)])
-def test_few_prompts_sent_often_are_a_note(bench: Bench, distinct: int, is_told: bool) -> None:
-    """Some 1,000 requests: 25 times each, or 17."""
+@pytest.mark.parametrize(("distinct", "has_note"), [(40, True), (60, False)])
+def test_frequently_repeated_prompts_are_a_note(bench: Bench, distinct: int, has_note: bool) -> None:
+    """Of about 1,000 requests, each prompt is sent 25 or 17 times."""
     report = msgspec.structs.replace(OK, prepared=distinct, distinct=distinct)
     notes = bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, preflights=(report,))).result.notes
-    assert any(f"Each of the {distinct} different prompts was sent 2" in note for note in notes) == is_told
+    assert any(f"Each of the {distinct} different prompts was sent 2" in note for note in notes) == has_note
 
 
 @pytest.mark.parametrize(
-    ("workload", "is_told"),
+    ("workload", "has_note"),
     [
         (HttpWorkload("POST", bodies=(b"{}",)), True),
         (HttpWorkload("POST", bodies=(b"{}", b"{}")), True),
@@ -131,14 +133,14 @@ def test_few_prompts_sent_often_are_a_note(bench: Bench, distinct: int, is_told:
         (HttpWorkload(), False),
     ],
 )
-def test_one_body_for_all_requests_is_a_note(bench: Bench, workload: Workload, is_told: bool) -> None:
+def test_single_body_for_all_requests_is_a_note(bench: Bench, workload: Workload, has_note: bool) -> None:
     outcome = bench.run(msgspec.structs.replace(SPEC, workload=workload))
-    assert any("the same body" in note for note in outcome.result.notes) == is_told
+    assert any("the same body" in note for note in outcome.result.notes) == has_note
     assert outcome.result.verdict.status == "VALID"
 
 
 @pytest.mark.parametrize(
-    ("prompts", "asks"),
+    ("prompts", "has_lengths"),
     [
         (PROMPTS, True),
         (SyntheticPrompts(FixedLength(5)), False),
@@ -147,19 +149,22 @@ def test_one_body_for_all_requests_is_a_note(bench: Bench, workload: Workload, i
         (TracePrompts(bytes(4), bytes(4)), True),
     ],
 )
-def test_a_profile_asks_for_lengths_of_answers_where_it_gives_them(prompts: Prompts, asks: bool) -> None:
-    assert has_output_lengths(OpenAiWorkload("chat", "m", prompts)) == asks
+def test_output_lengths_are_requested_only_if_the_prompts_have_them(prompts: Prompts, has_lengths: bool) -> None:
+    assert has_output_lengths(OpenAiWorkload("chat", "m", prompts)) == has_lengths
     assert not has_output_lengths(OpenAiWorkload("embeddings", "m", prompts))
     assert not has_output_lengths(HttpWorkload())
 
 
-def test_counters_are_read_around_each_stage_and_stored_with_it(bench: Bench) -> None:
+def test_cache_counters_are_read_around_each_stage_and_stored_in_the_stage(bench: Bench) -> None:
     stages = tuple(msgspec.structs.replace(CHAT_SPEC.stages[0], name=name) for name in ("first", "second"))
     server = Server(100, 480, 500)
     outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, stages=stages), read_metrics=server.read)
-    counted = [stage.server for stage in outcome.result.stages if stage.kind != "warmup"]
+    counters = [stage.server for stage in outcome.result.stages if stage.kind != "warmup"]
     assert len(server.asked) == 3
-    assert [None if one is None else one.cached_input_tokens for one in counted] == [380, 20]
+    assert [None if stage_counters is None else stage_counters.cached_input_tokens for stage_counters in counters] == [
+        380,
+        20,
+    ]
 
 
 TRACE = TracePrompts(
@@ -170,7 +175,7 @@ TRACE = TracePrompts(
 
 
 @pytest.mark.parametrize(("hits", "served", "reported"), [((0, 380), 0.38, "38 %"), ((), None, "n/a")])
-def test_the_hits_that_a_trace_offers_stand_beside_those_of_the_server(
+def test_offered_and_served_cache_hits_of_a_trace_are_reported_together(
     bench: Bench, hits: tuple[float, ...], served: float | None, reported: str
 ) -> None:
     report = msgspec.structs.replace(OK, prepared=3, distinct=3)
@@ -179,7 +184,7 @@ def test_the_hits_that_a_trace_offers_stand_beside_those_of_the_server(
     outcome = bench.run(spec, load, read_metrics=Server(*hits).read if hits else lambda _: (None,))
     reuse = outcome.result.prefix_reuse
     assert reuse is not None
-    assert reuse.offered_share == pytest.approx(144 / 174, abs=1e-3), "all were sent in the warm-up"
+    assert reuse.offered_share == pytest.approx(144 / 174, abs=1e-3), "all prompts were sent in the warm-up"
     assert (reuse.served_share, reuse.block_tokens) == (served, 16)
     assert any(f"the prompts offer {100 * 144 / 174:.3g} %" in note for note in outcome.result.notes)
     assert any(f"the server reports {reported}." in note for note in outcome.result.notes)
@@ -188,7 +193,7 @@ def test_the_hits_that_a_trace_offers_stand_beside_those_of_the_server(
 
 
 def test_stages_continue_with_the_prompts_after_those_of_the_warm_up(bench: Bench) -> None:
-    """So prompts that share nothing offer nothing, as long as none is sent twice."""
+    """Prompts that share nothing offer no cache hits as long as no prompt is sent twice."""
     count = 10_000
     prompts = TracePrompts(
         struct.pack("<i", 64) * count, struct.pack("<i", 1) * count, struct.pack(f"<{count}q", *range(count)),
@@ -201,7 +206,7 @@ def test_stages_continue_with_the_prompts_after_those_of_the_warm_up(bench: Benc
 
 
 @pytest.mark.parametrize(("hits", "expected"), [((0, 10), PrefixReuse(None, 0.01, 16)), ((), None)])
-def test_prompts_without_hash_ids_offer_no_known_hits(
+def test_trace_without_hash_ids_has_no_offered_cache_hits(
     bench: Bench, hits: tuple[float, ...], expected: PrefixReuse | None
 ) -> None:
     report = msgspec.structs.replace(OK, prepared=3, distinct=3)
@@ -216,10 +221,10 @@ def test_prompts_without_hash_ids_offer_no_known_hits(
     ("popularity", "images", "expected"),
     [(Popularity(), None, 48 / 53), (Popularity("uniform"), None, 48 / 53), (Popularity(), Images(), None)],
 )
-def test_the_hits_that_documents_offer_are_known_without_images(
+def test_offered_cache_hits_of_documents_are_known_only_without_images(
     bench: Bench, popularity: Popularity, images: Images | None, expected: float | None
 ) -> None:
-    """The prefix and the one document of all prompts are 48 of 53 tokens: only the first prompt computes them."""
+    """The shared prefix and document are 48 of 53 tokens of each prompt: only the first prompt computes them."""
     documents = Documents(1, FixedLength(16))
     prompts = SyntheticPrompts(
         FixedLength(5), prefix_groups=1, prefix_tokens=32, documents=documents, images=images, unique=1000

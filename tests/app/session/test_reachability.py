@@ -17,7 +17,7 @@ LONG: RunSpec = msgspec.structs.replace(
 )
 
 
-def test_a_target_that_dies_ends_the_run_after_a_stated_time_and_its_rows_are_stored(bench: Bench) -> None:
+def test_lost_target_ends_the_run_after_the_timeout_and_its_rows_are_stored(bench: Bench) -> None:
     outcome = bench.run(LONG, DyingLoad(bench.clock, dies_after_s=5.0))
     result = outcome.result
     assert [plan.name for plan in bench.load.plans] == ["long"]
@@ -32,7 +32,7 @@ def test_a_target_that_dies_ends_the_run_after_a_stated_time_and_its_rows_are_st
     assert "limit" not in [cause.id for cause in result.exit.causes]
 
 
-def test_the_loss_comes_before_an_invalid_measurement(bench: Bench) -> None:
+def test_lost_target_takes_precedence_over_an_invalid_measurement(bench: Bench) -> None:
     result = bench.run(LONG, DyingLoad(bench.clock, dies_after_s=5.0, lag_s=0.5)).result
     assert result.verdict.status == "INVALID"
     verdict = build_verdict(result)
@@ -41,13 +41,13 @@ def test_the_loss_comes_before_an_invalid_measurement(bench: Bench) -> None:
     assert "invalid" in [cause.id for cause in result.exit.causes[1:]]
 
 
-def test_a_target_that_is_dead_at_the_end_of_a_short_run_is_lost_too(bench: Bench) -> None:
+def test_target_lost_at_the_end_of_a_short_run_is_reported(bench: Bench) -> None:
     result = bench.run(SPEC, DyingLoad(bench.clock, dies_after_s=6.0)).result
     assert result.stages[0].window.end_ns - result.stages[0].window.start_ns == pytest.approx(10e9, rel=0.01)
     assert result.exit.causes[0].id == "target_lost"
 
 
-def test_a_server_that_comes_back_in_time_is_measured_to_the_end(bench: Bench) -> None:
+def test_server_that_recovers_in_time_is_measured_to_the_end(bench: Bench) -> None:
     load = DyingLoad(bench.clock, dies_after_s=5.0, returns_after_s=5.0 + LOST_AFTER_S - 2)
     result = bench.run(LONG, load).result
     assert [stage.name for stage in result.stages] == ["long", "never"]
@@ -55,13 +55,13 @@ def test_a_server_that_comes_back_in_time_is_measured_to_the_end(bench: Bench) -
     assert result.stages[0].errors["connect"] > 500
 
 
-def test_failures_with_a_response_are_no_loss(bench: Bench) -> None:
+def test_error_responses_do_not_make_a_target_lost(bench: Bench) -> None:
     result = bench.run(LONG, DyingLoad(bench.clock, dies_after_s=5.0, error="http-5xx", status=503)).result
     assert len(result.stages) == 2
     assert result.exit.code == ExitCode.GATE_FAILED
 
 
-def test_a_search_ends_with_its_target(bench: Bench) -> None:
+def test_rate_search_ends_if_its_target_is_lost(bench: Bench) -> None:
     result = bench.run(SEARCH, DyingLoad(bench.clock, dies_after_s=45.0)).result
     assert result.exit.causes[0].id == "target_lost"
     assert not {"no_rate", "rate_undecided", "target_failed"} & {cause.id for cause in result.exit.causes}

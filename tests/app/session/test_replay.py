@@ -1,4 +1,4 @@
-"""A run that was killed and resumed is one run: each stage once, what was measured before untouched."""
+"""A killed and resumed run is a single run: it has each stage once, and earlier measurements are unchanged."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ from tests.tiers import first_in_unit_tier
 WARMED = msgspec.structs.replace(STAGES, warmup_s=3.0)
 
 
-def resumed(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
-    """By a new session on the same machine, a minute after the last event."""
+def resume(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
+    """Resume the run in a new session on the same machine, a minute after its last event."""
     clock = FakeClock(stored.events()[-1].at_ns + 60_000_000_000)
     interrupted = read_interrupted_run(stored)
     with reopen_run(stored, interrupted) as store:
@@ -52,27 +52,27 @@ def uncut(uncut_run: StoredRun) -> Result:
 
 @pytest.fixture
 def stored(uncut_run: StoredRun, tmp_path: Path) -> StoredRun:
-    """A copy of the uncut run, to cut."""
+    """Return a copy of the uncut run, to be cut."""
     return StoredRun(shutil.copytree(uncut_run.directory, tmp_path / "run"))
 
 
-@pytest.mark.parametrize(("whole", "torn_bytes"), [(1, 0), (1, 5), (2, 0), (2, 4_000)])
-def test_a_killed_run_goes_on_after_its_last_whole_stage(
-    uncut: Result, stored: StoredRun, tmp_path: Path, whole: int, torn_bytes: int
+@pytest.mark.parametrize(("complete_stages", "torn_bytes"), [(1, 0), (1, 5), (2, 0), (2, 4_000)])
+def test_killed_run_resumes_after_its_last_complete_stage(
+    uncut: Result, stored: StoredRun, tmp_path: Path, complete_stages: int, torn_bytes: int
 ) -> None:
-    cut_short(stored, whole)
+    cut_short(stored, complete_stages)
     rows, events = tmp_path / "run" / REQUESTS, tmp_path / "run" / EVENTS
     spans, _ = find_stage_spans(rows, REQUEST_SCHEMA)
-    rows.write_bytes(rows.read_bytes()[: spans[whole][1] - torn_bytes])
+    rows.write_bytes(rows.read_bytes()[: spans[complete_stages][1] - torn_bytes])
     events.write_bytes(events.read_bytes()[: -torn_bytes or None])
     journaled_again(tmp_path / "run")
-    before = rows.read_bytes()[: spans[whole - 1][1]]
-    result = resumed(stored)
+    before = rows.read_bytes()[: spans[complete_stages - 1][1]]
+    result = resume(stored)
     assert rows.read_bytes().startswith(before)
     table = stored.requests().to_pandas()
     assert not table.duplicated(["stage", "index"]).any()
     assert [event.index for event in stored.events() if isinstance(event, StageFinished)] == [0, 1, 2]
-    assert result.stages[:whole] == uncut.stages[:whole]
+    assert result.stages[:complete_stages] == uncut.stages[:complete_stages]
     assert [(stage.name, stage.completed) for stage in result.stages] == [
         (stage.name, stage.completed) for stage in uncut.stages
     ]
@@ -80,43 +80,43 @@ def test_a_killed_run_goes_on_after_its_last_whole_stage(
     assert uncut.max_rate is not None
     assert result.max_rate.per_s == uncut.max_rate.per_s
     (check,) = [check for check in result.validity if check.id == "resumed_run"]
-    assert str(check.value).startswith(f"after {whole} stage")
+    assert str(check.value).startswith(f"after {complete_stages} stage")
     assert any("was interrupted and resumed" in note for note in result.notes)
     assert result.clock.monotonic_start_ns == uncut.clock.monotonic_start_ns
     assert result.clock.duration_s > uncut.clock.duration_s
     assert stored.is_complete
 
 
-@pytest.mark.parametrize("whole", first_in_unit_tier([5, 2]))
-def test_a_search_goes_on_as_if_it_had_not_been_killed(tmp_path: Path, whole: int) -> None:
+@pytest.mark.parametrize("complete_stages", first_in_unit_tier([5, 2]))
+def test_killed_rate_search_resumes_with_the_same_stages_and_max_rate(tmp_path: Path, complete_stages: int) -> None:
     stored = stored_run(tmp_path / "run", SEARCHED)
     uncut = stored.complete_result
-    result = resumed(cut_short(stored, whole), SEARCHED)
+    result = resume(cut_short(stored, complete_stages), SEARCHED)
     assert [stage.name for stage in result.stages] == [stage.name for stage in uncut.stages]
     assert result.max_rate == uncut.max_rate
 
 
-def test_a_run_can_be_resumed_twice_and_warms_up_again_each_time(tmp_path: Path) -> None:
+def test_run_can_be_resumed_twice_and_warms_up_each_time(tmp_path: Path) -> None:
     stored = stored_run(tmp_path / "run", WARMED)
     names = [stage.name for stage in stored.complete_result.stages]
     assert names == ["warm-up"] * 3 + ["low", "middle", "high"]
-    resumed(cut_short(stored, 4), WARMED)
-    result = resumed(cut_short(stored, 8), WARMED)
+    resume(cut_short(stored, 4), WARMED)
+    result = resume(cut_short(stored, 8), WARMED)
     assert [stage.name for stage in result.stages] == [
         *["warm-up"] * 3, "low", *["warm-up"] * 3, "middle", *["warm-up"] * 3, "high",
     ]  # fmt: skip
 
 
-def test_the_time_before_counts_for_the_limit_and_the_gap_does_not(stored: StoredRun) -> None:
+def test_duration_limit_includes_the_time_before_the_interruption_but_not_the_gap(stored: StoredRun) -> None:
     limited = msgspec.structs.replace(STAGES, limits=LimitSpec(duration_s=50.0))
-    result = resumed(cut_short(stored, 1), limited)
+    result = resume(cut_short(stored, 1), limited)
     high = result.stages[-1]
     assert high.name == "high"
     assert high.window.end_ns - high.window.start_ns < 15e9
     assert result.exit.code == 5
 
 
-def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(stored: StoredRun, tmp_path: Path) -> None:
+def test_stage_stopped_by_a_signal_is_measured_again_on_resume(stored: StoredRun, tmp_path: Path) -> None:
     lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines()
     finished = msgspec.json.decode(lines[-1], type=RunFinished)
     high = next(event for event in reversed(stored.events()) if isinstance(event, StageFinished))
@@ -125,29 +125,31 @@ def test_a_run_that_a_signal_stopped_measures_the_stage_that_it_cut_again(stored
     cut = [msgspec.json.encode(stopped) if b'"stage_finished"' in line and b'"index":2' in line else line
            for line in lines[:-1]]  # fmt: skip
     (tmp_path / "run" / EVENTS).write_bytes(b"\n".join([*cut, msgspec.json.encode(ended), b""]))
-    result = resumed(stored)
+    result = resume(stored)
     assert [stage.name for stage in result.stages] == ["low", "middle", "high"]
     assert "2 stages" in str(next(check.value for check in result.validity if check.id == "resumed_run"))
 
 
-def test_damage_after_the_last_whole_stage_goes_with_what_is_discarded(
+def test_damage_after_the_last_complete_stage_is_discarded_on_resume(
     uncut: Result, stored: StoredRun, tmp_path: Path
 ) -> None:
-    """As after a loss of power: what was on the disk at the end of the stage remains."""
+    """Simulates a loss of power: data on the disk at the end of the stage remain."""
     cut_short(stored, 1)
     content = bytearray((tmp_path / "run" / REQUESTS).read_bytes())
     content[-100] ^= 1
     (tmp_path / "run" / REQUESTS).write_bytes(content)
-    assert [(one.path, one.problem) for one in stored.damage] == [(REQUESTS, "changed")]
-    result = resumed(stored)
+    assert [(sample.path, sample.problem) for sample in stored.damage] == [(REQUESTS, "changed")]
+    result = resume(stored)
     assert result.stages[0] == uncut.stages[0]
-    assert [(one.name, one.completed) for one in result.stages] == [(one.name, one.completed) for one in uncut.stages]
+    assert [(sample.name, sample.completed) for sample in result.stages] == [
+        (sample.name, sample.completed) for sample in uncut.stages
+    ]
     assert stored.damage == ()
     assert stored.unverified_files == ()
 
 
 @pytest.mark.parametrize("name", [REQUESTS, TELEMETRY, SPEC, EVENTS])
-def test_a_run_whose_measured_part_is_damaged_is_not_resumed(stored: StoredRun, tmp_path: Path, name: str) -> None:
+def test_run_with_damaged_measurements_is_not_resumed(stored: StoredRun, tmp_path: Path, name: str) -> None:
     cut_short(stored, 1)
     content = bytearray((tmp_path / "run" / name).read_bytes())
     content[len(content) // 10] ^= 1
@@ -158,7 +160,7 @@ def test_a_run_whose_measured_part_is_damaged_is_not_resumed(stored: StoredRun, 
     assert {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir() if path.is_file()} == before
 
 
-def test_what_cannot_be_resumed_says_why(stored: StoredRun, tmp_path: Path) -> None:
+def test_run_that_cannot_be_resumed_is_rejected_with_the_reason(stored: StoredRun, tmp_path: Path) -> None:
     early = StoredRun(shutil.copytree(stored.directory, tmp_path / "early"))
     with pytest.raises(UsageError, match="is complete"):
         read_interrupted_run(stored)
@@ -168,7 +170,7 @@ def test_what_cannot_be_resumed_says_why(stored: StoredRun, tmp_path: Path) -> N
     (tmp_path / "aside").rename(tmp_path / "run" / RESULT)
     other = msgspec.structs.replace(STAGES, stages=STAGES.stages[1:])
     with pytest.raises(UsageError, match="stage low does not match stage middle of the profile"):
-        resumed(cut_short(stored, 1), other)
+        resume(cut_short(stored, 1), other)
     assert not (tmp_path / "run" / RESULT).exists()
     os.utime(tmp_path / "run" / EVENTS, (1.0, 1.0))
     with pytest.raises(UsageError, match="the machine and its monotonic clock were restarted"):

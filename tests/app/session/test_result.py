@@ -49,16 +49,16 @@ from tests.tiers import first_in_unit_tier
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
 
-def test_each_is_reported_once_in_the_order_it_became_known() -> None:
-    reported = ("through a proxy", "lengths are approximate", "through a proxy")
-    assert collect_notes(HttpWorkload(), reported, Counter(), ["cooler on"]) == (
+def test_notes_of_a_run_are_unique_and_in_order_of_occurrence() -> None:
+    reported_notes = ("through a proxy", "lengths are approximate", "through a proxy")
+    assert collect_notes(HttpWorkload(), reported_notes, Counter(), ["cooler on"]) == (
         "through a proxy",
         "lengths are approximate",
         "User note: cooler on",
     )
 
 
-def test_chunks_that_stand_for_tokens_are_reported_with_their_share() -> None:
+def test_chunks_counted_as_tokens_are_noted_with_their_share() -> None:
     (note,) = collect_notes(HttpWorkload(), (), Counter(server=1, chunks=3), ())
     assert note.startswith("Output tokens of 75 % of the responses are counted as one per stream chunk")
     assert collect_notes(HttpWorkload(), (), Counter(server=9), ()) == ()
@@ -81,30 +81,30 @@ CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
         (OpenAiWorkload("embeddings", "m", SyntheticPrompts(FixedLength(5))), None),
     ],
 )
-def test_what_costs_more_than_the_calibrated_request_is_reported(workload: Workload, word: str | None) -> None:
+def test_requests_more_expensive_than_calibrated_are_noted(workload: Workload, word: str | None) -> None:
     notes = collect_notes(workload, (), Counter(), ())
     assert bool(notes) is (word is not None)
     assert word is None or word in notes[0]
 
 
-def measured(tmp_path: Path, name: str) -> Result:
+def run_bench(tmp_path: Path, name: str) -> Result:
     return Bench(tmp_path / name).run(SPEC).result
 
 
-def faster(result: Result, by: float) -> Result:
-    """As if its answers had come so much sooner."""
+def speed_up(result: Result, by: float) -> Result:
+    """Return the result with latencies divided by `by`."""
 
-    def scaled(one: object) -> object:
-        value, ci95 = one.value, one.ci95  # type: ignore[attr-defined]
+    def scaled(estimate: object) -> object:
+        value, ci95 = estimate.value, estimate.ci95  # type: ignore[attr-defined]
         if value is None:
-            return one
-        return msgspec.structs.replace(one, value=value / by, ci95=ci95 and tuple(end / by for end in ci95))  # type: ignore[type-var]
+            return estimate
+        return msgspec.structs.replace(estimate, value=value / by, ci95=ci95 and tuple(end / by for end in ci95))  # type: ignore[type-var]
 
     stages = tuple(
         msgspec.structs.replace(
             stage,
             metrics=stage.metrics
-            | {"latency_ms": {name: scaled(one) for name, one in stage.metrics["latency_ms"].items()}},
+            | {"latency_ms": {name: scaled(percentile) for name, percentile in stage.metrics["latency_ms"].items()}},
         )
         for stage in result.stages
     )
@@ -115,7 +115,7 @@ def faster(result: Result, by: float) -> Result:
     ("share", "gate", "code"),
     [(0.4, None, 0), (0.6, None, 10), (0.6, "error_rate <= 90%", 0), (0.6, "latency_ms.p50 < 50", 10)],
 )
-def test_a_run_without_a_limit_on_errors_fails_if_most_of_its_requests_do(
+def test_run_without_an_error_limit_fails_if_most_requests_fail(
     tmp_path: Path, share: float, gate: str | None, code: int
 ) -> None:
     bench = Bench(tmp_path)
@@ -126,17 +126,17 @@ def test_a_run_without_a_limit_on_errors_fails_if_most_of_its_requests_do(
     assert result.exit.code == code
 
 
-def test_a_run_that_is_slower_than_its_baseline_ends_with_11_and_says_what(tmp_path: Path) -> None:
-    before = faster(measured(tmp_path, "before"), by=3.0)
+def test_regression_against_the_baseline_exits_with_11(tmp_path: Path) -> None:
+    before = speed_up(run_bench(tmp_path, "before"), by=3.0)
     spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
     result = Bench(tmp_path / "now").run(spec).result
     assert result.comparison is not None
     assert result.comparison.baseline == ("before",)
     assert result.exit.code == ExitCode.REGRESSION
-    assert any("regressed" in cause for cause in result.exit.texts)
+    assert "baseline_regressed" in [cause.id for cause in result.exit.causes]
 
 
-def test_a_regression_measured_again_is_a_regression_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_repeated_regression_is_reported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     slow = (parse_objective("latency_ms.p95 < 500"),)
 
@@ -150,8 +150,8 @@ def test_a_regression_measured_again_is_a_regression_again(tmp_path: Path, monke
     assert [measure(run_id, service_s) for run_id, service_s in times_s.items()] == [0, 11, 11, 0]
 
 
-def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) -> None:
-    before = measured(tmp_path, "before")
+def test_run_equal_to_its_baseline_has_the_same_exit_as_without_a_baseline(tmp_path: Path) -> None:
+    before = run_bench(tmp_path, "before")
     spec = msgspec.structs.replace(SPEC, baseline=BaselineSpec((before,), 0.05))
     result = Bench(tmp_path / "now").run(spec).result
     assert result.comparison is not None
@@ -159,8 +159,8 @@ def test_a_run_like_its_baseline_ends_as_it_would_without_one(tmp_path: Path) ->
     assert result.comparison.differences == ()
 
 
-def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_forced(tmp_path: Path) -> None:
-    before = msgspec.structs.replace(measured(tmp_path, "before"), workload_hash="one")
+def test_baseline_of_another_workload_is_rejected_unless_forced(tmp_path: Path) -> None:
+    before = msgspec.structs.replace(run_bench(tmp_path, "before"), workload_hash="one")
     spec = msgspec.structs.replace(SPEC, workload_hash="other", baseline=BaselineSpec((before,), 0.05))
     refused = Bench(tmp_path / "refused")
     reason = r"the baseline is not comparable: workload: one \(baseline\), other \(candidate\)"
@@ -172,8 +172,8 @@ def test_a_baseline_of_another_workload_is_refused_before_anything_is_sent_or_fo
     assert comparison.is_forced
 
 
-def test_a_baseline_with_nothing_in_common_is_a_usage_error_with_the_result_kept(tmp_path: Path) -> None:
-    before = measured(tmp_path, "before")
+def test_baseline_without_a_valid_stage_is_a_usage_error_and_the_result_is_stored(tmp_path: Path) -> None:
+    before = run_bench(tmp_path, "before")
     (stage,) = before.stages
     invalid = msgspec.structs.replace(stage, verdict=Verdict("INVALID", ("too busy",)))
     empty = msgspec.structs.replace(before, stages=(invalid,), max_rate=None)
@@ -185,10 +185,10 @@ def test_a_baseline_with_nothing_in_common_is_a_usage_error_with_the_result_kept
     assert (bench.directory / "result.json").exists()
 
 
-def test_a_baseline_with_only_probes_in_common_is_inconclusive() -> None:
+def test_baseline_with_only_probes_in_common_is_inconclusive() -> None:
     (run,) = repeats([10.0])
     probed = msgspec.structs.replace(
-        run, stages=tuple(msgspec.structs.replace(one, kind="probe") for one in run.stages)
+        run, stages=tuple(msgspec.structs.replace(probe, kind="probe") for probe in run.stages)
     )
     baseline = BaselineSpec((msgspec.structs.replace(probed, run_id="before"),), 0.05)
     warned, failed = (
@@ -200,8 +200,8 @@ def test_a_baseline_with_only_probes_in_common_is_inconclusive() -> None:
     ]
 
 
-def test_a_baseline_of_other_stages_is_refused_before_the_first_request(tmp_path: Path) -> None:
-    before = measured(tmp_path, "before")
+def test_baseline_with_other_stages_is_rejected_before_the_first_request(tmp_path: Path) -> None:
+    before = run_bench(tmp_path, "before")
     (stage,) = before.stages
     other = msgspec.structs.replace(before, stages=(msgspec.structs.replace(stage, name="other"),))
     bench = Bench(tmp_path / "now")
@@ -210,7 +210,7 @@ def test_a_baseline_of_other_stages_is_refused_before_the_first_request(tmp_path
     assert bench.reported(StageStarted) == []
 
 
-def test_a_max_rate_within_another_slo_is_refused_before_the_first_request(tmp_path: Path) -> None:
+def test_max_rate_baseline_with_another_slo_is_rejected_before_the_first_request(tmp_path: Path) -> None:
     before = Bench(tmp_path / "before").run(SEARCH).result
     assert before.max_rate is not None
     slo = (parse_objective("latency_ms.p95 < 77"),)
@@ -224,12 +224,12 @@ def test_a_max_rate_within_another_slo_is_refused_before_the_first_request(tmp_p
 HOUR_S = 3_600
 
 
-def stepped(clock: FakeClock, wall_s: float, boot_s: float) -> Callable[[], ClockReading]:
-    """The clocks of this machine: after the run's start the wall clock is so far ahead, the boot clock so far."""
-    began_ns = clock.now_ns
+def step_clocks(clock: FakeClock, wall_s: float, boot_s: float) -> Callable[[], ClockReading]:
+    """Return clocks of this machine that jump ahead by `wall_s` and `boot_s` after the start of the run."""
+    start_ns = clock.now_ns
 
     def read() -> ClockReading:
-        is_later = clock.now_ns > began_ns
+        is_later = clock.now_ns > start_ns
         wall_ns, boot_ns = round(wall_s * 1e9) * is_later, round(boot_s * 1e9) * is_later
         return ClockReading(clock.now_ns, 10**18 + clock.now_ns + wall_ns, clock.now_ns + boot_ns)
 
@@ -237,14 +237,14 @@ def stepped(clock: FakeClock, wall_s: float, boot_s: float) -> Callable[[], Cloc
 
 
 def dates(clock: FakeClock, wall_s: float) -> Callable[[], datetime.datetime]:
-    began_ns = clock.now_ns
-    return lambda: NOON + datetime.timedelta(seconds=wall_s * (clock.now_ns > began_ns))
+    start_ns = clock.now_ns
+    return lambda: NOON + datetime.timedelta(seconds=wall_s * (clock.now_ns > start_ns))
 
 
 @pytest.mark.parametrize("wall_s", [HOUR_S, -HOUR_S])
-def test_a_wall_clock_that_is_set_by_an_hour_changes_no_number_and_is_a_warning(tmp_path: Path, wall_s: float) -> None:
+def test_wall_clock_change_is_a_warning_and_does_not_affect_metrics(tmp_path: Path, wall_s: float) -> None:
     bench, undisturbed = Bench(tmp_path / "stepped"), Bench(tmp_path / "undisturbed")
-    reading, date = stepped(bench.clock, wall_s, 0.0), dates(bench.clock, wall_s)
+    reading, date = step_clocks(bench.clock, wall_s, 0.0), dates(bench.clock, wall_s)
     outcome = bench.run(msgspec.structs.replace(SPEC, warmup_s=6.0), read_clock=reading, wall_now=date)
     expected = undisturbed.run(msgspec.structs.replace(SPEC, warmup_s=6.0))
     check = check_of(outcome, "clock")
@@ -259,8 +259,8 @@ def test_a_wall_clock_that_is_set_by_an_hour_changes_no_number_and_is_a_warning(
     assert outcome.result.clock.duration_s == expected.result.clock.duration_s
 
 
-def test_a_machine_that_slept_during_the_run_spoils_it(bench: Bench) -> None:
-    outcome = bench.run(SPEC, read_clock=stepped(bench.clock, 5.0, 5.0))
+def test_suspended_machine_makes_the_run_invalid(bench: Bench) -> None:
+    outcome = bench.run(SPEC, read_clock=step_clocks(bench.clock, 5.0, 5.0))
     check = check_of(outcome, "clock")
     assert check is not None
     assert (check.unit, check.verdict) == ("s suspended", "INVALID")
@@ -270,7 +270,7 @@ def test_a_machine_that_slept_during_the_run_spoils_it(bench: Bench) -> None:
 
 @pytest.fixture
 def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what a run makes of its plan: a fit of its load points takes most of their time."""
+    """Refuse to fit load points, which would take most of the time of tests of plans."""
 
     def refuse(_: object) -> None:
         raise CannotFitError("not fitted")
@@ -278,23 +278,25 @@ def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(service_fit, "fit_service", refuse)
 
 
-def demonstration(tmp_path: Path, suspended_s: float = 0.0, **changes: Any) -> Result:
+def run_demonstration(tmp_path: Path, suspended_s: float = 0.0, **changes: Any) -> Result:
     bench = Bench(tmp_path / str(len(list(tmp_path.iterdir()))))
     here = Hardware("here", vcpus=16, architecture="x86_64")
-    asked = question(of=catalogue(offer("other", vcpus=32)))
+    capacity_question = question(of=catalogue(offer("other", vcpus=32)))
     spec = msgspec.structs.replace(
         SEARCH,
         target=msgspec.structs.replace(SEARCH.target, hardware=here),
-        plan=PlanSpec(asked.traffic, asked.limits, asked.catalog, asked.today),
+        plan=PlanSpec(
+            capacity_question.traffic, capacity_question.limits, capacity_question.catalog, capacity_question.today
+        ),
         is_demonstration=True,
     )
-    reading = stepped(bench.clock, suspended_s, suspended_s)
+    reading = step_clocks(bench.clock, suspended_s, suspended_s)
     return bench.run(msgspec.structs.replace(spec, **changes), read_clock=reading).result
 
 
 @pytest.mark.usefixtures("unfitted")
-def test_a_demonstration_plans_from_an_invalid_measurement_as_assumed_and_exits_with_0(tmp_path: Path) -> None:
-    shown, run = (demonstration(tmp_path, 5.0, is_demonstration=is_shown) for is_shown in (True, False))
+def test_demonstration_plans_from_an_invalid_measurement_as_assumed_and_exits_with_0(tmp_path: Path) -> None:
+    shown, run = (run_demonstration(tmp_path, 5.0, is_demonstration=is_shown) for is_shown in (True, False))
     for result in (shown, run):
         assert result.verdict.status == "INVALID"
         assert [cause.id for cause in result.exit.causes] == ["invalid"]
@@ -308,17 +310,17 @@ def test_a_demonstration_plans_from_an_invalid_measurement_as_assumed_and_exits_
     assert not any("Close other programs" in note for note in run.notes)
 
 
-def test_a_demonstration_whose_max_rate_is_not_known_says_so_in_place_of_a_plan(tmp_path: Path) -> None:
+def test_demonstration_without_a_max_rate_has_a_note_instead_of_a_plan(tmp_path: Path) -> None:
     slo = (parse_objective("latency_ms.p95 < 0.001"),)
-    result = demonstration(tmp_path, 5.0, slo=slo)
+    result = run_demonstration(tmp_path, 5.0, slo=slo)
     assert (result.plan, result.exit.code) == (None, ExitCode.OK)
     assert result.notes[-1].startswith("The max rate is too uncertain")
-    assert demonstration(tmp_path, 5.0, slo=slo, is_demonstration=False).exit.code == ExitCode.INVALID
+    assert run_demonstration(tmp_path, 5.0, slo=slo, is_demonstration=False).exit.code == ExitCode.INVALID
 
 
 @pytest.mark.usefixtures("unfitted")
-def test_a_demonstration_without_warning_plans_as_any_run(tmp_path: Path) -> None:
-    shown, run = (demonstration(tmp_path, is_demonstration=is_shown) for is_shown in (True, False))
+def test_valid_demonstration_plans_like_any_run(tmp_path: Path) -> None:
+    shown, run = (run_demonstration(tmp_path, is_demonstration=is_shown) for is_shown in (True, False))
     assert shown.verdict.status == "VALID", shown.verdict
     assert (shown.plan, shown.notes, shown.exit) == (run.plan, run.notes, run.exit)
 
@@ -327,53 +329,57 @@ CLIENTS = tuple(StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0
 
 
 @pytest.mark.parametrize("is_fitted", first_in_unit_tier([False, True]))
-def test_a_sweep_over_clients_is_planned_as_far_as_it_met_the_slo(
+def test_concurrency_sweep_is_planned_up_to_the_load_that_met_the_slo(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, is_fitted: bool
 ) -> None:
-    """A fit takes most of the time; without, its model is at hand."""
+    """A fit takes most of the time; the unit tier replaces it with a prepared model."""
     if not is_fitted:
-        law = fit_of(fitted(RequestService(4, 0.01, 0.5)), highest_per_s=800.0)
-        monkeypatch.setattr(closed_loop, "fit_closed_loop", lambda _: law)
+        model = fit_of(fitted(RequestService(4, 0.01, 0.5)), highest_per_s=800.0)
+        monkeypatch.setattr(closed_loop, "fit_closed_loop", lambda _: model)
     slo = (parse_objective("latency_ms.p95 < 50"),)
-    result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)
+    result = run_demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)
     assert result.max_rate is None
     assert result.plan is not None
     assert result.plan.recommendation is not None
     assert result.plan.recommendation.fleet.basis == "extrapolated"
-    none_met = demonstration(tmp_path, search=None, stages=CLIENTS, slo=(parse_objective("latency_ms.p95 < 0.001"),))
+    none_met = run_demonstration(
+        tmp_path, search=None, stages=CLIENTS, slo=(parse_objective("latency_ms.p95 < 0.001"),)
+    )
     assert (none_met.plan, none_met.exit.code) == (None, ExitCode.OK)
     assert none_met.notes[-1].startswith("No load met the SLO, so no fleet is planned.")
 
 
-def test_a_model_that_is_not_measured_has_a_plan_of_its_own_with_nothing_of_the_run(tmp_path: Path) -> None:
+def test_unmeasured_model_has_its_own_plan_independent_of_the_run(tmp_path: Path) -> None:
     inputs = build_shape_inputs(TODAY)
     slo = (parse_objective("latency_ms.p95 < 0.001"),)
-    result = demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo, shape_inputs=inputs)
+    result = run_demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo, shape_inputs=inputs)
     assert (result.plan, result.exit.code) == (None, ExitCode.OK)
     assert any(note.startswith("No load met the SLO, so no fleet is planned.") for note in result.notes)
     assert result.shape_plan == ShapePlan("Llama 3.1 8B", plan_fleets(inputs, estimate_only=True))
 
 
-def test_the_objectives_of_a_sweep_are_evaluated_where_it_was_heaviest_and_held(bench: Bench) -> None:
-    """A lighter load has fewer answers, so that a share of errors may not be settled there."""
+def test_sweep_objectives_are_evaluated_at_the_heaviest_load_that_meets_the_slo(bench: Bench) -> None:
+    """A lighter load has fewer responses, so an error rate may be inconclusive there."""
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
     rates = tuple(
         StageSpec(f"sweep {rate:g} req/s", "steady", poisson(rate), 5.0, is_in_sweep=True)
         for rate in (20.0, 60.0, 180.0, 400.0)
     )
     result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
-    assert [one.stage for one in result.slo] == ["sweep 180 req/s"] * 2
+    assert [objective.stage for objective in result.slo] == ["sweep 180 req/s"] * 2
     assert result.slo[1].outcome == "PASS"
     clients = tuple(
         StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8, 64)
     )
     closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
-    assert [(one.stage, one.outcome) for one in closed.result.slo] == [("sweep 8 clients", "PASS")] * 2
+    assert [(objective.stage, objective.outcome) for objective in closed.result.slo] == [
+        ("sweep 8 clients", "PASS")
+    ] * 2
 
 
 CALM_AND_PEAK = (
     StageSpec("calm", "steady", poisson(50.0), 10.0),
-    StageSpec("peak", "steady", poisson(400.0), 10.0),  # more than the server can do
+    StageSpec("peak", "steady", poisson(400.0), 10.0),  # above the capacity of the server
 )
 HALF = {"error": "http-5xx", "error_share": 0.5}
 FAILURES = {
@@ -388,7 +394,7 @@ FAILURES = {
 
 
 @pytest.mark.parametrize(
-    ("gate", "load", "judgement", "judged_in"),
+    ("gate", "load", "outcome", "stage"),
     [
         ("latency_ms.p95{stage=calm} < 50", {}, "PASS", "calm"),
         ("latency_ms.p95{stage=calm} < 50", {"service_s": 0.06}, "FAIL", "calm"),
@@ -402,19 +408,19 @@ FAILURES = {
         ("error_rate{stage=calm} < 1%", HALF, "FAIL", "calm"),
         ("max_rate_within_slo >= 40", {}, "PASS", None),
         ("max_rate_within_slo >= 500", {}, "FAIL", None),
-        ("max_rate_within_slo >= 100", {}, "INCONCLUSIVE", None),  # nothing was tried between 50/s and 400/s
+        ("max_rate_within_slo >= 100", {}, "INCONCLUSIVE", None),  # no stage between 50/s and 400/s
     ],
 )
-def test_gates_pass_and_fail_by_what_was_measured(
-    bench: Bench, gate: str, load: dict[str, Any], judgement: ObjectiveOutcome, judged_in: str | None
+def test_gate_outcomes_depend_on_the_measured_values(
+    bench: Bench, gate: str, load: dict[str, Any], outcome: ObjectiveOutcome, stage: str | None
 ) -> None:
     spec = msgspec.structs.replace(SPEC, stages=CALM_AND_PEAK, slo=SPEC.slo[:1], gates=(parse_gate(gate),))
     spec = msgspec.structs.replace(spec, gating=Gating("fail"))
     result = bench.run(spec, ScriptedLoad(bench.clock, **load)).result
     (evaluated,) = result.gates
-    assert (evaluated.outcome, evaluated.stage) == (judgement, judged_in), evaluated.observed
-    is_told = any(gate in FAILURES and cause.startswith(FAILURES[gate]) for cause in result.exit.texts)
-    assert is_told is (judgement == "FAIL")
+    assert (evaluated.outcome, evaluated.stage) == (outcome, stage), evaluated.observed
+    is_reported = any(gate in FAILURES and cause.startswith(FAILURES[gate]) for cause in result.exit.texts)
+    assert is_reported is (outcome == "FAIL")
 
 
 @pytest.mark.parametrize(
@@ -429,7 +435,7 @@ def test_gates_pass_and_fail_by_what_was_measured(
         ("latency_ms.p99.9 < 50", Gating("fail"), ExitCode.INCONCLUSIVE),
     ],
 )
-def test_what_gates_decide_is_the_exit_code(bench: Bench, gate: str, gating: Gating, code: ExitCode) -> None:
+def test_gates_determine_the_exit_code(bench: Bench, gate: str, gating: Gating, code: ExitCode) -> None:
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 5%"))
     result = bench.run(msgspec.structs.replace(SPEC, slo=slo, gates=(parse_gate(gate),), gating=gating)).result
     assert result.exit.code == code, result.exit
@@ -437,9 +443,7 @@ def test_what_gates_decide_is_the_exit_code(bench: Bench, gate: str, gating: Gat
 
 
 @pytest.mark.parametrize(("share", "aborts"), [(0.5, True), (0.1, False)])
-def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
-    bench: Bench, share: float, aborts: bool
-) -> None:
+def test_abort_rule_ends_the_run_and_measured_stages_are_retained(bench: Bench, share: float, aborts: bool) -> None:
     rule = AbortRule("error_rate > 20% after 5s", parse_objective("error_rate > 20%"), 5.0)
     stages = tuple(msgspec.structs.replace(SPEC.stages[0], name=name) for name in ("first", "second", "third"))
     spec = msgspec.structs.replace(SPEC, stages=stages, slo=(), limits=LimitSpec(abort_when=rule))
@@ -457,7 +461,7 @@ def test_a_run_gives_up_at_what_its_profile_says_and_keeps_what_it_measured(
 
 
 @pytest.mark.parametrize(("right_share", "verdict"), [(0.97, "VALID"), (0.1, "WARN")])
-def test_an_accuracy_at_chance_level_is_a_warning(bench: Bench, right_share: float, verdict: str) -> None:
+def test_accuracy_at_chance_level_is_a_warning(bench: Bench, right_share: float, verdict: str) -> None:
     spec = msgspec.structs.replace(SPEC, chance_accuracy=0.1)
     outcome = bench.run(spec, ScriptedLoad(bench.clock, right_share=right_share))
     check = check_of(outcome, "accuracy_above_chance")

@@ -1,4 +1,4 @@
-"""A run with classes of requests: its verdict, what is counted while it runs, and what its rows give afterwards."""
+"""A run with request classes: its verdict, its stages and the reevaluation of its stored rows."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
     return stored_class_run(tmp_path_factory.mktemp("classes") / "run")
 
 
-def test_an_objective_of_a_class_fails_the_run_and_its_requests_are_not_good(run: StoredRun) -> None:
+def test_violated_class_objective_fails_the_run(run: StoredRun) -> None:
     result = run.complete_result
     assert [cause.text.partition(":")[0] for cause in result.exit.causes] == [
         "p50 latency (c) < 0.1 ms was not met in steady"
@@ -30,7 +30,7 @@ def test_an_objective_of_a_class_fails_the_run_and_its_requests_are_not_good(run
     assert stage.meets_slo is False
 
 
-def test_the_stored_rows_give_the_same_result_again(run: StoredRun) -> None:
+def test_reevaluated_stages_of_stored_rows_equal_the_result(run: StoredRun) -> None:
     opened = load_run(run)
     assert opened.reevaluate().stages == run.complete_result.stages
     other = opened.reevaluate(["latency_ms.p95{class=c} < 1000"])
@@ -39,7 +39,7 @@ def test_the_stored_rows_give_the_same_result_again(run: StoredRun) -> None:
         opened.reevaluate(["latency_ms.p95{class=nope} < 1000"])
 
 
-def test_files_beside_a_report_name_the_classes(run: StoredRun, tmp_path: Path) -> None:
+def test_sidecar_files_of_a_report_contain_the_classes(run: StoredRun, tmp_path: Path) -> None:
     import pyarrow.parquet as pq
 
     report = write_sidecars(load_run(run).report(), run.directory, tmp_path / "report.html")

@@ -36,20 +36,20 @@ URL = "http://127.0.0.1:8000/"
         ("timeout", None, "target.timeouts.total"),
     ],
 )
-def test_what_no_load_could_report_about_is_unavailable(error: str, status: int | None, hint: str) -> None:
+def test_preflight_failure_without_a_usable_response_is_unavailable(error: str, status: int | None, hint: str) -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
         require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
     assert hint in str(raised.value.hint)
 
 
-def test_an_endpoint_that_responds_without_a_body_is_unavailable() -> None:
+def test_endpoint_with_an_empty_response_is_unavailable() -> None:
     with pytest.raises(UnavailableError) as raised:
         require_reachable_target(PreflightDone("bad-output", 200, "no body", None, is_empty=True), URL, SPEC.workload)
     assert raised.value.hint is not None
 
 
 @pytest.mark.parametrize("status", [404, 405, 501])
-def test_an_api_that_a_language_model_server_lacks_is_named(status: int) -> None:
+def test_missing_api_of_a_language_model_server_is_named_in_the_hint(status: int) -> None:
     workload = OpenAiWorkload("chat", "llama", SyntheticPrompts(FixedLength(5), FixedLength(5)))
     hint = find_unreachable_hint(PreflightDone("http-4xx", status, "it said so", None), workload)
     assert hint is not None
@@ -60,11 +60,11 @@ def test_an_api_that_a_language_model_server_lacks_is_named(status: int) -> None
     ("error", "status"),
     [(None, 200), (None, 404), ("http-4xx", 408), ("http-4xx", 429), ("http-5xx", 500), ("bad-output", 200)],
 )
-def test_an_answer_of_the_target_to_the_workload_is_measured(error: str | None, status: int | None) -> None:
+def test_target_response_to_the_workload_passes_the_preflight_check(error: str | None, status: int | None) -> None:
     require_reachable_target(PreflightDone(error, status, "it said so", None), URL, SPEC.workload)
 
 
-def test_a_target_without_the_metadata_to_build_requests_from_is_unavailable() -> None:
+def test_target_without_required_metadata_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="cannot be measured: it said so") as raised:
         require_reachable_target(PreflightDone("http-5xx", 500, "it said so", None, can_send=False), URL, SPEC.workload)
     assert "target.model" in str(raised.value.hint)
@@ -77,14 +77,14 @@ NOT_YET = PreflightDone("connect", None, "connection refused", None)
 LOADING = PreflightDone("http-5xx", 503, "answered 503", 1.0)
 
 
-def test_a_started_server_is_timed_to_ready_answer_and_steady_state(bench: Bench) -> None:
+def test_started_server_has_times_to_ready_first_response_and_steady_state(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=0.5)
     load = ScriptedLoad(bench.clock, preflights=(LOADING, LOADING, OK))
     outcome = bench.run(STARTS, load, start_server=lambda _: server)
     cold = outcome.result.cold_start
     assert cold is not None
     assert cold.ready_ms.value == pytest.approx(500, abs=20)
-    assert cold.first_response_ms.value == pytest.approx(540, abs=20), "asked again twice, 20 ms apart"
+    assert cold.first_response_ms.value == pytest.approx(540, abs=20), "requested again twice, 20 ms apart"
     assert cold.steady_ms.value == cold.first_response_ms.value, "the first three windows agreed"
     assert cold.ready_ms.n == 1
     assert bench.reported(TargetReady)[0].first_response_ms == cold.first_response_ms.value
@@ -93,13 +93,13 @@ def test_a_started_server_is_timed_to_ready_answer_and_steady_state(bench: Bench
     assert outcome.result.exit.code == 0
 
 
-def test_nothing_stands_between_the_start_and_the_first_answer(bench: Bench) -> None:
+def test_preflight_phase_follows_the_start_phase_directly(bench: Bench) -> None:
     bench.run(STARTS, start_server=lambda _: FakeServer(bench.clock))
     phases = [event.phase for event in bench.reported(PhaseChanged)]
     assert phases == ["doctor", "start", "preflight", "warmup", "stages", "report"]
 
 
-def test_a_server_that_never_gets_ready_is_unavailable_with_its_last_words(bench: Bench) -> None:
+def test_server_that_never_becomes_ready_is_unavailable_with_its_last_output(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=None, said=("loading", "out of memory"))
     with pytest.raises(UnavailableError, match="serve-it was not ready within 30 s") as raised:
         bench.run(STARTS, start_server=lambda _: server)
@@ -108,7 +108,7 @@ def test_a_server_that_never_gets_ready_is_unavailable_with_its_last_words(bench
     assert bench.load.is_closed
 
 
-def test_a_command_that_ends_at_once_is_unavailable_with_how_it_ended(bench: Bench) -> None:
+def test_start_command_that_exits_at_once_is_unavailable_with_its_exit_code(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=None)
     server.leave("exited with code 1")
     with pytest.raises(UnavailableError, match="serve-it exited with code 1 before it was ready") as raised:
@@ -116,7 +116,7 @@ def test_a_command_that_ends_at_once_is_unavailable_with_how_it_ended(bench: Ben
     assert raised.value.hint == "The server printed no output."
 
 
-def test_a_server_that_leaves_between_ready_and_answer_is_unavailable(bench: Bench) -> None:
+def test_server_that_exits_before_its_first_response_is_unavailable(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=0.0)
 
     class Leaving(ScriptedLoad):
@@ -128,7 +128,7 @@ def test_a_server_that_leaves_between_ready_and_answer_is_unavailable(bench: Ben
         bench.run(STARTS, Leaving(bench.clock), start_server=lambda _: server)
 
 
-def test_a_server_that_ends_while_it_is_measured_makes_the_run_invalid_and_keeps_the_rows(
+def test_server_that_exits_during_the_measurement_invalidates_the_run_with_its_rows(
     bench: Bench,
 ) -> None:
     server = FakeServer(bench.clock, ready_after_s=0.0, said=("segmentation fault",))
@@ -149,21 +149,21 @@ def test_a_server_that_ends_while_it_is_measured_makes_the_run_invalid_and_keeps
     assert "segmentation fault" in str(check.hint)
 
 
-def test_an_interrupted_start_stops_the_server_and_keeps_what_there_is(bench: Bench) -> None:
+def test_interrupted_start_stops_the_server_without_any_stage(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=None)
-    asked: list[StagePlan] = []
+    started_plans: list[StagePlan] = []
 
     def start(_: StartSpec) -> FakeServer:
         bench.interruption.request_stop(ExitCode.INTERRUPTED)
         return server
 
-    outcome = bench.run(STARTS, ScriptedLoad(bench.clock, on_stage=asked.append), start_server=start)
+    outcome = bench.run(STARTS, ScriptedLoad(bench.clock, on_stage=started_plans.append), start_server=start)
     assert outcome.result.exit.code == ExitCode.INTERRUPTED
     assert server.is_stopped
-    assert asked == []
+    assert started_plans == []
 
 
-def test_a_sleeping_endpoint_is_asked_until_it_answers(bench: Bench) -> None:
+def test_preflight_request_is_repeated_until_an_endpoint_scaled_to_zero_responds(bench: Bench) -> None:
     load = ScriptedLoad(bench.clock, preflights=(*[NOT_YET] * 50, LOADING, OK))
     outcome = bench.run(WAKES, load)
     cold = outcome.result.cold_start
@@ -174,21 +174,21 @@ def test_a_sleeping_endpoint_is_asked_until_it_answers(bench: Bench) -> None:
     assert cold.steady_ms.reason == "load.warmup is 0s"
 
 
-def test_an_endpoint_that_never_wakes_is_unavailable(bench: Bench) -> None:
+def test_endpoint_that_never_scales_up_is_unavailable(bench: Bench) -> None:
     with pytest.raises(UnavailableError, match="connection refused"):
         bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(NOT_YET,)))
     assert bench.clock.now_ns > 600e9
 
 
 @pytest.mark.parametrize("status", [401, 404])
-def test_what_waiting_does_not_mend_is_reported_at_once(bench: Bench, status: int) -> None:
+def test_client_error_of_an_endpoint_scaled_to_zero_is_reported_at_once(bench: Bench, status: int) -> None:
     refused = PreflightDone("http-4xx", status, f"answered {status}", 1.0)
     with pytest.raises(UnavailableError, match=str(status)):
         bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
     assert bench.load.asked == 1
 
 
-def test_a_workload_that_the_target_refuses_ends_the_run_without_waiting(bench: Bench) -> None:
+def test_rejected_workload_ends_the_run_without_waiting(bench: Bench) -> None:
     refused = PreflightDone("http-4xx", 422, "answered 422", 1.0)
     with pytest.raises(UnavailableError, match="answered 422"):
         bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
@@ -196,5 +196,5 @@ def test_a_workload_that_the_target_refuses_ends_the_run_without_waiting(bench: 
     assert bench.load.plans == []
 
 
-def test_a_run_that_starts_nothing_has_no_cold_start(bench: Bench) -> None:
+def test_run_without_a_started_server_has_no_cold_start(bench: Bench) -> None:
     assert bench.run(SPEC).result.cold_start is None

@@ -23,79 +23,79 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
-def stored(directory: Path, **changes: object) -> StoredRun:
+def store_run(directory: Path, **changes: object) -> StoredRun:
     with RunWriter(directory) as writer:
         writer.write_result(msgspec.structs.replace(FULL, run_id=directory.name, **changes))
     return StoredRun(directory)
 
 
-def test_the_run_promoted_last_is_the_baseline_of_its_name_wherever_it_is(home: Path, tmp_path: Path) -> None:
-    promote_run(stored(home / "1-first"))
+def test_most_recently_promoted_run_of_a_name_is_its_baseline(home: Path, tmp_path: Path) -> None:
+    promote_run(store_run(home / "1-first"))
     assert read_baseline("promoted", FULL.name).run_id == "1-first"
-    promote_run(stored(tmp_path / "elsewhere"))
-    promote_run(stored(home / "2-other", name="other"))
+    promote_run(store_run(tmp_path / "elsewhere"))
+    promote_run(store_run(home / "2-other", name="other"))
     assert read_baseline("promoted", FULL.name).run_id == "elsewhere"
     assert read_baseline("promoted", "other").run_id == "2-other"
 
 
 @pytest.mark.parametrize(
-    ("changes", "why"),
+    ("changes", "message"),
     [
         ({"exit": ended(10, "latency_ms.p95 < 5 failed")}, "its exit code is 10"),
         ({"exit": Exit(0, (Cause("objective_failed", 10, "shown only"),))}, "an objective failed"),
         ({"verdict": Verdict("INVALID", ("too busy",)), "exit": ended(4, "INVALID: too busy")}, "INVALID"),
     ],
 )
-def test_a_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, object], why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        promote_run(stored(home / "1-failed", **changes))
+def test_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, object], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        promote_run(store_run(home / "1-failed", **changes))
     with pytest.raises(UsageError, match="no run of 'quickstart' was promoted"):
         read_baseline("promoted", FULL.name)
 
 
-def test_a_promoted_run_that_is_gone_is_reported(home: Path) -> None:
-    run = stored(home / "1-first")
+def test_deleted_promoted_run_is_reported(home: Path) -> None:
+    run = store_run(home / "1-first")
     promote_run(run)
     run.directory.rename(home / "moved")
     with pytest.raises(UsageError, match="no longer exists: 1-first"):
         read_baseline("promoted", FULL.name)
 
 
-@pytest.mark.parametrize("place", ["id", "last", "directory", "file"])
-def test_a_baseline_is_named_by_id_directory_or_result(home: Path, place: str) -> None:
-    run = stored(home / "1-first")
+@pytest.mark.parametrize("kind", ["id", "last", "directory", "file"])
+def test_baseline_is_found_by_id_directory_or_result_file(home: Path, kind: str) -> None:
+    run = store_run(home / "1-first")
     directory = run.directory
     names = {"id": "1-fi", "last": "last", "directory": str(directory), "file": str(directory / "result.json")}
-    assert read_baseline(names[place], "").run_id == "1-first"
+    assert read_baseline(names[kind], "").run_id == "1-first"
 
 
-def test_several_repeats_are_named_by_commas(home: Path, tmp_path: Path) -> None:
+def test_comma_separated_baselines_are_repeats(home: Path, tmp_path: Path) -> None:
     for name in ("1-a", "2-b"):
-        stored(home / name)
-    stored(tmp_path / "with, comma")
+        store_run(home / name)
+    store_run(tmp_path / "with, comma")
     assert [run.run_id for run in read_baselines("1-a,2-b", "")] == ["1-a", "2-b"]
     assert [run.run_id for run in read_baselines(str(tmp_path / "with, comma"), "")] == ["with, comma"]
     with pytest.raises(UsageError, match="no run was specified"):
         read_baselines(",", "")
 
 
-def test_what_is_no_result_or_invalid_is_refused(home: Path, tmp_path: Path) -> None:
+def test_invalid_result_is_rejected_as_a_baseline(home: Path, tmp_path: Path) -> None:
     (tmp_path / "odd.json").write_text("{}")
     with pytest.raises(UsageError, match="cannot be read as a result"):
         read_baseline("odd.json", "")
-    stored(home / "1-bad", verdict=Verdict("INVALID", ("too busy",)))
+    store_run(home / "1-bad", verdict=Verdict("INVALID", ("too busy",)))
     with pytest.raises(UsageError, match="numbers are not reliable"):
         read_baseline("1-bad", "")
 
 
-def test_the_last_baseline_is_the_last_run_of_the_profile_that_passed(home: Path) -> None:
+def test_last_baseline_is_the_latest_passed_run_of_the_profile(home: Path) -> None:
     with pytest.raises(MissingBaselineError):
         read_baseline("last", FULL.name)
-    stored(home / "1-first")
-    stored(home / "2-second")
-    stored(home / "3-other", name="other")
-    stored(home / "4-empty", stages=())
-    stored(home / "5-damaged").directory.joinpath("result.json").write_text("{}")
+    store_run(home / "1-first")
+    store_run(home / "2-second")
+    store_run(home / "3-other", name="other")
+    store_run(home / "4-empty", stages=())
+    store_run(home / "5-damaged").directory.joinpath("result.json").write_text("{}")
     assert read_baseline("last", FULL.name).run_id == "2-second"
     assert read_baseline("last", "other").run_id == "3-other"
 
@@ -115,16 +115,16 @@ def test_the_last_baseline_is_the_last_run_of_the_profile_that_passed(home: Path
     ],
     ids=lambda value: f"{value.code}-{value.causes[0].id}" if isinstance(value, Exit) else value.status,
 )
-def test_a_run_that_did_not_pass_is_not_the_last_baseline(home: Path, verdict: Verdict, exit_state: Exit) -> None:
-    stored(home / "1-passed")
-    stored(home / "2-not-passed", verdict=verdict, exit=exit_state)
+def test_run_that_did_not_pass_is_not_the_last_baseline(home: Path, verdict: Verdict, exit_state: Exit) -> None:
+    store_run(home / "1-passed")
+    store_run(home / "2-not-passed", verdict=verdict, exit=exit_state)
     assert read_baseline("last", FULL.name).run_id == "1-passed"
 
 
-def test_a_regression_that_does_not_fail_its_run_is_not_the_last_baseline(home: Path) -> None:
-    stored(home / "1-passed")
+def test_regressed_run_with_exit_code_0_is_not_the_last_baseline(home: Path) -> None:
+    store_run(home / "1-passed")
     change = MetricChange(
         "latency_ms", "p95", "ms", "lower", "steady", Estimate(5.0), Estimate(10.0), Estimate(2.0), None, "worse"
     )
-    stored(home / "2-regressed", comparison=Comparison(("1-passed",), ("2-regressed",), 0.05, (change,)))
+    store_run(home / "2-regressed", comparison=Comparison(("1-passed",), ("2-regressed",), 0.05, (change,)))
     assert read_baseline("last", FULL.name).run_id == "1-passed"

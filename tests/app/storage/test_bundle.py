@@ -24,7 +24,7 @@ def run(tmp_path: Path) -> StoredRun:
     return StoredRun(tmp_path / "run")
 
 
-def test_the_same_run_is_the_same_zip_wherever_and_whenever_it_is_written(run: StoredRun, tmp_path: Path) -> None:
+def test_exported_bundle_is_reproducible_to_the_byte(run: StoredRun, tmp_path: Path) -> None:
     export_run(run, tmp_path / "one.zip")
     for path in run.directory.iterdir():
         os.utime(path, (10**9, 10**9))
@@ -34,44 +34,44 @@ def test_the_same_run_is_the_same_zip_wherever_and_whenever_it_is_written(run: S
     assert (tmp_path / "one.zip").read_bytes() == (tmp_path / "two.zip").read_bytes()
 
 
-def test_every_file_is_in_it_with_its_hash_but_for_drafts_and_what_hides(run: StoredRun, tmp_path: Path) -> None:
+def test_bundle_has_every_file_with_its_checksum_except_drafts_and_hidden_files(run: StoredRun, tmp_path: Path) -> None:
     (run.directory / "outputs").mkdir()
     (run.directory / "outputs" / "scores-1.npz").write_bytes(b"scores")
     for name in (".DS_Store", "report.html.part"):
         (run.directory / name).write_text("not this")
     bundle = export_run(run, tmp_path / "run.zip")
-    assert [one.path for one in bundle.files] == [
+    assert [entry.path for entry in bundle.files] == [
         "events.jsonl", "journal.crc", "outputs/scores-1.npz", "requests.arrow", "result.json", "spec.yaml",
         "telemetry.arrow",
     ]  # fmt: skip
     with zipfile.ZipFile(tmp_path / "run.zip") as archive:
-        assert archive.namelist() == [*(f"{bundle.run_id}/{one.path}" for one in bundle.files), BUNDLE]
-        reported = {one["path"]: one["sha256"] for one in json.loads(archive.read(BUNDLE))["files"]}
-    sealed = {one.path: one.sha256 for one in run.complete_result.artifacts}
-    assert sealed.items() <= reported.items()
+        assert archive.namelist() == [*(f"{bundle.run_id}/{entry.path}" for entry in bundle.files), BUNDLE]
+        checksums = {entry["path"]: entry["sha256"] for entry in json.loads(archive.read(BUNDLE))["files"]}
+    artifact_checksums = {entry.path: entry.sha256 for entry in run.complete_result.artifacts}
+    assert artifact_checksums.items() <= checksums.items()
 
 
-def test_a_link_in_a_run_is_not_followed(run: StoredRun, tmp_path: Path) -> None:
+def test_symlink_in_a_run_is_not_exported(run: StoredRun, tmp_path: Path) -> None:
     (tmp_path / "secret").write_text("not of the run")
     (run.directory / "requests.parquet").symlink_to(tmp_path / "secret")
     with pytest.raises(UsageError, match="is not a regular file"):
         export_run(run, tmp_path / "run.zip")
-    assert not [path for path in tmp_path.iterdir() if ".zip" in path.name], "neither the zip nor a draft of it"
+    assert not [path for path in tmp_path.iterdir() if ".zip" in path.name], "no bundle and no draft of a bundle"
 
 
-def test_what_does_not_fit_on_the_disk_leaves_no_part_of_a_zip(run: StoredRun, tmp_path: Path) -> None:
+def test_failed_export_leaves_no_partial_bundle(run: StoredRun, tmp_path: Path) -> None:
     with largest_file(100), pytest.raises(UsageError, match="cannot be written: File too large"):
         export_run(run, tmp_path / "run.zip")
     assert not [path for path in tmp_path.iterdir() if ".zip" in path.name]
 
 
-def test_a_run_without_a_result_is_not_exported(tmp_path: Path) -> None:
+def test_run_without_a_result_is_not_exported(tmp_path: Path) -> None:
     RunWriter(tmp_path / "cut").close()
     with pytest.raises(UsageError, match="was interrupted"):
         export_run(StoredRun(tmp_path / "cut"), tmp_path / "run.zip")
 
 
-def test_a_name_that_another_system_would_not_take_is_reported(run: StoredRun, tmp_path: Path) -> None:
+def test_file_name_that_is_invalid_on_other_systems_is_reported(run: StoredRun, tmp_path: Path) -> None:
     (run.directory / "what:this").write_text("")
     with pytest.raises(UsageError, match="what:this cannot be exported"):
         export_run(run, tmp_path / "run.zip")
@@ -85,7 +85,7 @@ def test_a_name_that_another_system_would_not_take_is_reported(run: StoredRun, t
         ("spec.yaml", lambda content: content + b"#"),
     ],
 )
-def test_a_damaged_run_is_not_exported(
+def test_damaged_run_is_not_exported(
     run: StoredRun, tmp_path: Path, name: str, change: Callable[[bytes], bytes]
 ) -> None:
     path = run.directory / name
@@ -98,7 +98,7 @@ def test_a_damaged_run_is_not_exported(
     assert not list(tmp_path.glob("*.zip*"))
 
 
-def test_what_an_import_would_refuse_is_not_exported(run: StoredRun, tmp_path: Path) -> None:
+def test_run_that_an_import_would_reject_is_not_exported(run: StoredRun, tmp_path: Path) -> None:
     (run.directory / "zeros.bin").write_bytes(bytes(50_000_000))
     with pytest.raises(UsageError, match=r"cannot be exported: .* more than 250 times its size"):
         export_run(run, tmp_path / "run.zip")

@@ -41,7 +41,7 @@ def bundle(tmp_path: Path) -> Path:
 
 
 class Forged:
-    """A bundle's contents, to be changed and written as another zip; `listed` are its checksums."""
+    """The contents of a bundle, to be changed and written as another zip; `listed` has its checksums."""
 
     def __init__(self, bundle: Path) -> None:
         with zipfile.ZipFile(bundle) as archive:
@@ -52,21 +52,21 @@ class Forged:
         self.infos: dict[str, zipfile.ZipInfo] = {}
 
     def put(self, path: str, content: bytes, *, entry: str | None = None) -> None:
-        """In the zip and, rightly, in its list."""
+        """Add a file to the zip and to its list of files."""
         self.contents[f"{ID}/{path}" if entry is None else entry] = content
-        self.listed = [one for one in self.listed if one["path"] != path]
+        self.listed = [listed_file for listed_file in self.listed if listed_file["path"] != path]
         self.listed.append({"path": path, "size": len(content), "sha256": hashlib.sha256(content).hexdigest()})
 
     def write(self, path: Path) -> Path:
-        reported = {"sizewise_bundle": self.version, "run_id": self.run_id, "files": self.listed}
+        manifest = {"sizewise_bundle": self.version, "run_id": self.run_id, "files": self.listed}
         with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
             for name, content in self.contents.items():
                 archive.writestr(self.infos.get(name, name), content)
-            archive.writestr(BUNDLE, json.dumps(reported))
+            archive.writestr(BUNDLE, json.dumps(manifest))
         return path
 
 
-def test_a_run_comes_back_as_it_was(bundle: Path, tmp_path: Path, home: Path) -> None:
+def test_imported_run_equals_the_exported_run(bundle: Path, tmp_path: Path, home: Path) -> None:
     directory, is_new = import_run(bundle)
     assert (directory, is_new) == (home / ID, True)
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
@@ -76,14 +76,14 @@ def test_a_run_comes_back_as_it_was(bundle: Path, tmp_path: Path, home: Path) ->
     assert (tmp_path / "again.zip").read_bytes() == bundle.read_bytes()
 
 
-def test_the_same_run_again_is_reported_and_left_alone(bundle: Path) -> None:
+def test_import_of_an_existing_run_is_reported_and_does_not_change_the_run(bundle: Path) -> None:
     directory, _ = import_run(bundle)
     (directory / "labels.json").write_text('{"sizewise_labels": 1, "tags": ["mine"]}')
     assert import_run(bundle) == (directory, False)
     assert "mine" in (directory / "labels.json").read_text()
 
 
-def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle(bundle: Path, tmp_path: Path, home: Path) -> None:
+def test_imported_directory_is_equivalent_to_its_bundle(bundle: Path, tmp_path: Path, home: Path) -> None:
     directory, is_new = import_directory(tmp_path / "run")
     assert (directory, is_new) == (home / ID, True)
     assert StoredRun(directory).result == StoredRun(tmp_path / "run").result
@@ -91,7 +91,7 @@ def test_a_directory_from_elsewhere_is_taken_in_as_its_bundle(bundle: Path, tmp_
     assert import_directory(directory) == (directory, False)
 
 
-def test_a_directory_that_was_not_measured_is_refused(tmp_path: Path, home: Path) -> None:
+def test_directory_without_a_complete_run_is_not_imported(tmp_path: Path, home: Path) -> None:
     RunWriter(tmp_path / "cut").close()
     with pytest.raises(UsageError, match="was interrupted"):
         import_directory(tmp_path / "cut")
@@ -100,7 +100,7 @@ def test_a_directory_that_was_not_measured_is_refused(tmp_path: Path, home: Path
     assert not home.exists()
 
 
-def test_another_run_of_the_same_id_is_refused(bundle: Path) -> None:
+def test_import_of_another_run_with_the_same_id_is_rejected(bundle: Path) -> None:
     directory, _ = import_run(bundle)
     (directory / "result.json").write_bytes(b"another")
     with pytest.raises(UsageError, match="another run already has the ID"):
@@ -108,19 +108,19 @@ def test_another_run_of_the_same_id_is_refused(bundle: Path) -> None:
     assert (directory / "result.json").read_bytes() == b"another"
 
 
-def climbs_out(forged: Forged) -> None:
+def has_parent_path(forged: Forged) -> None:
     forged.put("../../escaped", b"x")
 
 
-def climbs_out_unlisted(forged: Forged) -> None:
+def has_unlisted_parent_path(forged: Forged) -> None:
     forged.contents["../escaped"] = b"x"
 
 
-def is_absolute(forged: Forged) -> None:
+def has_absolute_path(forged: Forged) -> None:
     forged.put("/tmp/escaped", b"x", entry="/tmp/escaped")
 
 
-def is_of_windows(forged: Forged) -> None:
+def has_windows_path(forged: Forged) -> None:
     forged.put("..\\escaped", b"x")
 
 
@@ -128,7 +128,7 @@ def has_a_drive(forged: Forged) -> None:
     forged.put("C:escaped", b"x")
 
 
-def has_an_id_that_climbs(forged: Forged) -> None:
+def has_parent_path_as_id(forged: Forged) -> None:
     forged.run_id = "../escaped"
 
 
@@ -136,18 +136,18 @@ def has_a_hidden_id(forged: Forged) -> None:
     forged.run_id = ".trash"
 
 
-def asks_an_engine(forged: Forged) -> None:
+def has_a_command(forged: Forged) -> None:
     forged.put("control/1.command", msgspec.json.encode(StopRun()))
 
 
-def is_a_link(forged: Forged) -> None:
+def has_a_symlink(forged: Forged) -> None:
     forged.put("link", b"/etc/passwd")
     info = zipfile.ZipInfo(f"{ID}/link")
     info.external_attr, info.create_system = (stat.S_IFLNK | 0o777) << 16, 3
     forged.infos[f"{ID}/link"] = info
 
 
-def has_one_name_twice(forged: Forged) -> None:
+def has_names_that_differ_in_case(forged: Forged) -> None:
     forged.put("Result.JSON", b"{}")
 
 
@@ -155,33 +155,33 @@ def lists_a_file_twice(forged: Forged) -> None:
     forged.listed.append(forged.listed[0])
 
 
-def is_changed(forged: Forged) -> None:
+def has_a_changed_file(forged: Forged) -> None:
     forged.contents[f"{ID}/spec.yaml"] = b"sizewise: 2\n"
 
 
-def is_changed_with_its_checksum(forged: Forged) -> None:
+def has_a_changed_file_and_checksum(forged: Forged) -> None:
     forged.put("spec.yaml", b"sizewise: 2\n")
 
 
-def lacks_a_fact(forged: Forged) -> None:
+def lacks_an_artifact(forged: Forged) -> None:
     del forged.contents[f"{ID}/requests.arrow"]
-    forged.listed = [one for one in forged.listed if one["path"] != "requests.arrow"]
+    forged.listed = [entry for entry in forged.listed if entry["path"] != "requests.arrow"]
 
 
 def lacks_a_listed_file(forged: Forged) -> None:
     del forged.contents[f"{ID}/requests.arrow"]
 
 
-def lies_about_a_size(forged: Forged) -> None:
+def has_a_wrong_size(forged: Forged) -> None:
     forged.listed[0]["size"] = 10**15
 
 
 def lacks_its_result(forged: Forged) -> None:
     del forged.contents[f"{ID}/result.json"]
-    forged.listed = [one for one in forged.listed if one["path"] != "result.json"]
+    forged.listed = [entry for entry in forged.listed if entry["path"] != "result.json"]
 
 
-def has_a_result_that_is_none(forged: Forged) -> None:
+def has_an_invalid_result(forged: Forged) -> None:
     forged.put("result.json", b"[" * 100_000)
 
 
@@ -189,15 +189,15 @@ def has_a_newer_result(forged: Forged) -> None:
     forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(b'"schema": 3', b'"schema": 4'))
 
 
-def has_the_result_of_another(forged: Forged) -> None:
+def has_the_result_of_another_run(forged: Forged) -> None:
     forged.put("result.json", forged.contents[f"{ID}/result.json"].replace(ID.encode(), b"another"))
 
 
-def is_newer(forged: Forged) -> None:
+def has_a_newer_version(forged: Forged) -> None:
     forged.version = 2
 
 
-def is_a_bomb(forged: Forged) -> None:
+def has_a_zip_bomb(forged: Forged) -> None:
     forged.put("zeros.arrow", bytes(50 << 20))
 
 
@@ -207,40 +207,40 @@ def has_many_files(forged: Forged) -> None:
 
 
 @pytest.mark.parametrize(
-    ("forge", "why"),
+    ("forge", "message"),
     [
-        (climbs_out, "is not a valid name for a file of a run"),
-        (climbs_out_unlisted, "its list of files does not match its contents"),
-        (is_absolute, "is not a valid name for a file of a run"),
-        (is_of_windows, "is not a valid name for a file of a run"),
+        (has_parent_path, "is not a valid name for a file of a run"),
+        (has_unlisted_parent_path, "its list of files does not match its contents"),
+        (has_absolute_path, "is not a valid name for a file of a run"),
+        (has_windows_path, "is not a valid name for a file of a run"),
         (has_a_drive, "is not a valid name for a file of a run"),
-        (has_an_id_that_climbs, "is not a valid run ID"),
+        (has_parent_path_as_id, "is not a valid run ID"),
         (has_a_hidden_id, "is not a valid run ID"),
-        (asks_an_engine, "is not a valid name for a file of a run"),
-        (is_a_link, "is not a regular file"),
-        (has_one_name_twice, "two files of the same name"),
+        (has_a_command, "is not a valid name for a file of a run"),
+        (has_a_symlink, "is not a regular file"),
+        (has_names_that_differ_in_case, "two files of the same name"),
         (lists_a_file_twice, "lists a file twice"),
-        (is_changed, "does not match its checksum"),
-        (is_changed_with_its_checksum, "does not match its result.json"),
-        (lacks_a_fact, "does not match its result.json"),
+        (has_a_changed_file, "does not match its checksum"),
+        (has_a_changed_file_and_checksum, "does not match its result.json"),
+        (lacks_an_artifact, "does not match its result.json"),
         (lacks_a_listed_file, "its list of files does not match its contents"),
-        (lies_about_a_size, "its list of files does not match its contents"),
+        (has_a_wrong_size, "its list of files does not match its contents"),
         (lacks_its_result, "it has no result.json"),
-        (has_a_result_that_is_none, "its result.json cannot be read"),
+        (has_an_invalid_result, "its result.json cannot be read"),
         (has_a_newer_result, "it has schema 4, but this version of Sizewise reads schema 3"),
-        (has_the_result_of_another, "its result.json belongs to another run"),
-        (is_newer, "from a newer version"),
-        (is_a_bomb, "more than 250 times its size"),
+        (has_the_result_of_another_run, "its result.json belongs to another run"),
+        (has_a_newer_version, "from a newer version"),
+        (has_a_zip_bomb, "more than 250 times its size"),
         (has_many_files, "has 2,008 files"),
     ],
 )
-def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
-    bundle: Path, tmp_path: Path, home: Path, forge: Callable[[Forged], None], why: str
+def test_forged_or_damaged_bundle_is_rejected_and_leaves_no_files(
+    bundle: Path, tmp_path: Path, home: Path, forge: Callable[[Forged], None], message: str
 ) -> None:
     forged = Forged(bundle)
     forge(forged)
     path = forged.write(tmp_path / "forged.zip")
-    with pytest.raises(UsageError, match=why.replace(".", r"\.")) as caught:
+    with pytest.raises(UsageError, match=message.replace(".", r"\.")) as caught:
         import_run(path)
     assert "\n" not in str(caught.value)
     assert not home.exists() or not list(home.iterdir())
@@ -248,24 +248,26 @@ def test_what_is_hostile_or_damaged_is_refused_and_leaves_nothing(
 
 
 @pytest.mark.parametrize("places", first_in_unit_tier([100, 400]))
-def test_no_byte_of_a_bundle_can_change_unseen(bundle: Path, tmp_path: Path, home: Path, places: int) -> None:
-    """Or it changes nothing of the run: there are bytes of a zip that nobody reads."""
+def test_every_changed_byte_of_a_bundle_is_detected_or_harmless(
+    bundle: Path, tmp_path: Path, home: Path, places: int
+) -> None:
+    """Some bytes of a zip are not read, so changing them has no effect on the run."""
     content = bundle.read_bytes()
     before = {path.name: path.read_bytes() for path in (tmp_path / "run").iterdir()}
-    for place in range(0, len(content), len(content) // places):
+    for position in range(0, len(content), len(content) // places):
         path = tmp_path / "flipped.zip"
-        path.write_bytes(content[:place] + bytes([content[place] ^ 0x55]) + content[place + 1 :])
+        path.write_bytes(content[:position] + bytes([content[position] ^ 0x55]) + content[position + 1 :])
         try:
             directory, _ = import_run(path)
         except UsageError:
             assert not home.exists() or not list(home.iterdir())
         else:
-            assert {one.name: one.read_bytes() for one in directory.iterdir()} == before | {IMPORTED: b""}
-            directory.rename(tmp_path / f"taken-{place}")
+            assert {file.name: file.read_bytes() for file in directory.iterdir()} == before | {IMPORTED: b""}
+            directory.rename(tmp_path / f"taken-{position}")
 
 
 @pytest.mark.parametrize("share", [0.0, 0.3, 0.9, 0.999])
-def test_a_bundle_cut_short_is_refused(bundle: Path, tmp_path: Path, home: Path, share: float) -> None:
+def test_truncated_bundle_is_rejected(bundle: Path, tmp_path: Path, home: Path, share: float) -> None:
     content = bundle.read_bytes()
     bundle.write_bytes(content[: int(share * len(content))])
     with pytest.raises(UsageError, match="not a complete zip file"):
@@ -273,7 +275,7 @@ def test_a_bundle_cut_short_is_refused(bundle: Path, tmp_path: Path, home: Path,
     assert not home.exists()
 
 
-def test_a_list_of_contents_that_would_fill_the_memory_is_not_read(bundle: Path) -> None:
+def test_oversized_central_directory_of_a_bundle_is_rejected(bundle: Path) -> None:
     content = bytearray(bundle.read_bytes() + bytes(64 << 20))
     end = content.rindex(b"PK\x05\x06")
     tail = content[end : end + 22]
@@ -283,30 +285,32 @@ def test_a_list_of_contents_that_would_fill_the_memory_is_not_read(bundle: Path)
         import_run(bundle)
 
 
-def test_a_bundle_that_says_it_holds_more_than_any_run_is_not_unpacked(bundle: Path, home: Path) -> None:
+def test_bundle_with_an_oversized_declared_size_is_not_unpacked(bundle: Path, home: Path) -> None:
     content = bytearray(bundle.read_bytes())
-    place = content.find(b"PK\x01\x02")
-    while place >= 0:
-        struct.pack_into("<L", content, place + 24, 0xFFFF_FFF0)
-        place = content.find(b"PK\x01\x02", place + 1)
+    position = content.find(b"PK\x01\x02")
+    while position >= 0:
+        struct.pack_into("<L", content, position + 24, 0xFFFF_FFF0)
+        position = content.find(b"PK\x01\x02", position + 1)
     bundle.write_bytes(content)
     with pytest.raises(UsageError, match="would unpack to 28 GiB"):
         import_run(bundle)
     assert not home.exists()
 
 
-def test_a_file_of_no_name_is_refused(bundle: Path, home: Path) -> None:
+def test_file_without_a_name_in_a_bundle_is_rejected(bundle: Path, home: Path) -> None:
     content = bytearray(bundle.read_bytes())
-    place = content.find(b"PK\x01\x02")
-    length, *_ = struct.unpack_from("<H", content, place + 28)
-    struct.pack_into("<HHH", content, place + 28, 0, 0, length)  # its name is its comment
+    position = content.find(b"PK\x01\x02")
+    length, *_ = struct.unpack_from("<H", content, position + 28)
+    struct.pack_into("<HHH", content, position + 28, 0, 0, length)  # the name becomes the comment
     bundle.write_bytes(content)
     with pytest.raises(UsageError, match="its list of files does not match its contents: ''"):
         import_run(bundle)
     assert not home.exists()
 
 
-def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
+def test_import_that_exceeds_the_free_disk_space_does_not_start(
+    bundle: Path, monkeypatch: pytest.MonkeyPatch, home: Path
+) -> None:
     class Full:
         free = 100
 
@@ -316,6 +320,6 @@ def test_more_than_fits_on_the_disk_is_not_begun(bundle: Path, monkeypatch: pyte
     assert not list(runs_home().iterdir())
 
 
-def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
+def test_missing_bundle_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be imported: No such file"):
         import_run(tmp_path / "none.zip")

@@ -19,54 +19,58 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def measured(*cells: tuple[LoadKind, int, float], hours: float = 0.0, fingerprint: str = "f") -> Calibration:
+def build_calibration(*cells: tuple[LoadKind, int, float], hours: float = 0.0, fingerprint: str = "f") -> Calibration:
     at = NOON + datetime.timedelta(hours=hours)
-    ceilings = tuple(MeasuredCapacity(kind, workers, per_s, ()) for kind, workers, per_s in cells)
-    return Calibration(ceilings, at.isoformat(timespec="seconds"), fingerprint, "timerfd", "uvloop")
+    capacities = tuple(MeasuredCapacity(kind, workers, per_s, ()) for kind, workers, per_s in cells)
+    return Calibration(capacities, at.isoformat(timespec="seconds"), fingerprint, "timerfd", "uvloop")
 
 
 def disturb(calibration: Calibration) -> Calibration:
-    disturbed = tuple(replace(one, disturbed_by_cores=1.5) for one in calibration.capacities)
+    disturbed = tuple(replace(capacity, disturbed_by_cores=1.5) for capacity in calibration.capacities)
     return replace(calibration, capacities=disturbed)
 
 
-def stored(hours: float, fingerprint: str = "f") -> dict[tuple[LoadKind, int], float | None] | None:
-    """What still counts so many hours after noon."""
-    found = load_calibration(fingerprint, NOON + datetime.timedelta(hours=hours))
-    return None if found is None else {(one.kind, one.workers): one.per_s for one in found.capacities}
+def load_capacities(hours: float, fingerprint: str = "f") -> dict[tuple[LoadKind, int], float | None] | None:
+    """Return the capacities that are still valid `hours` after noon."""
+    calibration = load_calibration(fingerprint, NOON + datetime.timedelta(hours=hours))
+    return (
+        None
+        if calibration is None
+        else {(capacity.kind, capacity.workers): capacity.per_s for capacity in calibration.capacities}
+    )
 
 
-def test_one_more_ceiling_joins_those_of_the_same_machine() -> None:
-    store_calibration(measured(("plain", 1, 10.0), ("plain", 2, 20.0)))
-    store_calibration(measured(("streaming", 1, 30.0), ("plain", 2, 21.0), hours=2))
-    assert stored(3) == {("plain", 1): 10.0, ("plain", 2): 21.0, ("streaming", 1): 30.0}
+def test_stored_capacity_is_merged_with_others_of_the_same_machine() -> None:
+    store_calibration(build_calibration(("plain", 1, 10.0), ("plain", 2, 20.0)))
+    store_calibration(build_calibration(("streaming", 1, 30.0), ("plain", 2, 21.0), hours=2))
+    assert load_capacities(3) == {("plain", 1): 10.0, ("plain", 2): 21.0, ("streaming", 1): 30.0}
 
 
-def test_together_they_are_as_old_as_the_oldest() -> None:
-    store_calibration(measured(("plain", 1, 10.0)))
-    store_calibration(measured(("plain", 2, 20.0), hours=20))
-    assert stored(23.9) is not None
-    assert stored(24.1) is None
-    store_calibration(measured(("plain", 1, 11.0), hours=25))
-    assert stored(26) == {("plain", 1): 11.0}, "what is too old is joined no more"
+def test_merged_calibration_expires_with_its_oldest_capacity() -> None:
+    store_calibration(build_calibration(("plain", 1, 10.0)))
+    store_calibration(build_calibration(("plain", 2, 20.0), hours=20))
+    assert load_capacities(23.9) is not None
+    assert load_capacities(24.1) is None
+    store_calibration(build_calibration(("plain", 1, 11.0), hours=25))
+    assert load_capacities(26) == {("plain", 1): 11.0}, "an expired capacity is not merged"
 
 
-def test_one_measured_again_is_as_old_as_it_is() -> None:
-    store_calibration(measured(("plain", 1, 10.0)))
-    store_calibration(measured(("plain", 1, 11.0), hours=20))
-    assert stored(40) == {("plain", 1): 11.0}
+def test_capacity_measured_again_has_its_new_age() -> None:
+    store_calibration(build_calibration(("plain", 1, 10.0)))
+    store_calibration(build_calibration(("plain", 1, 11.0), hours=20))
+    assert load_capacities(40) == {("plain", 1): 11.0}
 
 
-def test_another_machine_starts_anew() -> None:
-    store_calibration(measured(("plain", 1, 10.0)))
-    assert stored(1, fingerprint="g") is None
-    store_calibration(measured(("plain", 2, 20.0), hours=1, fingerprint="g"))
-    assert stored(2, fingerprint="g") == {("plain", 2): 20.0}
+def test_calibration_of_another_machine_is_discarded() -> None:
+    store_calibration(build_calibration(("plain", 1, 10.0)))
+    assert load_capacities(1, fingerprint="g") is None
+    store_calibration(build_calibration(("plain", 2, 20.0), hours=1, fingerprint="g"))
+    assert load_capacities(2, fingerprint="g") == {("plain", 2): 20.0}
 
 
-def test_one_from_the_future_does_not_count() -> None:
-    store_calibration(measured(("plain", 1, 10.0), hours=1))
-    assert stored(0) is None
+def test_calibration_from_the_future_is_ignored() -> None:
+    store_calibration(build_calibration(("plain", 1, 10.0), hours=1))
+    assert load_capacities(0) is None
 
 
 @pytest.mark.parametrize(
@@ -83,40 +87,40 @@ def test_one_from_the_future_does_not_count() -> None:
     ],
     ids=["empty", "nothing", "before there were workers", "no date", "a date of no zone"],
 )
-def test_what_cannot_be_read_counts_as_none(content: str) -> None:
+def test_unreadable_calibration_is_ignored_and_replaced(content: str) -> None:
     get_calibration_path().parent.mkdir(parents=True, exist_ok=True)
     get_calibration_path().write_text(content)
-    assert stored(1) is None
-    store_calibration(measured(("plain", 1, 10.0)))
-    assert stored(1) == {("plain", 1): 10.0}
+    assert load_capacities(1) is None
+    store_calibration(build_calibration(("plain", 1, 10.0)))
+    assert load_capacities(1) == {("plain", 1): 10.0}
 
 
-def test_a_disturbed_capacity_does_not_replace_an_undisturbed_one() -> None:
-    store_calibration(measured(("plain", 1, 10.0)))
-    both = measured(("plain", 1, 4.0), ("streaming", 1, 30.0), hours=1)
+def test_disturbed_capacity_does_not_replace_an_undisturbed_capacity() -> None:
+    store_calibration(build_calibration(("plain", 1, 10.0)))
+    both = build_calibration(("plain", 1, 4.0), ("streaming", 1, 30.0), hours=1)
     store_calibration(disturb(both))
-    assert stored(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
-    store_calibration(disturb(measured(("streaming", 1, 31.0), hours=2)))
-    assert stored(3) == {("plain", 1): 10.0, ("streaming", 1): 31.0}
-    store_calibration(measured(("streaming", 1, 40.0), hours=3))
-    store_calibration(disturb(measured(("streaming", 1, 32.0), hours=4)))
-    assert stored(5) == {("plain", 1): 10.0, ("streaming", 1): 40.0}
+    assert load_capacities(2) == {("plain", 1): 10.0, ("streaming", 1): 30.0}
+    store_calibration(disturb(build_calibration(("streaming", 1, 31.0), hours=2)))
+    assert load_capacities(3) == {("plain", 1): 10.0, ("streaming", 1): 31.0}
+    store_calibration(build_calibration(("streaming", 1, 40.0), hours=3))
+    store_calibration(disturb(build_calibration(("streaming", 1, 32.0), hours=4)))
+    assert load_capacities(5) == {("plain", 1): 10.0, ("streaming", 1): 40.0}
 
 
-def test_a_disturbed_capacity_is_stored_as_such() -> None:
-    store_calibration(disturb(measured(("plain", 1, 10.0))))
+def test_disturbed_capacity_is_marked_in_the_stored_calibration() -> None:
+    store_calibration(disturb(build_calibration(("plain", 1, 10.0))))
     calibration = load_calibration("f", NOON)
     assert calibration is not None
-    assert [one.disturbed_by_cores for one in calibration.capacities] == [1.5]
+    assert [capacity.disturbed_by_cores for capacity in calibration.capacities] == [1.5]
     assert calibration.drop_disturbed().capacities == ()
 
 
-def test_nothing_stored_is_nothing_known() -> None:
-    assert stored(0) is None
+def test_calibration_is_none_if_nothing_is_stored() -> None:
+    assert load_capacities(0) is None
 
 
-def test_a_ceiling_is_found_by_its_kind_and_workers() -> None:
-    known = measured(("plain", 1, 10.0), ("streaming", 2, 20.0))
-    assert known.find_capacity("streaming", 2) == known.capacities[1]
-    assert known.find_capacity("plain", 2) is None
-    assert replace(known, capacities=()).find_capacity("plain", 1) is None
+def test_capacity_is_found_by_load_kind_and_number_of_workers() -> None:
+    calibration = build_calibration(("plain", 1, 10.0), ("streaming", 2, 20.0))
+    assert calibration.find_capacity("streaming", 2) == calibration.capacities[1]
+    assert calibration.find_capacity("plain", 2) is None
+    assert replace(calibration, capacities=()).find_capacity("plain", 1) is None

@@ -17,36 +17,36 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def of(seen: float) -> SelfTest:
-    findings = (build_finding("clock", "backward steps", seen, high=0.0, unit=None),)
+def build_result(observed: float) -> SelfTest:
+    findings = (build_finding("clock", "backward steps", observed, high=0.0, unit=None),)
     return build_selftest(findings, at="2026-01-02T12:00:00+00:00", tool=__version__, fingerprint="f", duration_s=1.0)
 
 
-def test_the_last_one_stands_whether_it_passed_or_not() -> None:
+def test_latest_selftest_is_loaded_even_if_a_check_failed() -> None:
     assert load_selftest("f") is None
-    store_selftest(of(0.0))
-    store_selftest(of(3.0))
-    found = load_selftest("f")
-    assert found == of(3.0)
-    assert found is not None
-    assert not found.passed
+    store_selftest(build_result(0.0))
+    store_selftest(build_result(3.0))
+    loaded = load_selftest("f")
+    assert loaded == build_result(3.0)
+    assert loaded is not None
+    assert not loaded.passed
 
 
-def test_one_of_another_machine_or_version_proves_nothing_here() -> None:
-    store_selftest(of(0.0))
+def test_selftest_of_another_machine_or_version_is_ignored() -> None:
+    store_selftest(build_result(0.0))
     assert load_selftest("g") is None
-    store_selftest(replace(of(0.0), tool="0.0.1"))
+    store_selftest(replace(build_result(0.0), tool="0.0.1"))
     assert load_selftest("f") is None
 
 
 @pytest.mark.parametrize("content", ["", "{}", "[" * 100_000, '{"id": 3}'])
-def test_what_cannot_be_read_counts_as_none(home: Path, content: str) -> None:
+def test_unreadable_selftest_is_ignored(home: Path, content: str) -> None:
     home.mkdir()
     get_selftest_path().write_text(content)
     assert load_selftest("f") is None
 
 
-def test_a_home_that_cannot_be_written_is_reported(home: Path) -> None:
+def test_unwritable_home_is_reported_when_a_selftest_is_stored(home: Path) -> None:
     home.write_text("a file")
     with pytest.raises(UsageError, match="cannot be written"):
-        store_selftest(of(0.0))
+        store_selftest(build_result(0.0))

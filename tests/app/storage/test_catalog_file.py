@@ -41,49 +41,53 @@ ODD = Catalog(
 )
 
 
-def written(folder: Path, content: bytes) -> tuple[Path, CatalogReference]:
+def write_catalog(folder: Path, content: bytes) -> tuple[Path, CatalogReference]:
     reference = build_catalog_reference(content)
     (folder / reference.file).write_bytes(content)
     return folder / "plan.yaml", reference
 
 
 @pytest.mark.parametrize("catalog", [load_bundled_catalog(), ODD, Catalog({}, ())], ids=["bundled", "odd", "empty"])
-def test_a_catalog_is_read_back_as_it_was_and_written_again_to_the_byte(catalog: Catalog, tmp_path: Path) -> None:
+def test_catalog_file_survives_a_round_trip_to_the_byte(catalog: Catalog, tmp_path: Path) -> None:
     content = format_catalog(catalog)
-    read = read_catalog(*written(tmp_path, content))
-    assert read == catalog
-    assert list(read.accelerators) == list(catalog.accelerators)
-    assert list(read.grid) == list(catalog.grid)
-    assert format_catalog(read) == content
+    loaded = read_catalog(*write_catalog(tmp_path, content))
+    assert loaded == catalog
+    assert list(loaded.accelerators) == list(catalog.accelerators)
+    assert list(loaded.grid) == list(catalog.grid)
+    assert format_catalog(loaded) == content
 
 
-def test_it_is_a_table_for_any_program() -> None:
+def test_catalog_file_is_a_csv_table() -> None:
     rows = list(csv.DictReader(io.StringIO(format_catalog(load_bundled_catalog()).decode(), newline=""), strict=True))
     assert {row["table"] for row in rows} == {"offer", "accelerator", "grid"}
-    (found,) = (row for row in rows if row["instance_type"] == "g6.2xlarge" and row["region"] == "us-east-1")
-    assert (found["accelerator"], found["on_demand_usd_per_hour"], found["as_of"]) == ("l4", "0.9776", "2026-07-20")
+    (offer_row,) = (row for row in rows if row["instance_type"] == "g6.2xlarge" and row["region"] == "us-east-1")
+    assert (offer_row["accelerator"], offer_row["on_demand_usd_per_hour"], offer_row["as_of"]) == (
+        "l4",
+        "0.9776",
+        "2026-07-20",
+    )
 
 
-def test_no_cell_is_a_formula_to_a_spreadsheet() -> None:
+def test_catalog_cells_are_not_spreadsheet_formulas() -> None:
     hostile = catalogue(offer("=1+1", provider="@a", source="'=1"))
     row = format_catalog(hostile).decode().splitlines()[1]
     assert row.startswith("offer,,'@a,'=1+1,here,")
     assert ",''=1," in row
 
 
-def test_whole_numbers_are_written_as_after_reading() -> None:
+def test_whole_numbers_are_written_alike_as_int_and_float() -> None:
     assert format_catalog(catalogue(offer(vcpus=8))) == format_catalog(catalogue(offer(vcpus=8.0)))
 
 
-def test_the_name_is_the_digests() -> None:
+def test_catalog_file_is_named_by_its_digest() -> None:
     content, other = format_catalog(ODD), format_catalog(replace(ODD, grid={}))
     reference = build_catalog_reference(content)
     assert reference.file == f"catalogue-{reference.sha256[:12]}.csv"
     assert build_catalog_reference(other).file != reference.file
 
 
-def test_a_missing_file_is_one_error_that_says_what_to_copy(tmp_path: Path) -> None:
-    path, reference = written(tmp_path, format_catalog(ODD))
+def test_missing_catalog_file_is_reported_with_a_hint_to_copy_the_file(tmp_path: Path) -> None:
+    path, reference = write_catalog(tmp_path, format_catalog(ODD))
     (tmp_path / reference.file).unlink()
     with pytest.raises(UsageError) as caught:
         read_catalog(path, reference)
@@ -92,23 +96,23 @@ def test_a_missing_file_is_one_error_that_says_what_to_copy(tmp_path: Path) -> N
     assert f"Copy {reference.file} from where the plan file came from" in caught.value.hint
 
 
-def test_another_content_is_refused(tmp_path: Path) -> None:
+def test_catalog_file_with_changed_content_is_rejected(tmp_path: Path) -> None:
     content = format_catalog(ODD)
-    path, reference = written(tmp_path, content)
+    path, reference = write_catalog(tmp_path, content)
     (tmp_path / reference.file).write_bytes(content.replace(b"karp-aws", b"karp-gcp", 1))
     with pytest.raises(UsageError, match="its digest differs"):
         read_catalog(path, reference)
 
 
 @pytest.mark.parametrize("name", ["../catalogue.csv", "/etc/passwd", "catalogue-000000000000.csv", ""])
-def test_no_other_file_can_be_named(name: str, tmp_path: Path) -> None:
-    path, reference = written(tmp_path, format_catalog(ODD))
+def test_plan_cannot_name_another_file_as_its_catalog(name: str, tmp_path: Path) -> None:
+    path, reference = write_catalog(tmp_path, format_catalog(ODD))
     with pytest.raises(UsageError, match="does not name its catalog file by the digest"):
         read_catalog(path, replace(reference, file=name))
 
 
-def test_what_is_too_large_or_no_file_is_not_read(tmp_path: Path) -> None:
-    path, reference = written(tmp_path, b"")
+def test_oversized_catalog_file_or_directory_is_rejected(tmp_path: Path) -> None:
+    path, reference = write_catalog(tmp_path, b"")
     with (tmp_path / reference.file).open("wb") as file:
         file.truncate(catalog_file.MAX_BYTES + 1)
     with pytest.raises(UsageError, match="is too large for a catalog file"):
@@ -120,35 +124,37 @@ def test_what_is_too_large_or_no_file_is_not_read(tmp_path: Path) -> None:
 
 
 ROW = "table,place,provider,instance_type,region,as_of,accelerator_count,source,owned,launch_year"
-A_GOOD_ROW = "offer,,a,b,c,2026-08-01,0,d,,"
+VALID_ROW = "offer,,a,b,c,2026-08-01,0,d,,"
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
-        (f"{ROW}\n{A_GOOD_ROW}\n{A_GOOD_ROW}\n", "the row 'a/b@c' is duplicated"),
-        (f"{ROW}\n{A_GOOD_ROW},\n", "the number of cells does not match"),
+        (f"{ROW}\n{VALID_ROW}\n{VALID_ROW}\n", "the row 'a/b@c' is duplicated"),
+        (f"{ROW}\n{VALID_ROW},\n", "the number of cells does not match"),
         (f"{ROW}\noffer,,a\n", "the number of cells does not match"),
         (f"{ROW}\nprice,,a,b,c,2026-08-01,0,d,,\n", "'price' is not a table of a catalog"),
         ("provider\na\n", "'' is not a table of a catalog"),
-        (f"{ROW}\n{A_GOOD_ROW.replace('2026-08-01', 'today')}\n", "Invalid RFC3339"),
-        (f"{ROW}\n{A_GOOD_ROW.replace(',0,', ',many,')}\n", "Expected `float`, got `str`"),
-        (f"{ROW}\n{A_GOOD_ROW.replace(',a,', ',,')}\n", "Expected `str`, got `null`"),
-        (f"{ROW}\n{A_GOOD_ROW.replace(',d,', ',d,[')}\n", "truncated"),
-        (f"{ROW}\n{A_GOOD_ROW.replace(',d,', ',d,{}')}\n", "missing required field `capex_usd`"),
+        (f"{ROW}\n{VALID_ROW.replace('2026-08-01', 'today')}\n", "Invalid RFC3339"),
+        (f"{ROW}\n{VALID_ROW.replace(',0,', ',many,')}\n", "Expected `float`, got `str`"),
+        (f"{ROW}\n{VALID_ROW.replace(',a,', ',,')}\n", "Expected `str`, got `null`"),
+        (f"{ROW}\n{VALID_ROW.replace(',d,', ',d,[')}\n", "truncated"),
+        (f"{ROW}\n{VALID_ROW.replace(',d,', ',d,{}')}\n", "missing required field `capex_usd`"),
         (f'{ROW}\n"offer', "unexpected end of data"),
-        (f"{ROW}\n{A_GOOD_ROW}\n".encode() + b"\xff", "can't decode byte"),
+        (f"{ROW}\n{VALID_ROW}\n".encode() + b"\xff", "can't decode byte"),
     ],
 )
-def test_an_invalid_table_is_refused_in_one_sentence(content: str | bytes, says: str, tmp_path: Path) -> None:
-    path, reference = written(tmp_path, content if isinstance(content, bytes) else content.encode())
+def test_invalid_catalog_table_is_rejected_with_a_single_line_message(
+    content: str | bytes, message: str, tmp_path: Path
+) -> None:
+    path, reference = write_catalog(tmp_path, content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError, match="is not a valid catalog file: ") as caught:
         read_catalog(path, reference)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "\n" not in str(caught.value)
 
 
-def test_what_a_later_version_added_is_left_out(tmp_path: Path) -> None:
-    read = read_catalog(*written(tmp_path, f"{ROW},added\n{A_GOOD_ROW},1\n".encode()))
-    assert [one.key for one in read.offers] == ["a/b@c"]
-    assert read.offers[0].accelerator_count == 0.0
+def test_unknown_catalog_columns_are_ignored(tmp_path: Path) -> None:
+    loaded = read_catalog(*write_catalog(tmp_path, f"{ROW},added\n{VALID_ROW},1\n".encode()))
+    assert [catalog_offer.key for catalog_offer in loaded.offers] == ["a/b@c"]
+    assert loaded.offers[0].accelerator_count == 0.0

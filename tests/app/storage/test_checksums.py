@@ -27,33 +27,33 @@ def run(tmp_path: Path) -> Path:
     return directory
 
 
-def _checked(run: Path) -> tuple[int, str]:
+def _run_sha256sum(run: Path) -> tuple[int, str]:
     program = shutil.which("sha256sum")
     assert program is not None
-    done = subprocess.run([program, "-c", CHECKSUMS], cwd=run, capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout
+    completed = subprocess.run([program, "-c", CHECKSUMS], cwd=run, capture_output=True, text=True, check=False)
+    return completed.returncode, completed.stdout
 
 
-def test_every_file_of_the_run_is_in_it_and_the_usual_program_agrees(run: Path) -> None:
-    code, reported = _checked(run)
+def test_checksum_file_covers_every_file_of_the_run_and_passes_sha256sum(run: Path) -> None:
+    code, output = _run_sha256sum(run)
     assert code == 0
-    assert [line.removesuffix(": OK") for line in reported.splitlines()] == [
+    assert [line.removesuffix(": OK") for line in output.splitlines()] == [
         "events.jsonl", "outputs/one.npz", "report.html", "requests.arrow", "result.json", "spec.yaml",
         "telemetry.arrow",
     ]  # fmt: skip
 
 
-def test_a_file_written_anew_is_reported_anew_and_damage_elsewhere_still_shows(run: Path) -> None:
+def test_updated_checksum_of_one_file_does_not_hide_damage_of_others(run: Path) -> None:
     (run / "report.html").write_text("<p>anew")
     (run / "result.json").write_text("damaged")
     update_checksum(run, "report.html")
-    code, reported = _checked(run)
+    code, output = _run_sha256sum(run)
     assert code == 1
-    assert "report.html: OK" in reported
-    assert "result.json: FAILED" in reported
+    assert "report.html: OK" in output
+    assert "result.json: FAILED" in output
 
 
-def test_a_run_without_them_gets_none(run: Path) -> None:
+def test_checksum_update_does_not_create_a_missing_checksum_file(run: Path) -> None:
     (run / CHECKSUMS).unlink()
     update_checksum(run, "report.html")
     assert not (run / CHECKSUMS).exists()

@@ -12,7 +12,7 @@ from app.storage.control import send_command
 from app.storage.following import RunFollower
 from tests.fakes.stored_pairs import WrittenPairs
 
-GONE = 2**22 + 1
+UNUSED_PID = 2**22 + 1
 
 
 @pytest.fixture(autouse=True)
@@ -21,50 +21,50 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_is_followed_as_a_run_is(tmp_path: Path) -> None:
-    written = WrittenPairs()
-    written.tell_pairs([(tmp_path / "a", tmp_path / "b")])
-    follower = RunFollower(written.directory)
+def test_interleaved_comparison_is_followed_like_a_run(tmp_path: Path) -> None:
+    pairs = WrittenPairs()
+    pairs.tell_pairs([(tmp_path / "a", tmp_path / "b")])
+    follower = RunFollower(pairs.directory)
     while follower.read_next() is not None:
         assert follower.is_active()
-    written.end(11, "REGRESSION")
+    pairs.end(11, "REGRESSION")
     assert follower.read_next() is not None
     assert follower.finished_event is not None
     assert follower.finished_event.exit_code == 11
     assert not follower.is_active()
 
 
-def test_only_what_still_measures_is_found(home: Path) -> None:
+def test_only_running_comparisons_are_found(home: Path) -> None:
     assert find_running_comparisons() == ()
-    going, ended, gone = (WrittenPairs(f"20261127-12000{place}-a-000{place}") for place in range(3))
-    killed = WrittenPairs("20261127-120004-a-0004", pid=GONE)
+    running, ended, gone = (WrittenPairs(f"20261127-12000{number}-a-000{number}") for number in range(3))
+    killed = WrittenPairs("20261127-120004-a-0004", pid=UNUSED_PID)
     ended.end()
-    gone.store.close()  # as an engine leaves it that broke down
+    gone.store.close()  # as after a crash of the engine
     (comparisons_home() / "no comparison").mkdir()
-    assert find_running_comparisons() == (going.directory,)
-    for one in (going, killed):
-        one.end()
+    assert find_running_comparisons() == (running.directory,)
+    for pairs in (running, killed):
+        pairs.end()
 
 
-def test_it_receives_that_it_is_to_stop() -> None:
-    written, received = WrittenPairs(), list[ControlCommand]()
+def test_comparison_receives_a_stop_command() -> None:
+    pairs, received = WrittenPairs(), list[ControlCommand]()
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
         received.append(sent_command)
         return ControlResponse(True, "stopping")
 
-    reported = list[str]()
-    asking = threading.Thread(target=lambda: reported.append(send_command(written.directory, StopRun())))
-    asking.start()
-    while asking.is_alive():
-        written.store.process_commands(execute)
-        asking.join(0.01)
-    written.end()
-    assert (received, reported) == ([StopRun()], ["stopping"])
+    replies = list[str]()
+    sender = threading.Thread(target=lambda: replies.append(send_command(pairs.directory, StopRun())))
+    sender.start()
+    while sender.is_alive():
+        pairs.store.process_commands(execute)
+        sender.join(0.01)
+    pairs.end()
+    assert (received, replies) == ([StopRun()], ["stopping"])
 
 
-def test_one_is_not_written_over_another() -> None:
-    written = WrittenPairs()
+def test_existing_comparison_is_not_overwritten() -> None:
+    pairs = WrittenPairs()
     with pytest.raises(UsageError, match="already contains a comparison"):
-        ComparisonWriter(written.directory)
-    written.end()
+        ComparisonWriter(pairs.directory)
+    pairs.end()

@@ -20,37 +20,39 @@ def box(tmp_path: Path) -> CommandInbox:
 
 
 @contextmanager
-def executing(box: CommandInbox, answer: ControlResponse) -> Iterator[list[ControlCommand]]:
-    """An engine that looks for wishes all the time and answers each alike."""
-    taken: list[ControlCommand] = []
+def executing(box: CommandInbox, response: ControlResponse) -> Iterator[list[ControlCommand]]:
+    """Process commands in another thread, with the same response to each, and yield the received commands."""
+    received: list[ControlCommand] = []
     is_over = threading.Event()
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
-        taken.append(sent_command)
-        return answer
+        received.append(sent_command)
+        return response
 
-    def look() -> None:
+    def process_commands() -> None:
         while not is_over.wait(0.01):
             box.process(execute)
 
-    thread = threading.Thread(target=look)
+    thread = threading.Thread(target=process_commands)
     thread.start()
     try:
-        yield taken
+        yield received
     finally:
         is_over.set()
         thread.join()
 
 
 @pytest.mark.parametrize("sent_command", [StopRun(), AddNote("a fan came on"), SetRate(300.0)])
-def test_a_command_is_taken_once_and_answered(box: CommandInbox, tmp_path: Path, sent_command: ControlCommand) -> None:
-    with executing(box, ControlResponse(True, "granted")) as taken:
+def test_control_command_is_received_once_and_its_response_returned(
+    box: CommandInbox, tmp_path: Path, sent_command: ControlCommand
+) -> None:
+    with executing(box, ControlResponse(True, "granted")) as received:
         assert send_command(tmp_path, sent_command) == "granted"
-    assert taken == [sent_command]
-    assert list((tmp_path / CONTROL).iterdir()) == [], "nothing is left behind"
+    assert received == [sent_command]
+    assert list((tmp_path / CONTROL).iterdir()) == [], "no control files remain"
 
 
-def test_a_command_that_is_not_granted_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
+def test_rejected_control_command_is_a_usage_error(box: CommandInbox, tmp_path: Path) -> None:
     with (
         executing(box, ControlResponse(False, "no stage is running")),
         pytest.raises(UsageError, match="no stage is running"),
@@ -58,13 +60,13 @@ def test_a_command_that_is_not_granted_is_a_usage_error(box: CommandInbox, tmp_p
         send_command(tmp_path, SetRate(1.0))
 
 
-def test_a_run_that_has_ended_has_nobody_to_ask(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_command_to_a_finished_run_is_rejected(box: CommandInbox, tmp_path: Path) -> None:
     box.close()
     with pytest.raises(UsageError, match="has already finished"):
         send_command(tmp_path, StopRun())
 
 
-def test_a_run_that_ends_while_it_is_asked_is_reported(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_command_during_the_end_of_a_run_is_rejected(box: CommandInbox, tmp_path: Path) -> None:
     closing = threading.Timer(0.1, box.close)
     closing.start()
     with pytest.raises(UsageError, match="has already finished"):
@@ -72,19 +74,19 @@ def test_a_run_that_ends_while_it_is_asked_is_reported(box: CommandInbox, tmp_pa
     closing.join()
 
 
-def test_a_killed_run_does_not_answer_and_the_command_is_taken_back(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_command_without_a_response_is_withdrawn_after_the_timeout(box: CommandInbox, tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not respond"):
         send_command(tmp_path, StopRun(), timeout_s=0.1)
     assert list((tmp_path / CONTROL).iterdir()) == []
 
 
-def test_commands_are_executed_in_their_order(box: CommandInbox, tmp_path: Path) -> None:
+def test_control_commands_are_executed_in_order_of_their_names(box: CommandInbox, tmp_path: Path) -> None:
     for name, text in (("2", "second"), ("1", "first"), ("3", "third")):
         (tmp_path / CONTROL / f"{name}.command").write_text(f'{{"type":"note","text":"{text}"}}')
     (tmp_path / CONTROL / "0.part").write_text('{"type":"stop"}')
-    taken: list[ControlCommand] = []
-    box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
-    assert taken == [AddNote("first"), AddNote("second"), AddNote("third")]
+    received: list[ControlCommand] = []
+    box.process(lambda sent_command: received.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
+    assert received == [AddNote("first"), AddNote("second"), AddNote("third")]
 
 
 @pytest.mark.parametrize(
@@ -103,33 +105,33 @@ def test_commands_are_executed_in_their_order(box: CommandInbox, tmp_path: Path)
         b'{"type":"note","text":"' + b"x" * 10_000_000 + b'"}',
     ],
 )
-def test_what_is_no_command_is_refused_and_does_nothing(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
+def test_invalid_control_command_is_rejected_without_effect(box: CommandInbox, tmp_path: Path, content: bytes) -> None:
     (tmp_path / CONTROL / "1.command").write_bytes(content)
-    taken: list[ControlCommand] = []
-    box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
-    assert taken == []
+    received: list[ControlCommand] = []
+    box.process(lambda sent_command: received.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
+    assert received == []
     assert "does not support" in (tmp_path / CONTROL / "1.response").read_text()
 
 
-def test_only_plain_files_are_commands(box: CommandInbox, tmp_path: Path) -> None:
+def test_only_regular_files_are_control_commands(box: CommandInbox, tmp_path: Path) -> None:
     folder = tmp_path / CONTROL
     (tmp_path / "elsewhere").write_text('{"type":"stop"}')
     (folder / "link.command").symlink_to(tmp_path / "elsewhere")
     (folder / "folder.command").mkdir()
     os.mkfifo(folder / "pipe.command")
-    taken: list[ControlCommand] = []
-    box.process(lambda sent_command: taken.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
-    assert taken == []
+    received: list[ControlCommand] = []
+    box.process(lambda sent_command: received.append(sent_command) or ControlResponse(True, ""))  # type: ignore[func-returns-value]
+    assert received == []
 
 
-def test_a_killed_engine_is_gone_though_its_pid_is_another_process_by_now(box: CommandInbox, tmp_path: Path) -> None:
+def test_engine_is_not_alive_without_its_lock_even_if_the_pid_exists(box: CommandInbox, tmp_path: Path) -> None:
     assert is_engine_alive(tmp_path, os.getpid())
-    left = shutil.copytree(tmp_path, tmp_path / "as a kill leaves it")
-    assert not is_engine_alive(left, os.getpid())
-    assert not is_engine_alive(left, 1)
+    copy = shutil.copytree(tmp_path, tmp_path / "as a kill leaves it")
+    assert not is_engine_alive(copy, os.getpid())
+    assert not is_engine_alive(copy, 1)
 
 
-def test_a_run_of_an_older_version_is_running_as_long_as_it_writes(tmp_path: Path) -> None:
+def test_run_of_an_older_version_is_alive_while_its_files_change(tmp_path: Path) -> None:
     (tmp_path / CONTROL).mkdir()
     (tmp_path / "events.jsonl").write_text("")
     assert is_engine_alive(tmp_path, os.getpid())
@@ -138,12 +140,12 @@ def test_a_run_of_an_older_version_is_running_as_long_as_it_writes(tmp_path: Pat
     assert not is_engine_alive(tmp_path, os.getpid())
 
 
-def test_an_engine_that_ends_leaves_no_lock(box: CommandInbox, tmp_path: Path) -> None:
+def test_closed_inbox_leaves_no_files(box: CommandInbox, tmp_path: Path) -> None:
     box.close()
     assert list(tmp_path.iterdir()) == []
     assert not is_engine_alive(tmp_path, os.getpid())
 
 
 @pytest.mark.parametrize("pid", [0, -1, 2**31, 2**63, 10**30])
-def test_no_process_has_such_a_pid(box: CommandInbox, tmp_path: Path, pid: int) -> None:
+def test_engine_with_an_invalid_pid_is_not_alive(box: CommandInbox, tmp_path: Path, pid: int) -> None:
     assert not is_engine_alive(tmp_path, pid)

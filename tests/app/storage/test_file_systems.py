@@ -27,10 +27,12 @@ broken
         ("/auto/run", NetworkMount("nfs", "/auto")),
     ],
 )
-def test_a_directory_is_on_the_nearest_mount(tmp_path: Path, directory: str, mount: NetworkMount | None) -> None:
+def test_network_mount_of_a_directory_is_the_nearest_mount(
+    tmp_path: Path, directory: str, mount: NetworkMount | None
+) -> None:
     (tmp_path / "mounts").write_text(MOUNTS)
     assert find_network_mount(Path(directory), tmp_path / "mounts") == mount
 
 
-def test_a_system_without_a_list_of_mounts_reports_none(tmp_path: Path) -> None:
+def test_network_mount_is_none_without_a_list_of_mounts(tmp_path: Path) -> None:
     assert find_network_mount(Path("/run"), tmp_path / "none") is None

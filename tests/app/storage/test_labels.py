@@ -12,7 +12,7 @@ from app.storage.labels import LABELS, add_note, add_tags, read_labels, remove_t
 NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 
-def test_tags_and_notes_are_kept_together(tmp_path: Path) -> None:
+def test_tags_and_notes_are_stored_together(tmp_path: Path) -> None:
     add_tags(tmp_path, ["nightly", "a100", "nightly"])
     add_note(tmp_path, "after the\x1b[31m driver\n update", NOON)
     add_tags(tmp_path, ["b=2"])
@@ -22,7 +22,7 @@ def test_tags_and_notes_are_kept_together(tmp_path: Path) -> None:
     assert [path.name for path in tmp_path.iterdir()] == [LABELS]
 
 
-def test_a_title_is_one_line_and_leaves_what_else_is_said(tmp_path: Path) -> None:
+def test_title_of_a_run_is_a_single_line_and_does_not_change_other_labels(tmp_path: Path) -> None:
     add_tags(tmp_path, ["nightly"])
     assert set_title(tmp_path, "\x1b[31mbefore\n the  driver ").title == "[31mbefore the driver"
     assert read_labels(tmp_path) == Labels(title="[31mbefore the driver", tags=("nightly",))
@@ -32,13 +32,13 @@ def test_a_title_is_one_line_and_leaves_what_else_is_said(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize("tag", ["", " ", "two words", "-x", "a" * 65, "x\n", "<b>", "é"])
-def test_what_is_no_tag_changes_nothing(tmp_path: Path, tag: str) -> None:
+def test_invalid_tag_is_rejected_without_any_change(tmp_path: Path, tag: str) -> None:
     with pytest.raises(UsageError, match="is not a valid tag"):
         add_tags(tmp_path, ["right", tag])
     assert read_labels(tmp_path) == Labels()
 
 
-def test_a_tag_that_is_not_there_cannot_be_taken_away(tmp_path: Path) -> None:
+def test_missing_tag_cannot_be_removed(tmp_path: Path) -> None:
     add_tags(tmp_path, ["nightly"])
     with pytest.raises(UsageError, match="has no tag 'nihtly'") as caught:
         remove_tags(tmp_path, ["nightly", "nihtly"])
@@ -46,7 +46,7 @@ def test_a_tag_that_is_not_there_cannot_be_taken_away(tmp_path: Path) -> None:
     assert read_labels(tmp_path).tags == ("nightly",)
 
 
-def test_a_run_takes_so_many_and_no_more(tmp_path: Path) -> None:
+def test_number_of_tags_and_notes_is_limited(tmp_path: Path) -> None:
     add_tags(tmp_path, [f"t{number}" for number in range(100)])
     with pytest.raises(UsageError, match=r"at most 100 tags \(got 101\)"):
         add_tags(tmp_path, ["one-more"])
@@ -59,7 +59,7 @@ def test_a_run_takes_so_many_and_no_more(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "content", ["", "[", '{"sizewise_labels": 2}', '{"tags": ["<script>"]}', '{"notes": [{"at": "x", "text": 3}]}']
 )
-def test_labels_of_another_hand_are_read_with_care(tmp_path: Path, content: str) -> None:
+def test_invalid_labels_file_is_rejected(tmp_path: Path, content: str) -> None:
     (tmp_path / LABELS).write_text(content)
     with pytest.raises(UsageError, match=r"labels\.json cannot be read"):
         read_labels(tmp_path)

@@ -28,21 +28,21 @@ def _stream(path: Path, batches: int, schema: pa.Schema = _SCHEMA) -> pa.Table:
 
 
 @pytest.mark.parametrize("batches", [1, 256, 300])
-def test_all_rows_come_back_whatever_the_row_groups(batches: int, tmp_path: Path) -> None:
-    whole = _stream(tmp_path / "rows.arrow", batches)
+def test_parquet_file_has_all_rows_for_any_number_of_batches(batches: int, tmp_path: Path) -> None:
+    expected = _stream(tmp_path / "rows.arrow", batches)
     assert write_parquet(tmp_path / "rows.arrow", _SCHEMA, tmp_path / "rows.parquet") == 10 * batches
-    assert pq.read_table(tmp_path / "rows.parquet").equals(whole)
+    assert pq.read_table(tmp_path / "rows.parquet").equals(expected)
     assert [path.name for path in tmp_path.iterdir() if path.suffix == ".part"] == []
 
 
-def test_the_same_rows_make_the_same_bytes(tmp_path: Path) -> None:
+def test_parquet_files_of_the_same_rows_are_identical(tmp_path: Path) -> None:
     _stream(tmp_path / "rows.arrow", 3)
     for name in ("a", "b"):
         write_parquet(tmp_path / "rows.arrow", _SCHEMA, tmp_path / name)
     assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
 
 
-def test_what_was_killed_keeps_its_whole_batches_and_an_older_file_its_columns(tmp_path: Path) -> None:
+def test_parquet_file_of_a_truncated_stream_has_its_complete_batches_and_columns(tmp_path: Path) -> None:
     path = tmp_path / "rows.arrow"
     _stream(path, 3, pa.schema(list(_SCHEMA)[:2]))
     path.write_bytes(path.read_bytes()[:-40])
@@ -51,7 +51,7 @@ def test_what_was_killed_keeps_its_whole_batches_and_an_older_file_its_columns(t
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xff\xff"])
-def test_nothing_is_made_of_nothing(content: bytes, tmp_path: Path) -> None:
+def test_no_parquet_file_is_written_for_an_empty_stream(content: bytes, tmp_path: Path) -> None:
     (tmp_path / "broken.arrow").write_bytes(content)
     _stream(tmp_path / "empty.arrow", 0)
     for name in ("broken.arrow", "empty.arrow", "none.arrow"):
@@ -59,14 +59,14 @@ def test_nothing_is_made_of_nothing(content: bytes, tmp_path: Path) -> None:
     assert not (tmp_path / "rows.parquet").exists()
 
 
-def test_a_file_that_is_no_stream_is_refused(tmp_path: Path) -> None:
+def test_invalid_stream_is_rejected_without_a_parquet_file(tmp_path: Path) -> None:
     (tmp_path / "broken.arrow").write_bytes(b"no stream")
     with pytest.raises(DamagedFileError, match=r"broken\.arrow is damaged"):
         write_parquet(tmp_path / "broken.arrow", _SCHEMA, tmp_path / "rows.parquet")
     assert not (tmp_path / "rows.parquet").exists()
 
 
-def test_classes_have_names_and_a_number_without_one_is_null(tmp_path: Path) -> None:
+def test_class_numbers_become_names_or_null_in_parquet(tmp_path: Path) -> None:
     schema = pa.schema([("class", pa.int16())])
     with StreamWriter(tmp_path / "rows.arrow", schema) as writer:
         writer.append(pa.record_batch([pa.array([1, None, 0, 9, -2], pa.int16())], schema=schema))

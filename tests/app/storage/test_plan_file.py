@@ -26,7 +26,7 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (
             "sizewise_plan: 2\n",
@@ -46,39 +46,39 @@ def path(tmp_path: Path) -> Path:
         (b"sizewise_plan: 3\n\xff", "invalid leading UTF-8"),
         ("", "Expected `object`, got `null`"),
     ],
-    ids=lambda one: (one if isinstance(one, str) else repr(one))[:24],
+    ids=lambda value: (value if isinstance(value, str) else repr(value))[:24],
 )
-def test_what_is_no_plan_is_refused_in_one_sentence_with_what_to_do(
-    path: Path, content: str | bytes, says: str, monkeypatch: pytest.MonkeyPatch
+def test_invalid_plan_file_is_rejected_with_a_short_message_and_a_hint(
+    path: Path, content: str | bytes, message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(path.parent)
     path.write_bytes(content if isinstance(content, bytes) else content.encode())
     with pytest.raises(UsageError) as caught:
         read_plan_document(path)
-    reported = str(caught.value)
-    assert reported.startswith(f"{path} is ")
-    assert says in reported
-    assert "\n" not in reported
-    assert len(reported) < len(str(path)) + 300
+    text = str(caught.value)
+    assert text.startswith(f"{path} is ")
+    assert message in text
+    assert "\n" not in text
+    assert len(text) < len(str(path)) + 300
     assert caught.value.hint is not None
-    assert [one.name for one in path.parent.iterdir()] == ["plan.yaml"]  # and nothing in it was run
+    assert [file.name for file in path.parent.iterdir()] == ["plan.yaml"]  # no code of the file was executed
 
 
-def test_what_is_too_large_is_not_even_read(path: Path) -> None:
+def test_oversized_plan_file_is_rejected(path: Path) -> None:
     with path.open("wb") as file:
-        file.truncate(MAX_BYTES + 1)  # a hole: no space on the disk
+        file.truncate(MAX_BYTES + 1)  # a sparse file, which uses no disk space
     with pytest.raises(UsageError, match="is too large for a plan file"):
         read_plan_document(path)
 
 
-def test_more_values_than_any_plan_has_are_refused_before_they_are_made(path: Path) -> None:
+def test_number_of_values_in_a_plan_file_is_limited(path: Path) -> None:
     path.write_text("sizewise_plan: 3\nplan: [" + "1," * (plan_file.MAX_EVENTS + 1) + "1]\n")
     assert path.stat().st_size < MAX_BYTES
     with pytest.raises(UsageError, match="too many values for a plan"):
         read_plan_document(path)
 
 
-def test_a_place_that_cannot_be_read_is_reported(path: Path) -> None:
+def test_unreadable_plan_path_is_reported(path: Path) -> None:
     with pytest.raises(UsageError, match="No such file"):
         read_plan_document(path)
     with pytest.raises(UsageError, match="directory"):
@@ -86,7 +86,7 @@ def test_a_place_that_cannot_be_read_is_reported(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "is_one"),
+    ("content", "is_plan"),
     [
         (b"sizewise_plan: 3\n", True),
         (b"sizewise_plan:", True),
@@ -98,17 +98,17 @@ def test_a_place_that_cannot_be_read_is_reported(path: Path) -> None:
         (b"", False),
     ],
 )
-def test_a_plan_file_is_reported_by_how_it_begins(path: Path, content: bytes, is_one: bool) -> None:
+def test_plan_file_is_recognized_by_its_first_line(path: Path, content: bytes, is_plan: bool) -> None:
     path.write_bytes(content)
-    assert is_plan_file(path) is is_one
+    assert is_plan_file(path) is is_plan
 
 
-def test_what_cannot_be_opened_is_no_plan_file(path: Path) -> None:
+def test_unreadable_path_is_not_a_plan_file(path: Path) -> None:
     assert not is_plan_file(path)
     assert not is_plan_file(path.parent)
 
 
-def test_a_sparse_record_has_all_but_what_is_absent_by_default() -> None:
+def test_sparse_record_omits_only_absent_defaults() -> None:
     sparse = build_sparse(PlanLimits(regions=("here",), redundancy=0))
     assert sparse["regions"] == ["here"]
     assert sparse["redundancy"] == 0, "a default that is a number may change in a later version"
@@ -118,7 +118,7 @@ def test_a_sparse_record_has_all_but_what_is_absent_by_default() -> None:
     assert build_sparse(LAW)["type"] == "request"
 
 
-def test_a_change_of_one_value_changes_one_line() -> None:
+def test_changing_one_value_of_a_plan_changes_one_line() -> None:
     document = {
         "numbers": [0.1] * 100,
         "sentences": ["one " * 100, "two"],

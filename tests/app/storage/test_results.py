@@ -10,27 +10,27 @@ from app.records.result import Result
 from app.storage.results import decode_result
 from tests.fakes.results import full_run
 
-WHOLE = full_run().result
+RESULT = full_run().result
 
 
 def _with_metric(metric: str) -> Result:
-    objective = replace(WHOLE.slo[0].objective, metric=metric, text=f"{metric}.p95 < 3")
-    return replace(WHOLE, slo=(replace(WHOLE.slo[0], objective=objective),))
+    objective = replace(RESULT.slo[0].objective, metric=metric, text=f"{metric}.p95 < 3")
+    return replace(RESULT, slo=(replace(RESULT.slo[0], objective=objective),))
 
 
-def test_a_result_is_read_as_it_was_written() -> None:
-    assert decode_result(msgspec.json.encode(WHOLE)) == msgspec.json.decode(msgspec.json.encode(WHOLE), type=Result)
+def test_result_survives_a_round_trip() -> None:
+    assert decode_result(msgspec.json.encode(RESULT)) == msgspec.json.decode(msgspec.json.encode(RESULT), type=Result)
 
 
 @pytest.mark.parametrize(
-    ("result", "why"),
+    ("result", "message"),
     [
         (_with_metric("nonsense_ms"), r"nonsense_ms\.p95 < 3.* unknown metric"),
-        (replace(WHOLE, clock=replace(WHOLE.clock, wall_start="yesterday")), "wall_start is not a valid time"),
+        (replace(RESULT, clock=replace(RESULT.clock, wall_start="yesterday")), "wall_start is not a valid time"),
     ],
 )
-def test_what_no_version_writes_is_a_decode_error(result: Result, why: str) -> None:
-    with pytest.raises(msgspec.DecodeError, match=why):
+def test_result_with_invalid_values_is_a_decode_error(result: Result, message: str) -> None:
+    with pytest.raises(msgspec.DecodeError, match=message):
         decode_result(msgspec.json.encode(result))
 
 
@@ -42,7 +42,7 @@ def test_what_no_version_writes_is_a_decode_error(result: Result, why: str) -> N
         ('"errors":{', '"errors":{"timeout":-1,'),
     ],
 )
-def test_a_negative_count_is_a_decode_error(count: str, changed: str) -> None:
-    content = re.sub(rf"{re.escape(count)}(?=[1-9\"])", changed, msgspec.json.encode(WHOLE).decode())
+def test_negative_count_in_a_result_is_a_decode_error(count: str, changed: str) -> None:
+    content = re.sub(rf"{re.escape(count)}(?=[1-9\"])", changed, msgspec.json.encode(RESULT).decode())
     with pytest.raises(msgspec.DecodeError, match="Expected `int` >= 0"):
         decode_result(content.encode())

@@ -37,13 +37,13 @@ from tests.fakes.results import full_run, nothing_measured
 from tests.fakes.stored_runs import going_on, stored_run
 
 
-def test_a_document_that_cannot_be_written_says_so(tmp_path: Path) -> None:
+def test_unwritable_document_is_reported(tmp_path: Path) -> None:
     assert write_document(tmp_path / "report.txt", b"told").read_bytes() == b"told"
     with pytest.raises(UsageError, match=r"report\.txt cannot be written: "):
         write_document(tmp_path / "no folder" / "report.txt", b"told")
 
 
-def test_a_run_is_complete_once_it_reported_its_end(tmp_path: Path) -> None:
+def test_run_is_complete_after_its_run_finished_event(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_event(PhaseChanged(1, "doctor", "looking"))
         stored = StoredRun(tmp_path / "run")
@@ -53,7 +53,7 @@ def test_a_run_is_complete_once_it_reported_its_end(tmp_path: Path) -> None:
     assert stored.events()[0] == PhaseChanged(1, "doctor", "looking")
 
 
-def test_a_last_event_cut_short_is_left_out(tmp_path: Path) -> None:
+def test_truncated_last_event_is_ignored(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_event(PhaseChanged(1, "doctor", "whole"))
         writer.append_event(PhaseChanged(2, "doctor", "cut"))
@@ -62,47 +62,47 @@ def test_a_last_event_cut_short_is_left_out(tmp_path: Path) -> None:
     assert [event.at_ns for event in StoredRun(tmp_path / "run").events()] == [1]
 
 
-def test_rows_are_in_the_file_as_soon_as_they_are_appended(tmp_path: Path) -> None:
+def test_appended_rows_are_readable_at_once(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_requests(pa.RecordBatch.from_pylist([{"stage": 0, "index": 3}], schema=REQUEST_SCHEMA))
         assert StoredRun(tmp_path / "run").requests()["index"].to_pylist() == [3]
 
 
-def test_a_directory_that_holds_a_run_is_not_written_over(tmp_path: Path) -> None:
+def test_directory_with_a_run_is_not_overwritten(tmp_path: Path) -> None:
     RunWriter(tmp_path / "run").close()
     with pytest.raises(UsageError, match="already contains a run"):
         RunWriter(tmp_path / "run")
 
 
-def test_a_place_that_cannot_be_written_is_a_usage_error(tmp_path: Path) -> None:
+def test_unwritable_run_directory_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(UsageError, match="a run cannot be written"):
         RunWriter(tmp_path / "file" / "run")
 
 
-def test_artifacts_change_with_what_they_hold(tmp_path: Path) -> None:
+def test_artifact_checksum_depends_on_the_content(tmp_path: Path) -> None:
     def hash_of_requests(name: str, rows: int) -> str:
         with RunWriter(tmp_path / name) as writer:
             for index in range(rows):
                 writer.append_requests(pa.RecordBatch.from_pylist([{"index": index}], schema=REQUEST_SCHEMA))
-            return next(one.sha256 for one in writer.seal() if one.path == REQUESTS)
+            return next(artifact.sha256 for artifact in writer.seal() if artifact.path == REQUESTS)
 
     assert hash_of_requests("one", 1) != hash_of_requests("two", 2)
 
 
-def test_a_directory_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
+def test_directory_without_a_run_is_a_usage_error(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="does not contain a run"):
         StoredRun(tmp_path)
 
 
-def test_a_damaged_result_is_a_usage_error(tmp_path: Path) -> None:
+def test_damaged_result_is_a_usage_error(tmp_path: Path) -> None:
     (tmp_path / "result.json").write_text('{"schema": 3}')
     with pytest.raises(UsageError, match="cannot be read"):
         _ = StoredRun(tmp_path).result
 
 
 @pytest.mark.parametrize("schema", [1, 2, 4])
-def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
+def test_result_of_another_schema_is_rejected_with_its_schema(tmp_path: Path, schema: int) -> None:
     (tmp_path / "result.json").write_text(f'{{"schema": {schema}}}')
     with pytest.raises(
         UsageError, match=f"it has schema {schema}, but this version of Sizewise reads schema 3"
@@ -111,16 +111,14 @@ def test_a_run_of_another_schema_names_it(tmp_path: Path, schema: int) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_the_events_of_a_killed_run_of_another_schema_name_it(tmp_path: Path) -> None:
+def test_events_of_a_killed_run_of_another_schema_are_rejected_with_its_schema(tmp_path: Path) -> None:
     checked = '{"type":"checked","at_ns":2,"check":{"check":"cores"}}'
     (tmp_path / "events.jsonl").write_text(f'{{"type":"run_started"}}\n{checked}\n')
     with pytest.raises(UsageError, match="it has schema 1, but this version of Sizewise reads schema 3"):
         StoredRun(tmp_path).events()
 
 
-def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_run_is_found_by_id_prefix_or_as_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     for day in (1, 2):
         RunWriter(tmp_path / "runs" / new_run_id("My Model!", datetime(2026, 1, day, tzinfo=UTC))).close()
@@ -132,7 +130,7 @@ def test_runs_are_found_by_the_beginning_of_their_id_or_as_the_last(
         find_run("2027")
 
 
-def test_a_run_with_rows_did_not_stop_before_measuring(tmp_path: Path) -> None:
+def test_aborted_run_with_rows_is_reported_to_have_measurements(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.append_requests(pa.RecordBatch.from_pylist([{"stage": 0, "index": 0}], schema=REQUEST_SCHEMA))
         writer.append_event(RunFinished(2, "ABORTED", 3, ("the disk is full",)))
@@ -140,7 +138,7 @@ def test_a_run_with_rows_did_not_stop_before_measuring(tmp_path: Path) -> None:
         _ = StoredRun(tmp_path / "run").complete_result
 
 
-def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_last_run_is_the_latest_measured_or_running_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     runs = tmp_path / "runs"
     with RunWriter(runs / "1-killed") as writer:
@@ -157,9 +155,7 @@ def test_last_is_the_last_run_that_measured_or_is_running(tmp_path: Path, monkey
     assert find_run("last").directory.name == "5-running"
 
 
-def test_the_last_run_is_the_one_that_started_last_whatever_its_id(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_runs_are_ordered_by_start_time_and_not_by_id(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     starts = {
         "zzz": "2026-01-02T10:00:00+00:00",
@@ -176,7 +172,7 @@ def test_the_last_run_is_the_one_that_started_last_whatever_its_id(
     assert new_run_id("a", datetime.fromisoformat(starts["east"])).startswith("20260102-111500-")
 
 
-def test_an_imported_run_is_never_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_run_is_never_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     with RunWriter(tmp_path / "late") as writer:
         writer.append_event(RunStarted(1, "99991231", "test", "", 0, started_at="9999-12-31T00:00:00+00:00"))
@@ -192,7 +188,7 @@ def test_an_imported_run_is_never_the_last(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize("word", ["last", "promoted", "LAST"])
-def test_a_reserved_word_is_no_run_id(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_reserved_word_is_not_a_valid_run_id(word: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     assert not is_valid_run_id(word)
     assert main(["run", "quickstart", "--out", str(runs_home() / word)]) == ExitCode.USAGE
@@ -203,14 +199,14 @@ def test_a_reserved_word_is_no_run_id(word: str, tmp_path: Path, monkeypatch: py
         import_directory(tmp_path / "run")
 
 
-def test_a_file_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
+def test_atomic_write_replaces_a_file_and_leaves_no_draft(tmp_path: Path) -> None:
     write_atomically(tmp_path / "a", b"one")
     write_atomically(tmp_path / "a", b"two")
     assert [path.name for path in tmp_path.iterdir()] == ["a"]
     assert (tmp_path / "a").read_bytes() == b"two"
 
 
-def test_rows_are_on_the_disk_before_their_stage_is_finished_and_so_is_the_result(
+def test_rows_are_synced_to_disk_before_their_stage_finished_event_and_the_result(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced: list[tuple[str, int]] = []
@@ -227,7 +223,7 @@ def test_rows_are_on_the_disk_before_their_stage_is_finished_and_so_is_the_resul
     ends = [end for _, end in spans.values()]
     events = [size for name, size in synced if name == EVENTS]
     lines = (tmp_path / "run" / EVENTS).read_bytes().splitlines(keepends=True)
-    at = [sum(map(len, lines[: place + 1])) for place, line in enumerate(lines) if b'"stage_finished"' in line]
+    at = [sum(map(len, lines[: index + 1])) for index, line in enumerate(lines) if b'"stage_finished"' in line]
     assert len(at) == 3
     for stage, end in enumerate(ends):
         assert synced.index((REQUESTS, end)) < synced.index((EVENTS, at[stage]))
@@ -237,7 +233,7 @@ def test_rows_are_on_the_disk_before_their_stage_is_finished_and_so_is_the_resul
     assert stored.is_complete
 
 
-def test_an_event_that_does_not_fit_on_the_disk_is_reported(tmp_path: Path) -> None:
+def test_event_that_exceeds_the_disk_space_is_reported(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer, largest_file(100), pytest.raises(OSError, match="too large"):
         writer.append_event(PhaseChanged(1, "doctor", "long" * 100))
 
@@ -246,10 +242,8 @@ def test_an_event_that_does_not_fit_on_the_disk_is_reported(tmp_path: Path) -> N
     ("columns", "last", "schema"),
     [(10, "reused", "1"), (11, "correct_rows", "1"), (21, "chunk_tokens", "2"), (24, "max_output_tokens", "3")],
 )
-def test_requests_of_an_older_version_lack_what_was_added_later(
-    tmp_path: Path, columns: int, last: str, schema: str
-) -> None:
-    """Schema 1, before and after `correct_rows` came to it, 2 and 3."""
+def test_missing_columns_of_older_request_files_are_null(tmp_path: Path, columns: int, last: str, schema: str) -> None:
+    """Schema 1, before and after `correct_rows` was added, 2 and 3."""
     RunWriter(tmp_path).close()
     (tmp_path / REQUESTS).unlink()
     older = pa.schema(list(REQUEST_SCHEMA)[:columns], metadata={"sizewise.requests": schema})
@@ -262,7 +256,7 @@ def test_requests_of_an_older_version_lack_what_was_added_later(
     assert all(table[name].null_count == 1 for name in REQUEST_SCHEMA.names[columns:])
 
 
-def test_a_foreign_requests_file_is_a_usage_error(tmp_path: Path) -> None:
+def test_request_file_with_another_schema_is_a_usage_error(tmp_path: Path) -> None:
     RunWriter(tmp_path).close()
     (tmp_path / REQUESTS).unlink()
     StreamWriter(tmp_path / REQUESTS, pa.schema([("x", pa.int64())])).close()
@@ -270,21 +264,21 @@ def test_a_foreign_requests_file_is_a_usage_error(tmp_path: Path) -> None:
         StoredRun(tmp_path).requests()
 
 
-def test_the_rows_of_one_stage_are_read_back_while_the_run_goes_on(tmp_path: Path) -> None:
+def test_rows_of_one_stage_are_readable_during_the_run(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         for stage, index in ((0, 0), (0, 1), (2, 0), (3, 0), (3, 1), (3, 2)):
             writer.append_requests(
                 pa.RecordBatch.from_pylist([{"stage": stage, "index": index}], schema=REQUEST_SCHEMA)
             )
         writer.append_requests(pa.RecordBatch.from_pylist([], schema=REQUEST_SCHEMA))
-        found = {stage: writer.stage_requests(stage, excluded_columns=("status",)) for stage in range(4)}
-    assert {stage: table["index"].to_pylist() for stage, table in found.items()} == {
+        tables = {stage: writer.stage_requests(stage, excluded_columns=("status",)) for stage in range(4)}
+    assert {stage: table["index"].to_pylist() for stage, table in tables.items()} == {
         0: [0, 1], 1: [], 2: [0], 3: [0, 1, 2],
     }  # fmt: skip
-    assert all(set(REQUEST_SCHEMA.names) - set(table.schema.names) == {"status"} for table in found.values())
+    assert all(set(REQUEST_SCHEMA.names) - set(table.schema.names) == {"status"} for table in tables.values())
 
 
-def test_calls_of_one_stage_are_read_back_while_the_run_goes_on_and_after_it(tmp_path: Path) -> None:
+def test_calls_of_one_stage_are_readable_during_and_after_the_run(tmp_path: Path) -> None:
     def rows(stage: int, *queries: int) -> pa.RecordBatch:
         return unpack_calls(
             stage, np.array([[query, 0, -1, 1, 2, -1, 3, -1, 4] for query in queries], np.int64).tobytes()
@@ -295,21 +289,21 @@ def test_calls_of_one_stage_are_read_back_while_the_run_goes_on_and_after_it(tmp
             writer.append_calls(batch)
             assert writer.stage_calls(0)["query"].to_pylist() == [1, 2, 3][: writer.stage_calls(0).num_rows]
         assert writer.stage_calls(1)["query"].to_pylist() == [9, 10]
-        assert CALLS in {one.path for one in writer.seal()}
+        assert CALLS in {artifact.path for artifact in writer.seal()}
         assert writer.stage_calls(0)["query"].to_pylist() == [1, 2, 3]
         assert writer.stage_calls(7).num_rows == 0
     assert StoredRun(tmp_path / "run").calls()["stage"].to_pylist() == [0, 0, 0, 1, 1]
 
 
-def test_run_of_an_endpoint_has_no_file_of_calls(tmp_path: Path) -> None:
+def test_run_of_an_endpoint_has_no_calls_file(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         assert writer.stage_calls(0).schema == CALL_SCHEMA
-        assert CALLS not in {one.path for one in writer.seal()}
+        assert CALLS not in {artifact.path for artifact in writer.seal()}
     assert StoredRun(tmp_path / "run").calls().num_rows == 0
     assert not (tmp_path / "run" / CALLS).exists()
 
 
-def test_outputs_are_kept_where_a_child_finds_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outputs_are_stored_under_an_absolute_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     with RunWriter(Path("run")) as writer:
         path = Path(writer.store_outputs("reference-1", np.arange(6.0).reshape(2, 3)))
@@ -318,7 +312,7 @@ def test_outputs_are_kept_where_a_child_finds_them(tmp_path: Path, monkeypatch: 
         assert stored["outputs"].tolist() == [[0, 1, 2], [3, 4, 5]]
 
 
-def test_a_run_elsewhere_is_listed_and_found_as_long_as_it_is_there(
+def test_linked_run_outside_the_home_is_listed_until_its_directory_moves(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
@@ -336,7 +330,7 @@ def test_a_run_elsewhere_is_listed_and_found_as_long_as_it_is_there(
     assert not (runs_home() / "3-gone").is_symlink()
 
 
-def test_a_directory_with_a_run_takes_the_next_in_a_folder(tmp_path: Path) -> None:
+def test_directory_with_a_run_stores_the_next_run_in_a_subdirectory(tmp_path: Path) -> None:
     out = tmp_path / "results"
     assert find_free_directory(out, "2-second") == out
     with RunWriter(out) as writer:
@@ -344,7 +338,7 @@ def test_a_directory_with_a_run_takes_the_next_in_a_folder(tmp_path: Path) -> No
     assert find_free_directory(out, "2-second") == out / "2-second"
 
 
-def test_a_directory_measured_again_has_one_link_which_is_of_the_new_run(
+def test_directory_measured_again_has_a_single_link_for_the_new_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
@@ -363,7 +357,7 @@ def test_a_directory_measured_again_has_one_link_which_is_of_the_new_run(
     assert [path.name for path in runs_home().iterdir()] == ["3-third"]
 
 
-def test_a_new_run_folder_is_private_and_an_existing_one_keeps_its_permissions(tmp_path: Path) -> None:
+def test_new_run_directory_is_private_and_existing_permissions_are_unchanged(tmp_path: Path) -> None:
     RunWriter(tmp_path / "run").close()
     assert (tmp_path / "run").stat().st_mode & 0o777 == 0o700
     (tmp_path / "mine").mkdir(0o755)

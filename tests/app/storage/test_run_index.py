@@ -15,26 +15,26 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
-def test_rows_come_back_are_replaced_and_are_forgotten(home: Path) -> None:
+def test_rows_of_the_run_index_are_replaced_and_removed(home: Path) -> None:
     update_rows({"a": ("1", b"old"), "b": ("1", b"other")}, set())
     update_rows({"a": ("2", b"new")}, {"b"})
     assert load_rows() == {"a": ("2", b"new")}
 
 
-def test_without_a_home_nothing_is_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_index_is_not_created_without_a_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "none"))
     update_rows({"a": ("1", b"row")}, set())
     assert load_rows() == {}
     assert not (tmp_path / "none").exists()
 
 
-def test_a_folder_in_its_place_is_left_alone(home: Path) -> None:
+def test_folder_instead_of_the_run_index_is_not_changed(home: Path) -> None:
     (home / INDEX).mkdir()
     update_rows({"a": ("1", b"row")}, set())
     assert load_rows() == {}
 
 
-def test_the_stamp_changes_with_each_file_that_a_row_reports_of(home: Path) -> None:
+def test_stamp_of_an_indexed_run_changes_with_its_files_and_the_version(home: Path) -> None:
     directory = home / "run"
     directory.mkdir()
     (directory / "events.jsonl").write_text("")

@@ -12,8 +12,8 @@ from app.storage.run_states import find_last_duration_s, find_run_state, find_un
 from tests.fakes.stored_runs import cut_short, going_on, stored_run
 
 NOW = datetime.now(UTC)
-GONE = 2**22 + 1
-"""Above the highest id of a process on Linux."""
+UNUSED_PID = 2**22 + 1
+"""A process ID above the maximum of Linux."""
 
 
 @pytest.fixture
@@ -23,69 +23,69 @@ def runs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs"
 
 
-def begun(directory: Path, pid: int, name: str = "begun") -> RunWriter:
+def start_run(directory: Path, pid: int, name: str = "begun") -> RunWriter:
     writer = RunWriter(directory)
     writer.append_event(RunStarted(1_000_000_000, directory.name, name, str(directory), pid))
     return writer
 
 
-def test_a_whole_run_has_ended_and_one_cut_is_offered(runs: Path) -> None:
+def test_complete_run_has_ended_and_a_truncated_run_is_interrupted(runs: Path) -> None:
     stored_run(runs / "whole")
     cut_short(stored_run(runs / "cut"), 1)
     assert find_run_state(runs / "whole") == "ended"
-    (found,) = find_unfinished_runs(NOW)
-    assert (found.directory.name, found.state, found.name) == ("cut", "interrupted", "three stages")
-    assert found.size_bytes > 10_000
+    (unfinished,) = find_unfinished_runs(NOW)
+    assert (unfinished.directory.name, unfinished.state, unfinished.name) == ("cut", "interrupted", "three stages")
+    assert unfinished.size_bytes > 10_000
 
 
-def test_one_whose_engine_is_there_is_running_until_it_is_killed(runs: Path) -> None:
+def test_run_is_running_while_its_engine_exists_and_interrupted_afterwards(runs: Path) -> None:
     going_on(runs / "here", os.getpid())
-    going_on(runs / "killed", GONE)
-    assert {one.directory.name: one.state for one in find_unfinished_runs(NOW)} == {
+    going_on(runs / "killed", UNUSED_PID)
+    assert {run.directory.name: run.state for run in find_unfinished_runs(NOW)} == {
         "here": "running",
         "killed": "interrupted",
     }
 
 
-def test_a_run_that_could_not_be_measured_has_ended_too(runs: Path) -> None:
-    with begun(runs / "refused", GONE) as writer:
+def test_run_that_could_not_be_measured_has_ended(runs: Path) -> None:
+    with start_run(runs / "refused", UNUSED_PID) as writer:
         writer.append_event(RunFinished(2, "UNAVAILABLE", 3, ("no such host",)))
     assert find_run_state(runs / "refused") == "ended"
 
 
-def test_a_last_line_cut_in_the_middle_is_no_end(runs: Path) -> None:
-    with begun(runs / "half", GONE) as writer:
+def test_truncated_last_event_does_not_end_a_run(runs: Path) -> None:
+    with start_run(runs / "half", UNUSED_PID) as writer:
         writer.append_event(RunFinished(2, "VALID", 0))
-    whole = (runs / "half" / EVENTS).read_bytes()
-    (runs / "half" / EVENTS).write_bytes(whole[:-4])
+    content = (runs / "half" / EVENTS).read_bytes()
+    (runs / "half" / EVENTS).write_bytes(content[:-4])
     assert find_run_state(runs / "half") == "interrupted"
 
 
-def test_only_those_of_the_last_two_weeks_are_found(runs: Path) -> None:
-    with begun(runs / "old", GONE):
+def test_unfinished_runs_older_than_two_weeks_are_not_found(runs: Path) -> None:
+    with start_run(runs / "old", UNUSED_PID):
         pass
     assert not find_unfinished_runs(NOW + timedelta(days=15))
     assert len(find_unfinished_runs(NOW + timedelta(days=13))) == 1
 
 
-def test_what_is_no_run_or_damaged_hides_no_other(runs: Path) -> None:
+def test_damaged_run_does_not_hide_other_unfinished_runs(runs: Path) -> None:
     (runs / "notes").mkdir()
     (runs / "damaged").mkdir()
     (runs / "damaged" / EVENTS).write_bytes(b"\xff not an event\n" * 10)
-    with begun(runs / "fine", GONE):
+    with start_run(runs / "fine", UNUSED_PID):
         pass
-    assert [(one.directory.name, one.name) for one in find_unfinished_runs(NOW)] == [
+    assert [(run.directory.name, run.name) for run in find_unfinished_runs(NOW)] == [
         ("fine", "begun"),
         ("damaged", None),
     ]
 
 
-def test_how_long_the_last_whole_run_of_a_name_took(runs: Path) -> None:
+def test_last_duration_is_that_of_the_latest_complete_run_of_a_name(runs: Path) -> None:
     for directory, ended_ns, code in (("1", 5_000_000_000, 0), ("2", 9_000_000_000, 10), ("3", 2_000_000_000, 130)):
-        with begun(runs / directory, GONE, "mine") as writer:
+        with start_run(runs / directory, UNUSED_PID, "mine") as writer:
             writer.append_event(PhaseChanged(1_500_000_000, "doctor", ""))
             writer.append_event(RunFinished(ended_ns, "VALID", code))
-    with begun(runs / "4", GONE, "mine") as writer:
+    with start_run(runs / "4", UNUSED_PID, "mine") as writer:
         writer.append_event(RunFinished(2_000_000_000, "INVALID", 0))
     assert find_last_duration_s("mine") == 8.0
     assert find_last_duration_s("another") is None

@@ -33,7 +33,7 @@ ROWS = [
 ]  # fmt: skip
 
 
-def test_the_requests_of_the_stages_are_a_trace(tmp_path: Path) -> None:
+def test_scheduled_requests_of_the_stages_are_exported_as_a_trace(tmp_path: Path) -> None:
     path = tmp_path / "trace.csv"
     assert export_trace(STAGES, requests(ROWS), path) == TraceExport(3, 1, has_tokens=True)
     trace = read_trace(path)
@@ -43,7 +43,7 @@ def test_the_requests_of_the_stages_are_a_trace(tmp_path: Path) -> None:
     assert (trace.input_tokens.tolist(), trace.output_tokens.tolist()) == ([20, 30, 40], [2, 3, 4])
 
 
-def test_one_stage_without_token_counts_has_times_alone(tmp_path: Path) -> None:
+def test_exported_stage_without_token_counts_has_only_times(tmp_path: Path) -> None:
     rows = [(stage, at_ns, None, None) for stage, at_ns, _, _ in ROWS]
     assert export_trace(STAGES, requests(rows), tmp_path / "trace.csv", "replay") == TraceExport(2, 0, has_tokens=False)
     trace = read_trace(tmp_path / "trace.csv")
@@ -51,7 +51,7 @@ def test_one_stage_without_token_counts_has_times_alone(tmp_path: Path) -> None:
     assert not trace.has_tokens
 
 
-def test_what_is_no_trace_is_refused(tmp_path: Path) -> None:
+def test_run_without_a_trace_to_export_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the run has no stage 'spike'") as caught:
         export_trace(STAGES, requests(ROWS), tmp_path / "trace.csv", "spike")
     assert "warm-up, steady, replay" in str(caught.value.hint)

@@ -27,10 +27,10 @@ def names() -> list[str]:
 
 
 def trash() -> list[tuple[str, datetime]]:
-    return [(one.run.directory.name, one.deleted_at) for one in list_deleted_runs()]
+    return [(deleted.run.directory.name, deleted.deleted_at) for deleted in list_deleted_runs()]
 
 
-def test_what_is_deleted_can_be_brought_back(home: Path) -> None:
+def test_deleted_run_can_be_restored(home: Path) -> None:
     before = (home / "1-b" / "events.jsonl").stat().st_ino
     delete_runs([find_run("1-b"), find_run("2-c")], NOON)
     assert names() == ["1-a"]
@@ -42,7 +42,7 @@ def test_what_is_deleted_can_be_brought_back(home: Path) -> None:
     assert not list((home / ".trash").iterdir())
 
 
-def test_a_running_run_is_not_deleted_nor_are_those_with_it(home: Path) -> None:
+def test_running_run_prevents_the_deletion_of_all_selected_runs(home: Path) -> None:
     with RunWriter(home / "3-on") as writer:
         writer.append_event(RunStarted(1, "3-on", "test", str(home), os.getpid()))
         with pytest.raises(UsageError, match="is still running"):
@@ -50,14 +50,14 @@ def test_a_running_run_is_not_deleted_nor_are_those_with_it(home: Path) -> None:
     assert names() == ["1-a", "1-b", "2-c", "3-on"]
 
 
-def test_a_run_in_a_place_of_the_users_own_is_left_there(tmp_path: Path) -> None:
+def test_run_outside_the_runs_directory_is_not_deleted(tmp_path: Path) -> None:
     RunWriter(tmp_path / "out").close()
     with pytest.raises(UsageError, match="not in the runs directory"):
         delete_runs([StoredRun(tmp_path / "out")], NOON)
     assert (tmp_path / "out").exists()
 
 
-def test_a_deleted_run_is_named_as_a_stored_one_is() -> None:
+def test_deleted_run_is_found_by_an_unambiguous_id_prefix() -> None:
     delete_runs([find_run("1-a"), find_run("1-b")], NOON)
     with pytest.raises(UsageError, match="'1' is ambiguous: it matches 2 deleted runs"):
         restore_run("1")
@@ -65,7 +65,7 @@ def test_a_deleted_run_is_named_as_a_stored_one_is() -> None:
         restore_run("2")
 
 
-def test_a_run_that_is_there_again_is_not_written_over(home: Path) -> None:
+def test_restored_run_does_not_overwrite_an_existing_run(home: Path) -> None:
     delete_runs([find_run("1-a")], NOON)
     RunWriter(home / "1-a").close()
     with pytest.raises(UsageError, match="already exists"):
@@ -76,7 +76,7 @@ def test_a_run_that_is_there_again_is_not_written_over(home: Path) -> None:
     assert trash() == [("1-a", NOON)]
 
 
-def test_only_what_was_deleted_more_than_thirty_days_ago_goes_for_good(home: Path, tmp_path: Path) -> None:
+def test_only_runs_deleted_more_than_30_days_ago_are_purged(home: Path, tmp_path: Path) -> None:
     delete_runs([find_run("1-a")], NOON)
     delete_runs([find_run("1-b")], NOON + timedelta(days=1))
     (home / ".trash" / "not-oursZ").mkdir()

@@ -1,4 +1,4 @@
-"""On a stand-in for AMD's package, each time in a process of its own. No AMD card has been seen by this code."""
+"""The AMD reader is tested on a fake of AMD's package, in a process per test. It was never run on an AMD GPU."""
 
 from __future__ import annotations
 
@@ -30,24 +30,24 @@ COUNT = """
 import json
 from app.telemetry.amd import AmdReader
 from app.telemetry.nvml_query import RETRY_INTERVAL_NS
-reader, told = AmdReader(), []
+reader, attempt_counts = AmdReader(), []
 for at in (0, 0.5, 0.99, 1, 2, 2.1, 2.2):
     dict(reader.read(int(at * RETRY_INTERVAL_NS)))
     import amdsmi
-    told.append(len(amdsmi.refused))
-print(json.dumps(told))
+    attempt_counts.append(len(amdsmi.refused))
+print(json.dumps(attempt_counts))
 """
 
 
 def read(script: str = READ, **settings: str) -> Any:
     environment = os.environ | {"PYTHONPATH": str(STAND_IN)} | settings
     command = [sys.executable, "-c", script, "[0, 1]"]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    completed = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert completed.returncode == 0, completed.stderr
+    return json.loads(completed.stdout)
 
 
-def test_values_come_through_in_the_units_of_their_names() -> None:
+def test_amd_metrics_are_in_units_of_their_names() -> None:
     ((first, second),) = read()
     assert first == second
     assert first["gpu-amd0"] == {
@@ -65,21 +65,21 @@ def test_values_come_through_in_the_units_of_their_names() -> None:
     assert first["gpu-amd0"].keys() <= METRICS.keys()
 
 
-def test_what_an_older_card_or_package_reports_otherwise() -> None:
+def test_metrics_of_older_amd_gpu_and_package_are_converted() -> None:
     older = read()[0][0]["gpu-amd1"]
     assert (older["gpu_power_w"], older["gpu_power_average_w"]) == (None, 180.0)
     assert (older["gpu_memory_busy_percent"], older["gpu_memory_temperature_c"]) == (None, None)
     assert (older["gpu_energy_j"], older["gpu_sm_clock_mhz"]) == (61.0, 2100.0)
 
 
-@pytest.mark.parametrize("trouble", ["no library", "no driver"])
-def test_a_package_without_its_library_or_driver_has_nothing_to_report(trouble: str) -> None:
-    assert read(AMDSMI_STAND_IN=trouble) == [[{}, {}]]
+@pytest.mark.parametrize("failure", ["no library", "no driver"])
+def test_amd_package_without_library_or_driver_reports_no_metrics(failure: str) -> None:
+    assert read(AMDSMI_STAND_IN=failure) == [[{}, {}]]
 
 
-def test_what_is_not_offered_is_asked_again_after_a_while_and_a_hiccup_at_once() -> None:
+def test_unsupported_amd_metric_is_retried_later_and_failed_metric_at_once() -> None:
     assert read(COUNT) == [1, 1, 1, 2, 3, 4, 5]
 
 
-def test_without_the_package_there_is_no_reader() -> None:
+def test_no_amd_reader_without_amd_package() -> None:
     assert create_pollers() == ()

@@ -17,37 +17,39 @@ class CpuTimes(NamedTuple):
     guest: float
 
 
-def tell(monkeypatch: pytest.MonkeyPatch, *reported: list[CpuTimes], usable: tuple[int, ...] = (0, 1)) -> None:
-    following = iter(reported)
-    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: next(following))
+def fake_cpu_times(
+    monkeypatch: pytest.MonkeyPatch, *reported: list[CpuTimes], usable: tuple[int, ...] = (0, 1)
+) -> None:
+    next_readings = iter(reported)
+    monkeypatch.setattr(psutil, "cpu_times", lambda percpu: next(next_readings))
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: set(usable), raising=False)
 
 
 START = [CpuTimes(10, 90, 5, 1)] * 3
 
 
-def test_each_core_counts_from_the_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_core_utilization_is_since_last_reading(monkeypatch: pytest.MonkeyPatch) -> None:
     later = [CpuTimes(11, 92, 6, 2), CpuTimes(10, 90, 5, 1), CpuTimes(99, 90, 5, 1)]
     latest = [CpuTimes(11, 93, 6, 2), CpuTimes(11, 90, 5, 1), CpuTimes(99, 90, 5, 1)]
-    tell(monkeypatch, START, later, latest)
+    fake_cpu_times(monkeypatch, START, later, latest)
     reader = CoreReader()
-    assert reader.read() == {0: 25, 1: None}  # 1 of 4 core-seconds; and within one tick
+    assert reader.read() == {0: 25, 1: None}  # 1 of 4 core-seconds; core 1 has no new tick
     assert reader.read() == {0: 0, 1: 100}
 
 
-def test_cores_that_this_process_may_not_run_on_are_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cores_outside_cpu_affinity_are_excluded(monkeypatch: pytest.MonkeyPatch) -> None:
     later = [CpuTimes(20, 100, 5, 1)] * 3
-    tell(monkeypatch, START, later, usable=(2,))
+    fake_cpu_times(monkeypatch, START, later, usable=(2,))
     assert CoreReader().read() == {2: 50}
 
 
-def test_all_are_reported_where_their_numbers_do_not_fit(monkeypatch: pytest.MonkeyPatch) -> None:
-    tell(monkeypatch, START, START, usable=(64, 65))
+def test_all_cores_are_reported_if_affinity_does_not_match_core_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cpu_times(monkeypatch, START, START, usable=(64, 65))
     assert set(CoreReader().read()) == {0, 1, 2}
 
 
-def test_a_core_that_was_switched_on_counts_from_then(monkeypatch: pytest.MonkeyPatch) -> None:
-    tell(monkeypatch, START[:1], START[:2], [CpuTimes(20, 100, 5, 1)] * 2)
+def test_core_that_comes_online_counts_from_its_first_reading(monkeypatch: pytest.MonkeyPatch) -> None:
+    fake_cpu_times(monkeypatch, START[:1], START[:2], [CpuTimes(20, 100, 5, 1)] * 2)
     reader = CoreReader()
     assert reader.read() == {0: None, 1: None}
     assert reader.read() == {0: 50, 1: 50}
@@ -58,8 +60,8 @@ def write(path: Path, text: str) -> None:
     path.write_text(text)
 
 
-def version_2(tmp_path: Path, group: str = "/", root: str = "/") -> tuple[Path, Path]:
-    """(the /proc folder of a process in `group`, the folder the hierarchy is mounted on)"""
+def build_cgroup_v2(tmp_path: Path, group: str = "/", root: str = "/") -> tuple[Path, Path]:
+    """Return the /proc directory of a process in `group`, and the mount point of the hierarchy."""
     proc, mount = tmp_path / "proc", tmp_path / "cgroup"
     write(proc / "cgroup", f"0::{group}\n")
     write(proc / "mountinfo", f"30 23 0:26 {root} {mount} rw,nosuid shared:4 - cgroup2 cgroup2 rw,nsdelegate\n")
@@ -67,7 +69,7 @@ def version_2(tmp_path: Path, group: str = "/", root: str = "/") -> tuple[Path, 
     return proc, mount
 
 
-def version_1(tmp_path: Path, group: str, root: str) -> tuple[Path, Path]:
+def build_cgroup_v1(tmp_path: Path, group: str, root: str) -> tuple[Path, Path]:
     proc, mount = tmp_path / "proc", tmp_path / "cgroup"
     write(proc / "cgroup", f"4:memory:{group}\n3:cpu,cpuacct:{group}\n1:name=systemd:/\n")
     lines = [
@@ -78,8 +80,8 @@ def version_1(tmp_path: Path, group: str, root: str) -> tuple[Path, Path]:
     return proc, mount
 
 
-def test_version_2_of_a_container(tmp_path: Path) -> None:
-    proc, mount = version_2(tmp_path)
+def test_cgroup_v2_limits_and_usage_are_read(tmp_path: Path) -> None:
+    proc, mount = build_cgroup_v2(tmp_path)
     write(mount / "cpu.max", "150000 100000\n")
     write(mount / "cpu.stat", "usage_usec 2500000\nuser_usec 2000000\n")
     write(mount / "memory.max", "1073741824\n")
@@ -90,8 +92,8 @@ def test_version_2_of_a_container(tmp_path: Path) -> None:
     assert (cgroup.read_cpu_used_s(), cgroup.read_memory_used_bytes()) == (2.5, 400_000_000)
 
 
-def test_the_tightest_limit_on_the_way_up_counts(tmp_path: Path) -> None:
-    proc, mount = version_2(tmp_path, group="/team/job")
+def test_tightest_limit_of_parent_cgroups_applies(tmp_path: Path) -> None:
+    proc, mount = build_cgroup_v2(tmp_path, group="/team/job")
     write(mount / "team/job/cpu.max", "max 100000\n")
     write(mount / "team/job/memory.max", "4096\n")
     write(mount / "team/cpu.max", "200000 100000\n")
@@ -100,16 +102,16 @@ def test_the_tightest_limit_on_the_way_up_counts(tmp_path: Path) -> None:
     assert (cgroup.cpu_limit_cores, cgroup.memory_limit_bytes) == (2.0, 4096)
 
 
-def test_no_limit_is_none(tmp_path: Path) -> None:
-    proc, mount = version_2(tmp_path)
+def test_cgroup_v2_without_limit_has_none(tmp_path: Path) -> None:
+    proc, mount = build_cgroup_v2(tmp_path)
     write(mount / "cpu.max", "max 100000\n")
     write(mount / "memory.max", "max\n")
     cgroup = read_cgroup(proc)
     assert (cgroup.cpu_limit_cores, cgroup.memory_limit_bytes) == (None, None)
 
 
-def test_version_1_of_a_container_that_sees_the_hosts_path(tmp_path: Path) -> None:
-    proc, mount = version_1(tmp_path, group="/docker/abc", root="/docker/abc")
+def test_cgroup_v1_limits_and_usage_are_read_with_host_path(tmp_path: Path) -> None:
+    proc, mount = build_cgroup_v1(tmp_path, group="/docker/abc", root="/docker/abc")
     write(mount / "cpu,cpuacct/cpu.cfs_quota_us", "50000\n")
     write(mount / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
     write(mount / "cpu,cpuacct/cpuacct.usage", "7000000000\n")
@@ -121,8 +123,8 @@ def test_version_1_of_a_container_that_sees_the_hosts_path(tmp_path: Path) -> No
     assert (cgroup.read_cpu_used_s(), cgroup.read_memory_used_bytes()) == (7.0, 700)
 
 
-def test_version_1_says_no_limit_with_numbers(tmp_path: Path) -> None:
-    proc, mount = version_1(tmp_path, group="/", root="/")
+def test_cgroup_v1_without_limit_has_none(tmp_path: Path) -> None:
+    proc, mount = build_cgroup_v1(tmp_path, group="/", root="/")
     write(mount / "cpu,cpuacct/cpu.cfs_quota_us", "-1\n")
     write(mount / "cpu,cpuacct/cpu.cfs_period_us", "100000\n")
     write(mount / "memory/memory.limit_in_bytes", "9223372036854771712\n")
@@ -130,7 +132,7 @@ def test_version_1_says_no_limit_with_numbers(tmp_path: Path) -> None:
     assert (cgroup.cpu_limit_cores, cgroup.memory_limit_bytes) == (None, None)
 
 
-def test_a_system_without_control_groups_has_no_limits(tmp_path: Path) -> None:
+def test_system_without_cgroups_has_no_limits(tmp_path: Path) -> None:
     cgroup = read_cgroup(tmp_path)
     assert cgroup == Cgroup()
     assert (cgroup.read_cpu_used_s(), cgroup.read_memory_used_bytes()) == (None, None)

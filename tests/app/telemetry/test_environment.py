@@ -20,7 +20,7 @@ def here() -> Environment:
     return read_environment(("cpu",), "1.2.3")
 
 
-def test_this_machine_is_described(here: Environment) -> None:
+def test_environment_of_this_machine_is_read(here: Environment) -> None:
     assert here.host == platform.node()
     assert here.logical_cores >= 1
     assert here.memory_gib > 0.1
@@ -30,7 +30,7 @@ def test_this_machine_is_described(here: Environment) -> None:
     assert len(here.fingerprint) == 16
 
 
-def test_two_readings_of_one_machine_have_one_fingerprint(here: Environment) -> None:
+def test_fingerprint_of_same_machine_is_stable(here: Environment) -> None:
     assert read_environment(("cpu",), "1.2.3").fingerprint == here.fingerprint
 
 
@@ -47,32 +47,36 @@ def test_two_readings_of_one_machine_have_one_fingerprint(here: Environment) -> 
         {"memory_gib": 1e6},
     ],
 )
-def test_what_matters_for_comparing_changes_the_fingerprint(here: Environment, change: dict[str, object]) -> None:
+def test_relevant_environment_change_changes_fingerprint(here: Environment, change: dict[str, object]) -> None:
     assert compute_fingerprint(msgspec.structs.replace(here, **change)) != here.fingerprint
 
 
 @pytest.mark.parametrize("change", [{"host": "another"}, {"clock_resolution_ns": 77}, {"fingerprint": "x"}])
-def test_what_does_not_matter_leaves_it(here: Environment, change: dict[str, object]) -> None:
+def test_irrelevant_environment_change_does_not_change_fingerprint(
+    here: Environment, change: dict[str, object]
+) -> None:
     assert compute_fingerprint(msgspec.structs.replace(here, **change)) == here.fingerprint
 
 
-def test_another_card_of_the_same_kind_has_the_same_fingerprint(here: Environment) -> None:
+def test_gpu_of_same_model_has_same_fingerprint(here: Environment) -> None:
     twin = msgspec.structs.replace(A_GPU, uuid_hash="1" * 12, mig=(MigInstance(0, "slice", "2" * 12, 10.0),))
-    one, other = (compute_fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (SLICED_GPU, twin))
-    assert one == other
+    sliced_fingerprint, twin_fingerprint = (
+        compute_fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (SLICED_GPU, twin)
+    )
+    assert sliced_fingerprint == twin_fingerprint
 
 
-def test_a_link_that_idles_leaves_the_fingerprint_and_a_lesser_slot_does_not(here: Environment) -> None:
+def test_fingerprint_ignores_current_pcie_generation_and_includes_max_width(here: Environment) -> None:
     idle, lesser = (
         msgspec.structs.replace(A_GPU, **change) for change in ({"pcie_generation": 1}, {"pcie_max_width": 4})
     )
-    one, same, other = (
+    fingerprint, idle_fingerprint, lesser_fingerprint = (
         compute_fingerprint(msgspec.structs.replace(here, gpus=(gpu,))) for gpu in (A_GPU, idle, lesser)
     )
-    assert one == same != other
+    assert fingerprint == idle_fingerprint != lesser_fingerprint
 
 
-def test_the_model_of_the_cpu(tmp_path: Path) -> None:
+def test_cpu_model_is_read_from_cpuinfo(tmp_path: Path) -> None:
     cpuinfo = tmp_path / "cpuinfo"
     cpuinfo.write_text("processor\t: 0\nmodel name\t: Some CPU @ 2 GHz\n\nprocessor\t: 1\nmodel name\t: Some CPU\n")
     assert module._read_cpu_model(cpuinfo) == "Some CPU @ 2 GHz"
@@ -82,7 +86,7 @@ def test_the_model_of_the_cpu(tmp_path: Path) -> None:
     ("governors", "reported"),
     [([], None), (["performance", "performance"], "performance"), (["powersave", "ondemand"], "ondemand, powersave")],
 )
-def test_the_governor_is_that_of_all_cores(tmp_path: Path, governors: list[str], reported: str | None) -> None:
+def test_cpu_governor_lists_governors_of_all_cores(tmp_path: Path, governors: list[str], reported: str | None) -> None:
     for core, governor in enumerate(governors):
         folder = tmp_path / f"cpu{core}" / "cpufreq"
         folder.mkdir(parents=True)

@@ -1,4 +1,4 @@
-"""The real binding on a stand-in for the driver's library, each time in a process of its own."""
+"""The real NVML binding is tested on a fake of the driver's library, in a process per test."""
 
 from __future__ import annotations
 
@@ -35,41 +35,41 @@ def sink(batch):
     if {"gpu0", "gpu0/mig1"} <= {row["source"] for row in rows}:
         arrived.set()
 sampler = Sampler(interval_s=0.02)
-began = time.perf_counter()
+start_s = time.perf_counter()
 sampler.start(sink)
 assert arrived.wait(20)
-lost, took_s = sampler.lost_gpus, time.perf_counter() - began
-processes = [[one.gpu, one.pid, one.memory_gib] for one in sampler.gpu_processes]
+lost, took_s = sampler.lost_gpus, time.perf_counter() - start_s
+processes = [[process.gpu, process.pid, process.memory_gib] for process in sampler.gpu_processes]
 sampler.close()
 print(json.dumps({"rows": rows, "lost": lost, "took_s": took_s, "processes": processes}))
 """
 
-COME_AND_GO = """
+RESCAN = """
 import json, os, sys
 from app.telemetry.gpu import open_gpus
-def shown(gpus):
+def list_states(gpus):
     return [[gpu.index, gpu.is_lost, gpu.read(at)["gpu_memory_gib"]] for at, gpu in enumerate(gpus.readers)]
-told = []
+states = []
 with open_gpus() as gpus:
-    told.append(shown(gpus))
+    states.append(list_states(gpus))
     for count in sys.argv[1:]:
         open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(count)
         gpus.rescan()
-        told.append(shown(gpus))
-print(json.dumps(told))
+        states.append(list_states(gpus))
+print(json.dumps(states))
 """
 
-LOOK = """
+READ_MEMORY = """
 import json
 from app.telemetry.gpu import read_gpu_memory_used_gib
 print(json.dumps(read_gpu_memory_used_gib()))
 """
 
 
-def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) -> None:
+def test_gpu_metrics_are_in_units_of_their_names(nvml_stand_in: Path) -> None:
     values = "utilisation_percent=87;memory_used_mib=3072;power_mw@1=312500;temperature_c=64;sm_clock_mhz=1410"
-    reported = run(READ, "[0]", library=nvml_stand_in, gpus="2", values=f"{values};throttle_reasons=68")
-    first, second = (readings[0] for readings in reported["readings"])
+    output = run(READ, "[0]", library=nvml_stand_in, gpus="2", values=f"{values};throttle_reasons=68")
+    first, second = (readings[0] for readings in output["readings"])
     assert 0 <= first.pop("gpu_energy_j") < 250 * 60
     assert first == {
         "gpu_utilization_percent": 87.0,
@@ -86,21 +86,21 @@ def test_values_come_through_in_the_units_of_their_names(nvml_stand_in: Path) ->
         "gpu_throttle_reasons": 68.0,
     }
     assert second["gpu_power_w"] == 312.5
-    assert reported["driver"] == "999.10.01"
+    assert output["driver"] == "999.10.01"
 
 
 @pytest.mark.parametrize("code", ["NOT_SUPPORTED", "NO_PERMISSION"])
-def test_a_reading_the_card_does_not_offer_is_none_and_never_0(nvml_stand_in: Path, code: str) -> None:
-    reported = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetUtilizationRates={code}")
-    reading = reported["readings"][0][0]
+def test_unsupported_gpu_metric_is_none(nvml_stand_in: Path, code: str) -> None:
+    output = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlDeviceGetUtilizationRates={code}")
+    reading = output["readings"][0][0]
     assert reading["gpu_utilization_percent"] is None
     assert reading["gpu_memory_busy_percent"] is None
     assert reading["gpu_power_w"] == 250.0
-    assert reported["lost"] == [False]
+    assert output["lost"] == [False]
 
 
-def test_what_is_not_offered_is_asked_again_only_after_a_while(nvml_stand_in: Path) -> None:
-    # the first call says "not supported", the second one loses the GPU: so it shows when the second is made
+def test_unsupported_gpu_metric_is_retried_after_interval(nvml_stand_in: Path) -> None:
+    # the first call returns "not supported" and the second one "GPU is lost", which shows when the second is made
     faults = "nvmlDeviceGetUtilizationRates#1=GPU_IS_LOST;nvmlDeviceGetUtilizationRates=NOT_SUPPORTED"
     assert run(READ, "[0, 0.5, 0.99]", library=nvml_stand_in, faults=faults)["lost"] == [False]
     assert run(READ, "[0, 0.5, 1]", library=nvml_stand_in, faults=faults)["lost"] == [True]
@@ -116,44 +116,46 @@ def test_what_is_not_offered_is_asked_again_only_after_a_while(nvml_stand_in: Pa
         ("nvmlDeviceGetMemoryInfo_v2=FUNCTION_NOT_FOUND", "gpu_memory_gib", 2.5),
     ],
 )
-def test_an_older_driver_is_asked_in_the_older_way(nvml_stand_in: Path, fault: str, metric: str, value: float) -> None:
-    reported = run(READ, "[0, 0.5]", library=nvml_stand_in, faults=fault)
-    assert [reading[metric] for reading in reported["readings"][0]] == [value, value]
+def test_older_driver_is_queried_by_fallback_function(
+    nvml_stand_in: Path, fault: str, metric: str, value: float
+) -> None:
+    output = run(READ, "[0, 0.5]", library=nvml_stand_in, faults=fault)
+    assert [reading[metric] for reading in output["readings"][0]] == [value, value]
 
 
-def test_a_hiccup_costs_one_reading(nvml_stand_in: Path) -> None:
-    reported = run(READ, "[0]", library=nvml_stand_in, faults="nvmlDeviceGetTemperatureV=TIMEOUT")
-    assert reported["readings"][0][0]["gpu_temperature_c"] is None
-    assert reported["readings"][0][0]["gpu_sm_clock_mhz"] == 1980.0
-    assert reported["lost"] == [False]
+def test_single_driver_error_affects_one_metric(nvml_stand_in: Path) -> None:
+    output = run(READ, "[0]", library=nvml_stand_in, faults="nvmlDeviceGetTemperatureV=TIMEOUT")
+    assert output["readings"][0][0]["gpu_temperature_c"] is None
+    assert output["readings"][0][0]["gpu_sm_clock_mhz"] == 1980.0
+    assert output["lost"] == [False]
 
 
 @pytest.mark.parametrize("function", ["nvmlDeviceGetUtilizationRates", "nvmlDeviceGetFieldValues", "field83"])
-def test_a_lost_gpu_is_marked_and_leaves_the_others_alone(nvml_stand_in: Path, function: str) -> None:
+def test_lost_gpu_is_marked_and_does_not_affect_other_gpus(nvml_stand_in: Path, function: str) -> None:
     faults = f"{function}@1#1=GPU_IS_LOST"
-    reported = run(READ, "[0, 0, 0]", library=nvml_stand_in, gpus="2", faults=faults)
-    assert reported["lost"] == [False, True]
-    assert reported["readings"][0][2]["gpu_power_w"] == 250.0
-    assert reported["readings"][1][0]["gpu_power_w"] == 250.0
-    assert set(reported["readings"][1][2].values()) == {None}
+    output = run(READ, "[0, 0, 0]", library=nvml_stand_in, gpus="2", faults=faults)
+    assert output["lost"] == [False, True]
+    assert output["readings"][0][2]["gpu_power_w"] == 250.0
+    assert output["readings"][1][0]["gpu_power_w"] == 250.0
+    assert set(output["readings"][1][2].values()) == {None}
 
 
 @pytest.mark.parametrize(
     "code", ["NOT_SUPPORTED", "NO_PERMISSION", "TIMEOUT", "FUNCTION_NOT_FOUND", "UNKNOWN", "GPU_IS_LOST"]
 )
-def test_a_driver_that_refuses_everything_about_a_gpu_is_survived(nvml_stand_in: Path, code: str) -> None:
-    reported = run(READ, "[0, 0.1, 0.2, 0.3]", library=nvml_stand_in, faults=f"*@0#40={code}")
-    assert None not in {reported["readings"][0][0][metric] for metric in ("gpu_power_w", "gpu_sm_clock_mhz")}
-    assert set(reported["readings"][0][3].values()) == {None}
+def test_gpu_reader_tolerates_driver_that_refuses_all_calls(nvml_stand_in: Path, code: str) -> None:
+    output = run(READ, "[0, 0.1, 0.2, 0.3]", library=nvml_stand_in, faults=f"*@0#40={code}")
+    assert None not in {output["readings"][0][0][metric] for metric in ("gpu_power_w", "gpu_sm_clock_mhz")}
+    assert set(output["readings"][0][3].values()) == {None}
 
 
-def test_a_gpu_that_cannot_be_opened_is_noted(nvml_stand_in: Path) -> None:
-    reported = run(READ, "[0]", library=nvml_stand_in, gpus="2", faults="nvmlDeviceGetHandleByIndex_v2@0=GPU_IS_LOST")
-    assert len(reported["readings"]) == 1
-    assert reported["note"].startswith("GPU 0: ")
+def test_gpu_that_cannot_be_opened_is_noted(nvml_stand_in: Path) -> None:
+    output = run(READ, "[0]", library=nvml_stand_in, gpus="2", faults="nvmlDeviceGetHandleByIndex_v2@0=GPU_IS_LOST")
+    assert len(output["readings"]) == 1
+    assert output["note"].startswith("GPU 0: ")
 
 
-def test_no_library_is_no_gpus_and_nothing_to_note() -> None:
+def test_missing_nvml_library_has_no_gpus_and_no_note() -> None:
     assert run(READ, "[0]", library=None) == {"readings": [], "lost": [], "driver": None, "note": None}
 
 
@@ -165,78 +167,76 @@ def test_no_library_is_no_gpus_and_nothing_to_note() -> None:
         ("UNKNOWN", "Unknown Error"),
     ],
 )
-def test_a_driver_in_trouble_says_so_and_an_absent_one_is_normal(
-    nvml_stand_in: Path, code: str, note: str | None
-) -> None:
-    reported = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlInitWithFlags={code}")
-    assert (reported["readings"], reported["note"]) == ([], note)
+def test_driver_error_is_noted_and_unloaded_driver_is_not(nvml_stand_in: Path, code: str, note: str | None) -> None:
+    output = run(READ, "[0]", library=nvml_stand_in, faults=f"nvmlInitWithFlags={code}")
+    assert (output["readings"], output["note"]) == ([], note)
 
 
-def test_gpus_come_and_go(nvml_stand_in: Path, tmp_path: Path) -> None:
+def test_rescan_adds_new_gpus_and_marks_removed_gpus_as_lost(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    reported = run(COME_AND_GO, "1", "3", "2", library=nvml_stand_in, gpus_file=str(count))
-    here, lost = [False, 2.0], [True, None]
-    assert reported == [
-        [[0, *here]],
-        [[0, *here]],
-        [[0, *here], [1, *here], [2, *here]],
-        [[0, *here], [1, *here], [2, *lost]],
+    output = run(RESCAN, "1", "3", "2", library=nvml_stand_in, gpus_file=str(count))
+    present, lost = [False, 2.0], [True, None]
+    assert output == [
+        [[0, *present]],
+        [[0, *present]],
+        [[0, *present], [1, *present], [2, *present]],
+        [[0, *present], [1, *present], [2, *lost]],
     ]
 
 
-def test_gpus_keep_their_index_when_the_drivers_indices_move(nvml_stand_in: Path, tmp_path: Path) -> None:
+def test_rescan_does_not_reuse_index_of_reordered_gpu(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    reported = run(COME_AND_GO, "2 1", library=nvml_stand_in, gpus_file=str(count))
-    assert reported[-1] == [[0, True, None], [1, False, 2.0], [2, False, 2.0]]
+    output = run(RESCAN, "2 1", library=nvml_stand_in, gpus_file=str(count))
+    assert output[-1] == [[0, True, None], [1, False, 2.0], [2, False, 2.0]]
 
 
-def test_a_gpu_that_was_lost_stays_so(nvml_stand_in: Path, tmp_path: Path) -> None:
+def test_lost_gpu_stays_lost_after_rescan(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("2")
-    reported = run(COME_AND_GO, "1", "2", library=nvml_stand_in, gpus_file=str(count))
-    assert reported[-1] == [[0, False, 2.0], [1, True, None]]
+    output = run(RESCAN, "1", "2", library=nvml_stand_in, gpus_file=str(count))
+    assert output[-1] == [[0, False, 2.0], [1, True, None]]
 
 
-def test_one_look_at_the_memory_in_use(nvml_stand_in: Path) -> None:
+def test_gpu_memory_in_use_is_read_per_gpu(nvml_stand_in: Path) -> None:
     values = "memory_used_mib=512;memory_used_mib@1=1024"
-    assert run(LOOK, library=nvml_stand_in, gpus="2", values=values) == {"0": 0.5, "1": 1.0}
+    assert run(READ_MEMORY, library=nvml_stand_in, gpus="2", values=values) == {"0": 0.5, "1": 1.0}
     faults = "nvmlDeviceGetMemoryInfo_v2@0=NO_PERMISSION"
-    assert run(LOOK, library=nvml_stand_in, gpus="2", values=values, faults=faults) == {"1": 1.0}
-    assert run(LOOK, library=None) == {}
+    assert run(READ_MEMORY, library=nvml_stand_in, gpus="2", values=values, faults=faults) == {"1": 1.0}
+    assert run(READ_MEMORY, library=None) == {}
 
 
-def test_a_slow_driver_does_not_delay_the_host(nvml_stand_in: Path) -> None:
+def test_slow_gpu_driver_does_not_delay_host_telemetry(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo=sleep:400"
-    reported = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
-    gpu_ns = [row["at_ns"] for row in reported["rows"] if row["metric"] == "gpu_power_w"]
-    host_ns = [row["at_ns"] for row in reported["rows"] if row["metric"] == "host_memory_gib"]
-    during = [at_ns for at_ns in host_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 800_000_000]
-    assert len(during) >= 4  # of 8
+    output = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
+    gpu_ns = [row["at_ns"] for row in output["rows"] if row["metric"] == "gpu_power_w"]
+    host_ns = [row["at_ns"] for row in output["rows"] if row["metric"] == "host_memory_gib"]
+    host_samples_ns = [at_ns for at_ns in host_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 800_000_000]
+    assert len(host_samples_ns) >= 4  # of 8
 
 
-def test_what_is_slow_about_a_gpu_does_not_delay_the_rest(nvml_stand_in: Path) -> None:
+def test_slow_gpu_metrics_do_not_delay_other_gpu_metrics(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetFanSpeed=sleep:400"
-    reported = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
-    gpu_ns = [row["at_ns"] for row in reported["rows"] if row["metric"] == "gpu_power_w"]
-    during = [at_ns for at_ns in gpu_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 400_000_000]
-    assert len(during) >= 10  # of 20
+    output = run(SAMPLE, library=nvml_stand_in, values=values, faults=faults)
+    gpu_ns = [row["at_ns"] for row in output["rows"] if row["metric"] == "gpu_power_w"]
+    gpu_samples_ns = [at_ns for at_ns in gpu_ns if gpu_ns[0] < at_ns < gpu_ns[0] + 400_000_000]
+    assert len(gpu_samples_ns) >= 10  # of 20
 
 
 @pytest.mark.timing
-def test_the_sampler_reports_of_a_lost_gpu_within_two_seconds(nvml_stand_in: Path) -> None:
+def test_sampler_reports_lost_gpu_within_2_s(nvml_stand_in: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo@1#3=GPU_IS_LOST"
-    reported = run(SAMPLE, library=nvml_stand_in, gpus="2", values=values, faults=faults)
-    assert reported["lost"] == [1]
-    assert reported["took_s"] < 2
-    assert any(row["source"] == "gpu1" and row["value"] is None for row in reported["rows"])
+    output = run(SAMPLE, library=nvml_stand_in, gpus="2", values=values, faults=faults)
+    assert output["lost"] == [1]
+    assert output["took_s"] < 2
+    assert any(row["source"] == "gpu1" and row["value"] is None for row in output["rows"])
 
 
-def test_the_sampler_reports_of_slices_and_of_who_computes(nvml_stand_in: Path) -> None:
-    reported = run(SAMPLE, library=nvml_stand_in, values="mig_instances=2", processes="4711=1024")
-    assert reported["processes"] == [[0, 4711, 1.0]]
-    values = {(row["source"], row["metric"]): row["value"] for row in reported["rows"]}
+def test_sampler_reports_mig_slices_and_gpu_processes(nvml_stand_in: Path) -> None:
+    output = run(SAMPLE, library=nvml_stand_in, values="mig_instances=2", processes="4711=1024")
+    assert output["processes"] == [[0, 4711, 1.0]]
+    values = {(row["source"], row["metric"]): row["value"] for row in output["rows"]}
     assert values["gpu0/mig1", "gpu_mig_memory_gib"] == 0.5
     assert values["gpu0/pid4711", "gpu_process_memory_gib"] == 1.0
-    assert values["gpu0", "gpu_utilization_percent"] is None  # NVML cannot say how busy a sliced GPU is
+    assert values["gpu0", "gpu_utilization_percent"] is None  # NVML does not report the utilization of a sliced GPU

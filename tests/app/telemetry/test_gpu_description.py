@@ -20,7 +20,7 @@ with open_gpus() as gpus:
 """
 
 
-def test_a_gpu_is_described_without_its_serial_number(nvml_stand_in: Path) -> None:
+def test_gpu_description_has_uuid_hash_and_limits(nvml_stand_in: Path) -> None:
     first, second = run(DESCRIBE, library=nvml_stand_in, gpus="2")
     assert len(first["uuid_hash"]) == 12
     assert first.pop("uuid_hash") != second["uuid_hash"]
@@ -45,14 +45,14 @@ def test_a_gpu_is_described_without_its_serial_number(nvml_stand_in: Path) -> No
     }
 
 
-def test_slices_are_described(nvml_stand_in: Path) -> None:
+def test_mig_slices_are_described(nvml_stand_in: Path) -> None:
     (gpu,) = run(DESCRIBE, library=nvml_stand_in, values="mig_instances=2")
     first, second = gpu["mig"]
     assert first.pop("uuid_hash") != second["uuid_hash"]
     assert first == {"index": 0, "name": "Stand-in GPU MIG 1g.10gb", "memory_gib": 10.0}
 
 
-def test_what_a_card_does_not_report_is_none(nvml_stand_in: Path) -> None:
+def test_unreported_gpu_properties_are_none(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetPowerManagementLimitConstraints=NOT_SUPPORTED;nvmlDeviceGetVbiosVersion=NO_PERMISSION"
     (gpu,) = run(DESCRIBE, library=nvml_stand_in, faults=faults)
     assert (gpu["power_limit_lowest_w"], gpu["power_limit_highest_w"], gpu["vbios"]) == (None, None, None)

@@ -12,22 +12,24 @@ from app.telemetry.gpu_description import find_foreign_processes
 pytestmark = pytest.mark.process
 
 
-def on_gpu(*pids: int) -> list[GpuProcess]:
+def build_gpu_processes(*pids: int) -> list[GpuProcess]:
     return [GpuProcess(0, pid, 1.0) for pid in pids]
 
 
-def test_ours_and_what_they_began_are_not_foreign() -> None:
+def test_own_processes_and_their_children_are_not_foreign_gpu_processes() -> None:
     child = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     try:
-        ours = {os.getpid()}
-        assert find_foreign_processes(on_gpu(os.getpid(), child.pid), ours) == ()
-        stranger = os.getppid()
-        assert [one.pid for one in find_foreign_processes(on_gpu(stranger, child.pid), ours)] == [stranger]
+        own_pids = {os.getpid()}
+        assert find_foreign_processes(build_gpu_processes(os.getpid(), child.pid), own_pids) == ()
+        foreign_pid = os.getppid()
+        assert [
+            process.pid for process in find_foreign_processes(build_gpu_processes(foreign_pid, child.pid), own_pids)
+        ] == [foreign_pid]
     finally:
         child.communicate()
 
 
-def test_a_process_that_is_not_here_is_not_accused() -> None:
+def test_ended_process_is_not_foreign_gpu_process() -> None:
     child = subprocess.Popen([sys.executable, "-c", ""])
     child.wait()
-    assert find_foreign_processes(on_gpu(child.pid), {os.getpid()}) == ()
+    assert find_foreign_processes(build_gpu_processes(child.pid), {os.getpid()}) == ()

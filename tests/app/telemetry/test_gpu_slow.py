@@ -19,10 +19,10 @@ from app.telemetry.gpu import open_gpus
 from app.telemetry.gpu_slow import RESCAN_INTERVAL_NS, SlowGpuReader
 samples = []
 with open_gpus() as gpus:
-    rare = SlowGpuReader(gpus)
+    slow_reader = SlowGpuReader(gpus)
     for at in json.loads(sys.argv[1]):
-        readings = dict(rare.read(int(at * RESCAN_INTERVAL_NS)))
-        processes = [[process.gpu, process.pid, process.memory_gib] for process in rare.processes]
+        readings = dict(slow_reader.read(int(at * RESCAN_INTERVAL_NS)))
+        processes = [[process.gpu, process.pid, process.memory_gib] for process in slow_reader.processes]
         samples.append({"readings": readings, "processes": processes})
         if len(sys.argv) > 2:
             open(os.environ["NVML_STAND_IN_GPUS_FILE"], "w").write(sys.argv[2])
@@ -34,9 +34,9 @@ def read(library: Path, moments: str, *count: str, **settings: str) -> Any:
     return run(READ, moments, *count, library=library, **settings)
 
 
-def test_values_come_through(nvml_stand_in: Path) -> None:
-    (reported,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["samples"]
-    assert reported["readings"] == {
+def test_slow_gpu_metrics_are_read(nvml_stand_in: Path) -> None:
+    (output,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["samples"]
+    assert output["readings"] == {
         "gpu0": {
             "gpu_ecc_corrected_errors": 3.0,
             "gpu_ecc_uncorrected_errors": 1.0,
@@ -46,19 +46,19 @@ def test_values_come_through(nvml_stand_in: Path) -> None:
             "gpu_processes": 0.0,
         }
     }
-    assert reported["processes"] == []
+    assert output["processes"] == []
 
 
-def test_each_process_is_a_source(nvml_stand_in: Path) -> None:
-    reported = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
-    readings, own = reported["samples"][0]["readings"], reported["pid"]
+def test_each_gpu_process_is_telemetry_source(nvml_stand_in: Path) -> None:
+    output = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
+    readings, own_pid = output["samples"][0]["readings"], output["pid"]
     assert readings["gpu1"]["gpu_processes"] == 3.0
-    assert readings[f"gpu0/pid{own}"] == {"gpu_process_memory_gib": 2.0}
+    assert readings[f"gpu0/pid{own_pid}"] == {"gpu_process_memory_gib": 2.0}
     assert readings["gpu1/pid78"] == {"gpu_process_memory_gib": None}
-    assert reported["samples"][0]["processes"] == [[0, own, 2.0], [1, own, 2.0], [1, 77, 0.5], [1, 78, None]]
+    assert output["samples"][0]["processes"] == [[0, own_pid, 2.0], [1, own_pid, 2.0], [1, 77, 0.5], [1, 78, None]]
 
 
-def test_processes_that_may_not_be_listed_are_none_and_not_0(nvml_stand_in: Path) -> None:
+def test_gpu_process_count_without_permission_is_none(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetComputeRunningProcesses_v3#2=NO_PERMISSION"  # a list takes two calls
     first, second = read(nvml_stand_in, "[0, 0.1]", processes="77=512", faults=faults)["samples"]
     assert first["processes"] == [[0, 77, 0.5]]
@@ -66,27 +66,27 @@ def test_processes_that_may_not_be_listed_are_none_and_not_0(nvml_stand_in: Path
     assert second["processes"] == []
 
 
-def test_a_slice_reports_its_memory_and_not_how_busy_it_is(nvml_stand_in: Path) -> None:
-    (reported,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["samples"]
-    assert reported["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
-    assert "gpu0/mig2" not in reported["readings"]
+def test_mig_slice_has_memory_and_no_utilization(nvml_stand_in: Path) -> None:
+    (output,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["samples"]
+    assert output["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
+    assert "gpu0/mig2" not in output["readings"]
 
 
-def test_a_card_without_a_fan_has_none(nvml_stand_in: Path) -> None:
-    (reported,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["samples"]
-    assert reported["readings"]["gpu0"]["gpu_fan_percent"] is None
-    assert reported["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
+def test_fan_speed_of_gpu_without_fan_is_none(nvml_stand_in: Path) -> None:
+    (output,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["samples"]
+    assert output["readings"]["gpu0"]["gpu_fan_percent"] is None
+    assert output["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
 
 
-def test_it_looks_for_new_gpus_now_and_then(nvml_stand_in: Path, tmp_path: Path) -> None:
+def test_slow_gpu_reader_rescans_for_new_gpus_after_interval(nvml_stand_in: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    reported = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["samples"]
-    assert [sorted(one["readings"]) for one in reported] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
+    output = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["samples"]
+    assert [sorted(sample["readings"]) for sample in output] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
 
 
-def test_a_lost_gpu_is_not_asked_again(nvml_stand_in: Path) -> None:
+def test_lost_gpu_has_no_further_slow_metrics(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetFanSpeed=GPU_IS_LOST"
-    (reported,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["samples"]
-    assert reported["readings"]["gpu0"]["gpu_decoder_percent"] is None
-    assert reported["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None
+    (output,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["samples"]
+    assert output["readings"]["gpu0"]["gpu_decoder_percent"] is None
+    assert output["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None

@@ -15,7 +15,7 @@ GPU = Gpu(index=0, name="Card", uuid_hash=None, memory_gib=80.0, power_limit_w=N
 
 
 @pytest.fixture(scope="module")
-def good() -> Environment:
+def suitable_environment() -> Environment:
     return msgspec.structs.replace(
         read_environment(("cpu",), "1.2.3"),
         logical_cores=8,
@@ -27,13 +27,13 @@ def good() -> Environment:
     )
 
 
-def evaluated(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
+def evaluate_check(environment: Environment, name: str, load: MachineLoad = QUIET, **change: object) -> Check:
     checks = evaluate_machine(msgspec.structs.replace(environment, **change), load)
     return next(check for check in checks if check.id == name)
 
 
-def test_a_good_machine_passes_all(good: Environment) -> None:
-    checks = evaluate_machine(good, QUIET)
+def test_suitable_machine_passes_all_checks(suitable_environment: Environment) -> None:
+    checks = evaluate_machine(suitable_environment, QUIET)
     assert len(checks) == 8
     assert {(check.verdict, check.hint) for check in checks} == {("VALID", None)}
 
@@ -50,10 +50,10 @@ def test_a_good_machine_passes_all(good: Environment) -> None:
         ("providers", {"gpus": (GPU,)}, "cpu"),
     ],
 )
-def test_a_warning_machine_is_warned_of_with_a_next_step(
-    good: Environment, name: str, change: dict[str, object], value: object
+def test_unsuitable_machine_has_warning_with_hint(
+    suitable_environment: Environment, name: str, change: dict[str, object], value: object
 ) -> None:
-    check = evaluated(msgspec.structs.replace(good, **change), name)
+    check = evaluate_check(msgspec.structs.replace(suitable_environment, **change), name)
     assert (check.verdict, check.value) == ("WARN", value)
     assert check.hint
 
@@ -62,22 +62,22 @@ def test_a_warning_machine_is_warned_of_with_a_next_step(
     ("other_load", MachineLoad(used_cores=0.31, free_memory_gib=12)),
     ("free_memory", MachineLoad(used_cores=0, free_memory_gib=0.5)),
 ])  # fmt: skip
-def test_a_busy_machine_is_warned_of(good: Environment, name: str, load: MachineLoad) -> None:
-    assert evaluated(good, name, load).verdict == "WARN"
+def test_busy_machine_has_warning(suitable_environment: Environment, name: str, load: MachineLoad) -> None:
+    assert evaluate_check(suitable_environment, name, load).verdict == "WARN"
 
 
-def test_a_virtual_machine_has_no_governor_and_that_is_fine(good: Environment) -> None:
-    check = evaluated(good, "power_governor", cpu_governor=None)
+def test_machine_without_cpu_governor_is_valid(suitable_environment: Environment) -> None:
+    check = evaluate_check(suitable_environment, "power_governor", cpu_governor=None)
     assert (check.verdict, check.value) == ("VALID", None)
 
 
-def test_a_gpu_in_use_is_fine(good: Environment) -> None:
-    assert evaluated(good, "providers", gpus=(GPU,), providers=("cuda", "cpu")).verdict == "VALID"
-    assert evaluated(good, "gpus", gpus=(GPU, GPU)).value == "Card, Card"
+def test_gpu_with_matching_provider_is_valid(suitable_environment: Environment) -> None:
+    assert evaluate_check(suitable_environment, "providers", gpus=(GPU,), providers=("cuda", "cpu")).verdict == "VALID"
+    assert evaluate_check(suitable_environment, "gpus", gpus=(GPU, GPU)).value == "Card, Card"
 
 
-def test_without_onnx_runtime_providers_are_not_evaluated(good: Environment) -> None:
-    check = evaluated(good, "providers", onnxruntime=None, providers=())
+def test_providers_check_without_onnx_runtime_is_valid(suitable_environment: Environment) -> None:
+    check = evaluate_check(suitable_environment, "providers", onnxruntime=None, providers=())
     assert (check.verdict, check.value) == ("VALID", None)
 
 
@@ -89,8 +89,10 @@ GENAI_GPU_BUILD, GENAI_CPU_BUILD = {"onnxruntime-genai-cuda": "0.18.0"}, {"onnxr
     "packages",
     [{}, GPU_BUILD, CPU_BUILD, GPU_BUILD | GENAI_GPU_BUILD, CPU_BUILD | GENAI_CPU_BUILD, GENAI_CPU_BUILD],
 )
-def test_builds_of_onnx_runtime_that_belong_together_are_fine(good: Environment, packages: dict[str, str]) -> None:
-    assert evaluated(good, "onnxruntime_packages", packages=packages).verdict == "VALID"
+def test_compatible_onnx_runtime_packages_are_valid(
+    suitable_environment: Environment, packages: dict[str, str]
+) -> None:
+    assert evaluate_check(suitable_environment, "onnxruntime_packages", packages=packages).verdict == "VALID"
 
 
 @pytest.mark.parametrize(
@@ -122,25 +124,27 @@ def test_builds_of_onnx_runtime_that_belong_together_are_fine(good: Environment,
         ),
     ],
 )
-def test_other_builds_of_onnx_runtime_are_warned_of(good: Environment, packages: dict[str, str], hint: str) -> None:
-    check = evaluated(good, "onnxruntime_packages", packages=packages)
+def test_conflicting_onnx_runtime_packages_have_warning_with_commands(
+    suitable_environment: Environment, packages: dict[str, str], hint: str
+) -> None:
+    check = evaluate_check(suitable_environment, "onnxruntime_packages", packages=packages)
     assert (check.verdict, check.hint) == ("WARN", hint)
     assert check.value == ", ".join(f"{name} {version}" for name, version in packages.items())
     assert check.name == "ONNX Runtime packages"
 
 
 @pytest.mark.timing
-def test_own_work_is_not_other_load() -> None:
-    seen_cores = 0.0
+def test_own_cpu_work_is_not_counted_as_other_load() -> None:
+    busy_cores = 0.0
 
     def work(seconds: float) -> None:
-        nonlocal seen_cores
+        nonlocal busy_cores
         (busy_s, _), end = read_busy_and_total_s(), time.process_time() + seconds
-        began = time.perf_counter()
+        start_s = time.perf_counter()
         while time.process_time() < end:
             pass
-        seen_cores = (read_busy_and_total_s()[0] - busy_s) / (time.perf_counter() - began)
+        busy_cores = (read_busy_and_total_s()[0] - busy_s) / (time.perf_counter() - start_s)
 
     load = read_machine_load(0.3, work)
-    assert load.used_cores < seen_cores - 0.3
+    assert load.used_cores < busy_cores - 0.3
     assert load.free_memory_gib > 0

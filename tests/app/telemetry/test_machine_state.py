@@ -26,24 +26,24 @@ reader.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_each_gpu_reports_what_it_is_doing(nvml_stand_in: Path) -> None:
-    reported = msgspec.convert(run(READ, library=nvml_stand_in, gpus="2", values="throttle_reasons=4"), MachineNow)
-    assert [gpu.source for gpu in reported.gpus] == ["gpu0", "gpu1"]
-    first = reported.gpus[0]
+def test_machine_state_has_metrics_of_each_gpu(nvml_stand_in: Path) -> None:
+    state = msgspec.convert(run(READ, library=nvml_stand_in, gpus="2", values="throttle_reasons=4"), MachineNow)
+    assert [gpu.source for gpu in state.gpus] == ["gpu0", "gpu1"]
+    first = state.gpus[0]
     assert (first.name, first.temperature_c, first.power_w) == ("Stand-in GPU", 51.0, 250.0)
     assert (first.memory_gib, first.memory_total_gib) == (2.0, 80.0)
-    assert reported.driver is not None
+    assert state.driver is not None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_what_a_card_does_not_report_is_none(nvml_stand_in: Path) -> None:
+def test_unreported_gpu_temperature_is_none(nvml_stand_in: Path) -> None:
     faults = "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED"
-    reported = msgspec.convert(run(READ, library=nvml_stand_in, faults=faults), MachineNow)
-    assert reported.gpus[0].temperature_c is None
-    assert reported.gpus[0].utilization_percent == 42.0
+    state = msgspec.convert(run(READ, library=nvml_stand_in, faults=faults), MachineNow)
+    assert state.gpus[0].temperature_c is None
+    assert state.gpus[0].utilization_percent == 42.0
 
 
-def test_without_a_driver_there_is_the_host() -> None:
+def test_machine_state_without_gpu_driver_has_host_metrics() -> None:
     reader = MachineReader()
     assert reader.read().cpu_percent is None
     second = reader.read()
@@ -55,37 +55,37 @@ def test_without_a_driver_there_is_the_host() -> None:
     assert read_machine_state().cpu_percent is None
 
 
-def test_a_runs_telemetry_reports_the_same() -> None:
+def test_machine_state_is_built_from_run_telemetry() -> None:
     readings: dict[str, dict[str, float | None]] = {
         "host": {"host_cpu_percent": 40.0, "host_memory_gib": 3.0},
         "gpu0": {"gpu_utilization_percent": 90.0, "gpu_throttle_reasons": 4.0},
         "gpu0/mig1": {"gpu_memory_gib": 1.0},
         "gpu-amd0": {"gpu_power_w": None, "gpu_power_average_w": 200.0},
     }
-    reported = build_state_in_run(readings, ENVIRONMENT)
-    assert reported.cpu_percent == 40.0
-    by_source = {gpu.source: gpu for gpu in reported.gpus}
+    state = build_state_in_run(readings, ENVIRONMENT)
+    assert state.cpu_percent == 40.0
+    by_source = {gpu.source: gpu for gpu in state.gpus}
     assert set(by_source) == {"gpu0", "gpu-amd0", *(f"gpu{gpu.index}" for gpu in ENVIRONMENT.gpus)}
     assert by_source["gpu0"].throttled_by == ("power cap",)
     assert by_source["gpu-amd0"].power_w == 200.0
     assert by_source["gpu-amd0"].throttled_by is None
 
 
-def test_a_run_that_has_reported_nothing_yet_is_not_available() -> None:
-    reported = build_state_in_run({}, None)
-    assert (reported.cpu_percent, reported.cores, reported.memory_gib, reported.gpus) == (None, None, None, ())
+def test_machine_state_without_telemetry_has_no_values() -> None:
+    state = build_state_in_run({}, None)
+    assert (state.cpu_percent, state.cores, state.memory_gib, state.gpus) == (None, None, None, ())
     assert build_machine_state({}, (), cores=2, memory_total_gib=4, driver=None, gpu_note="lost").gpu_note == "lost"
 
 
-def test_the_doctor_reports_what_is_refused_and_what_gpus_do(nvml_stand_in: Path) -> None:
+def test_doctor_json_has_refused_providers_and_gpu_metrics(nvml_stand_in: Path) -> None:
     environment = {**os.environ, "LD_LIBRARY_PATH": str(nvml_stand_in)}
-    done = subprocess.run(
+    completed = subprocess.run(
         [sys.executable, "-m", "app", "doctor", "--json"],
         env=environment, capture_output=True, text=True, timeout=60, check=True,
     )  # fmt: skip
-    reported = json.loads(done.stdout)
-    assert msgspec.convert(reported["environment"], Environment).gpus
-    assert {one["provider"] for one in reported["refused"]} >= {"cuda"} or "cuda" in reported["environment"][
+    document = json.loads(completed.stdout)
+    assert msgspec.convert(document["environment"], Environment).gpus
+    assert {refusal["provider"] for refusal in document["refused"]} >= {"cuda"} or "cuda" in document["environment"][
         "providers"
     ]
-    assert reported["now"]["gpus"][0]["temperature_c"] == 51.0
+    assert document["now"]["gpus"][0]["temperature_c"] == 51.0

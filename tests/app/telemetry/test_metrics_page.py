@@ -11,7 +11,7 @@ from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.metrics_page import answer, metrics_page
 
 
-def test_labels_are_read_as_they_are_meant() -> None:
+def test_metric_labels_are_unescaped() -> None:
     page = 'up{a="1" , b = "two, \\"}\\" \\\\ three\\nfour",} 1.5 1712345678901\nplain 2\n'
     first, second = parse_samples(page)
     assert first.parse_labels() == {"a": "1", "b": 'two, "}" \\ three\nfour'}
@@ -21,7 +21,7 @@ def test_labels_are_read_as_they_are_meant() -> None:
 
 
 @pytest.mark.parametrize("text", ["a", 'a=1,b="2"', '="1"', 'a="1"b="2"'])
-def test_labels_that_are_none_end_the_reading_of_labels(text: str) -> None:
+def test_invalid_metric_labels_are_ignored(text: str) -> None:
     assert Sample("up", text, 1).parse_labels() == {}
 
 
@@ -35,7 +35,7 @@ process_start_time_seconds 1.7e9
 """
 
 
-def test_counters_and_start_times_are_read_by_their_labels() -> None:
+def test_counters_and_start_times_are_keyed_by_labels() -> None:
     samples = parse_metrics(
         "# TYPE process_start_time_seconds gauge\nprocess_start_time_seconds 1.7e9\n"
         '# TYPE requests_total counter\nrequests_total{pod="a"} 3\nrequests_total{pod="b"} 4\n'
@@ -52,12 +52,12 @@ def test_counters_and_start_times_are_read_by_their_labels() -> None:
     }  # fmt: skip
 
 
-def totals(page: str) -> dict[str, float]:
+def parse_totals(page: str) -> dict[str, float]:
     samples = parse_metrics(page)
     return {} if samples is None else samples.totals
 
 
-def test_a_page_is_read_and_its_labels_are_added_up() -> None:
+def test_metrics_page_totals_are_summed_over_labels() -> None:
     with metrics_page(answer(PAGE)) as page:
         (samples,) = read_metrics(Endpoint((f"{page.url}/v1",)))
     assert samples is not None
@@ -68,23 +68,23 @@ def test_a_page_is_read_and_its_labels_are_added_up() -> None:
     }
 
 
-def test_nothing_secret_of_the_endpoint_is_sent_and_nothing_of_its_path() -> None:
+def test_metrics_request_does_not_send_headers_path_or_query_of_endpoint() -> None:
     with metrics_page(answer(PAGE)) as page:
         read_metrics(Endpoint((f"{page.url}/v1/secret-path?key=secret-query",), headers=(("Authorization", "secret"),)))
-    (asked,) = page.asked
-    assert asked.startswith(b"GET /metrics HTTP/1.1\r\n")
-    assert b"secret" not in asked
-    assert b"authorization" not in asked.lower()
+    (request,) = page.asked
+    assert request.startswith(b"GET /metrics HTTP/1.1\r\n")
+    assert b"secret" not in request
+    assert b"authorization" not in request.lower()
 
 
-def test_every_replica_is_asked_and_one_that_does_not_report_is_none() -> None:
+def test_metrics_of_every_replica_are_read_and_missing_pages_are_none() -> None:
     with metrics_page(answer(PAGE)) as first, metrics_page(answer(b"", "404 Not Found")) as second:
         samples = read_metrics(Endpoint((first.url, second.url, "http://127.0.0.1:1")))
     assert samples[0] is not None
     assert samples[1:] == (None, None)
 
 
-def test_a_page_in_chunks_and_one_that_ends_with_its_connection_are_read() -> None:
+def test_chunked_and_connection_terminated_metrics_pages_are_read() -> None:
     chunked = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n4\r\nup 1\r\n1\r\n\n\r\n0\r\n\r\n"
     for text in (chunked, b"HTTP/1.0 200 OK\r\n\r\nup 1\n"):
         with metrics_page(text) as page:
@@ -94,7 +94,7 @@ def test_a_page_in_chunks_and_one_that_ends_with_its_connection_are_read() -> No
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         b"",
         b"\x00\xff" * 4096,
@@ -111,27 +111,27 @@ def test_a_page_in_chunks_and_one_that_ends_with_its_connection_are_read() -> No
         b"HTTP/1.1 200 OK\r\n" + b"X-Endless: 1\r\n" * 700_000,
     ],
 )
-def test_what_is_no_page_of_metrics_is_none(said: bytes) -> None:
-    with metrics_page(said) as page:
+def test_invalid_metrics_page_is_none(response: bytes) -> None:
+    with metrics_page(response) as page:
         assert read_metrics(Endpoint((page.url,))) == (None,)
 
 
-def test_a_server_that_never_ends_is_left_in_time_and_the_next_one_not_waited_for() -> None:
-    held = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n"
-    began_s = time.monotonic()
-    with metrics_page(held, holds=True) as first, metrics_page(held, holds=True) as second:
+def test_incomplete_metrics_pages_time_out() -> None:
+    incomplete = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n"
+    start_s = time.monotonic()
+    with metrics_page(incomplete, holds=True) as first, metrics_page(incomplete, holds=True) as second:
         assert read_metrics(Endpoint((first.url, second.url)), timeout_s=0.2) == (None, None)
-    assert time.monotonic() - began_s < 5
+    assert time.monotonic() - start_s < 5
 
 
-def test_sockets_and_proxies_are_not_gone_through() -> None:
+def test_metrics_are_not_read_through_unix_socket_or_proxy() -> None:
     with metrics_page(answer(PAGE)) as page:
         assert read_metrics(Endpoint((page.url,), unix_socket="/run/model.sock")) == ()
         assert read_metrics(Endpoint((page.url,), proxy="http://127.0.0.1:1")) == ()
     assert page.asked == []
 
 
-def test_a_certificate_is_checked_as_the_profile_says(tmp_path: Path) -> None:
+def test_metrics_page_certificate_is_verified_by_tls_settings(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
     with metrics_page(answer(PAGE), context=server_context(certificate)) as page:
         assert read_metrics(Endpoint((page.url,))) == (None,)
@@ -142,17 +142,17 @@ def test_a_certificate_is_checked_as_the_profile_says(tmp_path: Path) -> None:
     assert read_metrics(Endpoint(("https://127.0.0.1:1",), tls=Tls(ca_file=str(tmp_path / "none.pem")))) == ()
 
 
-def test_a_line_that_was_cut_off_reports_no_number() -> None:
-    assert totals("up 1\nhits_total 12") == {"up": 1.0}
+def test_truncated_metrics_line_is_ignored() -> None:
+    assert parse_totals("up 1\nhits_total 12") == {"up": 1.0}
 
 
 @pytest.mark.parametrize("line", ["up", "up NaN", "up +Inf", "up one", "1up 2", 'up{a="b 1', "{} 1", "# up 1", "up{} "])
-def test_what_is_no_sample_is_passed_over(line: str) -> None:
-    assert totals(f"{line}\nother 1\n") == {"other": 1.0}
+def test_invalid_metrics_line_is_ignored(line: str) -> None:
+    assert parse_totals(f"{line}\nother 1\n") == {"other": 1.0}
 
 
-def test_a_hostile_page_costs_no_more_than_its_length() -> None:
+def test_hostile_metrics_page_is_parsed_within_5_s_of_cpu_time() -> None:
     quotes, braces = 'up{a="' + '\\"' * 10**6, "up{" + 'a="b",' * 10**6
-    began_s = time.process_time()
+    start_s = time.process_time()
     assert parse_metrics(f"{quotes}\n{braces}\n") is None
-    assert time.process_time() - began_s < 5
+    assert time.process_time() - start_s < 5

@@ -1,4 +1,4 @@
-"""Processes that use a known amount of CPU when told to, read on a clock that the test moves."""
+"""Processes that use a known amount of CPU time on command are read with a clock that the test controls."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ PARENT = "import subprocess, sys; subprocess.run([sys.executable, '-c', sys.argv
 
 
 class Program:
-    """A worker, or a parent that has one as its child; `worker_pid` is the one that works."""
+    """A worker process, or a parent process with a worker as its child. `worker_pid` is the PID of the worker."""
 
     def __init__(self, *arguments: str) -> None:
         self.process = subprocess.Popen(
@@ -69,52 +69,54 @@ def start() -> Iterator[Callable[..., Program]]:
         program.close()
 
 
-def stopped() -> int:
-    """A clock that does not move, so that looking for children takes no time."""
+def read_stopped_clock() -> int:
+    """A clock that does not advance, so that a sweep for children takes no time."""
     return 0
 
 
 @pytest.fixture
 def reader() -> ProcessReader:
-    return ProcessReader(now=stopped)
+    return ProcessReader(now=read_stopped_clock)
 
 
 def resident_gib(pid: int) -> float:
     return float(psutil.Process(pid).memory_info().rss) / GIB
 
 
-def about(cores: float) -> object:
+def approximate_cores(cores: float) -> object:
     return pytest.approx(cores, abs=0.04)  # processes are charged in ticks of 10 ms
 
 
-def test_cores_are_cpu_over_time(reader: ProcessReader, start: Callable[..., Program]) -> None:
+def test_used_cores_are_cpu_time_over_elapsed_time(reader: ProcessReader, start: Callable[..., Program]) -> None:
     worker = start(WORKER)
     reader.watch("endpoint", worker.pid)
     assert reader.read(0) == {}
     worker.work()
-    assert reader.read(SECOND // 2) == {"endpoint": about(2 * BURN_S)}
-    assert reader.read(SECOND) == {"endpoint": about(0)}
+    assert reader.read(SECOND // 2) == {"endpoint": approximate_cores(2 * BURN_S)}
+    assert reader.read(SECOND) == {"endpoint": approximate_cores(0)}
 
 
-def test_children_count(reader: ProcessReader, start: Callable[..., Program]) -> None:
+def test_cpu_time_of_child_processes_is_included(reader: ProcessReader, start: Callable[..., Program]) -> None:
     family = start(PARENT, WORKER)
     assert family.worker_pid != family.pid
     reader.watch("endpoint", family.pid)
     reader.read(0)
     family.work()
-    assert reader.read(SECOND) == {"endpoint": about(BURN_S)}
+    assert reader.read(SECOND) == {"endpoint": approximate_cores(BURN_S)}
 
 
-def test_a_watched_child_counts_only_for_itself(reader: ProcessReader, start: Callable[..., Program]) -> None:
+def test_watched_child_process_is_excluded_from_parent(reader: ProcessReader, start: Callable[..., Program]) -> None:
     family = start(PARENT, WORKER)
     reader.watch("engine", family.pid)
     reader.watch("generator", family.worker_pid)
     reader.read(0)
     family.work()
-    assert reader.read(SECOND) == {"engine": about(0), "generator": about(BURN_S)}
+    assert reader.read(SECOND) == {"engine": approximate_cores(0), "generator": approximate_cores(BURN_S)}
 
 
-def test_children_born_later_are_found_at_the_next_sweep(reader: ProcessReader, start: Callable[..., Program]) -> None:
+def test_new_child_processes_are_included_after_next_sweep(
+    reader: ProcessReader, start: Callable[..., Program]
+) -> None:
     reader.watch("engine", os.getpid())
     reader.read(0)
     worker = start(WORKER)
@@ -127,37 +129,37 @@ def test_children_born_later_are_found_at_the_next_sweep(reader: ProcessReader, 
     assert after >= BURN_S - 0.04
 
 
-def test_a_slow_sweep_is_repeated_less_often(start: Callable[..., Program]) -> None:
-    asked = iter(range(0, 10 * SECOND, SECOND // 10))
-    reader = ProcessReader(now=lambda: next(asked))  # each sweep seems to take 0.1 s
+def test_slow_process_sweep_is_repeated_less_often(start: Callable[..., Program]) -> None:
+    clock_ns = iter(range(0, 10 * SECOND, SECOND // 10))
+    reader = ProcessReader(now=lambda: next(clock_ns))  # each sweep takes 0.1 s on this clock
     reader.watch("engine", os.getpid())
     reader.read(0)
     reader.read(19 * SECOND)
-    assert next(asked) == 2 * SECOND // 10
+    assert next(clock_ns) == 2 * SECOND // 10
     reader.read(20 * SECOND)
-    assert next(asked) == 5 * SECOND // 10
+    assert next(clock_ns) == 5 * SECOND // 10
 
 
-def test_memory_is_of_the_whole_family_and_a_watched_child_counts_only_for_itself(
+def test_process_memory_includes_children_except_watched_children(
     reader: ProcessReader, start: Callable[..., Program]
 ) -> None:
     family = start(PARENT, WORKER)
     reader.watch("endpoint", family.pid)
     assert dict(reader.iterate_readings(0)) == {}
-    both = dict(reader.iterate_readings(SECOND))["endpoint"]
-    assert both == {
-        "endpoint_cpu_cores": about(0),
+    combined = dict(reader.iterate_readings(SECOND))["endpoint"]
+    assert combined == {
+        "endpoint_cpu_cores": approximate_cores(0),
         "endpoint_memory_gib": pytest.approx(resident_gib(family.pid) + resident_gib(family.worker_pid), rel=0.05),
     }
     reader.watch("generator", family.worker_pid)
     dict(reader.iterate_readings(2 * SECOND))
-    apart = dict(reader.iterate_readings(3 * SECOND))
-    assert apart["generator"]["generator_memory_gib"] == pytest.approx(resident_gib(family.worker_pid), rel=0.05)
-    assert apart["endpoint"]["endpoint_memory_gib"] == pytest.approx(resident_gib(family.pid), rel=0.05)
+    separate = dict(reader.iterate_readings(3 * SECOND))
+    assert separate["generator"]["generator_memory_gib"] == pytest.approx(resident_gib(family.worker_pid), rel=0.05)
+    assert separate["endpoint"]["endpoint_memory_gib"] == pytest.approx(resident_gib(family.pid), rel=0.05)
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False])
-def test_memory_of_a_process_that_ended_is_none_and_never_0(
+def test_memory_of_ended_process_is_none(
     reader: ProcessReader, start: Callable[..., Program], is_waited_for: bool
 ) -> None:
     worker = start(WORKER)
@@ -173,7 +175,7 @@ def test_memory_of_a_process_that_ended_is_none_and_never_0(
 
 
 @pytest.mark.parametrize("is_waited_for", [True, False])
-def test_a_process_that_ended_is_none_and_never_0(
+def test_cpu_of_ended_process_is_none(
     reader: ProcessReader, start: Callable[..., Program], is_waited_for: bool
 ) -> None:
     worker = start(WORKER)
@@ -184,12 +186,14 @@ def test_a_process_that_ended_is_none_and_never_0(
         worker.process.wait()
     else:
         os.waitid(os.P_PID, worker.pid, os.WEXITED | os.WNOWAIT)
-    reader.read(SECOND)  # may still hold the last CPU it used
+    reader.read(SECOND)  # can still include the last CPU time of the process
     assert reader.read(2 * SECOND) == {"endpoint": None}
     assert reader.read(2 * SECOND + SWEEP_INTERVAL_NS) == {"endpoint": None}
 
 
-def test_a_process_that_never_was_is_none(reader: ProcessReader, start: Callable[..., Program]) -> None:
+def test_cpu_of_process_that_ended_before_watching_is_none(
+    reader: ProcessReader, start: Callable[..., Program]
+) -> None:
     worker = start(WORKER)
     worker.process.kill()
     worker.process.wait()
@@ -198,11 +202,11 @@ def test_a_process_that_never_was_is_none(reader: ProcessReader, start: Callable
     assert reader.read(SECOND) == {"endpoint": None}
 
 
-def test_a_source_may_move_to_another_process(reader: ProcessReader, start: Callable[..., Program]) -> None:
+def test_telemetry_source_can_switch_to_another_process(reader: ProcessReader, start: Callable[..., Program]) -> None:
     first, second = start(WORKER), start(WORKER)
     reader.watch("endpoint", first.pid)
     reader.read(0)
     reader.watch("endpoint", second.pid)
     assert reader.read(SECOND) == {}
     second.work()
-    assert reader.read(2 * SECOND) == {"endpoint": about(BURN_S)}
+    assert reader.read(2 * SECOND) == {"endpoint": approximate_cores(BURN_S)}

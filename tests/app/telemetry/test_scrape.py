@@ -1,4 +1,4 @@
-"""Pages of each exporter, served on the loopback, and of servers that mean no good."""
+"""Metrics pages of each exporter, and hostile pages, are scraped from servers on the loopback."""
 
 from __future__ import annotations
 
@@ -18,30 +18,32 @@ from tests.fakes.metrics_page import answer, metrics_page
 
 Readings = dict[str, dict[str, float | None]]
 WALL_S = 1_800_000_000
-PATIENCE_S = 60.0
+SCRAPE_TIMEOUT_S = 60.0
 
 
-def scraper(url: str, timeout_s: float = PATIENCE_S, **more: Any) -> Scraper:
-    """Return a scraper that waits so long that a busy machine does not fail a scrape."""
+def build_scraper(url: str, timeout_s: float = SCRAPE_TIMEOUT_S, **options: Any) -> Scraper:
+    """Return a scraper whose timeout is so long that a busy machine does not fail a scrape."""
     wall_ns = WALL_S * 10**9
-    return Scraper(url, source="scrape1", now=lambda: 5_000_000, wall_ns=lambda: wall_ns, timeout_s=timeout_s, **more)
+    return Scraper(
+        url, source="scrape1", now=lambda: 5_000_000, wall_ns=lambda: wall_ns, timeout_s=timeout_s, **options
+    )
 
 
-def scraped(*bodies: bytes, **more: Any) -> Readings:
-    """What the last of several scrapes tells."""
+def scrape_pages(*bodies: bytes, **options: Any) -> Readings:
+    """Readings of the last of several scrapes."""
     with metrics_page(*map(answer, bodies)) as page:
-        reader = scraper(page.url, **more)
+        reader = build_scraper(page.url, **options)
         for _ in bodies:
             readings = dict(reader.read(0))
     return readings
 
 
-def own_words(readings: dict[str, float | None]) -> dict[str, float | None]:
+def select_canonical_metrics(readings: dict[str, float | None]) -> dict[str, float | None]:
     return {name: value for name, value in readings.items() if name.startswith(("server_", "host_"))}
 
 
-def test_dcgm_is_reported_by_its_names_and_by_ours() -> None:
-    readings = scraped(exporters.dcgm())
+def test_dcgm_metrics_have_original_and_canonical_names() -> None:
+    readings = scrape_pages(exporters.dcgm())
     assert readings["scrape1/gpu0"] == {
         "gpu_sm_clock_mhz": 2040,
         "gpu_temperature_c": 48,
@@ -52,36 +54,36 @@ def test_dcgm_is_reported_by_its_names_and_by_ours() -> None:
         "gpu_tensor_active_percent": 25,
     }
     assert readings["scrape1/gpu1/mig7"] == {"gpu_mig_memory_gib": 0.5}
-    own = readings["scrape1"]
-    assert own["DCGM_FI_DEV_POWER_USAGE"] == 71.5
-    assert own['DCGM_FI_DEV_FB_USED{gpu="0"}'] == 2048
-    assert own['DCGM_FI_DEV_FB_USED{gpu="1"}'] == 512
-    assert own['DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{gpu="1"}'] == 0.5
+    page_metrics = readings["scrape1"]
+    assert page_metrics["DCGM_FI_DEV_POWER_USAGE"] == 71.5
+    assert page_metrics['DCGM_FI_DEV_FB_USED{gpu="0"}'] == 2048
+    assert page_metrics['DCGM_FI_DEV_FB_USED{gpu="1"}'] == 512
+    assert page_metrics['DCGM_FI_PROF_PIPE_TENSOR_ACTIVE{gpu="1"}'] == 0.5
 
 
-def test_labels_pick_one_of_several() -> None:
-    readings = scraped(exporters.dcgm(), labels={"gpu": "1", "GPU_I_ID": "7"})
+def test_scrape_labels_select_one_gpu() -> None:
+    readings = scrape_pages(exporters.dcgm(), labels={"gpu": "1", "GPU_I_ID": "7"})
     assert set(readings) == {"scrape1", "scrape1/gpu1/mig7"}
     assert readings["scrape1"]["DCGM_FI_DEV_FB_USED"] == 512
     assert "DCGM_FI_DEV_POWER_USAGE" not in readings["scrape1"]
 
 
-def test_labels_that_nothing_carries_are_a_failed_scrape() -> None:
-    assert scraped(exporters.dcgm(), labels={"gpu": "9"}) == {"scrape1": {"scrape_ok": 0}}
+def test_scrape_labels_without_match_are_failed_scrape() -> None:
+    assert scrape_pages(exporters.dcgm(), labels={"gpu": "9"}) == {"scrape1": {"scrape_ok": 0}}
 
 
-def test_gpus_of_one_number_on_several_nodes_are_reported_apart_by_labels_or_not_at_all() -> None:
+def test_gpus_of_several_nodes_with_same_index_need_labels() -> None:
     page = b"".join(
         b'DCGM_FI_DEV_POWER_USAGE{gpu="0",UUID="GPU-%d",Hostname="node-%d"} 5%d\n' % (node, node, node)
         for node in (1, 2, 1)
     )
-    assert set(scraped(page)) == {"scrape1"}
-    assert scraped(page)["scrape1"]['DCGM_FI_DEV_POWER_USAGE{UUID="GPU-2"}'] == 52
-    assert scraped(page, labels={"Hostname": "node-2"})["scrape1/gpu0"] == {"gpu_power_w": 52}
+    assert set(scrape_pages(page)) == {"scrape1"}
+    assert scrape_pages(page)["scrape1"]['DCGM_FI_DEV_POWER_USAGE{UUID="GPU-2"}'] == 52
+    assert scrape_pages(page, labels={"Hostname": "node-2"})["scrape1/gpu0"] == {"gpu_power_w": 52}
 
 
-def test_triton_is_reported_in_our_units() -> None:
-    readings = scraped(exporters.TRITON)
+def test_triton_metrics_are_converted_to_canonical_units() -> None:
+    readings = scrape_pages(exporters.TRITON)
     assert readings["scrape1/gpu0"] == {
         "gpu_utilization_percent": 91,
         "gpu_memory_gib": 1,
@@ -90,13 +92,13 @@ def test_triton_is_reported_in_our_units() -> None:
     }
     assert readings["scrape1/gpu1"] == {"gpu_utilization_percent": 12}
     assert readings["scrape1/host"] == {"host_cpu_percent": 40, "host_memory_gib": 2}
-    assert own_words(readings["scrape1"]) == {"server_requests_total": 42, "server_waiting_requests": 3}
+    assert select_canonical_metrics(readings["scrape1"]) == {"server_requests_total": 42, "server_waiting_requests": 3}
     assert readings["scrape1"]["nv_inference_queue_duration_us"] == 2500
 
 
-def test_vllm_is_added_up_over_its_engines_and_the_fullest_cache_counts() -> None:
-    own = scraped(exporters.VLLM)["scrape1"]
-    assert own_words(own) == {
+def test_vllm_metrics_are_summed_over_engines_with_maximum_kv_cache_usage() -> None:
+    page_metrics = scrape_pages(exporters.VLLM)["scrape1"]
+    assert select_canonical_metrics(page_metrics) == {
         "server_running_requests": 20,
         "server_waiting_requests": 3,
         "server_kv_cache_percent": 75,
@@ -104,14 +106,14 @@ def test_vllm_is_added_up_over_its_engines_and_the_fullest_cache_counts() -> Non
         "server_output_tokens_total": 400,
         "server_requests_total": 10,
     }
-    assert own['vllm:num_requests_running{engine="1"}'] == 8
-    assert own['vllm:request_success_total{finished_reason="length"}'] == 4
-    assert own["vllm:time_to_first_token_seconds_count"] == 10
-    assert not [name for name in own if "_bucket" in name or "_created" in name or name.startswith("python_")]
+    assert page_metrics['vllm:num_requests_running{engine="1"}'] == 8
+    assert page_metrics['vllm:request_success_total{finished_reason="length"}'] == 4
+    assert page_metrics["vllm:time_to_first_token_seconds_count"] == 10
+    assert not [name for name in page_metrics if "_bucket" in name or "_created" in name or name.startswith("python_")]
 
 
-def test_llama_cpp_is_reported_in_our_words() -> None:
-    assert own_words(scraped(exporters.LLAMA_CPP)["scrape1"]) == {
+def test_llama_cpp_metrics_have_canonical_names() -> None:
+    assert select_canonical_metrics(scrape_pages(exporters.LLAMA_CPP)["scrape1"]) == {
         "server_input_tokens_total": 12,
         "server_output_tokens_total": 34,
         "server_kv_cache_percent": 12.5,
@@ -136,52 +138,54 @@ def test_llama_cpp_is_reported_in_our_words() -> None:
         (b'nv_trt_llm_kv_cache_block_metrics{kv_cache_block_type="fraction"} 0.25\n', "server_kv_cache_percent", 25),
     ],
 )  # fmt: skip
-def test_other_servers_are_reported_in_our_words(page: bytes, metric: str, value: float) -> None:
-    assert own_words(scraped(page)["scrape1"]) == pytest.approx({metric: value})
+def test_metrics_of_other_servers_have_canonical_names(page: bytes, metric: str, value: float) -> None:
+    assert select_canonical_metrics(scrape_pages(page)["scrape1"]) == pytest.approx({metric: value})
 
 
-def test_our_own_endpoint_is_reported_in_our_words() -> None:
+def test_sizewise_endpoint_metrics_have_canonical_names() -> None:
     counters = EndpointMetrics(max_batch=8)
     counters.in_flight = 5
     for outcome in ("ok", "ok", "queue_full"):
         counters.count_request(outcome)
-    own = scraped(counters.format_metrics(queued_count=4).encode())["scrape1"]
-    assert own_words(own) == {"server_requests_total": 3, "server_waiting_requests": 4}
-    assert own["sizewise_endpoint_in_flight"] == 5
-    assert own['sizewise_endpoint_requests_total{outcome="ok"}'] == 2
+    page_metrics = scrape_pages(counters.format_metrics(queued_count=4).encode())["scrape1"]
+    assert select_canonical_metrics(page_metrics) == {"server_requests_total": 3, "server_waiting_requests": 4}
+    assert page_metrics["sizewise_endpoint_in_flight"] == 5
+    assert page_metrics['sizewise_endpoint_requests_total{outcome="ok"}'] == 2
 
 
-def test_a_queue_proxy_and_kserve_keep_their_names() -> None:
-    own = scraped(exporters.QUEUE_PROXY)["scrape1"]
-    assert own["queue_average_concurrent_requests"] == 3
-    assert own["queue_requests_per_second"] == 5
-    assert own["request_predict_seconds_sum"] == 2.5
+def test_queue_proxy_and_kserve_metrics_have_original_names() -> None:
+    page_metrics = scrape_pages(exporters.QUEUE_PROXY)["scrape1"]
+    assert page_metrics["queue_average_concurrent_requests"] == 3
+    assert page_metrics["queue_requests_per_second"] == 5
+    assert page_metrics["request_predict_seconds_sum"] == 2.5
 
 
-def test_a_nodes_cpu_is_counted_between_two_scrapes() -> None:
+def test_node_cpu_utilization_is_computed_between_two_scrapes() -> None:
     first, second = exporters.node(), exporters.node(user_s=110, idle_s=325, waiting_s=13)
-    assert scraped(first)["scrape1/host"] == {"host_memory_gib": 5}
-    readings = scraped(first, second)
+    assert scrape_pages(first)["scrape1/host"] == {"host_memory_gib": 5}
+    readings = scrape_pages(first, second)
     assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": pytest.approx(25)}
-    own = readings["scrape1"]
-    assert own['node_network_receive_bytes_total{device="eth0"}'] == 5e6
-    assert not [name for name in own if name.startswith(("node_cpu", "node_filesystem", "go_"))]
+    page_metrics = readings["scrape1"]
+    assert page_metrics['node_network_receive_bytes_total{device="eth0"}'] == 5e6
+    assert not [name for name in page_metrics if name.startswith(("node_cpu", "node_filesystem", "go_"))]
 
 
-def test_a_node_that_started_anew_has_no_cpu_of_the_time_before() -> None:
-    readings = scraped(exporters.node(), exporters.node(user_s=110, idle_s=330), exporters.node(user_s=1, idle_s=2))
+def test_restarted_node_has_no_cpu_utilization() -> None:
+    readings = scrape_pages(
+        exporters.node(), exporters.node(user_s=110, idle_s=330), exporters.node(user_s=1, idle_s=2)
+    )
     assert readings["scrape1/host"] == {"host_memory_gib": 5, "host_cpu_percent": None}
 
 
-def test_several_nodes_on_one_page_are_not_one_machine() -> None:
+def test_several_nodes_on_one_page_need_labels() -> None:
     page = b'node_memory_MemTotal_bytes{instance="a"} 4e9\nnode_memory_MemAvailable_bytes{instance="a"} 1e9\n'
-    both = page + page.replace(b'"a"', b'"b"') + b'node_cpu_seconds_total{mode="idle"} 5\n'
-    assert set(scraped(both, both)) == {"scrape1"}
-    assert set(scraped(both, labels={"instance": "b"})) == {"scrape1", "scrape1/host"}
+    two_nodes = page + page.replace(b'"a"', b'"b"') + b'node_cpu_seconds_total{mode="idle"} 5\n'
+    assert set(scrape_pages(two_nodes, two_nodes)) == {"scrape1"}
+    assert set(scrape_pages(two_nodes, labels={"instance": "b"})) == {"scrape1", "scrape1/host"}
 
 
-def test_the_offset_of_the_clocks_is_by_the_nodes_own_or_by_the_header_date() -> None:
-    assert scraped(exporters.node())["scrape1"]["scrape_clock_offset_s"] == 0.25
+def test_clock_offset_is_from_node_time_or_date_header() -> None:
+    assert scrape_pages(exporters.node())["scrape1"]["scrape_clock_offset_s"] == 0.25
     for date, offset_s in (
         ("Fri, 15 Jan 2027 08:00:03 GMT", 3.5),
         ("Fri, 15 Jan 2027 08:00:03 -0000", 3.5),
@@ -189,23 +193,28 @@ def test_the_offset_of_the_clocks_is_by_the_nodes_own_or_by_the_header_date() ->
         ("soon", None),
     ):
         with metrics_page(answer(b"up 1\n", "200 OK", f"Date: {date}")) as page:
-            assert dict(scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"] == offset_s
-    assert scraped(b"up 1\n")["scrape1"] == {"up": 1, "scrape_ok": 1, "scrape_ms": 5, "scrape_clock_offset_s": None}
+            assert dict(build_scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"] == offset_s
+    assert scrape_pages(b"up 1\n")["scrape1"] == {
+        "up": 1,
+        "scrape_ok": 1,
+        "scrape_ms": 5,
+        "scrape_clock_offset_s": None,
+    }
 
 
-def test_a_date_without_a_zone_is_not_of_this_machines_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_date_header_without_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("TZ", "AHEAD-9")
         time.tzset()
         with metrics_page(answer(b"up 1\n", "200 OK", "Date: Fri, 15 Jan 2027 08:00:00 -0000")) as page:
-            offset_s = dict(scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"]
+            offset_s = dict(build_scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"]
     time.tzset()
     assert offset_s == 0.5
 
 
-def test_a_failed_scrape_reports_none_of_what_was_known_before() -> None:
+def test_failed_scrape_sets_known_series_to_none() -> None:
     with metrics_page(answer(exporters.dcgm()), answer(b"", "503 Service Unavailable")) as page:
-        reader = scraper(page.url)
+        reader = build_scraper(page.url)
         before, after = dict(reader.read(0)), dict(reader.read(0))
     assert before.keys() == after.keys()
     assert after["scrape1"].keys() == before["scrape1"].keys()
@@ -213,36 +222,36 @@ def test_a_failed_scrape_reports_none_of_what_was_known_before() -> None:
     assert {value for readings in after.values() for value in readings.values()} == {None}
 
 
-def test_a_series_that_went_away_is_none_and_one_that_came_back_is_reported() -> None:
-    assert scraped(b"a 1\nb 2\n", b"b 3\n")["scrape1"]["a"] is None
-    assert scraped(b"a 1\nb 2\n", b"b 3\n", b"a 4\n")["scrape1"]["a"] == 4
+def test_missing_series_is_none_and_returning_series_is_reported() -> None:
+    assert scrape_pages(b"a 1\nb 2\n", b"b 3\n")["scrape1"]["a"] is None
+    assert scrape_pages(b"a 1\nb 2\n", b"b 3\n", b"a 4\n")["scrape1"]["a"] == 4
 
 
-def test_a_url_says_which_page_and_a_bare_one_means_metrics() -> None:
-    for path, asked in (("", "/metrics"), ("/", "/metrics"), ("/v1/metrics?all=1", "/v1/metrics?all=1")):
+def test_scrape_url_without_path_uses_metrics_path() -> None:
+    for path, requested_path in (("", "/metrics"), ("/", "/metrics"), ("/v1/metrics?all=1", "/v1/metrics?all=1")):
         with metrics_page(answer(b"up 1\n")) as page:
-            scraper(page.url + path).read(0)
-        assert page.asked[0].startswith(f"GET {asked} HTTP/1.1\r\n".encode())
+            build_scraper(page.url + path).read(0)
+        assert page.asked[0].startswith(f"GET {requested_path} HTTP/1.1\r\n".encode())
 
 
-def test_headers_are_sent_in_place_of_our_own() -> None:
+def test_scrape_headers_override_default_headers() -> None:
     with metrics_page(answer(b"up 1\n")) as page:
-        scraper(page.url, headers=(("Authorization", "Bearer k"), ("accept", "text/plain;version=1.0.0"))).read(0)
+        build_scraper(page.url, headers=(("Authorization", "Bearer k"), ("accept", "text/plain;version=1.0.0"))).read(0)
     assert b"\r\nAuthorization: Bearer k\r\n" in page.asked[0]
     assert page.asked[0].lower().count(b"\r\naccept:") == 1
 
 
-def test_a_certificate_is_checked(tmp_path: Path) -> None:
+def test_scrape_certificate_is_verified(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
     with metrics_page(answer(b"up 1\n"), context=server_context(certificate)) as page:
-        assert dict(scraper(page.url).read(0))["scrape1"] == {"scrape_ok": 0}
-        assert dict(scraper(page.url, tls=Tls(ca_file=str(certificate))).read(0))["scrape1"]["up"] == 1
+        assert dict(build_scraper(page.url).read(0))["scrape1"] == {"scrape_ok": 0}
+        assert dict(build_scraper(page.url, tls=Tls(ca_file=str(certificate))).read(0))["scrape1"]["up"] == 1
     with pytest.raises(EndpointError):
-        scraper("https://127.0.0.1:1", tls=Tls(ca_file=str(tmp_path / "none.pem")))
+        build_scraper("https://127.0.0.1:1", tls=Tls(ca_file=str(tmp_path / "none.pem")))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "response",
     [
         b"",
         b"\x00\xff" * 4096,
@@ -255,25 +264,25 @@ def test_a_certificate_is_checked(tmp_path: Path) -> None:
     ],
     ids=["nothing", "noise", "no http", "cut", "cut in chunks", "redirect", "html", "huge"],
 )
-def test_what_is_no_page_of_metrics_is_a_failed_scrape(said: bytes) -> None:
-    with metrics_page(said) as page:
-        assert dict(scraper(page.url).read(0)) == {"scrape1": {"scrape_ok": 0}}
+def test_invalid_metrics_page_is_failed_scrape(response: bytes) -> None:
+    with metrics_page(response) as page:
+        assert dict(build_scraper(page.url).read(0)) == {"scrape1": {"scrape_ok": 0}}
 
 
-def test_nobody_there_is_a_failed_scrape() -> None:
-    assert dict(scraper("http://127.0.0.1:1").read(0)) == {"scrape1": {"scrape_ok": 0}}
+def test_refused_connection_is_failed_scrape() -> None:
+    assert dict(build_scraper("http://127.0.0.1:1").read(0)) == {"scrape1": {"scrape_ok": 0}}
 
 
 @pytest.mark.timing
-def test_a_server_that_never_ends_is_left_in_time() -> None:
-    began_s = time.monotonic()
+def test_incomplete_response_is_failed_scrape_after_timeout() -> None:
+    start_s = time.monotonic()
     with metrics_page(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n", holds=True) as page:
-        assert dict(scraper(page.url, timeout_s=0.2).read(0)) == {"scrape1": {"scrape_ok": 0}}
-    assert 0.2 <= time.monotonic() - began_s < 5
+        assert dict(build_scraper(page.url, timeout_s=0.2).read(0)) == {"scrape1": {"scrape_ok": 0}}
+    assert 0.2 <= time.monotonic() - start_s < 5
 
 
-def test_a_page_cannot_say_how_its_scrape_went() -> None:
-    assert scraped(b"scrape_ok 7\nserver_waiting_requests 5\nvllm:num_requests_waiting 2\n")["scrape1"] == {
+def test_page_cannot_override_scrape_and_canonical_metrics() -> None:
+    assert scrape_pages(b"scrape_ok 7\nserver_waiting_requests 5\nvllm:num_requests_waiting 2\n")["scrape1"] == {
         "vllm:num_requests_waiting": 2,
         "server_waiting_requests": 2,
         "scrape_ok": 1,
@@ -282,16 +291,16 @@ def test_a_page_cannot_say_how_its_scrape_went() -> None:
     }
 
 
-def test_readings_stay_finite() -> None:
-    own = scraped(b"vllm:kv_cache_usage_perc 1e308\nup 1e999\n")["scrape1"]
-    assert own["vllm:kv_cache_usage_perc"] == 1e308
-    assert "server_kv_cache_percent" not in own
-    assert "up" not in own
+def test_non_finite_scraped_values_are_dropped() -> None:
+    page_metrics = scrape_pages(b"vllm:kv_cache_usage_perc 1e308\nup 1e999\n")["scrape1"]
+    assert page_metrics["vllm:kv_cache_usage_perc"] == 1e308
+    assert "server_kv_cache_percent" not in page_metrics
+    assert "up" not in page_metrics
 
 
-def test_places_that_change_all_the_time_come_to_an_end() -> None:
+def test_number_of_scraped_sources_is_limited() -> None:
     pages = [
         "".join(f'DCGM_FI_DEV_GPU_UTIL{{gpu="{page}{gpu:02}"}} 1\n' for gpu in range(100)).encode() for page in range(3)
     ]
-    assert len(scraped(*pages)) < 70
-    assert len(scraped(b'DCGM_FI_DEV_GPU_UTIL{gpu="../../x\x1b[2J"} 1\n')) == 1
+    assert len(scrape_pages(*pages)) < 70
+    assert len(scrape_pages(b'DCGM_FI_DEV_GPU_UTIL{gpu="../../x\x1b[2J"} 1\n')) == 1

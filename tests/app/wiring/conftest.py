@@ -15,14 +15,14 @@ from app.wiring.spec import build_spec
 URL = "http://127.0.0.1:8000"
 HTTP = {"protocol": "http", "url": f"{URL}/score"}
 LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
-Written = Callable[..., Any]
-"""Gives an EndpointProfile or a LocalProfile: the target decides."""
-Spec = Callable[..., RunSpec]
+MakeProfile = Callable[..., Any]
+"""Returns an EndpointProfile or a LocalProfile, depending on the target."""
+MakeSpec = Callable[..., RunSpec]
 
 
 @pytest.fixture(autouse=True)
 def no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """And a home in which nothing is allowed yet."""
+    """Remove the proxy variables, and use an empty home without permissions."""
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     for name in ("http_proxy", "https_proxy", "all_proxy", "no_proxy"):
         monkeypatch.delenv(name, raising=False)
@@ -30,8 +30,8 @@ def no_proxy(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Written:
-    """Writes a profile of a target, a workload and a load, and reads it."""
+def make_profile(tmp_path: Path) -> MakeProfile:
+    """Return a function that writes a profile of a target, a workload and a load, and loads it."""
 
     def write(target: Any = HTTP, workload: Any = None, load: Any = LOAD, **more: Any) -> Any:
         values = {"sizewise": 1, "name": "test", "target": target, "workload": workload or {}, "load": load, **more}
@@ -43,8 +43,8 @@ def written(tmp_path: Path) -> Written:
 
 
 @pytest.fixture
-def spec(written: Written) -> Spec:
+def make_spec(make_profile: MakeProfile) -> MakeSpec:
     def build(*args: Any, **more: Any) -> RunSpec:
-        return build_spec(written(*args, **more), "run", today=datetime.date(2026, 1, 1), recalibrate=False)
+        return build_spec(make_profile(*args, **more), "run", today=datetime.date(2026, 1, 1), recalibrate=False)
 
     return build

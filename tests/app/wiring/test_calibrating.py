@@ -15,9 +15,9 @@ from app.wiring.calibrating import list_worker_counts
         (16.0, (1, 2, 4, 8, 16)),
     ],
 )
-def test_workers_double_up_to_one_for_each_core(cores: float, counts: tuple[int, ...]) -> None:
+def test_worker_counts_double_up_to_one_worker_per_core(cores: float, counts: tuple[int, ...]) -> None:
     assert list_worker_counts(cores) == counts
 
 
-def test_this_machine_has_at_least_one() -> None:
+def test_worker_counts_of_this_machine_start_at_1() -> None:
     assert list_worker_counts()[0] == 1

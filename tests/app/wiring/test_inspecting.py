@@ -36,12 +36,12 @@ def _fits(digits: ModelMetadata, *costs: BatchCost, card: Accelerator = CARD) ->
     return fit
 
 
-def test_a_tenth_of_the_memory_stays_free(digits: ModelMetadata) -> None:
+def test_ten_percent_of_gpu_memory_is_reserved(digits: ModelMetadata) -> None:
     assert _fits(digits, _cost(1, 9 * GIB), _cost(2, 9 * GIB + 1)).largest_batch == 1
     assert _fits(digits, _cost(1, 9 * GIB + 1)).largest_batch is None
 
 
-def test_the_bound_is_the_longer_of_arithmetic_and_traffic(digits: ModelMetadata) -> None:
+def test_min_latency_is_the_longer_of_compute_and_memory_time(digits: ModelMetadata) -> None:
     by_compute = _fits(digits, _cost(1, 1, flops=10**12, least_bytes=10**9))
     assert by_compute.limited_by == "compute"
     assert by_compute.min_latency_ms == pytest.approx(10)
@@ -51,13 +51,13 @@ def test_the_bound_is_the_longer_of_arithmetic_and_traffic(digits: ModelMetadata
     assert by_memory.min_latency_basis == "extrapolated"
 
 
-def test_no_bound_where_peaks_or_the_work_are_unknown(digits: ModelMetadata) -> None:
+def test_min_latency_is_none_for_unknown_peak_rates_or_operations(digits: ModelMetadata) -> None:
     cost = _cost(1, 1, flops=10**12)
     assert _fits(digits, cost, card=msgspec.structs.replace(CARD, memory_bandwidth_gb_s=None)).min_latency_ms is None
     assert _fits(msgspec.structs.replace(digits, unknown_nodes=1), cost).min_latency_ms is None
 
 
-def test_cards_here_come_first_with_the_memory_the_driver_reports(digits: ModelMetadata) -> None:
+def test_installed_gpus_come_first_with_the_memory_reported_by_the_driver(digits: ModelMetadata) -> None:
     gpus = [Gpu(0, "NVIDIA A10", None, 9.5, None), Gpu(1, "Unheard Of", None, 4.0, None)]
     fits = compute_gpu_fits(digits, gpus, [CARD, msgspec.structs.replace(CARD, key="none", memory_gib=None)])
     assert [(fit.key, fit.is_installed, fit.memory_gib) for fit in fits] == [
@@ -68,12 +68,12 @@ def test_cards_here_come_first_with_the_memory_the_driver_reports(digits: ModelM
     assert [fit.min_latency_ms is None for fit in fits] == [False, True, False]
 
 
-def test_the_digits_fit_every_card_of_the_catalogue(digits: ModelMetadata) -> None:
+def test_digits_model_fits_every_accelerator_of_the_catalog(digits: ModelMetadata) -> None:
     accelerators = load_catalog().accelerators.values()
     fits = compute_gpu_fits(digits, (), accelerators)
     assert len(fits) == sum(part.memory_gib is not None for part in accelerators)
     assert {fit.largest_batch for fit in fits} == {64}
 
 
-def test_nothing_is_said_of_cards_where_costs_are_unknown(digits: ModelMetadata) -> None:
+def test_gpu_fits_are_empty_for_unknown_costs(digits: ModelMetadata) -> None:
     assert compute_gpu_fits(msgspec.structs.replace(digits, costs=()), (), [CARD]) == ()

@@ -28,7 +28,7 @@ def inspect(metadata: LanguageModelMetadata, question: FitQuestion, *local_gpus:
     return build_inspection(metadata, question, local_gpus, GPUS)
 
 
-def test_smallest_sizes_are_those_of_the_planner(llama_70b: LanguageModelMetadata) -> None:
+def test_smallest_degrees_equal_those_of_the_planner(llama_70b: LanguageModelMetadata) -> None:
     inspection = inspect(llama_70b, FitQuestion((4096, 65_536), (1, 32)))
     assert llama_70b.language_model is not None
     model = msgspec.structs.replace(llama_70b.language_model, parameters=llama_70b.weights.size_bytes / 2)
@@ -41,7 +41,7 @@ def test_smallest_sizes_are_those_of_the_planner(llama_70b: LanguageModelMetadat
     assert {batch.degree for fit in inspection.fits for batch in fit.degrees} == {None, 2, 4, 8}
 
 
-def test_cards_come_in_order_of_memory_for_each_context_and_those_here_first(llama_70b: LanguageModelMetadata) -> None:
+def test_gpu_fits_are_sorted_by_context_and_memory_with_installed_gpus_first(llama_70b: LanguageModelMetadata) -> None:
     local_gpus = (Gpu(0, "NVIDIA L4", None, 22.5, None), Gpu(1, "Unheard Of", None, 48.0, None))
     fits = inspect(llama_70b, FitQuestion((1024, 2048)), *local_gpus).fits
     assert [(fit.context_tokens, fit.key, fit.is_installed) for fit in fits[:4]] == [
@@ -53,7 +53,7 @@ def test_cards_come_in_order_of_memory_for_each_context_and_those_here_first(lla
     assert fits[4].context_tokens == 2048
 
 
-def test_the_default_context_is_no_longer_than_the_model_allows(llama_70b: LanguageModelMetadata) -> None:
+def test_default_context_does_not_exceed_that_of_the_model(llama_70b: LanguageModelMetadata) -> None:
     assert [cache.context_tokens for cache in inspect(llama_70b, FitQuestion()).kv_caches] == [8192]
     short = msgspec.structs.replace(
         llama_70b, architecture=msgspec.structs.replace(llama_70b.architecture, counts={"context_tokens": 2048})
@@ -61,19 +61,19 @@ def test_the_default_context_is_no_longer_than_the_model_allows(llama_70b: Langu
     assert [cache.context_tokens for cache in inspect(short, FitQuestion()).kv_caches] == [2048]
 
 
-def test_the_type_of_the_cache_is_requested_stated_or_assumed(llama_70b: LanguageModelMetadata) -> None:
+def test_kv_cache_type_is_requested_stated_by_the_model_or_assumed(llama_70b: LanguageModelMetadata) -> None:
     requested = inspect(llama_70b, FitQuestion(kv_dtype="fp8"))
     assert (requested.kv_dtype, requested.kv_dtype_source) == ("fp8", "option")
     assert requested.kv_bytes_per_token == 327_680 / 2
     stated = inspect(llama_70b, FitQuestion())
     assert (stated.kv_dtype, stated.kv_dtype_source) == ("bf16", "model")
-    silent = msgspec.structs.replace(
+    without_kv_dtype = msgspec.structs.replace(
         llama_70b, architecture=msgspec.structs.replace(llama_70b.architecture, kv_dtype=None)
     )
-    assert inspect(silent, FitQuestion()).kv_dtype_source == "assumed"
+    assert inspect(without_kv_dtype, FitQuestion()).kv_dtype_source == "assumed"
 
 
-def test_beyond_a_window_the_cache_grows_by_the_other_layers(tmp_path: Path) -> None:
+def test_kv_cache_beyond_the_attention_window_grows_only_in_the_other_layers(tmp_path: Path) -> None:
     gemma = published("gemma-2-9b")
     metadata = read_language_model(write_folder(tmp_path / "gemma", gemma.tensors, gemma.config))
     inspection = inspect(metadata, FitQuestion((8192,)))
@@ -83,6 +83,6 @@ def test_beyond_a_window_the_cache_grows_by_the_other_layers(tmp_path: Path) -> 
     assert inspection.kv_caches[0].bytes_per_sequence == compute_kv_bytes(metadata.language_model, 8192, "bf16")
 
 
-def test_nothing_is_said_of_cards_where_the_cache_is_unknown(llama_70b: LanguageModelMetadata) -> None:
+def test_gpu_fits_are_empty_for_an_unknown_kv_cache(llama_70b: LanguageModelMetadata) -> None:
     inspection = inspect(msgspec.structs.replace(llama_70b, language_model=None), FitQuestion((1024,)))
     assert (inspection.kv_bytes_per_token, inspection.kv_caches, inspection.fits) == (None, (), ())

@@ -29,7 +29,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def _measured_in(folder: Path) -> Result:
-    """The result of a run of the model in the folder, whose context has 256 tokens."""
+    """Return the result of a run of the model in the folder, with a context of 256 tokens."""
     result = language_model_run().result
     assert result.local is not None
     variants = tuple(
@@ -45,25 +45,25 @@ def _measured_in(folder: Path) -> Result:
     return msgspec.structs.replace(result, local=msgspec.structs.replace(result.local, variants=variants))
 
 
-def test_the_measured_model_is_served_within_its_context(tmp_path: Path) -> None:
+def test_serving_profile_of_a_measured_model_stays_within_its_context(tmp_path: Path) -> None:
     decoders.contiguous(tmp_path / "model")
     path = write_serving_profile(_measured_in(tmp_path / "model"))
     profile = load_profile(path)
     assert profile.name == "tiny-decoder-served"
     tree = yaml.safe_load(path.read_text("utf-8"))
     assert tree["target"]["serve"] == {"model": str(tmp_path / "model"), "provider": "cpu", "threads": 1}
-    assert tree["workload"]["prompts"] == {"input_tokens": 124, "output_tokens": 3}, "half of the context in all"
+    assert tree["workload"]["prompts"] == {"input_tokens": 124, "output_tokens": 3}, "half of the context in total"
     assert tree["load"]["sweep"]["concurrency"][0] == 1
 
 
-def test_a_model_that_is_gone_is_neither_served_nor_planned(tmp_path: Path) -> None:
+def test_deleted_model_is_neither_served_nor_planned(tmp_path: Path) -> None:
     result = _measured_in(tmp_path / "gone")
     for function in (write_serving_profile, build_shape_request):
         with pytest.raises(UsageError, match="no longer exists"):
             function(result)
 
 
-def test_the_plan_of_a_larger_model_is_opened_with_its_traffic_and_slo() -> None:
+def test_plan_request_of_a_known_model_has_traffic_and_slo_of_the_shown_plan() -> None:
     plan = whole_plan()
     traffic = msgspec.structs.replace(plan.traffic, tokens=(TokenLengths(1.0, 900.0, 120.0),))
     plan = msgspec.structs.replace(plan, traffic=traffic, slo=("tpot_ms.p95 < 50",))
@@ -73,12 +73,10 @@ def test_the_plan_of_a_larger_model_is_opened_with_its_traffic_and_slo() -> None
     assert [objective.text for objective in inputs.slo] == ["tpot_ms.p95 < 50"]
     assert inputs.traffic.peak_per_s == plan.traffic.peak_per_s
     assert [(length.input, length.output) for length in inputs.traffic.tokens] == [(900.0, 120.0)]
-    assert inputs.measured == (), "nothing that was measured is part of it"
+    assert inputs.measured == (), "the plan is not based on measurements"
 
 
-def test_a_run_of_a_language_model_is_refused_by_the_planner_with_what_to_measure_instead(
-    home: Path, tmp_path: Path
-) -> None:
+def test_local_language_model_run_cannot_be_planned_and_the_hint_names_target_serve(home: Path, tmp_path: Path) -> None:
     decoders.contiguous(tmp_path / "model")
     folder = home / "runs" / "llm"
     profile = {"sizewise": 1, "name": "llm", "target": {"model": str(tmp_path / "model")}, "load": {"tests": ["tg16"]}}

@@ -1,4 +1,4 @@
-"""Workers as real processes, and a master that is not there or does not want them; a run is in tests/seams."""
+"""Workers as real processes, and a master that is absent or rejects them; a complete run is in tests/seams."""
 
 from __future__ import annotations
 
@@ -16,12 +16,15 @@ from tests.fakes.bare_master import BareMaster
 from tests.fakes.load_worker import FakeLoadWorker
 from tests.fakes.processes import children_of, free_port, is_running
 
-pytestmark = [pytest.mark.process, pytest.mark.usefixtures("unforked")]  # they look at what this process starts
+pytestmark = [
+    pytest.mark.process,
+    pytest.mark.usefixtures("unforked"),
+]  # the tests inspect the children of this process
 
 TOKEN = "a secret of many letters"
 
 
-def test_a_master_that_is_not_there_is_reported_and_no_worker_is_left() -> None:
+def test_missing_master_is_reported_and_no_worker_process_remains() -> None:
     join = Join("127.0.0.1", free_port(), TOKEN, wait_s=0.2)
     before = set(children_of(os.getpid()))
     with LentWorkers(join, 2) as workers:
@@ -32,19 +35,19 @@ def test_a_master_that_is_not_there_is_reported_and_no_worker_is_left() -> None:
     assert not any(map(is_running, started))
 
 
-def test_workers_that_are_not_wanted_any_more_leave_at_once() -> None:
-    unwanted = threading.Event()
+def test_lent_workers_exit_at_once_after_a_stop_request() -> None:
+    stop_requested = threading.Event()
     join = Join("127.0.0.1", free_port(), TOKEN, wait_s=60.0)
     before = set(children_of(os.getpid()))
-    with LentWorkers(join, 1, should_continue=lambda: not unwanted.is_set()) as workers:
+    with LentWorkers(join, 1, should_continue=lambda: not stop_requested.is_set()) as workers:
         (started,) = set(children_of(os.getpid())) - before
-        threading.Timer(0.1, unwanted.set).start()
+        threading.Timer(0.1, stop_requested.set).start()
         workers.wait(on_joined=lambda _: pytest.fail("nobody is there to be joined"))
         assert is_running(started)
     assert not is_running(started)
 
 
-def test_why_a_master_takes_none_is_reported() -> None:
+def test_reason_of_a_rejected_worker_is_reported() -> None:
     port = free_port()
     with (
         FakeLoadWorker(port, TOKEN),
@@ -56,22 +59,22 @@ def test_why_a_master_takes_none_is_reported() -> None:
     assert "was rejected, because all expected workers have joined" in str(refused.value.hint)
 
 
-def test_one_that_is_taken_stays_though_another_is_one_too_many() -> None:
-    port, reported = free_port(), list[int]()
+def test_accepted_worker_remains_after_another_worker_is_rejected() -> None:
+    port, counts = free_port(), list[int]()
     with (
         LentWorkers(Join("127.0.0.1", port, TOKEN), 2) as workers,
         LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1)) as load,
     ):
 
         def end(count: int) -> None:
-            reported.append(count)
+            counts.append(count)
             load.close()
 
         workers.wait(on_joined=end)
-    assert reported == [1]
+    assert counts == [1]
 
 
-def test_that_a_run_went_on_without_one_is_reported() -> None:
+def test_worker_that_the_run_continued_without_is_reported() -> None:
     with BareMaster() as master, LentWorkers(Join("127.0.0.1", master.port, MASTERS_TOKEN), 1) as workers:
         master.accept()
         master.tell(Ping(1))

@@ -22,8 +22,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture
-def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """The folders that are drawn, with nothing in them but a file."""
+def drawn_folders(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
+    """Return the folders of drawn models, each of which has only a placeholder file."""
     folders: list[Path] = []
 
     def draw(folder: Path, *_: object) -> None:
@@ -35,29 +35,29 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
     return folders
 
 
-def test_the_model_is_drawn_once_and_stays_where_runs_can_find_it(drawn: list[Path], home: Path) -> None:
+def test_demonstration_model_is_drawn_once_into_the_home(drawn_folders: list[Path], home: Path) -> None:
     first, second = write_demonstration_model(), write_demonstration_model()
     assert first == second == home / "models" / "random-decoder-4x384"
     assert [path.name for path in first.iterdir()] == ["model.onnx"]
-    assert len(drawn) == 1
+    assert len(drawn_folders) == 1
     assert [path.name for path in (home / "models").iterdir()] == [first.name]
 
 
-def test_a_folder_that_cannot_be_written_is_said(drawn: list[Path], home: Path) -> None:
+def test_unwritable_model_folder_is_reported(drawn_folders: list[Path], home: Path) -> None:
     (home / "models").write_text("a file")
     with pytest.raises(StorageError, match="could not be written"):
         write_demonstration_model()
-    assert not drawn
+    assert not drawn_folders
 
 
-def test_the_drawn_model_has_a_cache_that_batches_and_forgets_prefixes(home: Path) -> None:
+def test_demonstration_model_supports_batches_and_has_no_prefix_cache(home: Path) -> None:
     model = read_model_folder(write_demonstration_model())
     assert model.paged_cache is not None
     assert model.paged_cache.max_batch == 8
     assert '"prefix_caching":false' in (home / "models" / "random-decoder-4x384" / "genai_config.json").read_text()
 
 
-def test_a_model_is_served_and_swept_over_clients_on_ttft_and_tpot(tmp_path: Path) -> None:
+def test_quickstart_profile_serves_the_model_and_sweeps_concurrency(tmp_path: Path) -> None:
     profile = build_profile(tmp_path, 1.5, is_own_model=False, overrides=["load.workers=1"])
     assert isinstance(profile, GeneratingProfile)
     serve, sweep = profile.target.serve, profile.load.sweep
@@ -70,12 +70,12 @@ def test_a_model_is_served_and_swept_over_clients_on_ttft_and_tpot(tmp_path: Pat
     assert own.slo[0].limit > profile.slo[0].limit
 
 
-def test_a_folder_that_is_not_there_is_a_mistake(tmp_path: Path) -> None:
+def test_missing_model_folder_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(ProfileError, match="is not a folder"):
         build_profile(tmp_path / "nowhere", 1.0, is_own_model=True)
 
 
-def test_the_larger_model_is_planned_on_accelerators_only_and_all_of_it_is_assumed() -> None:
+def test_plan_of_the_larger_model_has_only_accelerators_and_is_assumed() -> None:
     inputs = build_shape_inputs(TODAY)
     assert inputs.measured == ()
     assert all(offer.accelerator for offer in inputs.catalog.offers)

@@ -30,44 +30,47 @@ def order(model: str = DIGITS, provider: str = "cpu") -> VariantSpec:
     return replace(order_of(1, provider=provider), model=model)
 
 
-def test_a_model_as_it_is_is_the_users_own_file() -> None:
+def test_model_as_is_is_the_original_file() -> None:
     prepared = prepare_model(order(), DataSpec())
     content = Path(DIGITS).read_bytes()
     assert (prepared.path, prepared.size_bytes) == (DIGITS, len(content))
     assert prepared.sha256 == hashlib.sha256(content).hexdigest()
 
 
-def test_what_is_kept_is_reported_apart_by_model_and_provider(home: Path, tmp_path: Path) -> None:
+def test_cached_model_paths_differ_by_model_and_provider(home: Path, tmp_path: Path) -> None:
     other = str(onnx_models.doubling(tmp_path / "m.onnx"))
-    kept = [prepare_model(one, DataSpec()).cached_model_path for one in (order(), order(other), order(provider="cuda"))]
-    assert len(set(kept)) == 3
-    assert all(Path(str(one)).is_relative_to(home) for one in kept)
-    assert prepare_model(order(), DataSpec()).cached_model_path == kept[0]
+    cached_paths = [
+        prepare_model(variant_order, DataSpec()).cached_model_path
+        for variant_order in (order(), order(other), order(provider="cuda"))
+    ]
+    assert len(set(cached_paths)) == 3
+    assert all(Path(str(path)).is_relative_to(home) for path in cached_paths)
+    assert prepare_model(order(), DataSpec()).cached_model_path == cached_paths[0]
     assert prepare_model(order(provider="openvino"), DataSpec()).cached_model_path is None
 
 
-def test_a_file_that_is_no_model_is_refused(tmp_path: Path) -> None:
+def test_file_without_an_onnx_model_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "m.onnx").write_bytes(b"no model")
     with pytest.raises(UsageError):
         prepare_model(order(str(tmp_path / "m.onnx")), DataSpec())
 
 
-def test_cost_of_a_batch_that_was_not_looked_at_lies_on_the_line() -> None:
-    one, eight, odd = (compute_cost(DIGITS, batch, {}) for batch in (1, 8, 37))
-    assert one is not None
-    assert eight is not None
-    assert odd is not None
-    a_row = (eight.flops - one.flops) / 7
-    assert odd.flops == pytest.approx(one.flops + 36 * a_row)
-    assert odd.batch == 37
-    assert one.moved_bytes < eight.moved_bytes < odd.moved_bytes
-    assert one.min_bytes < odd.min_bytes <= odd.moved_bytes
+def test_cost_of_another_batch_is_interpolated_linearly() -> None:
+    batch_1, batch_8, batch_37 = (compute_cost(DIGITS, batch, {}) for batch in (1, 8, 37))
+    assert batch_1 is not None
+    assert batch_8 is not None
+    assert batch_37 is not None
+    flops_per_row = (batch_8.flops - batch_1.flops) / 7
+    assert batch_37.flops == pytest.approx(batch_1.flops + 36 * flops_per_row)
+    assert batch_37.batch == 37
+    assert batch_1.moved_bytes < batch_8.moved_bytes < batch_37.moved_bytes
+    assert batch_1.min_bytes < batch_37.min_bytes <= batch_37.moved_bytes
 
 
 @pytest.mark.parametrize(
     ("tensor_type", "noted"), [("F32", set()), ("F16", {"as-is"}), ("Q4_0", {"as-is", "int8", "int4"})]
 )
-def test_weights_that_are_not_measured_as_the_file_stores_them_are_noted(
+def test_quantized_weights_that_differ_from_the_file_are_noted(
     tmp_path: Path, tensor_type: str, noted: set[str]
 ) -> None:
     shape = plain_shape()

@@ -14,7 +14,7 @@ from app.wiring.machine import build_sampler, check_run_directory
 from tests.fakes.metrics_page import MetricsPage, answer
 
 
-def test_a_run_on_a_network_file_system_is_a_warning_with_the_way_out(tmp_path: Path) -> None:
+def test_run_directory_on_a_network_file_system_is_a_warning_with_a_hint(tmp_path: Path) -> None:
     mounts = tmp_path / "mounts"
     mounts.write_text("/dev/sda1 / ext4 rw 0 0\n")
     assert check_run_directory(tmp_path, mounts) == ()
@@ -34,14 +34,14 @@ def profile(tmp_path: Path, *scrapes: dict[str, Any]) -> Profile:
     return load_profile_tree({**values, "telemetry": list(scrapes)}, str(tmp_path / "p.yaml"))
 
 
-def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_scraped_metrics_have_the_name_of_their_endpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TOKEN", "t0p")
     page = MetricsPage(PAGE)
     headers = {"Authorization": "env:TOKEN"}
     rows: list[dict[str, Any]] = []
     arrived = threading.Event()
 
-    def take(batch: pa.RecordBatch) -> None:
+    def receive(batch: pa.RecordBatch) -> None:
         rows.extend(batch.to_pylist())
         if any(row["source"] == "lab/gpu0" for row in rows):
             arrived.set()
@@ -49,7 +49,7 @@ def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monke
     sampler = build_sampler(
         profile(tmp_path, {"scrape": page.url, "name": "lab", "interval": "200ms", "headers": headers})
     )
-    sampler.start(take)
+    sampler.start(receive)
     has_come = arrived.wait(20)
     sampler.close()
     page.close()
@@ -58,7 +58,7 @@ def test_pages_are_read_while_a_run_goes_on_by_their_names(tmp_path: Path, monke
     assert b"t0p" in page.asked[0]
 
 
-def test_a_page_that_may_not_be_asked_is_refused_before_the_run(tmp_path: Path) -> None:
+def test_public_metrics_endpoint_is_rejected_before_the_run(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"93\.184\.216\.34 is a public host") as refused:
         build_sampler(profile(tmp_path, {"scrape": "http://93.184.216.34/metrics"}))
     assert "permitted of scrape1 in telemetry" in (refused.value.hint or "")

@@ -15,7 +15,7 @@ LOADS = {
 }
 
 
-def described(folder: Path, target: str, workload: str = "") -> MeasuredServer:
+def describe(folder: Path, target: str, workload: str = "") -> MeasuredServer:
     path = folder / "profile.yaml"
     load = next(load for protocol, load in LOADS.items() if protocol in target or protocol == "other")
     path.write_text(f"sizewise: 1\nname: Fraud-2\ntarget: {target}\n{workload}{load}")
@@ -95,10 +95,10 @@ CHAT, ROWS = "workload: {prompts: {input_tokens: 10, output_tokens: 5}}\n", "wor
         ("{protocol: local, model: m.onnx}", "", MeasuredServer("Fraud-2")),
     ],
 )
-def test_the_paths_are_those_of_the_protocol(
+def test_port_and_health_paths_follow_the_protocol(
     target: str, workload: str, expected: MeasuredServer, tmp_path: Path
 ) -> None:
-    assert described(tmp_path, target, workload) == expected
+    assert describe(tmp_path, target, workload) == expected
 
 
 @pytest.mark.parametrize(
@@ -112,11 +112,11 @@ def test_the_paths_are_those_of_the_protocol(
         ("https://127.0.0.1/health", "/health", 443),
     ],
 )
-def test_the_profiles_own_path_goes_before_the_protocols(
+def test_ready_path_of_the_profile_overrides_that_of_the_protocol(
     ready: str, path: str, port: int | None, tmp_path: Path
 ) -> None:
     start = f"start: {{command: [serve], ready: '{ready}'}}"
-    plain = described(tmp_path, f"{{protocol: http, url: 'http://127.0.0.1:8000/score', {start}}}", ROWS)
+    plain = describe(tmp_path, f"{{protocol: http, url: 'http://127.0.0.1:8000/score', {start}}}", ROWS)
     assert plain == MeasuredServer("Fraud-2", 8000, path, port)
-    oip = described(tmp_path, f"{{protocol: oip, model: m, url: 'http://127.0.0.1:8000', {start}}}")
+    oip = describe(tmp_path, f"{{protocol: oip, model: m, url: 'http://127.0.0.1:8000', {start}}}")
     assert oip == MeasuredServer("Fraud-2", 8000, path, port, "/v2/health/live")

@@ -29,11 +29,11 @@ OWNED = OwnedHardware(capex_usd=4000.0, life_years=4.0)
         ("traffic.tokens={input: 9, output: 3}", "tokens", (TokenLengths(1.0, 9.0, 3.0),)),
     ],
 )
-def test_a_part_of_traffic_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
+def test_traffic_change_affects_only_its_field(change: str, field: str, value: object) -> None:
     assert apply_change(QUESTION, change) == replace(QUESTION, traffic=replace(QUESTION.traffic, **{field: value}))
 
 
-def test_a_shape_brings_its_hours_and_a_trace_all_that_it_reports(tmp_path: Path) -> None:
+def test_shape_change_sets_its_hours_and_a_trace_sets_the_whole_traffic(tmp_path: Path) -> None:
     flat = apply_change(QUESTION, "traffic.shape=flat").traffic
     assert flat == replace(QUESTION.traffic, shape="flat", hourly_share=(1.0,) * 24)
     trace = tmp_path / "trace.csv"
@@ -62,24 +62,24 @@ def test_a_shape_brings_its_hours_and_a_trace_all_that_it_reports(tmp_path: Path
         ("plan.unmeasured_gpus={dtype: fp16}", "unmeasured_gpus", UnmeasuredGpus("fp16")),
     ],
 )
-def test_a_limit_is_otherwise_and_no_other(change: str, field: str, value: object) -> None:
-    """Providers and regions are those of the question's own catalogue."""
+def test_limit_change_affects_only_its_field(change: str, field: str, value: object) -> None:
+    """Providers and regions are those of the catalog of the question."""
     assert apply_change(QUESTION, change) == replace(QUESTION, limits=replace(QUESTION.limits, **{field: value}))
 
 
 @pytest.mark.parametrize("value", ["latency_ms.p99 < 80", '["latency_ms.p99 < 80"]', "[latency_ms.p99 < 80]"])
-def test_an_objective_is_written_alone_or_in_a_list(value: str) -> None:
-    assert [one.text for one in apply_change(QUESTION, f"slo={value}").slo] == ["latency_ms.p99 < 80"]
+def test_objective_change_may_be_a_single_objective_or_a_list(value: str) -> None:
+    assert [objective.text for objective in apply_change(QUESTION, f"slo={value}").slo] == ["latency_ms.p99 < 80"]
 
 
-def test_what_belongs_together_may_be_said_part_by_part() -> None:
-    parts = ("traffic.dispersion.index=8", "plan.unmeasured_gpus.dtype=fp16", "traffic.dispersion.window=10s")
-    question = apply_overrides(QUESTION, (*parts, "plan.unmeasured_gpus.work=decode"))
+def test_related_settings_may_be_changed_one_by_one() -> None:
+    overrides = ("traffic.dispersion.index=8", "plan.unmeasured_gpus.dtype=fp16", "traffic.dispersion.window=10s")
+    question = apply_overrides(QUESTION, (*overrides, "plan.unmeasured_gpus.work=decode"))
     assert question.traffic.dispersion == Dispersion(8.0, 10.0)
     assert question.limits.unmeasured_gpus == UnmeasuredGpus("fp16", "decode")
 
 
-def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
+def test_speed_change_scales_every_target_and_marks_the_target_as_assumed() -> None:
     for change in ("speed=1.5", "speed=1.5x"):
         (target,) = apply_change(QUESTION, change).measured
         assert (target.curve.max_rate_per_s, target.is_assumed) == (12.0, True)
@@ -88,13 +88,13 @@ def test_faster_is_every_target_at_so_many_times_its_rate_and_assumed() -> None:
 
 
 @pytest.mark.parametrize(("price", "usd"), [("0.7", 0.7), ("0.7 USD/h", 0.7)])
-def test_a_price_is_yours_of_the_plans_day_and_of_one_offer(price: str, usd: float) -> None:
+def test_price_change_applies_to_one_offer_on_the_day_of_the_plan(price: str, usd: float) -> None:
     c2, c4 = apply_change(QUESTION, f"price.acme/c2={price}").catalog.offers
     assert (c2.on_demand_usd_per_hour, c2.source, c2.as_of) == (usd, "yours", TODAY)
     assert c4 == QUESTION.catalog.offers[1]
 
 
-def test_a_price_is_of_the_kind_that_is_planned_with() -> None:
+def test_price_change_applies_to_the_planned_price_kind() -> None:
     c2, _ = apply_overrides(QUESTION, ("price.acme/c2=0.3", "plan.price=spot")).catalog.offers
     assert (c2.spot_usd_per_hour, c2.on_demand_usd_per_hour) == (
         0.3,
@@ -102,14 +102,14 @@ def test_a_price_is_of_the_kind_that_is_planned_with() -> None:
     )
 
 
-def test_an_owned_offer_given_a_price_is_rented() -> None:
+def test_owned_offer_with_a_new_price_is_rented() -> None:
     own = replace(QUESTION, catalog=catalogue(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
-    (one,) = apply_change(own, "price.acme/c2@here=0.7").catalog.offers
-    assert (one.on_demand_usd_per_hour, one.owned) == (0.7, None)
+    (rented,) = apply_change(own, "price.acme/c2@here=0.7").catalog.offers
+    assert (rented.on_demand_usd_per_hour, rented.owned) == (0.7, None)
 
 
 @pytest.mark.parametrize(
-    ("change", "says", "hint"),
+    ("change", "message", "hint"),
     [
         ("traffic.peak", "--what-if traffic.peak does not have the form key=value", "Use a value such as"),
         ("speed=fast", "--what-if speed must be a factor from 0.01 to 100 (got fast)", "speed=1.3"),
@@ -132,8 +132,8 @@ def test_an_owned_offer_given_a_price_is_rented() -> None:
         ("slo=[latency_ms.p95 = 50]", "not a valid objective", "latency_ms.p95 < 50"),
     ],
 )
-def test_what_cannot_be_otherwise_is_said_with_what_can(change: str, says: str, hint: str) -> None:
+def test_invalid_changes_are_reported_with_a_hint(change: str, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
         apply_change(QUESTION, change)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert hint in (caught.value.hint or "")

@@ -14,32 +14,34 @@ from app.wiring.plan_files import PlanFile, encode_plan, read_plan, write_plan
 from tests.fakes import planned, services, whole_plan
 from tests.fakes.offers import catalogue, offer, question, target
 
-LAWS = (
+SERVICE_MODELS = (
     FittedService(BatchService(0.01, 0.002, 8), 0.5, ("fixed_s",), ((0.01,),)),
     FittedService(TokenService(0.01, 1e-4, 1e-5, 64, 100_000), 0.5, (), ()),
 )
-ASKED = planned.question()
-ENCODED = encode_plan(PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), ASKED))
+INPUTS = planned.question()
+ENCODED = encode_plan(PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), INPUTS))
 HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
 
 
 @pytest.mark.parametrize(
-    "asked",
+    "inputs",
     [
-        ASKED,
+        INPUTS,
         planned.question(traffic=Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
-        question(target(fit=replace(services.fit_of(*LAWS), errors=(FitError(8.0, "p95", 0.1, 0.09, -2.0),)))),
+        question(
+            target(fit=replace(services.fit_of(*SERVICE_MODELS), errors=(FitError(8.0, "p95", 0.1, 0.09, -2.0),)))
+        ),
         question(target()),
         whole_plan.question(),
     ],
 )
-def test_facts_that_can_be_are_let_through(asked: PlanningInputs) -> None:
-    """A fit's highest rate may be endless, what it misses may be below zero, and traffic may shrink."""
-    assert find_impossible_input(asked) is None
+def test_possible_planning_inputs_are_accepted(inputs: PlanningInputs) -> None:
+    """The highest rate of a fit may be infinite, its residuals may be negative, and traffic may shrink."""
+    assert find_impossible_input(inputs) is None
 
 
 @pytest.mark.parametrize(
-    ("right", "wrong", "says"),
+    ("valid", "invalid", "message"),
     [
         ("peak_per_s: 60.0", "peak_per_s: .nan", "inputs.traffic.peak_per_s is not a number"),
         ("peak_per_s: 60.0", "peak_per_s: -1.0", "traffic.peak_per_s is -1"),
@@ -71,28 +73,28 @@ def test_facts_that_can_be_are_let_through(asked: PlanningInputs) -> None:
         ("parameters: []", "parameters: [mean_s]", "log_covariance does not match its parameters"),
     ],
 )  # fmt: skip
-def test_a_plan_file_edited_to_what_cannot_be_is_refused(tmp_path: Path, right: str, wrong: str, says: str) -> None:
-    answer, mark, asked = ENCODED.text.partition("\ninputs:")
-    assert right in asked
+def test_plan_file_with_impossible_values_is_rejected(tmp_path: Path, valid: str, invalid: str, message: str) -> None:
+    plan_text, mark, inputs_text = ENCODED.text.partition("\ninputs:")
+    assert valid in inputs_text
     path = tmp_path / "plan.yaml"
     (tmp_path / ENCODED.catalog_name).write_bytes(ENCODED.catalog)
-    path.write_text(answer + mark + asked.replace(right, wrong, 1), encoding="utf-8")
+    path.write_text(plan_text + mark + inputs_text.replace(valid, invalid, 1), encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         read_plan(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-@pytest.mark.parametrize(("price", "says"), [(float("inf"), "is inf"), (-1.0, "is -1"), (float("nan"), "is not a")])
-def test_a_catalog_with_what_cannot_be_is_refused(tmp_path: Path, price: float, says: str) -> None:
-    asked = replace(ASKED, catalog=catalogue(offer("c2", on_demand_usd_per_hour=price)))
-    path, _ = write_plan(tmp_path / "plan.yaml", PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), asked))
+@pytest.mark.parametrize(("price", "message"), [(float("inf"), "is inf"), (-1.0, "is -1"), (float("nan"), "is not a")])
+def test_catalog_with_an_impossible_price_is_rejected(tmp_path: Path, price: float, message: str) -> None:
+    inputs = replace(INPUTS, catalog=catalogue(offer("c2", on_demand_usd_per_hour=price)))
+    path, _ = write_plan(tmp_path / "plan.yaml", PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), inputs))
     with pytest.raises(UsageError) as caught:
         read_plan(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("service", "says"),
+    ("service", "message"),
     [
         (BatchService(0.0, 0.0, 8), "fixed_s + per_item_s of a service model of run-1 is 0"),
         (BatchService(0.01, 0.002, 0), "max_batch of a service model of run-1 is 0"),
@@ -102,7 +104,9 @@ def test_a_catalog_with_what_cannot_be_is_refused(tmp_path: Path, price: float, 
         (TokenService(0.01, 1e-4, 1e-5, 64, 9, chunk_tokens=0), "chunk_tokens of a service model of run-1 is 0"),
     ],
 )
-def test_a_law_that_never_ends_or_never_begins_is_none(service: BatchService | TokenService, says: str) -> None:
-    reported = find_impossible_input(question(target(fit=services.fit_of(services.fitted(service)))))
-    assert reported is not None
-    assert reported.startswith(says)
+def test_service_model_that_never_ends_or_starts_is_impossible(
+    service: BatchService | TokenService, message: str
+) -> None:
+    problem = find_impossible_input(question(target(fit=services.fit_of(services.fitted(service)))))
+    assert problem is not None
+    assert problem.startswith(message)

@@ -22,7 +22,7 @@ def lengths(protocol: str = "openai-chat", **workload: Any) -> PromptLengths:
     return sample_prompt_lengths(profile)
 
 
-def test_the_same_seed_draws_the_same_lengths_within_their_bounds() -> None:
+def test_prompt_lengths_are_reproducible_and_within_their_bounds() -> None:
     drawn = lengths(prompts={"input_tokens": "uniform 100 to 800", "output_tokens": 64, "unique": 500})
     assert drawn == lengths(prompts={"input_tokens": "uniform 100 to 800", "output_tokens": 64, "unique": 500})
     assert len(drawn.input_tokens) == drawn.distinct_prompts == 500
@@ -31,7 +31,7 @@ def test_the_same_seed_draws_the_same_lengths_within_their_bounds() -> None:
     assert set(drawn.output_tokens) == {64}
 
 
-def test_a_session_carries_its_earlier_turns() -> None:
+def test_input_of_a_session_includes_its_earlier_turns() -> None:
     drawn = lengths(
         prompts={"input_tokens": 10, "output_tokens": 5, "turns": 3, "prefix": {"tokens": 100}, "unique": 2}
     )
@@ -39,51 +39,56 @@ def test_a_session_carries_its_earlier_turns() -> None:
     assert drawn.requests_per_session == 3
 
 
-def test_documents_of_a_reranking_are_in_its_request() -> None:
+def test_input_of_a_rerank_request_includes_its_documents() -> None:
     assert lengths("openai-rerank", prompts={"input_tokens": 10, "unique": 1}, documents=4).input_tokens == (50,)
 
 
-def test_the_lengths_of_classes_are_mixed_by_their_shares_of_the_requests() -> None:
-    one = {"input_tokens": 10, "output_tokens": 5}
+def test_lengths_of_classes_are_mixed_by_their_shares_of_the_requests() -> None:
+    prompts = {"input_tokens": 10, "output_tokens": 5}
     classes = [
-        {"name": "single", "weight": 3, "prompts": one},
-        {"name": "session", "weight": 1, "prompts": one | {"turns": 3, "input_tokens": 100}},
+        {"name": "single", "weight": 3, "prompts": prompts},
+        {"name": "session", "weight": 1, "prompts": prompts | {"turns": 3, "input_tokens": 100}},
     ]
     drawn = lengths(classes=classes)
     assert drawn.requests_per_session == 0.75 + 0.25 * 3
-    assert drawn.input_tokens.count(10) == len(drawn.input_tokens) / 2, "as many requests as sessions have turns"
+    assert drawn.input_tokens.count(10) == len(drawn.input_tokens) / 2, "half of the requests are turns of sessions"
     assert set(drawn.input_tokens) == {10, 100, 205, 310}
     assert set(drawn.output_tokens) == {5}
     assert drawn.distinct_prompts == 2000
-    endless = lengths(classes=[{"name": "a"}, {"name": "b", "prompts": {"input_tokens": 9}}], prompts=one)
-    assert (endless.output_tokens, endless.reason) == ((), None), "one class lets the model choose"
+    unbounded = lengths(classes=[{"name": "a"}, {"name": "b", "prompts": {"input_tokens": 9}}], prompts=prompts)
+    assert (unbounded.output_tokens, unbounded.reason) == ((), None), "the output length of one class is unknown"
 
 
-def test_a_dataset_says_why_nothing_can_be_reported(tmp_path: Path) -> None:
+def test_lengths_of_a_dataset_are_unknown_with_the_reason(tmp_path: Path) -> None:
     (tmp_path / "d.jsonl").write_text('{"prompt": "hello"}\n')
     drawn = lengths(dataset=str(tmp_path / "d.jsonl"))
     assert "tokenizer" in str(drawn.reason)
     assert not drawn.input_tokens
-    mixed = lengths(classes=[{"name": "asked", "dataset": str(tmp_path / "d.jsonl")}])
-    assert mixed.reason == f"class asked: {drawn.reason}"
+    mixed = lengths(classes=[{"name": "questions", "dataset": str(tmp_path / "d.jsonl")}])
+    assert mixed.reason == f"class questions: {drawn.reason}"
 
 
-def planned(**parts: Any) -> PlannedWork:
-    target = {"protocol": "http", "url": "http://127.0.0.1:1", "timeouts": {"total": "10s"}, **parts.pop("target", {})}
-    values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **parts}
+def estimate_planned_work(**sections: Any) -> PlannedWork:
+    target = {
+        "protocol": "http",
+        "url": "http://127.0.0.1:1",
+        "timeouts": {"total": "10s"},
+        **sections.pop("target", {}),
+    }
+    values = {"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, **sections}
     return estimate_work(load_profile_tree(values, "mine.yaml"), load_bundled_catalog())
 
 
-def local(**parts: Any) -> PlannedWork:
-    target = {"model": "digits", **parts.pop("target", {})}
+def estimate_local_work(**sections: Any) -> PlannedWork:
+    target = {"model": "digits", **sections.pop("target", {})}
     return estimate_work(
-        load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml"),
+        load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **sections}, "mine.yaml"),
         load_bundled_catalog(),
     )
 
 
-def test_stages_are_counted_with_their_repeats_and_requests_are_the_area_under_the_rates() -> None:
-    work = planned(
+def test_stages_are_counted_with_repeats_and_requests_are_the_integral_of_the_rate() -> None:
+    work = estimate_planned_work(
         load={
             "warmup": "3s",
             "stages": [
@@ -99,22 +104,24 @@ def test_stages_are_counted_with_their_repeats_and_requests_are_the_area_under_t
     assert work.search is None
 
 
-def test_clients_send_as_many_as_come_and_a_share_of_a_stage_is_not_known() -> None:
+def test_closed_loop_and_relative_stages_have_no_planned_number_of_requests() -> None:
     stages = [{"name": "most", "concurrency": 8, "duration": "5s"}, {"rate": "50% of most", "duration": "5s"}]
-    work = planned(load={"warmup": "0s", "stages": stages})
+    work = estimate_planned_work(load={"warmup": "0s", "stages": stages})
     assert (work.requests, work.closed_stages, work.relative_stages) == (0, 1, 1)
     assert work.max_duration_s == 10 + 2 * 10
 
 
-def test_a_trace_is_counted_line_by_line(tmp_path: Path) -> None:
+def test_requests_of_a_trace_are_counted_within_the_stage_duration(tmp_path: Path) -> None:
     trace = tmp_path / "trace.csv"
     trace.write_text("timestamp\n0\n1\n2\n9\n")
-    work = planned(load={"stages": [{"trace": str(trace), "duration": "5s"}]})
+    work = estimate_planned_work(load={"stages": [{"trace": str(trace), "duration": "5s"}]})
     assert work.requests == 3
 
 
-def test_a_search_is_played_against_servers_of_known_limits() -> None:
-    work = planned(load={"search": {"start": "10/s", "step_duration": "10s"}}, slo=["latency_ms.p50 < 50"])
+def test_planned_search_is_simulated_against_servers_with_known_limits() -> None:
+    work = estimate_planned_work(
+        load={"search": {"start": "10/s", "step_duration": "10s"}}, slo=["latency_ms.p50 < 50"]
+    )
     assert work.search is not None
     assert work.search.probes[0] < work.search.probes[1] <= 25
     assert work.search.assumed_per_s[0] == 10
@@ -122,53 +129,53 @@ def test_a_search_is_played_against_servers_of_known_limits() -> None:
     assert work.search.requests[0] < work.search.requests[1]
 
 
-def test_the_probes_of_a_search_end_at_what_the_server_carries() -> None:
+def test_simulated_probes_converge_to_the_max_rate_of_the_server() -> None:
     values = {"sizewise": 1, "name": "mine", "target": {"protocol": "http", "url": "http://127.0.0.1:1"},
               "workload": {"body": 1}, "load": {"search": {"start": "10/s"}}, "slo": ["error_rate < 1%"]}  # fmt: skip
     profile = load_profile_tree(values, "mine.yaml")
     assert isinstance(profile, HttpProfile)
-    wanted = profile.load.search
-    assert wanted is not None
-    tried = simulate_probes(wanted, profile.slo, 100.0)
-    assert tried[:5] == (10, 20, 40, 80, 160)
-    held = max(rate for rate in tried if rate <= 100)
-    assert held > 95
-    assert tried.count(held) == 3
+    search = profile.load.search
+    assert search is not None
+    probes = simulate_probes(search, profile.slo, 100.0)
+    assert probes[:5] == (10, 20, 40, 80, 160)
+    max_rate = max(rate for rate in probes if rate <= 100)
+    assert max_rate > 95
+    assert probes.count(max_rate) == 3
 
 
-def test_a_search_that_ends_in_its_time_is_planned_so() -> None:
+def test_planned_search_respects_its_time_limit() -> None:
     load = {"warmup": "0s", "search": {"start": "10/s", "step_duration": "10s", "max_duration": "1m"}}
-    work = planned(load=load, slo=["error_rate < 1%"])
+    work = estimate_planned_work(load=load, slo=["error_rate < 1%"])
     assert work.search is not None
     assert work.search.probes[1] == 6
     assert work.search.duration_s[1] <= 6 * (10 + MAX_PROBE_DRAIN_S)
 
 
-def test_limits_cut_what_they_end() -> None:
+def test_run_limits_shorten_the_planned_run() -> None:
     load = {"warmup": "0s", "stages": [{"rate": "100/s", "duration": "60s"}]}
-    by_time = planned(load=load, limits={"duration": "30s"})
+    by_time = estimate_planned_work(load=load, limits={"duration": "30s"})
     assert (by_time.max_duration_s, by_time.cut_after) == (30, "limits.duration ends the run after 30s")
-    by_requests = planned(load=load, limits={"requests": 500})
+    by_requests = estimate_planned_work(load=load, limits={"requests": 500})
     assert by_requests.cut_after == "limits.requests ends the run after 500 requests"
-    neither = planned(load=load, limits={"duration": "10m", "requests": 1e6})
+    neither = estimate_planned_work(load=load, limits={"duration": "10m", "requests": 1e6})
     assert (neither.cut_after, neither.limits) == (None, ("10m", "1,000,000 requests"))
 
 
-def test_money_is_the_time_on_the_named_offer() -> None:
+def test_planned_cost_is_the_duration_at_the_price_of_the_offer() -> None:
     load = {"warmup": "0s", "stages": [{"rate": "1/s", "duration": "1h"}]}
-    priced = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}})
+    priced = estimate_planned_work(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}})
     assert priced.usd is not None
     offer = next(o for o in load_bundled_catalog().offers if (o.provider, o.instance_type) == ("aws", "g6.2xlarge"))
     assert priced.usd[0] == pytest.approx(offer.on_demand_usd_per_hour)
     assert priced.usd[1] > priced.usd[0]
-    limited = planned(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}}, limits={"usd": 0.01})
+    limited = estimate_planned_work(load=load, target={"hardware": {"offer": "aws/g6.2xlarge"}}, limits={"usd": 0.01})
     assert (limited.usd, limited.cut_after) == ((0.01, 0.01), "limits.usd ends the run after $0.01")
-    free = planned(load=load)
+    free = estimate_planned_work(load=load)
     assert (free.usd, free.usd_reason) == (None, "the price is unknown: the target has no hardware offer")
 
 
-def test_tokens_are_those_of_the_drawn_lengths() -> None:
-    work = planned(
+def test_planned_tokens_follow_the_drawn_lengths() -> None:
+    work = estimate_planned_work(
         target={"protocol": "openai-chat", "model": "m"},
         workload={"prompts": {"input_tokens": 100, "output_tokens": 20, "prefix": {"tokens": 50}}},
         load={"stages": [{"rate": "2/s", "duration": "10s"}]},
@@ -176,14 +183,14 @@ def test_tokens_are_those_of_the_drawn_lengths() -> None:
     assert (work.requests, work.tokens_in, work.tokens_out) == (20, 20 * 150, 20 * 20)
 
 
-def test_a_grid_of_a_local_model_is_variants_times_scenarios() -> None:
+def test_planned_local_run_has_variants_times_scenarios() -> None:
     load = {
         "scenarios": ["single-stream", "multi-stream", "offline"],
         "min_duration": "1s",
         "max_duration": "5s",
         "warmup": "2s",
     }
-    work = local(target={"batch": [1, 4], "streams": [1, 2]}, load=load)
+    work = estimate_local_work(target={"batch": [1, 4], "streams": [1, 2]}, load=load)
     assert (work.variants, work.stages) == (4, 4 * 2 + 2)
     assert (work.duration_s, work.max_duration_s) == (10, 10 * 7)
     assert work.requests is None

@@ -25,7 +25,7 @@ pytestmark = pytest.mark.usefixtures("short_simulations")
 LATER = datetime.date(2026, 9, 1)
 SLO = ("ttft_ms.p95 < 1000",)
 TOKENS = "traffic.tokens={input: 900, output: 120}"
-Asked = Callable[..., PlanningInputs]
+BuildInputs = Callable[..., PlanningInputs]
 
 
 @pytest.fixture(autouse=True)
@@ -34,8 +34,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def asked(tmp_path: Path) -> Asked:
-    """Of sources by name, each made when it is asked for."""
+def build_inputs(tmp_path: Path) -> BuildInputs:
+    """Return a function that builds the planning inputs of sources by name, which it creates on demand."""
     make: dict[str, Callable[[Path], str]] = {
         "run": sources.endpoint_run,
         "other": lambda path: sources.endpoint_run(path, run_id="other"),
@@ -48,38 +48,38 @@ def asked(tmp_path: Path) -> Asked:
         "no-rate": lambda path: sources.endpoint_run(path, max_rate=None),
         "no-traffic": lambda path: sources.endpoint_run(path, spec=sources.ENDPOINT_SPEC.partition("traffic:")[0]),
         "no-law": lambda path: sources.local(path, batch_models=()),
-        "bad-law": lambda path: sources.local(path, batch_models=(_failed_law(),)),
+        "bad-law": lambda path: sources.local(path, batch_models=(_build_failed_batch_model(),)),
     }
 
-    def ask(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanningInputs:
-        found = tuple(make[name](tmp_path / name) if name in make else name for name in names)
-        return build_plan_inputs(PlanRequest(found, **more), today)
+    def build(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanningInputs:
+        plan_sources = tuple(make[name](tmp_path / name) if name in make else name for name in names)
+        return build_plan_inputs(PlanRequest(plan_sources, **more), today)
 
-    return ask
+    return build
 
 
-def _failed_law() -> BatchModel:
+def _build_failed_batch_model() -> BatchModel:
     unknown = Estimate(None, reason="two batches")
     of = variant(model="other")
     return BatchModel(variant=of, t0_ms=unknown, t1_ms=unknown, r2=None, batches=(1, 16), reason="two are no line")
 
 
-def test_a_stored_run_is_planned_with_what_its_profile_says(asked: Asked) -> None:
-    question = asked("run")
+def test_stored_run_is_planned_with_the_settings_of_its_profile(build_inputs: BuildInputs) -> None:
+    question = build_inputs("run")
     (target,) = question.measured
     assert (target.name, target.hardware.vcpus) == ("20260801T091500-quickstart-4f2a", 2)
     assert target.server is not None
     assert target.server.name == "quickstart"
-    assert target.validity == "WARN", "the evidence for a plan is no stronger than its measurement"
+    assert target.validity == "WARN", "the validity of the measurement applies to the plan"
     assert (target.curve.max_rate_per_s, target.curve.latency_metric) == (218.0, "latency_ms.p95")
-    assert len(target.curve.points) == 11, "pooled holds are points alone"
+    assert len(target.curve.points) == 11, "only pooled steps are load points"
     assert (question.traffic.peak_per_s, question.traffic.shape) == (900.0, "workday")
-    assert [one.text for one in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+    assert [objective.text for objective in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
     assert (question.limits.confidence, question.today) == (0.9, TODAY)
     assert question.assumed_model is None
 
 
-def test_the_objectives_of_classes_of_requests_are_not_dropped(tmp_path: Path) -> None:
+def test_class_objectives_of_a_run_are_planned(tmp_path: Path) -> None:
     classes = '[{name: quick, weight: 1, slo: ["latency_ms.p95 < 30"]}, {name: slow, weight: 1}]'
     spec = (
         sources.ENDPOINT_SPEC.replace("oip", "openai-chat")
@@ -87,11 +87,14 @@ def test_the_objectives_of_classes_of_requests_are_not_dropped(tmp_path: Path) -
     )
     run = sources.endpoint_run(tmp_path / "classes", spec=spec)
     question = build_plan_inputs(PlanRequest((run,)), TODAY)
-    assert [(one.text, one.request_class) for one in question.slo][-1] == ("latency_ms.p95{class=quick} < 30", "quick")
+    assert [(objective.text, objective.request_class) for objective in question.slo][-1] == (
+        "latency_ms.p95{class=quick} < 30",
+        "quick",
+    )
 
 
-def test_what_is_said_beside_a_run_goes_before_its_profile(asked: Asked, tmp_path: Path) -> None:
-    question = asked(
+def test_planning_settings_override_the_profile_of_the_run(build_inputs: BuildInputs, tmp_path: Path) -> None:
+    question = build_inputs(
         "run",
         overrides=("plan.confidence=95%", "plan.providers=[acme]", "target.hardware.offer=acme/c4", "traffic.peak=5/s"),
         traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\nshape: flat\n")),
@@ -99,92 +102,94 @@ def test_what_is_said_beside_a_run_goes_before_its_profile(asked: Asked, tmp_pat
         offers=(Path(sources.written(tmp_path / "own.yaml", sources.OFFERS)),),
     )
     assert (question.traffic.peak_per_s, question.traffic.shape) == (70.0, "flat")
-    assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
+    assert [item.text for item in question.slo] == ["latency_ms.p99 < 80"]
     assert (question.limits.confidence, question.limits.providers) == (0.95, ("acme",))
     assert question.measured[0].hardware.offer == "acme/c4@here"
-    assert [one.key for one in question.catalog.offers if one.is_customized] == [
+    assert [item.key for item in question.catalog.offers if item.is_customized] == [
         "acme/c4@here",
         "acme/c8@here",
         "own/rack@cellar",
     ]
 
 
-def test_several_runs_are_targets_each_and_the_last_endpoints_profile_says_the_rest(
-    asked: Asked, tmp_path: Path
+def test_several_runs_are_separate_targets_with_the_settings_of_the_last_endpoint(
+    build_inputs: BuildInputs, tmp_path: Path
 ) -> None:
     small = sources.ENDPOINT_SPEC.replace("900/s", "5/s")
     first = sources.endpoint_run(tmp_path / "first", small, run_id="first")
-    question = asked(first, "run", "local")
+    question = build_inputs(first, "run", "local")
     assert [target.name.partition(":")[0] for target in question.measured] == [
         "first",
         "20260801T091500-quickstart-4f2a",
         "20261125-103735-digits-here-5f9e",
     ]
     assert question.traffic.peak_per_s == 900.0
-    assert [one.text for one in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
+    assert [objective.text for objective in question.slo] == ["latency_ms.p95 < 50", "error_rate < 1%"]
 
 
-def test_a_local_run_is_planned_as_if_its_model_were_served_and_that_is_assumed(asked: Asked) -> None:
-    question = asked("local", overrides=("traffic.peak=900/s",))
+def test_local_run_is_planned_as_an_assumed_server(build_inputs: BuildInputs) -> None:
+    question = build_inputs("local", overrides=("traffic.peak=900/s",))
     (target,) = question.measured
     assert target.is_assumed
     assert target.name.endswith(": digits cpu as-is, model only")
     assert target.fit is not None
-    assert [one.text for one in question.slo] == ["service_ms.p99 < 20"]
+    assert [objective.text for objective in question.slo] == ["service_ms.p99 < 20"]
 
 
-def test_another_tools_result_is_planned_on_the_hardware_that_is_named(asked: Asked) -> None:
-    named = ("target.hardware.offer=aws/g6.2xlarge", "traffic.peak=900/s")
-    question = asked("curve.yaml", overrides=named, slo=("latency_ms.p95 < 23",))
+def test_curve_of_another_tool_is_planned_on_the_declared_hardware(build_inputs: BuildInputs) -> None:
+    overrides = ("target.hardware.offer=aws/g6.2xlarge", "traffic.peak=900/s")
+    question = build_inputs("curve.yaml", overrides=overrides, slo=("latency_ms.p95 < 23",))
     (target,) = question.measured
     assert (target.hardware.accelerator, target.curve.max_rate_per_s) == ("l4", 20.0)
     assert target.is_assumed
 
 
-@pytest.mark.parametrize(("name", "said", "is_said"), [
+@pytest.mark.parametrize(("name", "overrides", "is_declared"), [
     ("run", (), False),
     ("run", ("target.hardware.offer=aws/g6.2xlarge",), True),
     ("nowhere", ("target.hardware.offer=aws/g6.2xlarge",), True),
 ])  # fmt: skip
-def test_hardware_that_the_run_does_not_report_is_known_to_be_said(
-    asked: Asked, name: str, said: tuple[str, ...], is_said: bool
+def test_hardware_override_of_a_run_is_marked_as_declared(
+    build_inputs: BuildInputs, name: str, overrides: tuple[str, ...], is_declared: bool
 ) -> None:
-    (target,) = asked(name, overrides=said).measured
-    assert target.is_hardware_declared == is_said
+    (target,) = build_inputs(name, overrides=overrides).measured
+    assert target.is_hardware_declared == is_declared
 
 
-def test_who_is_to_say_it_is_reported_apart_from_what_ran_on_nothing(asked: Asked, tmp_path: Path) -> None:
+def test_missing_hardware_and_a_scripted_target_raise_different_errors(
+    build_inputs: BuildInputs, tmp_path: Path
+) -> None:
     with pytest.raises(NoHardwareError):
-        asked("nowhere")
+        build_inputs("nowhere")
     scripted = sources.ENDPOINT_SPEC.replace('url: "http://127.0.0.1:41837"', "scripted: {delay: 5ms}")
     bare = replace(full_run().result.target, hardware=None)
     run = sources.endpoint_run(tmp_path / "scripted", scripted, target=bare)
-    with pytest.raises(UsageError, match="a scripted target cannot be planned") as reported:
-        asked(run)
-    assert not isinstance(reported.value, NoHardwareError)
+    with pytest.raises(UsageError, match="a scripted target cannot be planned") as error:
+        build_inputs(run)
+    assert not isinstance(error.value, NoHardwareError)
 
 
-def test_a_language_models_shape_needs_no_measurement(asked: Asked) -> None:
-    question = asked("model.yaml", overrides=("traffic.peak=9/s", TOKENS), slo=SLO)
+def test_shape_of_a_language_model_is_planned_without_measurements(build_inputs: BuildInputs) -> None:
+    question = build_inputs("model.yaml", overrides=("traffic.peak=9/s", TOKENS), slo=SLO)
     assert question.measured == ()
     assert question.assumed_model is not None
     assert (question.assumed_model.name, question.assumed_model.model.layers) == ("small", 32)
     assert question.traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
 
 
-def test_a_plan_file_keeps_its_date_and_every_fact_until_it_is_given_offers(asked: Asked, tmp_path: Path) -> None:
-    assert asked("plan.yaml", today=LATER) == planned.question()
-    assert asked("plan.yaml", planned_on=LATER) == replace(planned.question(), today=LATER)
-    assert asked("run", planned_on=LATER).today == LATER
+def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
+    assert build_inputs("plan.yaml", today=LATER) == planned.question()
+    assert build_inputs("plan.yaml", planned_on=LATER) == replace(planned.question(), today=LATER)
+    assert build_inputs("run", planned_on=LATER).today == LATER
     own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
-    renewed = asked("plan.yaml", today=LATER, offers=(own,))
+    renewed = build_inputs("plan.yaml", today=LATER, offers=(own,))
     assert renewed.today == LATER
-    assert "acme/c8@here" in {one.key for one in renewed.catalog.offers}
+    assert "acme/c8@here" in {candidate.key for candidate in renewed.catalog.offers}
     assert replace(renewed, today=TODAY, catalog=planned.question().catalog) == planned.question()
 
 
-def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp_path: Path) -> None:
-    question = asked(
+def test_overrides_of_a_plan_file_change_only_the_named_settings(build_inputs: BuildInputs, tmp_path: Path) -> None:
+    question = build_inputs(
         "plan.yaml",
         overrides=("plan.redundancy=n+2", "traffic.growth=20%/year"),
         traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\n")),
@@ -193,12 +198,12 @@ def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp
     before = planned.question()
     assert question.limits == replace(before.limits, redundancy=2)
     assert (question.traffic.peak_per_s, question.traffic.growth_per_year) == (70.0, 0.2)
-    assert [one.text for one in question.slo] == ["latency_ms.p99 < 80"]
+    assert [objective.text for objective in question.slo] == ["latency_ms.p99 < 80"]
     assert (question.measured, question.catalog, question.today) == (before.measured, before.catalog, TODAY)
 
 
 @pytest.mark.parametrize(
-    ("names", "more", "says"),
+    ("names", "more", "message"),
     [
         (["plan.yaml", "run"], {}, "cannot be combined with other sources"),
         (["run", "plan.yaml"], {}, "cannot be combined with other sources"),
@@ -223,12 +228,14 @@ def test_a_plan_file_is_asked_otherwise_in_what_is_named_alone(asked: Asked, tmp
         (["run"], {"offers": (Path("none.yaml"),)}, "none.yaml: No such file"),
     ],
 )  # fmt: skip
-def test_what_is_lacking_or_wrong_is_said(asked: Asked, names: list[str], more: dict[str, Any], says: str) -> None:
-    with pytest.raises(UsageError, match=says):
-        asked(*names, **more)
+def test_invalid_or_incomplete_plan_sources_are_rejected(
+    build_inputs: BuildInputs, names: list[str], more: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_inputs(*names, **more)
 
 
-def test_a_run_that_swept_over_clients_is_planned_from_the_clients_that_met_the_slo(tmp_path: Path) -> None:
+def test_concurrency_sweep_is_planned_from_the_stages_that_met_the_slo(tmp_path: Path) -> None:
     path = sources.endpoint_run(tmp_path / "sweep", stages=client_stages(), max_rate=None)
     (target,) = build_plan_inputs(PlanRequest((path,)), TODAY).measured
     assert target.curve.max_rate_per_s == 80.0
@@ -236,7 +243,7 @@ def test_a_run_that_swept_over_clients_is_planned_from_the_clients_that_met_the_
 
 
 def client_stages() -> tuple[Stage, ...]:
-    """A server that meets p95 < 50 ms with up to four clients."""
+    """Return stages of a server that meets p95 < 50 ms with up to four concurrent requests."""
     loaded = next(stage for stage in full_run().result.stages if stage.kind == "step")
     return tuple(
         replace(

@@ -5,7 +5,7 @@ import pytest
 from app.errors import UsageError
 from app.wiring.proxy import find_proxy, format_proxy
 
-FAR, FAR_TLS = "http://model.example:8000/score", "https://model.example/v1"
+REMOTE_URL, REMOTE_TLS_URL = "http://model.example:8000/score", "https://model.example/v1"
 
 
 @pytest.fixture(autouse=True)
@@ -16,53 +16,51 @@ def environment(monkeypatch: pytest.MonkeyPatch) -> pytest.MonkeyPatch:
     return monkeypatch
 
 
-def test_no_variable_is_no_proxy() -> None:
-    assert find_proxy((FAR,)) is None
+def test_proxy_is_none_without_environment_variables() -> None:
+    assert find_proxy((REMOTE_URL,)) is None
 
 
-def test_a_scheme_has_its_own(environment: pytest.MonkeyPatch) -> None:
+def test_http_and_https_urls_have_separate_proxies(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTP_PROXY", "http://user:canary@proxy.example:3128")
     environment.setenv("HTTPS_PROXY", "proxy.example:3129")
-    assert find_proxy((FAR,)) == "http://user:canary@proxy.example:3128"
-    assert find_proxy((FAR_TLS,)) == find_proxy(("grpcs://model.example:8001",)) == "http://proxy.example:3129"
+    assert find_proxy((REMOTE_URL,)) == "http://user:canary@proxy.example:3128"
+    assert find_proxy((REMOTE_TLS_URL,)) == find_proxy(("grpcs://model.example:8001",)) == "http://proxy.example:3129"
 
 
-def test_all_proxy_is_for_the_rest(environment: pytest.MonkeyPatch) -> None:
+def test_all_proxy_applies_to_http_and_https(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("ALL_PROXY", "http://proxy.example:1")
-    assert find_proxy((FAR,)) == find_proxy((FAR_TLS,)) == "http://proxy.example:1"
+    assert find_proxy((REMOTE_URL,)) == find_proxy((REMOTE_TLS_URL,)) == "http://proxy.example:1"
 
 
 @pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "http://localhost/", "http://[::1]:8000/"])
-def test_this_machine_is_never_behind_it(environment: pytest.MonkeyPatch, url: str) -> None:
+def test_loopback_addresses_are_never_proxied(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
     assert find_proxy((url,)) is None
 
 
 @pytest.mark.parametrize("listed", ["model.example", ".example", "other, model.example:8000", "*"])
-def test_hosts_of_no_proxy_are_not_behind_it(environment: pytest.MonkeyPatch, listed: str) -> None:
+def test_hosts_of_no_proxy_are_not_proxied(environment: pytest.MonkeyPatch, listed: str) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
     environment.setenv("NO_PROXY", listed)
-    assert find_proxy((FAR,)) is None
+    assert find_proxy((REMOTE_URL,)) is None
 
 
-def test_replicas_are_all_behind_it_or_none(environment: pytest.MonkeyPatch) -> None:
+def test_all_replicas_or_none_must_be_proxied(environment: pytest.MonkeyPatch) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
     environment.setenv("NO_PROXY", "near.example")
-    assert find_proxy((FAR, "http://other.example/score")) == "http://proxy.example:3128"
+    assert find_proxy((REMOTE_URL, "http://other.example/score")) == "http://proxy.example:3128"
     with pytest.raises(UsageError, match=r"some of target\.urls"):
-        find_proxy((FAR, "http://near.example/score"))
+        find_proxy((REMOTE_URL, "http://near.example/score"))
 
 
 @pytest.mark.parametrize("proxy", ["socks5://u:canary@proxy.example:1080", "https://u:canary@proxy.example",
                                    "http://u:canary@proxy.example:port"])  # fmt: skip
-def test_a_proxy_we_cannot_speak_to_is_reported_without_its_password(
-    environment: pytest.MonkeyPatch, proxy: str
-) -> None:
+def test_unsupported_proxy_is_reported_without_its_password(environment: pytest.MonkeyPatch, proxy: str) -> None:
     environment.setenv("HTTP_PROXY", proxy)
     with pytest.raises(UsageError, match=r"^HTTP_PROXY: ") as caught:
-        find_proxy((FAR,))
+        find_proxy((REMOTE_URL,))
     assert "canary" not in str(caught.value) + (caught.value.hint or "")
 
 
-def test_what_is_shown_is_host_and_port() -> None:
+def test_formatted_proxy_has_only_host_and_port() -> None:
     assert format_proxy("http://user:canary@proxy.example:3128") == "proxy.example:3128"

@@ -21,22 +21,22 @@ from loadgen.reference.script import (
     TfServingMock,
     TorchServeMock,
 )
-from tests.app.wiring.conftest import Written
+from tests.app.wiring.conftest import MakeProfile
 from tests.fakes.program import wait_until
 
 pytestmark = pytest.mark.process
 
 
-def test_it_answers_until_it_is_closed() -> None:
+def test_reference_server_responds_until_it_is_closed() -> None:
     server = ReferenceServer("loadgen.reference.null", path="/any")
-    with urllib.request.urlopen(server.url, timeout=10) as answer:
-        assert answer.read() == b"{}"
+    with urllib.request.urlopen(server.url, timeout=10) as response:
+        assert response.read() == b"{}"
     server.close()
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(server.url, timeout=10)
 
 
-def test_one_that_does_not_come_up_is_the_instruments_fault(capfd: pytest.CaptureFixture[str]) -> None:
+def test_reference_server_that_fails_to_start_is_a_measurement_error(capfd: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(MeasurementError, match="did not start"):
         ReferenceServer("loadgen.reference.nothing")
     assert "No module named" in capfd.readouterr().err
@@ -47,7 +47,7 @@ SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-
 
 
 @pytest.mark.parametrize(
-    ("protocol", "scripted", "workload", "face"),
+    ("protocol", "scripted", "workload", "mock"),
     [
         ("http", {"delay": "5ms", "response": [1]}, None, HttpMock(ServiceModel(0.005), response=[1])),
         (
@@ -72,17 +72,17 @@ SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-
         ("torchserve", {"seed": 3}, {"body": 1}, TorchServeMock(ServiceModel(seed=3))),
     ],
 )
-def test_each_protocol_has_its_face(
-    written: Written, protocol: str, scripted: dict[str, Any], workload: Any, face: MockProtocol
+def test_scripted_target_has_the_mock_protocol_of_its_protocol(
+    make_profile: MakeProfile, protocol: str, scripted: dict[str, Any], workload: Any, mock: MockProtocol
 ) -> None:
-    assert find_mock_protocol(written({"protocol": protocol, "scripted": scripted}, workload)) == face
+    assert find_mock_protocol(make_profile({"protocol": protocol, "scripted": scripted}, workload)) == mock
 
 
-def test_what_is_not_scripted_has_none(written: Written) -> None:
-    assert find_mock_protocol(written()) is None
+def test_target_that_is_not_scripted_has_no_mock_protocol(make_profile: MakeProfile) -> None:
+    assert find_mock_protocol(make_profile()) is None
 
 
-def test_a_killed_server_reports_the_signal() -> None:
+def test_killed_scripted_server_reports_the_signal() -> None:
     server = start_scripted(HttpMock(ServiceModel()))
     try:
         assert server.end_reason() is None
@@ -94,7 +94,7 @@ def test_a_killed_server_reports_the_signal() -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="whether a process is stopped is read from /proc")
-def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_suspended_scripted_server_has_an_end_reason(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("loadgen.child._MAX_SUSPENDED_S", 0.5)
     server = start_scripted(HttpMock(ServiceModel()))
     try:
@@ -106,7 +106,7 @@ def test_a_server_that_stays_stopped_has_ended_too(monkeypatch: pytest.MonkeyPat
         server.close()
 
 
-def test_the_server_answers_and_leaves() -> None:
+def test_scripted_server_responds_to_chat_completions() -> None:
     server = start_scripted(OpenAiMock(ServiceModel(tokens_per_s=1000.0), model="little"))
     try:
         assert server.url.endswith("/v1")
@@ -115,7 +115,7 @@ def test_the_server_answers_and_leaves() -> None:
             json.dumps({"model": "little", "messages": [{"role": "user", "content": "hi"}], "max_tokens": 3}).encode(),
             {"Content-Type": "application/json"},
         )
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            assert json.load(answer)["usage"]["completion_tokens"] == 3
+        with urllib.request.urlopen(request, timeout=10) as response:
+            assert json.load(response)["usage"]["completion_tokens"] == 3
     finally:
         server.close()

@@ -11,12 +11,12 @@ pytestmark = pytest.mark.timing
 
 
 @pytest.mark.parametrize(("kind", "media"), [("plain", "application/json"), ("streaming", "text/event-stream")])
-def test_each_kind_of_load_has_its_server_and_that_its_cpu(kind: LoadKind, media: str) -> None:
+def test_null_server_of_each_load_kind_responds_and_reports_its_cpu_time(kind: LoadKind, media: str) -> None:
     server = NullServerProcess(kind)
     before_s = server.cpu_s()
-    with urllib.request.urlopen(server.url, timeout=10) as answer:
-        assert answer.headers["Content-Type"] == media
-        answer.read()
+    with urllib.request.urlopen(server.url, timeout=10) as response:
+        assert response.headers["Content-Type"] == media
+        response.read()
     after_s = server.cpu_s()
     assert before_s is not None
     assert after_s is not None

@@ -26,18 +26,18 @@ def chat(server: ScriptedServer, **changes: Any) -> UrlTarget:
     return UrlTarget(url=f"{server.url}/v1", protocol="openai-chat", **changes)
 
 
-def test_the_model_of_an_openai_server_is_found() -> None:
+def test_model_of_an_openai_server_is_found() -> None:
     with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
         assert find_served_model(chat(server)) == "llama"
 
 
-def test_the_models_of_a_websocket_are_listed_over_http() -> None:
+def test_models_of_a_websocket_target_are_listed_over_http() -> None:
     with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
         target = UrlTarget(url=f"ws{server.url[4:]}/v1", protocol="openai-realtime")
         assert find_served_model(target) == "llama"
 
 
-def test_the_key_is_sent_and_the_path_is_below_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_list_request_has_the_api_key_and_the_path_of_the_url(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "the-key")
     with serving({"data": [{"id": "m"}]}) as server:
         assert find_served_model(chat(server, api_key="env:API_KEY")) == "m"
@@ -46,7 +46,7 @@ def test_the_key_is_sent_and_the_path_is_below_the_url(monkeypatch: pytest.Monke
     assert b"authorization: bearer the-key\r\n" in request.lower()
 
 
-def test_the_messages_api_lists_its_models_for_a_key_of_its_own(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_model_list_request_of_the_messages_api_has_its_own_key_header(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("API_KEY", "the-key")
     with serving({"data": [{"type": "model", "id": "m"}]}) as server:
         for url in (server.url, f"{server.url}/v1/"):
@@ -59,14 +59,14 @@ def test_the_messages_api_lists_its_models_for_a_key_of_its_own(monkeypatch: pyt
         assert b"authorization" not in request
 
 
-def test_the_model_of_a_repository_is_found() -> None:
+def test_model_of_an_oip_repository_is_found() -> None:
     with serving([{"name": "digits", "version": "1"}, {"name": "digits", "version": "2"}]) as server:
         assert find_served_model(UrlTarget(url=server.url, protocol="oip")) == "digits"
         (request,) = server.requests
     assert request.startswith(b"POST /v2/repository/index HTTP/1.1\r\n")
 
 
-def test_of_several_models_the_user_chooses() -> None:
+def test_several_served_models_are_reported_with_a_choice() -> None:
     with serving({"data": [{"id": name} for name in "abcde"]}) as server, pytest.raises(UsageError) as caught:
         find_served_model(chat(server))
     assert "serves 5 models" in str(caught.value)
@@ -74,7 +74,7 @@ def test_of_several_models_the_user_chooses() -> None:
 
 
 @pytest.mark.parametrize(
-    ("document", "reply", "says"),
+    ("document", "reply", "message"),
     [
         ({"data": []}, {}, "lists no model"),
         ({"data": 5}, {}, "the response is not a list of models"),
@@ -85,23 +85,23 @@ def test_of_several_models_the_user_chooses() -> None:
         ({}, {"status": 302, "headers": (("Location", "http://127.0.0.1:1/"),)}, "HTTP 302"),
     ],
 )
-def test_a_server_without_a_list_is_unavailable(document: Any, reply: dict[str, Any], says: str) -> None:
+def test_server_without_a_valid_model_list_is_unavailable(document: Any, reply: dict[str, Any], message: str) -> None:
     with serving(document, **reply) as server, pytest.raises(UnavailableError) as caught:
         find_served_model(chat(server))
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert "--model" in str(caught.value.hint)
 
 
-def test_nobody_there_is_unavailable() -> None:
+def test_model_list_of_an_unreachable_server_is_unavailable() -> None:
     with pytest.raises(UnavailableError, match="refused"):
         find_served_model(UrlTarget(url=f"http://127.0.0.1:{free_port()}/v1", protocol="openai-chat"))
 
 
-def test_a_public_host_is_not_asked_without_permission() -> None:
+def test_public_host_is_not_queried_without_permission() -> None:
     with pytest.raises(UsageError, match="is a public host"):
         find_served_model(UrlTarget(url="http://203.0.113.9/v1", protocol="openai-chat"))
 
 
-def test_grpc_has_no_list() -> None:
+def test_model_name_is_required_for_grpc() -> None:
     with pytest.raises(UsageError, match="needs the name of the model"):
         find_served_model(UrlTarget(url="grpc://127.0.0.1:8001", protocol="oip-grpc"))

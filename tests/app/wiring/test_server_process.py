@@ -24,14 +24,14 @@ pytestmark = pytest.mark.process
 SERVER = slow_server.__file__
 
 
-def start_of(*options: str, port: int | None = None, environment: tuple[tuple[str, str], ...] = ()) -> StartSpec:
+def slow_spec(*options: str, port: int | None = None, environment: tuple[tuple[str, str], ...] = ()) -> StartSpec:
     port = port or free_port()
     command = (sys.executable, SERVER, str(port), *options)
     return StartSpec(command, f"http://127.0.0.1:{port}/ready", 10.0, "/", environment)
 
 
 @contextmanager
-def started(spec: StartSpec) -> Iterator[ServerProcess]:
+def run_server(spec: StartSpec) -> Iterator[ServerProcess]:
     server = ServerProcess(spec)
     try:
         yield server
@@ -39,20 +39,20 @@ def started(spec: StartSpec) -> Iterator[ServerProcess]:
         server.stop()
 
 
-def test_it_is_ready_when_its_url_answers_with_2xx_and_not_before() -> None:
-    with started(start_of("after=0.3")) as server:
+def test_started_server_is_ready_when_its_url_returns_2xx() -> None:
+    with run_server(slow_spec("after=0.3")) as server:
         assert not server.is_ready()
         wait_until(server.is_ready)
         assert server.end_reason() is None
     assert not is_running(server.pid)
-    assert server.end_reason() is None, "it was stopped, and did not leave by itself"
+    assert server.end_reason() is None, "the server was stopped and did not exit by itself"
 
 
-def test_all_it_started_ends_with_it_even_what_does_not_receive(
+def test_stopped_server_and_its_children_are_killed_even_if_signals_are_ignored(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.wiring.server_process._STOP_LIMIT_S", 0.2)
-    with started(start_of("deaf=1", f"child={tmp_path / 'child'}")) as server:
+    with run_server(slow_spec("deaf=1", f"child={tmp_path / 'child'}")) as server:
         wait_until(server.is_ready)
         child = int((tmp_path / "child").read_text())
         assert is_running(child)
@@ -60,9 +60,9 @@ def test_all_it_started_ends_with_it_even_what_does_not_receive(
     wait_until(lambda: not is_running(child))
 
 
-def test_it_reports_how_it_ended_and_its_last_words_without_secrets() -> None:
-    spec = start_of("environment=A_KEY", "says=" + "\t\x1b[31mhello", environment=(("A_KEY", "hush-hush"),))
-    with started(spec) as server:
+def test_killed_server_reports_its_signal_and_last_output_without_secrets() -> None:
+    spec = slow_spec("environment=A_KEY", "says=" + "\t\x1b[31mhello", environment=(("A_KEY", "hush-hush"),))
+    with run_server(spec) as server:
         wait_until(server.is_ready)
         os.kill(server.pid, signal.SIGKILL)
         wait_until(server.end_reason)
@@ -70,17 +70,17 @@ def test_it_reports_how_it_ended_and_its_last_words_without_secrets() -> None:
         assert server.last_lines() == ("[31mhello", "the key is ***")
 
 
-def test_a_command_that_ends_at_once_reports_its_code_and_words() -> None:
+def test_start_command_that_exits_at_once_reports_its_code_and_output() -> None:
     code = "import sys; print('x' * 100_000); print('line 2'); sys.exit('no such model')"
     spec = StartSpec((sys.executable, "-c", code), f"http://127.0.0.1:{free_port()}/", 5.0, "/")
-    with started(spec) as server:
+    with run_server(spec) as server:
         wait_until(server.end_reason)
         assert server.end_reason() == "exited with code 1"
         assert server.last_lines()[-2:] == ("line 2", "no such model")
 
 
 @pytest.mark.parametrize(
-    ("command", "directory", "why"),
+    ("command", "directory", "message"),
     [
         (("no-such-program-here",), "/", "No such file"),
         ((sys.executable,), "/no/such/folder", "No such file"),
@@ -88,40 +88,40 @@ def test_a_command_that_ends_at_once_reports_its_code_and_words() -> None:
         ((sys.executable, "a\0b"), "/", "null byte"),
     ],
 )
-def test_a_command_that_cannot_be_started_is_a_usage_error(command: tuple[str, ...], directory: str, why: str) -> None:
-    with pytest.raises(UsageError, match=why):
+def test_invalid_start_command_is_a_usage_error(command: tuple[str, ...], directory: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
         ServerProcess(StartSpec(command, f"http://127.0.0.1:{free_port()}/", 5.0, directory))
 
 
-def test_what_is_ready_before_is_not_what_is_to_be_started() -> None:
+def test_port_that_already_responds_is_rejected_before_the_start() -> None:
     port = free_port()
-    with started(start_of(port=port)) as first:
+    with run_server(slow_spec(port=port)) as first:
         wait_until(first.is_ready)
         with pytest.raises(UnavailableError, match="already responds before"):
-            ServerProcess(start_of(port=port))
+            ServerProcess(slow_spec(port=port))
 
 
-def test_a_proxy_in_the_environment_does_not_stand_before_a_loopback(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_readiness_check_of_a_loopback_url_ignores_the_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HTTP_PROXY", f"http://127.0.0.1:{free_port()}")
     monkeypatch.setenv("http_proxy", f"http://127.0.0.1:{free_port()}")
-    with started(start_of()) as server:
+    with run_server(slow_spec()) as server:
         wait_until(server.is_ready)
 
 
 @pytest.mark.parametrize("host", ["localhost.", "model.localhost", "[::ffff:127.0.0.1]", "127.0.0.2"])
-def test_no_name_of_this_machine_is_behind_a_proxy(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_names_of_this_machine_are_not_proxied(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
     opener = server_process._build_opener(f"http://{host}:8000/")
     assert not any(isinstance(handler, ProxyHandler) for handler in vars(opener)["handlers"])
 
 
-def test_should_we_be_killed_the_server_ends_all_the_same(tmp_path: Path) -> None:
+def test_started_server_ends_when_the_parent_process_is_killed(tmp_path: Path) -> None:
     code = f"""
 import signal, sys
 from app.session.spec import StartSpec
 from app.wiring import server_process
 from app.wiring.server_process import ServerProcess
-server = ServerProcess(StartSpec({start_of(f"child={tmp_path / 'child'}").command!r}, "http://127.0.0.1:9/", 5.0, "/"))
+server = ServerProcess(StartSpec({slow_spec(f"child={tmp_path / 'child'}").command!r}, "http://127.0.0.1:9/", 5.0, "/"))
 print(server.pid, flush=True)
 signal.pause()
 """

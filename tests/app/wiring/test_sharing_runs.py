@@ -20,21 +20,21 @@ pytestmark = pytest.mark.process
 SECRET = 'sizewise: 1\ntarget:\n  headers: {Authorization: "Bearer sk-abcdef"}\n'
 
 
-@pytest.mark.parametrize(("spec", "reported"), [("sizewise: 1\n", None), (SECRET, "may contain a secret")])
-def test_a_run_with_a_secret_stays_here(tmp_path: Path, spec: str, reported: str | None) -> None:
+@pytest.mark.parametrize(("spec", "message"), [("sizewise: 1\n", None), (SECRET, "may contain a secret")])
+def test_run_with_a_secret_is_not_shared(tmp_path: Path, spec: str, message: str | None) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_spec(spec)
         writer.write_result(full_run().result)
     run = StoredRun(tmp_path / "run")
-    if reported is None:
+    if message is None:
         assert share_run(run, tmp_path / "out.zip").run_id == full_run().result.run_id
     else:
-        with pytest.raises(UsageError, match=reported):
+        with pytest.raises(UsageError, match=message):
             share_run(run, tmp_path / "out.zip")
-    assert (tmp_path / "out.zip").exists() == (reported is None)
+    assert (tmp_path / "out.zip").exists() == (message is None)
 
 
-def test_a_bundle_is_not_written_into_its_own_run(tmp_path: Path) -> None:
+def test_bundle_cannot_be_written_into_its_own_run(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
         writer.write_result(full_run().result)
     with pytest.raises(UsageError, match="inside the directory of the exported run"):
@@ -49,7 +49,7 @@ def _bundled(tmp_path: Path, pages: dict[str, str]) -> Path:
     return tmp_path / "out.zip"
 
 
-def test_a_page_that_came_with_a_run_is_rendered_again_and_others_are_left_out(
+def test_imported_report_is_rendered_again_and_other_pages_are_dropped(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
@@ -61,25 +61,27 @@ def test_a_page_that_came_with_a_run_is_rendered_again_and_others_are_left_out(
     assert "steal()" not in page
     assert "Content-Security-Policy" in page
     assert not [path.name for path in directory.rglob("*") if path.is_file() and b"steal()" in path.read_bytes()]
-    sums = [line.split("  ") for line in (directory / CHECKSUMS).read_text().splitlines()]
-    listed = {name: checksum for checksum, name in sums}
+    checksum_lines = [line.split("  ") for line in (directory / CHECKSUMS).read_text().splitlines()]
+    listed = {name: checksum for checksum, name in checksum_lines}
     assert listed["report.html"] == hashlib.sha256(page.encode()).hexdigest()
     assert import_shared_run(bundle) == (directory, False)
 
 
-def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
+def test_run_with_damaged_rows_and_matching_checksums_is_not_imported(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     run = golden_run("local", tmp_path)
     content = bytearray((run / TELEMETRY).read_bytes())
-    place = content.index(b"host_memory_gib")
-    content[place] = 0xFF
+    position = content.index(b"host_memory_gib")
+    content[position] = 0xFF
     (run / TELEMETRY).write_bytes(content)
     result = StoredRun(run).unverified_result
     assert result is not None
-    sealed = hashlib.sha256(content).hexdigest()
-    artifacts = tuple(replace(one, sha256=sealed) if one.path == TELEMETRY else one for one in result.artifacts)
+    checksum = hashlib.sha256(content).hexdigest()
+    artifacts = tuple(
+        replace(artifact, sha256=checksum) if artifact.path == TELEMETRY else artifact for artifact in result.artifacts
+    )
     (run / RESULT).write_bytes(msgspec.json.encode(replace(result, artifacts=artifacts)))
     (run / CHECKSUMS).unlink()
     share_run(StoredRun(run), tmp_path / "out.zip")
@@ -88,7 +90,7 @@ def test_a_run_whose_rows_are_damaged_under_right_checksums_is_not_taken_in(
     assert not list((tmp_path / "home" / "runs").iterdir())
 
 
-def test_a_baseline_elsewhere_is_copied_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_promoted_run_outside_the_home_is_copied_into_the_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     run_id = full_run().result.run_id
     with RunWriter(tmp_path / "results") as writer:
@@ -103,7 +105,7 @@ def test_a_baseline_elsewhere_is_copied_into_the_home(tmp_path: Path, monkeypatc
     assert find_run("last").run_id == run_id, "a copy of an own run is not an imported run"
 
 
-def test_an_id_whose_directory_is_gone_is_free(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_id_of_a_moved_run_can_be_imported_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     with RunWriter(tmp_path / "results") as writer:
         writer.write_spec("sizewise: 1\n")

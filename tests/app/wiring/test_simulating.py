@@ -22,14 +22,14 @@ def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(path)
 
 
-def test_a_plan_file_is_played_as_it_was_planned(plan: str) -> None:
+def test_plan_file_is_simulated_as_planned(plan: str) -> None:
     assert load_or_compute_plan(plan, TODAY) == PlanFile("sizewise", fakes.planned(QUESTION), QUESTION)
     day = simulate_plan_day(DayRequest(plan), TODAY)
     assert (day.offer, day.date) == ("acme/c2@here", "2026-08-01")
     assert day.autoscaler == Fixed(2 * day.instances)
 
 
-def test_a_day_of_an_unchecked_plan_says_so(plan: str, tmp_path: Path) -> None:
+def test_simulated_day_of_a_plan_without_a_digest_has_a_note(plan: str, tmp_path: Path) -> None:
     for path in Path(plan).parent.iterdir():
         shutil.copy(path, tmp_path)
     lines = Path(plan).read_text("utf-8").splitlines(keepends=True)
@@ -38,7 +38,7 @@ def test_a_day_of_an_unchecked_plan_says_so(plan: str, tmp_path: Path) -> None:
     assert UNCHECKED_NOTE not in simulate_plan_day(DayRequest(plan), TODAY).notes
 
 
-def test_what_is_asked_for_is_played(plan: str) -> None:
+def test_requested_day_offer_and_instances_are_simulated(plan: str) -> None:
     request = DayRequest(plan, "2026-12-24", "none", ("timeout=2s",), instances=3, offer="acme/c4@here", seed=5)
     day = simulate_plan_day(request, TODAY)
     assert (day.offer, day.date, day.instances, day.seed) == ("acme/c4@here", "2026-12-24", 3, 5)
@@ -56,11 +56,13 @@ def test_what_is_asked_for_is_played(plan: str) -> None:
         (DayRequest("{}", overrides=("router=near",)), "router must be"),
         (DayRequest("{}.yml"), "yml does not exist"),
     ],
-    ids=lambda one: one if isinstance(one, str) else "",
+    ids=lambda value: value if isinstance(value, str) else "",
 )
-def test_what_cannot_be_asked_is_said_before_anything_is_played(plan: str, request_: DayRequest, message: str) -> None:
-    asked = DayRequest(
+def test_invalid_simulation_request_is_rejected_before_the_simulation(
+    plan: str, request_: DayRequest, message: str
+) -> None:
+    day_request = DayRequest(
         request_.source.format(plan), request_.day, request_.autoscaler, request_.overrides, offer=request_.offer
     )
     with pytest.raises(UsageError, match=message):
-        simulate_plan_day(asked, TODAY)
+        simulate_plan_day(day_request, TODAY)

@@ -26,23 +26,23 @@ def stage(trace: Path, **keys: Any) -> StageSettings:
     return StageSettings.model_validate({"trace": "trace.csv", **keys}, context=context)
 
 
-def test_a_trace_comes_as_recorded_to_its_end(trace: Path) -> None:
+def test_trace_is_replayed_as_recorded_to_its_end(trace: Path) -> None:
     replayed = replay_trace(stage(trace), seed=1)
     assert replayed.offsets_ns.tolist() == [0, 10**9, 10**9, 4 * 10**9]
     assert replayed.duration_s * 1e9 > 4 * 10**9
 
 
-def test_it_may_go_faster_and_begin_with_a_lead_in(trace: Path) -> None:
+def test_trace_replay_may_be_accelerated_and_have_a_lead_in(trace: Path) -> None:
     replayed = replay_trace(stage(trace, speed="2x", lead_in="1s"), seed=1)
     assert replayed.offsets_ns.tolist() == [-(10**9), -5 * 10**8, -5 * 10**8, 10**9]
     assert replayed.duration_s == pytest.approx(1.0, abs=0.01)
 
 
-def test_it_may_be_cut(trace: Path) -> None:
+def test_trace_replay_may_be_cut_to_a_duration(trace: Path) -> None:
     assert replay_trace(stage(trace, duration="2s"), seed=1).duration_s == 2.0
 
 
-def test_copies_are_laid_over_each_other_by_the_seed(trace: Path) -> None:
+def test_superposed_copies_of_a_trace_are_shifted_by_the_seed(trace: Path) -> None:
     replayed = replay_trace(stage(trace, superpose=3), seed=1)
     assert len(replayed.offsets_ns) == 12
     assert (np.diff(replayed.offsets_ns) >= 0).all()
@@ -54,7 +54,7 @@ def test_copies_are_laid_over_each_other_by_the_seed(trace: Path) -> None:
     assert replay_trace(stage(trace, superpose=3), seed=2).offsets_ns.tolist() != replayed.offsets_ns.tolist()
 
 
-def test_lengths_go_with_their_arrivals(trace: Path) -> None:
+def test_token_lengths_of_a_trace_match_their_arrivals(trace: Path) -> None:
     copies = stage(trace, superpose=2)
     prompts = build_trace_prompts(trace, copies, 1, 512)
     inputs, outputs = (np.frombuffer(lengths, "<i4") for lengths in (prompts.input_tokens, prompts.output_tokens))
@@ -65,17 +65,17 @@ def test_lengths_go_with_their_arrivals(trace: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("max_duration_s", "lead_in", "kept"),
+    ("max_duration_s", "lead_in", "prompt_count"),
     [(None, "0s", 4), (0.5, "0s", 1), (1.0, "0s", 1), (1.1, "0s", 3), (4.0, "3s", 3), (9.0, "3s", 4), (0.0, "0s", 1)],
 )
-def test_prompts_that_are_never_sent_are_left_out(
-    trace: Path, max_duration_s: float | None, lead_in: str, kept: int
+def test_prompts_of_a_trace_beyond_the_duration_are_not_built(
+    trace: Path, max_duration_s: float | None, lead_in: str, prompt_count: int
 ) -> None:
     prompts = build_trace_prompts(trace, stage(trace, lead_in=lead_in), 1, 512, max_duration_s)
-    assert np.frombuffer(prompts.input_tokens, "<i4").tolist() == [1, 2, 3, 4][:kept]
+    assert np.frombuffer(prompts.input_tokens, "<i4").tolist() == [1, 2, 3, 4][:prompt_count]
 
 
-def test_hash_ids_go_with_their_arrivals_and_differ_between_copies(tmp_path: Path) -> None:
+def test_hash_ids_match_their_arrivals_and_differ_between_copies(tmp_path: Path) -> None:
     rows = [(0, 30, [7]), (1000, 70, [7, 2, 3]), (1500, 0, []), (4000, 64, [5, 2])]
     (tmp_path / "trace.jsonl").write_text(
         "".join(
@@ -108,14 +108,14 @@ def load(*stages: dict[str, Any], directory: Path = Path("/"), **more: Any) -> L
     return LoadSettings.model_validate({"stages": list(stages), **more}, context=context)
 
 
-def test_repeats_are_stages_of_their_own() -> None:
+def test_repeats_of_a_stage_are_separate_stages() -> None:
     stages = build_stages(load({"rate": "5/s", "duration": "2s", "lead_in": "1s", "repeats": 2}))
     assert [stage.repeat for stage in stages] == [1, 2]
     assert stages[0].arrivals == OpenArrivals("poisson", ((0.0, 5.0),))
     assert (stages[0].kind, stages[0].duration_s, stages[0].lead_in_s) == ("steady", 2.0, 1.0)
 
 
-def test_closed_then_open() -> None:
+def test_relative_rate_of_a_closed_loop_becomes_a_rate_share() -> None:
     closed, opened = build_stages(
         load(
             {"name": "closed", "concurrency": 8, "think_time": "100ms", "duration": "2s"},
@@ -128,7 +128,7 @@ def test_closed_then_open() -> None:
     assert opened.arrivals == OpenArrivals("poisson", ((0.0, 1.0),))
 
 
-def test_a_spike_sends_what_it_says() -> None:
+def test_spike_has_the_requested_numbers_of_requests() -> None:
     spike = {"base": "50/s", "peak": "300/s", "at": "2s", "for": "1s"}
     (stage,) = build_stages(load({"arrivals": "constant", "spike": spike, "duration": "5s"}))
     assert isinstance(stage.arrivals, OpenArrivals)
@@ -136,7 +136,7 @@ def test_a_spike_sends_what_it_says() -> None:
     assert np.histogram(at_s, [0, 2, 3, 5])[0].tolist() == [100, 300, 100]
 
 
-def test_a_trace_sends_all_of_it(tmp_path: Path) -> None:
+def test_trace_stage_sends_every_request_of_the_trace(tmp_path: Path) -> None:
     (tmp_path / "trace.csv").write_text("timestamp\n0\n1\n4\n")
     (stage,) = build_stages(load({"trace": "trace.csv"}, directory=tmp_path))
     assert isinstance(stage.arrivals, TraceArrivals)
@@ -144,7 +144,7 @@ def test_a_trace_sends_all_of_it(tmp_path: Path) -> None:
     assert compute_offsets_ns(stage.arrivals, stage.duration_s, 0.0, seed=1).tolist() == [0, 10**9, 4 * 10**9]
 
 
-def test_a_sweep_comes_last_and_says_its_load() -> None:
+def test_sweep_stages_come_last_and_are_named_by_their_load() -> None:
     stages = build_stages(load({"rate": "5/s", "duration": "2s"}, sweep={"rates": ["50/s", "100/s"], "repeats": 2}))
     assert [(stage.name, stage.kind, stage.repeat, stage.is_in_sweep) for stage in stages] == [
         ("steady", "steady", 1, False),
@@ -154,5 +154,5 @@ def test_a_sweep_comes_last_and_says_its_load() -> None:
         ("sweep 100 req/s", "steady", 2, True),
     ]
     assert stages[-1].arrivals == OpenArrivals("poisson", ((0.0, 100.0),))
-    one, two = build_stages(load(sweep={"max_concurrency": 2}))
-    assert (one.name, one.arrivals, two.name) == ("sweep 1 client", ClosedArrivals(1, 0.0), "sweep 2 clients")
+    first, second = build_stages(load(sweep={"max_concurrency": 2}))
+    assert (first.name, first.arrivals, second.name) == ("sweep 1 client", ClosedArrivals(1, 0.0), "sweep 2 clients")

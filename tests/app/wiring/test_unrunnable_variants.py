@@ -34,88 +34,91 @@ def digits() -> ModelMetadata:
     return inspect_model(DIGITS_MODEL, ShapeOverrides())
 
 
-def profile(**parts: Any) -> LocalProfile:
-    target = {"model": "digits", **parts.pop("target", {})}
-    made = load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **parts}, "mine.yaml")
-    assert isinstance(made, LocalProfile)
-    return made
+def profile(**sections: Any) -> LocalProfile:
+    target = {"model": "digits", **sections.pop("target", {})}
+    local_profile = load_profile_tree({"sizewise": 1, "name": "mine", "target": target, **sections}, "mine.yaml")
+    assert isinstance(local_profile, LocalProfile)
+    return local_profile
 
 
-def against(facts: ModelMetadata, **parts: Any) -> dict[str, tuple[str, str]]:
-    cells = find_unrunnable_variants(profile(**parts), MACHINE, {DIGITS_MODEL: facts})
-    return {one.cell: (one.hint, one.reason) for one in cells}
+def find_unrunnable(metadata: ModelMetadata, **sections: Any) -> dict[str, tuple[str, str]]:
+    cells = find_unrunnable_variants(profile(**sections), MACHINE, {DIGITS_MODEL: metadata})
+    return {variant.cell: (variant.hint, variant.reason) for variant in cells}
 
 
-def test_what_can_run_is_not_reported(digits: ModelMetadata) -> None:
-    assert against(digits, target={"batch": [1, 64], "threads": [1, 4], "precision": ["as-is", "fp16"]}) == {}
+def test_runnable_variants_are_not_reported_as_unrunnable(digits: ModelMetadata) -> None:
+    assert find_unrunnable(digits, target={"batch": [1, 64], "threads": [1, 4], "precision": ["as-is", "fp16"]}) == {}
 
 
-def test_providers_that_are_not_here_say_why(digits: ModelMetadata) -> None:
-    reported = against(digits, target={"providers": ["cpu", "cuda", "openvino"]})
-    assert reported == {
+def test_unavailable_providers_are_reported_with_the_reason(digits: ModelMetadata) -> None:
+    unrunnable = find_unrunnable(digits, target={"providers": ["cpu", "cuda", "openvino"]})
+    assert unrunnable == {
         "digits cuda as-is, batch 1": ("target.providers", "cuda is not available on this machine: no driver"),
         "digits openvino as-is, batch 1": ("target.providers", "openvino is not in this build of ONNX Runtime"),
     }
 
 
-def test_more_threads_than_cores(digits: ModelMetadata) -> None:
-    reported = against(digits, target={"threads": [4, 5]})
-    assert list(reported) == ["digits cpu as-is, batch 1, 5 threads"]
+def test_more_threads_than_cores_are_reported(digits: ModelMetadata) -> None:
+    unrunnable = find_unrunnable(digits, target={"threads": [4, 5]})
+    assert list(unrunnable) == ["digits cpu as-is, batch 1, 5 threads"]
 
 
-def test_a_model_of_one_batch_takes_no_other(digits: ModelMetadata) -> None:
+def test_model_with_a_fixed_batch_cannot_run_other_batches(digits: ModelMetadata) -> None:
     fixed = msgspec.structs.replace(digits, batch_axes=(), costs=digits.costs[:1])
-    assert list(against(fixed, target={"batch": [1, 2]})) == ["digits cpu as-is, batch 2"]
+    assert list(find_unrunnable(fixed, target={"batch": [1, 2]})) == ["digits cpu as-is, batch 2"]
 
 
-def test_what_needs_more_memory_than_there_is(digits: ModelMetadata) -> None:
-    reported = against(digits, target={"batch": [1, 64]}, limits={"memory": "3 MiB"})
-    ((cell, (settles, reason)),) = reported.items()
+def test_variant_that_exceeds_the_memory_limit_is_reported(digits: ModelMetadata) -> None:
+    unrunnable = find_unrunnable(digits, target={"batch": [1, 64]}, limits={"memory": "3 MiB"})
+    ((cell, (key, reason)),) = unrunnable.items()
     assert cell.endswith("batch 64")
-    assert settles == "target.batch"
+    assert key == "target.batch"
     assert "but only 0.00293 GiB is allowed by limits.memory" in reason
 
 
-def test_half_the_precision_takes_half_the_memory_and_int8_less_of_the_weights(digits: ModelMetadata) -> None:
-    whole = estimate_memory(digits, 48)
-    assert whole is not None
+def test_memory_estimate_depends_on_precision(digits: ModelMetadata) -> None:
+    full_precision = estimate_memory(digits, 48)
+    assert full_precision is not None
     assert digits.memory_growth is not None
-    assert whole == digits.memory_growth.fixed + 48 * digits.memory_growth.per_row
-    assert estimate_memory(digits, 48, "fp16") == round(whole / 2)
-    assert estimate_memory(digits, 48, "int8-static") == whole - digits.parameters.bytes + digits.parameters.bytes // 4
+    assert full_precision == digits.memory_growth.fixed + 48 * digits.memory_growth.per_row
+    assert estimate_memory(digits, 48, "fp16") == round(full_precision / 2)
+    assert (
+        estimate_memory(digits, 48, "int8-static")
+        == full_precision - digits.parameters.bytes + digits.parameters.bytes // 4
+    )
     assert estimate_memory(msgspec.structs.replace(digits, costs=(), memory_growth=None), 48) is None
 
 
-def test_a_refused_model_is_against_each_of_its_variants(tmp_path: Path) -> None:
+def test_invalid_model_is_reported_for_each_of_its_variants(tmp_path: Path) -> None:
     bad = tmp_path / "bad.onnx"
     bad.write_bytes(b"not a model")
-    mine = profile(target={"model": [str(bad), "digits"]})
-    models = inspect_models(mine)
+    local_profile = profile(target={"model": [str(bad), "digits"]})
+    models = inspect_models(local_profile)
     assert isinstance(models[bad], UsageError)
-    (cell,) = find_unrunnable_variants(mine, MACHINE, models)
+    (cell,) = find_unrunnable_variants(local_profile, MACHINE, models)
     assert (cell.hint, cell.cell) == ("target.model", "bad cpu as-is, batch 1")
 
 
-def test_a_gguf_file_whose_context_is_too_short_is_against_its_variants(tmp_path: Path) -> None:
+def test_gguf_model_with_a_short_context_is_reported_for_its_variants(tmp_path: Path) -> None:
     model = gguf_decoders.write_plain(tmp_path / "tiny.gguf")
-    mine = profile(target={"model": str(model)}, load={"tests": "tg8 @ d2040"})
-    (cell,) = find_unrunnable_variants(mine, MACHINE, inspect_models(mine))
+    local_profile = profile(target={"model": str(model)}, load={"tests": "tg8 @ d2040"})
+    (cell,) = find_unrunnable_variants(local_profile, MACHINE, inspect_models(local_profile))
     assert cell.hint == "target.model"
     assert "needs 2,050 tokens, but the context" in cell.reason
     with pytest.raises(UsageError, match="2,050 tokens"):
-        check_generation_tests(mine)
+        check_generation_tests(local_profile)
     check_generation_tests(profile(target={"model": str(model)}, load={"tests": "tg6 @ d2040"}))
 
 
-def test_variants_are_called_as_in_results(digits: ModelMetadata) -> None:
-    """Devices tell them apart too, which a card that is not there refuses each."""
-    reported = against(digits, target={"providers": ["cuda"], "devices": [0, 1]})
-    assert list(reported) == [
-        one.label for one in build_variants(profile(target={"providers": ["cuda"], "devices": [0, 1]}))
+def test_unrunnable_variants_have_the_labels_of_the_results(digits: ModelMetadata) -> None:
+    """Devices are part of the labels; the missing GPU makes every variant unrunnable."""
+    unrunnable = find_unrunnable(digits, target={"providers": ["cuda"], "devices": [0, 1]})
+    assert list(unrunnable) == [
+        variant.label for variant in build_variants(profile(target={"providers": ["cuda"], "devices": [0, 1]}))
     ]
 
 
-def test_this_machine_has_a_processor() -> None:
+def test_inspected_machine_has_the_cpu_provider_cores_and_memory() -> None:
     machine = inspect_local_machine()
     assert "cpu" in machine.working_providers
     assert machine.cores >= 1

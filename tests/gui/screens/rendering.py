@@ -1,4 +1,4 @@
-"""The window's pages as pictures."""
+"""Renders the pages of the window as images."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from app.gui.settings import THEME_TITLES
 from app.gui.theme import ThemeChoice
 from app.gui.window import Window
 
-_SETTLED_S, _PATIENCE_S = 0.6, 40.0
-_TURN_MS, _LEAST_TURNS = 20, 5
+_IDLE_S, _TIMEOUT_S = 0.6, 40.0
+_TURN_MS, _MIN_TURNS = 20, 5
 
 
 def render_pages(
@@ -28,7 +28,7 @@ def render_pages(
     size: tuple[int, int],
     text_scale: float,
 ) -> list[Path]:
-    """One window, each page once a theme; of the result page each of its tabs. `runs` are in the runs' home."""
+    """Render each page, and each of its tabs, in each theme. `runs` are directories in `runs_home()`."""
     window, _ = assemble(application)
     window.resize(*size)
     window.show()
@@ -49,7 +49,7 @@ def render_pages(
 
 
 def fill(window: Window, runs: tuple[Path, ...]) -> None:
-    """Every page shows something of the runs."""
+    """Show data of the runs on every page."""
     window.pages.live.watch(runs[0])
     window.pages.results.open_run(runs[0])
     if len(runs) > 1:
@@ -60,29 +60,36 @@ def fill(window: Window, runs: tuple[Path, ...]) -> None:
 
 
 def _parts(window: Window) -> Iterator[str]:
-    """Once, or once for each of its tabs: the first as the page is opened, those after it from their tab bar on."""
+    """Show each tab of the page and yield a part of its file name. Tabs after the first are scrolled to the tab bar."""
     settle()
-    tabs = next((one for one in window.pages.current.findChildren(QTabWidget) if one.isVisible() and one.count()), None)
+    tabs = next(
+        (
+            candidate
+            for candidate in window.pages.current.findChildren(QTabWidget)
+            if candidate.isVisible() and candidate.count()
+        ),
+        None,
+    )
     if tabs is None:
         yield ""
         return
-    places = [place for place in range(tabs.count()) if tabs.isTabEnabled(place) and tabs.isTabVisible(place)]
-    for place in places:
-        tabs.setCurrentIndex(place)
+    indexes = [index for index in range(tabs.count()) if tabs.isTabEnabled(index) and tabs.isTabVisible(index)]
+    for index in indexes:
+        tabs.setCurrentIndex(index)
         settle()
-        _scroll_to(tabs, from_top=place == places[0])
-        yield f"-{place + 1}"
-    tabs.setCurrentIndex(places[0])
+        _scroll_to(tabs, from_top=index == indexes[0])
+        yield f"-{index + 1}"
+    tabs.setCurrentIndex(indexes[0])
 
 
 def _scroll_to(tabs: QTabWidget, *, from_top: bool) -> None:
-    holder = tabs.parentWidget()
-    while holder is not None and not isinstance(holder, QScrollArea):
-        holder = holder.parentWidget()
-    inside = None if holder is None else holder.widget()
-    if holder is not None and inside is not None:
+    ancestor = tabs.parentWidget()
+    while ancestor is not None and not isinstance(ancestor, QScrollArea):
+        ancestor = ancestor.parentWidget()
+    inside = None if ancestor is None else ancestor.widget()
+    if ancestor is not None and inside is not None:
         top = 0 if from_top else tabs.mapTo(inside, QPoint(0, 0)).y()
-        holder.verticalScrollBar().setValue(top)
+        ancestor.verticalScrollBar().setValue(top)
         settle()
 
 
@@ -93,22 +100,22 @@ def _grab(window: Window, path: Path) -> Path:
 
 def settle(
     quiet: Callable[[], bool] = lambda: QThreadPool.globalInstance().activeThreadCount() == 0,
-    moment_s: float = _SETTLED_S,
+    moment_s: float = _IDLE_S,
 ) -> None:
-    """Until no work is done in the background, and a moment after: timers and repaints have had their turn. A busy
-    machine, which has few in that moment, is given some all the same."""
-    deadline, quiet_since, turns = QDeadlineTimer(int(_PATIENCE_S * 1000)), time.monotonic(), 0
+    """Run the event loop until background work has been idle for `moment_s`, so that timers and repaints have run, and
+    for a minimum number of turns, which matters on a busy machine."""
+    deadline, quiet_since, turns = QDeadlineTimer(int(_TIMEOUT_S * 1000)), time.monotonic(), 0
     while not deadline.hasExpired():
         _turn()
         turns += 1
         if not quiet():
             quiet_since, turns = time.monotonic(), 0
-        elif turns >= _LEAST_TURNS and time.monotonic() - quiet_since > moment_s:
+        elif turns >= _MIN_TURNS and time.monotonic() - quiet_since > moment_s:
             return
 
 
 def _turn() -> None:
-    """Of the event loop, which lets other threads have Python meanwhile, as QTest.qWait does not."""
+    """Run the event loop once; unlike QTest.qWait, this releases the GIL for other threads."""
     loop = QEventLoop()
     QTimer.singleShot(_TURN_MS, loop.quit)
     loop.exec()

@@ -1,4 +1,4 @@
-"""The child as the engine has it: a process, frames, and a user's test as users write them."""
+"""The Locust load process with tests as users write them."""
 
 import sys
 import threading
@@ -49,7 +49,7 @@ ONE_CLASS = """
     """
 
 
-def written(folder: Path, text: str, name: str = "test_of_mine.py") -> str:
+def write_locust_file(folder: Path, text: str, name: str = "test_of_mine.py") -> str:
     path = folder / name
     path.write_text(dedent(text))
     return str(path)
@@ -57,24 +57,26 @@ def written(folder: Path, text: str, name: str = "test_of_mine.py") -> str:
 
 def preflight(folder: Path, text: str, user_classes: tuple[str, ...] = ()) -> PreflightDone:
     with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(()), LocustWorkload(written(folder, text), user_classes))
+        load.configure(Endpoint(()), LocustWorkload(write_locust_file(folder, text), user_classes))
         return load.preflight()
 
 
 @pytest.mark.timing
-def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -> None:
+def test_each_request_of_locust_test_is_recorded_as_one_row(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.02, paths=PATHS)) as server, LoadProcess("loadgen.locustfile") as load:
         assert (load.pacing, load.event_loop) == ("locust", "gevent")
-        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, TWO_CLASSES), spawn_per_s=100))
-        checked = load.preflight()
+        load.configure(
+            Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, TWO_CLASSES), spawn_per_s=100)
+        )
+        preflight_done = load.preflight()
         played = Played(load, plan(arrivals=ClosedArrivals(4), lead_in_s=0.3))
-        received = len(server.requests)
-    assert checked.error is None
-    assert checked.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
-    assert any("Locust's own clients" in note for note in checked.notes)
-    assert any("Shape" in note and "is ignored" in note for note in checked.notes)
+        received_count = len(server.requests)
+    assert preflight_done.error is None
+    assert preflight_done.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
+    assert any("Locust's own clients" in note for note in preflight_done.notes)
+    assert any("Shape" in note and "is ignored" in note for note in preflight_done.notes)
     rows = played.rows
-    assert len(rows) == received
+    assert len(rows) == received_count
     assert {name: set(group["error"].fillna("none")) for name, group in rows.groupby("name")} == {
         "GET /page": {"none"},
         "GET /missing": {"http-4xx"},
@@ -89,25 +91,25 @@ def test_a_users_own_test_is_driven_and_every_request_is_a_row(tmp_path: Path) -
     assert rows["sent_ns"].between(start_ns, end_ns).all()
     assert rows["end_ns"].between(start_ns, end_ns).all()
     assert (rows["sent_ns"] < played.ended.start_ns).any()
-    took_ms = (rows["end_ns"] - rows["sent_ns"])[rows["name"] == "GET /page"] / 1e6
-    assert 20 <= took_ms.median() < 30
+    latency_ms = (rows["end_ns"] - rows["sent_ns"])[rows["name"] == "GET /page"] / 1e6
+    assert 20 <= latency_ms.median() < 30
     assert (played.ended.scheduled, played.ended.stopped_early, played.ended.rates) == (None, False, ())
     assert played.progress[-1].completed > 0
     assert played.progress[-1].in_flight is None
 
 
-def test_sent_and_end_are_on_the_clock_of_the_server(tmp_path: Path) -> None:
+def test_sent_and_end_times_of_rows_match_server_clock(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server, LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         rows = Played(load, plan(arrivals=ClosedArrivals(1))).rows
-        received = sorted(server.received_ns)
-    assert len(rows) == len(received)
-    for sent_ns, received_ns, end_ns in zip(rows["sent_ns"], received, rows["end_ns"], strict=True):
+        received_times_ns = sorted(server.received_ns)
+    assert len(rows) == len(received_times_ns)
+    for sent_ns, received_ns, end_ns in zip(rows["sent_ns"], received_times_ns, rows["end_ns"], strict=True):
         assert sent_ns - 1_000_000 < received_ns < end_ns - 49_000_000
 
 
 @pytest.mark.timing
-def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -> None:
+def test_two_stages_run_in_sequence_and_fire_locust_events(tmp_path: Path) -> None:
     text = (
         ONE_CLASS
         + """
@@ -124,7 +126,7 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
     """
     )
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, text)))
+        load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, text)))
         stages = [Played(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
     assert [played.rows["error"].isna().all() and len(played.rows) > 5 for played in stages] == [True, True]
     if sys.platform == "linux":
@@ -133,32 +135,34 @@ def test_stages_follow_each_other_and_locusts_events_are_fired(tmp_path: Path) -
     assert log == "init a-default start stop start stop quitting "
 
 
-def test_the_files_own_host_holds_without_a_url(tmp_path: Path) -> None:
+def test_host_of_locust_file_is_used_when_url_is_missing(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(()), LocustWorkload(written(tmp_path, ONE_CLASS.replace("{host}", server.url))))
+        load.configure(
+            Endpoint(()), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS.replace("{host}", server.url)))
+        )
         assert server.url in load.preflight().detail
         assert Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"].isna().all()
 
 
-def test_only_the_classes_that_were_named_are_run(tmp_path: Path) -> None:
+def test_preflight_names_only_selected_user_classes(tmp_path: Path) -> None:
     assert (
         "test_of_mine.py: Writer, without a host" in preflight(tmp_path, TWO_CLASSES, user_classes=("Writer",)).detail
     )
 
 
-def test_nothing_listens_there(tmp_path: Path) -> None:
+def test_requests_to_closed_port_fail_with_connect_error(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
-        gone = server.url
+        closed_url = server.url
     with LoadProcess("loadgen.locustfile") as load:
         for text in (ONE_CLASS, ONE_CLASS.replace("FastHttpUser", "HttpUser")):
-            load.configure(Endpoint((gone,)), LocustWorkload(written(tmp_path, text)))
+            load.configure(Endpoint((closed_url,)), LocustWorkload(write_locust_file(tmp_path, text)))
             assert set(Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"]) == {"connect"}
 
 
 @pytest.mark.timing
 def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         limited = Played(load, plan(duration=60, arrivals=ClosedArrivals(1), max_requests=5))
         threading.Timer(0.3, load.stop, (True,)).start()
         stopped = Played(load, plan(duration=60, arrivals=ClosedArrivals(1)))
@@ -168,54 +172,54 @@ def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
 
 
 @pytest.mark.timing
-def test_a_cut_does_not_wait_for_users_that_hang(tmp_path: Path) -> None:
+def test_stop_without_drain_ends_stage_despite_hanging_users(tmp_path: Path) -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         before_s = perf_counter()
         played = Played(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), goes_on=False)
     assert perf_counter() - before_s < 10
     assert played.ended.stopped_early
 
 
-def test_a_test_that_ends_itself_ends_the_stage(tmp_path: Path) -> None:
+def test_runner_quit_in_locust_test_ends_stage_early(tmp_path: Path) -> None:
     text = ONE_CLASS + "        self.environment.runner.quit()\n"
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint((server.url,)), LocustWorkload(written(tmp_path, dedent(text))))
+        load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, dedent(text))))
         played = Played(load, plan(duration=60, arrivals=ClosedArrivals(1)))
     assert played.ended.stopped_early
 
 
-def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path) -> None:
-    """What else is wrong with a file, test_user_test.py asks of what loads it."""
+def test_import_error_of_locust_file_is_reported_without_traceback(tmp_path: Path) -> None:
+    """Other invalid files are covered by test_user_test.py."""
     with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(()), LocustWorkload(written(tmp_path, "x = 1\nraise KeyError('why')\n")))
+        load.configure(Endpoint(()), LocustWorkload(write_locust_file(tmp_path, "x = 1\nraise KeyError('why')\n")))
         with pytest.raises(LoadError, match=r"^test_of_mine\.py, line 2: KeyError: 'why'$") as failed:
             load.preflight()
     assert failed.value.is_workload_invalid
     assert "Traceback" not in str(failed.value.hint)
 
 
-def test_users_cannot_arrive_on_a_schedule(tmp_path: Path) -> None:
+def test_open_arrivals_are_rejected_for_locust_test(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, ONE_CLASS)))
+        load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         with pytest.raises(LoadError, match="controls its own request times") as failed:
             Played(load, plan(arrivals=OpenArrivals("poisson", ((0.0, 5.0),))))
     assert failed.value.is_workload_invalid
 
 
-def test_a_test_that_only_fails_itself_says_why(tmp_path: Path) -> None:
+def test_locust_test_without_requests_fails_with_task_exception(tmp_path: Path) -> None:
     text = ONE_CLASS.replace('self.client.get("/")', 'self.nothing["of that name"]')
     with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(written(tmp_path, text)))
+        load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(write_locust_file(tmp_path, text)))
         with pytest.raises(LoadError, match="made no request: a task raised AttributeError"):
             Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
 
 
 @pytest.mark.parametrize("kind", ["HttpUser", "FastHttpUser"])
-def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
+def test_locust_test_without_host_is_rejected_with_hint(tmp_path: Path, kind: str) -> None:
     text = ONE_CLASS.replace('host = "{host}"', "").replace("FastHttpUser", kind)
     with LoadProcess("loadgen.locustfile") as load:
-        load.configure(Endpoint(()), LocustWorkload(written(tmp_path, text)))
+        load.configure(Endpoint(()), LocustWorkload(write_locust_file(tmp_path, text)))
         with pytest.raises(LoadError, match="made no request: One has no host") as failed:
             Played(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
     assert failed.value.is_workload_invalid
@@ -223,15 +227,15 @@ def test_a_test_without_a_host_says_so(tmp_path: Path, kind: str) -> None:
 
 
 @pytest.mark.timing
-def test_users_go_on_to_a_later_end_and_what_failed_is_reported_once(tmp_path: Path) -> None:
+def test_extended_stage_runs_to_new_end_and_first_error_is_reported_once(tmp_path: Path) -> None:
     with ScriptedServer(Script(Reply(503))) as server, LoadProcess("loadgen.locustfile") as load:
-        test = written(tmp_path, ONE_CLASS.format(host=server.url))
+        test = write_locust_file(tmp_path, ONE_CLASS.format(host=server.url))
         load.configure(Endpoint(()), LocustWorkload(test, spawn_per_s=100))
         extend = threading.Timer(0.2, load.extend, (3.0,))
         played = Played(load, plan(duration=2, arrivals=ClosedArrivals(2)), on_started=extend.start)
     assert played.ended.duration_s == 3.0
     last_s = (played.rows["sent_ns"].max() - played.ended.start_ns) / 1e9
     assert 2.5 < last_s < 4.0
-    (first,) = played.ended.first_errors
-    assert (first.error, first.text[:32]) == ("http-5xx", "status 503 (Service Unavailable)")
-    assert first.at_ns <= played.rows["end_ns"].min() + 1_000_000
+    (first_error,) = played.ended.first_errors
+    assert (first_error.error, first_error.text[:32]) == ("http-5xx", "status 503 (Service Unavailable)")
+    assert first_error.at_ns <= played.rows["end_ns"].min() + 1_000_000

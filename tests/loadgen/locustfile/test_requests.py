@@ -13,11 +13,11 @@ POOL, CONNECTION = urllib3.HTTPConnectionPool("h"), urllib3.connection.HTTPConne
 
 
 class CatchResponseError(Exception):
-    """As Locust's own, which cannot be imported without patching this process."""
+    """Replaces Locust's class, which cannot be imported without patching this process."""
 
 
-def wrapped(inner: Exception) -> Exception:
-    """As requests and geventhttpclient tell what went wrong below them."""
+def wrap_error(inner: Exception) -> Exception:
+    """Return the ConnectionError that requests and geventhttpclient raise for a lower-level error."""
     try:
         raise requests.exceptions.ConnectionError("failed") from inner
     except requests.exceptions.ConnectionError as error:
@@ -28,7 +28,7 @@ def wrapped(inner: Exception) -> Exception:
     ("exception", "status", "error"),
     [
         (None, 200, None),
-        (None, 404, None),  # the test says it is a success
+        (None, 404, None),  # the Locust test marked it as a success
         (CatchResponseError("no"), 200, "bad-output"),
         (CatchResponseError("no"), 404, "http-4xx"),
         (requests.exceptions.HTTPError("no"), 503, "http-5xx"),
@@ -38,12 +38,12 @@ def wrapped(inner: Exception) -> Exception:
         (requests.exceptions.ReadTimeout(), None, "timeout"),
         (requests.exceptions.SSLError(), None, "tls"),
         (requests.exceptions.ChunkedEncodingError(), 200, "truncated"),
-        (wrapped(ConnectionRefusedError()), None, "connect"),
-        (wrapped(OSError(errno.EMFILE, "Too many open files")), None, "local-limit"),
-        (wrapped(socket.gaierror()), None, "dns"),
-        (wrapped(ssl.SSLCertVerificationError()), None, "tls"),
-        (wrapped(ConnectionResetError()), None, "send"),
-        (wrapped(TimeoutError()), None, "timeout"),
+        (wrap_error(ConnectionRefusedError()), None, "connect"),
+        (wrap_error(OSError(errno.EMFILE, "Too many open files")), None, "local-limit"),
+        (wrap_error(socket.gaierror()), None, "dns"),
+        (wrap_error(ssl.SSLCertVerificationError()), None, "tls"),
+        (wrap_error(ConnectionResetError()), None, "send"),
+        (wrap_error(TimeoutError()), None, "timeout"),
         (
             urllib3.exceptions.MaxRetryError(POOL, "/", urllib3.exceptions.NewConnectionError(CONNECTION, "no")),
             None,
@@ -52,14 +52,14 @@ def wrapped(inner: Exception) -> Exception:
         (urllib3.exceptions.ProtocolError("Connection aborted.", ConnectionResetError()), None, "send"),
     ],
 )
-def test_what_a_client_raised_has_its_class(exception: object, status: int | None, error: str | None) -> None:
+def test_client_exception_maps_to_error_class(exception: object, status: int | None, error: str | None) -> None:
     assert classify_error(exception, status) == error
 
 
-def test_exceptions_that_go_round_in_a_circle_end() -> None:
-    one, other = ValueError("one"), ValueError("other")
-    one.__context__, other.__context__ = other, one
-    assert classify_error(one, None) == "bad-output"
+def test_circular_exception_chain_is_classified() -> None:
+    first, second = ValueError("one"), ValueError("other")
+    first.__context__, second.__context__ = second, first
+    assert classify_error(first, None) == "bad-output"
 
 
 @pytest.mark.parametrize(
@@ -67,20 +67,18 @@ def test_exceptions_that_go_round_in_a_circle_end() -> None:
     [
         (requests.exceptions.HTTPError("503 for http://h/?key=secret"), 503,
          "status 503 (Service Unavailable), HTTPError"),
-        (wrapped(ConnectionRefusedError(111, "secret")), None, f"ConnectionRefusedError: {os.strerror(111)}"),
-        (wrapped(socket.gaierror(-2, "secret")), None, "gaierror"),
+        (wrap_error(ConnectionRefusedError(111, "secret")), None, f"ConnectionRefusedError: {os.strerror(111)}"),
+        (wrap_error(socket.gaierror(-2, "secret")), None, "gaierror"),
         (CatchResponseError("the answer was: secret"), 200, "status 200 (OK), CatchResponseError"),
         ("secret", 200, "status 200 (OK), the test marked the request as a failure"),
         ("secret", 404, "status 404 (Not Found)"),
     ],
 )  # fmt: skip
-def test_what_failed_is_reported_without_the_words_of_the_exception(
-    exception: object, status: int | None, text: str
-) -> None:
+def test_failure_description_omits_exception_message(exception: object, status: int | None, text: str) -> None:
     assert describe_failure(exception, status) == text
 
 
-def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
+def test_request_name_is_sanitized_and_truncated_to_300_characters() -> None:
     log = RequestLog()
     log.begin_stage(3)
     log.on_request("GET", "/\ud800" + "x" * 1_000, 1.0, "unknown")
@@ -91,12 +89,12 @@ def test_whatever_a_test_calls_its_requests_makes_a_row() -> None:
     assert (len(row["name"]), row["stage"], row["bytes_received"], row["worker"]) == (300, 3, 0, 0)
 
 
-def test_the_first_failure_of_each_class_is_kept_for_its_stage() -> None:
+def test_first_error_of_each_class_is_reported_until_next_stage() -> None:
     log = RequestLog()
     log.begin_stage(3)
     for exception in (None, TimeoutError("one"), ValueError("secret"), TimeoutError("another")):
         log.on_request("GET", "/", 1.0, 0, exception)
-    assert [(one.error, one.text) for one in log.first_errors] == [("timeout", "TimeoutError"),
+    assert [(first_error.error, first_error.text) for first_error in log.first_errors] == [("timeout", "TimeoutError"),
                                                                    ("bad-output", "ValueError")]  # fmt: skip
     log.begin_stage(4)
     assert log.first_errors == ()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("LOCUST_SKIP_MONKEY_PATCH", "1")  # The process of the tests is to stay as it is.
+os.environ.setdefault("LOCUST_SKIP_MONKEY_PATCH", "1")  # Locust must not patch the process of the tests.
 
 from loadgen.locustfile.user_test import load_locust_test
 from loadgen.protocols.prepared import WorkloadError
@@ -20,7 +20,7 @@ class Writer(FastHttpUser): ...
 
 
 @pytest.mark.parametrize(
-    ("text", "sentence"),
+    ("text", "message"),
     [
         ("import locust\n", "test_of_mine.py has no user class"),
         ("def broken(:\n", "test_of_mine.py, line 1: invalid syntax"),
@@ -32,20 +32,20 @@ class Writer(FastHttpUser): ...
         ("import sys\nsys.exit(3)\n", "test_of_mine.py exits the process during import"),
     ],
 )
-def test_a_file_that_is_no_test_is_reported_in_one_sentence(tmp_path: Path, text: str, sentence: str) -> None:
+def test_invalid_locust_file_is_rejected_with_reason(tmp_path: Path, text: str, message: str) -> None:
     file = tmp_path / "test_of_mine.py"
     file.write_text(text)
-    with pytest.raises(WorkloadError, match=f"^{re.escape(sentence)}$"):
+    with pytest.raises(WorkloadError, match=f"^{re.escape(message)}$"):
         load_locust_test(LocustWorkload(str(file)), Endpoint(()))
 
 
-def test_a_file_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_locust_file_is_rejected(tmp_path: Path) -> None:
     file = tmp_path / "nowhere.py"
     with pytest.raises(WorkloadError, match=f"^the Locust test {re.escape(str(file))} does not exist$"):
         load_locust_test(LocustWorkload(str(file)), Endpoint(()))
 
 
-def test_a_class_that_is_not_in_the_file(tmp_path: Path) -> None:
+def test_unknown_user_class_is_rejected_with_available_classes(tmp_path: Path) -> None:
     file = tmp_path / "test_of_mine.py"
     file.write_text(USERS)
     with pytest.raises(WorkloadError, match="has no user class Nobody") as failed:

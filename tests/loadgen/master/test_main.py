@@ -1,4 +1,4 @@
-"""The master as the engine has it: a process, with workers that are processes, or played."""
+"""The master as a process, with workers that are processes or fakes."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import listening_of
 
-pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workers_are_forked")]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_workers")]
 
 TOKEN = "a token for the tests"
-GONE_S = 5.0
-NOTICED_S = 3.0
+EXIT_TIMEOUT_S = 5.0
+LOSS_TIMEOUT_S = 3.0
 
 
 @pytest.fixture(scope="module")
@@ -53,7 +53,7 @@ def server() -> Iterator[ScriptedServer]:
 
 
 @pytest.fixture(scope="module")
-def load(server: ScriptedServer, workers_are_forked: None) -> Iterator[LoadProcess]:
+def load(server: ScriptedServer, forked_workers: None) -> Iterator[LoadProcess]:
     with LoadProcess(gather=Gather(local_workers=3)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         yield load
@@ -63,11 +63,11 @@ def command_line(pid: int) -> list[str]:
     return Path(f"/proc/{pid}/cmdline").read_text().split("\0")[1:-1]
 
 
-def gathered_fakes(port: int, count: int = 2) -> LoadProcess:
+def gather_fake_workers(port: int, count: int = 2) -> LoadProcess:
     return LoadProcess(gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=count, wait_s=20))
 
 
-def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
+def test_three_workers_send_same_schedule_as_one_worker(load: LoadProcess) -> None:
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
     played = Played(load, stage)
     (started,) = played.started
@@ -81,44 +81,46 @@ def test_three_workers_send_what_one_would(load: LoadProcess) -> None:
     assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
     assert started.scheduled == played.ended.scheduled == len(offsets)
     ended = played.ended
-    assert [(part.worker, part.pid) for part in ended.workers] == [(one.index, one.pid) for one in load.workers]
-    assert sum(part.sent for part in ended.workers) == len(offsets)
-    assert ended.cpu_s == pytest.approx(sum(part.cpu_s for part in ended.workers))
-    assert [(part.lost_ns, part.clock_residual_ms) for part in ended.workers] == [(None, None)] * 3
-    last = played.progress[-1]
-    assert last.sent == last.completed + last.failed + (last.in_flight or 0)
+    assert [(result.worker, result.pid) for result in ended.workers] == [
+        (worker.index, worker.pid) for worker in load.workers
+    ]
+    assert sum(result.sent for result in ended.workers) == len(offsets)
+    assert ended.cpu_s == pytest.approx(sum(result.cpu_s for result in ended.workers))
+    assert [(result.lost_ns, result.clock_residual_ms) for result in ended.workers] == [(None, None)] * 3
+    last_progress = played.progress[-1]
+    assert last_progress.sent == last_progress.completed + last_progress.failed + (last_progress.in_flight or 0)
 
 
-def test_the_target_is_asked_once_for_each_host(load: LoadProcess, server: ScriptedServer) -> None:
-    before = len(server.received_ns)
+def test_preflight_sends_one_request_per_host(load: LoadProcess, server: ScriptedServer) -> None:
+    requests_before = len(server.received_ns)
     preflight = load.preflight()
     assert preflight.error is None
     assert preflight.end_ns is not None
-    assert len(server.received_ns) == before + 1
+    assert len(server.received_ns) == requests_before + 1
 
 
 @pytest.mark.timing
-def test_a_stage_is_stopped_and_its_rate_changed_for_all_of_them(load: LoadProcess) -> None:
-    def begin() -> None:
+def test_stop_and_rate_change_apply_to_all_workers_at_once(load: LoadProcess) -> None:
+    def schedule_commands() -> None:
         threading.Timer(0.5, load.change_rate, (600.0,)).start()
         threading.Timer(1.4, load.stop, (True,)).start()
 
-    played = Played(load, plan(100, 30), on_started=begin)
+    played = Played(load, plan(100, 30), on_started=schedule_commands)
     (started,) = played.started
-    # until the first of them had stopped
+    # until the first worker stopped
     until_ns = played.rows.groupby("worker")["scheduled_ns"].max().min()
     offsets = np.sort(played.rows["scheduled_ns"][played.rows["scheduled_ns"] <= until_ns]) - started.start_ns
     assert played.ended.stopped_early
-    (_, before), (at_s, again), (then_s, after), *_ = played.ended.rates
-    assert (before, again, after) == (100.0, 100.0, 600.0)
-    assert at_s == then_s
-    faster = offsets[offsets > at_s * 1e9]
+    (_, initial_rate), (at_s, rate_until_change), (changed_s, rate_after_change), *_ = played.ended.rates
+    assert (initial_rate, rate_until_change, rate_after_change) == (100.0, 100.0, 600.0)
+    assert at_s == changed_s
+    offsets_after_change = offsets[offsets > at_s * 1e9]
     assert len(offsets[offsets <= at_s * 1e9]) == pytest.approx(at_s * 100, abs=2)
-    assert np.diff(faster).max() < 1.1e9 / 600  # all three changed at one moment
+    assert np.diff(offsets_after_change).max() < 1.1e9 / 600  # all three changed at one moment
 
 
 @pytest.mark.timing
-def test_a_stage_is_made_longer_for_all_of_them_and_nobody_misses_an_arrival(load: LoadProcess) -> None:
+def test_extension_applies_to_all_workers_without_missed_arrival(load: LoadProcess) -> None:
     extend = threading.Timer(0.3, load.extend, (2.0,))
     played = Played(load, plan(300, 1.2), on_started=extend.start)
     offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
@@ -130,7 +132,7 @@ def test_a_stage_is_made_longer_for_all_of_them_and_nobody_misses_an_arrival(loa
 
 
 @pytest.mark.timing
-def test_a_stage_is_cut(load: LoadProcess) -> None:
+def test_stop_without_drain_ends_stage_within_5_s(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=20)) as slow:
         load.configure(Endpoint((slow.url,)), HttpWorkload())
         began_s = time.monotonic()
@@ -140,64 +142,64 @@ def test_a_stage_is_cut(load: LoadProcess) -> None:
     assert played.ended.stopped_early
 
 
-def test_nobody_listens_but_the_master_and_only_on_the_loopback(load: LoadProcess) -> None:
+def test_only_master_listens_and_only_on_loopback(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid, *(worker.pid for worker in load.workers)])
     assert address.startswith("127.0.0.1:")
 
 
 @pytest.mark.usefixtures("unforked")
-def test_a_token_that_was_made_up_is_in_no_command_line() -> None:
+def test_generated_worker_token_is_in_no_command_line() -> None:
     with LoadProcess(gather=Gather(local_workers=2)) as load:
         lines = [command_line(pid) for pid in (load.pid, *(worker.pid for worker in load.workers))]
     assert lines == [["-P", "-m", "loadgen.master"], *[["-P", "-m", "loadgen.worker", "--join"]] * 2]
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("how", [signal.SIGKILL, signal.SIGSTOP])
-def test_a_lost_worker_is_noticed_within_three_seconds_and_the_others_go_on(
-    server: ScriptedServer, how: signal.Signals
+@pytest.mark.parametrize("signal_number", [signal.SIGKILL, signal.SIGSTOP])
+def test_lost_worker_is_detected_within_3_s_and_other_worker_continues(
+    server: ScriptedServer, signal_number: signal.Signals
 ) -> None:
     with LoadProcess(gather=Gather(local_workers=2)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         victim, survivor = load.workers
-        struck_ns: list[int] = []
+        killed_ns: list[int] = []
 
-        def strike(progress: Progress) -> bool:
-            if progress.sent > 100 and not struck_ns:
-                struck_ns.append(time.perf_counter_ns())
-                os.kill(victim.pid, how)
+        def kill_worker(progress: Progress) -> bool:
+            if progress.sent > 100 and not killed_ns:
+                killed_ns.append(time.perf_counter_ns())
+                os.kill(victim.pid, signal_number)
             return True
 
-        ended = load.run_stage(plan(200, 60), lambda _: None, lambda _: None, strike)
-        spoiled, whole = ended.workers
-        assert ended.end_ns - struck_ns[0] < NOTICED_S * 1e9
-        assert spoiled.lost_ns is not None
-        assert abs(spoiled.lost_ns - struck_ns[0]) < 0.5e9
-        assert (whole.lost_ns, whole.pid) == (None, survivor.pid)
-        assert 0 < spoiled.sent < whole.sent
+        ended = load.run_stage(plan(200, 60), lambda _: None, lambda _: None, kill_worker)
+        lost, survived = ended.workers
+        assert ended.end_ns - killed_ns[0] < LOSS_TIMEOUT_S * 1e9
+        assert lost.lost_ns is not None
+        assert abs(lost.lost_ns - killed_ns[0]) < 0.5e9
+        assert (survived.lost_ns, survived.pid) == (None, survivor.pid)
+        assert 0 < lost.sent < survived.sent
         wait_until(lambda: not is_running(victim.pid))
-        again = Played(load, plan(200, 0.5))
-        assert set(again.rows["worker"]) == {survivor.index}
-        assert sorted(again.rows["index"]) == list(range(100))
-        assert [part.worker for part in again.ended.workers] == [survivor.index]
+        next_stage = Played(load, plan(200, 0.5))
+        assert set(next_stage.rows["worker"]) == {survivor.index}
+        assert sorted(next_stage.rows["index"]) == list(range(100))
+        assert [result.worker for result in next_stage.ended.workers] == [survivor.index]
 
 
-def test_when_all_are_lost_the_master_says_so(server: ScriptedServer) -> None:
+def test_master_fails_when_all_workers_are_lost(server: ScriptedServer) -> None:
     with LoadProcess(gather=Gather(local_workers=1)) as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.workers[0].pid, signal.SIGKILL)).start()
-        with pytest.raises(LoadError, match="the load worker was lost") as caught:
+        with pytest.raises(LoadError, match="the load worker was lost") as error:
             Played(load, plan(200, 60))
-    assert "was killed by SIGKILL" in str(caught.value.hint)
+    assert "was killed by SIGKILL" in str(error.value.hint)
 
 
 @pytest.mark.timing
-def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
+def test_worker_times_are_converted_to_master_clock() -> None:
     port, hour_ns = free_port(), 3_600 * 10**9
     with (
         FakeLoadWorker(port, TOKEN, pid=1, ahead_ns=hour_ns, drift=50e-6),
         FakeLoadWorker(port, TOKEN, pid=2, ahead_ns=-hour_ns, drift=-50e-6),
-        gathered_fakes(port) as load,
+        gather_fake_workers(port) as load,
     ):
         played = Played(load, plan(100, 1))
         now_ns = time.perf_counter_ns()
@@ -209,30 +211,30 @@ def test_times_of_other_clocks_come_home_to_the_master_s() -> None:
     assert abs(scheduled).max() < 200_000  # a clock that gains 50 ppm is 50 µs off after the second
     assert ((rows["sent_ns"] - rows["scheduled_ns"]) / 1e6).to_numpy() == pytest.approx(0.3, abs=0.001)
     assert (rows["chunk_ns"].str[0] - rows["scheduled_ns"] == 1_000_000).mean() > 0.9
-    for part in played.ended.workers:
-        assert part.clock_residual_ms is not None
-        assert 0 < part.clock_residual_ms < 20
-        assert part.sent == 50
-        assert part.max_lag_ms == pytest.approx(0.3)
+    for result in played.ended.workers:
+        assert result.clock_residual_ms is not None
+        assert 0 < result.clock_residual_ms < 20
+        assert result.sent == 50
+        assert result.max_lag_ms == pytest.approx(0.3)
 
 
-def test_a_worker_without_the_token_does_not_join_and_one_too_many_is_sent_away() -> None:
+def test_workers_without_token_or_beyond_expected_count_are_rejected() -> None:
     port = free_port()
-    reported: list[Joining] = []
+    joinings: list[Joining] = []
     with (
         FakeLoadWorker(port, None, pid=6) as without,
         FakeLoadWorker(port, "another token for the tests", pid=7) as wrong,
         FakeLoadWorker(port, TOKEN, pid=8),
         LoadProcess(
-            gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1), on_joining=reported.append
+            gather=Gather("127.0.0.1", port, TOKEN, local_workers=0, remote_workers=1), on_joining=joinings.append
         ) as load,
         FakeLoadWorker(port, TOKEN, pid=9) as late,
     ):
         late.wait_until_told(Quit)
         assert [worker.pid for worker in load.workers] == [8]
         assert without.received == wrong.received == []
-    assert reported[0] == Joining(f"127.0.0.1:{port}", 0, 1)
-    assert reported[-1] == Joining(f"127.0.0.1:{port}", 1, 1)
+    assert joinings[0] == Joining(f"127.0.0.1:{port}", 0, 1)
+    assert joinings[-1] == Joining(f"127.0.0.1:{port}", 1, 1)
 
 
 GARBAGE = [
@@ -260,25 +262,25 @@ GARBAGE = [
 ]
 
 
-def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_worker() -> None:
+def test_garbage_from_worker_with_token_evicts_only_that_worker() -> None:
     port = free_port()
     with (
         FakeLoadWorker(port, TOKEN, pid=1),
         FakeLoadWorker(port, TOKEN, pid=2, ends_stages=False) as hostile,
-        gathered_fakes(port) as load,
+        gather_fake_workers(port) as load,
     ):
 
-        def speak() -> None:
+        def send_garbage() -> None:
             for message in GARBAGE:
                 hostile.send_bytes(message)
 
-        played = Played(load, plan(100, 5), on_started=threading.Timer(0.5, speak).start)
+        played = Played(load, plan(100, 5), on_started=threading.Timer(0.5, send_garbage).start)
         hostile.wait_until_told(Quit)
-        speak()
-        again = Played(load, plan(100, 1))
-    assert [part.lost_ns is None for part in played.ended.workers] == [True, False]
-    assert [(part.worker, part.lost_ns) for part in again.ended.workers] == [(0, None)]
-    assert len(again.rows) == 100
+        send_garbage()
+        next_stage = Played(load, plan(100, 1))
+    assert [result.lost_ns is None for result in played.ended.workers] == [True, False]
+    assert [(result.worker, result.lost_ns) for result in next_stage.ended.workers] == [(0, None)]
+    assert len(next_stage.rows) == 100
 
 
 @pytest.mark.parametrize(
@@ -289,22 +291,22 @@ def test_garbage_from_one_who_has_the_token_costs_the_master_nothing_but_that_wo
         (Gather("127.0.0.1", 0, "short", local_workers=1), "too short"),
     ],
 )
-def test_where_nobody_can_join_is_the_user_s_to_mend(gather: Gather, message: str) -> None:
-    with pytest.raises(LoadError, match=message) as caught:
+def test_invalid_listen_address_or_token_is_reported_as_invalid_workload(gather: Gather, message: str) -> None:
+    with pytest.raises(LoadError, match=message) as error:
         LoadProcess(gather=gather)
-    assert caught.value.is_workload_invalid
+    assert error.value.is_workload_invalid
 
 
 def test_a_port_in_use_is_reported(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
-    with pytest.raises(LoadError, match=f"{address} is already in use") as caught:
+    with pytest.raises(LoadError, match=f"{address} is already in use") as error:
         LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local_workers=1))
-    assert caught.value.is_workload_invalid
-    assert caught.value.hint
+    assert error.value.is_workload_invalid
+    assert error.value.hint
 
 
-def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], list[int]]:
-    """In the middle of a stage, and its workers."""
+def start_master_with_stage(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], list[int]]:
+    """Start a master and a stage; return the master and the PIDs of its workers."""
     master = start_module("loadgen.master", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
     assert master.stdin is not None
     assert master.stdout is not None
@@ -324,17 +326,17 @@ def started_master(server: ScriptedServer) -> tuple[subprocess.Popen[bytes], lis
 
 
 @pytest.mark.timing
-@pytest.mark.parametrize("who", ["engine", "master"])
-def test_when_one_above_them_is_gone_so_are_all(server: ScriptedServer, who: str) -> None:
-    master, workers = started_master(server)
+@pytest.mark.parametrize("killed", ["engine", "master"])
+def test_workers_exit_when_engine_or_master_exits(server: ScriptedServer, killed: str) -> None:
+    master, workers = start_master_with_stage(server)
     with master:
-        os.kill(workers[0], signal.SIGSTOP)  # even one that does not hear
-        gone_s = time.monotonic()
-        if who == "master":
+        os.kill(workers[0], signal.SIGSTOP)  # a suspended worker must exit, too
+        start_s = time.monotonic()
+        if killed == "master":
             os.kill(workers[0], signal.SIGCONT)
             master.kill()
         elif master.stdin is not None:
-            master.stdin.close()  # as its end does
-        master.wait(GONE_S)
-        wait_until(lambda: not any(map(is_running, workers)), within_s=GONE_S)
-        assert time.monotonic() - gone_s < GONE_S
+            master.stdin.close()  # like an exit of the engine
+        master.wait(EXIT_TIMEOUT_S)
+        wait_until(lambda: not any(map(is_running, workers)), within_s=EXIT_TIMEOUT_S)
+        assert time.monotonic() - start_s < EXIT_TIMEOUT_S

@@ -26,7 +26,7 @@ ENDED = StageEnded(3, 10, 20, None, 0, 0.1, 1, False, ((0.0, 5.0),), (WorkerStag
 
 
 @pytest.mark.parametrize("report", [HELLO, PROGRESS, ENDED, Pong(1, -5), StageStarted(3, 2**57, None), Failed("no")])
-def test_what_workers_say_is_received(report: Report) -> None:
+def test_worker_reports_are_decoded(report: Report) -> None:
     assert decode_untrusted_report(encode_message(report)) == report
 
 
@@ -52,40 +52,43 @@ def test_what_workers_say_is_received(report: Report) -> None:
         msgspec.structs.replace(ENDED, first_errors=(FirstError("dns", 2**62, "no"),)),
     ],
 )
-def test_what_no_worker_says_is_refused(report: Report) -> None:
+def test_invalid_worker_reports_are_rejected(report: Report) -> None:
     with pytest.raises(ValueError, match=r"^sent (?!an invalid report)"):
         decode_untrusted_report(encode_message(report))
 
 
-def test_a_sentence_from_another_machine_cannot_command_the_terminal_it_is_shown_on() -> None:
-    received = decode_untrusted_report(
+def test_control_characters_are_removed_from_text_of_worker() -> None:
+    report = decode_untrusted_report(
         encode_message(Failed("no \x1b]0;file\x07", hint="see\nthe \x9b2J log", error="dns"))
     )
-    assert received == Failed("no  ]0;file ", hint="see\nthe  2J log", error="dns")
-    received = decode_untrusted_report(
+    assert report == Failed("no  ]0;file ", hint="see\nthe  2J log", error="dns")
+    report = decode_untrusted_report(
         encode_message(PreflightDone(None, 200, "\x1b", 1.0, notes=("\x1b[m",), hosts=("a\rb",)))
     )
-    assert received == PreflightDone(None, 200, " ", 1.0, notes=(" [m",), hosts=("a b",))
+    assert report == PreflightDone(None, 200, " ", 1.0, notes=(" [m",), hosts=("a b",))
 
 
 @pytest.mark.parametrize("body", [b"", b"\xc1", b"\x80", encode_message(HELLO)[:-3], b"\x91" * 5_000])
-def test_bytes_that_are_no_report_are_refused(body: bytes) -> None:
+def test_undecodable_report_of_worker_is_rejected(body: bytes) -> None:
     with pytest.raises(ValueError, match="invalid report"):
         decode_untrusted_report(body)
 
 
-def test_what_was_seen_of_an_error_is_one_short_line() -> None:
-    reported = (FirstError("tls", 5, "a\x1b[2J\ncertificate" + "x" * 500), FirstError(NOT_STARTED, 6, "no\tconnection"))
+def test_text_of_first_error_is_sanitized_and_truncated() -> None:
+    first_errors = (
+        FirstError("tls", 5, "a\x1b[2J\ncertificate" + "x" * 500),
+        FirstError(NOT_STARTED, 6, "no\tconnection"),
+    )
     for report in (PROGRESS, ENDED):
-        received = decode_untrusted_report(encode_message(msgspec.structs.replace(report, first_errors=reported)))
+        received = decode_untrusted_report(encode_message(msgspec.structs.replace(report, first_errors=first_errors)))
         assert isinstance(received, Progress | StageEnded)
         first, second = received.first_errors
         assert (first.text[:17], len(first.text)) == ("a [2J certificate", 300)
         assert second == FirstError(NOT_STARTED, 6, "no connection")
 
 
-def test_a_worker_that_reports_nothing_of_its_errors_is_received_too() -> None:
-    """One of a version before."""
-    reported = msgspec.msgpack.decode(encode_message(PROGRESS))
-    del reported["first_errors"]
-    assert decode_untrusted_report(msgspec.msgpack.encode(reported)) == PROGRESS
+def test_report_without_first_errors_is_decoded() -> None:
+    """Workers of an earlier version send none."""
+    fields = msgspec.msgpack.decode(encode_message(PROGRESS))
+    del fields["first_errors"]
+    assert decode_untrusted_report(msgspec.msgpack.encode(fields)) == PROGRESS

@@ -20,28 +20,28 @@ from loadgen.workloads import FixedLength, GeneratedAudio, UniformLength
 SILENCE = np.zeros(SAMPLE_RATE_HZ, np.int16)
 
 
-def head_with(data_bytes: int, before: bytes = b"") -> bytes:
+def make_wav_head(data_bytes: int, before: bytes = b"") -> bytes:
     return encode_wav(SILENCE)[:36] + before + b"data" + struct.pack("<I", data_bytes)
 
 
-def test_clips_are_seeded_differ_and_have_the_drawn_lengths() -> None:
+def test_audio_clips_are_seeded_distinct_and_of_drawn_lengths() -> None:
     generated = GeneratedAudio(UniformLength(1, 3), unique=6)
     clips = list(generate_clips(generated, 5))
-    again, other = list(generate_clips(generated, 5)), list(generate_clips(generated, 6))
+    same_seed, other_seed = list(generate_clips(generated, 5)), list(generate_clips(generated, 6))
     assert {clip.size // SAMPLE_RATE_HZ for clip in clips} == {1, 2, 3}
-    assert all(np.array_equal(*pair) for pair in zip(clips, again, strict=True))
-    contents = {clip[:SAMPLE_RATE_HZ].tobytes() for clip in (*clips, *other)}
+    assert all(np.array_equal(*pair) for pair in zip(clips, same_seed, strict=True))
+    contents = {clip[:SAMPLE_RATE_HZ].tobytes() for clip in (*clips, *other_seed)}
     assert len(contents) == 12
-    assert min(np.abs(clip.astype(int)).max() for clip in clips) > 3_000, "a voice is no silence"
+    assert min(np.abs(clip.astype(int)).max() for clip in clips) > 3_000, "the voice must be audible"
 
 
-def test_a_clip_has_a_maximum_length_and_may_be_longer_than_the_voice(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_audio_clip_is_capped_at_maximum_length(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(audio, "MAX_CLIP_S", 45)
     (clip,) = generate_clips(GeneratedAudio(FixedLength(46), unique=1), 0)
     assert clip.size == 45 * SAMPLE_RATE_HZ
 
 
-def test_a_file_is_read_by_others_and_by_us() -> None:
+def test_encoded_wav_is_read_by_wave_module_and_by_own_reader() -> None:
     content = encode_wav(np.arange(2 * SAMPLE_RATE_HZ, dtype=np.int64).astype(np.int16))
     with wave.open(io.BytesIO(content)) as reader:
         assert (reader.getnchannels(), reader.getsampwidth(), reader.getframerate()) == (1, 2, SAMPLE_RATE_HZ)
@@ -55,14 +55,16 @@ def test_a_file_is_read_by_others_and_by_us() -> None:
     ("declared", "received", "duration_s"),
     [(32_000, 40_000, 1.0), (0xFFFFFFFF, 16_000, 0.5), (0, 16_000, 0.5), (32_000, 16_000, 0.5)],
 )
-def test_a_streamed_file_does_not_know_its_size(declared: int, received: int, duration_s: float) -> None:
-    head = read_wav_head(head_with(declared, before=b"LIST\x03\0\0\0abc\0"))
+def test_duration_of_wav_with_wrong_size_is_based_on_received_bytes(
+    declared: int, received: int, duration_s: float
+) -> None:
+    head = read_wav_head(make_wav_head(declared, before=b"LIST\x03\0\0\0abc\0"))
     assert head is not None
     assert head.compute_duration_s(received) == duration_s
 
 
-def test_a_head_may_come_byte_by_byte() -> None:
-    content = head_with(4)
+def test_incomplete_wav_head_is_not_read() -> None:
+    content = make_wav_head(4)
     heads = [read_wav_head(content[:length]) for length in range(len(content) + 1)]
     assert heads[:-1] == [None] * len(content)
     assert heads[-1] is not None
@@ -80,6 +82,6 @@ def test_a_head_may_come_byte_by_byte() -> None:
         b"RIFF\0\0\0\0WAVE" + b"junk\x08\0\0\0abcdefgh" * 5_000,
     ],
 )
-def test_what_is_no_wav_file_is_refused(content: bytes) -> None:
+def test_invalid_wav_is_rejected(content: bytes) -> None:
     with pytest.raises(WavError):
         read_wav_head(content)

@@ -13,7 +13,7 @@ from loadgen.workloads import Documents, FixedLength, Popularity, SyntheticPromp
 ZIPF = Documents(50, UniformLength(5, 20), per_prompt=3, popularity=Popularity("zipf", 1.5))
 
 
-def test_popular_documents_are_drawn_more_often_and_earlier_and_none_twice_in_a_message() -> None:
+def test_popular_documents_are_drawn_more_often_and_once_per_message() -> None:
     draw = DocumentDraw(ZIPF, 7)
     messages = [draw.draw() for _ in range(2000)]
     assert all(len(set(message)) == 3 for message in messages)
@@ -23,11 +23,11 @@ def test_popular_documents_are_drawn_more_often_and_earlier_and_none_twice_in_a_
     # The first document is a single draw by weight: k^-1.5, normalized.
     expected_share = 1 / sum(rank**-1.5 for rank in range(1, 51))
     assert first_counts[0] / 2000 == pytest.approx(expected_share, abs=0.03)
-    again = DocumentDraw(ZIPF, 7)
-    assert (again.lengths, [again.draw() for _ in range(20)]) == (draw.lengths, messages[:20])
+    same_seed = DocumentDraw(ZIPF, 7)
+    assert (same_seed.lengths, [same_seed.draw() for _ in range(20)]) == (draw.lengths, messages[:20])
 
 
-def test_all_documents_of_a_steep_popularity_can_be_in_a_message() -> None:
+def test_message_can_contain_all_documents_despite_steep_popularity() -> None:
     draw = DocumentDraw(Documents(200, FixedLength(1), 200, Popularity("zipf", 5.0)), 2)
     message = draw.draw()
     assert sorted(message) == list(range(200))
@@ -35,7 +35,7 @@ def test_all_documents_of_a_steep_popularity_can_be_in_a_message() -> None:
     assert sum(message[:20]) / 20 < sum(message[-20:]) / 20
 
 
-def test_the_blocks_of_prompts_are_those_of_their_texts() -> None:
+def test_blocks_of_prompts_match_prompt_texts() -> None:
     prompts = SyntheticPrompts(
         UniformLength(2, 9), prefix_groups=3, prefix_tokens=4, prefix_popularity=Popularity("uniform"), unique=40,
         documents=ZIPF,
@@ -52,14 +52,14 @@ def test_the_blocks_of_prompts_are_those_of_their_texts() -> None:
     assert len(text_by_id) == len(set(text_by_id.values())) > 60
 
 
-def test_documents_are_in_the_order_of_their_popularity_or_in_turn_on_request() -> None:
+def test_documents_are_ordered_by_popularity_or_sequentially() -> None:
     ordered = DocumentDraw(Documents(9, FixedLength(1), 3, order="popularity"), 1)
     assert all(sorted(message) == message for message in (ordered.draw() for _ in range(50)))
-    in_turn = DocumentDraw(Documents(4, FixedLength(1), 3, Popularity()), 1)
-    assert [in_turn.draw() for _ in range(3)] == [[0, 1, 2], [3, 0, 1], [2, 3, 0]]
+    sequential = DocumentDraw(Documents(4, FixedLength(1), 3, Popularity()), 1)
+    assert [sequential.draw() for _ in range(3)] == [[0, 1, 2], [3, 0, 1], [2, 3, 0]]
 
 
-def test_messages_begin_with_whole_documents_and_end_with_their_own_text() -> None:
+def test_messages_contain_whole_documents_before_own_text_within_memory_limit() -> None:
     prompts = SyntheticPrompts(FixedLength(4), FixedLength(2), turns=FixedLength(2), unique=30, documents=ZIPF)
     generator = TextGenerator(np.random.default_rng(3), None)
     sessions = list(generate_sessions(prompts, generator, Popularity(), 3, texts_per_prompt=1, limit_bytes=2**20))

@@ -7,61 +7,61 @@ from loadgen.workloads import EmpiricalLength, FixedLength, Length, LognormalLen
 N = 40_000
 
 
-def drawn(length: Length, count: int = N) -> np.ndarray:
+def draw(length: Length, count: int = N) -> np.ndarray:
     lengths = draw_lengths(length, count, np.random.default_rng(1))
     assert lengths.dtype == np.int64
     assert lengths.shape == (count,)
     return lengths
 
 
-def test_fixed() -> None:
-    assert set(drawn(FixedLength(7))) == {7}
+def test_fixed_lengths_are_constant() -> None:
+    assert set(draw(FixedLength(7))) == {7}
 
 
-def test_uniform_has_both_ends() -> None:
-    values, counts = np.unique(drawn(UniformLength(3, 5)), return_counts=True)
+def test_uniform_lengths_include_both_bounds() -> None:
+    values, counts = np.unique(draw(UniformLength(3, 5)), return_counts=True)
     assert list(values) == [3, 4, 5]
     assert counts.min() / N == pytest.approx(1 / 3, abs=0.02)
 
 
-def test_normal() -> None:
-    lengths = drawn(NormalLength(500, 50))
+def test_normal_lengths_have_requested_mean_and_deviation() -> None:
+    lengths = draw(NormalLength(500, 50))
     assert lengths.mean() == pytest.approx(500, abs=1.5)
     assert lengths.std() == pytest.approx(50, abs=1)
 
 
-def test_lognormal() -> None:
-    lengths = drawn(LognormalLength(300, 0.8))
+def test_lognormal_lengths_have_requested_median_and_sigma() -> None:
+    lengths = draw(LognormalLength(300, 0.8))
     assert np.median(lengths) == pytest.approx(300, rel=0.03)
     assert np.log(lengths).std() == pytest.approx(0.8, rel=0.03)
 
 
 @pytest.mark.parametrize("bounds", [(1, 450), (480, 520), (600, 650), (300, 400), (500, 500)])
-def test_within_bounds_it_is_as_if_drawn_again(bounds: tuple[int, int]) -> None:
+def test_bounded_normal_lengths_match_rejection_sampling(bounds: tuple[int, int]) -> None:
     low, high = bounds
-    again = np.rint(np.random.default_rng(2).normal(500, 50, 4_000_000))
-    again = again[(again >= low) & (again <= high)]
-    assert again.size > 500
-    lengths = drawn(NormalLength(500, 50, low, high))
+    reference = np.rint(np.random.default_rng(2).normal(500, 50, 4_000_000))
+    reference = reference[(reference >= low) & (reference <= high)]
+    assert reference.size > 500
+    lengths = draw(NormalLength(500, 50, low, high))
     assert low <= lengths.min() <= lengths.max() <= high
-    assert lengths.mean() == pytest.approx(again.mean(), abs=0.2 + 4 * again.std() / again.size**0.5)
-    assert lengths.std() == pytest.approx(again.std(), rel=0.1)
+    assert lengths.mean() == pytest.approx(reference.mean(), abs=0.2 + 4 * reference.std() / reference.size**0.5)
+    assert lengths.std() == pytest.approx(reference.std(), rel=0.1)
 
 
-def test_a_lognormal_within_bounds() -> None:
-    lengths = drawn(LognormalLength(300, 0.8, 200, 4000))
+def test_bounded_lognormal_lengths_stay_within_bounds() -> None:
+    lengths = draw(LognormalLength(300, 0.8, 200, 4000))
     assert (lengths.min(), lengths.max() <= 4000) == (200, True)
 
 
-def test_a_spread_of_none() -> None:
-    assert set(drawn(NormalLength(7, 0))) == set(drawn(LognormalLength(7, 0))) == {7}
+def test_zero_spread_produces_constant_lengths() -> None:
+    assert set(draw(NormalLength(7, 0))) == set(draw(LognormalLength(7, 0))) == {7}
 
 
-def test_empirical() -> None:
-    values, counts = np.unique(drawn(EmpiricalLength((5, 9, 20), (1, 0, 3))), return_counts=True)
+def test_empirical_lengths_are_drawn_by_weight() -> None:
+    values, counts = np.unique(draw(EmpiricalLength((5, 9, 20), (1, 0, 3))), return_counts=True)
     assert list(values) == [5, 20]
     assert counts[0] / N == pytest.approx(0.25, abs=0.02)
-    assert set(drawn(EmpiricalLength((5, 9)))) == {5, 9}
+    assert set(draw(EmpiricalLength((5, 9)))) == {5, 9}
 
 
 @pytest.mark.parametrize(
@@ -90,10 +90,10 @@ def test_empirical() -> None:
         EmpiricalLength((1, 2), (float("inf"), 2)),
     ],
 )
-def test_what_cannot_be_drawn_is_said(length: Length) -> None:
+def test_invalid_length_distribution_is_rejected(length: Length) -> None:
     with pytest.raises(LengthError):
-        drawn(length, 10)
+        draw(length, 10)
 
 
-def test_lengths_end_where_requests_would() -> None:
-    assert drawn(LognormalLength(MAX_LENGTH, 5)).max() <= MAX_LENGTH
+def test_lengths_are_capped_at_max_length() -> None:
+    assert draw(LognormalLength(MAX_LENGTH, 5)).max() <= MAX_LENGTH

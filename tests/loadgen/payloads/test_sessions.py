@@ -18,23 +18,25 @@ from loadgen.payloads.texts import TextGenerator
 from loadgen.workloads import Dataset
 
 
-def graph(*parents: tuple[int, ...]) -> SessionGraph:
-    return build_session_graph([SessionRequest(text="t", tokens=1, parents=some) for some in parents])
+def make_graph(*parents: tuple[int, ...]) -> SessionGraph:
+    return build_session_graph(
+        [SessionRequest(text="t", tokens=1, parents=request_parents) for request_parents in parents]
+    )
 
 
-CHAIN = graph((), (0,), (1,))
-FAN = graph((), (0,), (0,), (0,), (1, 2, 3))
+CHAIN = make_graph((), (0,), (1,))
+FAN = make_graph((), (0,), (0,), (0,), (1, 2, 3))
 """One request, three that follow it in parallel, and one that follows all of them."""
 
 
-def test_a_chain_goes_on_until_its_last_request_has_succeeded() -> None:
+def test_chain_session_completes_after_last_request() -> None:
     state = SessionState(CHAIN)
     assert [state.on_success(index) for index in range(3)] == [[1], [2], []]
     assert (state.outcome, state.is_over) == (SessionOutcome.COMPLETED, True)
 
 
 @pytest.mark.parametrize("order", [(1, 2, 3), (3, 1, 2), (2, 3, 1)])
-def test_a_join_starts_after_the_last_of_its_parents(order: tuple[int, ...]) -> None:
+def test_request_starts_after_last_of_its_parents(order: tuple[int, ...]) -> None:
     state = SessionState(FAN)
     assert state.on_success(0) == [1, 2, 3]
     assert state.pending_count == 3
@@ -44,7 +46,7 @@ def test_a_join_starts_after_the_last_of_its_parents(order: tuple[int, ...]) -> 
     assert state.is_over
 
 
-def test_nothing_starts_after_a_failure_and_the_session_is_over_when_all_have_ended() -> None:
+def test_failed_session_starts_no_request_and_ends_after_pending_requests() -> None:
     state = SessionState(FAN)
     state.on_success(0)
     state.end(SessionOutcome.FAILED, dropped_count=1)
@@ -53,7 +55,7 @@ def test_nothing_starts_after_a_failure_and_the_session_is_over_when_all_have_en
     assert (state.outcome, state.is_over) == (SessionOutcome.FAILED, True)
 
 
-def test_the_first_outcome_stays() -> None:
+def test_first_outcome_of_session_is_not_replaced() -> None:
     state = SessionState(CHAIN)
     state.on_success(0)
     state.end(SessionOutcome.CONTEXT_LIMIT, dropped_count=1)
@@ -61,30 +63,30 @@ def test_the_first_outcome_stays() -> None:
     assert state.outcome == SessionOutcome.CONTEXT_LIMIT
 
 
-def test_the_turn_of_a_request_is_after_those_of_all_its_parents() -> None:
+def test_turn_of_request_follows_turns_of_its_parents() -> None:
     assert FAN.turns == (0, 1, 1, 1, 2)
     assert FAN.children == ((1, 2, 3), (4,), (4,), (4,), ())
-    assert graph((), (0,), (1,), (0, 2)).turns == (0, 1, 2, 3)
+    assert make_graph((), (0,), (1,), (0, 2)).turns == (0, 1, 2, 3)
 
 
 @pytest.mark.parametrize("parents", [[(0,)], [(), ()], [(), (1,)], [(), (0, 0)], [(), (2,), (0,)], [(), (-1,)]])
-def test_what_is_no_graph_of_a_session(parents: list[tuple[int, ...]]) -> None:
+def test_invalid_parents_of_session_requests_are_rejected(parents: list[tuple[int, ...]]) -> None:
     with pytest.raises(ValueError, match="parents"):
-        graph(*parents)
+        make_graph(*parents)
 
 
-# files
+# reading session files
 
 
-def read(folder: Path, *rows: Any, limit_bytes: int = 2**20) -> list[SessionGraph]:
+def read_graphs(folder: Path, *rows: Any, limit_bytes: int = 2**20) -> list[SessionGraph]:
     file = folder / "sessions.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     reader = DatasetReader(Dataset(str(file), "jsonl"), limit_bytes)
     return list(read_session_graphs(reader, TextGenerator(np.random.default_rng(5), None), limit_bytes))
 
 
-def test_the_lines_of_a_session_follow_each_other_unless_they_have_parents(tmp_path: Path) -> None:
-    fan, chain = read(
+def test_session_rows_are_sequential_unless_parents_are_given(tmp_path: Path) -> None:
+    fan, chain = read_graphs(
         tmp_path,
         {"session": "fan", "request": "plan", "system": "be brief", "text": "what now?"},
         {"session": 7, "tokens": 4},
@@ -108,7 +110,7 @@ ROOT = {"session": 1, "request": "r", "text": "t"}
 
 
 @pytest.mark.parametrize(
-    ("row", "says"),
+    ("row", "message"),
     [
         ({"text": "t"}, "request 2 of the sessions is invalid"),
         ({"session": 1, "text": "t", "delay": 3}, "unknown field `delay`"),
@@ -125,6 +127,6 @@ ROOT = {"session": 1, "request": "r", "text": "t"}
         ([1], "request 2 of the sessions is invalid"),
     ],
 )
-def test_what_is_no_file_of_sessions(tmp_path: Path, row: Any, says: str) -> None:
-    with pytest.raises(DatasetError, match=says):
-        read(tmp_path, ROOT, row)
+def test_invalid_session_row_is_rejected(tmp_path: Path, row: Any, message: str) -> None:
+    with pytest.raises(DatasetError, match=message):
+        read_graphs(tmp_path, ROOT, row)

@@ -27,8 +27,8 @@ def delta(kind: str, index: int = 0, **fields: Any) -> bytes:
     return event("content_block_delta", index=index, delta={"type": kind, **fields})
 
 
-def text(one: str) -> bytes:
-    return delta("text_delta", text=one)
+def text(content: str) -> bytes:
+    return delta("text_delta", text=content)
 
 
 def block(kind: str, **fields: Any) -> bytes:
@@ -46,8 +46,8 @@ STOP = event("message_stop")
 BLOCK_STOP = event("content_block_stop", index=0)
 
 
-class Read:
-    """Each piece is fed a nanosecond after the one before, the first at 1."""
+class StreamedMessage:
+    """Reads a stream whose pieces arrive at 1 ns, 2 ns, 3 ns and so on."""
 
     def __init__(self, *pieces: bytes, count: CountTokens | None = None) -> None:
         reader = OpenAiReader("messages", count)
@@ -62,58 +62,64 @@ class Read:
         self.tokens = msgspec.structs.replace(reader.tokens, chunk_ns=None if chunk_ns is None else list(chunk_ns))
 
 
-def test_a_message_with_its_usage_and_cached_tokens() -> None:
-    read = Read(
+def test_message_has_server_token_usage_and_cached_tokens() -> None:
+    stream = StreamedMessage(
         PING, START, block("text", text=""), PING, text("a"), text("é☃"), BLOCK_STOP, finish(output_tokens=5), STOP
     )
-    assert read.error is None
+    assert stream.error is None
     cached = ServerDetails(tokens_cached=90)
-    assert read.tokens == Tokens(5, 5, 6, 100, 5, "server", [5, 6], None, first_event_ns=2, details=cached)
+    assert stream.tokens == Tokens(5, 5, 6, 100, 5, "server", [5, 6], None, first_event_ns=2, details=cached)
 
 
-def test_thinking_is_a_token_but_not_output_and_a_signature_is_neither() -> None:
+def test_thinking_is_first_token_but_not_first_output() -> None:
     thinking, signature = delta("thinking_delta", thinking="hm"), delta("signature_delta", signature="x" * 99)
-    read = Read(
+    stream = StreamedMessage(
         START, block("thinking", thinking="", signature=""), thinking, signature, BLOCK_STOP, block("text", text=""),
         text("a"), delta("citations_delta", citation={"cited_text": "b"}),
         finish(output_tokens=9, output_tokens_details={"thinking_tokens": 4}), STOP,
     )  # fmt: skip
-    tokens = read.tokens
-    assert (read.error, tokens.first_token_ns, tokens.first_output_ns, tokens.chunk_ns) == (None, 3, 7, [3, 7])
+    tokens = stream.tokens
+    assert (stream.error, tokens.first_token_ns, tokens.first_output_ns, tokens.chunk_ns) == (None, 3, 7, [3, 7])
     assert (tokens.tokens_out, tokens.details) == (9, ServerDetails(tokens_cached=90, tokens_reasoning=4))
 
 
-def test_the_name_and_the_input_of_a_tool_are_output() -> None:
+def test_tool_name_and_tool_input_are_output() -> None:
     call, result = block("tool_use", id="1", name="look", input={}), block("web_search_tool_result", name="x")
     start, part = delta("input_json_delta", partial_json=""), delta("input_json_delta", partial_json='{"a"')
-    read = Read(START, result, call, start, part, finish(output_tokens=6), STOP, count=len)
-    assert (read.tokens.first_output_ns, read.tokens.chunk_ns) == (3, [3, 5])
-    uncounted = Read(START, call, start, part, finish(), STOP, count=len).tokens
+    stream = StreamedMessage(START, result, call, start, part, finish(output_tokens=6), STOP, count=len)
+    assert (stream.tokens.first_output_ns, stream.tokens.chunk_ns) == (3, [3, 5])
+    uncounted = StreamedMessage(START, call, start, part, finish(), STOP, count=len).tokens
     assert (uncounted.tokens_out, uncounted.token_source) == (8, "tokenizer")
 
 
-def test_counts_are_cumulative_wherever_they_are_reported() -> None:
-    late = Read(START, text("a"), finish(input_tokens=8, output_tokens=2), finish(output_tokens=4), STOP).tokens
+def test_token_counts_are_cumulative_in_every_usage_report() -> None:
+    late = StreamedMessage(
+        START, text("a"), finish(input_tokens=8, output_tokens=2), finish(output_tokens=4), STOP
+    ).tokens
     assert (late.tokens_in, late.tokens_out) == (101, 4)
-    only_late = Read(event("message_start", message={}), text("a"), finish(input_tokens=8, output_tokens=2), STOP)
+    only_late = StreamedMessage(
+        event("message_start", message={}), text("a"), finish(input_tokens=8, output_tokens=2), STOP
+    )
     assert (only_late.tokens.tokens_in, only_late.tokens.tokens_out, only_late.tokens.details) == (8, 2, None)
-    wrong = Read(event("message_start", message={"usage": 7}), text("a"), finish(output_tokens=-1), STOP).tokens
+    wrong = StreamedMessage(
+        event("message_start", message={"usage": 7}), text("a"), finish(output_tokens=-1), STOP
+    ).tokens
     assert (wrong.tokens_in, wrong.tokens_out, wrong.token_source) == (None, 1, "chunks")
 
 
-def test_a_message_byte_by_byte() -> None:
+def test_message_is_decoded_regardless_of_chunk_boundaries() -> None:
     body = b"".join([START, PING, block("text", text=""), text("é☃"), text("b"), finish(output_tokens=2), STOP])
     for pieces in ([bytes([byte]) for byte in body], [body], [body.replace(b"\n", b"\r\n")]):
-        read = Read(*pieces)
-        assert (read.error, read.tokens.tokens_in, read.tokens.tokens_out) == (None, 100, 2)
-        assert len(read.tokens.chunk_ns or ()) == 2
+        stream = StreamedMessage(*pieces)
+        assert (stream.error, stream.tokens.tokens_in, stream.tokens.tokens_out) == (None, 100, 2)
+        assert len(stream.tokens.chunk_ns or ()) == 2
 
 
-def test_a_type_may_be_in_the_name_of_the_event_alone_or_be_new() -> None:
+def test_event_type_may_be_in_event_name_only_and_unknown_types_are_ignored() -> None:
     named = b"event: message_stop\ndata: {}\n\ndata: [DONE]\n\n"
     later = event("some_later_type", delta={"text": "x"})
-    assert Read(START, later, delta("text_delta", text="a"), named).error is None
-    assert Read(START, later, named).error == "bad-output", "nothing known was received"
+    assert StreamedMessage(START, later, delta("text_delta", text="a"), named).error is None
+    assert StreamedMessage(START, later, named).error == "bad-output", "only unknown events were received"
 
 
 @pytest.mark.parametrize(
@@ -131,34 +137,34 @@ def test_a_type_may_be_in_the_name_of_the_event_alone_or_be_new() -> None:
         ([b"data: " + b"x" * 2**21], "bad-payload"),
     ],
 )
-def test_how_a_message_may_fail(pieces: list[bytes], error: str) -> None:
-    read = Read(START, text("a"), *pieces)
-    # the one output token in the first event is no count of the message
-    assert (read.error, read.tokens.tokens_in, read.tokens.last_token_ns) == (error, 100, 2)
-    assert (read.tokens.tokens_out, read.tokens.token_source) in ((1, "chunks"), (1, "server"))
+def test_failed_message_has_error_class_and_received_tokens(pieces: list[bytes], error: str) -> None:
+    stream = StreamedMessage(START, text("a"), *pieces)
+    # the output token count of the first event does not cover the message
+    assert (stream.error, stream.tokens.tokens_in, stream.tokens.last_token_ns) == (error, 100, 2)
+    assert (stream.tokens.tokens_out, stream.tokens.token_source) in ((1, "chunks"), (1, "server"))
 
 
-def test_a_cut_message_has_the_tokens_that_arrived() -> None:
-    read = Read(START, text("a"), text("b"), text("c"))
-    assert (read.error, read.tokens.tokens_out, read.tokens.token_source) == ("truncated", 3, "chunks")
+def test_truncated_message_has_tokens_received_before_its_end() -> None:
+    stream = StreamedMessage(START, text("a"), text("b"), text("c"))
+    assert (stream.error, stream.tokens.tokens_out, stream.tokens.token_source) == ("truncated", 3, "chunks")
 
 
-def test_a_message_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_message_beyond_chunk_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_chunks, "MAX_CHUNKS", 100)
-    read = Read(START, *[text("a")] * 200)
-    assert (read.error, len(read.tokens.chunk_ns or ())) == ("bad-payload", 101)
+    stream = StreamedMessage(START, *[text("a")] * 200)
+    assert (stream.error, len(stream.tokens.chunk_ns or ())) == ("bad-payload", 101)
 
 
-def test_a_complete_message() -> None:
+def test_complete_message_body_has_token_usage() -> None:
     content = [
         {"type": "thinking", "thinking": "hm", "signature": "s"},
         {"type": "text", "text": "abc"},
         {"type": "tool_use", "name": "f", "input": {}},
     ]
     message = {"type": "message", "content": content, "usage": {**IN_USAGE, "output_tokens": 8}}
-    read = decode_response("messages", json.dumps(message).encode())
+    response = decode_response("messages", json.dumps(message).encode())
     tokens = Tokens(tokens_in=100, tokens_out=8, token_source="server", details=ServerDetails(tokens_cached=90))
-    assert read == DecodedResponse(None, tokens)
+    assert response == DecodedResponse(None, tokens)
     uncounted = decode_response("messages", json.dumps({**message, "usage": None}).encode(), count_tokens=len)
     assert uncounted.tokens == Tokens(tokens_out=8, token_source="tokenizer")
 
@@ -174,17 +180,17 @@ def test_a_complete_message() -> None:
         (b"[" * 100_000, "bad-payload"),
     ],
 )
-def test_a_body_that_is_no_message(body: bytes, error: str) -> None:
+def test_invalid_message_body_is_rejected(body: bytes, error: str) -> None:
     assert decode_response("messages", body) == DecodedResponse(error, Tokens())
 
 
-def test_system_messages_become_the_system_prompt() -> None:
-    ask, reply = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
+def test_system_messages_are_merged_into_system_prompt() -> None:
+    question, reply = {"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}
     system, developer = {"role": "system", "content": "s"}, {"role": "developer", "content": "d"}
-    assert build_conversation([ask, reply]) == {"messages": [ask, reply]}
-    assert build_conversation([system, ask, developer]) == {"system": "s\n\nd", "messages": [ask]}
+    assert build_conversation([question, reply]) == {"messages": [question, reply]}
+    assert build_conversation([system, question, developer]) == {"system": "s\n\nd", "messages": [question]}
     part = {"type": "text", "text": "p"}
-    blocks = build_conversation([system, {"role": "system", "content": [part]}, ask])["system"]
+    blocks = build_conversation([system, {"role": "system", "content": [part]}, question])["system"]
     assert blocks == [{"type": "text", "text": "s"}, part]
 
 
@@ -195,23 +201,23 @@ def test_a_base_url_may_end_in_v1(base: str, path: str) -> None:
     assert build_messages_path(base) == path
 
 
-def test_a_session_has_alternating_roles_a_system_prompt_and_the_version_of_the_api() -> None:
+def test_session_requests_have_alternating_roles_system_prompt_and_api_version() -> None:
     prompts = SyntheticPrompts(FixedLength(3), FixedLength(4), 1, 2, turns=FixedLength(2), unique=1)
     workload = OpenAiWorkload("messages", "m", prompts, extra_body=b'{"thinking": {"type": "disabled"}}')
     for headers, version in (((), b"2023-06-01"), ((("Anthropic-Version", "2024-01-01"),), b"2024-01-01")):
         endpoint = Endpoint(("http://127.0.0.1:9/base?a=b",), headers=headers)
-        built = build_openai(workload, endpoint, parse_url(endpoint.urls[0]))
-        head, _, body = built.requests[1].partition(b"\r\n\r\n")
+        prepared = build_openai(workload, endpoint, parse_url(endpoint.urls[0]))
+        head, _, body = prepared.requests[1].partition(b"\r\n\r\n")
         assert head.startswith(b"POST /base/v1/messages?a=b HTTP/1.1\r\n")
         assert head.lower().count(b"anthropic-version: ") == head.lower().count(b"anthropic-version: " + version) == 1
     sent = json.loads(body)
     assert [message["role"] for message in sent["messages"]] == ["user", "assistant", "user"]
     assert (len(sent["system"].split()), sent["max_tokens"], sent["stream"]) == (2, 4, True)
     assert sent.keys() == {"model", "system", "messages", "max_tokens", "stream", "thinking"}
-    assert built.sessions is not None
+    assert prepared.sessions is not None
 
 
-def test_the_text_and_the_tool_calls_of_a_message_are_collected() -> None:
+def test_text_and_tool_calls_of_message_are_collected() -> None:
     reader = CollectingReader("messages", None, keeps_reasoning=False)
     pieces = (
         START, delta("thinking_delta", thinking="hm"), text("yes"), text(" no"), BLOCK_STOP,
@@ -230,7 +236,7 @@ def test_the_text_and_the_tool_calls_of_a_message_are_collected() -> None:
         {"type": "tool_use", "id": "t2", "name": "look", "input": {}},
     ]  # fmt: skip
     body = json.dumps({"type": "message", "content": content}).encode()
-    whole = collect_response("messages", body, ResponseCollector(keeps_reasoning=False))
-    assert whole is not None
-    assert (whole.text, len(whole.calls)) == ("yes no", 2)
+    collected = collect_response("messages", body, ResponseCollector(keeps_reasoning=False))
+    assert collected is not None
+    assert (collected.text, len(collected.calls)) == ("yes no", 2)
     assert collect_response("messages", b"{", ResponseCollector(keeps_reasoning=False)) is None

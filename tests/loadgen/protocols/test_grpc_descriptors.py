@@ -28,20 +28,20 @@ Change = Callable[[list[FileDescriptorProto]], object]
 def fetch(
     method: str = READ,
     files: list[FileDescriptorProto] | None = None,
-    answer: Callable[[Any], bytes] | None = None,
-    spoken: str = REFLECTION_METHODS[0],
-    asked: list[str] | None = None,
+    respond: Callable[[Any], bytes] | None = None,
+    reflection_method: str = REFLECTION_METHODS[0],
+    requests: list[str] | None = None,
 ) -> GrpcMethod:
-    """What is found at a server whose reflection knows `files`, or gives `answer`."""
+    """Fetch a method from a server whose reflection has `files`, or responds as `respond` does."""
 
     async def send(request: bytes, method: str = "", /) -> Exchange:
         exchange = Exchange(0, 0, 0, request, lambda _: None, method=method)
-        exchange.status = 200 if method == spoken else 501
+        exchange.status = 200 if method == reflection_method else 501
         parsed = REFLECTION_REQUEST.FromString(request)
-        if asked is not None:
-            asked.append(str(parsed).strip())
-        known = speech_files() if files is None else files
-        exchange.body = reflect(known, parsed).SerializeToString() if answer is None else answer(parsed)
+        if requests is not None:
+            requests.append(str(parsed).strip())
+        served_files = speech_files() if files is None else files
+        exchange.body = reflect(served_files, parsed).SerializeToString() if respond is None else respond(parsed)
         return exchange
 
     return asyncio.run(fetch_method(method, parse_grpc_url("grpc://h:1"), send))
@@ -51,25 +51,25 @@ def fetch(
     ("name", "streams"),
     [("Say", (False, False)), ("Read", (False, True)), ("Join", (True, False)), ("Talk", (True, True))],
 )
-@pytest.mark.parametrize("spoken", REFLECTION_METHODS)
-def test_a_method_is_described_by_either_version_of_reflection(
-    name: str, streams: tuple[bool, bool], spoken: str
+@pytest.mark.parametrize("reflection_method", REFLECTION_METHODS)
+def test_grpc_method_is_described_by_each_version_of_reflection(
+    name: str, streams: tuple[bool, bool], reflection_method: str
 ) -> None:
-    method = fetch(f"{SERVICE}/{name}", spoken=spoken)
+    method = fetch(f"{SERVICE}/{name}", reflection_method=reflection_method)
     assert (method.has_request_stream, method.has_response_stream) == streams
     assert method.path == f"/{SERVICE}/{name}"
     assert method.request_class.DESCRIPTOR.full_name == "demo.speech.Text"
     assert method.response_class.DESCRIPTOR.full_name == "demo.speech.Audio"
 
 
-def test_imported_files_are_asked_for_but_not_those_of_well_known_types() -> None:
-    asked: list[str] = []
-    fetch(asked=asked)
-    assert asked == [f'file_containing_symbol: "{SERVICE}"', 'file_by_filename: "demo/common.proto"']
+def test_imported_files_are_requested_except_well_known_types() -> None:
+    requests: list[str] = []
+    fetch(requests=requests)
+    assert requests == [f'file_containing_symbol: "{SERVICE}"', 'file_by_filename: "demo/common.proto"']
 
 
 @pytest.mark.parametrize(
-    ("method", "says", "hint"),
+    ("method", "message", "hint"),
     [
         ("demo.speech.Spech/Read", "the server has no service demo.speech.Spech", f"Did you mean {SERVICE}?"),
         ("x/Read", "the server has no service x", f"Available: {SERVICE}."),
@@ -77,55 +77,60 @@ def test_imported_files_are_asked_for_but_not_those_of_well_known_types() -> Non
         (f"{SERVICE}/X", "has no method X", "Available: Join, Read, Say, Talk."),
     ],
 )
-def test_an_unknown_name_comes_with_the_nearest_ones(method: str, says: str, hint: str) -> None:
-    with pytest.raises(WorkloadError, match=says) as caught:
+def test_unknown_grpc_name_is_reported_with_nearest_names(method: str, message: str, hint: str) -> None:
+    with pytest.raises(WorkloadError, match=message) as error:
         fetch(method)
-    assert caught.value.hint == hint
+    assert error.value.hint == hint
 
 
-def test_a_server_without_reflection_needs_a_descriptor_set() -> None:
-    with pytest.raises(WorkloadError, match="no gRPC reflection") as caught:
-        fetch(spoken="")
-    assert "protoc --include_imports" in str(caught.value.hint)
+def test_server_without_reflection_needs_descriptor_set() -> None:
+    with pytest.raises(WorkloadError, match="no gRPC reflection") as error:
+        fetch(reflection_method="")
+    assert "protoc --include_imports" in str(error.value.hint)
 
 
-def test_names_that_are_no_names_are_not_shown() -> None:
-    def answer(request: Any) -> bytes:
-        listed = {"service": [{"name": "a.\x1b[31mB"}, {"name": "a.B"}, {"name": "a." + "B" * 300}]}
-        given = {"list_services_response": listed} if request.list_services else {"error_response": {"error_code": 5}}
-        return bytes(REFLECTION_RESPONSE(**given).SerializeToString())
+def test_invalid_service_names_are_not_suggested() -> None:
+    def respond(request: Any) -> bytes:
+        services = {"service": [{"name": "a.\x1b[31mB"}, {"name": "a.B"}, {"name": "a." + "B" * 300}]}
+        fields = (
+            {"list_services_response": services} if request.list_services else {"error_response": {"error_code": 5}}
+        )
+        return bytes(REFLECTION_RESPONSE(**fields).SerializeToString())
 
-    with pytest.raises(WorkloadError) as caught:
-        fetch("a.C/D", answer=answer)
-    assert caught.value.hint == "Did you mean a.B?"
+    with pytest.raises(WorkloadError) as error:
+        fetch("a.C/D", respond=respond)
+    assert error.value.hint == "Did you mean a.B?"
 
 
-def described(file: bytes) -> bytes:
+def encode_file_response(file: bytes) -> bytes:
     return bytes(REFLECTION_RESPONSE(file_descriptor_response={"file_descriptor_proto": [file]}).SerializeToString())
 
 
-def endless(request: Any) -> bytes:
+def respond_with_endless_imports(request: Any) -> bytes:
     name = request.file_by_filename or "0"
-    return described(FileDescriptorProto(name=name, dependency=[f"{name}0"]).SerializeToString())
+    return encode_file_response(FileDescriptorProto(name=name, dependency=[f"{name}0"]).SerializeToString())
 
 
 @pytest.mark.parametrize(
-    ("answer", "says"),
+    ("respond", "message"),
     [
         (lambda _: b"\xff\xff", "cannot be decoded"),
-        (lambda _: described(b"\xff"), "a file cannot be decoded"),
+        (lambda _: encode_file_response(b"\xff"), "a file cannot be decoded"),
         (lambda _: b"\x22\x00" * 4_200_000, "larger than 8 MiB"),
-        (lambda _: described(FileDescriptorProto(name="a", dependency=["b"]).SerializeToString()), "does not have"),
-        (endless, "more than 20 files"),
+        (
+            lambda _: encode_file_response(FileDescriptorProto(name="a", dependency=["b"]).SerializeToString()),
+            "does not have",
+        ),
+        (respond_with_endless_imports, "more than 20 files"),
     ],
 )
-def test_a_hostile_reflection_is_refused(
-    answer: Callable[[Any], bytes], says: str, monkeypatch: pytest.MonkeyPatch
+def test_invalid_reflection_response_is_rejected(
+    respond: Callable[[Any], bytes], message: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(grpc_descriptors, "MAX_DESCRIPTOR_FILES", 20)
-    with pytest.raises(TargetError, match=says) as caught:
-        fetch(answer=answer)
-    assert caught.value.error == "bad-payload"
+    with pytest.raises(TargetError, match=message) as error:
+        fetch(respond=respond)
+    assert error.value.error == "bad-payload"
 
 
 def _imports_itself(files: list[FileDescriptorProto]) -> None:
@@ -136,7 +141,7 @@ def _lacks_a_type(files: list[FileDescriptorProto]) -> None:
     del files[1].message_type[:]
 
 
-def _takes_a_well_known_name(files: list[FileDescriptorProto]) -> None:
+def _uses_well_known_package(files: list[FileDescriptorProto]) -> None:
     files[1].package = "google.protobuf"
 
 
@@ -146,23 +151,25 @@ def _has_too_many(files: list[FileDescriptorProto]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "says"),
+    ("change", "message"),
     [
         (_imports_itself, "imports itself"),
         (_lacks_a_type, "inconsistent"),
-        (_takes_a_well_known_name, "defines types in the package google.protobuf"),
+        (_uses_well_known_package, "defines types in the package google.protobuf"),
         (_has_too_many, "more than 20 files"),
     ],
 )
-def test_descriptors_that_do_not_fit_are_refused(change: Change, says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_inconsistent_protobuf_descriptors_are_rejected(
+    change: Change, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(grpc_descriptors, "MAX_DESCRIPTOR_FILES", 20)
     files = speech_files()
     change(files)
-    with pytest.raises(TargetError, match=says):
+    with pytest.raises(TargetError, match=message):
         fetch(files=files)
 
 
-def test_the_servers_own_well_known_types_are_not_used() -> None:
+def test_well_known_types_of_server_are_ignored() -> None:
     files = speech_files()
     files.append(FileDescriptorProto(name="google/protobuf/duration.proto", package="google.protobuf"))
     duration = fetch(files=files).request_class.DESCRIPTOR.fields_by_name["wait"].message_type
@@ -170,14 +177,14 @@ def test_the_servers_own_well_known_types_are_not_used() -> None:
     assert list(duration.fields_by_name) == ["seconds", "nanos"]
 
 
-def test_a_descriptor_set_needs_no_reflection(tmp_path: Path) -> None:
+def test_method_is_loaded_from_descriptor_set(tmp_path: Path) -> None:
     (tmp_path / "speech.binpb").write_bytes(speech_set())
     path = str(tmp_path / "speech.binpb")
     assert load_method(READ, read_descriptor_set(path), path).has_response_stream
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b'syntax = "proto3";', "set.binpb is not a descriptor set"),
         (speech_set(imports=False), "lacks the imported file 'demo/common.proto'"),
@@ -188,12 +195,12 @@ def test_a_descriptor_set_needs_no_reflection(tmp_path: Path) -> None:
         (b"", f"no service {SERVICE}"),
     ],
 )
-def test_a_bad_descriptor_set_is_the_workloads_fault(content: bytes, says: str) -> None:
-    with pytest.raises(WorkloadError, match=says):
+def test_invalid_descriptor_set_is_workload_error(content: bytes, message: str) -> None:
+    with pytest.raises(WorkloadError, match=message):
         load_method(READ, content, "set.binpb")
 
 
-def test_a_file_that_cannot_be_read_or_is_too_large(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_or_too_large_descriptor_set_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(WorkloadError, match="No such file"):
         read_descriptor_set(str(tmp_path / "none"))
     monkeypatch.setattr(grpc_descriptors, "MAX_DESCRIPTOR_BYTES", 1 << 20)

@@ -23,7 +23,7 @@ def protoset(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 def build(protoset: str, method: str = "Say", **settings: Any) -> PreparedWorkload:
     async def send(request: bytes, method: str = "", /) -> Exchange:
-        raise AssertionError("with a descriptor set, nothing is asked")
+        raise AssertionError("a descriptor set needs no reflection request")
 
     workload = GrpcWorkload(f"{SERVICE}/{method}", HttpWorkload(**settings), protoset)
     return asyncio.run(build_grpc(workload, parse_grpc_url("grpc://h:1"), send))
@@ -33,46 +33,46 @@ def bodies(*values: object) -> dict[str, Any]:
     return {"bodies": tuple(json.dumps(value).encode() for value in values)}
 
 
-def test_json_becomes_messages_ahead(protoset: str) -> None:
-    built = build(protoset, **bodies({"text": "a", "voice": {"speed": 2}, "wait": "1.5s"}, {"text": "é"}))
-    first, second = map(Text.FromString, built.requests)
+def test_json_bodies_are_converted_to_messages_in_advance(protoset: str) -> None:
+    prepared = build(protoset, **bodies({"text": "a", "voice": {"speed": 2}, "wait": "1.5s"}, {"text": "é"}))
+    first, second = map(Text.FromString, prepared.requests)
     assert (first.text, first.voice.speed, first.wait.nanos) == ("a", 2, 500_000_000)
     assert second.text == "é"
-    assert (built.call_kind, built.new_reader) == ("unary", None)
-    assert built.label == f"grpc://h:1/{SERVICE}/Say"
+    assert (prepared.call_kind, prepared.new_reader) == ("unary", None)
+    assert prepared.label == f"grpc://h:1/{SERVICE}/Say"
 
 
-def test_without_a_body_an_empty_message_is_sent(protoset: str) -> None:
+def test_missing_body_is_sent_as_empty_message(protoset: str) -> None:
     assert build(protoset).requests == [b""]
     assert split_messages(build(protoset, "Join").requests[0]) == [b""]
 
 
 @pytest.mark.parametrize(("method", "is_streamed"), [("Join", False), ("Talk", True)])
-def test_the_elements_of_an_array_are_the_messages_of_a_stream(protoset: str, method: str, is_streamed: bool) -> None:
-    built = build(protoset, method, **bodies([{"text": "a"}, {}, {"text": "b"}], {"text": "c"}, []))
-    sent = [[Text.FromString(message).text for message in split_messages(request)] for request in built.requests]
+def test_array_elements_are_messages_of_client_stream(protoset: str, method: str, is_streamed: bool) -> None:
+    prepared = build(protoset, method, **bodies([{"text": "a"}, {}, {"text": "b"}], {"text": "c"}, []))
+    sent = [[Text.FromString(message).text for message in split_messages(request)] for request in prepared.requests]
     assert sent == [["a", "", "b"], ["c"], []]
-    assert (built.call_kind, built.new_reader is not None) == ("client-stream", is_streamed)
+    assert (prepared.call_kind, prepared.new_reader is not None) == ("client-stream", is_streamed)
 
 
-def test_rows_fill_a_template_or_are_messages_themselves(protoset: str, tmp_path: Path) -> None:
+def test_dataset_rows_fill_template_or_are_messages(protoset: str, tmp_path: Path) -> None:
     (tmp_path / "rows.csv").write_text("text,speed\nhello,1.5\nx,2\n")
     (tmp_path / "rows.jsonl").write_text('{"text": "a"}\n{"text": "b"}\n')
     template = '{"text": "{{text}}!", "voice": {"speed": {{speed}}}}'
-    built = build(protoset, template=template, dataset=Dataset(str(tmp_path / "rows.csv"), "csv"))
-    assert [(text.text, text.voice.speed) for text in map(Text.FromString, built.requests)] == [
+    prepared = build(protoset, template=template, dataset=Dataset(str(tmp_path / "rows.csv"), "csv"))
+    assert [(text.text, text.voice.speed) for text in map(Text.FromString, prepared.requests)] == [
         ("hello!", 1.5),
         ("x!", 2),
     ]
-    built = build(
+    prepared = build(
         protoset, dataset=Dataset(str(tmp_path / "rows.jsonl"), "jsonl"), popularity=Popularity("uniform"), seed=1
     )
-    assert [Text.FromString(request).text for request in built.requests] == ["a", "b"]
-    assert set(built.request_indices or ()) == {0, 1}
+    assert [Text.FromString(request).text for request in prepared.requests] == ["a", "b"]
+    assert set(prepared.request_indices or ()) == {0, 1}
 
 
 @pytest.mark.parametrize(
-    ("body", "says"),
+    ("body", "message"),
     [
         (b'{"txt": "a"}', r'request 1 cannot be converted to the message demo\.speech\.Text: .*"txt"'),
         (b'{"text": 1}', "cannot be converted"),
@@ -84,18 +84,18 @@ def test_rows_fill_a_template_or_are_messages_themselves(protoset: str, tmp_path
         (b'{"text":' + b"[" * 5000, "not valid JSON"),
     ],
 )
-def test_json_that_is_no_message_is_the_workloads_fault(protoset: str, body: bytes, says: str) -> None:
-    with pytest.raises(WorkloadError, match=says) as caught:
+def test_json_that_does_not_match_message_is_workload_error(protoset: str, body: bytes, message: str) -> None:
+    with pytest.raises(WorkloadError, match=message) as raised:
         build(protoset, bodies=(body,))
-    assert len(str(caught.value)) < 500
+    assert len(str(raised.value)) < 500
 
 
-def test_a_dataset_that_cannot_be_read_is_the_workloads_fault(protoset: str) -> None:
+def test_unreadable_dataset_is_workload_error(protoset: str) -> None:
     with pytest.raises(WorkloadError, match="cannot be read"):
         build(protoset, dataset=Dataset("/nowhere.jsonl", "jsonl"))
 
 
-def answered(status: int, body: bytes, reader: MessageStreamReader | None = None) -> Exchange:
+def make_exchange(status: int, body: bytes, reader: MessageStreamReader | None = None) -> Exchange:
     exchange = Exchange(0, 0, 0, b"", lambda _: None, reader=reader)
     exchange.status, exchange.body = status, body
     return exchange
@@ -106,16 +106,20 @@ def answered(status: int, body: bytes, reader: MessageStreamReader | None = None
     [(200, b"", None), (200, Audio(samples=b"x").SerializeToString(), None), (200, b"\xff", "bad-payload"),
      (503, b"", "http-5xx"), (404, b"", "http-4xx")],
 )  # fmt: skip
-def test_an_answer_is_a_message_or_a_status(protoset: str, status: int, body: bytes, error: str | None) -> None:
-    assert check_response(build(protoset).check, answered(status, body)) == ResponseCheck(error)
+def test_grpc_response_is_checked_by_status_and_message_decoding(
+    protoset: str, status: int, body: bytes, error: str | None
+) -> None:
+    assert check_response(build(protoset).check, make_exchange(status, body)) == ResponseCheck(error)
 
 
-def test_a_stream_has_the_times_of_its_messages(protoset: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_records_message_times_and_rejects_invalid_or_surplus_messages(
+    protoset: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("loadgen.protocols.grpc_messages._MAX_RESPONSES", 3)
-    built = build(protoset, "Read")
-    assert built.new_reader is not None
-    reader = built.new_reader()
-    assert [reader.feed(b"", at) for at in (5, 7, 11)] == [None] * 3
+    prepared = build(protoset, "Read")
+    assert prepared.new_reader is not None
+    reader = prepared.new_reader()
+    assert [reader.feed(b"", time_ns) for time_ns in (5, 7, 11)] == [None] * 3
     assert reader.tokens is not None
     assert list(reader.tokens.chunk_ns or ()) == [5, 7, 11]
     assert (reader.tokens.first_token_ns, reader.tokens.tokens_out) == (None, None)

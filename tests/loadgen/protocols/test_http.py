@@ -22,34 +22,34 @@ def people(tmp_path: Path) -> Dataset:
     return Dataset(str(file), "csv")
 
 
-def requests(workload: HttpWorkload, endpoint: Endpoint = ENDPOINT) -> list[bytes]:
+def build_requests(workload: HttpWorkload, endpoint: Endpoint = ENDPOINT) -> list[bytes]:
     return build_http(workload, endpoint, ADDRESS).requests
 
 
-def bodies(workload: HttpWorkload) -> list[bytes]:
-    return [request.partition(b"\r\n\r\n")[2] for request in requests(workload)]
+def build_bodies(workload: HttpWorkload) -> list[bytes]:
+    return [request.partition(b"\r\n\r\n")[2] for request in build_requests(workload)]
 
 
-def test_a_request_without_a_body() -> None:
-    built = build_http(HttpWorkload(), Endpoint((URL,), headers=(("X-A", "1"),)), ADDRESS)
-    assert built.requests == [f"GET /a?b=c HTTP/1.1\r\n{HEAD}X-A: 1\r\n\r\n".encode()]
-    assert (built.is_head, built.label, built.notes) == (False, "GET http://h:1/a", ())
+def test_request_without_body_is_encoded_with_default_headers() -> None:
+    prepared = build_http(HttpWorkload(), Endpoint((URL,), headers=(("X-A", "1"),)), ADDRESS)
+    assert prepared.requests == [f"GET /a?b=c HTTP/1.1\r\n{HEAD}X-A: 1\r\n\r\n".encode()]
+    assert (prepared.is_head, prepared.label, prepared.notes) == (False, "GET http://h:1/a", ())
 
 
-def test_each_body_is_one_request_with_its_length_and_type() -> None:
+def test_each_body_becomes_request_with_content_length_and_type() -> None:
     workload = HttpWorkload(method="post", path="/p", bodies=(b"one", b"three"), content_type="text/plain")
-    first, second = requests(workload)
+    first, second = build_requests(workload)
     assert first.startswith(b"POST /p HTTP/1.1\r\n")
     assert b"\r\nContent-Type: text/plain\r\n" in first
     assert first.endswith(b"\r\nContent-Length: 3\r\n\r\none")
     assert second.endswith(b"\r\nContent-Length: 5\r\n\r\nthree")
 
 
-def test_a_post_without_a_body_says_so() -> None:
-    assert b"\r\nContent-Length: 0\r\n\r\n" in requests(HttpWorkload("POST"))[0]
+def test_post_without_body_has_content_length_0() -> None:
+    assert b"\r\nContent-Length: 0\r\n\r\n" in build_requests(HttpWorkload("POST"))[0]
 
 
-def test_the_users_headers_replace_ours_but_not_the_length() -> None:
+def test_user_headers_replace_default_headers_except_content_length() -> None:
     headers = [("user-agent", "mine"), ("HOST", "other"), ("content-length", "9"), ("accept-encoding", "gzip")]
     request = encode_request("POST", "/", ADDRESS, headers, b"x")
     fields = b"HOST: other\r\nuser-agent: mine\r\naccept-encoding: gzip\r\nContent-Length: 1"
@@ -66,22 +66,22 @@ def test_the_users_headers_replace_ours_but_not_the_length() -> None:
         ("GET", "/", ("A", "☃")),
     ],
 )
-def test_what_would_break_out_of_its_line_is_refused(method: str, path: str, header: tuple[str, str]) -> None:
-    with pytest.raises(WorkloadError) as refused:
+def test_request_line_or_header_injection_is_rejected(method: str, path: str, header: tuple[str, str]) -> None:
+    with pytest.raises(WorkloadError) as raised:
         encode_request(method, path, ADDRESS, [header], None)
-    assert "Injected" not in str(refused.value)
+    assert "Injected" not in str(raised.value)
 
 
-def test_bodies_beyond_the_memory_for_them_are_left_out_and_reported(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_requests_beyond_memory_limit_are_omitted_with_note(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http, "MAX_REQUESTS_BYTES", 600)
-    built = build_http(HttpWorkload("POST", bodies=(b"x" * 150,) * 5), ENDPOINT, ADDRESS)
-    assert len(built.requests) == 2
-    assert "only the first 2 requests" in built.notes[0]
+    prepared = build_http(HttpWorkload("POST", bodies=(b"x" * 150,) * 5), ENDPOINT, ADDRESS)
+    assert len(prepared.requests) == 2
+    assert "only the first 2 requests" in prepared.notes[0]
 
 
-def test_rows_fill_the_template_and_the_path(people: Dataset) -> None:
+def test_dataset_rows_fill_body_template_and_path(people: Dataset) -> None:
     workload = HttpWorkload("POST", path="/u/{{name}}", template='{"age": {{age}}, "of": "{{name}}"}', dataset=people)
-    first, second = requests(workload)
+    first, second = build_requests(workload)
     assert first.startswith(b"POST /u/Ada HTTP/1.1\r\n")
     assert b"\r\nContent-Type: application/json\r\n" in first
     assert first.endswith(b'\r\n\r\n{"age": 36, "of": "Ada"}')
@@ -89,40 +89,40 @@ def test_rows_fill_the_template_and_the_path(people: Dataset) -> None:
     assert second.endswith('{"age": 7, "of": "Éva"}'.encode())
 
 
-def test_rows_without_a_template_are_sent_as_objects_and_a_get_has_no_body(people: Dataset) -> None:
-    assert bodies(HttpWorkload("POST", dataset=people))[0] == b'{"name":"Ada","age":36}'
-    gets = requests(HttpWorkload("GET", path="/u?age={{age}}", dataset=people))
+def test_rows_without_template_are_sent_as_json_and_get_has_no_body(people: Dataset) -> None:
+    assert build_bodies(HttpWorkload("POST", dataset=people))[0] == b'{"name":"Ada","age":36}'
+    gets = build_requests(HttpWorkload("GET", path="/u?age={{age}}", dataset=people))
     assert [request.split(b" ")[1] for request in gets] == [b"/u?age=36", b"/u?age=7"]
     assert b"Content-" not in gets[0]
 
 
-def test_files_are_sent_as_they_are_with_the_type_of_their_name(tmp_path: Path) -> None:
+def test_files_are_sent_unchanged_with_content_type_of_file_name(tmp_path: Path) -> None:
     for name in ("a.png", "b.unknown"):
         (tmp_path / name).write_bytes(b"\xff" + name.encode())
     workload = HttpWorkload("POST", dataset=Dataset(str(tmp_path), "folder"))
-    first, second = requests(workload)
+    first, second = build_requests(workload)
     assert b"\r\nContent-Type: image/png\r\n" in first
     assert first.endswith(b"\xffa.png")
     assert b"\r\nContent-Type: application/octet-stream\r\n" in second
 
 
-def test_a_template_alone_is_one_body() -> None:
-    assert bodies(HttpWorkload("POST", template='{"a": 1}')) == [b'{"a": 1}']
+def test_template_without_placeholders_is_one_body() -> None:
+    assert build_bodies(HttpWorkload("POST", template='{"a": 1}')) == [b'{"a": 1}']
 
 
 @pytest.mark.parametrize("workload", [HttpWorkload(template="{{a}}"), HttpWorkload(path="/{{a}}")])
-def test_columns_need_a_dataset(workload: HttpWorkload) -> None:
+def test_placeholders_without_dataset_are_rejected(workload: HttpWorkload) -> None:
     with pytest.raises(WorkloadError, match="no dataset"):
-        requests(workload)
+        build_requests(workload)
 
 
-def test_a_dataset_that_cannot_be_read_is_reported(tmp_path: Path) -> None:
+def test_missing_dataset_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match=r"absent\.csv cannot be read"):
-        requests(HttpWorkload(dataset=Dataset(str(tmp_path / "absent.csv"), "csv")))
+        build_requests(HttpWorkload(dataset=Dataset(str(tmp_path / "absent.csv"), "csv")))
 
 
-def test_popularity_and_expectation_come_along(people: Dataset) -> None:
+def test_popularity_sets_request_indices(people: Dataset) -> None:
     workload = HttpWorkload("POST", dataset=people, popularity=Popularity("zipf"), expect=Expectation(statuses=(201,)))
-    built = build_http(workload, ENDPOINT, ADDRESS)
-    assert built.request_indices is not None
-    assert set(built.request_indices) == {0, 1}
+    prepared = build_http(workload, ENDPOINT, ADDRESS)
+    assert prepared.request_indices is not None
+    assert set(prepared.request_indices) == {0, 1}

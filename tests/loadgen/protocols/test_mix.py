@@ -50,52 +50,54 @@ def chat(model: str, prompts: Prompts = FEW, **more: Any) -> OpenAiWorkload:
     return OpenAiWorkload("chat", model, prompts, **more)
 
 
-def test_the_class_of_each_arrival_is_drawn_by_weight_and_each_class_sends_its_requests_in_order() -> None:
-    built = mix(("a", 7, chat("m")), ("b", 2, chat("lora", extra_body=b'{"priority": 5}')), ("c", 1, chat("m", seed=3)))
-    classes, order = built.classes, built.request_indices
+def test_class_of_arrival_is_drawn_by_weight_and_its_requests_are_in_order() -> None:
+    prepared = mix(
+        ("a", 7, chat("m")), ("b", 2, chat("lora", extra_body=b'{"priority": 5}')), ("c", 1, chat("m", seed=3))
+    )
+    classes, order = prepared.classes, prepared.request_indices
     assert classes is not None
     assert order is not None
     assert classes.names == ("a", "b", "c")
     assert classes.first_requests == (0, 4, 8)
-    assert list(built.preflight_requests) == [0, 4, 8]
-    assert b'"lora"' in built.preflight_requests[4]
+    assert list(prepared.preflight_requests) == [0, 4, 8]
+    assert b'"lora"' in prepared.preflight_requests[4]
     counts = Counter(classes.indices[index] for index in order)
     assert [counts[number] / len(order) for number in range(3)] == pytest.approx([0.7, 0.2, 0.1], abs=0.01)
     assert [index for index in order if classes.indices[index] == 1][:5] == [4, 5, 6, 7, 4]
-    runs = Counter(classes.indices[one] == classes.indices[other] for one, other in itertools.pairwise(order))
-    assert runs[True] / len(order) == pytest.approx(0.7**2 + 0.2**2 + 0.1**2, abs=0.02), "as independent draws have it"
-    body = json.loads(built.requests[4].partition(b"\r\n\r\n")[2])
+    runs = Counter(classes.indices[first] == classes.indices[second] for first, second in itertools.pairwise(order))
+    assert runs[True] / len(order) == pytest.approx(0.7**2 + 0.2**2 + 0.1**2, abs=0.02), "the draws must be independent"
+    body = json.loads(prepared.requests[4].partition(b"\r\n\r\n")[2])
     assert (body["model"], body["priority"]) == ("lora", 5)
-    assert list(built.max_output_tokens or ()) == [3] * 12
-    assert built.distinct_prompts == 12
-    assert (built.sessions, built.live_sessions) == (None, None)
+    assert list(prepared.max_output_tokens or ()) == [3] * 12
+    assert prepared.distinct_prompts == 12
+    assert (prepared.sessions, prepared.live_sessions) == (None, None)
 
 
-def test_the_order_depends_on_the_seed_alone() -> None:
+def test_request_order_is_reproducible_with_seed() -> None:
     classes = ("a", 1, chat("m")), ("b", 1, chat("n"))
     order = mix(*classes).request_indices
     assert mix(*classes).request_indices == order
     assert mix(*classes, seed=2).request_indices != order
 
 
-def test_each_request_of_a_large_class_is_sent_although_its_share_is_small() -> None:
+def test_nearly_all_requests_of_rare_class_are_sent() -> None:
     rare = SyntheticPrompts(FixedLength(1), unique=900)
-    built = mix(("common", 99, chat("m")), ("rare", 1, chat("m", rare)))
-    assert built.classes is not None
-    assert built.request_indices is not None
-    assert len(set(built.request_indices)) > 880
+    prepared = mix(("common", 99, chat("m")), ("rare", 1, chat("m", rare)))
+    assert prepared.classes is not None
+    assert prepared.request_indices is not None
+    assert len(set(prepared.request_indices)) > 880
 
 
-def test_a_class_with_sessions_sends_them_beside_single_requests() -> None:
+def test_session_class_is_mixed_with_single_requests() -> None:
     sessions = mix(("single", 1, chat("m")), ("session", 1, chat("m", SESSIONS))).sessions
     assert sessions is not None
     assert list(sessions.next_request_indices) == [None] * 4 + [5, 6, None, 8, 9, None]
     assert sessions.think_times_ns[4:6] == [2_000_000_000] * 2
 
 
-def test_a_live_class_is_sent_beside_prepared_classes() -> None:
-    built = mix(("single", 1, chat("m")), ("session", 1, chat("m", SESSIONS)), ("live", 1, chat("m", LIVE)))
-    live = built.live_sessions
+def test_live_session_class_is_mixed_with_prepared_classes() -> None:
+    prepared = mix(("single", 1, chat("m")), ("session", 1, chat("m", SESSIONS)), ("live", 1, chat("m", LIVE)))
+    live = prepared.live_sessions
     assert live is not None
     assert [live.has_live_history(first) for first in (0, 4, 10)] == [False, False, True]
     assert [live.get_context_limit(first) for first in (0, 4, 10)] == [None, None, 50]
@@ -109,31 +111,31 @@ def test_a_live_class_is_sent_beside_prepared_classes() -> None:
     response = live.collect(7, Exchange(0, 7, 0, b"", lambda _: None), b"whatever")
     assert response is not None
     later = live.build_next(7, 2, [(first, response)])
-    assert (first.data, later.data) == (built.requests[7], built.requests[9])
-    own = live.build_first(12, "s")
-    assert own.data == built.requests[12]
-    answered = live.build_next(12, 1, [(own, CollectedResponse(1, 1, 4, "said"))])
-    assert b'{"role":"assistant","content":"said"}' in answered.data
-    built.requests[:] = [request.replace(b"Bearer old", b"Bearer renewed") for request in built.requests]
-    for index, request in ((7, later), (12, answered)):
+    assert (first.data, later.data) == (prepared.requests[7], prepared.requests[9])
+    live_first = live.build_first(12, "s")
+    assert live_first.data == prepared.requests[12]
+    live_second = live.build_next(12, 1, [(live_first, CollectedResponse(1, 1, 4, "said"))])
+    assert b'{"role":"assistant","content":"said"}' in live_second.data
+    prepared.requests[:] = [request.replace(b"Bearer old", b"Bearer renewed") for request in prepared.requests]
+    for index, request in ((7, later), (12, live_second)):
         assert b"Bearer renewed" in live.renew(index, request), "the key was renewed after the request was built"
 
 
-def test_each_class_checks_its_own_responses() -> None:
+def test_each_workload_class_checks_its_own_responses() -> None:
     strict = HttpWorkload(path="/strict", expect=Expectation(statuses=(201,)))
-    built = mix(("any", 1, HttpWorkload(path="/any")), ("strict", 1, strict))
-    assert built.classes is not None
-    assert built.classes.labels == ("GET http://h:1/any", "GET http://h:1/strict")
+    prepared = mix(("any", 1, HttpWorkload(path="/any")), ("strict", 1, strict))
+    assert prepared.classes is not None
+    assert prepared.classes.labels == ("GET http://h:1/any", "GET http://h:1/strict")
     exchanges = [Exchange(0, index, 0, b"", lambda _: None, status=200, body=b"{}") for index in (0, 1)]
-    assert [built.check(exchange).error for exchange in exchanges] == [None, "bad-output"]
+    assert [prepared.check(exchange).error for exchange in exchanges] == [None, "bad-output"]
 
 
-def test_a_class_whose_requests_cannot_be_built_is_named() -> None:
+def test_workload_class_with_invalid_request_is_named_in_error() -> None:
     with pytest.raises(WorkloadError, match="class broken: extra_body must be a JSON object"):
         mix(("fine", 1, chat("m")), ("broken", 1, chat("m", extra_body=b"[]")))
 
 
-def test_what_is_noted_of_all_classes_is_noted_once() -> None:
-    built = mix(("a", 1, chat("m")), ("b", 1, chat("m")))
-    assert built.notes == mix(("a", 1, chat("m"))).notes
-    assert len(built.notes) == 1
+def test_notes_of_workload_classes_are_deduplicated() -> None:
+    prepared = mix(("a", 1, chat("m")), ("b", 1, chat("m")))
+    assert prepared.notes == mix(("a", 1, chat("m"))).notes
+    assert len(prepared.notes) == 1

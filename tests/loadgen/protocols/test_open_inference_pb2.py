@@ -33,11 +33,11 @@ NUMBERS = {
     "ModelInferResponse.InferOutputTensor": {"name": 1, "datatype": 2, "shape": 3, "contents": 5},
     "ModelStreamInferResponse": {"error_message": 1, "infer_response": 2},
 }
-"""As the standard has them; the last is Triton's."""
+"""Field numbers of the Open Inference standard; the last message is Triton's."""
 
 
 @pytest.mark.parametrize("kind", ["_pb2.py", "_pb2.pyi"])
-def test_what_is_generated_is_what_the_proto_gives(kind: str, tmp_path: Path) -> None:
+def test_generated_modules_match_proto_file(kind: str, tmp_path: Path) -> None:
     includes = importlib.resources.files(grpc_tools) / "_proto"
     command = [sys.executable, "-m", "grpc_tools.protoc", "-I.", f"-I{includes}"]
     command += [f"--python_out={tmp_path}", f"--pyi_out={tmp_path}", PROTO]
@@ -47,16 +47,16 @@ def test_what_is_generated_is_what_the_proto_gives(kind: str, tmp_path: Path) ->
 
 
 @pytest.mark.parametrize("message", NUMBERS)
-def test_fields_have_the_standards_numbers(message: str) -> None:
-    described = open_inference_pb2.DESCRIPTOR
+def test_field_numbers_match_standard(message: str) -> None:
+    file_descriptor = open_inference_pb2.DESCRIPTOR
     outer, _, inner = message.partition(".")
-    found = described.message_types_by_name[outer]
+    descriptor = file_descriptor.message_types_by_name[outer]
     if inner:
-        found = found.nested_types_by_name[inner]
-    assert {field.name: field.number for field in found.fields} == NUMBERS[message]
+        descriptor = descriptor.nested_types_by_name[inner]
+    assert {field.name: field.number for field in descriptor.fields} == NUMBERS[message]
 
 
-def test_calls_have_the_standards_names() -> None:
+def test_method_names_match_standard() -> None:
     service = open_inference_pb2.DESCRIPTOR.services_by_name["GRPCInferenceService"]
     assert service.full_name == "inference.GRPCInferenceService"
     assert [method.name for method in service.methods] == ["ModelMetadata", "ModelInfer", "ModelStreamInfer"]

@@ -40,17 +40,17 @@ def build(api: Any = "chat", prompts: Prompts = FEW, url: str = URL, **more: Any
     return build_openai(OpenAiWorkload(api, "m", prompts, **more), endpoint, parse_url(url))
 
 
-def bodies(built: PreparedWorkload) -> list[dict[str, Any]]:
-    return [json.loads(request.partition(b"\r\n\r\n")[2]) for request in built.requests]
+def decode_bodies(prepared: PreparedWorkload) -> list[dict[str, Any]]:
+    return [json.loads(request.partition(b"\r\n\r\n")[2]) for request in prepared.requests]
 
 
-def dataset(path: Path, *rows: Any, **more: Any) -> DatasetPrompts:
+def write_dataset(path: Path, *rows: Any, **more: Any) -> DatasetPrompts:
     file = path / "rows.jsonl"
     file.write_text("".join(json.dumps(row) + "\n" for row in rows))
     return DatasetPrompts(Dataset(str(file), "jsonl"), **more)
 
 
-# where to
+# paths
 
 
 @pytest.mark.parametrize(
@@ -58,26 +58,26 @@ def dataset(path: Path, *rows: Any, **more: Any) -> DatasetPrompts:
     [("chat", "/chat/completions"), ("completions", "/completions"), ("responses", "/responses"),
      ("embeddings", "/embeddings"), ("rerank", "/rerank")],
 )  # fmt: skip
-def test_requests_go_below_the_base_url(api: str, path: str) -> None:
-    built = build(api)
-    head = built.requests[0].partition(b"\r\n\r\n")[0].decode()
+def test_requests_are_sent_to_api_path_below_base_url(api: str, path: str) -> None:
+    prepared = build(api)
+    head = prepared.requests[0].partition(b"\r\n\r\n")[0].decode()
     assert head.startswith(f"POST /v1{path} HTTP/1.1\r\n")
     assert "\r\nContent-Type: application/json\r\n" in head
     assert "\r\nAuthorization: Bearer s3cret\r\n" in head
-    assert built.label == f"POST http://h:1/v1{path}"
-    assert (len(built.requests), built.request_indices, built.sessions) == (4, None, None)
+    assert prepared.label == f"POST http://h:1/v1{path}"
+    assert (len(prepared.requests), prepared.request_indices, prepared.sessions) == (4, None, None)
 
 
-def test_a_base_url_may_end_in_a_slash_and_have_a_query() -> None:
+def test_base_url_may_end_in_slash_and_have_query() -> None:
     assert build(url="http://h:1/v1/?api-version=2").requests[0].startswith(b"POST /v1/chat/completions?api-version=2 ")
     assert build(url="http://h:1").requests[0].startswith(b"POST /chat/completions ")
 
 
-# what is asked
+# request bodies
 
 
-def test_a_chat() -> None:
-    first, second, *_ = bodies(build())
+def test_chat_request_body_has_prompt_output_length_and_streaming_options() -> None:
+    first, second, *_ = decode_bodies(build())
     text = first["messages"][0]["content"]
     assert len(text.split()) == 5
     assert first == {
@@ -90,46 +90,51 @@ def test_a_chat() -> None:
     assert second["messages"] != first["messages"]
 
 
-def test_the_other_apis() -> None:
-    made = {api: bodies(build(api, documents=2))[0] for api in ("completions", "responses", "embeddings", "rerank")}
-    text = made["completions"]["prompt"]
+def test_completions_responses_embeddings_and_rerank_have_their_own_bodies() -> None:
+    bodies_by_api = {
+        api: decode_bodies(build(api, documents=2))[0] for api in ("completions", "responses", "embeddings", "rerank")
+    }
+    text = bodies_by_api["completions"]["prompt"]
     streamed = {"model": "m", "max_tokens": 3, "stream": True, "stream_options": {"include_usage": True}}
-    assert made["completions"] == {**streamed, "prompt": text}
-    assert made["responses"] == {"model": "m", "input": text, "max_output_tokens": 3, "stream": True}
-    assert made["embeddings"] == {"model": "m", "input": text}
-    assert [*made["rerank"]] == ["model", "query", "documents"]
-    assert [len(one.split()) for one in (made["rerank"]["query"], *made["rerank"]["documents"])] == [5, 5, 5]
+    assert bodies_by_api["completions"] == {**streamed, "prompt": text}
+    assert bodies_by_api["responses"] == {"model": "m", "input": text, "max_output_tokens": 3, "stream": True}
+    assert bodies_by_api["embeddings"] == {"model": "m", "input": text}
+    assert [*bodies_by_api["rerank"]] == ["model", "query", "documents"]
+    assert [
+        len(text_of_query.split())
+        for text_of_query in (bodies_by_api["rerank"]["query"], *bodies_by_api["rerank"]["documents"])
+    ] == [5, 5, 5]
 
 
-def test_without_streaming_or_a_length() -> None:
-    body = bodies(build(prompts=SyntheticPrompts(FixedLength(5), unique=1), stream=False))[0]
+def test_body_without_streaming_and_output_length_has_model_and_messages_only() -> None:
+    body = decode_bodies(build(prompts=SyntheticPrompts(FixedLength(5), unique=1), stream=False))[0]
     assert [*body] == ["model", "messages"]
 
 
-def test_the_same_seed_makes_the_same_requests() -> None:
+def test_requests_are_reproducible_with_seed() -> None:
     assert build(seed=3).requests == build(seed=3).requests != build(seed=4).requests
 
 
-def test_extra_body_is_merged_and_null_takes_away() -> None:
+def test_extra_body_is_merged_and_null_removes_fields() -> None:
     extra = {"temperature": 0, "max_tokens": None, "max_completion_tokens": 9, "model": "other",
              "stream_options": {"continuous_usage_stats": True}, "nested": {"a": {"b": 1, "c": None}}}  # fmt: skip
-    body = bodies(build(extra_body=json.dumps(extra).encode()))[0]
+    body = decode_bodies(build(extra_body=json.dumps(extra).encode()))[0]
     assert body.pop("messages")
     assert body == {
         "model": "other", "stream": True, "stream_options": {"include_usage": True, "continuous_usage_stats": True},
         "temperature": 0, "max_completion_tokens": 9, "nested": {"a": {"b": 1}},
     }  # fmt: skip
-    assert "stream_options" not in bodies(build(extra_body=b'{"stream_options": null}'))[0]
+    assert "stream_options" not in decode_bodies(build(extra_body=b'{"stream_options": null}'))[0]
 
 
 @pytest.mark.parametrize("extra", [b"", b"[]", b"{", b"[" * 100_000, b'{"a": NaN}'])
-def test_an_extra_body_that_is_no_object(extra: bytes) -> None:
+def test_extra_body_must_be_json_object(extra: bytes) -> None:
     with pytest.raises(WorkloadError, match="extra_body must be a JSON object"):
         build(extra_body=extra)
 
 
-def test_how_many_tokens_each_request_asks_for_is_read_off_its_body(tmp_path: Path) -> None:
-    rows = dataset(tmp_path, {"p": "a", "n": 5}, {"p": "b", "n": 6}, prompt="p", output_tokens="n")
+def test_max_output_tokens_are_read_from_request_body(tmp_path: Path) -> None:
+    rows = write_dataset(tmp_path, {"p": "a", "n": 5}, {"p": "b", "n": 6}, prompt="p", output_tokens="n")
     for api in ("chat", "completions", "responses"):
         assert build(api, rows).max_output_tokens == [5, 6]
     assert build(prompts=rows, extra_body=b'{"max_completion_tokens": 9}').max_output_tokens == [9, 9]
@@ -138,11 +143,11 @@ def test_how_many_tokens_each_request_asks_for_is_read_off_its_body(tmp_path: Pa
         assert build(prompts=rows, extra_body=b'{"max_tokens": %s}' % no_count).max_output_tokens is None
 
 
-def test_different_prompts_are_counted_whatever_length_of_answer_they_ask_for(tmp_path: Path) -> None:
+def test_distinct_prompts_are_counted_regardless_of_output_length(tmp_path: Path) -> None:
     assert build().distinct_prompts == 4
     rows = ({"prompt": "hi", "n": 3}, {"prompt": "hi", "n": 4}, {"prompt": "ho", "n": 3}, {"prompt": "hi", "n": 3})
-    assert build(prompts=dataset(tmp_path, *rows, output_tokens="n")).distinct_prompts == 2
-    assert build("embeddings", prompts=dataset(tmp_path, *rows)).distinct_prompts == 2
+    assert build(prompts=write_dataset(tmp_path, *rows, output_tokens="n")).distinct_prompts == 2
+    assert build("embeddings", prompts=write_dataset(tmp_path, *rows)).distinct_prompts == 2
     assert build(extra_body=b'{"messages": [{"role": "user", "content": "hi"}]}').distinct_prompts == 1
     assert (
         build(prompts=SyntheticPrompts(FixedLength(5), FixedLength(3), turns=FixedLength(2), unique=4)).distinct_prompts
@@ -150,7 +155,7 @@ def test_different_prompts_are_counted_whatever_length_of_answer_they_ask_for(tm
     )
 
 
-def test_the_answer_is_streamed_when_the_request_asks_for_it() -> None:
+def test_response_reader_is_created_only_for_streaming_requests() -> None:
     assert build().new_reader is not None
     assert build(stream=False).new_reader is build("embeddings").new_reader is None
     assert build(extra_body=b'{"stream": false}').new_reader is None
@@ -160,26 +165,26 @@ def test_the_answer_is_streamed_when_the_request_asks_for_it() -> None:
 # prefixes, sessions, popularity
 
 
-def test_prefixes_are_shared() -> None:
+def test_prefixes_are_shared_by_prefix_groups() -> None:
     prompts = SyntheticPrompts(FixedLength(2), prefix_groups=2, prefix_tokens=3, unique=6)
-    chats = [[message["content"] for message in body["messages"]] for body in bodies(build(prompts=prompts))]
+    chats = [[message["content"] for message in body["messages"]] for body in decode_bodies(build(prompts=prompts))]
     prefixes = [prefix for prefix, _ in chats]
     assert prefixes == prefixes[:2] * 3
     assert {len(prefix.split()) for prefix in prefixes} == {3}
     assert len({text for _, text in chats}) == 6
-    texts = [body["prompt"] for body in bodies(build("completions", prompts))]
+    texts = [body["prompt"] for body in decode_bodies(build("completions", prompts))]
     assert [text.split()[:3] for text in texts] == [prefix.split() for prefix in prefixes]
-    assert [message["role"] for message in bodies(build("responses", prompts))[0]["input"]] == ["system", "user"]
+    assert [message["role"] for message in decode_bodies(build("responses", prompts))[0]["input"]] == ["system", "user"]
 
 
-def test_popularity_is_of_prompts_and_prefixes() -> None:
+def test_popularity_applies_to_prompts_and_prefixes() -> None:
     prompts = SyntheticPrompts(FixedLength(2), prefix_groups=50, prefix_tokens=3, unique=200)
-    built = build(prompts=prompts, popularity=Popularity("zipf", 1.5))
-    prefixes = [body["messages"][0]["content"] for body in bodies(built)]
+    prepared = build(prompts=prompts, popularity=Popularity("zipf", 1.5))
+    prefixes = [body["messages"][0]["content"] for body in decode_bodies(prepared)]
     assert max(prefixes.count(prefix) for prefix in prefixes) > 50
-    assert built.request_indices is not None
-    picked = list(built.request_indices)
-    assert max(picked.count(number) for number in set(picked)) > len(picked) / 5
+    assert prepared.request_indices is not None
+    indices = list(prepared.request_indices)
+    assert max(indices.count(number) for number in set(indices)) > len(indices) / 5
 
 
 SESSIONS = SyntheticPrompts(
@@ -187,22 +192,22 @@ SESSIONS = SyntheticPrompts(
 )
 
 
-def test_a_session_holds_all_turns_before() -> None:
-    built = build(prompts=SESSIONS)
-    made = bodies(built)
-    assert built.sessions is not None
-    assert built.request_indices is not None
-    starts = list(built.request_indices)
+def test_session_requests_contain_all_previous_turns() -> None:
+    prepared = build(prompts=SESSIONS)
+    request_bodies = decode_bodies(prepared)
+    assert prepared.sessions is not None
+    assert prepared.request_indices is not None
+    starts = list(prepared.request_indices)
     assert len(starts) == 40
-    following, think_times_ns = built.sessions.next_request_indices, built.sessions.think_times_ns
-    assert len(following) == len(think_times_ns) == len(made)
+    following, think_times_ns = prepared.sessions.next_request_indices, prepared.sessions.think_times_ns
+    assert len(following) == len(think_times_ns) == len(request_bodies)
     reached = []
     for start in starts:
         number: int | None = start
         history: list[dict[str, Any]] = []
         while number is not None:
             reached.append(number)
-            messages = made[number]["messages"]
+            messages = request_bodies[number]["messages"]
             roles = [message["role"] for message in messages]
             assert roles == (["user", "assistant"] * len(roles))[: len(roles)]
             assert roles[-1] == "user"
@@ -210,27 +215,27 @@ def test_a_session_holds_all_turns_before() -> None:
             assert len(messages) == len(history) + (2 if history else 1)
             assert [len(message["content"].split()) for message in messages[-2:]] == [3, 2][-len(messages) :]
             number, history = following[number], messages
-    assert reached == list(range(len(made)))
+    assert reached == list(range(len(request_bodies)))
     assert 1.2e9 < sum(think_times_ns) / len(think_times_ns) < 3e9
 
 
-def test_popularity_is_of_whole_sessions() -> None:
+def test_popularity_applies_to_whole_sessions() -> None:
     starts = set(build(prompts=SESSIONS).request_indices or ())
     assert set(build(prompts=SESSIONS, popularity=Popularity("uniform")).request_indices or ()) == starts
 
 
-def test_a_session_of_completions_is_one_text() -> None:
-    first, second, *_ = (body["prompt"] for body in bodies(build("completions", SESSIONS)))
+def test_completions_session_is_one_growing_text() -> None:
+    first, second, *_ = (body["prompt"] for body in decode_bodies(build("completions", SESSIONS)))
     assert second.startswith(f"{first}\n")
     assert [len(line.split()) for line in second.splitlines()] == [2, 3, 2]
 
 
-def test_sessions_of_one_turn_are_none() -> None:
+def test_sessions_with_one_turn_are_single_requests() -> None:
     prompts = SyntheticPrompts(FixedLength(2), FixedLength(3), turns=FixedLength(1), unique=3)
     assert build(prompts=prompts).sessions is None
 
 
-def test_sessions_need_a_length_of_answers_and_an_api_that_answers() -> None:
+def test_sessions_require_output_length_and_conversational_api() -> None:
     with pytest.raises(WorkloadError, match="require `output_tokens`"):
         build(prompts=SyntheticPrompts(FixedLength(2), turns=FixedLength(2)))
     with pytest.raises(WorkloadError, match="multi-turn sessions are supported for"):
@@ -240,14 +245,14 @@ def test_sessions_need_a_length_of_answers_and_an_api_that_answers() -> None:
 # traces and datasets
 
 
-def test_a_trace_is_sent_in_its_order() -> None:
+def test_trace_prompts_are_sent_in_order() -> None:
     trace = TracePrompts(struct.pack("<4i", 3, 1, 0, 7), struct.pack("<4i", 5, 0, -2, 9))
-    built = build(prompts=trace, popularity=Popularity("uniform"))
-    made = [(len(body["messages"][0]["content"].split()), body["max_tokens"]) for body in bodies(built)]
-    assert (made, built.request_indices) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
+    prepared = build(prompts=trace, popularity=Popularity("uniform"))
+    lengths = [(len(body["messages"][0]["content"].split()), body["max_tokens"]) for body in decode_bodies(prepared)]
+    assert (lengths, prepared.request_indices) == ([(3, 5), (1, 1), (1, 1), (7, 9)], None)
 
 
-def test_the_preflight_sends_a_prompt_of_the_same_length_that_no_request_of_the_load_shares() -> None:
+def test_preflight_prompt_has_same_length_and_shares_no_prefix_with_requests() -> None:
     blocks = TracePrompts(
         struct.pack("<2i", 100, 90),
         struct.pack("<2i", 7, 8),
@@ -257,46 +262,48 @@ def test_the_preflight_sends_a_prompt_of_the_same_length_that_no_request_of_the_
     )
     shared = SyntheticPrompts(FixedLength(40), FixedLength(3), prefix_groups=1, prefix_tokens=60, unique=4)
     for prompts in (blocks, shared, FEW):
-        built = build("completions", prompts)
-        assert list(built.preflight_requests) == [0]
-        sent = json.loads(built.preflight_requests[0].partition(b"\r\n\r\n")[2])
-        first, *others = bodies(built)
+        prepared = build("completions", prompts)
+        assert list(prepared.preflight_requests) == [0]
+        sent = json.loads(prepared.preflight_requests[0].partition(b"\r\n\r\n")[2])
+        first, *others = decode_bodies(prepared)
         assert len(sent["prompt"].split()) == len(first["prompt"].split())
         assert {name: sent[name] for name in sent if name != "prompt"} == {
             name: first[name] for name in first if name != "prompt"
         }
         assert not {body["prompt"].split()[:3] == sent["prompt"].split()[:3] for body in (first, *others)} & {True}
-        assert built.requests == build("completions", prompts).requests
+        assert prepared.requests == build("completions", prompts).requests
 
 
-def test_the_preflight_replaces_the_request_that_popularity_sends_first() -> None:
-    built = build(popularity=Popularity("uniform"), prompts=SyntheticPrompts(FixedLength(9), unique=50))
-    assert built.request_indices is not None
-    assert list(built.preflight_requests) == [built.request_indices[0]] != [0]
+def test_preflight_replaces_request_that_is_sent_first() -> None:
+    prepared = build(popularity=Popularity("uniform"), prompts=SyntheticPrompts(FixedLength(9), unique=50))
+    assert prepared.request_indices is not None
+    assert list(prepared.preflight_requests) == [prepared.request_indices[0]] != [0]
 
 
-def test_the_preflight_sends_the_first_row_of_a_dataset(tmp_path: Path) -> None:
-    assert not build(prompts=dataset(tmp_path, {"prompt": "one"}, {"prompt": "two"})).preflight_requests
+def test_preflight_of_dataset_has_no_replacement_prompt(tmp_path: Path) -> None:
+    assert not build(prompts=write_dataset(tmp_path, {"prompt": "one"}, {"prompt": "two"})).preflight_requests
 
 
-def test_prompts_of_a_trace_share_exactly_the_blocks_with_the_same_ids() -> None:
+def test_trace_prompts_share_exactly_blocks_with_same_ids() -> None:
     """Two prompts begin with the blocks 7 and 2; the third has them in the other order."""
     blocks = [[7, 2, 3], [7, 2], [2, 7], []]
     trace = TracePrompts(
         struct.pack("<4i", 70, 64, 50, 3), struct.pack("<4i", 1, 1, 1, 1),
         struct.pack("<7q", *(block for ids in blocks for block in ids)), struct.pack("<4i", *map(len, blocks)), 32,
     )  # fmt: skip
-    first, second, third, fourth = (body["messages"][0]["content"].split() for body in bodies(build(prompts=trace)))
+    first, second, third, fourth = (
+        body["messages"][0]["content"].split() for body in decode_bodies(build(prompts=trace))
+    )
     assert [len(words) for words in (first, second, third, fourth)] == [70, 64, 50, 3]
     assert first[:64] == second
     assert (first[:18], first[32:64]) == (third[32:], third[:32])
-    again = build(prompts=msgspec.structs.replace(trace, input_tokens=struct.pack("<4i", 66, 64, 50, 3)))
-    assert bodies(again)[0]["messages"][0]["content"].split() == first[:66]
-    assert bodies(build(prompts=trace, seed=1))[0]["messages"][0]["content"].split() != first
+    shortened = build(prompts=msgspec.structs.replace(trace, input_tokens=struct.pack("<4i", 66, 64, 50, 3)))
+    assert decode_bodies(shortened)[0]["messages"][0]["content"].split() == first[:66]
+    assert decode_bodies(build(prompts=trace, seed=1))[0]["messages"][0]["content"].split() != first
 
 
 @pytest.mark.parametrize(
-    ("hash_ids", "counts", "says"),
+    ("hash_ids", "counts", "message"),
     [
         (b"", (1, 1), "do not match its hash IDs"),
         (struct.pack("<2q", 1, 2), (1,), "a number of hash IDs for each prompt"),
@@ -307,14 +314,14 @@ def test_prompts_of_a_trace_share_exactly_the_blocks_with_the_same_ids() -> None
         (struct.pack("<2q", 1, 2), (1, 1), "a prompt of 40 tokens does not have 1 blocks"),
     ],
 )
-def test_hash_ids_that_do_not_match_the_lengths(hash_ids: bytes, counts: tuple[int, ...], says: str) -> None:
+def test_mismatched_hash_ids_are_rejected(hash_ids: bytes, counts: tuple[int, ...], message: str) -> None:
     lengths = struct.pack("<2i", 9, 40)
-    with pytest.raises(WorkloadError, match=says):
+    with pytest.raises(WorkloadError, match=message):
         build(prompts=TracePrompts(lengths, lengths, hash_ids, struct.pack(f"<{len(counts)}i", *counts), 32))
 
 
 @pytest.mark.parametrize("lengths", [(b"", b""), (b"1234", b""), (b"123", b"123")])
-def test_a_trace_without_lengths(lengths: tuple[bytes, bytes]) -> None:
+def test_trace_with_invalid_lengths_is_rejected(lengths: tuple[bytes, bytes]) -> None:
     with pytest.raises(WorkloadError, match="as many output lengths as prompt lengths"):
         build(prompts=TracePrompts(*lengths))
 
@@ -326,71 +333,74 @@ CONVERSATION = [
 ]  # fmt: skip
 
 
-def test_a_conversation_of_sharegpt_is_its_first_message_or_a_session(tmp_path: Path) -> None:
-    """Messages with a response are sent, and the last; a conversation without a message of the user is skipped."""
+def test_sharegpt_conversation_is_sent_as_first_message_or_session(tmp_path: Path) -> None:
+    """Messages that have a response are sent, and the last one; conversations without a user message are skipped."""
     rows = [{"conversations": CONVERSATION}, {"conversations": []}, {"conversations": CONVERSATION[:2]}]
-    first_only = build(prompts=dataset(tmp_path, *rows, prompt="conversations"))
-    (body,) = bodies(first_only)
+    first_only = build(prompts=write_dataset(tmp_path, *rows, prompt="conversations"))
+    (body,) = decode_bodies(first_only)
     assert [message["content"] for message in body["messages"]] == ["s", "hello", "one"]
     assert ([message["role"] for message in body["messages"]], body["max_tokens"], first_only.sessions) == (
         ["system", "assistant", "user"], 3, None
     )  # fmt: skip
-    built = build(prompts=dataset(tmp_path, *rows, prompt="conversations", sessions=True))
-    sent = [(len(body["messages"]), body["messages"][-1]["content"], body.get("max_tokens")) for body in bodies(built)]
+    prepared = build(prompts=write_dataset(tmp_path, *rows, prompt="conversations", sessions=True))
+    sent = [
+        (len(body["messages"]), body["messages"][-1]["content"], body.get("max_tokens"))
+        for body in decode_bodies(prepared)
+    ]
     assert sent == [(3, "one", 3), (5, "two", 1), (8, "three", None)]
-    assert built.sessions is not None
-    assert built.sessions.next_request_indices == [1, 2, None]
-    assert built.request_indices == [0]
+    assert prepared.sessions is not None
+    assert prepared.sessions.next_request_indices == [1, 2, None]
+    assert prepared.request_indices == [0]
     with pytest.raises(WorkloadError, match="no row of the dataset has a message of the user"):
-        build(prompts=dataset(tmp_path, *rows[2:], prompt="conversations"))
+        build(prompts=write_dataset(tmp_path, *rows[2:], prompt="conversations"))
     with pytest.raises(WorkloadError, match="row 1 of the dataset has a message from 'tool', not a text from human"):
-        build(prompts=dataset(tmp_path, {"prompt": [{"from": "tool", "value": "x"}]}))
+        build(prompts=write_dataset(tmp_path, {"prompt": [{"from": "tool", "value": "x"}]}))
 
 
-def test_chat_messages_are_a_session_too(tmp_path: Path) -> None:
+def test_chat_messages_of_dataset_are_sent_as_session(tmp_path: Path) -> None:
     messages = [
         {"role": "user", "content": "a"},
         {"role": "assistant", "content": "b c"},
         {"role": "user", "content": "d"},
     ]
-    built = build(prompts=dataset(tmp_path, {"prompt": messages}, sessions=True))
-    assert [body["messages"] for body in bodies(built)] == [messages[:1], messages]
+    prepared = build(prompts=write_dataset(tmp_path, {"prompt": messages}, sessions=True))
+    assert [body["messages"] for body in decode_bodies(prepared)] == [messages[:1], messages]
     with pytest.raises(WorkloadError, match="row 1 of the dataset is neither"):
-        build(prompts=dataset(tmp_path, {"prompt": 5}, sessions=True))
+        build(prompts=write_dataset(tmp_path, {"prompt": 5}, sessions=True))
 
 
-def test_texts_and_messages_of_a_dataset(tmp_path: Path) -> None:
+def test_texts_and_messages_of_dataset_become_chat_messages(tmp_path: Path) -> None:
     messages = [{"role": "system", "content": "s", "name": None}, {"role": "user", "content": [{"type": "text"}]}]
-    prompts = dataset(tmp_path, {"q": "é", "n": 7}, {"q": messages, "n": 8.0}, prompt="q", output_tokens="n")
-    built = build(prompts=prompts)
-    first, second = bodies(built)
+    prompts = write_dataset(tmp_path, {"q": "é", "n": 7}, {"q": messages, "n": 8.0}, prompt="q", output_tokens="n")
+    prepared = build(prompts=prompts)
+    first, second = decode_bodies(prepared)
     assert (first["messages"], first["max_tokens"]) == ([{"role": "user", "content": "é"}], 7)
     assert (second["messages"], second["max_tokens"]) == ([{"role": "system", "content": "s"}, messages[1]], 8)
-    assert built.notes == ()
-    assert [body["input"] for body in bodies(build("responses", prompts))] == ["é", second["messages"]]
+    assert prepared.notes == ()
+    assert [body["input"] for body in decode_bodies(build("responses", prompts))] == ["é", second["messages"]]
 
 
-def test_numbers_in_a_csv(tmp_path: Path) -> None:
+def test_csv_output_length_is_read_as_integer(tmp_path: Path) -> None:
     file = tmp_path / "rows.csv"
     file.write_text("prompt,n\nhello,7\n")
     prompts = DatasetPrompts(Dataset(str(file), "csv"), output_tokens="n")
-    assert bodies(build("completions", prompts))[0]["max_tokens"] == 7
+    assert decode_bodies(build("completions", prompts))[0]["max_tokens"] == 7
 
 
-def test_a_folder_of_texts(tmp_path: Path) -> None:
+def test_text_files_of_folder_are_prompts(tmp_path: Path) -> None:
     (tmp_path / "a.txt").write_text("one ☃")
     prompts = DatasetPrompts(Dataset(str(tmp_path), "folder"), prompt="file")
-    assert bodies(build("completions", prompts))[0]["prompt"] == "one ☃"
+    assert decode_bodies(build("completions", prompts))[0]["prompt"] == "one ☃"
     (tmp_path / "b.jpg").write_bytes(b"\xff\xd8")
     with pytest.raises(WorkloadError, match=r"b\.jpg of the dataset is not UTF-8 text"):
         build("completions", prompts)
 
 
-def test_a_dataset_for_embeddings_and_reranking(tmp_path: Path) -> None:
-    prompts = dataset(tmp_path, {"prompt": "a"}, {"prompt": ["q", "x", "y"]}, {"prompt": "b"}, {"prompt": "c"})
-    assert [body["input"] for body in bodies(build("embeddings", prompts))] == ["a", ["q", "x", "y"], "b", "c"]
-    ranked = bodies(build("rerank", prompts, documents=8))
-    assert [(body["query"], body["documents"]) for body in ranked] == [
+def test_dataset_rows_become_embeddings_and_rerank_inputs(tmp_path: Path) -> None:
+    prompts = write_dataset(tmp_path, {"prompt": "a"}, {"prompt": ["q", "x", "y"]}, {"prompt": "b"}, {"prompt": "c"})
+    assert [body["input"] for body in decode_bodies(build("embeddings", prompts))] == ["a", ["q", "x", "y"], "b", "c"]
+    rerank_bodies = decode_bodies(build("rerank", prompts, documents=8))
+    assert [(body["query"], body["documents"]) for body in rerank_bodies] == [
         ("a", ["b", "c"]), ("q", ["x", "y"]), ("b", ["c", "a"]), ("c", ["a", "b"]),
     ]  # fmt: skip
 
@@ -410,18 +420,20 @@ def test_a_dataset_for_embeddings_and_reranking(tmp_path: Path) -> None:
         ("rerank", {"prompt": "alone"}, "at least two rows"),
     ],
 )
-def test_a_dataset_that_does_not_fit(tmp_path: Path, api: str, row: dict[str, Any], message: str) -> None:
+def test_dataset_that_does_not_match_api_is_rejected(
+    tmp_path: Path, api: str, row: dict[str, Any], message: str
+) -> None:
     with pytest.raises(WorkloadError, match=message):
-        build(api, dataset(tmp_path, row))
+        build(api, write_dataset(tmp_path, row))
 
 
 @pytest.mark.parametrize("wrong", [0, -1, 1.5, "many", None, True, 10**9])
-def test_a_column_of_lengths_that_are_none(tmp_path: Path, wrong: Any) -> None:
+def test_invalid_output_length_in_dataset_is_rejected(tmp_path: Path, wrong: Any) -> None:
     with pytest.raises(WorkloadError, match="row 1 of the dataset must be an integer"):
-        build(prompts=dataset(tmp_path, {"prompt": "a", "n": wrong}, output_tokens="n"))
+        build(prompts=write_dataset(tmp_path, {"prompt": "a", "n": wrong}, output_tokens="n"))
 
 
-def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_dataset_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WorkloadError, match="cannot be read"):
         build(prompts=DatasetPrompts(Dataset(str(tmp_path / "none"), "jsonl")))
 
@@ -429,26 +441,26 @@ def test_a_dataset_that_is_not_there(tmp_path: Path) -> None:
 # bounds and notes
 
 
-def test_what_is_approximate_is_said(tmp_path: Path) -> None:
+def test_approximate_prompt_lengths_are_noted(tmp_path: Path) -> None:
     note = "prompt lengths are approximate, because without a tokenizer each word counts as one token"
     assert build().notes == (note,)
-    assert build(prompts=dataset(tmp_path, {"prompt": "a"})).notes == ()
+    assert build(prompts=write_dataset(tmp_path, {"prompt": "a"})).notes == ()
 
 
-def test_requests_beyond_the_memory_for_them_are_left_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_requests_beyond_memory_limit_are_omitted_with_note(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(openai, "MAX_REQUESTS_BYTES", 3000)
-    built = build(prompts=SyntheticPrompts(FixedLength(5), unique=1000))
-    assert sum(map(len, built.requests)) <= 3000
-    assert built.notes[-1].startswith(f"only the first {len(built.requests)} requests were used")
+    prepared = build(prompts=SyntheticPrompts(FixedLength(5), unique=1000))
+    assert sum(map(len, prepared.requests)) <= 3000
+    assert prepared.notes[-1].startswith(f"only the first {len(prepared.requests)} requests were used")
     sessions = build(prompts=SESSIONS)
     assert sessions.sessions is not None
     assert sessions.sessions.next_request_indices[-1] is None
     assert "sessions (" in sessions.notes[-1]
-    rows = build(prompts=dataset(tmp_path, *[{"prompt": "x" * 500}] * 9))
+    rows = build(prompts=write_dataset(tmp_path, *[{"prompt": "x" * 500}] * 9))
     assert rows.notes == (f"only the first {len(rows.requests)} requests were used, because more would exceed 0 MiB",)
 
 
-def test_a_request_larger_than_the_memory_for_all(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_request_larger_than_memory_limit_is_rejected(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(openai, "MAX_REQUESTS_BYTES", 3000)
     for prompts in (
         SyntheticPrompts(FixedLength(2000)),
@@ -456,73 +468,73 @@ def test_a_request_larger_than_the_memory_for_all(monkeypatch: pytest.MonkeyPatc
         SyntheticPrompts(FixedLength(9), FixedLength(9), turns=FixedLength(1000)),
         SyntheticPrompts(FixedLength(9), prefix_groups=100, prefix_tokens=100),
         TracePrompts(struct.pack("<i", 2000), struct.pack("<i", 1)),
-        dataset(tmp_path, {"prompt": "x" * 2950}),
+        write_dataset(tmp_path, {"prompt": "x" * 2950}),
     ):
         with pytest.raises(WorkloadError, match="exceed"):
             build(prompts=prompts)
 
 
-def test_lengths_that_cannot_be() -> None:
+def test_invalid_prompt_length_is_rejected() -> None:
     with pytest.raises(WorkloadError, match="a length must be from 1"):
         build(prompts=SyntheticPrompts(FixedLength(0)))
 
 
-def test_a_tokenizer_that_is_none(tmp_path: Path) -> None:
-    with pytest.raises(WorkloadError, match="cannot be read") as refused:
+def test_missing_tokenizer_is_rejected_with_hint(tmp_path: Path) -> None:
+    with pytest.raises(WorkloadError, match="cannot be read") as raised:
         build(tokenizer=str(tmp_path / "none"))
-    assert refused.value.hint == "Use the model's tokenizer.json."
+    assert raised.value.hint == "Use the model's tokenizer.json."
 
 
-# the judge
+# response checks
 
 
 def exchange(status: int = 200, body: bytes = b"", number: int = 0, **more: Any) -> Exchange:
     return Exchange(0, number, 0, b"", lambda _: None, status=status, body=body, **more)
 
 
-def test_the_evaluate_of_whole_answers() -> None:
-    built = build(stream=False)
-    answer = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
-    whole = exchange(body=json.dumps(answer).encode())
-    assert check_response(built.check, whole).error is None
-    assert get_tokens(whole) == Tokens(tokens_in=2, tokens_out=1, token_source="server")
+def test_complete_response_is_checked_and_its_token_usage_is_read() -> None:
+    prepared = build(stream=False)
+    response = {"choices": [{"message": {"content": "a"}}], "usage": {"prompt_tokens": 2, "completion_tokens": 1}}
+    response_exchange = exchange(body=json.dumps(response).encode())
+    assert check_response(prepared.check, response_exchange).error is None
+    assert get_tokens(response_exchange) == Tokens(tokens_in=2, tokens_out=1, token_source="server")
     for status, error in ((500, "http-5xx"), (429, "http-4xx"), (302, "bad-payload")):
-        assert check_response(built.check, exchange(status)).error == error
+        assert check_response(prepared.check, exchange(status)).error == error
 
 
-def test_the_evaluate_of_streams() -> None:
-    built = build()
-    assert built.new_reader is not None
+def test_streamed_response_is_checked_and_its_tokens_are_read() -> None:
+    prepared = build()
+    assert prepared.new_reader is not None
     for piece, error in (
         (b'data: {"choices": [{"text": "a", "finish_reason": "stop"}]}\n\n', None),
         (b": ping\n\n", "truncated"),
     ):
-        reader = built.new_reader()
+        reader = prepared.new_reader()
         assert reader.feed(piece, 1) is None
-        streamed = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])
-        assert check_response(built.check, streamed).error == error
-        assert streamed.detail == (error and "the stream ended before the response was complete")
-        assert get_tokens(streamed) is reader.tokens
-    assert check_response(built.check, exchange(503, reader=built.new_reader())).error == "http-5xx"
+        stream_exchange = exchange(reader=reader, headers=[(b"content-type", b"text/event-stream")])
+        assert check_response(prepared.check, stream_exchange).error == error
+        assert stream_exchange.detail == (error and "the stream ended before the response was complete")
+        assert get_tokens(stream_exchange) is reader.tokens
+    assert check_response(prepared.check, exchange(503, reader=prepared.new_reader())).error == "http-5xx"
 
 
-def test_a_server_that_does_not_stream_is_noted_and_no_error() -> None:
-    built = build()
-    assert built.new_reader is not None
-    reader = built.new_reader()
+def test_server_that_does_not_stream_is_noted_without_error() -> None:
+    prepared = build()
+    assert prepared.new_reader is not None
+    reader = prepared.new_reader()
     assert reader.feed(b'{"choices": [{"message": {"content": "a"}}]}', 1) is None
-    judgement = check_response(built.check, exchange(reader=reader))
-    assert judgement.error is None
-    assert judgement.note == "the server does not stream, so token times are unknown"
+    response_check = check_response(prepared.check, exchange(reader=reader))
+    assert response_check.error is None
+    assert response_check.note == "the server does not stream, so token times are unknown"
 
 
-def test_the_evaluate_knows_how_much_each_request_asked_for(tmp_path: Path) -> None:
-    prompts = dataset(tmp_path, {"prompt": ["a", "b"]}, {"prompt": ["a", "b", "c"]})
+def test_embeddings_and_rankings_are_checked_against_request_size(tmp_path: Path) -> None:
+    prompts = write_dataset(tmp_path, {"prompt": ["a", "b"]}, {"prompt": ["a", "b", "c"]})
     embeddings = json.dumps({"data": [{"embedding": [1]}] * 3}).encode()
     ranking = b'{"results": [{"index": 1, "score": 1}]}'
     for api, body in (("embeddings", embeddings), ("rerank", ranking)):
-        judge = build(api, prompts).check
-        assert [check_response(judge, exchange(body=body, number=number)).error for number in (0, 1)] == [
+        check = build(api, prompts).check
+        assert [check_response(check, exchange(body=body, number=number)).error for number in (0, 1)] == [
             "bad-output",
             None,
         ]
@@ -533,8 +545,8 @@ def test_the_evaluate_knows_how_much_each_request_asked_for(tmp_path: Path) -> N
 MEDIA = msgspec.structs.replace(FEW, images=Images(1, 3, 3), unique=2)
 
 
-def test_images_follow_the_text_in_the_form_of_the_api() -> None:
-    (message,) = bodies(build(prompts=msgspec.structs.replace(MEDIA, audio=AudioClips(1, 0.01))))[0]["messages"]
+def test_images_follow_text_in_format_of_api() -> None:
+    (message,) = decode_bodies(build(prompts=msgspec.structs.replace(MEDIA, audio=AudioClips(1, 0.01))))[0]["messages"]
     text, image, clip = message["content"]
     assert text["type"] == "text"
     assert len(text["text"].split()) == 5
@@ -542,41 +554,41 @@ def test_images_follow_the_text_in_the_form_of_the_api() -> None:
     assert image == {"type": "image_url", "image_url": {"url": url}}
     assert url.startswith("data:image/png;base64,iVBORw0KGgo")
     assert clip == {"type": "input_audio", "input_audio": {"data": clip["input_audio"]["data"], "format": "wav"}}
-    (message,) = bodies(build("responses", MEDIA))[0]["input"]
+    (message,) = decode_bodies(build("responses", MEDIA))[0]["input"]
     text, image = message["content"]
     assert (message["role"], text["type"]) == ("user", "input_text")
     assert image == {"type": "input_image", "detail": "auto", "image_url": url}
-    (message,) = bodies(build("messages", MEDIA))[0]["messages"]
+    (message,) = decode_bodies(build("messages", MEDIA))[0]["messages"]
     _, image = message["content"]
     data = url.partition(",")[2]
     assert image == {"type": "image", "source": {"type": "base64", "media_type": "image/png", "data": data}}
 
 
 @pytest.mark.parametrize(("api", "live"), [("completions", None), ("completions", LiveHistory())])
-def test_completions_have_no_images(api: str, live: LiveHistory | None) -> None:
+def test_images_are_rejected_for_completions(api: str, live: LiveHistory | None) -> None:
     with pytest.raises(WorkloadError, match="no images"):
         build(api, msgspec.structs.replace(MEDIA, turns=FixedLength(2), live=live))
 
 
-def test_audio_is_for_chat_only() -> None:
+def test_audio_is_accepted_for_chat_only() -> None:
     with pytest.raises(WorkloadError, match="only chat"):
         build("responses", msgspec.structs.replace(FEW, audio=AudioClips(1, 0.01)))
 
 
-def test_the_first_message_of_each_request_of_a_session_has_the_images() -> None:
+def test_images_are_in_first_message_of_each_session_request() -> None:
     sessions = msgspec.structs.replace(MEDIA, turns=FixedLength(2))
-    first, second, *_ = bodies(build(prompts=sessions))
+    first, second, *_ = decode_bodies(build(prompts=sessions))
     assert [type(message["content"]) for message in second["messages"]] == [list, str, str]
     assert first["messages"] == second["messages"][:1]
 
 
-def test_images_of_a_live_session_are_in_its_first_request() -> None:
+def test_images_are_in_first_request_of_live_session() -> None:
     sessions = msgspec.structs.replace(MEDIA, turns=FixedLength(2), live=LiveHistory())
-    built = build(prompts=sessions, cache_bust=CacheBust("session", "k"))
-    assert built.live_sessions is not None
-    request = built.live_sessions.build_first(0, "a")
-    prepared, sent = (json.loads(data.partition(b"\r\n\r\n")[2]) for data in (built.requests[0], request.data))
-    (prepared_text, image), (text, sent_image) = (body["messages"][0]["content"] for body in (prepared, sent))
+    prepared = build(prompts=sessions, cache_bust=CacheBust("session", "k"))
+    assert prepared.live_sessions is not None
+    request = prepared.live_sessions.build_first(0, "a")
+    prepared_body, sent = (json.loads(data.partition(b"\r\n\r\n")[2]) for data in (prepared.requests[0], request.data))
+    (prepared_text, image), (text, sent_image) = (body["messages"][0]["content"] for body in (prepared_body, sent))
     assert image == sent_image
     assert image["image_url"]["url"].startswith("data:image/png")
     assert text["text"][:16] != prepared_text["text"][:16]
@@ -587,9 +599,9 @@ def test_images_of_a_live_session_are_in_its_first_request() -> None:
 def test_prompts_with_images_stay_within_the_memory_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai, "MAX_REQUESTS_BYTES", 2**20)
     large = SyntheticPrompts(FixedLength(5), images=Images(1, 512, 512), unique=50)
-    built = build(prompts=large)
-    assert 5 <= len(built.requests) < 11
-    assert "would exceed 1 MiB" in built.notes[-1]
+    prepared = build(prompts=large)
+    assert 5 <= len(prepared.requests) < 11
+    assert "would exceed 1 MiB" in prepared.notes[-1]
     live = msgspec.structs.replace(large, turns=FixedLength(2), live=LiveHistory())
     assert 5 <= len(build(prompts=live).requests) / 2 < 11
 
@@ -601,15 +613,18 @@ OPTIONS = RequestOptions(
 )
 
 
-def test_each_request_has_the_tools_and_the_format_of_its_prompts(tmp_path: Path) -> None:
-    chats = dataset(tmp_path, {"prompt": "why?"}, {"prompt": "how?"}, options=OPTIONS)
+def test_each_request_has_tools_and_response_format_of_its_prompts(tmp_path: Path) -> None:
+    chats = write_dataset(tmp_path, {"prompt": "why?"}, {"prompt": "how?"}, options=OPTIONS)
     for prompts in (msgspec.structs.replace(FEW, options=OPTIONS), chats):
-        for body in bodies(build(prompts=prompts, extra_body=b'{"temperature": 0}')):
+        for body in decode_bodies(build(prompts=prompts, extra_body=b'{"temperature": 0}')):
             assert body["tools"] == [{"type": "function", "function": {"name": "find", "parameters": {}}}]
             assert body["response_format"]["json_schema"]["schema"] == {"required": ["answer"]}
             assert body["temperature"] == 0
     live = msgspec.structs.replace(FEW, options=OPTIONS, turns=FixedLength(2), live=LiveHistory())
-    assert "tools" in bodies(msgspec.structs.replace(build(prompts=live), requests=build(prompts=live).requests[:1]))[0]
+    assert (
+        "tools"
+        in decode_bodies(msgspec.structs.replace(build(prompts=live), requests=build(prompts=live).requests[:1]))[0]
+    )
     assert build().check_output is None
 
 
@@ -624,17 +639,17 @@ def test_each_request_has_the_tools_and_the_format_of_its_prompts(tmp_path: Path
     ],
 )  # fmt: skip
 @pytest.mark.parametrize("stream", [True, False])
-def test_the_content_of_a_response_is_checked_apart_from_its_form(
+def test_output_content_is_checked_separately_from_response(
     body: dict[str, Any], expected: OutputCheck, stream: bool
 ) -> None:
-    built = build(prompts=msgspec.structs.replace(FEW, options=OPTIONS), stream=stream)
+    prepared = build(prompts=msgspec.structs.replace(FEW, options=OPTIONS), stream=stream)
     exchange = Exchange(0, 0, 0, b"", lambda _: None, status=200)
     content = json.dumps(body).encode()
-    if built.new_reader is None:
+    if prepared.new_reader is None:
         exchange.body = content
     else:
-        exchange.reader = built.new_reader()
+        exchange.reader = prepared.new_reader()
         exchange.reader.feed(content, 1)
-    assert check_response(built.check, exchange).error is None
-    assert built.check_output is not None
-    assert built.check_output(exchange) == expected
+    assert check_response(prepared.check, exchange).error is None
+    assert prepared.check_output is not None
+    assert prepared.check_output(exchange) == expected

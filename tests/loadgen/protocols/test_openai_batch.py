@@ -29,8 +29,8 @@ WORKLOAD = BatchWorkload(REQUESTS, poll_s=0.002)
 HEADERS = (("Authorization", f"Bearer {KEY}"),)
 
 
-class Ran:
-    """A job of the server, with its rows and what was reported."""
+class JobRun:
+    """A finished batch job with its rows, start, progress and end."""
 
     def __init__(
         self,
@@ -59,9 +59,9 @@ class Ran:
         return rows
 
 
-def test_a_job_is_uploaded_created_polled_and_read() -> None:
+def test_batch_job_is_uploaded_created_polled_and_downloaded() -> None:
     with BatchServer() as server:
-        ran = Ran(server)
+        run = JobRun(server)
     assert [(method, path) for method, path, _ in server.seen] == [
         ("POST", "/v1/files"),
         ("POST", "/v1/batches"),
@@ -70,14 +70,14 @@ def test_a_job_is_uploaded_created_polled_and_read() -> None:
         ("GET", "/v1/files/file-output_file_id/content"),
     ]
     assert {headers["Authorization"] for _, _, headers in server.seen} == {f"Bearer {KEY}"}
-    asked = {"input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    assert server.batch["asked"] == asked
+    creation_request = {"input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
+    assert server.batch["asked"] == creation_request
     assert [request["custom_id"] for request in server.requests] == [f"request-{number}" for number in range(4)]
     assert {request["url"] for request in server.requests} == {"/v1/chat/completions"}
     bodies = [request["body"] for request in server.requests]
     assert bodies[0]["model"] == "m"
     assert (bodies[0] == bodies[3], bodies[0] == bodies[1]) == (True, False), "prompts start over after the last one"
-    outcome, rows = ran.ended.batch, ran.rows
+    outcome, rows = run.ended.batch, run.rows
     assert outcome is not None
     assert (outcome.status, sum(outcome.request_counts.values()), outcome.request_counts["completed"]) == (
         "completed",
@@ -86,23 +86,23 @@ def test_a_job_is_uploaded_created_polled_and_read() -> None:
     )
     assert (outcome.tokens_in, outcome.tokens_out) == (28, 20)
     assert rows["error"].isna().all()
-    assert set(rows["end_ns"] - rows["sent_ns"]) == {ran.ended.end_ns - ran.ended.start_ns}
+    assert set(rows["end_ns"] - rows["sent_ns"]) == {run.ended.end_ns - run.ended.start_ns}
     assert (set(rows["tokens_out"]), set(rows["max_output_tokens"]), set(rows["status"])) == ({5}, {5}, {200})
-    assert ran.ended.duration_s == pytest.approx(outcome.job_s)
-    assert ran.started[0].scheduled == ran.progress[-1].completed == 4
-    assert not ran.ended.stopped_early
+    assert run.ended.duration_s == pytest.approx(outcome.job_s)
+    assert run.started[0].scheduled == run.progress[-1].completed == 4
+    assert not run.ended.stopped_early
 
 
-def test_the_query_of_the_url_is_in_each_request_and_not_reported() -> None:
+def test_url_query_is_sent_with_each_request_but_not_reported() -> None:
     with BatchServer() as server:
         endpoint = Endpoint((f"{server.url}?api-version=7",), headers=HEADERS)
-        ran = Ran(server, endpoint=endpoint)
-        checked = ran.job.preflight()
+        run = JobRun(server, endpoint=endpoint)
+        preflight = run.job.preflight()
     assert {path.partition("?")[2] for _, path, _ in server.seen} == {"api-version=7", "limit=1&api-version=7"}
-    assert "api-version" not in checked.detail
+    assert "api-version" not in preflight.detail
 
 
-def test_each_request_has_its_own_end() -> None:
+def test_each_request_of_batch_job_has_its_own_outcome() -> None:
     def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
         first, second, third, fourth, *_ = (request["custom_id"] for request in requests)
         malformed = {"custom_id": fourth, "response": {"status_code": 200, "body": {"choices": []}}}
@@ -110,8 +110,8 @@ def test_each_request_has_its_own_end() -> None:
         return "expired", output, [unanswered(third, "batch_expired"), answer("x", status=400)]
 
     with BatchServer(end) as server:
-        ran = Ran(server, requests=6)
-    outcome, rows = ran.ended.batch, ran.rows
+        run = JobRun(server, requests=6)
+    outcome, rows = run.ended.batch, run.rows
     assert list(rows["error"].fillna("")) == ["", "http-5xx", "timeout", "bad-payload", "timeout", "timeout"]
     assert outcome is not None
     assert (
@@ -121,19 +121,19 @@ def test_each_request_has_its_own_end() -> None:
         outcome.request_counts["expired"],
     ) == ("expired", 1, 2, 3)
     assert outcome.tokens_out == 9
-    texts = {error.error: error.text for error in ran.ended.first_errors}
+    texts = {error.error: error.text for error in run.ended.first_errors}
     assert texts["http-5xx"] == "status 500 (Internal Server Error)"
     assert "expired" in texts["timeout"]
     assert KEY not in str(texts)
 
 
-def test_a_job_that_does_not_start_has_the_servers_reason() -> None:
+def test_failed_batch_job_reports_sanitized_reason_of_server() -> None:
     def end(_: object) -> tuple[str, list[Row], list[Row]]:
         server.batch["errors"] = {"data": [{"message": "the model\x1b[31m is\nunknown" + "x" * 999}]}
         return "failed", [], []
 
     with BatchServer(end) as server:
-        outcome = Ran(server).ended.batch
+        outcome = JobRun(server).ended.batch
     assert outcome is not None
     assert (outcome.status, outcome.request_counts["failed"]) == ("failed", 4)
     assert str(outcome.detail).startswith("the model [31m is unknownx")
@@ -142,12 +142,12 @@ def test_a_job_that_does_not_start_has_the_servers_reason() -> None:
 
 def test_each_prompt_is_sent_once_by_default() -> None:
     with BatchServer() as server:
-        Ran(server, requests=None)
+        JobRun(server, requests=None)
     assert len(server.requests) == 3
 
 
 @pytest.mark.parametrize("is_timeout", [True, False])
-def test_a_stopped_or_late_job_is_canceled_and_what_was_completed_is_kept(is_timeout: bool) -> None:
+def test_stopped_or_late_batch_job_is_canceled_with_completed_requests(is_timeout: bool) -> None:
     job = BatchJob()
 
     def stop(number: int) -> None:
@@ -155,8 +155,8 @@ def test_a_stopped_or_late_job_is_canceled_and_what_was_completed_is_kept(is_tim
             job.stop(True)
 
     with BatchServer(polls=99, on_poll=stop) as server:
-        ran = Ran(server, job, duration_s=0.05 if is_timeout else 30)
-    outcome = ran.ended.batch
+        run = JobRun(server, job, duration_s=0.05 if is_timeout else 30)
+    outcome = run.ended.batch
     assert outcome is not None
     assert (outcome.status, outcome.request_counts["completed"], outcome.request_counts["cancelled"]) == (
         "cancelled",
@@ -164,15 +164,15 @@ def test_a_stopped_or_late_job_is_canceled_and_what_was_completed_is_kept(is_tim
         3,
     )
     assert [path for _, path, _ in server.seen].count("/v1/batches/batch_1/cancel") == 1
-    assert list(ran.rows["error"].fillna("")) == ["", "not-started", "not-started", "not-started"]
-    assert ran.rows["sent_ns"].isna().sum() == 3
-    assert (ran.ended.stopped_early, ran.ended.never_started) == (True, 3)
+    assert list(run.rows["error"].fillna("")) == ["", "not-started", "not-started", "not-started"]
+    assert run.rows["sent_ns"].isna().sum() == 3
+    assert (run.ended.stopped_early, run.ended.never_started) == (True, 3)
 
 
-def test_a_second_stop_does_not_wait_for_the_end() -> None:
+def test_second_stop_does_not_wait_for_cancellation() -> None:
     job = BatchJob()
     with BatchServer(polls=99, cancels=False, on_poll=lambda number: job.stop(number < 3)) as server:
-        outcome = Ran(server, job).ended.batch
+        outcome = JobRun(server, job).ended.batch
     assert outcome is not None
     assert (outcome.status, outcome.request_counts["completed"], outcome.request_counts["cancelled"]) == (
         "cancelled",
@@ -181,23 +181,23 @@ def test_a_second_stop_does_not_wait_for_the_end() -> None:
     )
 
 
-def test_a_server_that_never_ends_a_canceled_job_is_left_after_a_minute() -> None:
+def test_cancellation_that_does_not_end_is_abandoned_after_60_s() -> None:
     clock_ns = count(0, 1_000_000_000)
     job = BatchJob(lambda: next(clock_ns), lambda _: None)
     with BatchServer(polls=9999, cancels=False) as server:
-        outcome = Ran(server, job, duration_s=5).ended.batch
+        outcome = JobRun(server, job, duration_s=5).ended.batch
     assert outcome is not None
     assert outcome.status == "cancelled"
     assert 60 <= outcome.job_s < 90
 
 
-def test_a_status_that_cannot_be_read_for_a_moment_does_not_end_the_job() -> None:
+def test_temporary_polling_errors_do_not_end_batch_job() -> None:
     with BatchServer(statuses=[200, 200, 503, 429, 200, 500]) as server:
-        assert Ran(server).ended.batch is not None
+        assert JobRun(server).ended.batch is not None
 
 
 @pytest.mark.parametrize(
-    ("statuses", "says", "error"),
+    ("statuses", "message", "error"),
     [
         ([401], "the batch could not be created: status 401", "http-4xx"),
         ([200, 400], "the batch could not be created: status 400", "http-4xx"),
@@ -207,9 +207,9 @@ def test_a_status_that_cannot_be_read_for_a_moment_does_not_end_the_job() -> Non
         ([302], "could not be created: status 302", "bad-payload"),
     ],
 )
-def test_a_refusal_is_reported_without_the_servers_words(statuses: list[int], says: str, error: str) -> None:
-    with BatchServer(statuses=statuses) as server, pytest.raises(LoadError, match=says) as failed:
-        Ran(server)
+def test_rejected_http_request_is_reported_without_response_text(statuses: list[int], message: str, error: str) -> None:
+    with BatchServer(statuses=statuses) as server, pytest.raises(LoadError, match=message) as failed:
+        JobRun(server)
     assert failed.value.error == error
     assert KEY not in f"{failed.value.message}{failed.value.hint}"
 
@@ -219,7 +219,7 @@ BATCH, OUTPUT = "/v1/batches/batch_1", "/v1/files/f/content"
 
 
 @pytest.mark.parametrize(
-    ("overrides", "says"),
+    ("overrides", "message"),
     [
         ({"/v1/files": b"[]"}, "not a JSON object"),
         ({"/v1/files": b" " * (1 << 20) + b"{}"}, "not a JSON object"),
@@ -232,31 +232,33 @@ BATCH, OUTPUT = "/v1/batches/batch_1", "/v1/files/f/content"
         ({BATCH: json.dumps({**DONE, "output_file_id": "f"}).encode(), OUTPUT: b" " * 2000 + b"{}"}, "a line of"),
     ],
 )
-def test_a_hostile_response_is_refused(overrides: dict[str, bytes], says: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_server_response_is_rejected(
+    overrides: dict[str, bytes], message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(openai_batch, "_MAX_LINE_BYTES", 1000)
-    with BatchServer(overrides=overrides) as server, pytest.raises(LoadError, match=says) as failed:
-        Ran(server)
+    with BatchServer(overrides=overrides) as server, pytest.raises(LoadError, match=message) as failed:
+        JobRun(server)
     assert failed.value.error == "bad-payload"
 
 
 @pytest.mark.parametrize("counts", [{"completed": -5, "failed": "x"}, {"completed": 10**30}, None])
-def test_counts_that_cannot_be_are_no_counts(counts: Any) -> None:
+def test_impossible_request_counts_are_ignored(counts: Any) -> None:
     def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
         return answer_all(requests)
 
-    def claim(_: int) -> None:
+    def set_counts(_: int) -> None:
         server.batch["request_counts"] = counts
 
-    with BatchServer(end, polls=3, on_poll=claim) as server:
-        ran = Ran(server)
-    assert all(0 <= progress.in_flight <= 4 for progress in ran.progress if progress.in_flight is not None)
-    assert all(progress.completed <= 4 for progress in ran.progress)
+    with BatchServer(end, polls=3, on_poll=set_counts) as server:
+        run = JobRun(server)
+    assert all(0 <= progress.in_flight <= 4 for progress in run.progress if progress.in_flight is not None)
+    assert all(progress.completed <= 4 for progress in run.progress)
 
 
 @pytest.mark.parametrize(
     ("statuses", "error", "status"), [([], None, 200), ([404], "http-4xx", 404), ([401], "http-4xx", 401)]
 )
-def test_the_preflight_asks_for_the_api(statuses: list[int], error: str | None, status: int) -> None:
+def test_preflight_lists_batches_and_uploads_nothing(statuses: list[int], error: str | None, status: int) -> None:
     with BatchServer(statuses=statuses) as server:
         job = BatchJob()
         job.configure(Endpoint((server.url,), headers=HEADERS), WORKLOAD)
@@ -267,7 +269,7 @@ def test_the_preflight_asks_for_the_api(statuses: list[int], error: str | None, 
     assert not server.requests
 
 
-def test_a_server_that_cannot_be_reached_or_goes_away_is_told_apart() -> None:
+def test_unreachable_server_is_connect_error_in_preflight() -> None:
     job = BatchJob()
     with BatchServer() as server:
         url = server.url
@@ -275,30 +277,30 @@ def test_a_server_that_cannot_be_reached_or_goes_away_is_told_apart() -> None:
     assert job.preflight().error == "connect"
 
 
-def test_a_key_is_read_from_its_file(tmp_path: Path) -> None:
+def test_api_key_is_read_from_key_file(tmp_path: Path) -> None:
     (tmp_path / "key").write_text(f"{KEY}\n")
     keys = (KeyFile("Authorization", str(tmp_path / "key"), prefix="Bearer "),)
     with BatchServer() as server:
-        Ran(server, endpoint=Endpoint((server.url,), key_files=keys))
+        JobRun(server, endpoint=Endpoint((server.url,), key_files=keys))
     assert {headers["Authorization"] for _, _, headers in server.seen} == {f"Bearer {KEY}"}
 
 
-def test_a_key_that_cannot_be_read_is_the_workloads_fault_and_later_ends_the_job(tmp_path: Path) -> None:
+def test_unreadable_key_file_is_workload_error_and_later_ends_batch_job(tmp_path: Path) -> None:
     key = tmp_path / "key"
     keys = (KeyFile("Authorization", str(key), prefix="Bearer "),)
     with BatchServer(polls=99, on_poll=lambda _: key.unlink(missing_ok=True)) as server:
         with pytest.raises(LoadError, match="cannot be read") as failed:
-            Ran(server, endpoint=Endpoint((server.url,), key_files=keys))
+            JobRun(server, endpoint=Endpoint((server.url,), key_files=keys))
         assert failed.value.is_workload_invalid
         key.write_text(KEY)
         with pytest.raises(LoadError, match="could not be observed: the key file") as failed:
-            Ran(server, endpoint=Endpoint((server.url,), key_files=keys))
+            JobRun(server, endpoint=Endpoint((server.url,), key_files=keys))
     assert not failed.value.is_workload_invalid
 
 
-def test_a_file_that_the_api_does_not_take_is_the_workloads_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_batch_file_larger_than_api_limit_is_workload_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_batch, "MAX_FILE_BYTES", 500)
     with BatchServer() as server, pytest.raises(LoadError, match="the file of the batch exceeds") as failed:
-        Ran(server)
+        JobRun(server)
     assert failed.value.is_workload_invalid
     assert not server.seen

@@ -34,13 +34,13 @@ from loadgen.transport.exchange import ServerDetails
         ([], 5, None),
     ],
 )
-def test_what_servers_report_of_a_response_is_read(
+def test_server_details_are_parsed_from_usage_and_timings(
     usage: object, timings: object, details: ServerDetails | None
 ) -> None:
     assert parse_details(usage, timings) == details
 
 
-def test_details_come_with_the_last_usage_of_a_stream_and_with_a_whole_response() -> None:
+def test_server_details_are_read_from_stream_and_complete_response() -> None:
     reader = OpenAiReader("chat", None)
     for at_ns, event in enumerate(
         (

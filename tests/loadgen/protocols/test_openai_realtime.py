@@ -22,24 +22,24 @@ AUDIO = bytes(range(200)) * 4
 """50 ms at 8 kHz."""
 
 
-def prepared(workload: RealtimeWorkload, url: str = "http://h/v1") -> PreparedWorkload:
+def prepare(workload: RealtimeWorkload, url: str = "http://h/v1") -> PreparedWorkload:
     return build_realtime(workload, Endpoint((url,), headers=(("Authorization", "Bearer x"),)), parse_url(url))
 
 
-def opened() -> RealtimeDialog:
+def open_dialog() -> RealtimeDialog:
     dialog = RealtimeDialog(WORKLOAD, "settings")
     dialog.open(AUDIO)
     return dialog
 
 
-def fed(dialog: RealtimeDialog, event: object, at_ns: int = 0) -> str | None:
+def feed(dialog: RealtimeDialog, event: object, at_ns: int = 0) -> str | None:
     return dialog.feed(msgspec.json.encode(event), at_ns)
 
 
-def test_audio_is_sent_when_it_would_have_been_spoken() -> None:
-    dialog = opened()
-    assert dialog.take_messages(0) == ([], None), "the session has not begun"
-    assert fed(dialog, {"type": "session.created"}, 1_000 * MS) is None
+def test_audio_chunks_are_sent_in_real_time() -> None:
+    dialog = open_dialog()
+    assert dialog.take_messages(0) == ([], None), "the session has not started"
+    assert feed(dialog, {"type": "session.created"}, 1_000 * MS) is None
     assert dialog.take_messages(1_000 * MS) == (["settings"], 1_020 * MS)
     (first,), next_ns = dialog.take_messages(1_020 * MS)
     assert next_ns == 1_040 * MS
@@ -64,44 +64,46 @@ def test_audio_is_sent_when_it_would_have_been_spoken() -> None:
         ([audio_delta(0), audio_delta(48)], 0.001),
     ],
 )
-def test_both_versions_of_the_api_are_read(events: list[object], audio_s: float) -> None:
-    dialog = opened()
-    fed(dialog, {"type": "session.created"}, MS)
+def test_audio_deltas_of_both_api_versions_are_read(events: list[object], audio_s: float) -> None:
+    dialog = open_dialog()
+    feed(dialog, {"type": "session.created"}, MS)
     dialog.take_messages(100 * MS)
     for at_ms, event in enumerate(events, start=101):
-        assert fed(dialog, event, at_ms * MS) is None
+        assert feed(dialog, event, at_ms * MS) is None
         assert not dialog.is_complete
-    assert fed(dialog, DONE, 200 * MS) is None
+    assert feed(dialog, DONE, 200 * MS) is None
     assert dialog.is_complete
     first_ms = 102 if len(events) > 1 and events[0] == audio_delta(0) else 101
     assert dialog.media.audio_s == pytest.approx(audio_s)
     assert dialog.media == MediaDetails(100 * MS, first_ms * MS, dialog.media.audio_s)
 
 
-def test_a_request_is_an_upgrade_with_the_audio() -> None:
-    built = prepared(WORKLOAD, "https://h:1/base/?key=1")
-    assert len(built.requests) == 3
-    head, _, audio = built.requests[0].partition(b"\r\n\r\n")
+def test_realtime_request_is_upgrade_followed_by_audio() -> None:
+    prepared = prepare(WORKLOAD, "https://h:1/base/?key=1")
+    assert len(prepared.requests) == 3
+    head, _, audio = prepared.requests[0].partition(b"\r\n\r\n")
     assert head.startswith(b"GET /base/realtime?model=m&key=1 HTTP/1.1\r\nHost: h:1\r\n")
     assert b"\r\nAuthorization: Bearer x" in head
     assert b"Content-Length" not in head
     assert len(audio) == 2 * 8_000
-    assert built.label == "GET https://h:1/base/realtime"
+    assert prepared.label == "GET https://h:1/base/realtime"
 
 
-def test_files_are_sent_at_the_sampling_rate_and_what_has_no_samples_is_not(tmp_path: Path) -> None:
-    tone = np.sin(np.arange(SAMPLE_RATE_HZ) / 40)
-    samples = (10_000 * tone).astype(np.int16)
+def test_files_are_resampled_and_files_without_samples_are_skipped(tmp_path: Path) -> None:
+    sine = np.sin(np.arange(SAMPLE_RATE_HZ) / 40)
+    samples = (10_000 * sine).astype(np.int16)
     (tmp_path / "a.wav").write_bytes(encode_wav(samples))
     (tmp_path / "b.mp3").write_bytes(b"ID3")
     (tmp_path / "c.wav").write_bytes(encode_wav(samples[:0]))
     folder = msgspec.structs.replace(WORKLOAD, generated=None, dataset=Dataset(str(tmp_path), "folder"))
-    built = prepared(folder)
-    (request,) = built.requests
+    prepared = prepare(folder)
+    (request,) = prepared.requests
     sent = np.frombuffer(request.partition(b"\r\n\r\n")[2], "<i2")
     assert sent.size == 8_000
     assert np.abs(sent - samples[::2]).max() <= 1
-    assert built.notes == ("2 files of the folder were not sent, because they are not WAV files with 16-bit samples",)
+    assert prepared.notes == (
+        "2 files of the folder were not sent, because they are not WAV files with 16-bit samples",
+    )
     (tmp_path / "a.wav").unlink()
     with pytest.raises(WorkloadError, match="no WAV files"):
-        prepared(folder)
+        prepare(folder)

@@ -23,7 +23,7 @@ CALLS = (("a", "look", '{"at": [1, "é"]}'), ("b", "go", "{}"))
 COLLECTED_CALLS = tuple(ToolCallRecord(*call) for call in CALLS)
 
 
-def built(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSessions]:
+def prepare(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSessions]:
     prompts = SyntheticPrompts(FixedLength(3), turns=FixedLength(2), live=LiveHistory(), unique=2)
     endpoint = Endpoint(("http://h:1/v1",), headers=(("Authorization", "Bearer old"),))
     workload = build_openai(OpenAiWorkload(api, "m", prompts, **more), endpoint, parse_url(endpoint.urls[0]))
@@ -31,24 +31,24 @@ def built(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSession
     return workload, workload.live_sessions
 
 
-def read(answer: Answer, api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
-    return read_events(events(answer, api), api, keeps_reasoning=keeps_reasoning)
+def collect(answer: Answer, api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+    return collect_events(events(answer, api), api, keeps_reasoning=keeps_reasoning)
 
 
-def read_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+def collect_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
     reader = CollectingReader(api, None, keeps_reasoning=keeps_reasoning)
     assert not any(reader.feed(b"data: " + event + b"\n\n", 1) for event in data)
     return reader.collect()
 
 
-def test_a_streamed_response_is_collected_as_a_whole_one_is() -> None:
+def test_streamed_response_is_collected_like_complete_response() -> None:
     answer = Answer("é☃ text", CALLS, "be|cause")
     char_count = len("é☃ text" + '{"at": [1, "é"]}' + "{}")
     expected = CollectedResponse(
         20, 5, char_count + len("because"), "é☃ text", ("reasoning_content", "because"), COLLECTED_CALLS
     )
-    assert read(answer, keeps_reasoning=True) == expected
-    assert read(answer) == msgspec.structs.replace(expected, reasoning=None, char_count=char_count)
+    assert collect(answer, keeps_reasoning=True) == expected
+    assert collect(answer) == msgspec.structs.replace(expected, reasoning=None, char_count=char_count)
     body = msgspec.json.encode(whole(answer._replace(reasoning="because"), "chat"))
     assert collect_body(body, Collector(keeps_reasoning=True)) == expected
     reader = CollectingReader("chat", None, keeps_reasoning=True)
@@ -57,7 +57,7 @@ def test_a_streamed_response_is_collected_as_a_whole_one_is() -> None:
     assert [reader.collect(), reader.collect()] == [expected, expected], "a server that does not stream"
 
 
-def test_tools_that_the_server_calls_itself_are_no_calls() -> None:
+def test_tool_calls_by_server_itself_are_not_collected() -> None:
     blocks: list[dict[str, Any]] = [
         {"type": "server_tool_use", "id": "s", "name": "search", "input": {}},
         {"type": "text", "text": ""},
@@ -71,32 +71,32 @@ def test_tools_that_the_server_calls_itself_are_no_calls() -> None:
             ("content_block_delta", "delta", pair[1]),
         )
     ]
-    collected = read_events([*data, b'{"type": "message_stop"}'], "messages")
+    collected = collect_events([*data, b'{"type": "message_stop"}'], "messages")
     assert collected is not None
     assert (collected.text, collected.calls) == ("found", ())
 
 
-def test_only_the_first_choice_is_continued() -> None:
+def test_only_first_choice_is_collected() -> None:
     choices = [{"index": 1, "delta": {"content": "other"}}, {"index": 0, "delta": {"content": "first"}}]
-    response = read_events([msgspec.json.encode({"choices": [choice]}) for choice in choices])
+    response = collect_events([msgspec.json.encode({"choices": [choice]}) for choice in choices])
     assert response is not None
     assert response.text == "first"
 
 
-def test_without_usage_the_length_is_estimated_from_the_text() -> None:
-    response = read(Answer("four" * 10, usage=None))
+def test_token_count_without_usage_is_estimated_from_text() -> None:
+    response = collect(Answer("four" * 10, usage=None))
     assert response is not None
     assert (response.tokens_in, response.tokens_out) == (None, 10)
 
 
-def test_the_text_of_the_responses_api_may_come_in_deltas_only() -> None:
+def test_responses_api_text_is_collected_from_deltas() -> None:
     deltas = [{"type": "response.output_text.delta", "delta": text} for text in ("a ", "b")]
     call = {"type": "function_call", "call_id": "c", "name": "f", "arguments": "{}"}
     done = [{"type": "response.output_item.done", "item": call}]
-    plain = read_events([msgspec.json.encode(event) for event in deltas], "responses")
+    plain = collect_events([msgspec.json.encode(event) for event in deltas], "responses")
     assert plain is not None
     assert (plain.text, plain.items) == ("a b", ())
-    called = read_events([msgspec.json.encode(event) for event in (*deltas, *done)], "responses")
+    called = collect_events([msgspec.json.encode(event) for event in (*deltas, *done)], "responses")
     assert called is not None
     assert [msgspec.json.decode(item) for item in called.items] == [{"role": "assistant", "content": "a b"}, call]
 
@@ -110,19 +110,19 @@ def test_the_text_of_the_responses_api_may_come_in_deltas_only() -> None:
         {"choices": [{"delta": {"tool_calls": [{"index": n, "id": "a"} for n in range(MAX_CALLS + 1)]}}]},
     ],
 )
-def test_what_no_further_request_can_contain(event: Any) -> None:
+def test_response_with_invalid_tool_calls_is_not_collected(event: Any) -> None:
     more = msgspec.json.encode({"choices": [{"delta": {"content": "more"}}]})
-    assert read_events([msgspec.json.encode(event), more]) is None
+    assert collect_events([msgspec.json.encode(event), more]) is None
 
 
 @pytest.mark.parametrize(
     "body", [b"", b"[]", b'{"choices": [{"message": {"content": 5}}]}', b'{"output": [{"type": 1}]}']
 )
-def test_a_body_that_is_no_response(body: bytes) -> None:
+def test_invalid_response_body_is_not_collected(body: bytes) -> None:
     assert collect_body(body, Collector(keeps_reasoning=False)) is None
 
 
-def test_what_is_collected_stays_small_however_long_the_stream() -> None:
+def test_response_beyond_size_limit_is_dropped_from_memory() -> None:
     reader = CollectingReader("chat", None, keeps_reasoning=False)
     event = b"data: " + msgspec.json.encode({"choices": [{"delta": {"content": "x" * 100_000}}]}) + b"\n\n"
     for _ in range(30):
@@ -131,8 +131,8 @@ def test_what_is_collected_stays_small_however_long_the_stream() -> None:
     assert not reader._collector._texts
 
 
-def test_a_renewed_key_is_in_the_requests_that_were_built_before() -> None:
-    workload, sessions = built()
+def test_renewed_key_replaces_old_key_in_built_requests() -> None:
+    workload, sessions = prepare()
     first = sessions.build_first(0, "s")
     built_before = sessions.build_next(0, 1, [(first, CollectedResponse(1, 1, 4, "said"))])
     assert sessions.renew(0, built_before) == built_before.data
@@ -144,13 +144,13 @@ def test_a_renewed_key_is_in_the_requests_that_were_built_before() -> None:
 
 
 @pytest.mark.parametrize(("api", "key"), [("chat", "messages"), ("responses", "input"), ("completions", "prompt")])
-def test_the_conversation_cannot_be_set_by_the_user(api: str, key: str) -> None:
+def test_extra_body_cannot_set_conversation(api: str, key: str) -> None:
     with pytest.raises(WorkloadError, match=f"must not contain `{key}`"):
-        built(api, extra_body=msgspec.json.encode({key: "mine"}))
+        prepare(api, extra_body=msgspec.json.encode({key: "mine"}))
 
 
-def test_settings_of_the_user_are_in_every_request() -> None:
-    workload, sessions = built(extra_body=b'{"temperature": 0, "stream_options": null, "max_tokens": 9}')
+def test_extra_body_is_in_every_request_of_live_session() -> None:
+    workload, sessions = prepare(extra_body=b'{"temperature": 0, "stream_options": null, "max_tokens": 9}')
     later = sessions.build_next(0, 1, [(sessions.build_first(0, "s"), CollectedResponse(1, 1, 4, "said"))])
     for request in (workload.requests[0], later.data):
         body = msgspec.json.decode(request.partition(b"\r\n\r\n")[2])
@@ -162,6 +162,6 @@ def test_settings_of_the_user_are_in_every_request() -> None:
     assert workload.distinct_prompts == 4
 
 
-def test_sessions_need_an_api_that_generates() -> None:
+def test_sessions_require_generating_api() -> None:
     with pytest.raises(WorkloadError, match="multi-turn sessions"):
-        built("embeddings")
+        prepare("embeddings")

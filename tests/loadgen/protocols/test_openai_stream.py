@@ -32,40 +32,40 @@ EVENTS: list[Event] = [
 ]
 
 
-def events_of(*pieces: bytes) -> list[Event]:
+def split_events(*pieces: bytes) -> list[Event]:
     splitter = EventSplitter()
     events = [event for piece in pieces for event in splitter.feed(piece)]
     return events + splitter.finish()
 
 
-def test_a_body_in_one_piece() -> None:
-    assert events_of(BODY.encode()) == EVENTS
+def test_sse_events_are_decoded_from_one_chunk() -> None:
+    assert split_events(BODY.encode()) == EVENTS
 
 
-def test_a_body_cut_in_two_anywhere() -> None:
+def test_sse_events_are_decoded_from_any_two_chunks() -> None:
     body = BODY.encode()
     for at in range(len(body)):
-        assert events_of(body[:at], body[at:]) == EVENTS, at
+        assert split_events(body[:at], body[at:]) == EVENTS, at
 
 
-def test_a_body_byte_by_byte() -> None:
-    assert events_of(*(bytes([byte]) for byte in BODY.encode())) == EVENTS
+def test_sse_events_are_decoded_byte_by_byte() -> None:
+    assert split_events(*(bytes([byte]) for byte in BODY.encode())) == EVENTS
 
 
 @pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
-def test_a_body_cut_at_random_with_any_line_end(end: str) -> None:
+def test_sse_events_are_decoded_from_random_chunks_with_any_line_ending(end: str) -> None:
     rng = random.Random(end)
     texts = ["".join(rng.choices("ab :{}é\u2028", k=rng.randrange(30))) for _ in range(40)]
     lines = [rng.choice(["data: {}", "data: {}", ": {}", "event: {}", "", "id: {}"]).format(text) for text in texts]
     body = (end.join(f"{line}{end}" if rng.random() < 0.6 else line for line in lines) + end * 2).encode()
-    whole = events_of(body)
-    assert len(whole) > 5
+    events = split_events(body)
+    assert len(events) > 5
     for _ in range(300):
         cuts = sorted(rng.sample(range(len(body)), rng.randrange(1, 12)))
-        assert events_of(*(body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True))) == whole
+        assert split_events(*(body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True))) == events
 
 
-def test_an_event_comes_with_the_piece_that_completes_it() -> None:
+def test_sse_event_is_returned_as_soon_as_its_last_byte_is_received() -> None:
     splitter = EventSplitter()
     assert splitter.feed(b"data: a\n\n") == [(b"a", b"")]
     assert splitter.feed(b"data: b\n\ndata: c\n\n") == [(b"b", b""), (b"c", b"")]
@@ -79,7 +79,7 @@ def test_an_event_comes_with_the_piece_that_completes_it() -> None:
 
 @pytest.mark.parametrize("end", [b"\n", b"\r\n", b"\r"])
 @pytest.mark.parametrize("size", [1000, 65_536, 10 * MAX_LINE_BYTES])
-def test_a_line_may_be_so_long_and_no_longer(end: bytes, size: int) -> None:
+def test_sse_line_length_limit_is_exact(end: bytes, size: int) -> None:
     for length, is_too_long in ((MAX_LINE_BYTES, False), (MAX_LINE_BYTES + 1, True)):
         splitter = EventSplitter()
         splitter.feed(b"data: before\n\n")
@@ -89,7 +89,7 @@ def test_a_line_may_be_so_long_and_no_longer(end: bytes, size: int) -> None:
         assert len(splitter.feed(b"data: after\n\n")) == (not is_too_long)
 
 
-def test_a_line_without_an_end_is_given_up() -> None:
+def test_unterminated_sse_line_is_abandoned_at_length_limit() -> None:
     splitter = EventSplitter()
     pieces = 0
     while not splitter.is_too_long:
@@ -100,7 +100,7 @@ def test_a_line_without_an_end_is_given_up() -> None:
 
 
 @pytest.mark.parametrize("line", [b"data: " + b"x" * 1000 + b"\n", b"data\n" * 1000, b"data:\n" * 1000])
-def test_an_event_without_an_end_is_given_up(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unterminated_sse_event_is_abandoned_at_size_limit(line: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_stream, "MAX_EVENT_BYTES", 100_000)
     splitter = EventSplitter()
     for _ in range(102):
@@ -112,12 +112,12 @@ def test_an_event_without_an_end_is_given_up(line: bytes, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     "line", [b": keep-alive\n\n", b": keep-alive\n", b"event: x\n", b"id: 1\r\n", b"\n", b"data\n\n"]
 )
-def test_what_says_nothing_takes_no_memory(line: bytes) -> None:
+def test_empty_sse_lines_and_comments_use_constant_memory(line: bytes) -> None:
     splitter = EventSplitter()
     for _ in range(1000):
         splitter.feed(line * 100)
-    held = sum(sys.getsizeof(getattr(splitter, name)) for name in EventSplitter.__slots__)
-    assert held < 10_000
+    used_bytes = sum(sys.getsizeof(getattr(splitter, name)) for name in EventSplitter.__slots__)
+    assert used_bytes < 10_000
     assert not splitter.is_too_long
 
 
@@ -144,7 +144,7 @@ def usage(**counts: Any) -> bytes:
 
 
 def text(*texts: str) -> list[bytes]:
-    return [chunk({"content": one}) for one in texts]
+    return [chunk({"content": content}) for content in texts]
 
 
 def response(kind: str, **fields: Any) -> bytes:
@@ -154,8 +154,8 @@ def response(kind: str, **fields: Any) -> bytes:
 STOP = chunk(finish="stop")
 
 
-class Read:
-    """Each piece is fed a nanosecond after the one before, the first at 1."""
+class ReadStream:
+    """Reads a stream whose pieces arrive at 1 ns, 2 ns, 3 ns and so on."""
 
     def __init__(
         self, *pieces: bytes, api: Any = "chat", headers: Headers = SSE, count: CountTokens | None = None
@@ -186,10 +186,10 @@ class Read:
 # chat
 
 
-def test_an_answer_and_its_usage() -> None:
-    read = Read(chunk({"role": "assistant", "content": ""}), *text("a", "b", "c"), STOP, usage(), DONE)
-    assert read.error is None
-    assert read.tokens == Tokens(2, 2, 4, 11, 3, "server", [2, 3, 4], None, first_event_ns=1)
+def test_chat_stream_has_token_times_and_usage() -> None:
+    stream = ReadStream(chunk({"role": "assistant", "content": ""}), *text("a", "b", "c"), STOP, usage(), DONE)
+    assert stream.error is None
+    assert stream.tokens == Tokens(2, 2, 4, 11, 3, "server", [2, 3, 4], None, first_event_ns=1)
 
 
 @pytest.mark.parametrize(
@@ -203,69 +203,69 @@ def test_an_answer_and_its_usage() -> None:
         ([event({"choices": None})], 2),
     ],
 )
-def test_the_first_event_is_the_first_message_with_choices_whatever_it_holds(
-    before: list[bytes], first_ns: int
-) -> None:
-    read = Read(*before, *text("a"), STOP, DONE)
-    assert read.error is None
-    assert (read.tokens.first_event_ns, read.tokens.first_token_ns) == (first_ns, len(before) + 1)
+def test_first_event_is_first_message_with_choices_even_if_empty(before: list[bytes], first_ns: int) -> None:
+    stream = ReadStream(*before, *text("a"), STOP, DONE)
+    assert stream.error is None
+    assert (stream.tokens.first_event_ns, stream.tokens.first_token_ns) == (first_ns, len(before) + 1)
 
 
-def test_the_first_event_of_a_completion_and_of_a_response() -> None:
-    completion = [event({"choices": [{"index": 0, "text": one, "finish_reason": None}]}) for one in ("", "a")]
+def test_first_event_of_completions_and_responses_stream_is_recorded() -> None:
+    completion = [event({"choices": [{"index": 0, "text": content, "finish_reason": None}]}) for content in ("", "a")]
     ended = event({"choices": [{"index": 0, "text": "", "finish_reason": "stop"}]})
-    assert Read(*completion, ended, api="completions").tokens.first_event_ns == 1
-    stream = [response("created"), response("output_text.delta", delta="a"), response("completed")]
-    read = Read(*stream, api="responses")
-    assert (read.tokens.first_event_ns, read.tokens.first_token_ns) == (1, 2)
+    assert ReadStream(*completion, ended, api="completions").tokens.first_event_ns == 1
+    pieces = [response("created"), response("output_text.delta", delta="a"), response("completed")]
+    stream = ReadStream(*pieces, api="responses")
+    assert (stream.tokens.first_event_ns, stream.tokens.first_token_ns) == (1, 2)
 
 
-def test_an_error_instead_of_an_answer_has_no_first_event() -> None:
-    assert Read(event({"error": {"message": "no"}})).tokens.first_event_ns is None
+def test_error_event_has_no_first_event_time() -> None:
+    assert ReadStream(event({"error": {"message": "no"}})).tokens.first_event_ns is None
 
 
-def test_without_usage_chunks_are_counted_and_labelled_so() -> None:
-    read = Read(*text("a", "b c d"), STOP, DONE)
-    assert read.count == (2, "chunks")
-    assert read.tokens.tokens_in is None
+def test_chunks_are_counted_as_tokens_without_usage() -> None:
+    stream = ReadStream(*text("a", "b c d"), STOP, DONE)
+    assert stream.count == (2, "chunks")
+    assert stream.tokens.tokens_in is None
 
 
-def test_without_usage_a_tokenizer_counts_all_there_is() -> None:
+def test_tokenizer_counts_all_generated_text_without_usage() -> None:
     call = {"tool_calls": [{"index": 0, "function": {"name": "f", "arguments": '{"a"'}}]}
     parts = {"content": [{"type": "thinking", "thinking": "mn"}, {"type": "text", "text": "op"}]}
-    read = Read(chunk({"reasoning_content": "xy"}), *text("ab"), chunk(call), chunk({"refusal": "no"}), chunk(parts),
-                STOP, count=len)  # fmt: skip
-    assert read.count == (len('xyabf{"a"nomnop'), "tokenizer")
-    assert Read(*text("abc"), STOP, usage(prompt_tokens=1, completion_tokens=2), count=len).count == (2, "server")
-    assert Read(STOP, count=len).count == (0, "tokenizer")
+    stream = ReadStream(
+        chunk({"reasoning_content": "xy"}), *text("ab"), chunk(call), chunk({"refusal": "no"}), chunk(parts), STOP,
+        count=len,
+    )  # fmt: skip
+    assert stream.count == (len('xyabf{"a"nomnop'), "tokenizer")
+    assert ReadStream(*text("abc"), STOP, usage(prompt_tokens=1, completion_tokens=2), count=len).count == (2, "server")
+    assert ReadStream(STOP, count=len).count == (0, "tokenizer")
 
 
-def test_a_text_too_long_for_a_tokenizer_is_counted_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_text_beyond_tokenizer_limit_is_counted_in_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_chunks, "MAX_TEXT_BYTES", 300)
-    assert Read(*text(*"abc"), STOP, count=len).count == (3, "tokenizer")
-    assert Read(*text(*"abcdefg"), STOP, count=len).count == (7, "chunks")
+    assert ReadStream(*text(*"abc"), STOP, count=len).count == (3, "tokenizer")
+    assert ReadStream(*text(*"abcdefg"), STOP, count=len).count == (7, "chunks")
 
 
-@pytest.mark.parametrize("nothing", [{"role": "assistant"}, {"content": ""}, {"content": None}, {}, {"content": []},
+@pytest.mark.parametrize("delta", [{"role": "assistant"}, {"content": ""}, {"content": None}, {}, {"content": []},
                                      {"reasoning_content": ""}, {"tool_calls": []}, {"refusal": None},
                                      {"tool_calls": [{"index": 0, "id": "x", "type": "function"}]},
                                      {"tool_calls": [{"function": {"name": None, "arguments": ""}}]}])  # fmt: skip
-def test_a_delta_without_content_is_no_token(nothing: dict[str, Any]) -> None:
-    read = Read(chunk(nothing), *text("a"), chunk(nothing), STOP)
-    assert (read.times, read.count) == ((2, 2, 2), (1, "chunks"))
+def test_delta_without_content_is_no_token(delta: dict[str, Any]) -> None:
+    stream = ReadStream(chunk(delta), *text("a"), chunk(delta), STOP)
+    assert (stream.times, stream.count) == ((2, 2, 2), (1, "chunks"))
 
 
 @pytest.mark.parametrize("blank", [" ", "\n", "\t", "\u200b"])
-def test_a_blank_token_is_a_token(blank: str) -> None:
-    read = Read(*text(blank, "a", blank), STOP)
-    assert (read.times, read.tokens.chunk_ns) == ((1, 1, 3), [1, 2, 3])
+def test_whitespace_token_is_counted_and_timed(blank: str) -> None:
+    stream = ReadStream(*text(blank, "a", blank), STOP)
+    assert (stream.times, stream.tokens.chunk_ns) == ((1, 1, 3), [1, 2, 3])
 
 
 @pytest.mark.parametrize("key", ["reasoning_content", "reasoning"])
-def test_reasoning_is_tokens_and_no_output(key: str) -> None:
-    read = Read(chunk({key: "hm"}), chunk({key: "hm", "content": None}), *text("a"), STOP)
-    assert (read.times, read.tokens.chunk_ns) == ((1, 3, 3), [1, 2, 3])
-    assert Read(chunk({key: "hm"}), STOP).times == (1, None, 1)
+def test_reasoning_is_counted_as_tokens_but_not_as_output(key: str) -> None:
+    stream = ReadStream(chunk({key: "hm"}), chunk({key: "hm", "content": None}), *text("a"), STOP)
+    assert (stream.times, stream.tokens.chunk_ns) == ((1, 3, 3), [1, 2, 3])
+    assert ReadStream(chunk({key: "hm"}), STOP).times == (1, None, 1)
 
 
 @pytest.mark.parametrize(
@@ -281,74 +281,79 @@ def test_reasoning_is_tokens_and_no_output(key: str) -> None:
         {"content": "a", "unknown": {"deep": [1, 2]}},
     ],
 )
-def test_tool_calls_refusals_and_lists_of_parts_are_output(delta: dict[str, Any]) -> None:
-    read = Read(chunk(delta), STOP)
-    assert (read.error, read.times) == (None, (1, 1, 1))
+def test_tool_calls_refusals_and_content_parts_are_output(delta: dict[str, Any]) -> None:
+    stream = ReadStream(chunk(delta), STOP)
+    assert (stream.error, stream.times) == (None, (1, 1, 1))
 
 
-def test_thinking_in_a_list_of_parts_is_reasoning() -> None:
-    read = Read(chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}), STOP)
-    assert read.times == (1, None, 1)
+def test_thinking_in_content_parts_is_reasoning() -> None:
+    stream = ReadStream(chunk({"content": [{"type": "thinking", "thinking": [{"type": "text", "text": "hm"}]}]}), STOP)
+    assert stream.times == (1, None, 1)
 
 
 def test_a_response_without_text_and_tokens_is_bad_output() -> None:
-    read = Read(chunk({"role": "assistant"}), STOP, DONE)
-    assert (read.error, read.times, read.count) == ("bad-output", (None, None, None), (0, "chunks"))
-    assert Read(STOP, usage(prompt_tokens=1, completion_tokens=0)).error == "bad-output"
+    stream = ReadStream(chunk({"role": "assistant"}), STOP, DONE)
+    assert (stream.error, stream.times, stream.count) == ("bad-output", (None, None, None), (0, "chunks"))
+    assert ReadStream(STOP, usage(prompt_tokens=1, completion_tokens=0)).error == "bad-output"
 
 
-def test_a_response_of_a_token_without_text_is_a_success_without_times() -> None:
-    read = Read(STOP, usage(prompt_tokens=1, completion_tokens=1))
-    assert (read.error, read.times, read.count, read.tokens.chunk_ns) == (None, (None, None, None), (1, "server"), None)
+def test_token_without_text_is_success_without_token_times() -> None:
+    stream = ReadStream(STOP, usage(prompt_tokens=1, completion_tokens=1))
+    assert (stream.error, stream.times, stream.count, stream.tokens.chunk_ns) == (
+        None,
+        (None, None, None),
+        (1, "server"),
+        None,
+    )
 
 
-def test_events_read_together_share_a_time() -> None:
-    read = Read(b"".join(text("a", "b")), b"".join([*text("c"), STOP, usage(), DONE]))
-    assert (read.tokens.chunk_ns, read.count) == ([1, 1, 2], (3, "server"))
+def test_events_of_one_chunk_have_same_time() -> None:
+    stream = ReadStream(b"".join(text("a", "b")), b"".join([*text("c"), STOP, usage(), DONE]))
+    assert (stream.tokens.chunk_ns, stream.count) == ([1, 1, 2], (3, "server"))
 
 
-# how it ends
+# ends of streams
 
 
-def test_without_a_finish_reason_it_was_cut_off() -> None:
+def test_stream_without_finish_reason_is_truncated() -> None:
     for rest in ([], [DONE], [usage(), DONE]):
-        read = Read(*text("a"), *rest)
-        assert (read.error, read.was_cut, read.tokens.last_token_ns) == ("truncated", False, 1)
-    assert Read(b": nothing\n\n").error == Read().error == Read(DONE).error == "truncated"
-    assert Read(chunk({"content": "a"}, finish="")).error == "truncated"
+        stream = ReadStream(*text("a"), *rest)
+        assert (stream.error, stream.was_cut, stream.tokens.last_token_ns) == ("truncated", False, 1)
+    assert ReadStream(b": nothing\n\n").error == ReadStream().error == ReadStream(DONE).error == "truncated"
+    assert ReadStream(chunk({"content": "a"}, finish="")).error == "truncated"
 
 
-def test_a_finish_reason_is_enough() -> None:
-    assert Read(*text("a"), STOP).error is None
-    assert Read(chunk({"content": "a"}, finish="length")).count == (1, "chunks")
+def test_finish_reason_alone_completes_stream() -> None:
+    assert ReadStream(*text("a"), STOP).error is None
+    assert ReadStream(chunk({"content": "a"}, finish="length")).count == (1, "chunks")
 
 
-def test_the_last_event_may_lack_its_blank_line() -> None:
-    read = Read(*text("a"), (b"".join(text("b")) + STOP).rstrip(b"\n"))
-    assert (read.error, read.tokens.chunk_ns) == (None, [1, 2])
-    assert Read(*text("a"), STOP, b'data: {"choices": [], "us').error is None
-    assert Read(*text("a"), STOP[:-9]).error == "truncated"
-    assert Read(*text("a"), event({"error": "late"}).rstrip()).error == "bad-output"
+def test_last_event_may_lack_blank_line() -> None:
+    stream = ReadStream(*text("a"), (b"".join(text("b")) + STOP).rstrip(b"\n"))
+    assert (stream.error, stream.tokens.chunk_ns) == (None, [1, 2])
+    assert ReadStream(*text("a"), STOP, b'data: {"choices": [], "us').error is None
+    assert ReadStream(*text("a"), STOP[:-9]).error == "truncated"
+    assert ReadStream(*text("a"), event({"error": "late"}).rstrip()).error == "bad-output"
 
 
-def test_text_after_the_end() -> None:
-    read = Read(*text("a"), STOP, *text("b"))
-    assert (read.error, read.tokens.chunk_ns) == (None, [1, 3])
-    assert Read(*text("a"), STOP, DONE, *text("b"), b"data: rubbish\n\n").tokens.chunk_ns == [1]
+def test_text_after_finish_reason_is_read_but_not_after_done_event() -> None:
+    stream = ReadStream(*text("a"), STOP, *text("b"))
+    assert (stream.error, stream.tokens.chunk_ns) == (None, [1, 3])
+    assert ReadStream(*text("a"), STOP, DONE, *text("b"), b"data: rubbish\n\n").tokens.chunk_ns == [1]
 
 
-def test_every_choice_that_began_must_finish() -> None:
-    two = [chunk({"content": "a"}), chunk({"content": "b"}, index=1), STOP]
-    assert Read(*two, DONE).error == "truncated"
-    read = Read(*two, chunk(index=1, finish="length"), usage(prompt_tokens=4, completion_tokens=9), DONE)
-    assert (read.error, read.count, read.tokens.chunk_ns) == (None, (9, "server"), [1, 2])
+def test_every_started_choice_must_finish() -> None:
+    pieces = [chunk({"content": "a"}), chunk({"content": "b"}, index=1), STOP]
+    assert ReadStream(*pieces, DONE).error == "truncated"
+    stream = ReadStream(*pieces, chunk(index=1, finish="length"), usage(prompt_tokens=4, completion_tokens=9), DONE)
+    assert (stream.error, stream.count, stream.tokens.chunk_ns) == (None, (9, "server"), [1, 2])
     together = event({"choices": [{"index": n, "delta": {"content": "x"}, "finish_reason": "stop"} for n in (0, 1)]})
-    assert Read(together).tokens.chunk_ns == [1]
+    assert ReadStream(together).tokens.chunk_ns == [1]
 
 
-def test_choices_without_bound_are_refused() -> None:
-    assert Read(*(chunk(index=number) for number in range(2000))).error == "bad-payload"
-    assert Read(*(chunk({"content": "x"}, index=number) for number in range(2000))).error == "bad-payload"
+def test_number_of_choices_is_limited() -> None:
+    assert ReadStream(*(chunk(index=number) for number in range(2000))).error == "bad-payload"
+    assert ReadStream(*(chunk({"content": "x"}, index=number) for number in range(2000))).error == "bad-payload"
 
 
 @pytest.mark.parametrize(
@@ -361,18 +366,18 @@ def test_choices_without_bound_are_refused() -> None:
         b"event: error\ndata: overloaded\n\n",
     ],
 )
-def test_an_error_in_the_stream_is_bad_output(failure: bytes) -> None:
-    read = Read(*text("a"), failure, STOP, DONE)
-    assert (read.error, read.was_cut, read.count) == ("bad-output", True, (1, "chunks"))
+def test_error_event_in_stream_is_bad_output(failure: bytes) -> None:
+    stream = ReadStream(*text("a"), failure, STOP, DONE)
+    assert (stream.error, stream.was_cut, stream.count) == ("bad-output", True, (1, "chunks"))
 
 
-def test_no_error_is_no_error() -> None:
-    assert Read(chunk({"content": "a"}, error=None), STOP).error is None
-    assert Read(event({"type": "ping"}, "ping"), *text("a"), STOP).error is None
+def test_null_error_and_ping_event_are_no_errors() -> None:
+    assert ReadStream(chunk({"content": "a"}, error=None), STOP).error is None
+    assert ReadStream(event({"type": "ping"}, "ping"), *text("a"), STOP).error is None
 
 
 @pytest.mark.parametrize(
-    "rubbish",
+    "invalid",
     [
         b"data: {\n\n",
         b"data: 7\n\n",
@@ -384,22 +389,22 @@ def test_no_error_is_no_error() -> None:
         b"data: " + b"x" * 2**21,
     ],
 )
-def test_what_is_no_chunk_is_bad_payload(rubbish: bytes) -> None:
-    read = Read(*text("a"), rubbish, STOP)
-    assert (read.error, read.was_cut, read.tokens.last_token_ns) == ("bad-payload", True, 1)
+def test_invalid_chunk_is_bad_payload(invalid: bytes) -> None:
+    stream = ReadStream(*text("a"), invalid, STOP)
+    assert (stream.error, stream.was_cut, stream.tokens.last_token_ns) == ("bad-payload", True, 1)
 
 
-def test_an_answer_without_end_is_given_up(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stream_beyond_chunk_limit_is_rejected(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(openai_chunks, "MAX_CHUNKS", 100)
-    read = Read(*text(*"x" * 200))
-    assert (read.error, len(read.tokens.chunk_ns or ())) == ("bad-payload", 101)
+    stream = ReadStream(*text(*"x" * 200))
+    assert (stream.error, len(stream.tokens.chunk_ns or ())) == ("bad-payload", 101)
 
 
-def test_a_body_that_is_neither_events_nor_an_answer() -> None:
+def test_body_that_is_neither_events_nor_json_is_bad_payload() -> None:
     html: Headers = [(b"content-type", b"text/html")]
-    assert Read(b"<html>\n\n</html>", headers=html).error == "bad-payload"
-    assert Read(b"", headers=html).error == "bad-payload"
-    assert Read(*text("a"), STOP, headers=[]).error is None
+    assert ReadStream(b"<html>\n\n</html>", headers=html).error == "bad-payload"
+    assert ReadStream(b"", headers=html).error == "bad-payload"
+    assert ReadStream(*text("a"), STOP, headers=[]).error is None
 
 
 # usage
@@ -408,29 +413,29 @@ def test_a_body_that_is_neither_events_nor_an_answer() -> None:
 @pytest.mark.parametrize(
     "wrong", [-1, 1.5, "3", None, True, 10**9, 0, [3], {"n": 3}]
 )  # 0 is wrong because there was text
-def test_a_count_that_cannot_be_is_not_believed(wrong: Any) -> None:
-    read = Read(*text("a", "b"), STOP, usage(prompt_tokens=-5, completion_tokens=wrong), DONE)
-    assert (read.error, read.count, read.tokens.tokens_in) == (None, (2, "chunks"), None)
+def test_impossible_usage_counts_are_ignored(wrong: Any) -> None:
+    stream = ReadStream(*text("a", "b"), STOP, usage(prompt_tokens=-5, completion_tokens=wrong), DONE)
+    assert (stream.error, stream.count, stream.tokens.tokens_in) == (None, (2, "chunks"), None)
 
 
 @pytest.mark.parametrize("wrong", [7, "none", [], {}, {"total_tokens": 5}, None])
-def test_a_usage_that_is_none(wrong: Any) -> None:
-    read = Read(*text("a"), STOP, event({"choices": [], "usage": wrong}))
-    assert (read.error, read.count) == (None, (1, "chunks"))
+def test_invalid_usage_is_ignored(wrong: Any) -> None:
+    stream = ReadStream(*text("a"), STOP, event({"choices": [], "usage": wrong}))
+    assert (stream.error, stream.count) == (None, (1, "chunks"))
 
 
-def test_a_usage_of_null_in_each_chunk_says_nothing() -> None:
-    read = Read(chunk({"content": "a"}, usage=None), chunk(finish="stop", usage=None), usage())
-    assert (read.count, read.tokens.chunk_tokens) == ((3, "server"), None)
+def test_null_usage_in_chunks_is_ignored() -> None:
+    stream = ReadStream(chunk({"content": "a"}, usage=None), chunk(finish="stop", usage=None), usage())
+    assert (stream.count, stream.tokens.chunk_tokens) == ((3, "server"), None)
 
 
-def test_continuous_usage_reports_the_tokens_of_each_chunk() -> None:
+def test_continuous_usage_sets_token_count_of_each_chunk() -> None:
     counts = [(chunk, {"role": "assistant"}, 0), (chunk, {"content": "a"}, 1), (chunk, {"content": ""}, 2),
               (chunk, {"content": "bc"}, 4), (chunk, {"content": "d"}, 4), (chunk, {"content": "e"}, 5)]  # fmt: skip
     pieces = [make(delta, usage={"prompt_tokens": 9, "completion_tokens": total}) for make, delta, total in counts]
-    read = Read(*pieces, STOP, usage(prompt_tokens=9, completion_tokens=6))
-    assert read.tokens.chunk_tokens == [1, 3, None, 1]
-    assert (read.count, read.tokens.tokens_in) == ((6, "server"), 9)
+    stream = ReadStream(*pieces, STOP, usage(prompt_tokens=9, completion_tokens=6))
+    assert stream.tokens.chunk_tokens == [1, 3, None, 1]
+    assert (stream.count, stream.tokens.tokens_in) == ((6, "server"), 9)
 
 
 ROLE, EMPTY = chunk({"role": "assistant", "content": ""}), chunk({"content": ""})
@@ -450,20 +455,20 @@ ROLE, EMPTY = chunk({"role": "assistant", "content": ""}), chunk({"content": ""}
     ids=["a token per chunk", "an end of sequence", "a character of three tokens", "no text at first",
          "no role", "two tokens per chunk", "more tokens than events"],
 )  # fmt: skip
-def test_as_many_events_as_tokens_are_a_token_each_even_without_text(
+def test_chunk_tokens_are_inferred_if_event_count_matches_token_count(
     pieces: list[bytes], reported_tokens: int, chunk_tokens: list[int] | None
 ) -> None:
-    read = Read(*pieces, usage(completion_tokens=reported_tokens))
-    assert (read.error, read.count) == (None, (reported_tokens, "server"))
-    assert read.tokens.chunk_tokens == chunk_tokens
+    stream = ReadStream(*pieces, usage(completion_tokens=reported_tokens))
+    assert (stream.error, stream.count) == (None, (reported_tokens, "server"))
+    assert stream.tokens.chunk_tokens == chunk_tokens
 
 
-def test_a_total_after_untold_chunks_is_not_the_last_chunks() -> None:
-    read = Read(*text("a", "b"), chunk({"content": "c"}, finish="stop", usage={"completion_tokens": 9}))
-    assert (read.tokens.chunk_tokens, read.count) == ([None, None, None], (9, "server"))
+def test_final_usage_is_not_assigned_to_last_chunk() -> None:
+    stream = ReadStream(*text("a", "b"), chunk({"content": "c"}, finish="stop", usage={"completion_tokens": 9}))
+    assert (stream.tokens.chunk_tokens, stream.count) == ([None, None, None], (9, "server"))
 
 
-def test_tokens_may_be_read_at_any_time() -> None:
+def test_token_count_can_be_read_during_stream() -> None:
     reader = OpenAiReader("chat", len)
     assert reader.tokens == Tokens()
     for piece, counted in ((text("ab")[0], 2), (b"data: {", 2), (b"}\n\n", 2), (text("c")[0], 3)):
@@ -472,18 +477,18 @@ def test_tokens_may_be_read_at_any_time() -> None:
 
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
-def test_a_reader_goes_without_a_collection(api: Any) -> None:
+def test_reader_is_freed_without_garbage_collection(api: Any) -> None:
     gc.collect()
     gc.disable()
     try:
         count = functools.partial(len)
-        held = weakref.ref(count)
+        counter_ref = weakref.ref(count)
         reader = OpenAiReader(api, count)
         del count
         reader.feed(text("a")[0], 1)
-        assert held() is not None
+        assert counter_ref() is not None
         del reader
-        assert held() is None
+        assert counter_ref() is None
     finally:
         gc.enable()
 
@@ -491,26 +496,26 @@ def test_a_reader_goes_without_a_collection(api: Any) -> None:
 # completions
 
 
-def test_completions() -> None:
+def test_completions_stream_has_token_times_and_usage() -> None:
     def piece(text: str, finish: str | None = None) -> bytes:
         return event({"object": "text_completion", "choices": [{"text": text, "index": 0, "finish_reason": finish}]})
 
-    read = Read(piece(""), piece(" "), piece("a"), piece("b", "length"), usage(), DONE, api="completions")
-    assert (read.error, read.tokens.chunk_ns, read.count) == (None, [2, 3, 4], (3, "server"))
-    assert Read(piece("abc"), piece("", "stop"), api="completions", count=len).count == (3, "tokenizer")
+    stream = ReadStream(piece(""), piece(" "), piece("a"), piece("b", "length"), usage(), DONE, api="completions")
+    assert (stream.error, stream.tokens.chunk_ns, stream.count) == (None, [2, 3, 4], (3, "server"))
+    assert ReadStream(piece("abc"), piece("", "stop"), api="completions", count=len).count == (3, "tokenizer")
 
 
 # responses
 
 
-def test_responses() -> None:
-    reported = {
+def test_responses_stream_has_token_times_and_usage() -> None:
+    usage_fields = {
         "input_tokens": 5,
         "output_tokens": 4,
         "total_tokens": 9,
         "output_tokens_details": {"reasoning_tokens": 1},
     }
-    read = Read(
+    stream = ReadStream(
         response("created", response={"status": "in_progress", "usage": None, "error": None}),
         response("reasoning_text.delta", delta="hm"),
         response("reasoning_summary_text.delta", delta="hm"),
@@ -519,61 +524,70 @@ def test_responses() -> None:
         response("refusal.delta", delta="no"),
         response("function_call_arguments.delta", delta="{"),
         response("output_text.done", text="  a"),
-        response("completed", response={"status": "completed", "usage": reported}),
+        response("completed", response={"status": "completed", "usage": usage_fields}),
         api="responses",
     )
-    assert (read.error, read.times, read.tokens.chunk_ns) == (None, (2, 5, 7), [2, 3, 5, 6, 7])
-    assert (read.count, read.tokens.tokens_in) == ((4, "server"), 5)
+    assert (stream.error, stream.times, stream.tokens.chunk_ns) == (None, (2, 5, 7), [2, 3, 5, 6, 7])
+    assert (stream.count, stream.tokens.tokens_in) == ((4, "server"), 5)
 
 
-def test_responses_name_the_tool_they_call() -> None:
+def test_tool_name_in_responses_stream_is_output() -> None:
     added = response("output_item.added", item={"type": "function_call", "name": "f", "arguments": ""})
     message = response("output_item.added", item={"type": "message", "role": "assistant"})
-    read = Read(message, added, response("completed"), api="responses", count=len)
-    assert (read.error, read.times, read.count) == (None, (2, 2, 2), (1, "tokenizer"))
+    stream = ReadStream(message, added, response("completed"), api="responses", count=len)
+    assert (stream.error, stream.times, stream.count) == (None, (2, 2, 2), (1, "tokenizer"))
 
 
-def test_how_responses_end() -> None:
+def test_end_of_responses_stream_maps_to_error_class() -> None:
     delta = response("output_text.delta", delta="a")
-    assert Read(delta, response("incomplete", response={}), api="responses").error is None
-    assert Read(delta, response("completed"), DONE, api="responses").error is None
-    assert Read(delta, DONE, api="responses").error == "truncated"
+    assert ReadStream(delta, response("incomplete", response={}), api="responses").error is None
+    assert ReadStream(delta, response("completed"), DONE, api="responses").error is None
+    assert ReadStream(delta, DONE, api="responses").error == "truncated"
     for failure in (response("failed", response={"error": {"code": "x"}}), event({"type": "error", "message": "x"}),
                     event({"message": "x"}, "error"), event({"error": {"message": "x"}})):  # fmt: skip
-        assert Read(delta, failure, api="responses").error == "bad-output"
-    assert Read(delta, b"data: {\n\n", api="responses").error == "bad-payload"
+        assert ReadStream(delta, failure, api="responses").error == "bad-output"
+    assert ReadStream(delta, b"data: {\n\n", api="responses").error == "bad-payload"
 
 
-def test_the_type_of_a_response_event_may_be_its_name_alone() -> None:
+def test_event_type_of_responses_stream_may_be_in_event_name_only() -> None:
     delta = event({"delta": "a"}, "response.output_text.delta")
-    assert Read(delta, event({}, "response.completed"), api="responses").times == (1, 1, 1)
+    assert ReadStream(delta, event({}, "response.completed"), api="responses").times == (1, 1, 1)
 
 
-# an answer that is not streamed
+# responses that are not streamed
 
 
-WHOLE = json.dumps({"choices": [{"message": {"content": "abc"}, "finish_reason": "stop"}], "usage": USAGE}).encode()
+COMPLETE_RESPONSE = json.dumps(
+    {"choices": [{"message": {"content": "abc"}, "finish_reason": "stop"}], "usage": USAGE}
+).encode()
 
 
-def test_a_server_that_does_not_stream_is_read_and_has_no_times() -> None:
-    for pieces in ([WHOLE], [b"\xef", b"\xbb", b"\xbf", b" \r\n", WHOLE[:9], WHOLE[9:]], [b" ", WHOLE]):
-        read = Read(*pieces, headers=[(b"Content-Type", b"application/json")])
-        assert (read.error, read.tokens) == (None, Tokens(tokens_in=11, tokens_out=3, token_source="server"))
-    assert Read(b'{"error": {"message": "no"}}').error == "bad-output"
+def test_complete_response_instead_of_stream_is_read_without_token_times() -> None:
+    for pieces in (
+        [COMPLETE_RESPONSE],
+        [b"\xef", b"\xbb", b"\xbf", b" \r\n", COMPLETE_RESPONSE[:9], COMPLETE_RESPONSE[9:]],
+        [b" ", COMPLETE_RESPONSE],
+    ):
+        stream = ReadStream(*pieces, headers=[(b"Content-Type", b"application/json")])
+        assert (stream.error, stream.tokens) == (None, Tokens(tokens_in=11, tokens_out=3, token_source="server"))
+    assert ReadStream(b'{"error": {"message": "no"}}').error == "bad-output"
     assert (
-        Read(b'{"choices": []}').error == Read(WHOLE[:-1]).error == Read(WHOLE, b"data: x\n\n").error == "bad-payload"
+        ReadStream(b'{"choices": []}').error
+        == ReadStream(COMPLETE_RESPONSE[:-1]).error
+        == ReadStream(COMPLETE_RESPONSE, b"data: x\n\n").error
+        == "bad-payload"
     )
 
 
-def test_a_whole_answer_is_bounded() -> None:
-    assert Read(b"{", *[b" " * 2**20] * 9).was_cut
-    assert Read(*[b" " * 2**19] * 3).was_cut
+def test_size_of_complete_response_instead_of_stream_is_limited() -> None:
+    assert ReadStream(b"{", *[b" " * 2**20] * 9).was_cut
+    assert ReadStream(*[b" " * 2**19] * 3).was_cut
 
 
-# however it is cut
+# chunk boundaries
 
 
-def a_stream(api: str) -> bytes:
+def build_stream(api: str) -> bytes:
     if api == "responses":
         pieces = [
             response("created"),
@@ -598,22 +612,24 @@ def a_stream(api: str) -> bytes:
 
 @pytest.mark.parametrize("api", ["chat", "responses"])
 @pytest.mark.parametrize("invalidated", [b"", b"data: {\n\n", b'data: {"error": "x"}\n\n', b'data: {"choi'])
-def test_a_stream_cut_anywhere_reads_the_same(api: str, invalidated: bytes) -> None:
-    body = a_stream(api) if not invalidated else a_stream(api)[:-25].rpartition(b"\n\n")[0] + b"\n\n" + invalidated
+def test_stream_is_decoded_identically_for_any_chunk_boundaries(api: str, invalidated: bytes) -> None:
+    body = (
+        build_stream(api) if not invalidated else build_stream(api)[:-25].rpartition(b"\n\n")[0] + b"\n\n" + invalidated
+    )
 
-    def read(*pieces: bytes) -> tuple[str | None, object, int | None, int]:
-        found = Read(*pieces, api=api, count=len)
-        return found.error, found.count, found.tokens.tokens_in, len(found.tokens.chunk_ns or ())
+    def decode(*pieces: bytes) -> tuple[str | None, object, int | None, int]:
+        decoded = ReadStream(*pieces, api=api, count=len)
+        return decoded.error, decoded.count, decoded.tokens.tokens_in, len(decoded.tokens.chunk_ns or ())
 
-    whole = read(body)
-    assert whole[3] > 0
+    expected = decode(body)
+    assert expected[3] > 0
     for at in range(1, len(body)):
-        assert read(body[:at], body[at:]) == whole, at
-    assert read(*(bytes([byte]) for byte in body)) == whole
+        assert decode(body[:at], body[at:]) == expected, at
+    assert decode(*(bytes([byte]) for byte in body)) == expected
     rng = random.Random(7)
     for _ in range(200):
         cuts = sorted(rng.sample(range(1, len(body)), rng.randrange(2, 20)))
-        assert read(*(body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True))) == whole
+        assert decode(*(body[a:b] for a, b in zip([0, *cuts], [*cuts, len(body)], strict=True))) == expected
 
 
 @pytest.mark.parametrize(
@@ -626,8 +642,8 @@ def test_a_stream_cut_anywhere_reads_the_same(api: str, invalidated: bytes) -> N
         (chunk({"content": "a"}), "the stream ended before the response was complete"),
     ],
 )
-def test_what_was_wrong_is_reported_and_nothing_of_the_answer(piece: bytes, detail: str) -> None:
-    read = Read(piece[:1000], piece[1000:])
-    assert read.error is not None
-    assert read.detail == detail
-    assert Read(*text("a"), STOP).detail is None
+def test_error_detail_of_stream_contains_no_response_text(piece: bytes, detail: str) -> None:
+    stream = ReadStream(piece[:1000], piece[1000:])
+    assert stream.error is not None
+    assert stream.detail == detail
+    assert ReadStream(*text("a"), STOP).detail is None

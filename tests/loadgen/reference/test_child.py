@@ -8,14 +8,14 @@ STREAM = GET + POST + POST + GET
 
 
 @pytest.mark.parametrize("size", [1, 2, 7, 30, 1000])
-def test_requests_are_found_however_the_stream_is_split(size: int) -> None:
-    cutter = RequestSplitter()
-    found = [request for at in range(0, len(STREAM), size) for request in cutter.split(STREAM[at : at + size])]
-    assert found == [GET, POST, POST, GET]
+def test_requests_are_split_regardless_of_chunk_size(size: int) -> None:
+    splitter = RequestSplitter()
+    requests = [request for at in range(0, len(STREAM), size) for request in splitter.split(STREAM[at : at + size])]
+    assert requests == [GET, POST, POST, GET]
 
 
-def test_a_head_like_the_last_one_with_another_body_is_still_found() -> None:
-    cutter = RequestSplitter()
-    assert cutter.split(POST) == [POST]
-    assert cutter.split(POST.replace(b"abcde", b"fghij")) == [POST.replace(b"abcde", b"fghij")]
-    assert cutter.split(POST.replace(b"5", b"3")[:-2]) == [POST.replace(b"5", b"3")[:-2]]
+def test_header_of_previous_request_with_other_body_or_length_is_split() -> None:
+    splitter = RequestSplitter()
+    assert splitter.split(POST) == [POST]
+    assert splitter.split(POST.replace(b"abcde", b"fghij")) == [POST.replace(b"abcde", b"fghij")]
+    assert splitter.split(POST.replace(b"5", b"3")[:-2]) == [POST.replace(b"5", b"3")[:-2]]

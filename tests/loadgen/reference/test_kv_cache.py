@@ -9,7 +9,7 @@ def fill(cache: KvCache, *names: bytes) -> list[int]:
     return blocks
 
 
-def test_a_hash_is_of_the_block_and_of_all_before_it() -> None:
+def test_block_hash_covers_block_and_all_previous_blocks() -> None:
     hashes: list[bytes] = []
     extend_block_hashes(hashes, ["a", "b", "c"], 2)
     assert len(hashes) == 1, "only full blocks"
@@ -19,7 +19,7 @@ def test_a_hash_is_of_the_block_and_of_all_before_it() -> None:
     assert len({*hashes, *other}) == 4
 
 
-def test_the_blocks_that_were_free_first_are_evicted_first_and_the_last_of_a_request_before_its_first() -> None:
+def test_blocks_freed_first_and_last_blocks_of_request_are_evicted_first() -> None:
     cache = KvCache(6)
     first, second = fill(cache, b"a1", b"a2", b"a3"), fill(cache, b"b1", b"b2")
     cache.release(second)
@@ -28,7 +28,7 @@ def test_the_blocks_that_were_free_first_are_evicted_first_and_the_last_of_a_req
     assert cache.evicted_hashes == [b"b2", b"b1", b"a3"], "after the block that was never used"
 
 
-def test_a_block_without_contents_is_used_before_one_is_evicted() -> None:
+def test_unused_block_is_allocated_before_eviction() -> None:
     cache = KvCache(3)
     full = fill(cache, b"a")
     open_end = fill(cache, b"b", b"")
@@ -38,7 +38,7 @@ def test_a_block_without_contents_is_used_before_one_is_evicted() -> None:
     assert not cache.evicted_hashes
 
 
-def test_a_shared_block_is_kept_until_its_last_user_leaves_and_is_then_the_newest() -> None:
+def test_shared_block_is_freed_by_last_user_and_becomes_newest() -> None:
     cache = KvCache(3)
     (shared,), (other,) = fill(cache, b"a"), fill(cache, b"b")
     cache.release([shared])
@@ -54,7 +54,7 @@ def test_a_shared_block_is_kept_until_its_last_user_leaves_and_is_then_the_newes
     assert cache.find_prefix([b"a"], 1) == [shared]
 
 
-def test_of_two_copies_the_second_is_found_after_the_first_was_evicted() -> None:
+def test_duplicate_kv_block_is_found_after_eviction_of_first_copy() -> None:
     cache = KvCache(2)
     first, second = fill(cache, b"a"), fill(cache, b"a")
     cache.release(first)
@@ -63,9 +63,9 @@ def test_of_two_copies_the_second_is_found_after_the_first_was_evicted() -> None
     assert cache.find_prefix([b"a"], 1) == second
 
 
-def test_without_a_limit_there_is_always_room_and_nothing_is_evicted() -> None:
+def test_unlimited_kv_cache_always_has_room_and_never_evicts() -> None:
     cache = KvCache(None)
-    cache.release(fill(cache, *(b"%d" % at for at in range(100))))
+    cache.release(fill(cache, *(b"%d" % index for index in range(100))))
     assert cache.has_room(10**9)
     fill(cache, *[b""] * 100)
     assert (cache.evicted_hashes, cache.used_count) == ([], 100)

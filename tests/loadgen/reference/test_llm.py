@@ -1,4 +1,4 @@
-"""The reference LLM server over HTTP: one server for most tests, and its log against a simulation of it."""
+"""The reference LLM server over HTTP: one server for most tests, and its log compared with a simulation."""
 
 from __future__ import annotations
 
@@ -83,7 +83,7 @@ def wait_until(condition: Callable[[], bool]) -> None:
         if condition():
             return
         time.sleep(0.01)
-    raise AssertionError("it does not come to pass")
+    raise AssertionError("the condition was not met within 10 s")
 
 
 def wait_until_idle(server: ObservedLlmServer) -> dict[str, float]:
@@ -97,12 +97,12 @@ def wait_until_idle(server: ObservedLlmServer) -> dict[str, float]:
     return pages[-1]
 
 
-def test_a_stream_has_the_words_of_the_whole_response_and_the_usage_counts_them(server: ObservedLlmServer) -> None:
+def test_stream_has_same_words_as_complete_response_and_usage_counts_them(server: ObservedLlmServer) -> None:
     status, body = post(server, CHAT, chat(PROMPT, max_tokens=6, ignore_eos=True))
-    whole = decode_json(body)
-    text = whole["choices"][0]["message"]["content"]
-    assert (status, len(text.split()), whole["choices"][0]["finish_reason"]) == (200, 6, "length")
-    usage = whole["usage"]
+    complete = decode_json(body)
+    text = complete["choices"][0]["message"]["content"]
+    assert (status, len(text.split()), complete["choices"][0]["finish_reason"]) == (200, 6, "length")
+    usage = complete["usage"]
     assert (usage["prompt_tokens"], usage["completion_tokens"]) == (12, 6), "ten words, a role and the assistant's turn"
     options = {"stream": True, "stream_options": {"include_usage": True}}
     *events, finish, last = read_events(post(server, CHAT, chat(PROMPT, max_tokens=6, ignore_eos=True, **options))[1])
@@ -117,16 +117,16 @@ def test_a_stream_has_the_words_of_the_whole_response_and_the_usage_counts_them(
     assert sum(times[:3]) == pytest.approx(times[3])
 
 
-def test_the_next_turn_finds_the_last_response_in_the_cache(server: ObservedLlmServer) -> None:
+def test_next_turn_finds_previous_response_in_prefix_cache(server: ObservedLlmServer) -> None:
     first = decode_json(post(server, CHAT, chat(f"other {PROMPT}", max_tokens=20, min_tokens=20))[1])
-    answer = first["choices"][0]["message"]["content"]
-    assert len(answer.split()) == 20
-    second = decode_json(post(server, CHAT, chat(f"other {PROMPT}", answer, "and then", max_tokens=1))[1])
+    reply = first["choices"][0]["message"]["content"]
+    assert len(reply.split()) == 20
+    second = decode_json(post(server, CHAT, chat(f"other {PROMPT}", reply, "and then", max_tokens=1))[1])
     # 13 + 20 tokens, of which the last was not computed: 8 full blocks
     assert second["usage"]["prompt_tokens_details"] == {"cached_tokens": 32}
 
 
-def test_a_response_ends_by_itself_and_depends_on_prompt_and_seed_only(server: ObservedLlmServer) -> None:
+def test_response_is_determined_by_prompt_and_seed(server: ObservedLlmServer) -> None:
     choices = [
         decode_json(post(server, TEXT, {"prompt": prompt, "max_tokens": 50, "seed": seed})[1])["choices"][0]
         for prompt, seed in ((PROMPT, 1), (PROMPT, 1), (PROMPT, 2), (f"{PROMPT} more", 1))
@@ -137,11 +137,11 @@ def test_a_response_ends_by_itself_and_depends_on_prompt_and_seed_only(server: O
     assert len({choice["text"] for choice in choices}) == 3
 
 
-def test_reasoning_comes_first_and_the_arguments_of_a_tool_call_are_json(server: ObservedLlmServer) -> None:
+def test_reasoning_comes_first_and_tool_call_arguments_are_json(server: ObservedLlmServer) -> None:
     script = {"vllm_xargs": {"reasoning_tokens": 2, "is_tool_call": True}}
-    whole = decode_json(post(server, CHAT, chat("look it up", min_tokens=5, max_tokens=50, **script))[1])
-    message, usage = whole["choices"][0]["message"], whole["usage"]
-    assert whole["choices"][0]["finish_reason"] == "tool_calls"
+    complete = decode_json(post(server, CHAT, chat("look it up", min_tokens=5, max_tokens=50, **script))[1])
+    message, usage = complete["choices"][0]["message"], complete["usage"]
+    assert complete["choices"][0]["finish_reason"] == "tool_calls"
     arguments = decode_json(message["tool_calls"][0]["function"]["arguments"])["input"].split()
     assert len(message["reasoning_content"].split()) == 2
     assert usage["completion_tokens_details"] == {"reasoning_tokens": 2}
@@ -176,9 +176,9 @@ def test_reasoning_comes_first_and_the_arguments_of_a_tool_call_are_json(server:
         (b" " * 200_000, 413),
     ],
 )
-def test_a_body_that_cannot_be_served_gets_an_error(server: ObservedLlmServer, body: bytes, status: int) -> None:
-    got, error = post(server, CHAT, body)
-    assert got == status
+def test_invalid_request_body_gets_error_status(server: ObservedLlmServer, body: bytes, status: int) -> None:
+    actual_status, error = post(server, CHAT, body)
+    assert actual_status == status
     assert decode_json(error)["error"]["message"]
 
 
@@ -196,7 +196,7 @@ def test_a_body_that_cannot_be_served_gets_an_error(server: ObservedLlmServer, b
         (b"GET /v1/models HTTP/1.1\r\nConnection: close\r\n\r\n", 200),
     ],
 )
-def test_bytes_that_are_no_proper_request_get_an_error_and_the_connection_is_closed(
+def test_malformed_http_request_gets_error_and_connection_is_closed(
     server: ObservedLlmServer, data: bytes, status: int
 ) -> None:
     with socket.create_connection(("127.0.0.1", server.port), 10) as client:
@@ -205,7 +205,7 @@ def test_bytes_that_are_no_proper_request_get_an_error_and_the_connection_is_clo
     assert response.startswith(b"HTTP/1.1 %d " % status)
 
 
-def test_bodies_that_are_too_large_together_are_refused(
+def test_bodies_beyond_total_buffer_limit_are_rejected(
     server: ObservedLlmServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(llm, "MAX_BUFFERED_BYTES", 50_000)
@@ -218,7 +218,7 @@ def test_bodies_that_are_too_large_together_are_refused(
     assert post(server, TEXT, {"prompt": " " * 20_000 + "a", "max_tokens": 1})[0] == 200
 
 
-def test_a_client_that_leaves_frees_its_blocks_and_a_cut_stream_ends_without_its_end(server: ObservedLlmServer) -> None:
+def test_disconnected_client_and_cut_stream_free_their_blocks(server: ObservedLlmServer) -> None:
     before = wait_until_idle(server)
     stall = {"stall_after_token": 2, "stall_ms": 600_000}
     body = json.dumps(chat("stay", max_tokens=9, ignore_eos=True, stream=True, vllm_xargs=stall)).encode()
@@ -236,7 +236,7 @@ def test_a_client_that_leaves_frees_its_blocks_and_a_cut_stream_ends_without_its
     assert after["vllm:kv_cache_usage_perc"] == 0
 
 
-def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_their_arrivals() -> None:
+def test_log_of_concurrent_requests_matches_simulated_scheduler() -> None:
     prompts = [f"{PROMPT} {PROMPT if at % 3 else ''} {at % 7} {at}" for at in range(60)]
     bodies = [chat(text, max_tokens=12, min_tokens=10, stream=at % 2 == 0) for at, text in enumerate(prompts)]
     config = msgspec.structs.replace(
@@ -250,16 +250,16 @@ def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_thei
         ),
     )
     with llm_server(config) as server, ThreadPoolExecutor(12) as pool:
-        ask = lambda at: post(server, CHAT, bodies[at], **{"X-Request-Id": str(at)})  # noqa: E731
-        assert {status for status, _ in pool.map(ask, range(60))} == {200}
+        send = lambda at: post(server, CHAT, bodies[at], **{"X-Request-Id": str(at)})  # noqa: E731
+        assert {status for status, _ in pool.map(send, range(60))} == {200}
         metrics = wait_until_idle(server)
         log = server.events
     arrivals = [event for event in log if event.kind == EventKind.ARRIVED]
-    chance = random.Random(config.seed)
+    generator = random.Random(config.seed)
     scheduler = LlmScheduler(config)
     for arrival in arrivals:
         prompt = list_prompt_tokens("chat", decode_body(json.dumps(bodies[int(arrival.request_id)])))
-        position = chance.random()
+        position = generator.random()
         script = config.scripts[0] if position < 0.3 else config.scripts[1] if position < 0.5 else None
         request = LlmRequest(arrival.request_id, prompt, arrival.at_ns, seed=config.seed, script=script)
         natural = max(10, 3 + request.word_base % 7)
@@ -289,7 +289,7 @@ def test_the_log_of_concurrent_requests_is_what_the_scheduler_computes_from_thei
     assert metrics["vllm:e2e_request_latency_seconds_sum"] == pytest.approx(latencies_s, abs=1e-3)
 
 
-def test_the_command_serves_until_stdin_closes_and_writes_its_log(tmp_path: Path) -> None:
+def test_command_serves_until_stdin_closes_and_writes_event_log(tmp_path: Path) -> None:
     log = tmp_path / "events.jsonl"
     options = [
         "--log",
@@ -315,11 +315,11 @@ def test_the_command_serves_until_stdin_closes_and_writes_its_log(tmp_path: Path
         ]  # fmt: skip
         assert decode_json(response.read())["usage"]["prompt_tokens"] == 3
         connection.close()
-        taken = start_module(
+        second_server = start_module(
             "loadgen.reference.llm", "--port", str(port), stdout=subprocess.PIPE, stderr=subprocess.PIPE
         )
-        assert b"cannot listen" in taken.communicate(timeout=30)[1]
-        assert taken.returncode == 3
+        assert b"cannot listen" in second_server.communicate(timeout=30)[1]
+        assert second_server.returncode == 3
         child.stdin.close()
         assert child.wait(30) == 0
     events = [decode_json(line, SchedulerEvent) for line in log.read_bytes().splitlines()]

@@ -13,17 +13,17 @@ pytestmark = pytest.mark.timing
 
 
 def test_tokens_are_sent_at_the_end_of_their_steps() -> None:
-    seen_ns = []
+    received_ns = []
     with llm_server(LlmConfig(step_ms=10, num_gpu_blocks=None)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port, timeout=30)
-        for at in range(30):
-            connection.request("POST", "/v1/completions", f'{{"prompt": "{at}", "max_tokens": 1}}')
+        for number in range(30):
+            connection.request("POST", "/v1/completions", f'{{"prompt": "{number}", "max_tokens": 1}}')
             connection.getresponse().read()
-            seen_ns.append(perf_counter_ns())
+            received_ns.append(perf_counter_ns())
         connection.close()
     sent = [event for event in server.events if event.kind == EventKind.TOKEN]
     late_ms = [((event.sent_ns or 0) - event.at_ns) / 1e6 for event in sent]
-    read_ms = [(ns - (event.sent_ns or 0)) / 1e6 for ns, event in zip(seen_ns, sent, strict=True)]
+    read_ms = [(time_ns - (event.sent_ns or 0)) / 1e6 for time_ns, event in zip(received_ns, sent, strict=True)]
     assert min(late_ms) > 0
     assert min(read_ms) > 0
     assert median(late_ms) < 0.5

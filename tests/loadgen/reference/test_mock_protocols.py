@@ -1,4 +1,4 @@
-"""Each face over HTTP, as a client of its protocol sees it."""
+"""Each mock protocol over HTTP, as its clients see it."""
 
 import http.client
 import subprocess
@@ -43,56 +43,56 @@ def port() -> Iterator[int]:
         yield server.port
 
 
-def ask(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, bytes, Any]:
+def send(port: int, path: str, body: Any = None, headers: dict[str, str] | None = None) -> tuple[int, bytes, Any]:
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
     data = body if body is None or isinstance(body, bytes) else msgspec.json.encode(body)
     connection.request("GET" if body is None else "POST", path, data, headers or {})
-    answer = connection.getresponse()
-    read = answer.status, answer.read(), answer.headers
+    response = connection.getresponse()
+    result = response.status, response.read(), response.headers
     connection.close()
-    return read
+    return result
 
 
-def reported(port: int, path: str, body: Any = None) -> Any:
-    status, answer, _ = ask(port, path, body)
-    assert status == 200, answer
-    return msgspec.json.decode(answer)
+def fetch_json(port: int, path: str, body: Any = None) -> Any:
+    status, response_body, _ = send(port, path, body)
+    assert status == 200, response_body
+    return msgspec.json.decode(response_body)
 
 
-def test_plain_http_and_torchserve_say_what_they_are_reported_to(port: int) -> None:
-    assert reported(port, "/score", {}) == {"fraud": 0.5}
-    assert reported(port, "/predictions/scripted/1.0", b"\xff") == [1, 2]
-    assert reported(port, "/ping") == {"status": "Healthy"}
-    assert ask(port, "/predictions/other", b"")[1] == b"{}"  # the script's own reply
+def test_http_and_torchserve_mocks_return_configured_responses(port: int) -> None:
+    assert fetch_json(port, "/score", {}) == {"fraud": 0.5}
+    assert fetch_json(port, "/predictions/scripted/1.0", b"\xff") == [1, 2]
+    assert fetch_json(port, "/ping") == {"status": "Healthy"}
+    assert send(port, "/predictions/other", b"")[1] == b"{}"  # the script's own reply
 
 
-def test_generations_are_as_long_as_asked(port: int) -> None:
-    chat = reported(port, "/v1/chat/completions", {"model": "scripted", "messages": [], "max_tokens": 5})
+def test_generated_text_has_requested_token_count(port: int) -> None:
+    chat = fetch_json(port, "/v1/chat/completions", {"model": "scripted", "messages": [], "max_tokens": 5})
     assert chat["choices"][0]["message"]["content"] == "tok " * 5
     assert chat["choices"][0]["finish_reason"] == "stop"
     assert chat["usage"]["completion_tokens"] == 5
-    text = reported(port, "/v1/completions", {"model": "scripted", "prompt": "a b c"})
+    text = fetch_json(port, "/v1/completions", {"model": "scripted", "prompt": "a b c"})
     assert (text["object"], text["choices"][0]["text"]) == ("text_completion", "tok " * 3)
-    response = reported(port, "/v1/responses", {"model": "scripted", "input": "x", "max_output_tokens": 2})
+    response = fetch_json(port, "/v1/responses", {"model": "scripted", "input": "x", "max_output_tokens": 2})
     assert response["output"][0]["content"][0]["text"] == "tok tok "
     assert response["usage"]["output_tokens"] == 2
 
 
 @pytest.mark.parametrize("api", ["chat/completions", "completions"])
-def test_streams_end_with_usage_when_it_is_wanted(port: int, api: str) -> None:
-    asked = {"model": "scripted", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4}
-    status, body, headers = ask(port, f"/v1/{api}", asked)
+def test_streams_end_with_usage_if_requested(port: int, api: str) -> None:
+    request_body = {"model": "scripted", "stream": True, "stream_options": {"include_usage": True}, "max_tokens": 4}
+    status, body, headers = send(port, f"/v1/{api}", request_body)
     events = body.split(b"\n\n")
     assert (status, headers["content-type"]) == (200, "text/event-stream")
     assert sum(b'"tok "' in event for event in events) == 4
     assert b'"completion_tokens":4' in events[-3]
     assert events[-2:] == [b"data: [DONE]", b""]
-    without = ask(port, f"/v1/{api}", {"model": "scripted", "stream": True})[1]
-    assert b"usage" not in without
+    body_without_usage = send(port, f"/v1/{api}", {"model": "scripted", "stream": True})[1]
+    assert b"usage" not in body_without_usage
 
 
-def test_a_streamed_response_is_completed(port: int) -> None:
-    body = ask(port, "/v1/responses", {"model": "scripted", "stream": True, "input": "x"})[1]
+def test_responses_stream_ends_with_completed_event(port: int) -> None:
+    body = send(port, "/v1/responses", {"model": "scripted", "stream": True, "input": "x"})[1]
     names = [event.split(b"\n")[0] for event in body.split(b"\n\n")[:-1]]
     assert names == [
         b"event: response.created",
@@ -102,51 +102,51 @@ def test_a_streamed_response_is_completed(port: int) -> None:
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
-def test_tokens_take_their_time(port: int, is_streamed: bool) -> None:
+def test_duration_of_generation_depends_on_token_count(port: int, is_streamed: bool) -> None:
     before_s = perf_counter()
-    ask(port, "/v1/chat/completions", {"model": "scripted", "stream": is_streamed, "max_tokens": 101})
+    send(port, "/v1/chat/completions", {"model": "scripted", "stream": is_streamed, "max_tokens": 101})
     assert perf_counter() - before_s >= 0.1
 
 
-def test_embeddings_and_ranks_are_one_for_each_text(port: int) -> None:
-    made = reported(port, "/v1/embeddings", {"model": "scripted", "input": ["a", "b", "c"]})
-    assert [len(one["embedding"]) for one in made["data"]] == [8, 8, 8]
-    assert len(reported(port, "/v1/embeddings", {"model": "scripted", "input": [1, 2, 3]})["data"]) == 1
-    ranked = reported(port, "/v1/rerank", {"model": "scripted", "query": "q", "documents": ["a", "b"]})
-    assert [one["index"] for one in ranked["results"]] == [0, 1]
+def test_embeddings_and_ranks_have_one_entry_per_text(port: int) -> None:
+    response = fetch_json(port, "/v1/embeddings", {"model": "scripted", "input": ["a", "b", "c"]})
+    assert [len(item["embedding"]) for item in response["data"]] == [8, 8, 8]
+    assert len(fetch_json(port, "/v1/embeddings", {"model": "scripted", "input": [1, 2, 3]})["data"]) == 1
+    ranking = fetch_json(port, "/v1/rerank", {"model": "scripted", "query": "q", "documents": ["a", "b"]})
+    assert [item["index"] for item in ranking["results"]] == [0, 1]
 
 
-def test_the_open_inference_protocol_in_json_and_binary(port: int) -> None:
+def test_open_inference_mock_supports_json_and_binary(port: int) -> None:
     base = "/v2/models/a%2Fb"
-    assert reported(port, base)["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}]
-    assert ask(port, f"{base}/ready")[0] == ask(port, "/v2/health/ready")[0] == 200
-    given = {"name": "input", "datatype": "FP32", "shape": [3, 4], "data": [0] * 12}
-    outputs = reported(port, f"{base}/versions/1/infer", {"inputs": [given]})["outputs"]
-    assert [(one["shape"], len(one["data"])) for one in outputs] == [([3, 2], 6), ([3], 3)]
+    assert fetch_json(port, base)["inputs"] == [{"name": "input", "datatype": "FP32", "shape": [-1, 4]}]
+    assert send(port, f"{base}/ready")[0] == send(port, "/v2/health/ready")[0] == 200
+    tensor = {"name": "input", "datatype": "FP32", "shape": [3, 4], "data": [0] * 12}
+    outputs = fetch_json(port, f"{base}/versions/1/infer", {"inputs": [tensor]})["outputs"]
+    assert [(item["shape"], len(item["data"])) for item in outputs] == [([3, 2], 6), ([3], 3)]
     head = msgspec.json.encode(
         {
-            "inputs": [{**given, "data": None, "parameters": {"binary_data_size": 48}}],
+            "inputs": [{**tensor, "data": None, "parameters": {"binary_data_size": 48}}],
             "parameters": {"binary_data_output": True},
         }
     )
     fields = {"Inference-Header-Content-Length": str(len(head))}
-    _, body, headers = ask(port, f"{base}/infer", head + bytes(48), fields)
-    at = int(headers["inference-header-content-length"])
-    sizes = [one["parameters"]["binary_data_size"] for one in msgspec.json.decode(body[:at])["outputs"]]
+    _, body, headers = send(port, f"{base}/infer", head + bytes(48), fields)
+    head_size = int(headers["inference-header-content-length"])
+    sizes = [item["parameters"]["binary_data_size"] for item in msgspec.json.decode(body[:head_size])["outputs"]]
     assert sizes == [24, 24]
-    assert len(body) == at + 48
+    assert len(body) == head_size + 48
 
 
-def test_tensorflow_serving_by_row_and_by_column(port: int) -> None:
+def test_tf_serving_mock_supports_row_and_column_format(port: int) -> None:
     base = "/v1/models/scripted"
-    signature = reported(port, f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
+    signature = fetch_json(port, f"{base}/metadata")["metadata"]["signature_def"]["signature_def"]["serving_default"]
     assert signature["inputs"]["input"]["dtype"] == "DT_FLOAT"
     assert signature["outputs"]["b"]["tensor_shape"]["dim"] == [{"size": "-1", "name": ""}]
-    assert reported(port, f"{base}:predict", {"instances": [[0] * 4] * 2}) == {
+    assert fetch_json(port, f"{base}:predict", {"instances": [[0] * 4] * 2}) == {
         "predictions": [{"a": [0, 0], "b": 0}] * 2
     }
-    assert reported(port, f"{base}:predict", {"inputs": [[0] * 4]}) == {"outputs": {"a": [[0, 0]], "b": [0]}}
-    assert reported(port, base)["model_version_status"][0]["state"] == "AVAILABLE"
+    assert fetch_json(port, f"{base}:predict", {"inputs": [[0] * 4]}) == {"outputs": {"a": [[0, 0]], "b": [0]}}
+    assert fetch_json(port, base)["model_version_status"][0]["state"] == "AVAILABLE"
 
 
 @pytest.mark.parametrize(
@@ -164,11 +164,11 @@ def test_tensorflow_serving_by_row_and_by_column(port: int) -> None:
         ("/v1/models/scripted:predict", {"instances": [], "signature_name": "serving_default"}, 400),
     ],
 )
-def test_a_wrong_request_is_refused(port: int, path: str, body: Any, status: int) -> None:
-    assert ask(port, path, body)[0] == status
+def test_invalid_request_gets_error_status(port: int, path: str, body: Any, status: int) -> None:
+    assert send(port, path, body)[0] == status
 
 
-def test_a_law_makes_requests_wait_for_a_server() -> None:
+def test_service_model_queues_requests_for_its_only_server() -> None:
     with ScriptedServer(Script(protocols=(HttpMock(ServiceModel(delay_s=0.05, servers=1)),))) as server:
         connections = [http.client.HTTPConnection("127.0.0.1", server.port, timeout=5) for _ in range(4)]
         before_s = perf_counter()
@@ -180,36 +180,36 @@ def test_a_law_makes_requests_wait_for_a_server() -> None:
         assert perf_counter() - before_s >= 0.199
 
 
-def test_a_datatype_that_is_none_is_refused() -> None:
+def test_unknown_datatype_is_rejected() -> None:
     with pytest.raises(ValueError, match="FLOAT"):
         build_handler(OipMock(inputs=(TensorInput("x", "FLOAT", (1,)),)))
 
 
-def test_a_child_speaks_a_script_given_as_json() -> None:
+def test_scripted_server_process_uses_script_given_as_json() -> None:
     script = '{"protocols": [{"type": "openai", "model": "m"}], "reply": {"type": "reply", "status": 404}}'
     with start_module("loadgen.reference.scripted", "--script", script, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None
         assert child.stdout is not None
         port = int(child.stdout.readline())
-        assert reported(port, "/v1/models")["data"][0]["id"] == "m"
-        assert ask(port, "/else")[0] == 404
+        assert fetch_json(port, "/v1/models")["data"][0]["id"] == "m"
+        assert send(port, "/else")[0] == 404
         child.stdin.close()
         assert child.wait(30) == 0
 
 
-def test_a_script_that_cannot_be_read_is_reported_in_one_line() -> None:
-    given = ["--script", '{"protocols": [{"type": "none"}]}']
-    with start_module("loadgen.reference.scripted", *given, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
-        _, complaint = child.communicate(timeout=10)
+def test_unreadable_script_is_reported_in_one_line() -> None:
+    options = ["--script", '{"protocols": [{"type": "none"}]}']
+    with start_module("loadgen.reference.scripted", *options, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as child:
+        _, error_output = child.communicate(timeout=10)
     assert child.returncode == 1
-    assert complaint.startswith(b"the script cannot be used: ")
-    assert complaint.count(b"\n") == 1
+    assert error_output.startswith(b"the script cannot be used: ")
+    assert error_output.count(b"\n") == 1
 
 
-def test_a_server_may_take_its_time_to_be_ready() -> None:
+def test_server_responds_with_503_until_ready() -> None:
     with ScriptedServer(Script(ready_after_s=0.3)) as server:
-        seen = [ask(server.port, "/")[0]]
+        statuses = [send(server.port, "/")[0]]
         deadline_s = perf_counter() + 5
-        while seen[-1] != 200 and perf_counter() < deadline_s:
-            seen.append(ask(server.port, "/")[0])
-    assert (seen[0], seen[-1]) == (503, 200)
+        while statuses[-1] != 200 and perf_counter() < deadline_s:
+            statuses.append(send(server.port, "/")[0])
+    assert (statuses[0], statuses[-1]) == (503, 200)

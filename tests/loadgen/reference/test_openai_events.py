@@ -1,4 +1,4 @@
-"""What a client sees of composed streams, down to the bytes of each read."""
+"""Composed streams as a client reads them, byte by byte."""
 
 import contextlib
 import socket
@@ -28,7 +28,7 @@ BODY = [(0.01, b"data: a\n\n"), (0.02, b"data: b\n\n")]
 
 
 @contextlib.contextmanager
-def asked(reply: Reply | Stream) -> Iterator[socket.socket]:
+def open_response(reply: Reply | Stream) -> Iterator[socket.socket]:
     with (
         ScriptedServer(Script(paths={"/s": reply})) as server,
         socket.create_connection(("127.0.0.1", server.port), 5) as client,
@@ -41,32 +41,32 @@ def read_all(client: socket.socket) -> bytes:
     return b"".join(iter(lambda: client.recv(65_536), b""))
 
 
-def bytes_of(stream: Stream) -> bytes:
+def join_pieces(stream: Stream) -> bytes:
     return b"".join(data for _, data in stream.pieces)
 
 
 @pytest.mark.timing
-def test_pieces_come_when_they_are_due() -> None:
-    times = [0.05 + 0.01 * at for at in range(30)]
-    with asked(Stream(tuple((at_s, b"x") for at_s in times), end="close")) as client:
+def test_stream_pieces_are_sent_when_due() -> None:
+    times = [0.05 + 0.01 * number for number in range(30)]
+    with open_response(Stream(tuple((at_s, b"x") for at_s in times), end="close")) as client:
         start_ns = perf_counter_ns()
-        seen_s = []
+        received_s = []
         while client.recv(1):
-            seen_s.append((perf_counter_ns() - start_ns) / 1e9)
-    late_ms = [1e3 * (seen - due) for seen, due in zip(seen_s, times, strict=True)]
-    assert min(late_ms) > -1  # the request was under way when the clock was started
+            received_s.append((perf_counter_ns() - start_ns) / 1e9)
+    late_ms = [1e3 * (read_s - due) for read_s, due in zip(received_s, times, strict=True)]
+    assert min(late_ms) > -1  # the request was sent before the clock was started
     assert median(late_ms) < 2
 
 
-def test_a_chunked_stream_leaves_its_connection_open() -> None:
+def test_chunked_stream_leaves_connection_open() -> None:
     stream = build_chunked_stream(BODY)
-    with asked(stream) as client:
-        wanted = bytes_of(stream)
-        got = b""
-        while len(got) < len(wanted):
-            got += client.recv(65_536)
-        assert got == wanted
-        assert got.endswith(b"\r\n\r\n9\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\n\r\n")
+    with open_response(stream) as client:
+        expected = join_pieces(stream)
+        received = b""
+        while len(received) < len(expected):
+            received += client.recv(65_536)
+        assert received == expected
+        assert received.endswith(b"\r\n\r\n9\r\ndata: a\n\n\r\n9\r\ndata: b\n\n\r\n0\r\n\r\n")
         client.sendall(GET)
         assert client.recv(15) == b"HTTP/1.1 200 Sc"
 
@@ -79,67 +79,67 @@ def test_a_chunked_stream_leaves_its_connection_open() -> None:
         truncate(build_chunked_stream(BODY), 2, "close"),
     ],
 )
-def test_a_stream_may_close_its_connection(stream: Stream) -> None:
-    with asked(stream) as client:
-        assert read_all(client) == bytes_of(stream)
+def test_reference_server_can_close_connection_after_stream(stream: Stream) -> None:
+    with open_response(stream) as client:
+        assert read_all(client) == join_pieces(stream)
 
 
-def test_old_http_and_closing_say_so() -> None:
-    assert bytes_of(build_stream_until_close(BODY)).startswith(b"HTTP/1.0 200 ")
-    assert b"\r\nConnection: close\r\n\r\n" in bytes_of(add_connection_close(build_chunked_stream(BODY)))
+def test_http_1_0_and_connection_close_are_declared_in_header() -> None:
+    assert join_pieces(build_stream_until_close(BODY)).startswith(b"HTTP/1.0 200 ")
+    assert b"\r\nConnection: close\r\n\r\n" in join_pieces(add_connection_close(build_chunked_stream(BODY)))
 
 
-def test_a_stream_may_be_reset() -> None:
-    with asked(truncate(build_chunked_stream(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
+def test_reference_server_can_reset_stream() -> None:
+    with open_response(truncate(build_chunked_stream(BODY), 2, "reset")) as client, pytest.raises(ConnectionResetError):
         read_all(client)
 
 
-@pytest.mark.parametrize("manner", ["reset", "drop"])
-def test_a_connection_may_end_before_any_answer(manner: ReplyMode) -> None:
-    with asked(Reply(mode=manner)) as client:
-        if manner == "reset":
+@pytest.mark.parametrize("mode", ["reset", "drop"])
+def test_reference_server_can_end_connection_before_response(mode: ReplyMode) -> None:
+    with open_response(Reply(mode=mode)) as client:
+        if mode == "reset":
             with pytest.raises(ConnectionResetError):
                 read_all(client)
         else:
             assert read_all(client) == b""
 
 
-def test_a_slow_body_comes_byte_by_byte() -> None:
+def test_slow_body_is_sent_byte_by_byte() -> None:
     reply = Reply(body=b"0123456789", mode="slow-body")
     script = build_reply_script(reply, 5_000_000, is_head=False)
     assert script.pieces[0].startswith(b"HTTP/1.1 200")
     assert script.pieces[1:] == [b"%d" % digit for digit in range(10)]
     assert list(script.offsets_ns) == [1_000_000 * (5 + at) for at in range(11)]
-    whole = b"".join(script.pieces)
-    with asked(reply) as client:
-        assert b"".join(iter(lambda: client.recv(1), whole[-1:])) == whole[:-1]
+    content = b"".join(script.pieces)
+    with open_response(reply) as client:
+        assert b"".join(iter(lambda: client.recv(1), content[-1:])) == content[:-1]
 
 
-def test_slices_are_sent_one_by_one() -> None:
-    whole = add_connection_close(build_chunked_stream([(0.0, "data: é\n\n".encode())]))
-    stream = slice_stream(whole, 1, interval_s=0.002)
+def test_stream_slices_are_sent_separately() -> None:
+    full_stream = add_connection_close(build_chunked_stream([(0.0, "data: é\n\n".encode())]))
+    stream = slice_stream(full_stream, 1, interval_s=0.002)
     assert {len(data) for _, data in stream.pieces} == {1}
     times_s = [at_s for at_s, _ in stream.pieces]
-    assert times_s == pytest.approx([0.002 * at for at in range(len(bytes_of(whole)))])
-    with asked(stream) as client:
-        assert read_all(client) == bytes_of(whole)
+    assert times_s == pytest.approx([0.002 * at for at in range(len(join_pieces(full_stream)))])
+    with open_response(stream) as client:
+        assert read_all(client) == join_pieces(full_stream)
 
 
-def test_an_endless_stream_repeats_its_end() -> None:
-    with asked(build_endless_stream(BODY, repeat_count=1, period_s=0.002)) as client:
-        got = b""
-        while got.count(b"data: b") < 20:
-            got += client.recv(65_536)
-    assert got.count(b"data: a") == 1
+def test_endless_stream_repeats_its_last_pieces() -> None:
+    with open_response(build_endless_stream(BODY, repeat_count=1, period_s=0.002)) as client:
+        received = b""
+        while received.count(b"data: b") < 20:
+            received += client.recv(65_536)
+    assert received.count(b"data: a") == 1
 
 
-def test_a_reader_that_does_not_read_is_waited_for() -> None:
+def test_large_event_is_received_completely() -> None:
     stream = add_connection_close(build_single_line_event(32 * 2**20))
-    with asked(stream) as client:
-        assert read_all(client) == bytes_of(stream)
+    with open_response(stream) as client:
+        assert read_all(client) == join_pieces(stream)
 
 
-def test_tokens_come_at_their_times_and_the_rest_with_the_last() -> None:
+def test_tokens_are_scheduled_at_fixed_gaps_and_end_follows_last_token() -> None:
     pieces = build_openai_stream(Generation(tokens=3), 0.1, 0.02)
     assert [at_s for at_s, _ in pieces] == pytest.approx([0, 0.1, 0.12, 0.14, 0.14, 0.14, 0.14])
     assert [b'"content":"tok "' in event for _, event in pieces] == [False, True, True, True, False, False, False]

@@ -11,7 +11,7 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 pytestmark = pytest.mark.process
 
 
-def test_replies_come_after_the_delay_and_receipts_are_logged() -> None:
+def test_replies_are_delayed_and_receipt_times_are_logged() -> None:
     with ScriptedServer(Script(paths={"/gone": Reply(404)}, delay_s=0.05)) as server:
         connection = http.client.HTTPConnection("127.0.0.1", server.port)
         before_ns = perf_counter_ns()
@@ -22,7 +22,7 @@ def test_replies_come_after_the_delay_and_receipts_are_logged() -> None:
         assert before_ns < server.received_ns[0] < after_ns - 50_000_000
 
 
-def test_the_command_writes_its_log_when_stdin_closes(tmp_path: Path) -> None:
+def test_command_writes_log_when_stdin_closes(tmp_path: Path) -> None:
     log = tmp_path / "received.txt"
     options = ["--status", "503", "--mode", "chunked", "--log", str(log)]
     with start_module("loadgen.reference.scripted", *options, stdout=subprocess.PIPE) as child:
@@ -30,8 +30,8 @@ def test_the_command_writes_its_log_when_stdin_closes(tmp_path: Path) -> None:
         assert child.stdout is not None
         connection = http.client.HTTPConnection("127.0.0.1", int(child.stdout.readline()))
         connection.request("GET", "/")
-        answer = connection.getresponse()
-        assert (answer.status, answer.read()) == (503, b"{}")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (503, b"{}")
         connection.close()
         child.stdin.close()
         assert child.wait(30) == 0

@@ -8,7 +8,7 @@ from tests.fakes.grpc_caller import INFER, STREAM, Call, call_on
 
 @pytest.fixture(params=list(LOOPS))
 def converse(request: pytest.FixtureRequest) -> Converse:
-    """Runs a test's talk with an endpoint, on each kind of loop."""
+    """Runs a test's requests to an endpoint, on each kind of event loop."""
     return functools.partial(converse_on, request.param)
 
 
@@ -20,5 +20,5 @@ def method(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=list(LOOPS))
 def call(request: pytest.FixtureRequest, method: str) -> Call:
-    """Runs a test's talk with an endpoint, on each kind of loop, as either kind of call."""
+    """Runs a test's calls to an endpoint, on each kind of event loop, as unary and as streaming calls."""
     return lambda endpoint, talk: call_on(request.param, endpoint, talk, method)

@@ -13,19 +13,19 @@ from loadgen.transport.address import UrlError, format_grpc_method, parse_grpc_u
         ("http://bücher.example/", "xn--bcher-kva.example", 80, "/"),
     ],
 )
-def test_a_url_leads_to_an_address(url: str, authority: str, port: int, path: str) -> None:
+def test_http_url_is_parsed_into_address(url: str, authority: str, port: int, path: str) -> None:
     address = parse_url(url)
     assert (address.authority, address.port, address.path) == (authority, port, path)
 
 
 @pytest.mark.parametrize("url", ["ftp://h/", "h:80", "http://", "http://h:99999/", "http://me:secret@h/"])
-def test_other_urls_are_refused_without_repeating_secrets(url: str) -> None:
-    with pytest.raises(UrlError) as refused:
+def test_invalid_url_is_rejected_without_repeating_secrets(url: str) -> None:
+    with pytest.raises(UrlError) as raised:
         parse_url(url)
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(raised.value)
 
 
-def test_what_is_shown_has_no_query() -> None:
+def test_formatted_url_has_no_query() -> None:
     assert parse_url("http://h:1/a?key=secret").format_url("/a?key=secret") == "http://h:1/a"
 
 
@@ -39,7 +39,7 @@ def test_what_is_shown_has_no_query() -> None:
         ("grpc://[::1]:1", "::1", 1, False, "grpc://[::1]:1/S/M"),
     ],
 )
-def test_where_a_url_leads(url: str, host: str, port: int, is_tls: bool, text: str) -> None:
+def test_grpc_url_is_parsed_into_address(url: str, host: str, port: int, is_tls: bool, text: str) -> None:
     address = parse_grpc_url(url)
     assert (address.host, address.port, address.is_tls) == (host, port, is_tls)
     assert format_grpc_method(address, "/S/M") == text
@@ -58,7 +58,7 @@ def test_where_a_url_leads(url: str, host: str, port: int, is_tls: bool, text: s
         "grpc://[::1",
     ],
 )
-def test_a_url_that_leads_nowhere_is_refused(url: str) -> None:
-    with pytest.raises(UrlError) as refused:
+def test_invalid_grpc_url_is_rejected_without_repeating_secrets(url: str) -> None:
+    with pytest.raises(UrlError) as raised:
         parse_grpc_url(url)
-    assert "canary" not in str(refused.value)
+    assert "canary" not in str(raised.value)

@@ -1,4 +1,4 @@
-"""Connections on a wire of the test's own: what arrives, and in which pieces, is exact."""
+"""Connections on a simulated transport, which receives exactly the bytes and pieces of the test."""
 
 import asyncio
 import gzip
@@ -23,12 +23,12 @@ EVENTS = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\
 
 @pytest.fixture(autouse=True)
 def never_long_idle(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A wire has no socket that could be looked at, and a test may be slow."""
+    """Disable the check of idle connections: the simulated transport has no socket, and a test may be slow."""
     monkeypatch.setattr(connection, "_LONG_IDLE_NS", 2**62)
 
 
 class Wire(asyncio.Transport):
-    """Stands in for the event loop's transport, and for the pool."""
+    """Replaces the transport of the event loop, and the pool."""
 
     def __init__(self, heads: HeadCache | None = None, received: responses.ReceivedBytes | None = None) -> None:
         super().__init__()
@@ -39,10 +39,10 @@ class Wire(asyncio.Transport):
         self.connection = Connection(self._free, lambda _: None, heads or HeadCache(), received_bytes=received)
         self.connection.connection_made(self)
 
-    def ask(self, *, is_head: bool = False, reader: StreamReader | None = None) -> None:
+    def send_request(self, *, is_head: bool = False, reader: StreamReader | None = None) -> None:
         assert self.connection.send(Exchange(len(self.done), 0, 0, b"ask", self.done.append, is_head, reader))
 
-    def bring(self, *pieces: bytes) -> None:
+    def receive(self, *pieces: bytes) -> None:
         for piece in pieces:
             if self.is_closed:
                 return
@@ -73,7 +73,7 @@ class NoHeads(HeadCache):
     def add(self, *_: object) -> None: ...
 
 
-def outcome(wire: Wire) -> list[object]:
+def list_outcomes(wire: Wire) -> list[object]:
     return [
         wire.is_closed,
         wire.times_free,
@@ -81,14 +81,14 @@ def outcome(wire: Wire) -> list[object]:
     ]
 
 
-def split(data: bytes, draw: random.Random) -> list[bytes]:
-    if draw.random() < 0.6:
+def split_randomly(data: bytes, rng: random.Random) -> list[bytes]:
+    if rng.random() < 0.6:
         return [data]
-    cuts = sorted({draw.randrange(1, len(data)) for _ in range(draw.randint(1, 6))}) if len(data) > 1 else []
+    cuts = sorted({rng.randrange(1, len(data)) for _ in range(rng.randint(1, 6))}) if len(data) > 1 else []
     return [data[a:b] for a, b in zip([0, *cuts], [*cuts, len(data)], strict=True)]
 
 
-ANSWERS = [
+RESPONSES = [
     OK + b"Content-Length: 2\r\n\r\n{}",
     OK + b"Content-Length: 2\r\n\r\n[]",
     OK + b"Content-Length: 0\r\n\r\n",
@@ -122,117 +122,121 @@ ANSWERS = [
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_known_heads_change_nothing_of_what_comes_of_an_answer(seed: int) -> None:
-    draw = random.Random(seed)
+def test_head_cache_does_not_change_decoded_responses(seed: int) -> None:
+    rng = random.Random(seed)
     heads = HeadCache()
-    for _ in range(300):  # connections that share what is known
-        plain, quick = Wire(NoHeads()), Wire(heads)
+    for _ in range(300):  # connections share one cache
+        uncached, cached = Wire(NoHeads()), Wire(heads)
         for _ in range(12):
-            answer, is_head = draw.choice(ANSWERS), draw.random() < 0.1
-            pieces, ends = split(answer, draw), draw.random() < 0.3
-            for wire in (plain, quick):
+            response, is_head = rng.choice(RESPONSES), rng.random() < 0.1
+            pieces, ends = split_randomly(response, rng), rng.random() < 0.3
+            for wire in (uncached, cached):
                 if not wire.is_closed:
-                    wire.ask(is_head=is_head)
-                    wire.bring(*pieces)
+                    wire.send_request(is_head=is_head)
+                    wire.receive(*pieces)
                     if wire.connection._exchange is not None and ends:
                         wire.end()
-            assert outcome(quick) == outcome(plain)
-            if plain.connection._exchange is not None:
+            assert list_outcomes(cached) == list_outcomes(uncached)
+            if uncached.connection._exchange is not None:
                 break
 
 
-def test_an_answer_seen_before_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_response_with_cached_head_is_not_parsed_again(monkeypatch: pytest.MonkeyPatch) -> None:
     wire = Wire()
     for _ in range(2):
-        wire.ask()
-        wire.bring(ANSWERS[0])
+        wire.send_request()
+        wire.receive(RESPONSES[0])
     monkeypatch.setattr(wire.connection._response_parser, "feed", None)  # would be called
-    wire.ask()
-    wire.bring(ANSWERS[1])
-    assert [done.body for done in wire.done] == [b"{}", b"{}", b"[]"]
+    wire.send_request()
+    wire.receive(RESPONSES[1])
+    assert [exchange.body for exchange in wire.done] == [b"{}", b"{}", b"[]"]
     assert wire.done[0].headers == wire.done[2].headers == [(b"Content-Length", b"2")]
 
 
-def test_a_request_reaches_the_wire_before_send_returns_and_times_are_in_order() -> None:
+def test_request_is_written_before_send_returns_and_times_are_in_order() -> None:
     wire = Wire()
-    wire.ask()
+    wire.send_request()
     assert wire.written == [b"ask"]
-    wire.bring(OK, b"Content-Length: 1\r\n\r\n", b"x")
-    (done,) = wire.done
-    assert done.sent_ns is not None
-    assert done.first_byte_ns is not None
-    assert done.end_ns is not None
-    assert done.sent_ns < done.first_byte_ns < done.end_ns
+    wire.receive(OK, b"Content-Length: 1\r\n\r\n", b"x")
+    (exchange,) = wire.done
+    assert exchange.sent_ns is not None
+    assert exchange.first_byte_ns is not None
+    assert exchange.end_ns is not None
+    assert exchange.sent_ns < exchange.first_byte_ns < exchange.end_ns
 
 
-def test_what_follows_an_answer_unasked_closes_the_connection_and_not_the_next_request() -> None:
+def test_surplus_bytes_after_response_close_connection() -> None:
     wire = Wire()
-    wire.ask()
-    wire.bring(ANSWERS[0] + b"HTTP/1.1 500")
+    wire.send_request()
+    wire.receive(RESPONSES[0] + b"HTTP/1.1 500")
     assert (wire.done[0].error, wire.done[0].body, wire.is_closed, wire.times_free) == (None, b"{}", True, 0)
 
 
-def test_a_tls_server_that_refuses_its_client_after_the_handshake_is_a_tls_error() -> None:
+def test_client_certificate_rejection_after_handshake_is_tls_error() -> None:
     refusal = ssl.SSLError(1, "[SSL: TLSV13_ALERT_CERTIFICATE_REQUIRED] tlsv13 alert certificate required")
     refusal.reason = "TLSV13_ALERT_CERTIFICATE_REQUIRED"
     wire = Wire()
-    wire.ask()
+    wire.send_request()
     wire.connection.connection_lost(refusal)
-    assert [(done.error, done.detail) for done in wire.done] == [("tls", "the server requires a client certificate")]
+    assert [(exchange.error, exchange.detail) for exchange in wire.done] == [
+        ("tls", "the server requires a client certificate")
+    ]
 
 
-def test_bytes_that_nobody_asked_for_close_the_connection() -> None:
+def test_unsolicited_bytes_close_idle_connection() -> None:
     wire = Wire()
-    wire.bring(ANSWERS[0])
+    wire.receive(RESPONSES[0])
     assert wire.is_closed
     assert not wire.connection.send(Exchange(0, 0, 0, b"ask", wire.done.append))
     assert wire.done == []
 
 
-def test_a_stream_is_fed_read_by_read_with_the_time_of_its_read() -> None:
+def test_stream_reader_receives_each_read_with_its_time() -> None:
     wire, reader = Wire(), KeptPieces()
-    wire.ask(reader=reader)
-    wire.bring(EVENTS + b"3\r\nabc\r\n2\r\nde\r\n", b"1\r", b"\n", b"f\r\n0\r\n", b"\r\n")
-    (done,) = wire.done
-    assert (reader.pieces, done.body, done.error, done.status) == ([b"abcde", b"f"], b"", None, 200)
-    assert done.end_ns is not None
-    assert done.first_byte_ns == reader.at_ns[0] < reader.at_ns[1] < done.end_ns
+    wire.send_request(reader=reader)
+    wire.receive(EVENTS + b"3\r\nabc\r\n2\r\nde\r\n", b"1\r", b"\n", b"f\r\n0\r\n", b"\r\n")
+    (exchange,) = wire.done
+    assert (reader.pieces, exchange.body, exchange.error, exchange.status) == ([b"abcde", b"f"], b"", None, 200)
+    assert exchange.end_ns is not None
+    assert exchange.first_byte_ns == reader.at_ns[0] < reader.at_ns[1] < exchange.end_ns
     assert wire.times_free == 1
 
 
 @pytest.mark.parametrize("size", range(1, 9))
-def test_chunks_split_anywhere_say_the_same(size: int) -> None:
-    whole = EVENTS + b"4\r\nab\r\n\r\n5;x=y\r\n\r\ncd\r\r\n0\r\n\r\n"
+def test_chunked_response_is_decoded_for_any_split(size: int) -> None:
+    data = EVENTS + b"4\r\nab\r\n\r\n5;x=y\r\n\r\ncd\r\r\n0\r\n\r\n"
     wire, reader = Wire(), KeptPieces()
-    wire.ask(reader=reader)
-    wire.bring(*(whole[at : at + size] for at in range(0, len(whole), size)))
+    wire.send_request(reader=reader)
+    wire.receive(*(data[at : at + size] for at in range(0, len(data), size)))
     assert b"".join(reader.pieces) == b"ab\r\n\r\ncd\r"
-    assert (wire.done[0].error, wire.done[0].bytes_received) == (None, len(whole))
+    assert (wire.done[0].error, wire.done[0].bytes_received) == (None, len(data))
 
 
-def test_a_kept_connection_lets_go_of_its_last_reader() -> None:
+def test_idle_connection_releases_its_last_reader() -> None:
     wire, reader = Wire(), KeptPieces()
-    wire.ask(reader=reader)
-    wire.bring(EVENTS + b"0\r\n\r\n")
+    wire.send_request(reader=reader)
+    wire.receive(EVENTS + b"0\r\n\r\n")
     wire.done.clear()
-    held = weakref.ref(reader)
+    reader_ref = weakref.ref(reader)
     del reader
-    assert held() is None
+    assert reader_ref() is None
 
 
-def test_an_answer_without_success_goes_to_the_body_though_a_reader_waits() -> None:
+def test_error_response_is_stored_as_body_despite_reader() -> None:
     wire, reader = Wire(), KeptPieces()
-    wire.ask(reader=reader)
-    wire.bring(b"HTTP/1.1 429 Slow Down\r\nContent-Length: 4\r\n\r\nwait")
+    wire.send_request(reader=reader)
+    wire.receive(b"HTTP/1.1 429 Slow Down\r\nContent-Length: 4\r\n\r\nwait")
     assert (reader.pieces, wire.done[0].status, wire.done[0].body) == ([], 429, b"wait")
 
 
 @pytest.mark.parametrize("last", [b"", b"0\r\n\r\n", b"nonsense"])
-def test_a_reader_can_refuse_in_the_middle_of_a_read(last: bytes) -> None:
+def test_reader_can_reject_response_during_read(last: bytes) -> None:
     wire, reader = Wire(), KeptPieces(refused=b"bad", error="bad-output")
-    wire.ask(reader=reader)
-    wire.bring(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"1\r\nx\r\n0\r\n\r\n")
-    assert [(done.error, done.detail, done.status) for done in wire.done] == [("bad-output", "as refused", 200)]
+    wire.send_request(reader=reader)
+    wire.receive(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"1\r\nx\r\n0\r\n\r\n")
+    assert [(exchange.error, exchange.detail, exchange.status) for exchange in wire.done] == [
+        ("bad-output", "as refused", 200)
+    ]
     assert reader.pieces == [b"okbadmore"]
     assert wire.is_closed
     assert wire.times_free == 0
@@ -240,39 +244,39 @@ def test_a_reader_can_refuse_in_the_middle_of_a_read(last: bytes) -> None:
     assert len(wire.done) == 1
 
 
-def test_a_reader_that_breaks_costs_its_own_request_only() -> None:
+def test_exception_in_reader_is_bad_payload_without_its_message() -> None:
     class Broken(KeptPieces):
         def feed(self, piece: bytes, at_ns: int) -> str | None:
             raise RuntimeError("secret")
 
     wire = Wire()
-    wire.ask(reader=Broken())
-    wire.bring(EVENTS + b"2\r\nok\r\n")
-    assert [done.error for done in wire.done] == ["bad-payload"]
+    wire.send_request(reader=Broken())
+    wire.receive(EVENTS + b"2\r\nok\r\n")
+    assert [exchange.error for exchange in wire.done] == ["bad-payload"]
     assert wire.done[0].detail is not None
     assert "secret" not in wire.done[0].detail
 
 
-def test_a_stream_that_is_cut_off_is_truncated() -> None:
+def test_interrupted_stream_is_truncated() -> None:
     wire, reader = Wire(), KeptPieces()
-    wire.ask(reader=reader)
-    wire.bring(EVENTS + b"2\r\nok\r\n5\r\nhal")
+    wire.send_request(reader=reader)
+    wire.receive(EVENTS + b"2\r\nok\r\n5\r\nhal")
     wire.end()
     assert (wire.done[0].error, wire.done[0].status, reader.pieces) == ("truncated", 200, [b"okhal"])
 
 
-def test_a_stream_is_not_kept_and_not_counted_beyond_what_a_row_holds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_streamed_response_is_not_stored_but_limited_in_size(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(responses, "_MAX_BYTES_RECEIVED", 80 * 2**20)
     wire, reader = Wire(), CountedBytes()
-    wire.ask(reader=reader)
-    wire.bring(OK + b"Content-Length: 99999999999\r\n\r\n")
+    wire.send_request(reader=reader)
+    wire.receive(OK + b"Content-Length: 99999999999\r\n\r\n")
     piece = bytes(2**20)
-    wire.bring(*([piece] * 79))
-    assert (wire.done, reader.count) == ([], 79 * 2**20)  # an answer that is kept would have ended at 64 MiB
-    wire.bring(piece)
-    (done,) = wire.done
-    assert (done.error, done.detail) == ("bad-payload", "the response exceeds 80 MiB")
-    assert done.bytes_received < 80 * 2**20
+    wire.receive(*([piece] * 79))
+    assert (wire.done, reader.count) == ([], 79 * 2**20)  # a stored response would have been rejected at 64 MiB
+    wire.receive(piece)
+    (exchange,) = wire.done
+    assert (exchange.error, exchange.detail) == ("bad-payload", "the response exceeds 80 MiB")
+    assert exchange.bytes_received < 80 * 2**20
 
 
 class CountedBytes(KeptPieces):
@@ -284,7 +288,7 @@ class CountedBytes(KeptPieces):
 
 
 @pytest.mark.parametrize(
-    ("begun", "more"),
+    ("start", "repeated"),
     [
         (OK + b"X-Long: ", b"x"),
         (OK, b"X-Many: x\r\n"),
@@ -293,13 +297,13 @@ class CountedBytes(KeptPieces):
         (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
     ],
 )
-def test_what_is_not_body_is_bounded(begun: bytes, more: bytes) -> None:
+def test_size_of_heads_trailers_and_chunk_extensions_is_limited(start: bytes, repeated: bytes) -> None:
     wire = Wire()
-    wire.ask(reader=KeptPieces())
-    wire.bring(begun, *[more * (65_536 // len(more))] * 20)
-    (done,) = wire.done
-    assert done.error == "bad-payload"
-    assert done.bytes_received < 1.2 * 2**20
+    wire.send_request(reader=KeptPieces())
+    wire.receive(start, *[repeated * (65_536 // len(repeated))] * 20)
+    (exchange,) = wire.done
+    assert exchange.error == "bad-payload"
+    assert exchange.bytes_received < 1.2 * 2**20
 
 
 @pytest.mark.parametrize(
@@ -308,53 +312,53 @@ def test_what_is_not_body_is_bounded(begun: bytes, more: bytes) -> None:
         (b"\0\0\x12\x04\0\0\0\0\0", "the server uses HTTP/2, but only HTTP/1.1 is supported"),
         (b"\x15\x03\x01\0\x02\x02\x46", "the server uses TLS; use an https:// URL"),
         (b"SSH-2.0-secret\r\n", "the response is not HTTP/1.1: Expected HTTP/, RTSP/ or ICE/"),
-        (ANSWERS[9], "the compressed response cannot be decompressed"),
+        (RESPONSES[9], "the compressed response cannot be decompressed"),
         (
-            ANSWERS[9].replace(b"gzip", b"br"),
+            RESPONSES[9].replace(b"gzip", b"br"),
             "the response is compressed, and neither with gzip nor with deflate",
         ),
     ],
 )
-def test_what_cannot_be_read_is_named_and_not_repeated(data: bytes, detail: str) -> None:
+def test_unreadable_response_is_described_without_its_content(data: bytes, detail: str) -> None:
     wire = Wire()
-    wire.ask()
-    wire.bring(data)
-    assert [(done.error, done.detail) for done in wire.done] == [("bad-payload", detail)]
+    wire.send_request()
+    wire.receive(data)
+    assert [(exchange.error, exchange.detail) for exchange in wire.done] == [("bad-payload", detail)]
 
 
 @pytest.mark.parametrize("when", ["free", "done"])
-def test_the_next_request_may_be_sent_while_the_last_is_being_ended(when: str) -> None:
+def test_next_request_can_be_sent_from_completion_callback(when: str) -> None:
     wire = Wire()
-    sent: list[Callable[[], None]] = [lambda: wire.ask()]
+    sent: list[Callable[[], None]] = [lambda: wire.send_request()]
 
-    def once() -> None:
+    def send_once() -> None:
         if sent:
             sent.pop()()
 
     if when == "free":
-        wire.connection._on_free = lambda _: once()
+        wire.connection._on_free = lambda _: send_once()
 
     def on_done(exchange: Exchange) -> None:
         wire.done.append(exchange)
         if when == "done":
-            once()
+            send_once()
 
     wire.connection.send(Exchange(0, 0, 0, b"first", on_done))
-    wire.bring(ANSWERS[0], ANSWERS[1])
-    assert [each.body for each in wire.done] == [b"{}", b"[]"]
+    wire.receive(RESPONSES[0], RESPONSES[1])
+    assert [completed.body for completed in wire.done] == [b"{}", b"[]"]
 
 
-def test_a_head_that_only_looks_whole_is_not_learned() -> None:
+def test_incomplete_or_special_heads_are_not_cached() -> None:
     heads = HeadCache()
-    nothing: CachedHead = heads.latest_head
+    empty_head: CachedHead = heads.latest_head
     for number in (4, 11, 12, 15, 16, 24, 26, 27):
         wire = Wire(heads)
-        wire.ask()
-        wire.bring(ANSWERS[number])
-    assert heads.latest_head is nothing
+        wire.send_request()
+        wire.receive(RESPONSES[number])
+    assert heads.latest_head is empty_head
 
 
-def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_limit(
+def test_responses_in_flight_beyond_total_limit_fail_with_local_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(responses, "MAX_RECEIVING_BYTES", 3 * 2**20)
@@ -362,101 +366,101 @@ def test_responses_in_flight_together_are_bounded_and_what_is_over_is_a_local_li
     first, second = Wire(received=received), Wire(received=received)
     head, piece = OK + b"Content-Length: 2097152\r\n\r\n", b"x" * 2**20
     for wire in (first, second):
-        wire.ask()
-        wire.bring(head + piece)
-    first.bring(piece)
+        wire.send_request()
+        wire.receive(head + piece)
+    first.receive(piece)
     assert (first.done[0].error, len(first.done[0].body)) == (None, 2**21)
-    assert received.total == len(head) + 2**20, "what came whole counts no more"
-    first.ask()
-    first.bring(head + piece, b"x" * (2**20 - 1))
+    assert received.total == len(head) + 2**20, "a complete response no longer counts"
+    first.send_request()
+    first.receive(head + piece, b"x" * (2**20 - 1))
     assert (first.done[1].error, first.done[1].first_byte_ns is None) == ("local-limit", False)
     assert first.done[1].detail == "the responses being received exceed 3 MiB in total"
     second.end()
     assert received.total == 0
 
 
-def test_streamed_pieces_are_not_counted_as_kept() -> None:
+def test_streamed_pieces_do_not_count_as_stored_bytes() -> None:
     received = responses.ReceivedBytes()
     wire = Wire(received=received)
-    wire.ask(reader=KeptPieces())
-    wire.bring(EVENTS, b"4\r\n", b"data\r\n")
-    kept = received.total
-    wire.bring(*[b"4\r\n", b"data\r\n"] * 100)
-    assert received.total == kept <= len(EVENTS)
+    wire.send_request(reader=KeptPieces())
+    wire.receive(EVENTS, b"4\r\n", b"data\r\n")
+    initial_total = received.total
+    wire.receive(*[b"4\r\n", b"data\r\n"] * 100)
+    assert received.total == initial_total <= len(EVENTS)
 
 
-def test_chunks_of_a_few_bytes_take_no_more_memory_than_their_size() -> None:
+def test_small_chunks_use_no_more_memory_than_their_size() -> None:
     wire = Wire()
-    wire.ask()
-    wire.bring(EVENTS)
-    read = b"2\r\nab\r\n" * 8_000
+    wire.send_request()
+    wire.receive(EVENTS)
+    chunks = b"2\r\nab\r\n" * 8_000
     tracemalloc.start()
-    wire.bring(*[read] * 20)
-    held, _ = tracemalloc.get_traced_memory()
+    wire.receive(*[chunks] * 20)
+    used_bytes, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
-    assert held < 20 * len(read)
+    assert used_bytes < 20 * len(chunks)
 
 
-def compressed(content: bytes, coding: str = "gzip", status: bytes = b"200 OK") -> bytes:
+def compress_response(content: bytes, coding: str = "gzip", status: bytes = b"200 OK") -> bytes:
     body = zlib.compress(content) if coding == "deflate" else gzip.compress(content)
     head = b"HTTP/1.1 %b\r\nContent-Encoding: %b\r\nContent-Length: %d\r\n\r\n" % (status, coding.encode(), len(body))
     return head + body
 
 
 @pytest.mark.parametrize("coding", ["gzip", "x-gzip", "deflate"])
-def test_a_compressed_response_is_decompressed_each_time(coding: str) -> None:
-    wire, data = Wire(), compressed(b'{"ok": true}', coding)
+def test_compressed_response_is_decompressed_each_time(coding: str) -> None:
+    wire, data = Wire(), compress_response(b'{"ok": true}', coding)
     for _ in range(3):  # the head of a response is cached, its content is not
-        wire.ask()
-        wire.bring(data)
-    assert [(done.error, done.body, done.bytes_received) for done in wire.done] == [
+        wire.send_request()
+        wire.receive(data)
+    assert [(exchange.error, exchange.body, exchange.bytes_received) for exchange in wire.done] == [
         (None, b'{"ok": true}', len(data))
     ] * 3
     assert not wire.is_closed
 
 
-def test_a_compressed_body_of_the_length_of_its_content_is_decompressed_each_time() -> None:
+def test_compressed_body_with_length_of_its_content_is_decompressed_each_time() -> None:
     contents = (bytes(range(64)) + b"a" * count for count in range(1, 99))
     content = next(content for content in contents if len(gzip.compress(content)) == len(content))
-    wire, data = Wire(), compressed(content)
+    wire, data = Wire(), compress_response(content)
     for _ in range(2):
-        wire.ask()
-        wire.bring(data)
-    assert [done.body for done in wire.done] == [content] * 2
+        wire.send_request()
+        wire.receive(data)
+    assert [exchange.body for exchange in wire.done] == [content] * 2
 
 
 @pytest.mark.parametrize("size", [1, 7, 1000])
-def test_a_compressed_stream_is_decompressed_as_it_arrives(size: int) -> None:
+def test_compressed_stream_is_decompressed_as_it_arrives(size: int) -> None:
     stream = zlib.compressobj(wbits=31)
     pieces = [stream.compress(b"abc") + stream.flush(zlib.Z_SYNC_FLUSH), stream.compress(b"def") + stream.flush()]
-    whole = EVENTS.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
-    whole += b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
+    response = EVENTS.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
+    response += b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
     wire, reader = Wire(), KeptPieces()
-    wire.ask(reader=reader)
-    wire.bring(*(whole[at : at + size] for at in range(0, len(whole), size)))
+    wire.send_request(reader=reader)
+    wire.receive(*(response[at : at + size] for at in range(0, len(response), size)))
     assert b"".join(reader.pieces) == b"abcdef"
     assert (wire.done[0].error, wire.done[0].body) == (None, b"")
 
 
 @pytest.mark.parametrize("reader", [None, KeptPieces()])
-def test_a_compressed_response_that_is_cut_off_or_too_large_is_an_error(
+def test_truncated_or_too_large_compressed_response_is_error(
     reader: KeptPieces | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 100_000)
     cut = gzip.compress(b"content")[:-9]
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
-    for data in (head % len(cut) + cut, compressed(bytes(200_000))):
+    for data in (head % len(cut) + cut, compress_response(bytes(200_000))):
         wire = Wire()
-        wire.ask(reader=reader)
-        wire.bring(data)
-        assert [done.error for done in wire.done] == ["bad-payload"]
+        wire.send_request(reader=reader)
+        wire.receive(data)
+        assert [exchange.error for exchange in wire.done] == ["bad-payload"]
 
 
-def test_members_of_gzip_and_an_empty_body_are_whole_responses() -> None:
+def test_gzip_members_and_empty_body_are_complete_responses() -> None:
     body = gzip.compress(b"first ") + gzip.compress(b"second")
     head = b"HTTP/1.1 200 OK\r\nContent-Encoding: gzip\r\nContent-Length: %d\r\n\r\n"
     wire = Wire()
     for data in (head % len(body) + body, head % 0):
-        wire.ask()
-        wire.bring(data)
-    assert [(done.error, done.body) for done in wire.done] == [(None, b"first second"), (None, b"")]
+        wire.send_request()
+        wire.receive(data)
+    assert [(exchange.error, exchange.body) for exchange in wire.done] == [(None, b"first second"), (None, b"")]

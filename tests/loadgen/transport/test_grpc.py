@@ -21,25 +21,25 @@ from tests.fakes.program import wait_until
 
 pytestmark = pytest.mark.timing
 
-Answers = Iterator[ModelStreamInferResponse]
+Responses = Iterator[ModelStreamInferResponse]
 
 
-def refusing(code: grpc.StatusCode, secret: str = "") -> OpenInference:
-    def refuse(_: object, context: grpc.ServicerContext) -> NoReturn:
+def rejecting_server(code: grpc.StatusCode, secret: str = "") -> OpenInference:
+    def reject(_: object, context: grpc.ServicerContext) -> NoReturn:
         context.abort(code, secret)
 
-    return OpenInference(answer=refuse, stream=refuse)
+    return OpenInference(answer=reject, stream=reject)
 
 
-def hanging() -> OpenInference:
+def hanging_server() -> OpenInference:
     server = OpenInference()
     server.answer = server.hang
     server.stream = lambda request, context: [ModelStreamInferResponse(infer_response=server.hang(request, context))]
     return server
 
 
-def test_a_message_goes_out_as_it_is_and_the_answer_comes_as_it_is(call: Call, method: str) -> None:
-    async def talk(caller: Caller) -> None:
+def test_grpc_message_and_response_are_transferred_unchanged(call: Call, method: str) -> None:
+    async def make_calls(caller: Caller) -> None:
         first, second = await caller.ask(), await caller.ask()
         assert (first.error, first.status, first.first_byte_ns) == (None, 200, None)
         assert first.sent_ns is not None
@@ -54,16 +54,16 @@ def test_a_message_goes_out_as_it_is_and_the_answer_comes_as_it_is(call: Call, m
         )
 
     with OpenInference() as server:
-        call(Endpoint((server.url,)), talk)
-    assert [seen.model_name for seen in server.seen] == ["m", "m"]
+        call(Endpoint((server.url,)), make_calls)
+    assert [request.model_name for request in server.seen] == ["m", "m"]
 
 
-def test_another_method_may_be_called_on_the_same_connection(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_other_grpc_method_can_be_called(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         assert (await caller.ask(method=METADATA)).body == server.described.SerializeToString()
 
     with OpenInference() as server:
-        call(Endpoint((server.url,)), talk)
+        call(Endpoint((server.url,)), make_calls)
 
 
 @pytest.mark.parametrize(
@@ -79,41 +79,41 @@ def test_another_method_may_be_called_on_the_same_connection(call: Call) -> None
         ("UNIMPLEMENTED", 501),
     ],
 )
-def test_a_servers_refusal_is_a_status_without_its_words(call: Call, code: str, status: int) -> None:
-    async def talk(caller: Caller) -> None:
-        done = await caller.ask()
-        assert (done.error, done.status, done.detail) == (None, status, f"gRPC status {code}")
+def test_grpc_error_becomes_http_status_without_server_message(call: Call, code: str, status: int) -> None:
+    async def make_calls(caller: Caller) -> None:
+        exchange = await caller.ask()
+        assert (exchange.error, exchange.status, exchange.detail) == (None, status, f"gRPC status {code}")
 
-    with refusing(grpc.StatusCode[code], "canary") as server:
-        call(Endpoint((server.url,)), talk)
+    with rejecting_server(grpc.StatusCode[code], "canary") as server:
+        call(Endpoint((server.url,)), make_calls)
 
 
-def test_nothing_listens_there(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        done = await caller.ask()
-        assert (done.error, done.status, done.reused) == ("connect", None, False)
-        assert "refused" in str(done.detail)
-        assert done.sent_ns is not None
+def test_closed_port_is_connect_error(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
+        exchange = await caller.ask()
+        assert (exchange.error, exchange.status, exchange.reused) == ("connect", None, False)
+        assert "refused" in str(exchange.detail)
+        assert exchange.sent_ns is not None
         assert (caller.transport.opened_count, caller.transport.sent_count) == (0, 1)
 
-    call(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), talk)
+    call(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), make_calls)
 
 
-def test_a_peer_that_never_speaks_is_given_up_in_time(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_silent_peer_is_abandoned_at_connect_timeout(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         start_s = perf_counter()
         assert (await caller.ask()).error == "connect"
         assert 0.3 <= perf_counter() - start_s < 1
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        call(Endpoint((f"grpc://127.0.0.1:{port}",), timeouts=Timeouts(connect_s=0.4)), talk)
+        call(Endpoint((f"grpc://127.0.0.1:{port}",), timeouts=Timeouts(connect_s=0.4)), make_calls)
 
 
-def test_a_server_that_comes_back_is_reached_again_soon(call: Call) -> None:
+def test_restarted_server_is_reconnected_within_1_s(call: Call) -> None:
     port = closed_port()
 
-    async def talk(caller: Caller) -> None:
+    async def make_calls(caller: Caller) -> None:
         for _ in range(30):
             assert (await caller.ask()).error == "connect"
             await asyncio.sleep(0.02)
@@ -123,50 +123,50 @@ def test_a_server_that_comes_back_is_reached_again_soon(call: Call) -> None:
                 assert perf_counter() - start_s < 1
                 await asyncio.sleep(0.01)
 
-    call(Endpoint((f"grpc://127.0.0.1:{port}",)), talk)
+    call(Endpoint((f"grpc://127.0.0.1:{port}",)), make_calls)
 
 
-def test_a_server_that_goes_away_before_it_answers(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        asked = caller.submit()
+def test_server_shutdown_before_response_is_send_error_or_no_error(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
+        pending = caller.submit()
         await asyncio.to_thread(wait_until, lambda: server.seen)
         await asyncio.to_thread(server.stop)
-        assert (await asked).error in ("send", None)  # it may still say that it goes
+        assert (await pending).error in ("send", None)  # the server may still announce its shutdown
 
-    with hanging() as server:
-        call(Endpoint((server.url,)), talk)
+    with hanging_server() as server:
+        call(Endpoint((server.url,)), make_calls)
 
 
-def test_a_call_ends_at_its_deadline(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_grpc_call_ends_at_total_timeout(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         start_s = perf_counter()
         assert (await caller.ask()).error == "timeout"
         assert 0.3 <= perf_counter() - start_s < 0.8
 
-    with hanging() as server:
-        call(Endpoint((server.url,), timeouts=Timeouts(total_s=0.3)), talk)
+    with hanging_server() as server:
+        call(Endpoint((server.url,), timeouts=Timeouts(total_s=0.3)), make_calls)
 
 
-def test_a_stream_ends_when_it_is_idle_for_too_long() -> None:
-    def stall(request: ModelInferRequest, context: grpc.ServicerContext) -> Answers:
+def test_grpc_stream_ends_at_idle_timeout() -> None:
+    def stall(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         yield ModelStreamInferResponse(infer_response=floats(0, 1))
         server.released.wait(30)
 
-    async def talk(caller: Caller) -> None:
+    async def make_calls(caller: Caller) -> None:
         start_s, reader = perf_counter(), KeptPieces()
-        done = await caller.ask(reader)
-        assert (done.error, len(reader.pieces)) == ("timeout", 1)
+        exchange = await caller.ask(reader)
+        assert (exchange.error, len(reader.pieces)) == ("timeout", 1)
         assert 0.3 <= perf_counter() - start_s < 0.8
 
     with OpenInference(stream=stall) as server:
-        call_on("uvloop", Endpoint((server.url,), timeouts=Timeouts(idle_s=0.3)), talk, STREAM)
+        call_on("uvloop", Endpoint((server.url,), timeouts=Timeouts(idle_s=0.3)), make_calls, STREAM)
 
 
-def test_each_streamed_message_is_stamped_and_fed_as_it_comes() -> None:
+def test_each_streamed_message_is_timed_and_read_on_arrival() -> None:
     sent_ns: list[int] = []
     go_on = threading.Semaphore(0)
 
-    def answer(request: ModelInferRequest, context: grpc.ServicerContext) -> Answers:
+    def respond(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         for number in range(3):
             assert go_on.acquire(timeout=10)
             sent_ns.append(perf_counter_ns())
@@ -177,58 +177,58 @@ def test_each_streamed_message_is_stamped_and_fed_as_it_comes() -> None:
             go_on.release()
             return super().feed(piece, at_ns)
 
-    async def talk(caller: Caller) -> None:
+    async def make_calls(caller: Caller) -> None:
         reader = Following()
         go_on.release()
-        done = await caller.ask(reader)
-        assert (done.error, done.status, done.body) == (None, 200, b"")
+        exchange = await caller.ask(reader)
+        assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"")
         values = [
             ModelStreamInferResponse.FromString(piece).infer_response.outputs[0].contents.fp32_contents[0]
             for piece in reader.pieces
         ]
         assert values == [0, 1, 2]
-        assert done.bytes_received == sum(map(len, reader.pieces))
-        assert done.end_ns is not None
-        for sent, at, after in zip(sent_ns, reader.at_ns, [*sent_ns[1:], done.end_ns], strict=True):
+        assert exchange.bytes_received == sum(map(len, reader.pieces))
+        assert exchange.end_ns is not None
+        for sent, at, after in zip(sent_ns, reader.at_ns, [*sent_ns[1:], exchange.end_ns], strict=True):
             assert sent < at < after
 
-    with OpenInference(stream=answer) as server:
-        call_on("uvloop", Endpoint((server.url,)), talk, STREAM)
+    with OpenInference(stream=respond) as server:
+        call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
-def test_a_reader_that_refuses_ends_the_stream() -> None:
-    def endless(request: ModelInferRequest, context: grpc.ServicerContext) -> Answers:
+def test_rejection_by_stream_reader_ends_grpc_stream() -> None:
+    def endless(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         while context.is_active():
             yield ModelStreamInferResponse(infer_response=floats(0, 1))
 
-    async def talk(caller: Caller) -> None:
-        done = await caller.ask(KeptPieces(refused=b"m", error="bad-output"))
-        assert (done.error, done.status) == ("bad-output", 200)
+    async def make_calls(caller: Caller) -> None:
+        exchange = await caller.ask(KeptPieces(refused=b"m", error="bad-output"))
+        assert (exchange.error, exchange.status) == ("bad-output", 200)
 
     with OpenInference(stream=endless) as server:
-        call_on("uvloop", Endpoint((server.url,)), talk, STREAM)
+        call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
-def test_a_stream_that_breaks_after_an_answer_is_truncated() -> None:
-    def answer_and_hang(request: ModelInferRequest, context: grpc.ServicerContext) -> Answers:
+def test_grpc_stream_interrupted_after_response_is_truncated() -> None:
+    def respond_and_hang(request: ModelInferRequest, context: grpc.ServicerContext) -> Responses:
         yield ModelStreamInferResponse(infer_response=floats(0, 1))
         server.released.wait(30)
 
-    async def talk(caller: Caller) -> None:
+    async def make_calls(caller: Caller) -> None:
         reader = KeptPieces()
-        asked = caller.submit(reader)
+        pending = caller.submit(reader)
         while not reader.pieces:
             await asyncio.sleep(0)
         await asyncio.to_thread(server.stop)
-        done = await asked
-        assert done.error == "truncated" or done.status in (499, 503)
+        exchange = await pending
+        assert exchange.error == "truncated" or exchange.status in (499, 503)
 
-    with OpenInference(stream=answer_and_hang) as server:
-        call_on("uvloop", Endpoint((server.url,)), talk, STREAM)
+    with OpenInference(stream=respond_and_hang) as server:
+        call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
 @pytest.mark.parametrize("limited", [grpc_channel, grpc_calls])
-def test_an_answer_beyond_the_memory_for_it_is_refused(
+def test_response_beyond_size_limit_is_bad_payload(
     method: str, monkeypatch: pytest.MonkeyPatch, limited: object
 ) -> None:
     monkeypatch.setattr(limited, "MAX_RESPONSE_BYTES", 100)
@@ -236,75 +236,75 @@ def test_an_answer_beyond_the_memory_for_it_is_refused(
     chunks = [ModelStreamInferResponse(infer_response=floats(0, 1))] * 10
     pieces = [ModelStreamInferResponse(infer_response=large)] if limited is grpc_channel else chunks
 
-    async def talk(caller: Caller) -> None:
+    async def make_calls(caller: Caller) -> None:
         assert (await caller.ask()).error == "bad-payload"
 
     if method == INFER and limited is grpc_calls:
         return  # a single message is bounded by the channel
     with OpenInference(answer=lambda *_: large, stream=lambda *_: pieces) as server:
-        call_on("uvloop", Endpoint((server.url,)), talk, method)
+        call_on("uvloop", Endpoint((server.url,)), make_calls, method)
 
 
-def test_no_more_calls_at_once_than_allowed_and_the_oldest_first(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        asked = [caller.submit() for _ in range(5)]
+def test_concurrent_calls_are_limited_and_queued_in_order(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
+        pending = [caller.submit() for _ in range(5)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 2)
         assert (caller.pool.sent_count, caller.pool.outstanding_count) == (2, 5)
         server.released.set()
-        done = await asyncio.gather(*asked)
-        assert [each.error for each in done] == [None] * 5
-        starts = [each.sent_ns for each in done if each.sent_ns is not None]
+        exchanges = await asyncio.gather(*pending)
+        assert [exchange.error for exchange in exchanges] == [None] * 5
+        starts = [exchange.sent_ns for exchange in exchanges if exchange.sent_ns is not None]
         assert len(starts) == 5
         assert starts == sorted(starts)
 
-    with hanging() as server:
-        call(Endpoint((server.url,), max_connections=2), talk)
+    with hanging_server() as server:
+        call(Endpoint((server.url,), max_connections=2), make_calls)
 
 
-def test_cut_ends_what_is_in_flight_and_what_waits(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        asked = [caller.submit() for _ in range(4)]
+def test_abort_ends_calls_in_flight_and_queued_calls(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
+        pending = [caller.submit() for _ in range(4)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
         caller.transport.abort()
-        done = await asyncio.gather(*asked)
-        assert [each.error for each in done] == ["timeout"] * 4
-        assert [each.sent_ns is None for each in done] == [False, False, False, True]
+        exchanges = await asyncio.gather(*pending)
+        assert [exchange.error for exchange in exchanges] == ["timeout"] * 4
+        assert [exchange.sent_ns is None for exchange in exchanges] == [False, False, False, True]
         server.released.set()
         assert (await caller.ask()).error is None
         assert caller.pool.outstanding_count == 0
 
-    with hanging() as server:
-        call(Endpoint((server.url,), max_connections=3), talk)
+    with hanging_server() as server:
+        call(Endpoint((server.url,), max_connections=3), make_calls)
 
 
-def test_what_takes_too_much_memory_ends_as_a_local_limit_and_what_waits_is_sent(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        asked = [caller.submit() for _ in range(4)]
+def test_shed_calls_fail_with_local_limit_and_queued_call_is_sent(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
+        pending = [caller.submit() for _ in range(4)]
         await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
         caller.pool.shed()
         server.released.set()
-        done = await asyncio.gather(*asked)
-        assert [each.error for each in done] == ["local-limit"] * 3 + [None]
-        assert "exceed 512 MiB in total" in str(done[0].detail)
+        exchanges = await asyncio.gather(*pending)
+        assert [exchange.error for exchange in exchanges] == ["local-limit"] * 3 + [None]
+        assert "exceed 512 MiB in total" in str(exchanges[0].detail)
         assert caller.pool.outstanding_count == 0
 
-    with hanging() as server:
-        call(Endpoint((server.url,), max_connections=3), talk)
+    with hanging_server() as server:
+        call(Endpoint((server.url,), max_connections=3), make_calls)
 
 
-def test_a_hundred_calls_share_a_connection(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
-        asked = [caller.submit() for _ in range(130)]
+def test_grpc_connection_is_shared_by_100_calls(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
+        pending = [caller.submit() for _ in range(130)]
         server.released.set()
-        assert {each.error for each in await asyncio.gather(*asked)} == {None}
+        assert {exchange.error for exchange in await asyncio.gather(*pending)} == {None}
         assert caller.transport.opened_count == 2
 
-    with hanging() as server:
-        call(Endpoint((server.url,)), talk)
+    with hanging_server() as server:
+        call(Endpoint((server.url,)), make_calls)
 
 
-def test_headers_become_metadata_and_may_be_renewed(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_headers_become_metadata_and_can_be_renewed(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         await caller.ask()
         caller.pool.set_headers(endpoint(("Authorization", "Bearer two")))
         await caller.ask()
@@ -313,46 +313,46 @@ def test_headers_become_metadata_and_may_be_renewed(call: Call) -> None:
         return Endpoint((server.url,), headers=(*headers, ("Content-Type", "x"), ("X-Bin", "1"), ("k-bin", "2")))
 
     with OpenInference() as server:
-        call(endpoint(("Authorization", "Bearer one")), talk)
-    first, second = (seen for _, seen in server.metadata_seen)
+        call(endpoint(("Authorization", "Bearer one")), make_calls)
+    first, second = (metadata for _, metadata in server.metadata_seen)
     assert (first["authorization"], second["authorization"]) == ("Bearer one", "Bearer two")
     assert (first["x-bin"], first["k-bin"]) == (b"1", b"2")
     assert str(first["user-agent"]).startswith("sizewise")
     assert "content-type" not in first
 
 
-def test_replicas_share_the_calls_and_the_headers(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_replicas_share_calls_and_headers(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         assert Counter([(await caller.ask()).target for _ in range(6)]) == {0: 3, 1: 3}
         assert isinstance(caller.transport, GrpcReplicas)
-        caller.transport.set_headers(Endpoint((one.url, other.url), headers=(("X-Key", "new"),)))
+        caller.transport.set_headers(Endpoint((first_server.url, second_server.url), headers=(("X-Key", "new"),)))
         await asyncio.gather(caller.ask(), caller.ask())
         assert caller.transport.opened_count == 2
 
-    with OpenInference() as one, OpenInference() as other:
-        call(Endpoint((one.url, other.url)), talk)
-    for server in (one, other):
+    with OpenInference() as first_server, OpenInference() as second_server:
+        call(Endpoint((first_server.url, second_server.url)), make_calls)
+    for server in (first_server, second_server):
         assert server.metadata_seen[-1][1]["x-key"] == "new"
 
 
-def test_a_host_without_an_address(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_unresolvable_host_raises_resolve_error(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         await caller.ask()
 
     with pytest.raises(ResolveError, match=r"nowhere\.invalid"):
-        call(Endpoint(("grpc://nowhere.invalid:1",)), talk)
+        call(Endpoint(("grpc://nowhere.invalid:1",)), make_calls)
 
 
-def test_no_thread_is_left_behind(call: Call) -> None:
-    async def talk(caller: Caller) -> None:
+def test_closed_transport_leaves_no_threads(call: Call) -> None:
+    async def make_calls(caller: Caller) -> None:
         await asyncio.gather(*(caller.ask() for _ in range(20)))
 
-    def left() -> list[threading.Thread]:
-        """But for those of the server's own pool."""
-        new = set(threading.enumerate()) - before
+    def list_remaining_threads() -> list[threading.Thread]:
+        """Exclude the threads of the server's own pool."""
+        new = set(threading.enumerate()) - threads_before
         return [thread for thread in new if not thread.name.startswith("ThreadPoolExecutor")]
 
     with OpenInference() as server:
-        before = set(threading.enumerate())
-        call(Endpoint((server.url,)), talk)
-        wait_until(lambda: not left())
+        threads_before = set(threading.enumerate())
+        call(Endpoint((server.url,)), make_calls)
+        wait_until(lambda: not list_remaining_threads())

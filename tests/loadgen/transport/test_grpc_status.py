@@ -3,15 +3,15 @@ import pytest
 
 from loadgen.transport.grpc_status import SUCCESS, CallEnd, classify_end
 
-PEER = "a peer's words, with a canary in them"
+PEER = "a peer's message with a canary"
 
 
-def test_ok_is_a_success() -> None:
+def test_grpc_status_ok_is_success() -> None:
     assert classify_end(grpc.StatusCode.OK, None, False) == SUCCESS == CallEnd(200, None, None)
 
 
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code.name not in ("OK", "DEADLINE_EXCEEDED")])
-def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) -> None:
+def test_every_error_code_of_server_maps_to_http_error_status(code: grpc.StatusCode) -> None:
     end = classify_end(code, PEER, False)
     assert end.status is not None
     assert 400 <= end.status < 600
@@ -19,7 +19,7 @@ def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) 
 
 
 @pytest.mark.parametrize(
-    ("code", "words", "has_answer", "error"),
+    ("code", "message", "has_response", "error"),
     [
         (
             "UNAVAILABLE",
@@ -37,8 +37,10 @@ def test_every_code_of_a_server_has_a_status_of_an_error(code: grpc.StatusCode) 
         ("RESOURCE_EXHAUSTED", "CLIENT: Received message larger than max (9 vs. 1)", False, "bad-payload"),
     ],
 )
-def test_what_grpc_found_itself_is_the_transports_error(code: str, words: str, has_answer: bool, error: str) -> None:
-    end = classify_end(grpc.StatusCode[code], words, has_answer)
+def test_errors_of_grpc_library_map_to_transport_errors(
+    code: str, message: str, has_response: bool, error: str
+) -> None:
+    end = classify_end(grpc.StatusCode[code], message, has_response)
     assert end.error == error
     assert end.status == (200 if error == "bad-payload" else None)
     assert "canary" not in (end.detail or "")

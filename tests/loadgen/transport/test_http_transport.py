@@ -11,43 +11,43 @@ from loadgen.transport.http_transport import create_http_transport
 from tests.fakes.asker import Asker, Converse
 
 
-def test_replicas_share_the_requests_each_under_its_own_name(converse: Converse) -> None:
-    async def talk(asker: Asker) -> None:
+def test_replicas_share_requests_with_their_own_host_header(converse: Converse) -> None:
+    async def send_requests(asker: Asker) -> None:
         for turn in range(4):
-            done = await asker.ask(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{one.port}\r\n\r\n".encode())
-            assert (done.error, done.target) == (None, turn % 2)
+            exchange = await asker.ask(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{first_server.port}\r\n\r\n".encode())
+            assert (exchange.error, exchange.target) == (None, turn % 2)
         assert (asker.transport.opened_count, asker.transport.sent_count) == (2, 4)
 
-    with ScriptedServer(Script()) as one, ScriptedServer(Script()) as other:
-        converse(Endpoint((one.url, other.url)), talk)
-    for server in (one, other):
+    with ScriptedServer(Script()) as first_server, ScriptedServer(Script()) as second_server:
+        converse(Endpoint((first_server.url, second_server.url)), send_requests)
+    for server in (first_server, second_server):
         assert server.requests == [f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()] * 2
 
 
-def test_a_replica_that_refuses_connections_fails_its_share(converse: Converse) -> None:
-    async def talk(asker: Asker) -> None:
-        done = [await asker.ask() for _ in range(6)]
-        assert Counter((each.target, each.error) for each in done) == {(0, None): 3, (1, "connect"): 3}
+def test_requests_to_unreachable_replica_fail_with_connect_error(converse: Converse) -> None:
+    async def send_requests(asker: Asker) -> None:
+        exchanges = [await asker.ask() for _ in range(6)]
+        assert Counter((exchange.target, exchange.error) for exchange in exchanges) == {(0, None): 3, (1, "connect"): 3}
 
     with ScriptedServer(Script()) as server:
-        converse(Endpoint((server.url, "http://127.0.0.1:1")), talk)
+        converse(Endpoint((server.url, "http://127.0.0.1:1")), send_requests)
 
 
 @pytest.mark.parametrize("balance", ["least-outstanding", "power-of-two"])
-def test_a_slow_replica_gets_less(converse: Converse, balance: Balance) -> None:
-    async def talk(asker: Asker) -> None:
+def test_slow_replica_gets_fewer_requests(converse: Converse, balance: Balance) -> None:
+    async def send_requests(asker: Asker) -> None:
         stuck = [asker.submit() for _ in range(2)]
-        done = [await asker.ask() for _ in range(20)]
-        assert {each.target for each in done} == {0}
+        exchanges = [await asker.ask() for _ in range(20)]
+        assert {exchange.target for exchange in exchanges} == {0}
         asker.transport.abort()
-        assert [each.result().error for each in stuck].count("timeout") >= 1
+        assert [exchange.result().error for exchange in stuck].count("timeout") >= 1
 
     with ScriptedServer(Script()) as fast, ScriptedServer(Script(Reply(mode="hang"))) as slow:
-        converse(Endpoint((fast.url, slow.url), balance=balance), talk)
+        converse(Endpoint((fast.url, slow.url), balance=balance), send_requests)
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "words"),
+    ("endpoint", "message"),
     [
         (Endpoint(()), "no URL"),
         (Endpoint(("ftp://h",)), "http:// or https://"),
@@ -59,17 +59,17 @@ def test_a_slow_replica_gets_less(converse: Converse, balance: Balance) -> None:
         (Endpoint(("http://a", "https://b"), tls=Tls(ca_file="/nowhere")), "CA file"),
     ],
 )
-def test_an_endpoint_that_nothing_can_be_sent_to_is_refused_in_a_sentence(endpoint: Endpoint, words: str) -> None:
-    async def attempt() -> None:
+def test_invalid_endpoint_is_rejected_without_repeating_secrets(endpoint: Endpoint, message: str) -> None:
+    async def create() -> None:
         create_http_transport(asyncio.get_running_loop(), endpoint)
 
-    with pytest.raises(EndpointError, match=words) as refused:
-        asyncio.run(attempt())
-    assert "secret" not in str(refused.value)
+    with pytest.raises(EndpointError, match=message) as raised:
+        asyncio.run(create())
+    assert "secret" not in str(raised.value)
 
 
-def test_a_unix_socket_needs_no_proxy(converse: Converse, tmp_path: Path) -> None:
-    async def talk(asker: Asker) -> None:
+def test_unix_socket_ignores_proxy(converse: Converse, tmp_path: Path) -> None:
+    async def send_requests(asker: Asker) -> None:
         assert (await asker.ask()).error == "connect"
 
-    converse(Endpoint(("http://h",), unix_socket=str(tmp_path / "s"), proxy="http://nowhere.invalid"), talk)
+    converse(Endpoint(("http://h",), unix_socket=str(tmp_path / "s"), proxy="http://nowhere.invalid"), send_requests)

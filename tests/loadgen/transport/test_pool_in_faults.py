@@ -1,4 +1,4 @@
-"""Whatever happens between us and the server, a request ends: with the right class, by its deadline and a second."""
+"""Each network fault ends a request with its error class, at most a second after its timeout."""
 
 import asyncio
 import socket
@@ -25,11 +25,11 @@ EVENTS = Stream(
 BODY = b"x" * 300
 
 
-async def asked_in_time(asker: Asker, reader: KeptPieces | None = None) -> Exchange:
+async def send_within_deadline(asker: Asker, reader: KeptPieces | None = None) -> Exchange:
     start_s = perf_counter()
-    done = await asker.ask(reader=reader)
+    exchange = await asker.ask(reader=reader)
     assert perf_counter() - start_s < TOTAL_S + 1
-    return done
+    return exchange
 
 
 FAULTS = {
@@ -50,66 +50,66 @@ FAULTS = {
 
 
 @pytest.mark.parametrize(("toxics", "error"), FAULTS.values(), ids=FAULTS)
-@pytest.mark.parametrize("manner", ["whole", "chunked"])
-def test_every_fault_ends_in_time_with_its_class(
-    converse: Converse, toxics: Toxics, error: str | None, manner: ReplyMode
+@pytest.mark.parametrize("mode", ["whole", "chunked"])
+def test_each_fault_ends_request_in_time_with_error_class(
+    converse: Converse, toxics: Toxics, error: str | None, mode: ReplyMode
 ) -> None:
-    async def talk(asker: Asker) -> None:
+    async def send_requests(asker: Asker) -> None:
         for _ in range(times):
-            done = await asked_in_time(asker)
-            assert done.error == error
-            assert done.body == (BODY if error is None else b"")
+            exchange = await send_within_deadline(asker)
+            assert exchange.error == error
+            assert exchange.body == (BODY if error is None else b"")
         assert asker.transport.sent_count == times
 
     times = 1 if error == "timeout" else 2
 
     with (
-        ScriptedServer(Script(Reply(body=BODY, mode=manner))) as server,
+        ScriptedServer(Script(Reply(body=BODY, mode=mode))) as server,
         FaultyProxy(server.port, toxics) as proxy,
     ):
-        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
+        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
         assert len(server.requests) == (0 if toxics.is_half_open else times)
         assert proxy.connections == (1 if error is None else times)
 
 
 @pytest.mark.parametrize(("slow_close_s", "error"), [(0.1, None), (5, "timeout")])
-def test_an_answer_that_ends_with_its_connection_waits_for_that_end(
+def test_response_until_close_waits_for_close_of_connection(
     converse: Converse, slow_close_s: float, error: str | None
 ) -> None:
-    async def talk(asker: Asker) -> None:
-        assert (await asked_in_time(asker)).error == error
+    async def send_requests(asker: Asker) -> None:
+        assert (await send_within_deadline(asker)).error == error
 
     with (
         ScriptedServer(Script(Reply(mode="until-close"))) as server,
         FaultyProxy(server.port, Toxics(slow_close_s=slow_close_s)) as proxy,
     ):
-        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
+        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_half_open_connection_ends_by_the_deadline_that_is_running(converse: Converse, scheme: str) -> None:
-    async def talk(asker: Asker) -> None:
-        done = await asked_in_time(asker)
-        assert (done.error, done.detail) == expected
+def test_half_open_connection_ends_at_active_timeout(converse: Converse, scheme: str) -> None:
+    async def send_requests(asker: Asker) -> None:
+        exchange = await send_within_deadline(asker)
+        assert (exchange.error, exchange.detail) == expected
 
     expected = ("timeout", None) if scheme == "http" else ("connect", "no connection was established within 0.3 s")
     with FaultyProxy(1, Toxics(is_half_open=True)) as proxy:
-        converse(Endpoint((f"{scheme}://127.0.0.1:{proxy.port}",), timeouts=TIMEOUTS), talk)
+        converse(Endpoint((f"{scheme}://127.0.0.1:{proxy.port}",), timeouts=TIMEOUTS), send_requests)
 
 
 @pytest.mark.parametrize("slice_bytes", [None, 1, 2, 3])
-def test_a_stream_split_anywhere_is_fed_whole(converse: Converse, slice_bytes: int | None) -> None:
+def test_stream_is_read_completely_for_any_split(converse: Converse, slice_bytes: int | None) -> None:
     reader = KeptPieces()
 
-    async def talk(asker: Asker) -> None:
-        done = await asked_in_time(asker, reader)
-        assert (done.error, done.body) == (None, b"")
+    async def send_requests(asker: Asker) -> None:
+        exchange = await send_within_deadline(asker, reader)
+        assert (exchange.error, exchange.body) == (None, b"")
 
     with (
         ScriptedServer(Script(EVENTS)) as server,
         FaultyProxy(server.port, Toxics(slice_bytes=slice_bytes)) as proxy,
     ):
-        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), talk)
+        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
     assert b"".join(reader.pieces) == b"data: \xe2\x82\xac\n\n"
 
 
@@ -126,37 +126,35 @@ def test_a_stream_split_anywhere_is_fed_whole(converse: Converse, slice_bytes: i
     ],
     ids=["reset", "close", "open", "repeat", "half a head", "no chunks", "HTTP/1.0"],
 )
-def test_a_stream_that_goes_wrong_ends_in_time_with_its_class(
-    converse: Converse, stream: Stream, error: str | None
-) -> None:
-    async def talk(asker: Asker) -> None:
+def test_faulty_stream_ends_in_time_with_error_class(converse: Converse, stream: Stream, error: str | None) -> None:
+    async def send_requests(asker: Asker) -> None:
         reader = KeptPieces()
-        done = await asked_in_time(asker, reader)
-        assert (done.error, done.body) == (error, b"")
+        exchange = await send_within_deadline(asker, reader)
+        assert (exchange.error, exchange.body) == (error, b"")
         assert (len(reader.pieces) > 0) == (len(stream.pieces) > 2 or error is None)
 
     with ScriptedServer(Script(stream)) as server:
-        converse(Endpoint((server.url,), timeouts=TIMEOUTS), talk)
+        converse(Endpoint((server.url,), timeouts=TIMEOUTS), send_requests)
 
 
-def test_a_never_ending_stream_that_keeps_coming_ends_at_the_total_deadline(converse: Converse) -> None:
-    async def talk(asker: Asker) -> None:
+def test_endless_stream_ends_at_total_timeout(converse: Converse) -> None:
+    async def send_requests(asker: Asker) -> None:
         reader = KeptPieces()
-        done = await asked_in_time(asker, reader)
-        assert done.sent_ns is not None
-        assert done.end_ns is not None
-        assert TOTAL_S <= (done.end_ns - done.sent_ns) / 1e9 < TOTAL_S + 0.5
-        assert (done.error, done.status) == ("timeout", 200)
+        exchange = await send_within_deadline(asker, reader)
+        assert exchange.sent_ns is not None
+        assert exchange.end_ns is not None
+        assert TOTAL_S <= (exchange.end_ns - exchange.sent_ns) / 1e9 < TOTAL_S + 0.5
+        assert (exchange.error, exchange.status) == ("timeout", 200)
         assert len(reader.pieces) > 10
 
     endless = Stream(pieces=((0, HEAD), (0.005, b"3\r\nabc\r\n")), end="repeat", period_s=0.005)
     with ScriptedServer(Script(endless)) as server:
-        converse(Endpoint((server.url,), timeouts=TIMEOUTS), talk)
+        converse(Endpoint((server.url,), timeouts=TIMEOUTS), send_requests)
 
 
-@pytest.mark.parametrize("refuses", [False, True])
-def test_a_quarter_of_a_gibibyte_without_a_newline_is_read_in_little_memory(converse: Converse, refuses: bool) -> None:
-    size, most = 256 * 2**20, 2**20
+@pytest.mark.parametrize("rejects", [False, True])
+def test_response_of_256_mib_without_newline_is_read_in_small_pieces(converse: Converse, rejects: bool) -> None:
+    size, max_piece_bytes = 256 * 2**20, 2**20
 
     class Counting(KeptPieces):
         count = longest = 0
@@ -164,18 +162,18 @@ def test_a_quarter_of_a_gibibyte_without_a_newline_is_read_in_little_memory(conv
         def feed(self, piece: bytes, at_ns: int) -> str | None:
             self.count += len(piece)
             self.longest = max(self.longest, len(piece))
-            return "bad-payload" if refuses and self.count > most else None
+            return "bad-payload" if rejects and self.count > max_piece_bytes else None
 
-    async def talk(asker: Asker) -> None:
+    async def send_requests(asker: Asker) -> None:
         reader = Counting()
-        done = await asker.ask(reader=reader)
-        assert done.error == ("bad-payload" if refuses else None)
-        assert reader.longest <= most
-        assert (reader.count <= 2 * most) if refuses else (reader.count == size)
+        exchange = await asker.ask(reader=reader)
+        assert exchange.error == ("bad-payload" if rejects else None)
+        assert reader.longest <= max_piece_bytes
+        assert (reader.count <= 2 * max_piece_bytes) if rejects else (reader.count == size)
 
     async def serve(asker: Asker) -> None:
         server = await asyncio.get_running_loop().create_server(lambda: Flood(size), "127.0.0.1", port)
-        await talk(asker)
+        await send_requests(asker)
         server.close()
 
     port = free_port()
@@ -183,7 +181,7 @@ def test_a_quarter_of_a_gibibyte_without_a_newline_is_read_in_little_memory(conv
 
 
 class Flood(asyncio.Protocol):
-    """Answers with so many bytes, no faster than they are taken."""
+    """Responds with `size` bytes, no faster than they are read."""
 
     def __init__(self, size: int) -> None:
         self._left = size

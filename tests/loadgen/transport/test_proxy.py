@@ -4,7 +4,7 @@ from loadgen.transport.address import UrlError
 from loadgen.transport.proxy import parse_proxy_url
 
 
-def test_a_proxy_and_its_credentials_come_from_its_url() -> None:
+def test_proxy_host_port_and_credentials_are_parsed_from_url() -> None:
     assert (
         parse_proxy_url("http://h").host,
         parse_proxy_url("http://h").port,
@@ -19,7 +19,7 @@ def test_a_proxy_and_its_credentials_come_from_its_url() -> None:
 @pytest.mark.parametrize(
     "url", ["https://me:secret@h:1", "socks5://me:secret@h", "me:secret@h:1", "http://me:secret@h:port", "http://", ""]
 )
-def test_other_urls_are_refused_without_repeating_secrets(url: str) -> None:
-    with pytest.raises(UrlError) as refused:
+def test_invalid_proxy_url_is_rejected_without_repeating_secrets(url: str) -> None:
+    with pytest.raises(UrlError) as raised:
         parse_proxy_url(url)
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(raised.value)

@@ -15,103 +15,105 @@ from tests.fakes.certificates import self_signed, server_context
 from tests.fakes.http_proxy import HttpProxy
 
 
-def test_a_unix_socket_is_connected_to_whatever_the_url_says(converse: Converse, tmp_path: Path) -> None:
+def test_unix_socket_is_used_regardless_of_url_host(converse: Converse, tmp_path: Path) -> None:
     path = str(tmp_path / "s")
 
-    async def talk(asker: Asker) -> None:
-        done = await asker.ask()
-        assert (done.error, done.sent_ns) == ("connect", done.queued_ns)
+    async def send_requests(asker: Asker) -> None:
+        exchange = await asker.ask()
+        assert (exchange.error, exchange.sent_ns) == ("connect", exchange.queued_ns)
         server = await asyncio.get_running_loop().create_unix_server(NullProtocol, path)
         for is_reused in (False, True):
-            done = await asker.ask()
-            assert (done.error, done.status, done.body, done.reused) == (None, 200, b"{}", is_reused)
+            exchange = await asker.ask()
+            assert (exchange.error, exchange.status, exchange.body, exchange.reused) == (None, 200, b"{}", is_reused)
         server.close()
 
-    converse(Endpoint(("http://nowhere.invalid/v1",), unix_socket=path), talk)
+    converse(Endpoint(("http://nowhere.invalid/v1",), unix_socket=path), send_requests)
 
 
-def test_a_proxy_is_asked_for_absolute_urls(converse: Converse) -> None:
-    async def talk(asker: Asker) -> None:
+def test_http_proxy_receives_absolute_urls(converse: Converse) -> None:
+    async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask(b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert (done.error, done.status, done.body) == (None, 200, b"{}")
+            exchange = await asker.ask(b"GET /a?b HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"{}")
         assert asker.transport.opened_count == 1
 
     with ScriptedServer(Script()) as server, HttpProxy("me:p@ss word") as proxy:
-        converse(Endpoint((server.url,), proxy=f"http://me:p%40ss%20word@127.0.0.1:{proxy.port}"), talk)
+        converse(Endpoint((server.url,), proxy=f"http://me:p%40ss%20word@127.0.0.1:{proxy.port}"), send_requests)
         authority = f"127.0.0.1:{server.port}"
     assert proxy.heads[0].startswith(f"GET http://{authority}/a?b HTTP/1.1\r\nProxy-Authorization: Basic ".encode())
     assert proxy.heads[0].endswith(b"\r\nHost: h\r\n\r\n")
 
 
-def test_a_tunnel_through_a_proxy_carries_tls_and_reports_it_nothing(converse: Converse, tmp_path: Path) -> None:
+def test_tls_is_tunneled_through_proxy_without_disclosing_request(converse: Converse, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
 
-    async def talk(asker: Asker) -> None:
+    async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask(b"GET /secret HTTP/1.1\r\nHost: h\r\n\r\n")
-            assert (done.error, done.status, done.body) == (None, 200, b"{}")
+            exchange = await asker.ask(b"GET /secret HTTP/1.1\r\nHost: h\r\n\r\n")
+            assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"{}")
 
     with ScriptedServer(Script(), tls=server_context(certificate)) as server, HttpProxy("me:secret") as proxy:
         endpoint = Endpoint(
             (server.url,), proxy=f"http://me:secret@127.0.0.1:{proxy.port}", tls=Tls(ca_file=str(certificate))
         )
-        converse(endpoint, talk)
+        converse(endpoint, send_requests)
         assert server.requests[0] == b"GET /secret HTTP/1.1\r\nHost: h\r\n\r\n"
-        converse(Endpoint((server.url,), proxy=endpoint.proxy), talk_untrusting)
+        converse(Endpoint((server.url,), proxy=endpoint.proxy), send_untrusted_request)
     assert proxy.heads[0].startswith(f"CONNECT 127.0.0.1:{server.port} HTTP/1.1\r\nHost: 127.0.0.1:".encode())
 
 
-async def talk_untrusting(asker: Asker) -> None:
-    done = await asker.ask()
-    assert (done.error, done.detail) == ("tls", "the certificate is not trusted: self-signed certificate")
+async def send_untrusted_request(asker: Asker) -> None:
+    exchange = await asker.ask()
+    assert (exchange.error, exchange.detail) == ("tls", "the certificate is not trusted: self-signed certificate")
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_a_proxy_that_refuses_is_no_connection_and_its_password_is_not_shown(converse: Converse, scheme: str) -> None:
-    seen: list[str | None] = []
+def test_proxy_rejection_is_connect_error_without_password(converse: Converse, scheme: str) -> None:
+    details: list[str | None] = []
 
-    async def talk(asker: Asker) -> None:
+    async def send_requests(asker: Asker) -> None:
         for _ in range(2):
-            done = await asker.ask()
-            assert done.error == "connect"
-            seen.append(done.detail)
+            exchange = await asker.ask()
+            assert exchange.error == "connect"
+            details.append(exchange.detail)
 
     with HttpProxy("me:right") as proxy:
-        converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
-    converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), talk)
-    reported = f"the proxy 127.0.0.1:{proxy.port} failed: the CONNECT request was rejected with status 407"
-    assert seen[:2] == [reported if scheme == "https" else "the proxy rejected the request with status 407"] * 2
-    assert str(seen[2]).startswith(f"the proxy 127.0.0.1:{proxy.port} failed: Connect")
-    assert "wrong" not in str(seen)
+        converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), send_requests)
+    converse(Endpoint((f"{scheme}://127.0.0.1:9",), proxy=f"http://me:wrong@127.0.0.1:{proxy.port}"), send_requests)
+    expected_detail = f"the proxy 127.0.0.1:{proxy.port} failed: the CONNECT request was rejected with status 407"
+    assert (
+        details[:2] == [expected_detail if scheme == "https" else "the proxy rejected the request with status 407"] * 2
+    )
+    assert str(details[2]).startswith(f"the proxy 127.0.0.1:{proxy.port} failed: Connect")
+    assert "wrong" not in str(details)
 
 
-@pytest.mark.parametrize("answer", [b"", b"SSH-2.0-x\r\n\r\n", b"x" * 100_000, b"HTTP/1.1 200"])
-def test_a_proxy_that_is_none_is_no_connection(converse: Converse, answer: bytes) -> None:
-    async def talk(asker: Asker) -> None:
+@pytest.mark.parametrize("response", [b"", b"SSH-2.0-x\r\n\r\n", b"x" * 100_000, b"HTTP/1.1 200"])
+def test_invalid_proxy_response_is_connect_error(converse: Converse, response: bytes) -> None:
+    async def send_requests(asker: Asker) -> None:
         loop = asyncio.get_running_loop()
-        server = await loop.create_server(lambda: Blurt(answer), "127.0.0.1", port)
-        done = await asker.ask()
-        assert done.error == "connect"
+        server = await loop.create_server(lambda: EarlySender(response), "127.0.0.1", port)
+        exchange = await asker.ask()
+        assert exchange.error == "connect"
         server.close()
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
     endpoint = Endpoint(("https://127.0.0.1:9",), proxy=f"http://127.0.0.1:{port}", timeouts=Timeouts(connect_s=2))
-    converse(endpoint, talk)
+    converse(endpoint, send_requests)
 
 
-class Blurt(asyncio.Protocol):
-    def __init__(self, answer: bytes) -> None:
-        self._answer = answer
+class EarlySender(asyncio.Protocol):
+    def __init__(self, data: bytes) -> None:
+        self._data = data
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         stream = cast(asyncio.Transport, transport)  # uvloop's are no subclass of it
-        stream.write(self._answer)
+        stream.write(self._data)
         stream.close()
 
 
-def test_a_proxy_without_an_address_is_said_to_be_the_proxy() -> None:
+def test_unresolvable_proxy_is_named_in_error() -> None:
     async def resolve() -> None:
         endpoint = Endpoint(("http://127.0.0.1:9",), proxy="http://me:secret@nowhere.invalid:3128")
         transport = create_http_transport(asyncio.get_running_loop(), endpoint)
@@ -120,56 +122,56 @@ def test_a_proxy_without_an_address_is_said_to_be_the_proxy() -> None:
         finally:
             transport.close()
 
-    with pytest.raises(ResolveError, match=r"the proxy nowhere\.invalid cannot") as refused:
+    with pytest.raises(ResolveError, match=r"the proxy nowhere\.invalid cannot") as raised:
         asyncio.run(resolve())
-    assert "secret" not in str(refused.value)
+    assert "secret" not in str(raised.value)
 
 
-def test_tls_is_verified_unless_reported_not_to_or_given_the_authority(converse: Converse, tmp_path: Path) -> None:
+def test_server_certificate_is_verified_unless_disabled(converse: Converse, tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
-    seen: list[str | None] = []
+    errors: list[str | None] = []
 
-    async def talk(asker: Asker) -> None:
-        seen.append((await asker.ask()).error)
+    async def send_requests(asker: Asker) -> None:
+        errors.append((await asker.ask()).error)
 
     with ScriptedServer(Script(), tls=server_context(certificate)) as server:
         for tls in (Tls(), Tls(verify=False), Tls(ca_file=str(certificate))):
-            converse(Endpoint((server.url,), tls=tls), talk)
-    assert seen == ["tls", None, None]
+            converse(Endpoint((server.url,), tls=tls), send_requests)
+    assert errors == ["tls", None, None]
 
 
-def test_a_server_that_wants_to_know_its_clients_gets_the_certificate(converse: Converse, tmp_path: Path) -> None:
+def test_client_certificate_is_sent_on_request(converse: Converse, tmp_path: Path) -> None:
     certificate, client = self_signed(tmp_path / "server.pem"), self_signed(tmp_path / "client.pem")
-    seen: list[str | None] = []
+    errors: list[str | None] = []
 
-    async def talk(asker: Asker) -> None:
-        seen.append((await asker.ask()).error)
+    async def send_requests(asker: Asker) -> None:
+        errors.append((await asker.ask()).error)
 
     with ScriptedServer(Script(), tls=server_context(certificate, clients=client)) as server:
         for cert_file in (str(client), None):
-            converse(Endpoint((server.url,), tls=Tls(ca_file=str(certificate), cert_file=cert_file)), talk)
-    assert seen[0] is None
-    assert seen[1] in ("tls", "send")  # this server closes before what it says of its reason is out
+            converse(Endpoint((server.url,), tls=Tls(ca_file=str(certificate), cert_file=cert_file)), send_requests)
+    assert errors[0] is None
+    assert errors[1] in ("tls", "send")  # the server may close before its alert is sent
 
 
 @pytest.mark.parametrize(
-    ("scheme", "greeting", "error", "words"),
+    ("scheme", "greeting", "error", "message"),
     [
         ("https", b"this is not TLS\r\n", "tls", "the server does not use TLS"),
         ("http", b"\0\0\x12\x04\0\0\0\0\0", None, "the server uses HTTP/2"),
     ],
 )
-def test_a_server_that_speaks_something_else_first_is_named(
-    converse: Converse, scheme: str, greeting: bytes, error: str | None, words: str
+def test_other_protocol_of_server_is_named_in_error(
+    converse: Converse, scheme: str, greeting: bytes, error: str | None, message: str
 ) -> None:
-    async def talk(asker: Asker) -> None:
-        server = await asyncio.get_running_loop().create_server(lambda: Blurt(greeting), "127.0.0.1", port)
-        done = await asker.ask()
-        # what comes with the connection may be read before there is a request, or after
-        assert done.error in ((error,) if error else ("connect", "bad-payload"))
-        assert str(done.detail).startswith(words)
+    async def send_requests(asker: Asker) -> None:
+        server = await asyncio.get_running_loop().create_server(lambda: EarlySender(greeting), "127.0.0.1", port)
+        exchange = await asker.ask()
+        # the greeting may be read before or after the request is sent
+        assert exchange.error in ((error,) if error else ("connect", "bad-payload"))
+        assert str(exchange.detail).startswith(message)
         server.close()
 
     with socket.create_server(("127.0.0.1", 0)) as free:
         port = free.getsockname()[1]
-    converse(Endpoint((f"{scheme}://127.0.0.1:{port}",)), talk)
+    converse(Endpoint((f"{scheme}://127.0.0.1:{port}",)), send_requests)

@@ -1,4 +1,4 @@
-"""Dialogs on WebSockets, with a server that follows its script: how they go, and all the ways in which they end."""
+"""WebSocket dialogs with a scripted server, and all the ways in which they end."""
 
 from __future__ import annotations
 
@@ -30,17 +30,17 @@ ACCEPTED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnectio
 
 
 @pytest.fixture
-def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str | None, Exchange]]:
-    """Holds one dialog with a server, and returns how it ended. The clip has `size` samples."""
+def run_dialog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple[str | None, Exchange]]:
+    """Runs one dialog with a server; returns its error and its exchange. The clip has `size` samples."""
     monkeypatch.setattr(asking, "create_http_transport", create_websocket_transport)
 
-    def hold(server: RealtimeServer, size: int = 400, loop: str = "uvloop") -> tuple[str | None, Exchange]:
+    def run(server: RealtimeServer, size: int = 400, loop: str = "uvloop") -> tuple[str | None, Exchange]:
         (tmp_path / "a.wav").write_bytes(encode_wav(np.arange(size, dtype=np.int16)))
-        kept: list[Exchange] = []
+        exchanges: list[Exchange] = []
 
-        async def ask(asker: asking.Asker) -> None:
-            assert built.new_reader is not None
-            kept.append(await asker.ask(built.requests[0], reader=built.new_reader()))
+        async def send(asker: asking.Asker) -> None:
+            assert prepared.new_reader is not None
+            exchanges.append(await asker.ask(prepared.requests[0], reader=prepared.new_reader()))
             assert isinstance(asker.transport, ConnectionPool)
             assert asker.transport.opened_count == asker.transport.sent_count == 1
 
@@ -49,24 +49,24 @@ def talk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[..., tuple
             workload = RealtimeWorkload(
                 "org/m", dataset=Dataset(str(tmp_path), "folder"), sample_rate_hz=RATE_HZ, chunk_s=0.01
             )
-            built = build_realtime(workload, endpoint, parse_url(server.url))
-            asking.converse_on(loop, endpoint, ask)
-        return check_response(built.check, kept[0]).error, kept[0]
+            prepared = build_realtime(workload, endpoint, parse_url(server.url))
+            asking.converse_on(loop, endpoint, send)
+        return check_response(prepared.check, exchanges[0]).error, exchanges[0]
 
-    return hold
+    return run
 
 
 @pytest.mark.parametrize("loop", ["uvloop", "asyncio"])
-def test_a_dialog(talk: Any, loop: str) -> None:
+def test_dialog_sends_audio_and_receives_response(run_dialog: Any, loop: str) -> None:
     message = msgspec.json.encode(AUDIO[1]).decode()
-    parts: list[Step] = [
+    fragments: list[Step] = [
         TextMessage(message[:9], message_finished=False),
         Ping(b"in between"),
         TextMessage("", message_finished=False),
         TextMessage(message[9:]),
     ]
-    server = RealtimeServer([{"type": "response.created"}, AUDIO[0], *parts, DONE])
-    error, exchange = talk(server, loop=loop)
+    server = RealtimeServer([{"type": "response.created"}, AUDIO[0], *fragments, DONE])
+    error, exchange = run_dialog(server, loop=loop)
     assert (error, exchange.status, exchange.detail) == (None, 101, None)
     assert exchange.media is not None
     assert exchange.media.audio_s == pytest.approx(6_400 / 48_000)
@@ -80,39 +80,43 @@ def test_a_dialog(talk: Any, loop: str) -> None:
     assert (server.pongs, server.closed) == (1, [1000])
 
 
-def test_a_long_input_is_no_timeout(talk: Any) -> None:
-    error, exchange = talk(RealtimeServer([*AUDIO, DONE]), size=RATE_HZ // 2)
+def test_long_audio_input_does_not_count_toward_timeouts(run_dialog: Any) -> None:
+    error, exchange = run_dialog(RealtimeServer([*AUDIO, DONE]), size=RATE_HZ // 2)
     assert error is None
-    assert exchange.end_ns - exchange.sent_ns > 450_000_000, "longer than both limits"
+    assert exchange.end_ns - exchange.sent_ns > 450_000_000, "longer than both timeouts"
 
 
-def test_what_follows_the_end_is_not_read(talk: Any) -> None:
-    """A close and a ping in the packet of the last event."""
+def test_frames_after_final_event_are_ignored(run_dialog: Any) -> None:
+    """The packet of the last event also has a close frame and a ping."""
     end = msgspec.json.encode(DONE)
     last = b"\x81" + bytes([len(end)]) + end + b"\x88\x02\x03\xe8" + b"\x89\x00" + b"\xff"
-    error, exchange = talk(RealtimeServer([AUDIO[0], last]))
+    error, exchange = run_dialog(RealtimeServer([AUDIO[0], last]))
     assert (error, exchange.detail) == (None, None)
 
 
-def refusing(*steps: Event | bytes) -> RealtimeServer:
+def rejecting_server(*steps: Event | bytes) -> RealtimeServer:
     return RealtimeServer([], greeting=(), upgrade=lambda: steps)
 
 
 @pytest.mark.parametrize(
     ("server", "error", "detail"),
     [
-        (refusing(RejectConnection(status_code=401)), "http-4xx", "does not upgrade"),
-        (refusing(RejectConnection(status_code=503)), "http-5xx", "does not upgrade"),
-        (refusing(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"), "bad-payload", "does not upgrade"),
-        (refusing(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"), "bad-payload", "does not upgrade"),
-        (refusing(ACCEPTED + b"\r\n"), "bad-payload", "another upgrade request"),
-        (refusing(ACCEPTED + b"Sec-WebSocket-Accept: bm90IG91cnM=\r\n\r\n"), "bad-payload", "another upgrade request"),
-        (refusing(b"SSH-2.0-OpenSSH_9.6\r\n"), "bad-payload", "not HTTP/1.1"),
-        (refusing(b"HTTP/1.1 abc\r\n\r\n"), "bad-payload", "not HTTP/1.1"),
-        (refusing(b"HTTP/1.1 101 X\r\n" + b"X-Long: y\r\n" * 7_000), "bad-payload", "not HTTP/1.1"),
-        (refusing(b""), "send", None),
-        (refusing(ACCEPTED, b""), "truncated", None),
-        (refusing(), "timeout", None),
+        (rejecting_server(RejectConnection(status_code=401)), "http-4xx", "does not upgrade"),
+        (rejecting_server(RejectConnection(status_code=503)), "http-5xx", "does not upgrade"),
+        (rejecting_server(b"HTTP/1.1 200 OK\r\nContent-Length: 6\r\n\r\n<html>"), "bad-payload", "does not upgrade"),
+        (rejecting_server(b"HTTP/1.1 302 Found\r\nLocation: /\r\n\r\n"), "bad-payload", "does not upgrade"),
+        (rejecting_server(ACCEPTED + b"\r\n"), "bad-payload", "another upgrade request"),
+        (
+            rejecting_server(ACCEPTED + b"Sec-WebSocket-Accept: bm90IG91cnM=\r\n\r\n"),
+            "bad-payload",
+            "another upgrade request",
+        ),
+        (rejecting_server(b"SSH-2.0-OpenSSH_9.6\r\n"), "bad-payload", "not HTTP/1.1"),
+        (rejecting_server(b"HTTP/1.1 abc\r\n\r\n"), "bad-payload", "not HTTP/1.1"),
+        (rejecting_server(b"HTTP/1.1 101 X\r\n" + b"X-Long: y\r\n" * 7_000), "bad-payload", "not HTTP/1.1"),
+        (rejecting_server(b""), "send", None),
+        (rejecting_server(ACCEPTED, b""), "truncated", None),
+        (rejecting_server(), "timeout", None),
         (RealtimeServer([], greeting=[]), "timeout", None),
         (RealtimeServer([], greeting=[{"type": "welcome"}]), "bad-payload", "session.created"),
         (RealtimeServer([], greeting=[TextMessage("hello")]), "bad-payload", "not an event"),
@@ -135,9 +139,11 @@ def refusing(*steps: Event | bytes) -> RealtimeServer:
         (RealtimeServer([step for _ in range(60) for step in (AUDIO[0], 0.01)]), "timeout", None),
     ],
 )
-def test_how_a_dialog_may_end(talk: Any, server: RealtimeServer, error: str, detail: str | None) -> None:
-    found, exchange = talk(server)
-    assert found == error
+def test_end_of_dialog_maps_to_error_class(
+    run_dialog: Any, server: RealtimeServer, error: str, detail: str | None
+) -> None:
+    actual_error, exchange = run_dialog(server)
+    assert actual_error == error
     assert exchange.end_ns is not None
     assert (exchange.detail is None) == (detail is None)
     assert detail is None or detail in exchange.detail

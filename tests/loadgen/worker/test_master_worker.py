@@ -48,11 +48,11 @@ from tests.fakes.bare_master import TOKEN, BareMaster
 from tests.fakes.played import plan
 from tests.fakes.processes import free_port
 
-pytestmark = [pytest.mark.process, pytest.mark.usefixtures("workers_are_forked")]
+pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_workers")]
 
 
-class Joined:
-    """A worker told to join, and how it left. It says that it is ready only once it was pinged."""
+class JoinedWorker:
+    """A worker process that joins a master. It reports that it is ready after its first ping."""
 
     def __init__(self, join: Join) -> None:
         self.child = start_module("loadgen.worker", "--join", stdout=subprocess.PIPE, stderr=subprocess.PIPE)
@@ -60,17 +60,17 @@ class Joined:
         self.child.stdin.write(encode_message_frame(join))
         self.child.stdin.flush()
 
-    def __enter__(self) -> "Joined":
+    def __enter__(self) -> "JoinedWorker":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.child.kill()
         self.child.__exit__(None, None, None)
 
-    def ending(self, within_s: float) -> tuple[int, str]:
+    def wait_for_exit(self, within_s: float) -> tuple[int, str]:
         assert self.child.stderr is not None
-        code = self.child.wait(within_s)
-        return code, self.child.stderr.read().decode()
+        exit_code = self.child.wait(within_s)
+        return exit_code, self.child.stderr.read().decode()
 
 
 @pytest.fixture
@@ -80,22 +80,22 @@ def master() -> Iterator[BareMaster]:
 
 
 @pytest.fixture
-def worker(master: BareMaster) -> Iterator[Joined]:
-    with Joined(Join("127.0.0.1", master.port, TOKEN)) as worker:
+def worker(master: BareMaster) -> Iterator[JoinedWorker]:
+    with JoinedWorker(Join("127.0.0.1", master.port, TOKEN)) as worker:
         master.accept()
         yield worker
 
 
-def begin(master: BareMaster, url: str, of: StagePlan) -> StageStarted:
-    master.tell(Configure(Endpoint((url,)), HttpWorkload()), RunStage(of, WorkerShare(1, 2)))
+def start_stage(master: BareMaster, url: str, stage_plan: StagePlan) -> StageStarted:
+    master.tell(Configure(Endpoint((url,)), HttpWorkload()), RunStage(stage_plan, WorkerShare(1, 2)))
     master.received(StagePrepared)
-    master.tell(StartStage(of.index, perf_counter_ns() + 100_000_000))
+    master.tell(StartStage(stage_plan.index, perf_counter_ns() + 100_000_000))
     return master.received(StageStarted)
 
 
-def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
+def test_hello_of_worker_precedes_first_ping_and_identifies_worker(master: BareMaster) -> None:
     join = Join("127.0.0.1", master.port, TOKEN, capacity_per_s=900.0, chunk_capacity_per_s=8_000.0)
-    with Joined(join) as worker:
+    with JoinedWorker(join) as worker:
         master.pings = False
         master.accept()
         hello = master.received(Hello)
@@ -112,12 +112,12 @@ def test_its_first_word_is_who_it_is(master: BareMaster) -> None:
         assert ready.pid == hello.pid
 
 
-def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: Joined) -> None:
+def test_worker_sends_its_share_of_stage_for_master(master: BareMaster, worker: JoinedWorker) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
         master.tell(Configure(Endpoint((server.url,)), HttpWorkload()), Preflight())
         assert master.received(PreflightDone).error is None
-        started = begin(master, server.url, plan(rate=2_000, duration=1))
+        started = start_stage(master, server.url, plan(rate=2_000, duration=1))
         ended = master.received(StageEnded)
     rows: pd.DataFrame = pa.Table.from_batches(master.batches, REQUEST_SCHEMA).to_pandas()
     assert max(batch.num_rows for batch in master.batches) <= BATCH_ROWS
@@ -127,12 +127,10 @@ def test_it_sends_its_share_of_a_stage_for_a_master(master: BareMaster, worker: 
     assert ended.scheduled == len(rows) == 1_000
     assert master.kinds.count("rows") == len(master.batches)
     master.tell(Quit())
-    assert worker.ending(5) == (0, "")
+    assert worker.wait_for_exit(5) == (0, "")
 
 
-def test_stages_wait_for_the_user_and_it_is_started_whatever_a_wall_clock_says(
-    master: BareMaster, worker: Joined
-) -> None:
+def test_stage_waits_for_spawn_command_regardless_of_wall_clock(master: BareMaster, worker: JoinedWorker) -> None:
     with ScriptedServer(Script()) as server:
         master.tell(Configure(Endpoint((server.url,)), HttpWorkload()), RunStage(plan(duration=0.1)))
         master.tell(Preflight())
@@ -146,11 +144,11 @@ def test_stages_wait_for_the_user_and_it_is_started_whatever_a_wall_clock_says(
 
 
 @pytest.mark.timing
-def test_pings_are_answered_at_once_while_it_prepares_and_sends(master: BareMaster, worker: Joined) -> None:
+def test_pings_are_answered_promptly_during_stage(master: BareMaster, worker: JoinedWorker) -> None:
     master.spawn()
     master.pings = False
     with ScriptedServer(Script()) as server:
-        begin(master, server.url, plan(rate=4_000, duration=1, process="poisson"))
+        start_stage(master, server.url, plan(rate=4_000, duration=1, process="poisson"))
         round_trips_ms = []
         while not any(isinstance(report, StageEnded) for report in master.reports):
             sent_ns = perf_counter_ns()
@@ -163,30 +161,30 @@ def test_pings_are_answered_at_once_while_it_prepares_and_sends(master: BareMast
     assert min(round_trips_ms) < 5
 
 
-def test_a_wrong_token_finds_no_master_and_is_not_reported(master: BareMaster) -> None:
-    wrong = "a token that only one of them knows"
-    with Joined(Join("127.0.0.1", master.port, wrong, wait_s=1.0)) as worker:
-        code, said = worker.ending(20)
+def test_wrong_token_exits_without_master_and_is_not_printed(master: BareMaster) -> None:
+    wrong_token = "a token that only one of them knows"
+    with JoinedWorker(Join("127.0.0.1", master.port, wrong_token, wait_s=1.0)) as worker:
+        exit_code, stderr = worker.wait_for_exit(20)
     master.listen()
     assert master.kinds == []
-    assert code == EXIT_NO_MASTER
-    assert f"127.0.0.1:{master.port}" in said
-    assert "not a master with the same token" in said
-    assert "token that" not in said
-    assert said.count("\n") == 1
+    assert exit_code == EXIT_NO_MASTER
+    assert f"127.0.0.1:{master.port}" in stderr
+    assert "not a master with the same token" in stderr
+    assert "token that" not in stderr
+    assert stderr.count("\n") == 1
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "nowhere.invalid", "::1"])
-def test_where_nobody_listens_no_master_is_found(host: str) -> None:
-    with Joined(Join(host, free_port(), TOKEN, wait_s=0.5)) as worker:
-        code, said = worker.ending(20)
-    assert (code, said.splitlines()[-1].startswith("no master was found at ")) == (EXIT_NO_MASTER, True)
-    assert host in said
+def test_unreachable_master_exits_with_no_master(host: str) -> None:
+    with JoinedWorker(Join(host, free_port(), TOKEN, wait_s=0.5)) as worker:
+        exit_code, stderr = worker.wait_for_exit(20)
+    assert (exit_code, stderr.splitlines()[-1].startswith("no master was found at ")) == (EXIT_NO_MASTER, True)
+    assert host in stderr
 
 
-def test_a_master_may_come_later_than_its_worker() -> None:
+def test_worker_waits_for_master_that_starts_later() -> None:
     port = free_port()
-    with Joined(Join("127.0.0.1", port, TOKEN)):
+    with JoinedWorker(Join("127.0.0.1", port, TOKEN)):
         with BareMaster(token="a stranger that had the port first", port=port) as stranger:
             stranger.listen()
         with BareMaster(port=port) as master:
@@ -196,102 +194,100 @@ def test_a_master_may_come_later_than_its_worker() -> None:
 
 
 @pytest.mark.timing
-def test_one_that_sends_leaves_a_master_that_says_nothing_more_within_five_seconds_and_one_that_does_not_waits(
-    master: BareMaster, worker: Joined
+def test_sending_worker_exits_5_s_after_silence_of_master_and_idle_worker_waits(
+    master: BareMaster, worker: JoinedWorker
 ) -> None:
     master.spawn()
     with (
         ScriptedServer(Script()) as server,
-        BareMaster() as other,
-        Joined(Join("127.0.0.1", other.port, TOKEN)) as idle,
+        BareMaster() as other_master,
+        JoinedWorker(Join("127.0.0.1", other_master.port, TOKEN)) as idle,
     ):
-        begin(master, server.url, plan(rate=20, duration=60))
-        other.accept()
-        other.pings = False
-        other.tell(Ping(1))
-        other.received(Pong)
+        start_stage(master, server.url, plan(rate=20, duration=60))
+        other_master.accept()
+        other_master.pings = False
+        other_master.tell(Ping(1))
+        other_master.received(Pong)
         master.received(Progress)
         master.tell(Ping(perf_counter_ns()))
         silent_s = monotonic()
-        code, said = worker.ending(10)
+        exit_code, stderr = worker.wait_for_exit(10)
         left_s = monotonic()
         sent = len(server.requests)
-        other.tell(Ping(2))
-        assert other.received(Pong).sent_ns == 2
+        other_master.tell(Ping(2))
+        assert other_master.received(Pong).sent_ns == 2
         assert idle.child.poll() is None
     assert 3.5 < left_s - silent_s < 5
     assert sent < 200
-    assert (code, "so this worker stops" in said) == (EXIT_MASTER_LOST, True)
+    assert (exit_code, "so this worker stops" in stderr) == (EXIT_MASTER_LOST, True)
 
 
-def test_a_worker_that_was_suspended_and_given_up_leaves_when_it_goes_on(master: BareMaster, worker: Joined) -> None:
+def test_evicted_worker_exits_when_resumed(master: BareMaster, worker: JoinedWorker) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
-        begin(master, server.url, plan(rate=20, duration=60))
+        start_stage(master, server.url, plan(rate=20, duration=60))
         master.received(Progress)
         os.kill(worker.child.pid, signal.SIGSTOP)
         master.tell(Quit("it did not respond"))
         os.kill(worker.child.pid, signal.SIGCONT)
-        assert worker.ending(5)[0] == EXIT_REJECTED
+        assert worker.wait_for_exit(5)[0] == EXIT_REJECTED
 
 
 @pytest.mark.timing
-def test_a_master_that_has_ended_is_left_at_once() -> None:
+def test_worker_exits_when_master_has_ended() -> None:
     with (
         ScriptedServer(Script()) as server,
         BareMaster() as master,
-        Joined(Join("127.0.0.1", master.port, TOKEN)) as worker,
+        JoinedWorker(Join("127.0.0.1", master.port, TOKEN)) as worker,
     ):
         master.accept()
         master.spawn()
-        begin(master, server.url, plan(rate=20, duration=60))
+        start_stage(master, server.url, plan(rate=20, duration=60))
         master.close()
-        code, said = worker.ending(3)
-    assert (code, "was lost, so this worker stops" in said) == (EXIT_MASTER_LOST, True)
+        exit_code, stderr = worker.wait_for_exit(3)
+    assert (exit_code, "was lost, so this worker stops" in stderr) == (EXIT_MASTER_LOST, True)
 
 
-def test_the_end_of_standard_input_ends_it(master: BareMaster, worker: Joined) -> None:
+def test_worker_exits_when_stdin_closes(master: BareMaster, worker: JoinedWorker) -> None:
     assert worker.child.stdin is not None
     worker.child.stdin.close()
     assert worker.child.wait(30) == 0
 
 
-def test_standard_input_may_end_while_it_looks_for_a_master() -> None:
-    with Joined(Join("127.0.0.1", free_port(), TOKEN)) as worker:
+def test_worker_exits_when_stdin_closes_before_master_is_found() -> None:
+    with JoinedWorker(Join("127.0.0.1", free_port(), TOKEN)) as worker:
         assert worker.child.stdin is not None
         worker.child.stdin.close()
         assert worker.child.wait(30) == 0
 
 
-def test_what_goes_wrong_is_reported_to_the_master_before_it_leaves(master: BareMaster, worker: Joined) -> None:
+def test_invalid_workload_is_reported_to_master_before_exit(master: BareMaster, worker: JoinedWorker) -> None:
     master.tell(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
     assert master.received(Failed).is_workload_invalid
-    assert worker.ending(5) == (1, "")
+    assert worker.wait_for_exit(5) == (1, "")
 
 
-def test_what_goes_wrong_in_a_stage_is_reported_to_the_master_before_it_leaves(
-    master: BareMaster, worker: Joined
-) -> None:
+def test_error_in_stage_is_reported_to_master_before_exit(master: BareMaster, worker: JoinedWorker) -> None:
     master.spawn()
     master.tell(Configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload()), RunStage(plan()))
     assert master.received(Failed).error == "dns"
-    assert worker.ending(5)[0] == 1
+    assert worker.wait_for_exit(5)[0] == 1
 
 
-def test_what_is_long_is_reported_in_pieces_that_a_master_takes(master: BareMaster, worker: Joined) -> None:
+def test_report_longer_than_frame_limit_is_received_by_master(master: BareMaster, worker: JoinedWorker) -> None:
     key = KeyFile("X-Key", "x" * 4 * MAX_FRAME_BYTES)
     master.tell(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
     assert key.path in master.received(Failed).message
 
 
-@pytest.mark.parametrize("why", ["was rejected, because all expected workers have joined", "it is\x1b[31m odd"])
-def test_one_that_is_sent_away_says_why(master: BareMaster, worker: Joined, why: str) -> None:
-    master.tell(Quit(why))
-    code, said = worker.ending(5)
-    assert (code, said) == (EXIT_REJECTED, f"the master rejected this worker: {sanitize_text(why)}\n")
+@pytest.mark.parametrize("reason", ["was rejected, because all expected workers have joined", "it is\x1b[31m odd"])
+def test_rejected_worker_prints_sanitized_reason(master: BareMaster, worker: JoinedWorker, reason: str) -> None:
+    master.tell(Quit(reason))
+    exit_code, stderr = worker.wait_for_exit(5)
+    assert (exit_code, stderr) == (EXIT_REJECTED, f"the master rejected this worker: {sanitize_text(reason)}\n")
 
 
-def test_a_command_that_cannot_be_read_is_reported_of(master: BareMaster, worker: Joined) -> None:
+def test_undecodable_command_is_reported_to_master(master: BareMaster, worker: JoinedWorker) -> None:
     master.send("command", b"\xc1")
     assert "DecodeError" in master.received(Failed).message
-    assert worker.ending(5)[0] == 1
+    assert worker.wait_for_exit(5)[0] == 1

@@ -14,7 +14,7 @@ from tests.fakes.played import Played, plan
 pytestmark = pytest.mark.process
 
 
-def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
+def failed_exchange(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
     exchange = Exchange(0, 0, 500, b"", lambda _: None, error=error, sent_ns=sent_ns, end_ns=2_500_001_000)
     return msgspec.structs.replace(exchange, **more)
 
@@ -22,34 +22,34 @@ def failed(error: str, sent_ns: int | None = 1_000, **more: object) -> Exchange:
 @pytest.mark.parametrize(
     ("exchange", "text"),
     [
-        (failed("http-5xx", status=503), "status 503 (Service Unavailable)"),
-        (failed("http-4xx", status=499), "status 499"),
-        (failed("connect", detail="Connection refused"), "the connection failed, Connection refused"),
-        (failed("timeout"), "the request timed out after 2.5 s"),
-        (failed("truncated", status=200, bytes_received=1_234),
+        (failed_exchange("http-5xx", status=503), "status 503 (Service Unavailable)"),
+        (failed_exchange("http-4xx", status=499), "status 499"),
+        (failed_exchange("connect", detail="Connection refused"), "the connection failed, Connection refused"),
+        (failed_exchange("timeout"), "the request timed out after 2.5 s"),
+        (failed_exchange("truncated", status=200, bytes_received=1_234),
          "status 200 (OK), the response was truncated after 1,234 bytes"),
-        (failed("bad-payload", status=301), "status 301 (Moved Permanently), redirects are not followed"),
-        (failed("dns"), "dns"),
-        (failed("tls", detail="two\nlines \x1b[31m of a certificate"),
+        (failed_exchange("bad-payload", status=301), "status 301 (Moved Permanently), redirects are not followed"),
+        (failed_exchange("dns"), "dns"),
+        (failed_exchange("tls", detail="two\nlines \x1b[31m of a certificate"),
          "the TLS connection failed, two lines [31m of a certificate"),
     ],
 )  # fmt: skip
-def test_a_failure_is_reported_in_words_of_its_own(exchange: Exchange, text: str) -> None:
+def test_failed_request_is_described_by_status_or_error_detail(exchange: Exchange, text: str) -> None:
     assert describe_first_errors([exchange]) == (FirstError(exchange.error or "", 2_500_001_000, text),)
 
 
-def test_what_was_never_sent_is_a_class_of_its_own() -> None:
-    (cut,) = describe_first_errors([failed("timeout", None)])
-    assert (cut.error, cut.text) == (NOT_STARTED, "no connection was free until the end of the stage")
-    (waited,) = describe_first_errors([failed("timeout", None, detail="no connection was free for 60 s")])
-    assert waited.text == "no connection was free for 60 s"
+def test_unsent_requests_have_their_own_class() -> None:
+    (unsent,) = describe_first_errors([failed_exchange("timeout", None)])
+    assert (unsent.error, unsent.text) == (NOT_STARTED, "no connection was free until the end of the stage")
+    (timed_out,) = describe_first_errors([failed_exchange("timeout", None, detail="no connection was free for 60 s")])
+    assert timed_out.text == "no connection was free for 60 s"
 
 
-def test_a_sample_is_short_and_holds_nothing_of_what_was_answered() -> None:
-    secret = failed("http-4xx", status=401, headers=[(b"www-authenticate", b"secret")], body=b"secret")
-    (reported, long) = describe_first_errors([secret, failed("tls", detail="x" * 1_000)])
-    assert reported.text == "status 401 (Unauthorized)"
-    assert len(long.text) == MAX_SAMPLE_CHARS
+def test_error_description_is_short_and_has_no_response_content() -> None:
+    secret = failed_exchange("http-4xx", status=401, headers=[(b"www-authenticate", b"secret")], body=b"secret")
+    (status_error, tls_error) = describe_first_errors([secret, failed_exchange("tls", detail="x" * 1_000)])
+    assert status_error.text == "status 401 (Unauthorized)"
+    assert len(tls_error.text) == MAX_SAMPLE_CHARS
 
 
 @pytest.fixture(scope="module")
@@ -58,20 +58,20 @@ def load() -> Iterator[LoadProcess]:
         yield process
 
 
-def test_only_the_first_of_each_class_leaves_the_worker(load: LoadProcess) -> None:
+def test_first_error_of_each_class_is_reported_per_stage(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(503))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(rate=200, duration=0.6))
-    (first,) = played.ended.first_errors
-    assert (first.error, first.text) == ("http-5xx", "status 503 (Service Unavailable)")
-    assert first.at_ns == played.rows["end_ns"].min()
-    assert played.progress[-1].first_errors == (first,)
+    (first_error,) = played.ended.first_errors
+    assert (first_error.error, first_error.text) == ("http-5xx", "status 503 (Service Unavailable)")
+    assert first_error.at_ns == played.rows["end_ns"].min()
+    assert played.progress[-1].first_errors == (first_error,)
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         assert Played(load, plan(rate=50, duration=0.1)).ended.first_errors == (), "each stage begins anew"
 
 
-def test_a_refused_connection_is_reported_as_the_system_says_it(load: LoadProcess) -> None:
+def test_refused_connection_is_described_with_system_error(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://127.0.0.1:1/",), timeouts=Timeouts(total_s=1.0)), HttpWorkload())
-    (first,) = Played(load, plan(rate=20, duration=0.2)).ended.first_errors
-    assert (first.error, first.text) == ("connect", "the connection failed, Connection refused")
+    (first_error,) = Played(load, plan(rate=20, duration=0.2)).ended.first_errors
+    assert (first_error.error, first_error.text) == ("connect", "the connection failed, Connection refused")

@@ -35,7 +35,7 @@ def load() -> Iterator[LoadProcess]:
 
 
 @pytest.mark.timing
-def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadProcess) -> None:
+def test_clients_are_limited_and_send_next_request_after_response(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(arrivals=ClosedArrivals(4)))
@@ -51,17 +51,17 @@ def test_clients_take_turns_and_no_more_ask_at_once_than_there_are(load: LoadPro
 
 
 @pytest.mark.timing
-@pytest.mark.skipif(sys.platform != "linux", reason="only Linux tells")
-def test_the_end_reports_how_long_the_sender_had_no_core(load: LoadProcess) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports it")
+def test_stage_end_reports_cpu_wait_of_sender(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         waits = [Played(load, plan(rate=500, duration=0.3)).ended.cpu_wait_s for _ in range(2)]
     assert all(waited_s is not None and 0 <= waited_s < 10 for waited_s in waits)
-    assert any(waits), "a thousand wakes, some of which the server that it shares the machine with put off"
+    assert any(waits), "some of a thousand wake-ups must have been delayed by the server on the same machine"
 
 
-def test_the_next_stage_sends_the_prompts_that_the_server_has_not_seen(load: LoadProcess) -> None:
-    """A server with a prefix cache would answer the same prompts faster in each later stage."""
+def test_next_stage_sends_prompts_that_were_not_sent_before(load: LoadProcess) -> None:
+    """A server with a prefix cache would respond to the same prompts faster in each later stage."""
     with ScriptedServer(Script()) as server:
         prompts = tuple(f"prompt {number}".encode() for number in range(10))
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=prompts))
@@ -76,9 +76,7 @@ COUNTS = {"responses": 10, "calling_responses": 0, "tool_calls": 0, "checked": 1
 
 
 @pytest.mark.parametrize(("text", "error"), [('{"answer": 1}', None), ("no JSON", "bad-output")])
-def test_responses_are_checked_against_a_json_schema_before_their_rows_are_sent(
-    load: LoadProcess, text: str, error: str | None
-) -> None:
+def test_responses_are_checked_against_json_schema(load: LoadProcess, text: str, error: str | None) -> None:
     schema = JsonFormat(b'{"required": ["answer"]}', check=True)
     prompts = SyntheticPrompts(FixedLength(3), unique=2, options=RequestOptions(response_format=schema))
     reply = Reply(body=msgspec.json.encode({"choices": [{"message": {"content": text}}]}))
@@ -93,7 +91,7 @@ def test_responses_are_checked_against_a_json_schema_before_their_rows_are_sent(
         assert (played.progress[-1].completed, played.progress[-1].failed > 0) == (0, True)
 
 
-def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess) -> None:
+def test_lead_in_precedes_start_without_gap(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         played = Played(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
@@ -104,7 +102,7 @@ def test_the_lead_in_is_sent_without_a_break_before_the_start(load: LoadProcess)
 
 
 @pytest.mark.timing
-def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadProcess) -> None:
+def test_rate_of_running_stage_can_be_changed_from_other_thread(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         change = threading.Timer(0.5, load.change_rate, (400.0,))
@@ -119,7 +117,7 @@ def test_the_rate_of_a_running_stage_can_be_changed_from_any_thread(load: LoadPr
 
 
 @pytest.mark.timing
-def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: LoadProcess) -> None:
+def test_rate_changed_in_lead_in_applies_to_whole_measurement(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         change = threading.Timer(0.3, load.change_rate, (100.0,))
@@ -128,13 +126,13 @@ def test_a_rate_changed_in_the_lead_in_holds_for_the_whole_measured_part(load: L
     assert (played.rows["scheduled_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
 
-def test_a_changed_rate_must_be_one(load: LoadProcess) -> None:
+def test_invalid_rate_change_is_rejected(load: LoadProcess) -> None:
     for rate in (0.0, -1.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="rate"):
             load.change_rate(rate)
 
 
-def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
+def test_trace_arrivals_are_replayed_as_recorded(load: LoadProcess) -> None:
     recorded = np.array([0, 100_000_000, 100_000_000, 250_000_000], "<i8")
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
@@ -145,7 +143,7 @@ def test_a_trace_is_played_as_it_was_recorded(load: LoadProcess) -> None:
 
 
 @pytest.mark.timing
-def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProcess, tmp_path: Path) -> None:
+def test_key_file_is_read_again_after_401(load: LoadProcess, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("first\n")
     with ScriptedServer(Script(Reply(401))) as server:
@@ -162,7 +160,7 @@ def test_a_key_is_read_from_its_file_and_read_again_after_a_401(load: LoadProces
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines", "x" * 70_000])
-def test_a_key_that_is_none_is_reported_without_showing_it(tmp_path: Path, content: str | None) -> None:
+def test_invalid_key_file_is_reported_without_its_content(tmp_path: Path, content: str | None) -> None:
     key = tmp_path / "key"
     if content is not None:
         key.write_text(content)
@@ -176,23 +174,23 @@ def test_a_key_that_is_none_is_reported_without_showing_it(tmp_path: Path, conte
 
 @pytest.mark.timing
 @pytest.mark.parametrize(("stream", "live"), [(True, None), (False, None), (True, LiveHistory())])
-def test_turns_of_a_session_are_streamed_and_follow_their_answers(
+def test_session_turns_are_sent_after_previous_responses(
     load: LoadProcess, stream: bool, live: LiveHistory | None
 ) -> None:
     prompts = SyntheticPrompts(
         FixedLength(20), FixedLength(4), turns=FixedLength(3), think_time=ExponentialDelay(0.02), live=live, unique=50
     )
-    face = OpenAiMock(ServiceModel(delay_s=0.02, tokens_per_s=200))
-    with ScriptedServer(Script(protocols=(face,))) as server:
+    mock = OpenAiMock(ServiceModel(delay_s=0.02, tokens_per_s=200))
+    with ScriptedServer(Script(protocols=(mock,))) as server:
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
         assert load.preflight().error is None
-        before = len(server.requests)
+        requests_before = len(server.requests)
         played = Played(load, plan(rate=40, duration=1))
-        bodies = sorted(len(request) for request in server.requests[before:])
+        bodies = sorted(len(request) for request in server.requests[requests_before:])
     rows = played.rows
     assert rows["error"].isna().all()
     assert played.ended.scheduled is None
-    # 40 sessions of three turns, of which some do not come to their end
+    # 40 sessions of three turns, some of which are cut off by the end of the stage
     assert 90 < len(rows) <= 120
     assert bodies[-1] > 2 * bodies[0]
     assert set(rows["tokens_out"]) == {4}
@@ -200,46 +198,46 @@ def test_turns_of_a_session_are_streamed_and_follow_their_answers(
     assert sorted(rows["index"]) == list(range(len(rows)))
     turns = rows.sort_values("sent_ns").groupby("session")["turn"].agg(list)
     assert sorted(turns.index) == list(range(40))
-    assert all(of_one == list(range(len(of_one))) for of_one in turns)
-    said = [request.count(b'"tok tok tok tok "') for request in server.requests[before:]]
-    assert max(said) == (0 if live is None else 2)
+    assert all(session_turns == list(range(len(session_turns))) for session_turns in turns)
+    previous_response_counts = [request.count(b'"tok tok tok tok "') for request in server.requests[requests_before:]]
+    assert max(previous_response_counts) == (0 if live is None else 2)
     assert (played.ended.live_sessions is None) == (live is None)
     if played.ended.live_sessions is not None:
         assert played.ended.live_sessions.started == 40
 
 
-def test_what_the_first_answer_shows_of_the_target_is_a_note(load: LoadProcess) -> None:
+def test_preflight_notes_that_target_does_not_stream(load: LoadProcess) -> None:
     prompts = SyntheticPrompts(FixedLength(4), unique=2)
-    whole = Reply(body=b'{"choices": [{"message": {"content": "a"}}]}')
-    with ScriptedServer(Script(whole)) as server:
+    reply = Reply(body=b'{"choices": [{"message": {"content": "a"}}]}')
+    with ScriptedServer(Script(reply)) as server:
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "m", prompts))
         preflight = load.preflight()
     assert preflight.error is None
     assert any("does not stream" in note for note in preflight.notes)
 
 
-def test_the_preflight_reports_an_empty_response_unless_its_status_is_expected(load: LoadProcess) -> None:
+def test_preflight_reports_empty_response_unless_its_status_is_expected(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(body=b""))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        refused = load.preflight()
+        default_preflight = load.preflight()
         load.configure(Endpoint((server.url,)), HttpWorkload(expect=Expectation(statuses=(200,))))
-        expected = load.preflight()
-    assert (refused.error, refused.is_empty) == ("bad-output", True)
-    assert (expected.error, expected.is_empty) == (None, False)
+        lenient_preflight = load.preflight()
+    assert (default_preflight.error, default_preflight.is_empty) == ("bad-output", True)
+    assert (lenient_preflight.error, lenient_preflight.is_empty) == (None, False)
 
 
 @pytest.mark.timing
-def test_a_target_that_closes_at_once_is_seen_however_soon(load: LoadProcess) -> None:
-    manners: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
-    for manner, keeps in manners.items():
-        with ScriptedServer(Script(Reply(mode=manner))) as server:
+def test_preflight_detects_target_that_closes_its_connections(load: LoadProcess) -> None:
+    keeps_by_mode: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
+    for mode, keeps in keeps_by_mode.items():
+        with ScriptedServer(Script(Reply(mode=mode))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())
             assert load.preflight().keeps_connection is keeps
 
 
 @pytest.mark.timing
 @pytest.mark.parametrize("process", ["constant", "poisson"])
-def test_a_running_stage_can_be_made_longer_from_any_thread(
+def test_running_stage_can_be_extended_from_other_thread(
     load: LoadProcess, process: Literal["constant", "poisson"]
 ) -> None:
     with ScriptedServer(Script()) as server:
@@ -259,7 +257,7 @@ def test_a_running_stage_can_be_made_longer_from_any_thread(
 
 
 @pytest.mark.timing
-def test_clients_go_on_to_the_later_end(load: LoadProcess) -> None:
+def test_clients_of_extended_stage_continue_until_new_end(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.02)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.2, load.extend, (1.2,))
@@ -270,18 +268,21 @@ def test_clients_go_on_to_the_later_end(load: LoadProcess) -> None:
 
 
 @pytest.mark.timing
-def test_what_is_not_longer_or_a_trace_keeps_its_end(load: LoadProcess) -> None:
+def test_shorter_duration_and_extension_of_trace_are_ignored(load: LoadProcess) -> None:
     recorded = TraceArrivals(np.array([0, 250_000_000], "<i8").tobytes())
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        for of, duration_s in ((plan(rate=20, duration=0.5), 0.4), (plan(duration=0.5, arrivals=recorded), 3.0)):
+        for stage_plan, duration_s in (
+            (plan(rate=20, duration=0.5), 0.4),
+            (plan(duration=0.5, arrivals=recorded), 3.0),
+        ):
             extend = threading.Timer(0.1, load.extend, (duration_s,))
-            played = Played(load, of, on_started=extend.start)
+            played = Played(load, stage_plan, on_started=extend.start)
             assert played.ended.duration_s == 0.5
             assert played.ended.end_ns < played.ended.start_ns + 2_000_000_000
 
 
-def test_an_extension_must_be_a_time(load: LoadProcess) -> None:
+def test_invalid_extension_is_rejected(load: LoadProcess) -> None:
     for duration_s in (0.0, float("nan"), float("inf")):
         with pytest.raises(ValueError, match="finite and greater than 0"):
             load.extend(duration_s)

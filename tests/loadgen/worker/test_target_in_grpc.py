@@ -29,7 +29,7 @@ def load() -> Iterator[LoadProcess]:
         yield process
 
 
-def played(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
+def run_stage(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
     batches: list[pa.RecordBatch] = []
     plan = StagePlan(0, "steady", OpenArrivals("constant", ((0.0, rate_per_s),)), 0.5, seed=1)
     load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
@@ -38,65 +38,66 @@ def played(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
-def test_inputs_are_made_from_the_metadata_and_answers_evaluated(
+def test_inputs_are_generated_from_grpc_metadata_and_responses_checked(
     load: LoadProcess, transport: Literal["grpc", "grpc-stream"]
 ) -> None:
-    described = inputs(
+    metadata = inputs(
         ("x", "FP32", (-1, 2)), ("ids", "INT64", (-1, -1)), ("scale", "FP64", ()), ("text", "BYTES", (4,))
     )
-    with OpenInference(described=described) as server:
+    with OpenInference(described=metadata) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("a/b", version="2", transport=transport))
         preflight = load.preflight()
-        rows = played(load)
+        rows = run_stage(load)
     assert (preflight.error, preflight.status, preflight.notes) == (None, 200, ())
     assert preflight.detail.startswith(f"{server.url}/inference.GRPCInferenceService/Model")
     assert rows["error"].isna().all()
     assert set(rows["status"]) == {200}
     assert rows["first_byte_ns"].isna().all()
     assert rows["first_token_ns"].notna().all() == (transport == "grpc-stream")
-    asked = server.seen[-1]
-    assert (asked.model_name, asked.model_version) == ("a/b", "2")
-    assert [list(tensor.shape) for tensor in asked.inputs] == [[1, 2], [1, 1], [], [4]]
-    assert [len(blob) for blob in asked.raw_input_contents] == [8, 8, 8, 40]
+    request = server.seen[-1]
+    assert (request.model_name, request.model_version) == ("a/b", "2")
+    assert [list(tensor.shape) for tensor in request.inputs] == [[1, 2], [1, 1], [], [4]]
+    assert [len(blob) for blob in request.raw_input_contents] == [8, 8, 8, 40]
 
 
-def test_answers_are_held_against_labels(load: LoadProcess, tmp_path: Path) -> None:
+def test_responses_are_compared_with_labels(load: LoadProcess, tmp_path: Path) -> None:
     np.savez(tmp_path / "t.npz", x=np.zeros((4, 2), np.float32), y=np.array([1, 1, 1, 0]))
     with OpenInference() as server:
         workload = OipWorkload("m", transport="grpc", tensors=str(tmp_path / "t.npz"), labels="y")
         load.configure(Endpoint((server.url,)), workload)
         assert load.preflight().error is None
-        assert played(load)["correct_rows"].sum() == 15
+        assert run_stage(load)["correct_rows"].sum() == 15
 
 
 @pytest.mark.parametrize("transport", ["grpc", "grpc-stream"])
-def test_a_server_that_refuses_raw_tensors_is_found_out_before_the_load(
+def test_rejection_of_raw_tensors_is_detected_before_load(
     load: LoadProcess, transport: Literal["grpc", "grpc-stream"]
 ) -> None:
-    def plain(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
+    def reject_raw_tensors(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
         if request.raw_input_contents:
             context.abort(grpc.StatusCode.INVALID_ARGUMENT, "contents, please")
         return floats(*request.inputs[0].contents.fp32_contents)
 
     with OpenInference(
-        answer=plain, stream=lambda *call: [ModelStreamInferResponse(infer_response=plain(*call))]
+        answer=reject_raw_tensors,
+        stream=lambda *call: [ModelStreamInferResponse(infer_response=reject_raw_tensors(*call))],
     ) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m", transport=transport))
         preflight = load.preflight()
-        assert played(load)["error"].isna().all()
+        assert run_stage(load)["error"].isna().all()
     assert "rejected raw tensors" in preflight.notes[0]
 
 
 @pytest.mark.parametrize(
     ("code", "error", "status"), [("UNAUTHENTICATED", "http-4xx", 401), ("NOT_FOUND", "http-4xx", 404)]
 )
-def test_a_refusal_at_the_metadata_has_its_status(
+def test_error_of_metadata_request_has_http_status(
     load: LoadProcess, monkeypatch: pytest.MonkeyPatch, code: str, error: str, status: int
 ) -> None:
-    def refuse(self: OpenInference, request: object, context: grpc.ServicerContext) -> NoReturn:
+    def reject(self: OpenInference, request: object, context: grpc.ServicerContext) -> NoReturn:
         context.abort(grpc.StatusCode[code], "canary")
 
-    monkeypatch.setattr(OpenInference, "_metadata", refuse)
+    monkeypatch.setattr(OpenInference, "_metadata", reject)
     with OpenInference() as server:
         load.configure(
             Endpoint((server.url,), headers=(("Authorization", "canary"),)), OipWorkload("m", transport="grpc")
@@ -106,23 +107,23 @@ def test_a_refusal_at_the_metadata_has_its_status(
     assert "canary" not in preflight.detail
 
 
-def test_a_renewed_key_is_read_again_after_a_refusal(load: LoadProcess, tmp_path: Path) -> None:
+def test_renewed_key_file_is_read_after_rejection(load: LoadProcess, tmp_path: Path) -> None:
     key = tmp_path / "key"
     key.write_text("old")
 
-    def guarded(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
+    def require_valid_key(request: ModelInferRequest, context: grpc.ServicerContext) -> ModelInferResponse:
         if dict(context.invocation_metadata())["authorization"] != f"Bearer {valid[0]}":
             context.abort(grpc.StatusCode.UNAUTHENTICATED, "")
         return floats(0, 1)
 
     valid = ["old"]
-    with OpenInference(answer=guarded) as server:
+    with OpenInference(answer=require_valid_key) as server:
         keys = (KeyFile("Authorization", str(key), prefix="Bearer "),)
         load.configure(Endpoint((server.url,), key_files=keys), OipWorkload("m", transport="grpc"))
         assert load.preflight().error is None
         valid[0] = "new"
         key.write_text("new")
-        rows = played(load)
+        rows = run_stage(load)
     assert rows["status"].iloc[0] == 401
     assert rows["status"].iloc[-1] == 200
 
@@ -133,7 +134,7 @@ def speech(method: str, *values: object) -> GrpcWorkload:
 
 
 @pytest.mark.parametrize(
-    ("method", "body", "seen", "message_count"),
+    ("method", "body", "messages_per_call", "message_count"),
     [
         ("Say", {"text": "a b", "wait": "1.5s"}, 1, None),
         ("Read", {"text": "a b c"}, 1, 3),
@@ -141,36 +142,36 @@ def speech(method: str, *values: object) -> GrpcWorkload:
         ("Talk", [{"text": "a"}, {"text": "b c"}], 2, 3),
     ],
 )
-def test_any_method_is_called_with_the_messages_that_reflection_describes(
-    load: LoadProcess, method: str, body: object, seen: int, message_count: int | None
+def test_any_grpc_method_is_called_with_messages_described_by_reflection(
+    load: LoadProcess, method: str, body: object, messages_per_call: int, message_count: int | None
 ) -> None:
     with Speech() as server:
         load.configure(Endpoint((server.url,)), speech(method, body))
         preflight = load.preflight()
-        rows = played(load)
+        rows = run_stage(load)
         first = server.seen[0]
     assert (preflight.error, preflight.status) == (None, 200)
     assert preflight.detail.startswith(f"{server.url}/{SERVICE}/{method}")
     assert rows["error"].isna().all()
-    assert len(server.seen) == seen * (1 + len(rows))
+    assert len(server.seen) == messages_per_call * (1 + len(rows))
     assert first.text.startswith("a")
     assert rows[["first_token_ns", "tokens_out"]].isna().all(axis=None)
     counts = {None if times is None else len(times) for times in rows["chunk_ns"]}
     assert counts == {message_count}
 
 
-def test_a_stream_that_ends_with_an_error_has_its_status(load: LoadProcess) -> None:
+def test_stream_that_ends_with_error_has_its_http_status(load: LoadProcess) -> None:
     with Speech() as server:
         load.configure(Endpoint((server.url,)), speech("Read", {"text": "a b"}, {"text": "a stop"}))
         assert load.preflight().error is None
-        rows = played(load)
-    failed = rows[rows["error"].notna()]
-    assert set(failed["error"]) == {"http-5xx"}
-    assert set(failed["status"]) == {503}
-    assert 0 < len(failed) < len(rows)
+        rows = run_stage(load)
+    failed_rows = rows[rows["error"].notna()]
+    assert set(failed_rows["error"]) == {"http-5xx"}
+    assert set(failed_rows["status"]) == {503}
+    assert 0 < len(failed_rows) < len(rows)
 
 
-def test_an_unknown_method_is_the_workloads_fault(load: LoadProcess) -> None:
+def test_unknown_grpc_method_is_workload_error(load: LoadProcess) -> None:
     with Speech() as server:
         load.configure(Endpoint((server.url,)), speech("Reed"))
         with pytest.raises(LoadError, match="has no method Reed") as failed:
@@ -180,22 +181,22 @@ def test_an_unknown_method_is_the_workloads_fault(load: LoadProcess) -> None:
 
 
 @pytest.mark.parametrize(
-    ("endpoint", "sentence"),
+    ("endpoint", "message"),
     [
         (Endpoint(("ftp://h",)), "must start with grpc://"),
         (Endpoint(("grpcs://h:1",), tls=Tls(verify=False)), "always verifies"),
         (Endpoint(("grpc://h:1",), headers=(("grpc-timeout", "1S"),)), "metadata"),
     ],
 )
-def test_an_endpoint_that_grpc_cannot_reach_is_the_workloads_fault(endpoint: Endpoint, sentence: str) -> None:
+def test_invalid_grpc_endpoint_is_workload_error(endpoint: Endpoint, message: str) -> None:
     with LoadProcess() as load:
         load.configure(endpoint, OipWorkload("m", transport="grpc"))
-        with pytest.raises(LoadError, match=sentence) as failed:
+        with pytest.raises(LoadError, match=message) as failed:
             load.preflight()
     assert failed.value.is_workload_invalid
 
 
-def test_grpc_is_loaded_for_no_other_target() -> None:
+def test_grpc_is_imported_only_for_grpc_targets() -> None:
     code = (
         "import sys, loadgen.worker.target, loadgen.protocols.oip;"
         "sys.exit(any(name in sys.modules for name in ('grpc', 'google.protobuf')))"

@@ -43,6 +43,7 @@ class ProfileTab(Tab):
 
     def __init__(self) -> None:
         super().__init__()
+        self._spec_text = ""
         self.text = QPlainTextEdit()
         self.text.setReadOnly(True)
         font = QFont()  # without a size, so that the text size of the window applies
@@ -64,14 +65,18 @@ class ProfileTab(Tab):
         return bool(displayed_run.opened_run.spec_text)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        self.text.setPlainText(displayed_run.opened_run.spec_text[:_MAX_CHARACTERS])
+        self._spec_text = displayed_run.opened_run.spec_text
+        self.text.setPlainText(self._spec_text[:_MAX_CHARACTERS])
         parts = ["This is the full profile, including defaults. Secrets are shown as references."]
+        if len(self._spec_text) > _MAX_CHARACTERS:
+            counts = f"{format_count(_MAX_CHARACTERS)} of {format_count(len(self._spec_text))}"
+            parts.append(f"Only the first {counts} characters are shown. Copy copies all of them.")
         if displayed_run.own_report.reproduce.seed is not None:
             parts.append(f"The seed is {displayed_run.own_report.reproduce.seed}.")
         self.description_label.setText(" ".join(parts))
 
     def _copy(self) -> None:
-        QGuiApplication.clipboard().setText(self.text.toPlainText())
+        QGuiApplication.clipboard().setText(self._spec_text)
 
 
 class ErrorsTab(Tab):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from PySide6.QtWidgets import QWidget
 
+from app.gui.formatting import shorten
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.state import DisplayedRun
@@ -34,7 +35,7 @@ class ThroughputTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        bottleneck = "" if report.max_rate is None else report.max_rate.limited_by[:_MAX_CHARACTERS]
+        bottleneck = "" if report.max_rate is None else shorten(report.max_rate.limited_by, _MAX_CHARACTERS)
         self.description_label.setText(f"Bottleneck: {bottleneck}")
         self.description_label.setVisible(report.max_rate is not None)
         self.stages.set_headers(frames.stage_headers(report))

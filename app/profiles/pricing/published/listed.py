@@ -13,10 +13,10 @@ import msgspec
 from app.errors import UsageError
 from app.profiles.pricing.currencies import USD
 from app.records.offers import Catalog, Offer, RequestedPrice
+from reports.shortening import shorten
 
 _MAX_PRICES = 1_000_000
 _MAX_PROBLEMS = 100
-_MAX_PROBLEM_LENGTH = 200
 _DATE = re.compile(r"(\d{4}-\d{2}-\d{2})(?:[T ].*)?", re.ASCII)
 
 
@@ -88,8 +88,7 @@ class UnusedRows:
     def add_unreadable(self, location: str, reason: str) -> None:
         self.unreadable_count += 1
         if len(self.problems) < _MAX_PROBLEMS:
-            text = f"{location}: {reason}"[:_MAX_PROBLEM_LENGTH]
-            self.problems.append("".join(char if char.isprintable() else "\ufffd" for char in text))
+            self.problems.append(shorten(f"{location}: {reason}"))
 
 
 def build_published_prices(

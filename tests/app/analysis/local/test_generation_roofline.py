@@ -1,4 +1,4 @@
-"""A processor of 100 GFLOP/s and 10 GB/s, and Llama 3.1 8B in 16 bits."""
+"""Roofline of a processor of 100 GFLOP/s and 10 GB/s, and of Llama 3.1 8B in 16 bits."""
 
 from __future__ import annotations
 
@@ -65,30 +65,30 @@ SMALL = msgspec.structs.replace(
 )
 
 
-def known(cost: BatchCost | None) -> BatchCost:
+def get_known_cost(cost: BatchCost | None) -> BatchCost:
     assert cost is not None
     return cost
 
 
-def test_a_decode_step_reads_all_weights_once_and_the_cache_of_each_sequence() -> None:
-    cost = known(compute_decode_step(SMALL, batch=3, context=10))
+def test_decode_step_reads_weights_once_and_kv_cache_per_sequence() -> None:
+    cost = get_known_cost(compute_decode_step(SMALL, batch=3, context=10))
     assert cost.flops == 3 * (500 + 100 + 2 * 8 * 11)
     assert cost.min_bytes == cost.moved_bytes == 1000 + 3 * (2 * 16 * (10 + 1) + 4 + 20)
     assert cost.memory_bytes == 1000 + 80 + 3 * (2 * 16 * 11 + 20)
     assert cost.flops_per_byte == cost.flops / cost.min_bytes
-    assert known(compute_decode_step(SMALL, 1, 0)).flops == 500 + 100 + 2 * 8
+    assert get_known_cost(compute_decode_step(SMALL, 1, 0)).flops == 500 + 100 + 2 * 8
 
 
-def test_a_prefill_attends_to_its_past_and_causally_to_itself() -> None:
-    cost = known(compute_prefill(SMALL, tokens=4, depth=10, batch=2))
+def test_prefill_cost_includes_past_and_causal_attention() -> None:
+    cost = get_known_cost(compute_prefill(SMALL, tokens=4, depth=10, batch=2))
     pairs = 11 + 12 + 13 + 14
     assert cost.flops == 2 * (4 * 500 + 100 + 2 * 8 * pairs)
     assert cost.min_bytes == 1000 + 2 * (2 * 16 * (10 + 4) + 4 * 4 + 20)
 
 
-def test_logits_of_all_positions_cost_their_products_and_bytes() -> None:
+def test_logits_of_all_positions_add_flops_and_bytes() -> None:
     last, all_positions = (
-        known(compute_prefill(msgspec.structs.replace(SMALL, has_all_logits=has_all_logits), 4, 0, 2))
+        get_known_cost(compute_prefill(msgspec.structs.replace(SMALL, has_all_logits=has_all_logits), 4, 0, 2))
         for has_all_logits in (False, True)
     )
     assert all_positions.flops - last.flops == 2 * 3 * 100
@@ -96,10 +96,10 @@ def test_logits_of_all_positions_cost_their_products_and_bytes() -> None:
 
 
 @pytest.mark.parametrize(("tokens", "depth"), [(4, 0), (4, 3), (4, 10), (1, 4), (1, 5), (1, 6), (9, 0)])
-def test_a_window_limits_what_is_attended_to(tokens: int, depth: int) -> None:
+def test_attention_window_limits_prefill_cost(tokens: int, depth: int) -> None:
     window = 5
     costs = msgspec.structs.replace(SMALL, attention=(AttentionLayers(2), AttentionLayers(3, window)))
-    cost = known(compute_prefill(costs, tokens, depth, 1))
+    cost = get_known_cost(compute_prefill(costs, tokens, depth, 1))
     positions = range(depth + 1, depth + tokens + 1)
     attended = 2 * sum(positions) + 3 * sum(min(position, window) for position in positions)
     read = 2 * depth + 3 * min(depth, window - 1)
@@ -107,7 +107,7 @@ def test_a_window_limits_what_is_attended_to(tokens: int, depth: int) -> None:
     assert cost.min_bytes == 1000 + 16 * (read + 5 * tokens) + 4 * tokens + 20
 
 
-def test_unknown_costs_are_none() -> None:
+def test_unknown_decoder_costs_are_none() -> None:
     costs = msgspec.structs.replace(SMALL, unknown_reason="the cost of MoE is unknown")
     assert compute_prefill(costs, 4, 0, 1) is None
     assert compute_decode_step(costs, 1, 4) is None
@@ -124,7 +124,7 @@ def test_unknown_costs_are_none() -> None:
         (GenerationTest(512, 128, 4096), (512, 4096), range(4608, 4608 + 127)),
     ],
 )
-def test_the_steps_of_a_test_are_its_prefill_and_its_mean_decode_step(
+def test_generation_test_has_prefill_and_mean_decode_step(
     test: GenerationTest, prefill: tuple[int, int] | None, contexts: Sequence[int]
 ) -> None:
     mean = math.floor(sum(contexts) / len(contexts)) if contexts else None
@@ -139,73 +139,78 @@ NO_LOSSES = Efficiency(compute=1.0, bandwidth=1.0, host_s=0.0, link_latency_s=0.
 BYTES_AS_SECONDS, FLOPS_AS_SECONDS = Speeds(1e300, 1.0, 1.0), Speeds(1.0, 1e300, 1.0)
 
 
-def deployment(input_tokens: float) -> Deployment:
+def build_deployment(input_tokens: float) -> Deployment:
     precision = Precision("fp16", "fp16", "fp16")
     return Deployment(MODEL, accelerator("l4", "L4"), input_tokens, 0.0, precision, efficiency=NO_LOSSES)
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_a_decode_step_is_that_of_the_planner_apart_from_the_embedding_the_logits_and_the_new_token(batch: int) -> None:
-    """The planner counts the embedding as if it was multiplied, and no attention in the FLOPs of a decode step."""
-    cost = known(compute_decode_step(COSTS, batch, CONTEXT))
-    planned_bytes = compute_decode_step_s(deployment(CONTEXT), BYTES_AS_SECONDS, batch)
-    planned_flops = compute_decode_step_s(deployment(CONTEXT), FLOPS_AS_SECONDS, batch)
+def test_decode_step_matches_planner_except_embedding_logits_and_new_token(batch: int) -> None:
+    """The planner counts the embedding as a product, and no attention in the FLOPs of a decode step."""
+    cost = get_known_cost(compute_decode_step(COSTS, batch, CONTEXT))
+    planned_bytes = compute_decode_step_s(build_deployment(CONTEXT), BYTES_AS_SECONDS, batch)
+    planned_flops = compute_decode_step_s(build_deployment(CONTEXT), FLOPS_AS_SECONDS, batch)
     assert cost.min_bytes == planned_bytes - 2 * EMBEDDING + batch * (KV_BYTES + 2 * HIDDEN + 4 * VOCABULARY)
     assert cost.flops == planned_flops + batch * (PAIR_FLOPS * (CONTEXT + 1) - 2 * (EMBEDDING + NORMS))
     assert cost.min_bytes == pytest.approx(planned_bytes, rel=0.07)
     assert compute_kv_bytes(MODEL, 1, "fp16") == KV_BYTES
 
 
-def test_a_prefill_is_that_of_the_planner_apart_from_the_embedding_and_the_output_projection() -> None:
-    """The planner counts the logits of all tokens, and half the square of the tokens as the causal pairs."""
+def test_prefill_matches_planner_except_embedding_and_output_projection() -> None:
+    """The planner counts the logits of all tokens, and half of the squared token count as causal pairs."""
     tokens = 512
-    planned_flops = compute_prefill_s(deployment(tokens), FLOPS_AS_SECONDS)
+    planned_flops = compute_prefill_s(build_deployment(tokens), FLOPS_AS_SECONDS)
     all_logits = msgspec.structs.replace(COSTS, has_all_logits=True)
     difference = PAIR_FLOPS * tokens // 2 - 2 * tokens * (EMBEDDING + NORMS)
-    assert known(compute_prefill(all_logits, tokens, 0, 1)).flops == planned_flops + difference
-    assert known(compute_prefill(COSTS, tokens, 0, 1)).flops == planned_flops + difference - 2 * (tokens - 1) * HEAD
+    assert get_known_cost(compute_prefill(all_logits, tokens, 0, 1)).flops == planned_flops + difference
+    assert (
+        get_known_cost(compute_prefill(COSTS, tokens, 0, 1)).flops
+        == planned_flops + difference - 2 * (tokens - 1) * HEAD
+    )
 
 
-def located(cost: BatchCost | None, step_ms: Estimate, peaks: Peaks | None = PEAKS) -> StepRoofline:
+def find_step_roofline(cost: BatchCost | None, step_ms: Estimate, peaks: Peaks | None = PEAKS) -> StepRoofline:
     return find_generation_bottleneck(step_ms, cost, peaks, None)
 
 
-def test_a_decode_step_near_the_bandwidth_is_memory_bound() -> None:
-    cost = known(compute_decode_step(COSTS, 1, 0))
+def test_decode_step_near_peak_bandwidth_is_memory_bound() -> None:
+    cost = get_known_cost(compute_decode_step(COSTS, 1, 0))
     ideal_ms = cost.min_bytes / 1e10 * 1e3
-    found = located(cost, Estimate(ideal_ms / 0.8, (ideal_ms / 0.9, ideal_ms / 0.7), 5))
-    assert found.bottleneck.limit == "memory"
-    assert found.bottleneck.sentence.startswith("memory bound: 8 GB/s are 80 % of the 10 GB/s measured on this CPU")
-    assert found.bandwidth_share.value == pytest.approx(0.8)
-    assert found.bandwidth_share.ci95 == pytest.approx((0.7, 0.9))
-    assert (found.bandwidth_share.n, found.bandwidth_share.basis) == (5, "measured")
-    assert found.flops_share.value == pytest.approx(0.08, rel=0.02)
+    step_roofline = find_step_roofline(cost, Estimate(ideal_ms / 0.8, (ideal_ms / 0.9, ideal_ms / 0.7), 5))
+    assert step_roofline.bottleneck.limit == "memory"
+    assert step_roofline.bottleneck.sentence.startswith(
+        "memory bound: 8 GB/s are 80 % of the 10 GB/s measured on this CPU"
+    )
+    assert step_roofline.bandwidth_share.value == pytest.approx(0.8)
+    assert step_roofline.bandwidth_share.ci95 == pytest.approx((0.7, 0.9))
+    assert (step_roofline.bandwidth_share.n, step_roofline.bandwidth_share.basis) == (5, "measured")
+    assert step_roofline.flops_share.value == pytest.approx(0.08, rel=0.02)
 
 
-def test_a_prefill_near_the_peak_is_compute_bound_with_an_assumed_share() -> None:
-    cost = known(compute_prefill(COSTS, 512, 0, 1))
+def test_prefill_near_published_peak_is_compute_bound_with_assumed_share() -> None:
+    cost = get_known_cost(compute_prefill(COSTS, 512, 0, 1))
     card = msgspec.structs.replace(PEAKS, basis="assumed", name="NVIDIA L4")
-    found = located(cost, Estimate(cost.flops / 1e11 * 1e3 / 0.7), card)
-    assert found.bottleneck.limit == "compute"
-    assert found.flops_share.value == pytest.approx(0.7)
-    assert found.flops_share.ci95 is None
-    assert found.flops_share.basis == found.bandwidth_share.basis == "assumed"
+    step_roofline = find_step_roofline(cost, Estimate(cost.flops / 1e11 * 1e3 / 0.7), card)
+    assert step_roofline.bottleneck.limit == "compute"
+    assert step_roofline.flops_share.value == pytest.approx(0.7)
+    assert step_roofline.flops_share.ci95 is None
+    assert step_roofline.flops_share.basis == step_roofline.bandwidth_share.basis == "assumed"
 
 
-def test_between_the_bounds_of_fused_and_unfused_traffic_nothing_stands_out() -> None:
-    """The traffic of a decoder is a minimum, so half the bandwidth is not called unfused traffic."""
-    cost = known(compute_decode_step(COSTS, 1, 0))
-    found = located(cost, Estimate(cost.min_bytes / 1e10 * 1e3 / 0.55))
-    assert found.bottleneck.limit is None
-    assert found.bottleneck.sentence.startswith("no single bottleneck: 5.5 GB/s are 55 % of")
+def test_decode_step_at_half_of_bandwidth_has_no_single_bottleneck() -> None:
+    """The traffic of a decoder is a minimum, so half of the bandwidth does not count as unfused traffic."""
+    cost = get_known_cost(compute_decode_step(COSTS, 1, 0))
+    step_roofline = find_step_roofline(cost, Estimate(cost.min_bytes / 1e10 * 1e3 / 0.55))
+    assert step_roofline.bottleneck.limit is None
+    assert step_roofline.bottleneck.sentence.startswith("no single bottleneck: 5.5 GB/s are 55 % of")
 
 
-def test_a_fixed_time_far_below_the_roof_is_the_launches() -> None:
-    cost = known(compute_decode_step(SMALL, 1, 0))
+def test_fixed_step_time_far_below_roofline_is_launch_bound() -> None:
+    cost = get_known_cost(compute_decode_step(SMALL, 1, 0))
     points = [BatchPoint(batch, Estimate(0.9 + 0.1 * batch)) for batch in (1, 2, 4)]
     batch_model = fit_batch_model(points, Variant("m", "cpu", "as-is", 1, 1))
-    found = find_generation_bottleneck(Estimate(1.0), cost, PEAKS, batch_model)
-    assert found.bottleneck.limit == "launch or host"
+    step_roofline = find_generation_bottleneck(Estimate(1.0), cost, PEAKS, batch_model)
+    assert step_roofline.bottleneck.limit == "launch or host"
 
 
 @pytest.mark.parametrize(
@@ -221,15 +226,19 @@ def test_a_fixed_time_far_below_the_roof_is_the_launches() -> None:
         ),
     ],
 )
-def test_what_is_not_known_is_not_available(
+def test_roofline_shares_without_cost_time_or_peaks_have_reason(
     cost: BatchCost | None, step_ms: Estimate, peaks: Peaks | None, reason: str
 ) -> None:
-    found = located(cost, step_ms, peaks)
-    assert (found.bandwidth_share.value, found.flops_share.value, found.bottleneck.limit) == (None, None, None)
-    assert found.bandwidth_share.reason == found.flops_share.reason == reason
+    step_roofline = find_step_roofline(cost, step_ms, peaks)
+    assert (step_roofline.bandwidth_share.value, step_roofline.flops_share.value, step_roofline.bottleneck.limit) == (
+        None,
+        None,
+        None,
+    )
+    assert step_roofline.bandwidth_share.reason == step_roofline.flops_share.reason == reason
 
 
-def test_a_cpu_computes_quantized_weights_in_int8_and_16_bits_in_32() -> None:
+def test_cpu_data_type_is_int8_for_quantized_and_fp32_for_fp16_weights() -> None:
     assert select_data_type(COSTS, "cpu") == "fp32"
     assert select_data_type(COSTS, "cuda") == "fp16"
     quantized = msgspec.structs.replace(COSTS, has_int8_products=True)

@@ -19,17 +19,17 @@ from tests.fakes import language_model_runs
 from tests.fakes.calls import call, stage_of, table_of
 
 
-def stage(
-    scenario: Scenario, takes_ms: float = 10.0, *, rate_per_s: float | None = None, searched: bool = False
+def simulate_stage(
+    scenario: Scenario, duration_ms: float = 10.0, *, rate_per_s: float | None = None, in_search: bool = False
 ) -> Stage:
     due = scenario in ("server", "multi-stream")
-    rows = [call(takes_ms * n, takes_ms, query=n, due_ms=takes_ms * n if due else None) for n in range(100)]
-    facts = replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=searched)
+    rows = [call(duration_ms * n, duration_ms, query=n, due_ms=duration_ms * n if due else None) for n in range(100)]
+    facts = replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=in_search)
     return summarize_calls(table_of(rows), facts)
 
 
-def slo(*written: str) -> list[Objective]:
-    return [parse_objective(text) for text in written]
+def parse_slo(*texts: str) -> list[Objective]:
+    return [parse_objective(text) for text in texts]
 
 
 @pytest.mark.parametrize(
@@ -40,54 +40,63 @@ def slo(*written: str) -> list[Objective]:
         ("service_ms.p95 < 50", "single-stream"),
     ],
 )
-def test_an_objective_is_held_against_the_scenario_that_it_is_most_of(objective: str, scenario: str) -> None:
-    stages = [stage("multi-stream"), stage("server", rate_per_s=50), stage("single-stream"), stage("offline")]
-    found, estimate = find_objective_stage(parse_objective(objective), stages)
-    assert found is not None
-    assert found.tags["scenario"] == scenario
+def test_objective_is_evaluated_in_scenario_of_its_metric(objective: str, scenario: str) -> None:
+    stages = [
+        simulate_stage("multi-stream"),
+        simulate_stage("server", rate_per_s=50),
+        simulate_stage("single-stream"),
+        simulate_stage("offline"),
+    ]
+    stage, estimate = find_objective_stage(parse_objective(objective), stages)
+    assert stage is not None
+    assert stage.tags["scenario"] == scenario
     assert estimate.value is not None
 
 
-def test_of_several_rates_the_worst_decides() -> None:
-    stages = [stage("server", 10, rate_per_s=50), stage("server", 30, rate_per_s=30), stage("server", 5, rate_per_s=90)]
-    found, _ = find_objective_stage(parse_objective("latency_ms.p95 < 50"), stages)
-    assert found is stages[1]
+def test_objective_is_evaluated_at_worst_of_several_rates() -> None:
+    stages = [
+        simulate_stage("server", 10, rate_per_s=50),
+        simulate_stage("server", 30, rate_per_s=30),
+        simulate_stage("server", 5, rate_per_s=90),
+    ]
+    stage, _ = find_objective_stage(parse_objective("latency_ms.p95 < 50"), stages)
+    assert stage is stages[1]
 
 
-def test_a_slo_is_missed_by_a_point_estimate_or_by_having_none() -> None:
-    stages = [stage("single-stream")]
-    assert not find_violated_objectives(slo("service_ms.p95 < 9"), stages)
-    assert find_violated_objectives(slo("service_ms.p95 < 7"), stages)
-    assert not find_violated_objectives(slo("service_ms.p95 < 7 | warn"), stages)
+def test_slo_is_violated_by_point_estimate_or_missing_value() -> None:
+    stages = [simulate_stage("single-stream")]
+    assert not find_violated_objectives(parse_slo("service_ms.p95 < 9"), stages)
+    assert find_violated_objectives(parse_slo("service_ms.p95 < 7"), stages)
+    assert not find_violated_objectives(parse_slo("service_ms.p95 < 7 | warn"), stages)
     withheld = replace(stages[0], metrics={"service_ms": {"p95": Estimate(None, reason="too few")}})
-    assert find_violated_objectives(slo("service_ms.p95 < 9"), [withheld])
-    assert find_violated_objectives(slo("accuracy > 90%"), stages)
-    assert not is_slo_certainly_violated(slo("service_ms.p95 < 9"), [withheld])
-    assert is_slo_certainly_violated(slo("service_ms.p95 < 7"), stages)
+    assert find_violated_objectives(parse_slo("service_ms.p95 < 9"), [withheld])
+    assert find_violated_objectives(parse_slo("accuracy > 90%"), stages)
+    assert not is_slo_certainly_violated(parse_slo("service_ms.p95 < 9"), [withheld])
+    assert is_slo_certainly_violated(parse_slo("service_ms.p95 < 7"), stages)
 
 
-def test_before_the_end_only_what_is_measured_so_far_fails() -> None:
-    stages = [stage("single-stream")]
-    assert not find_violated_objectives_so_far(slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
-    assert find_violated_objectives_so_far(slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
+def test_unfinished_variant_violates_only_measured_objectives() -> None:
+    stages = [simulate_stage("single-stream")]
+    assert not find_violated_objectives_so_far(parse_slo("service_ms.p95 < 9", "accuracy > 90%"), stages)
+    assert find_violated_objectives_so_far(parse_slo("service_ms.p95 < 7", "accuracy > 90%"), stages)
 
 
-def test_rates_that_a_search_found_too_high_do_not_answer_where_one_held() -> None:
-    held = stage("server", 10, rate_per_s=50, searched=True)
-    failed = stage("server", 60, rate_per_s=90, searched=True)
-    asked = stage("single-stream")
-    objectives = slo("latency_ms.p95 < 50")
-    assert select_headline_stages(objectives, [asked, held, failed]) == (asked, held)
-    assert select_headline_stages(objectives, [asked, failed]) == (asked, failed)
+def test_failed_rates_of_search_are_not_headline_if_one_passed() -> None:
+    passed = simulate_stage("server", 10, rate_per_s=50, in_search=True)
+    failed = simulate_stage("server", 60, rate_per_s=90, in_search=True)
+    single_stream = simulate_stage("single-stream")
+    objectives = parse_slo("latency_ms.p95 < 50")
+    assert select_headline_stages(objectives, [single_stream, passed, failed]) == (single_stream, passed)
+    assert select_headline_stages(objectives, [single_stream, failed]) == (single_stream, failed)
 
 
-def test_a_rate_that_failed_once_is_no_answer_though_it_held_before() -> None:
-    lower = stage("server", 10, rate_per_s=40, searched=True)
-    held, failed = (stage("server", takes, rate_per_s=50, searched=True) for takes in (10, 60))
-    assert select_headline_stages(slo("latency_ms.p95 < 50"), [lower, held, failed]) == (lower,)
+def test_rate_that_passed_and_failed_is_not_headline() -> None:
+    lower = simulate_stage("server", 10, rate_per_s=40, in_search=True)
+    passed, failed = (simulate_stage("server", takes, rate_per_s=50, in_search=True) for takes in (10, 60))
+    assert select_headline_stages(parse_slo("latency_ms.p95 < 50"), [lower, passed, failed]) == (lower,)
 
 
-def test_of_several_tests_the_worst_is_evaluated_and_not_one_that_was_repeated() -> None:
+def test_objective_is_evaluated_in_worst_test_without_repeated_test() -> None:
     variant = language_model_runs.variant()
     prompt, output, deep, _ = stages = [
         language_model_runs.measured_stage(variant, GenerationTest(512, 0)),

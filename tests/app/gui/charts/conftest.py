@@ -13,26 +13,26 @@ TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
 
 @pytest.fixture
 def chart(qtbot: QtBot, look: ThemeController) -> Chart:
-    """On screen, with twice the seconds as milliseconds."""
-    made = Chart("Latency", TIME, LATENCY, look)
-    qtbot.addWidget(made)
-    made.resize(640, 320)
-    made.set_line("p50", "p50", np.arange(10.0), np.arange(10.0) * 2)
-    with qtbot.waitExposed(made):
-        made.show()
-    made.apply_changes()
-    return made
+    """A visible chart of a line with y = 2x."""
+    chart = Chart("Latency", TIME, LATENCY, look)
+    qtbot.addWidget(chart)
+    chart.resize(640, 320)
+    chart.set_line("p50", "p50", np.arange(10.0), np.arange(10.0) * 2)
+    with qtbot.waitExposed(chart):
+        chart.show()
+    chart.apply_changes()
+    return chart
 
 
 @pytest.fixture
 def offers(qtbot: QtBot, look: ThemeController) -> Chart:
     """A scatter on logarithmic axes."""
-    made = Chart("Offers", Axis("Cost", "USD", is_log=True), Axis("p95", "ms", is_log=True), look)
-    qtbot.addWidget(made)
-    made.resize(640, 400)
-    made.set_points("l4", "L4", [100.0, 1000.0], [50.0, 5.0], hollow_flags=[False, True], names=("L4 ×1", "L4 ×2"))
-    made.set_points("a10", "A10", [300.0], [20.0], style_index=1, names=("A10 ×1",))
-    with qtbot.waitExposed(made):
-        made.show()
-    made.apply_changes()
-    return made
+    chart = Chart("Offers", Axis("Cost", "USD", is_log=True), Axis("p95", "ms", is_log=True), look)
+    qtbot.addWidget(chart)
+    chart.resize(640, 400)
+    chart.set_points("l4", "L4", [100.0, 1000.0], [50.0, 5.0], hollow_flags=[False, True], names=("L4 ×1", "L4 ×2"))
+    chart.set_points("a10", "A10", [300.0], [20.0], style_index=1, names=("A10 ×1",))
+    with qtbot.waitExposed(chart):
+        chart.show()
+    chart.apply_changes()
+    return chart

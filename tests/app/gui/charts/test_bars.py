@@ -18,16 +18,16 @@ BARS = (
 
 @pytest.fixture
 def chart(qtbot: QtBot, look: ThemeController) -> BarChart:
-    made = BarChart("Decode throughput", Axis("Decode throughput", "tok/s"), "Variant", "Test", look)
-    qtbot.addWidget(made)
-    made.resize(600, 300)
-    with qtbot.waitExposed(made):
-        made.show()
-    made.set_bars(BARS)
-    return made
+    chart = BarChart("Decode throughput", Axis("Decode throughput", "tok/s"), "Variant", "Test", look)
+    qtbot.addWidget(chart)
+    chart.resize(600, 300)
+    with qtbot.waitExposed(chart):
+        chart.show()
+    chart.set_bars(BARS)
+    return chart
 
 
-def test_bars_are_side_by_side_below_the_name_of_their_group(chart: BarChart) -> None:
+def test_chart_bars_of_a_group_are_adjacent_beside_the_group_name(chart: BarChart) -> None:
     spans = [span for _, span in chart.list_spans()]
     assert [span.width() for span in spans] == [40.0, 10.0, 20.0]
     assert spans[0].top() == pytest.approx(spans[1].bottom()), "the second series is below the first"
@@ -39,7 +39,7 @@ def test_bars_are_side_by_side_below_the_name_of_their_group(chart: BarChart) ->
     assert QColor(image.pixel(outside)).name() == LIGHT.paper
 
 
-def test_texts_are_beside_the_bars_and_their_intervals_within_the_plot(chart: BarChart) -> None:
+def test_bar_texts_are_beside_bars_or_intervals_and_within_the_plot(chart: BarChart) -> None:
     assert [(end, text) for end, _, text in chart.list_end_texts()] == [
         (50.0, "40 tok/s"), (10.0, "10 tok/s"), (20.0, "20 tok/s")
     ]  # fmt: skip
@@ -47,13 +47,13 @@ def test_texts_are_beside_the_bars_and_their_intervals_within_the_plot(chart: Ba
     assert text_end_px < chart.plot.width()
 
 
-def test_stacked_bars_begin_where_the_previous_one_ends(chart: BarChart) -> None:
+def test_stacked_bars_start_where_the_previous_bar_ends(chart: BarChart) -> None:
     chart.set_bars(BARS, is_stacked=True, group_texts={"batch 1": "50 in all"})
     assert [(span.left(), span.right()) for _, span in chart.list_spans()] == [(0.0, 40.0), (40.0, 50.0), (0.0, 20.0)]
     assert [(end, text) for end, _, text in chart.list_end_texts()] == [(50.0, "50 in all"), (20.0, "")]
 
 
-def test_the_bars_of_a_waterfall_begin_at_their_own_values_without_a_legend(chart: BarChart) -> None:
+def test_waterfall_bars_start_at_their_own_values_without_a_legend(chart: BarChart) -> None:
     names = [f"part {index}" for index in range(7)]
     bars = [Bar(name, name, 10.0, "10 ms", start=10.0 * index) for index, name in enumerate(names)]
     chart.set_bars(bars, is_stacked=True, group_texts=dict.fromkeys(names, "10 ms"))
@@ -75,7 +75,7 @@ def _list_pixels(chart: BarChart, image: QImage, span: QRectF) -> set[int]:
     return {image.pixel(x, left.y()) for x in range(left.x() + 3, right.x() - 3)}
 
 
-def test_they_are_read_by_keys_in_words_and_as_a_table(chart: BarChart, qtbot: QtBot) -> None:
+def test_bar_chart_is_readable_by_keyboard_description_and_table(chart: BarChart, qtbot: QtBot) -> None:
     assert "The longest is batch 1, tg16: 40 tok/s." in chart.accessibleDescription()
     qtbot.keyClick(chart, Qt.Key.Key_End)
     qtbot.keyClick(chart, Qt.Key.Key_Up)

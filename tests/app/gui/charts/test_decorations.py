@@ -13,8 +13,10 @@ from app.gui.formatting import State
 from app.gui.theme import ThemeController
 
 
-def drawn(qtbot: QtBot, look: ThemeController, bands: int, state: State = "plain", missed: int | None = None) -> QImage:
-    """A chart of a run of so many stages, one of which may have missed the SLO."""
+def render_stages(
+    qtbot: QtBot, look: ThemeController, bands: int, state: State = "plain", missed: int | None = None
+) -> QImage:
+    """Render a chart with one band per stage; the band of the stage `missed` has the state "bad"."""
     chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), look)
     qtbot.addWidget(chart)
     chart.resize(800, 300)
@@ -28,28 +30,30 @@ def drawn(qtbot: QtBot, look: ThemeController, bands: int, state: State = "plain
     return chart.grab().toImage()
 
 
-def test_the_edges_of_many_stages_do_not_hide_the_data(qtbot: QtBot, look: ThemeController) -> None:
-    without = drawn(qtbot, look, 0)
-    assert drawn(qtbot, look, 1_000) == without
-    assert drawn(qtbot, look, 5) != without
+def test_edges_of_many_stages_do_not_hide_the_data(qtbot: QtBot, look: ThemeController) -> None:
+    plain_image = render_stages(qtbot, look, 0)
+    assert render_stages(qtbot, look, 1_000) == plain_image
+    assert render_stages(qtbot, look, 5) != plain_image
 
 
 @pytest.mark.parametrize("state", ["good", "warn", "bad"])
-def test_the_verdicts_of_many_stages_are_rules_above_the_data(
+def test_verdicts_of_many_stages_are_thin_rules_instead_of_shaded_bands(
     qtbot: QtBot, look: ThemeController, state: State
 ) -> None:
-    without, few, many = drawn(qtbot, look, 0), drawn(qtbot, look, 20, state), drawn(qtbot, look, 21, state)
-    assert len(_changed_lines(many, without)) in range(1, 10)
-    assert len(_changed_lines(few, without)) > 100
+    plain_image, few, many = (
+        render_stages(qtbot, look, 0),
+        render_stages(qtbot, look, 20, state),
+        render_stages(qtbot, look, 21, state),
+    )
+    assert len(_changed_lines(many, plain_image)) in range(1, 10)
+    assert len(_changed_lines(few, plain_image)) > 100
 
 
-def test_one_missed_stage_of_a_thousand_is_seen(qtbot: QtBot, look: ThemeController) -> None:
-    assert drawn(qtbot, look, 1_000, "good", missed=500) != drawn(qtbot, look, 1_000, "good")
+def test_one_stage_that_missed_the_slo_among_1000_is_visible(qtbot: QtBot, look: ThemeController) -> None:
+    assert render_stages(qtbot, look, 1_000, "good", missed=500) != render_stages(qtbot, look, 1_000, "good")
 
 
-def test_a_span_shades_the_whole_height_between_its_ends_until_the_chart_is_cleared(
-    qtbot: QtBot, look: ThemeController
-) -> None:
+def test_span_is_shaded_over_the_full_height_until_the_chart_is_cleared(qtbot: QtBot, look: ThemeController) -> None:
     chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), look)
     qtbot.addWidget(chart)
     chart.resize(800, 300)
@@ -66,7 +70,9 @@ def test_a_span_shades_the_whole_height_between_its_ends_until_the_chart_is_clea
     assert chart.decorations.spans == ()
 
 
-def test_the_labels_of_a_narrow_region_and_of_the_limit_do_not_cover_it(qtbot: QtBot, look: ThemeController) -> None:
+def test_label_of_a_narrow_region_and_label_of_the_limit_do_not_overlap_the_region(
+    qtbot: QtBot, look: ThemeController
+) -> None:
     chart = Chart("Latency", Axis("Rate", "req/s"), Axis("Latency", "ms"), look)
     qtbot.addWidget(chart)
     chart.set_line("p95", "p95", np.array([10.0, 100.0]), np.array([100.0, 200.0]))
@@ -75,9 +81,9 @@ def test_the_labels_of_a_narrow_region_and_of_the_limit_do_not_cover_it(qtbot: Q
     chart.apply_changes()
     area, layer, metrics = QRectF(0, 0, 600, 200), chart.labels, QFontMetricsF(chart.labels.font)
     region, region_label, limit_label = _place_labels(layer, area)
-    assert region_label.right() < region.left(), "beside it, because it is too narrow"
+    assert region_label.right() < region.left(), "beside the region, which is too narrow"
     assert region_label.width() > metrics.horizontalAdvance("95 % CI")
-    assert limit_label.left() == area.left(), "at the right edge it would cover the region"
+    assert limit_label.left() == area.left(), "at the right edge the label would cover the region"
     chart.set_region(10.0, 60.0, None, None, "95 % CI")
     region, region_label, limit_label = _place_labels(layer, area)
     assert region.contains(region_label)
@@ -95,7 +101,7 @@ def _place_labels(layer: DecorationLayer, area: QRectF) -> tuple[QRectF, QRectF,
 
 
 def _changed_lines(image: QImage, other: QImage) -> list[int]:
-    """Lines of pixels in which two pictures differ."""
+    """Return the pixel rows in which two images differ."""
     return [
         line
         for line in range(image.height())

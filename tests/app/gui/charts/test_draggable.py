@@ -24,10 +24,10 @@ def chart(qtbot: QtBot, look: ThemeController) -> DraggableChart:
     return chart
 
 
-def received(chart: DraggableChart) -> Moved:
-    reported: Moved = []
-    chart.handle_moved.connect(lambda *said: reported.append(said))
-    return reported
+def record_moves(chart: DraggableChart) -> Moved:
+    moves: Moved = []
+    chart.handle_moved.connect(lambda *move: moves.append(move))
+    return moves
 
 
 def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
@@ -37,48 +37,50 @@ def drag(qtbot: QtBot, chart: DraggableChart, index: int, to: QPointF) -> None:
     qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=to.toPoint())
 
 
-def test_a_handle_goes_where_it_is_dragged_and_the_ranges_stand_still(qtbot: QtBot, chart: DraggableChart) -> None:
-    reported, ranges = received(chart), chart.plot.ranges()
+def test_dragged_handle_reports_its_new_position_and_axis_ranges_are_unchanged(
+    qtbot: QtBot, chart: DraggableChart
+) -> None:
+    moves, ranges = record_moves(chart), chart.plot.ranges()
     drag(qtbot, chart, 0, chart.data_to_pixel(45.0, 25.0))
-    assert [one[3] for one in reported] == [False, True]
-    index, x, y, _ = reported[-1]
+    assert [move[3] for move in moves] == [False, True]
+    index, x, y, _ = moves[-1]
     assert index == chart.selected_index == 0
     assert x == pytest.approx(45, abs=0.5)
     assert y == pytest.approx(25, abs=0.5)
     assert chart.plot.ranges() == ranges
 
 
-def test_a_handle_of_one_way_keeps_to_it(qtbot: QtBot, chart: DraggableChart) -> None:
-    reported = received(chart)
+def test_handle_restricted_to_one_axis_moves_only_along_that_axis(qtbot: QtBot, chart: DraggableChart) -> None:
+    moves = record_moves(chart)
     drag(qtbot, chart, 1, chart.data_to_pixel(50.0, 35.0))
-    assert reported[-1][1] == pytest.approx(50, abs=0.5)
-    assert reported[-1][2] == 20
+    assert moves[-1][1] == pytest.approx(50, abs=0.5)
+    assert moves[-1][2] == 20
     drag(qtbot, chart, 2, chart.data_to_pixel(10.0, 30.0))
-    assert reported[-1][1] == 0
-    assert reported[-1][2] == pytest.approx(30, abs=0.5)
+    assert moves[-1][1] == 0
+    assert moves[-1][2] == pytest.approx(30, abs=0.5)
 
 
-def test_a_drag_beside_the_handles_moves_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
-    reported, before = received(chart), chart.plot.ranges()
+def test_dragging_beside_the_handles_pans_the_view(qtbot: QtBot, chart: DraggableChart) -> None:
+    moves, before = record_moves(chart), chart.plot.ranges()
     start = chart.data_to_pixel(15.0, 5.0).toPoint()
     view = chart.plot.viewport()
     qtbot.mousePress(view, Qt.MouseButton.LeftButton, pos=start)
     qtbot.mouseMove(view, start + QPoint(60, 0))
     qtbot.mouseRelease(view, Qt.MouseButton.LeftButton, pos=start + QPoint(60, 0))
-    assert not reported
+    assert not moves
     assert chart.plot.ranges() != before
 
 
-def test_keys_choose_a_handle_move_it_and_let_it_go(qtbot: QtBot, chart: DraggableChart) -> None:
-    reported = received(chart)
+def test_handle_is_selected_moved_and_deselected_by_keys(qtbot: QtBot, chart: DraggableChart) -> None:
+    moves = record_moves(chart)
     qtbot.keyClick(chart, Qt.Key.Key_Right)
-    assert not reported  # the crosshair's, as long as nothing is chosen
+    assert not moves  # arrows move the crosshair until a handle is selected
     qtbot.keyClick(chart, Qt.Key.Key_PageDown)
     assert chart.selected_index == 0
     assert "peak" in chart.accessibleDescription()
     qtbot.keyClick(chart, Qt.Key.Key_Up)
     qtbot.keyClick(chart, Qt.Key.Key_Left, Qt.KeyboardModifier.ShiftModifier)
-    (_, x0, y0, _), (_, x1, y1, is_done) = reported
+    (_, x0, y0, _), (_, x1, y1, is_done) = moves
     assert (x0, y1) == (30, 40)
     assert y0 > 40
     (left, right), (bottom, top) = chart.plot.ranges()
@@ -91,7 +93,7 @@ def test_keys_choose_a_handle_move_it_and_let_it_go(qtbot: QtBot, chart: Draggab
     assert chart.selected_index is None
 
 
-def test_a_chosen_handle_that_is_gone_is_let_go(chart: DraggableChart) -> None:
+def test_handle_selection_is_cleared_when_the_handle_is_removed(chart: DraggableChart) -> None:
     chart.select(2)
     chart.set_handles([Handle(1, 1, "only")])
     assert chart.selected_index is None

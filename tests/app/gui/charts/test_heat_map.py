@@ -13,16 +13,16 @@ from app.gui.theme import LIGHT, ThemeController
 
 @pytest.fixture
 def heat_map(qtbot: QtBot, look: ThemeController) -> HeatMap:
-    made = HeatMap("Latency over time", Axis("Time", "s"), Axis("Latency", "ms", is_log=True), look)
-    qtbot.addWidget(made)
-    made.resize(600, 300)
-    with qtbot.waitExposed(made):
-        made.show()
-    made.set_counts(10.0, 5.0, [1.0, 10.0, 100.0], [[4, 0], [0, 9]])
-    return made
+    heat_map = HeatMap("Latency over time", Axis("Time", "s"), Axis("Latency", "ms", is_log=True), look)
+    qtbot.addWidget(heat_map)
+    heat_map.resize(600, 300)
+    with qtbot.waitExposed(heat_map):
+        heat_map.show()
+    heat_map.set_counts(10.0, 5.0, [1.0, 10.0, 100.0], [[4, 0], [0, 9]])
+    return heat_map
 
 
-def test_its_table_has_a_row_a_cell(heat_map: HeatMap) -> None:
+def test_heat_map_table_has_a_row_per_nonempty_cell(heat_map: HeatMap) -> None:
     assert heat_map.frame().to_dict("list") == {
         "Time (s)": [10.0, 15.0],
         "From (ms)": [1.0, 10.0],
@@ -31,23 +31,23 @@ def test_its_table_has_a_row_a_cell(heat_map: HeatMap) -> None:
     }
 
 
-def test_more_is_stronger_and_nothing_is_paper(heat_map: HeatMap) -> None:
+def test_heat_map_color_grows_with_the_count_and_empty_cells_are_paper(heat_map: HeatMap) -> None:
     image = heat_map.plot.grab().toImage()
-    most, none = (heat_map.plot.view_to_pixel(17.5, row).toPoint() for row in (1.5, 0.5))
-    assert QColor(image.pixel(most)).name() == LIGHT.series[0]
-    assert QColor(image.pixel(none)).name() == LIGHT.paper
-    least = QColor(image.pixel(heat_map.plot.view_to_pixel(12.5, 0.5).toPoint())).name()
+    full_cell, empty_cell = (heat_map.plot.view_to_pixel(17.5, row).toPoint() for row in (1.5, 0.5))
+    assert QColor(image.pixel(full_cell)).name() == LIGHT.series[0]
+    assert QColor(image.pixel(empty_cell)).name() == LIGHT.paper
+    low_color = QColor(image.pixel(heat_map.plot.view_to_pixel(12.5, 0.5).toPoint())).name()
     scale = {entry.label: entry.color for entry in heat_map.legend.entries}
     assert list(scale) == ["1", "4", "9"]
-    assert (scale["4"], scale["9"]) == (least, LIGHT.series[0])
+    assert (scale["4"], scale["9"]) == (low_color, LIGHT.series[0])
 
 
-@pytest.mark.parametrize(("most", "counts"), [(0, []), (1, [1]), (3, [1, 3]), (900, [1, 100, 400, 900])])
-def test_the_scale_has_steps_of_even_shades(most: int, counts: list[int]) -> None:
-    assert list_scale_counts(most) == counts
+@pytest.mark.parametrize(("max_count", "counts"), [(0, []), (1, [1]), (3, [1, 3]), (900, [1, 100, 400, 900])])
+def test_heat_map_color_scale_has_steps_of_even_shades(max_count: int, counts: list[int]) -> None:
+    assert list_scale_counts(max_count) == counts
 
 
-def test_it_is_read_by_keys_and_in_words(heat_map: HeatMap, qtbot: QtBot) -> None:
+def test_heat_map_is_readable_by_keyboard_description_and_table(heat_map: HeatMap, qtbot: QtBot) -> None:
     assert "total count of 13" in heat_map.accessibleDescription()
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
     qtbot.keyClick(heat_map, Qt.Key.Key_Right)
@@ -61,7 +61,7 @@ def test_it_is_read_by_keys_and_in_words(heat_map: HeatMap, qtbot: QtBot) -> Non
     assert table.frame_model.rowCount() == 2
 
 
-def test_no_counts_are_no_picture(heat_map: HeatMap) -> None:
+def test_heat_map_without_counts_has_no_rows_and_wrong_shape_is_rejected(heat_map: HeatMap) -> None:
     heat_map.set_counts(0.0, 1.0, [1.0, 2.0], np.zeros((0, 1)))
     assert heat_map.frame().empty
     heat_map.set_counts(0.0, 1.0, [1.0, 2.0], np.zeros((3, 1)))

@@ -14,24 +14,26 @@ WIDTH = 320
 ENTRIES = tuple(LegendEntry(f"accelerator {index}", "points", index) for index in range(12))
 
 
-def test_a_low_chart_shows_as_many_entries_as_its_rows_hold_and_the_number_of_the_others(qtbot: QtBot) -> None:
+def test_legend_of_a_low_chart_ends_with_the_number_of_hidden_entries(qtbot: QtBot) -> None:
     legend = Legend(LIGHT)
     qtbot.addWidget(legend)
     legend.set_entries("", ENTRIES)
     legend.resize(WIDTH, 400)
-    row, whole = round(legend.row_height()), legend.grab().toImage()
+    row, full = round(legend.row_height()), legend.grab().toImage()
     assert legend.heightForWidth(WIDTH) == legend.full_height(WIDTH) >= 4 * row
     legend.set_max_rows(2)
     assert legend.heightForWidth(WIDTH) == 2 * row
     assert legend.full_height(WIDTH) >= 4 * row, "as exported"
     assert "accelerator 11" in legend.text()
     limited = legend.grab().toImage()
-    assert ink_rows(limited) == 2
-    assert limited.copy(0, 0, WIDTH, row) == whole.copy(0, 0, WIDTH, row)
-    assert limited.copy(0, row, WIDTH, row) != whole.copy(0, row, WIDTH, row), "it ends with the number of the others"
+    assert count_ink_rows(limited) == 2
+    assert limited.copy(0, 0, WIDTH, row) == full.copy(0, 0, WIDTH, row)
+    assert limited.copy(0, row, WIDTH, row) != full.copy(0, row, WIDTH, row), (
+        "the second row ends with the number of the others"
+    )
 
 
-def ink_rows(image: QImage) -> int:
+def count_ink_rows(image: QImage) -> int:
     """Number of rows of the legend in which something is drawn."""
     blank = image.pixel(image.width() - 1, image.height() - 1)
     ink = [y for y in range(image.height()) if any(image.pixel(x, y) != blank for x in range(image.width()))]

@@ -23,35 +23,33 @@ def linked(qtbot: QtBot, look: ThemeController) -> LinkedCharts:
     charts = [Chart("Rate", TIME, Axis("Rate", "1/s"), look), Chart("Latency", TIME, Axis("Latency", "ms"), look)]
     charts[0].set_line("sent", "sent", np.arange(100.0), np.arange(100.0) * 1000)
     charts[1].set_line("p99", "p99", np.arange(100.0), np.ones(100))
-    made = LinkedCharts(charts)
-    qtbot.addWidget(made)
-    made.resize(800, 600)
-    with qtbot.waitExposed(made):
-        made.show()
-    return made
+    linked = LinkedCharts(charts)
+    qtbot.addWidget(linked)
+    linked.resize(800, 600)
+    with qtbot.waitExposed(linked):
+        linked.show()
+    return linked
 
 
-def test_charts_are_in_columns_if_there_is_room_and_hidden_charts_leave_no_gap(
-    qtbot: QtBot, look: ThemeController
-) -> None:
+def test_linked_charts_fill_columns_and_hidden_charts_leave_no_gap(qtbot: QtBot, look: ThemeController) -> None:
     charts = [Chart(name, TIME, Axis(name), look) for name in "abc"]
-    made = LinkedCharts(charts, max_columns=2)
-    qtbot.addWidget(made)
-    made.resize(1200, 600)
-    made.insert(1, Chart("new", TIME, Axis("new"), look))
-    made.arrange()
-    with qtbot.waitExposed(made):
-        made.show()
-    a, new, b, c = made.charts
-    assert (a.title, new.title) == ("a", "new")
-    assert a.y() == new.y() < b.y() == c.y()
-    assert [chart.plot.x_axis.style["showValues"] for chart in made.charts] == [False, False, True, True]
+    linked = LinkedCharts(charts, max_columns=2)
+    qtbot.addWidget(linked)
+    linked.resize(1200, 600)
+    linked.insert(1, Chart("new", TIME, Axis("new"), look))
+    linked.arrange()
+    with qtbot.waitExposed(linked):
+        linked.show()
+    a, inserted, b, c = linked.charts
+    assert (a.title, inserted.title) == ("a", "new")
+    assert a.y() == inserted.y() < b.y() == c.y()
+    assert [chart.plot.x_axis.style["showValues"] for chart in linked.charts] == [False, False, True, True]
     b.hide()
-    made.arrange()
+    linked.arrange()
     qtbot.waitUntil(lambda: c.width() > 1.8 * a.width())
-    assert [chart.plot.x_axis.style["showValues"] for chart in (a, new, c)] == [True, True, True]
-    made.resize(300, 600)
-    qtbot.waitUntil(lambda: a.y() < new.y() < c.y())
+    assert [chart.plot.x_axis.style["showValues"] for chart in (a, inserted, c)] == [True, True, True]
+    linked.resize(300, 600)
+    qtbot.waitUntil(lambda: a.y() < inserted.y() < c.y())
 
 
 def drag(qtbot: QtBot, chart: Chart, start: float, end: float, modifier: Qt.KeyboardModifier) -> None:
@@ -63,7 +61,7 @@ def drag(qtbot: QtBot, chart: Chart, start: float, end: float, modifier: Qt.Keyb
     qtbot.mouseRelease(view, LEFT, modifier, to)
 
 
-def test_one_range_and_one_width_of_axes(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_linked_charts_share_the_x_range_and_the_axis_width(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
     assert first.view_range.x_range() == second.view_range.x_range()
     first.view_range.zoom(0.5, 20.0, 0.0)
@@ -74,7 +72,7 @@ def test_one_range_and_one_width_of_axes(linked: LinkedCharts, qtbot: QtBot) -> 
     )
 
 
-def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_linked_charts_share_the_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
     with qtbot.waitSignal(linked.crosshair_moved):
         qtbot.keyClick(second, Qt.Key.Key_End)
@@ -84,33 +82,33 @@ def test_one_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
     assert first.readings() == second.readings() == ()
 
 
-def test_shift_and_drag_choose_a_window_whose_edges_can_be_dragged(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_shift_drag_selects_a_time_range_with_draggable_edges(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
-    with qtbot.waitSignal(linked.time_range_selected) as chosen:
+    with qtbot.waitSignal(linked.time_range_selected) as selection:
         drag(qtbot, first, 20, 60, SHIFT)
-    assert chosen.args == pytest.approx([20, 60], abs=0.3)
+    assert selection.args == pytest.approx([20, 60], abs=0.3)
     assert second.decorations.time_range == linked.time_range()
     assert first.view_range.x_range() == second.view_range.x_range() == pytest.approx((0, 99), abs=2)
     time_range = linked.time_range()
     assert time_range is not None
-    with qtbot.waitSignal(linked.time_range_selected) as chosen:
+    with qtbot.waitSignal(linked.time_range_selected) as selection:
         drag(qtbot, second, time_range[1], 80, Qt.KeyboardModifier.NoModifier)
-    assert chosen.args == pytest.approx([20, 80], abs=0.4)
+    assert selection.args == pytest.approx([20, 80], abs=0.4)
 
 
-def test_the_button_makes_a_plain_drag_choose_once(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_time_range_button_makes_one_plain_drag_select_a_time_range(linked: LinkedCharts, qtbot: QtBot) -> None:
     qtbot.mouseClick(linked.time_range_button, LEFT)
     with qtbot.waitSignal(linked.time_range_selected):
         drag(qtbot, linked.charts[0], 70, 30, Qt.KeyboardModifier.NoModifier)
     assert linked.time_range() == pytest.approx((30, 70), abs=0.4)
     assert not linked.time_range_button.isChecked()
-    whole = linked.charts[0].view_range.x_range()
+    full_range = linked.charts[0].view_range.x_range()
     with qtbot.assertNotEmitted(linked.time_range_selected):
         drag(qtbot, linked.charts[0], 50, 45, Qt.KeyboardModifier.NoModifier)
-    assert linked.charts[0].view_range.x_range()[0] > whole[0]
+    assert linked.charts[0].view_range.x_range()[0] > full_range[0]
 
 
-def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_escape_and_the_clear_button_clear_the_time_range(linked: LinkedCharts, qtbot: QtBot) -> None:
     linked.select_time_range(10, 80)
     assert linked.time_range_label.text() == "Time range: 0:10.0 to 1:20.0"
     with qtbot.waitSignal(linked.time_range_cleared):
@@ -122,7 +120,7 @@ def test_escape_and_the_button_clear_the_window(linked: LinkedCharts, qtbot: QtB
         qtbot.mouseClick(linked.clear_button, LEFT)
 
 
-def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: ThemeController) -> None:
+def test_linked_charts_without_time_range_selection_ignore_shift_drag(qtbot: QtBot, look: ThemeController) -> None:
     chart = Chart("Rate", TIME, Axis("Rate", "1/s"), look)
     chart.set_line("sent", "sent", [0.0, 10.0], [1.0, 2.0])
     linked = LinkedCharts([chart], has_time_range_selection=False)
@@ -134,17 +132,17 @@ def test_where_no_window_is_to_be_chosen_none_is(qtbot: QtBot, look: ThemeContro
     assert not linked.time_range_button.isVisible()
 
 
-def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_linked_charts_follow_the_newest_seconds_until_the_user_pans(linked: LinkedCharts, qtbot: QtBot) -> None:
     first, second = linked.charts
     linked.follow(30)
     assert second.view_range.x_range() == (69.0, 99.0)
     first.set_line("sent", "sent", np.arange(200.0), np.ones(200))
     qtbot.waitUntil(lambda: second.view_range.x_range() == (169.0, 199.0))
     first.view_range.pan(-50.0, 0.0)
-    seen = first.view_range.x_range()
+    panned_range = first.view_range.x_range()
     first.set_line("sent", "sent", np.arange(300.0), np.ones(300))
     first.apply_changes()
-    assert first.view_range.x_range() == seen
+    assert first.view_range.x_range() == panned_range
     assert linked.fit_button.isVisible()
     assert linked.fit_button.accessibleName() == "Follow the run"
     qtbot.mouseClick(linked.fit_button, LEFT)
@@ -158,47 +156,47 @@ def test_it_follows_the_last_seconds_until_the_user_looks_elsewhere(linked: Link
     assert second.view_range.x_range() == pytest.approx((0.0, 299.0), abs=5)
 
 
-def test_a_chart_that_has_data_of_its_own_all_the_time_moves_with_them(linked: LinkedCharts, qtbot: QtBot) -> None:
-    """Were it moved by the other's data too, all that moves would be painted twice."""
+def test_chart_with_new_data_follows_its_own_end_not_that_of_linked_charts(linked: LinkedCharts, qtbot: QtBot) -> None:
+    """If the data of other charts moved the chart too, each frame would be painted twice."""
     first, second = linked.charts
-    moved: list[float] = []
-    second.view_range.changed.connect(lambda: moved.append(second.view_range.x_range()[1]))
-    sends = iter(range(200, 230))
+    x_ends: list[float] = []
+    second.view_range.changed.connect(lambda: x_ends.append(second.view_range.x_range()[1]))
+    ends = iter(range(200, 230))
 
-    def send() -> None:
-        end = next(sends)
-        for chart, key, until in ((second, "p99", end), (first, "sent", end + 1)):
+    def add_samples() -> None:
+        last_second = next(ends)
+        for chart, key, until in ((second, "p99", last_second), (first, "sent", last_second + 1)):
             chart.set_line(key, key, np.arange(float(until)), np.ones(until))
             chart.apply_changes()
 
     linked.follow(30)
-    moved.clear()
+    x_ends.clear()
     timer = QTimer(linked)
-    timer.timeout.connect(send)
+    timer.timeout.connect(add_samples)
     timer.start(20)
-    qtbot.waitUntil(lambda: len(moved) >= 20)
+    qtbot.waitUntil(lambda: len(x_ends) >= 20)
     timer.stop()
-    last = first.data_bounds().x1
-    assert moved[:20] == [*range(199, 219)], "its own end at each time, and never the other's"
-    qtbot.waitUntil(lambda: second.view_range.x_range() == (last - 30, last))
+    last_x = first.data_bounds().x1
+    assert x_ends[:20] == [*range(199, 219)], "always its own end, never that of the other chart"
+    qtbot.waitUntil(lambda: second.view_range.x_range() == (last_x - 30, last_x))
 
 
-def test_a_marker_is_wanted_of_whichever_chart(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_marker_is_requested_from_a_linked_chart_at_the_crosshair(linked: LinkedCharts, qtbot: QtBot) -> None:
     linked.set_crosshair(12.0)
-    with qtbot.waitSignal(linked.marker_requested) as wanted:
+    with qtbot.waitSignal(linked.marker_requested) as request:
         qtbot.keyClick(linked.charts[0], Qt.Key.Key_M)
-    assert wanted.args == [12.0]
+    assert request.args == [12.0]
 
 
-def test_at_twice_the_text_no_plot_shrinks_away(linked: LinkedCharts, qtbot: QtBot) -> None:
+def test_linked_plots_have_a_minimum_height_at_twice_the_text_size(linked: LinkedCharts, qtbot: QtBot) -> None:
     font = QFont(linked.font())
     font.setPointSizeF(font.pointSizeF() * 2)
     linked.setFont(font)
     linked.resize(500, 300)
 
-    def holds_its_text(key: Legend) -> bool:
-        return key.height() >= key.heightForWidth(key.width())
+    def is_text_shown(legend: Legend) -> bool:
+        return legend.height() >= legend.heightForWidth(legend.width())
 
     for chart in linked.charts:
-        qtbot.waitUntil(partial(holds_its_text, chart.legend))
+        qtbot.waitUntil(partial(is_text_shown, chart.legend))
         assert chart.plot.height() >= 5 * chart.fontMetrics().height()

@@ -9,16 +9,18 @@ from app.gui.charts.chart import Chart
 from app.gui.theme import ThemeController
 
 
-def test_key_and_buttons_grow_with_the_text(qtbot: QtBot, look: ThemeController) -> None:
-    """And have grown when the layout, which folds then, has moved the chart."""
+def test_chart_legend_and_buttons_scale_with_the_text_when_the_chart_is_moved(
+    qtbot: QtBot, look: ThemeController
+) -> None:
+    """The layout changes with the text size and moves the chart to another parent."""
     chart, before, after = Chart("Rates", Axis("time", "s"), Axis("requests"), look), QSplitter(), QSplitter()
     for splitter in (before, after):
         qtbot.addWidget(splitter)
     before.addWidget(chart)
     before.show()
-    small = [one.font().pointSizeF() for one in (chart.legend, chart.table_button, chart.export_button)]
+    sizes = [widget.font().pointSizeF() for widget in (chart.legend, chart.table_button, chart.export_button)]
     look.scale_text(2.0)
     after.addWidget(chart)
     after.show()
-    grown = [one.font().pointSizeF() for one in (chart.legend, chart.table_button, chart.export_button)]
-    assert grown == pytest.approx([2 * one for one in small], rel=0.02)
+    scaled_sizes = [widget.font().pointSizeF() for widget in (chart.legend, chart.table_button, chart.export_button)]
+    assert scaled_sizes == pytest.approx([2 * widget for widget in sizes], rel=0.02)

@@ -17,7 +17,7 @@ class Counter:
         self.painted += 1
 
 
-def test_only_what_is_marked_and_seen_is_painted_and_then_the_timer_rests(qtbot: QtBot) -> None:
+def test_visible_changed_widgets_are_repainted_and_the_timer_stops(qtbot: QtBot) -> None:
     window, counter, other = QWidget(), Counter(), Counter()
     qtbot.addWidget(window)
     shown, idle = QWidget(window), QWidget(window)
@@ -34,7 +34,7 @@ def test_only_what_is_marked_and_seen_is_painted_and_then_the_timer_rests(qtbot:
     assert other.painted == 0
 
 
-def test_many_marks_are_one_painting(qtbot: QtBot) -> None:
+def test_many_changes_of_a_widget_cause_one_repaint(qtbot: QtBot) -> None:
     window, counter = QWidget(), Counter()
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
@@ -47,7 +47,7 @@ def test_many_marks_are_one_painting(qtbot: QtBot) -> None:
     assert counter.painted == 1
 
 
-def test_what_was_marked_while_hidden_is_painted_when_shown(qtbot: QtBot) -> None:
+def test_widget_changed_while_hidden_is_repainted_when_shown(qtbot: QtBot) -> None:
     window, counter = QWidget(), Counter()
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
@@ -63,7 +63,7 @@ def test_what_was_marked_while_hidden_is_painted_when_shown(qtbot: QtBot) -> Non
     qtbot.waitUntil(lambda: not repaint.is_running)
 
 
-def test_a_widget_that_is_gone_is_forgotten(qtbot: QtBot) -> None:
+def test_destroyed_widget_is_not_repainted(qtbot: QtBot) -> None:
     window, counter = QWidget(), Counter()
     qtbot.addWidget(window)
     with qtbot.waitExposed(window):
@@ -79,11 +79,11 @@ def test_a_widget_that_is_gone_is_forgotten(qtbot: QtBot) -> None:
     assert counter.painted == 0
 
 
-def test_what_takes_long_is_painted_in_frames_of_its_own(qtbot: QtBot) -> None:
-    """Each painting takes 10 ms of the clock of this test."""
+def test_slow_repaints_are_split_into_one_frame_each(qtbot: QtBot) -> None:
+    """Each repaint advances the clock of the test by 10 ms."""
     window, now, painted = QWidget(), [0.0], []
     qtbot.addWidget(window)
-    parts = [QWidget(window) for _ in range(4)]
+    widgets = [QWidget(window) for _ in range(4)]
     with qtbot.waitExposed(window):
         window.show()
     frames: list[int] = []
@@ -94,9 +94,9 @@ def test_what_takes_long_is_painted_in_frames_of_its_own(qtbot: QtBot) -> None:
         painted.append(number)
         QTimer.singleShot(0, window, lambda: frames.append(len(painted)))
 
-    for number, part in enumerate(parts):
-        repaint.register(part, partial(paint, number))
-        repaint.mark_changed(part)
+    for number, widget in enumerate(widgets):
+        repaint.register(widget, partial(paint, number))
+        repaint.mark_changed(widget)
     qtbot.waitUntil(lambda: not repaint.is_running)
     assert painted == [0, 1, 2, 3], "in the order in which they were marked"
     assert frames == [1, 2, 3, 4]

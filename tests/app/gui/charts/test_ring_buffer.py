@@ -8,7 +8,7 @@ import pytest
 from app.gui.charts.ring_buffer import RingBuffer
 
 
-def test_it_keeps_the_newest_in_order_and_gaps_as_gaps() -> None:
+def test_ring_buffer_stores_the_newest_samples_in_order_and_gaps_as_nan() -> None:
     ring = RingBuffer(4, ("p50", "p99"))
     for second in range(7):
         ring.append(second, second * 2, None if second == 5 else second * 3)
@@ -18,7 +18,7 @@ def test_it_keeps_the_newest_in_order_and_gaps_as_gaps() -> None:
     assert math.isnan(ring.column("p99")[2])
 
 
-def test_two_hours_at_ten_a_second_take_no_new_memory() -> None:
+def test_ring_buffer_reuses_its_memory_for_two_hours_of_samples() -> None:
     ring = RingBuffer(3000, ("a", "b", "c"))
     memory = ring.x.base
     for sample in range(2 * 3600 * 10):
@@ -28,6 +28,6 @@ def test_two_hours_at_ten_a_second_take_no_new_memory() -> None:
     assert np.all(np.diff(ring.x) > 0)
 
 
-def test_a_sample_has_a_value_for_each_name() -> None:
+def test_ring_buffer_rejects_a_sample_with_too_few_values() -> None:
     with pytest.raises(ValueError, match=r"must have 2 values \(got 1\)"):
         RingBuffer(4, ("a", "b")).append(0.0, 1.0)

@@ -19,16 +19,18 @@ from tests.fakes.repeated import result, steady
 from tests.fakes.results import SPEC, full_run
 
 
-def store(one: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
-    clock = replace(one.clock, wall_start=f"2026-08-{day:02d}T12:00:00+00:00")
-    with RunWriter(runs_home() / one.run_id) as writer:
+def store(run: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
+    clock = replace(run.clock, wall_start=f"2026-08-{day:02d}T12:00:00+00:00")
+    with RunWriter(runs_home() / run.run_id) as writer:
         writer.write_spec(SPEC)
         if rows is not None:
-            whole = rows.reindex(columns=REQUEST_SCHEMA.names).astype(object).where(lambda frame: frame.notna(), None)
-            for batch in pa.Table.from_pandas(whole, REQUEST_SCHEMA, preserve_index=False).to_batches():
+            request_rows = (
+                rows.reindex(columns=REQUEST_SCHEMA.names).astype(object).where(lambda frame: frame.notna(), None)
+            )
+            for batch in pa.Table.from_pandas(request_rows, REQUEST_SCHEMA, preserve_index=False).to_batches():
                 writer.append_requests(batch)
-        writer.write_result(replace(one, clock=clock, artifacts=writer.seal()))
-    return runs_home() / one.run_id
+        writer.write_result(replace(run, clock=clock, artifacts=writer.seal()))
+    return runs_home() / run.run_id
 
 
 @pytest.fixture
@@ -48,20 +50,20 @@ def other_load(nothing_is_left: None) -> Path:
 
 @pytest.fixture
 def searched(nothing_is_left: None) -> tuple[Path, ...]:
-    """Two whole runs with their rows, the second of half the latency."""
-    whole = full_run()
-    quick = whole.rows.assign(
-        end_ns=whole.rows["scheduled_ns"] + (whole.rows["end_ns"] - whole.rows["scheduled_ns"]) // 2
+    """Two complete runs with their request rows; the second has half the latency of the first."""
+    full = full_run()
+    faster_rows = full.rows.assign(
+        end_ns=full.rows["scheduled_ns"] + (full.rows["end_ns"] - full.rows["scheduled_ns"]) // 2
     )
     return (
-        store(replace(whole.result, run_id="searched", workload_hash="one"), 1, whole.rows),
-        store(replace(whole.result, run_id="quicker", workload_hash="one"), 2, quick),
+        store(replace(full.result, run_id="searched", workload_hash="one"), 1, full.rows),
+        store(replace(full.result, run_id="quicker", workload_hash="one"), 2, faster_rows),
     )
 
 
 @pytest.fixture
 def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Callable[[], ComparePage]:
-    def open_it() -> ComparePage:
+    def open_compare_page() -> ComparePage:
         page = ComparePage(navigation, look)
         qtbot.addWidget(page)
         page.resize(1120, 720)
@@ -69,11 +71,11 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Ca
         page.enter()
         return page
 
-    return open_it
+    return open_compare_page
 
 
 def settle(qtbot: QtBot, page: ComparePage) -> None:
-    """What was asked is compared and drawn."""
+    """Wait until the requested comparison and trend are shown."""
     presenter, trend = page.presenter, page.trend_tab
     qtbot.waitUntil(
         lambda: (

@@ -18,15 +18,15 @@ from app.reporting.comparison import build_comparison_section
 from tests.fakes.repeated import result, steady
 
 
-def test_states_are_those_of_the_verdicts_whatever_the_summary_says() -> None:
-    compared = compare_runs([result(steady(10.0, 0.1))], [result(steady(20.0, 0.5), run_id="later")])
-    section = replace(build_comparison_section(compared), summary="placeholder")
+def test_comparison_state_comes_from_verdicts_rather_than_the_summary_text() -> None:
+    comparison = compare_runs([result(steady(10.0, 0.1))], [result(steady(20.0, 0.5), run_id="later")])
+    section = replace(build_comparison_section(comparison), summary="placeholder")
     assert summarize_outcome(Outcome(ComparisonRequest((), 0.05, False), section=section)) == ("REGRESSION", "bad")
     _, states = build_stage_table(section)
     assert states["latency_ms.p95"] == ["bad"]
 
 
-def test_a_metric_of_one_side_has_both_columns_and_the_reason() -> None:
+def test_unpaired_metric_is_na_on_one_side_with_the_reason() -> None:
     stage = steady(10.0, 0.1)
     with_ttft = replace(stage, metrics=stage.metrics | {"ttft_ms": {"p95": Estimate(5.0)}})
     frame = unpaired_frame(

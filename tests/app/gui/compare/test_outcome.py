@@ -12,7 +12,7 @@ from tests.fakes.results import full_run, nothing_measured
 
 
 @pytest.mark.parametrize(
-    ("baseline", "candidate", "drawn"),
+    ("baseline", "candidate", "drawn_indices"),
     [
         (1, 2, [0, 1, 2]),
         (7, 7, [0, 1, 2, 3, 7, 8, 9, 10]),
@@ -20,21 +20,23 @@ from tests.fakes.results import full_run, nothing_measured
         (1, 10, [0, 1, 2, 3, 4, 5, 6, 7]),
     ],
 )
-def test_more_runs_than_can_be_reported_apart_are_drawn_by_the_first_of_each_side(
-    baseline: int, candidate: int, drawn: list[int]
+def test_only_the_first_runs_of_each_side_are_drawn_above_eight_runs(
+    baseline: int, candidate: int, drawn_indices: list[int]
 ) -> None:
-    runs = [ComparisonEntry(Path(f"b{place}"), "baseline") for place in range(baseline)]
-    runs += [ComparisonEntry(Path(f"c{place}"), "candidate") for place in range(candidate)]
-    assert [place for place, _ in select_drawn_entries(runs)] == drawn
+    runs = [ComparisonEntry(Path(f"b{index}"), "baseline") for index in range(baseline)]
+    runs += [ComparisonEntry(Path(f"c{index}"), "candidate") for index in range(candidate)]
+    assert [index for index, _ in select_drawn_entries(runs)] == drawn_indices
 
 
-def entry(run: Result, side: Side = "candidate") -> ComparisonEntry:
+def make_entry(run: Result, side: Side = "candidate") -> ComparisonEntry:
     return ComparisonEntry(Path(run.run_id), side, run)
 
 
-def test_latency_is_drawn_over_the_load_of_each_run_with_its_own_position() -> None:
-    whole = full_run().result
-    overlays = build_load_overlays([entry(whole, "baseline"), ComparisonEntry(Path("gone"), "drawn"), entry(whole)])
+def test_load_overlay_draws_latency_over_rate_with_the_index_of_each_run() -> None:
+    run = full_run().result
+    overlays = build_load_overlays(
+        [make_entry(run, "baseline"), ComparisonEntry(Path("gone"), "drawn"), make_entry(run)]
+    )
     by_metric = {overlay.metric: overlay for overlay in overlays}
     latency = by_metric["latency_ms.p95"]
     assert (latency.x_label, latency.x_unit, latency.y_label, latency.y_unit) == ("Rate", "req/s", "p95 latency", "ms")
@@ -46,6 +48,8 @@ def test_runs_with_rates_and_with_clients_share_a_throughput_axis() -> None:
     rated = full_run().result
     stages = tuple(replace(stage, scheduled_per_s=None, concurrency=4) for stage in rated.stages)
     closed = replace(rated, stages=stages)
-    assert {overlay.x_label for overlay in build_load_overlays([entry(closed)])} == {"Clients"}
-    assert {overlay.x_label for overlay in build_load_overlays([entry(rated), entry(closed)])} == {"Throughput"}
-    assert build_load_overlays([entry(nothing_measured().result)]) == ()
+    assert {overlay.x_label for overlay in build_load_overlays([make_entry(closed)])} == {"Clients"}
+    assert {overlay.x_label for overlay in build_load_overlays([make_entry(rated), make_entry(closed)])} == {
+        "Throughput"
+    }
+    assert build_load_overlays([make_entry(nothing_measured().result)]) == ()

@@ -29,43 +29,43 @@ from tests.fakes.widget_walk import clipped, unnamed, unreachable
 OpenPage = Callable[[], ComparePage]
 
 
-def comparison_of(page: ComparePage) -> Comparison:
+def get_comparison(page: ComparePage) -> Comparison:
     outcome = page.presenter.outcome
     assert outcome is not None
     assert outcome.comparison is not None
     return outcome.comparison
 
 
-def printed_by(page: ComparePage, capsys: pytest.CaptureFixture[str]) -> Comparison:
-    """What the page's own command line prints."""
+def run_command_of(page: ComparePage, capsys: pytest.CaptureFixture[str]) -> Comparison:
+    """Return the comparison that the page's command line prints."""
     line = page.command_line()
     assert line is not None
     main([*shlex.split(line)[1:], "--json"])
     return msgspec.json.decode(capsys.readouterr().out, type=Comparison)
 
 
-def test_it_says_what_the_command_says(
+def test_compare_page_shows_the_comparison_that_its_command_prints(
     baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = open_page()
     page.compare((baseline, slower))
     settle(qtbot, page)
     assert page.command_line() == f"sizewise compare {baseline} {slower}"
-    assert comparison_of(page) == printed_by(page, capsys)
+    assert get_comparison(page) == run_command_of(page, capsys)
     verdict = page.verdict_tab
     frame = verdict.changes.frame_model.frame
     assert frame["verdict"].tolist()[0] == "worse"
     assert frame["metric"].tolist()[0] == "latency_ms.p95"
     assert frame["change"].tolist()[0].startswith("+100")
     assert "1 worse" in verdict.sentence
-    drawn = verdict.forest_chart.frame()
-    (point,) = drawn[drawn["Name"] == "p95 latency, steady: worse"].to_dict("records")
+    forest_frame = verdict.forest_chart.frame()
+    (point,) = forest_frame[forest_frame["Name"] == "p95 latency, steady: worse"].to_dict("records")
     assert point["Change (%)"] == pytest.approx(100.0, abs=2.0)
-    ends = drawn[drawn["Series"] == "95 % CI"]["Change (%)"].dropna()
+    ends = forest_frame[forest_frame["Series"] == "95 % CI"]["Change (%)"].dropna()
     assert ends.iloc[0] < point["Change (%)"] < ends.iloc[1]
 
 
-def test_sides_tolerance_and_repeats_are_those_of_the_command(
+def test_sides_tolerance_and_repeats_are_on_the_command_line_of_compare(
     baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     third = store(result(steady(10.2, 0.1), run_id="third"), 5)
@@ -77,18 +77,18 @@ def test_sides_tolerance_and_repeats_are_those_of_the_command(
     picker.tolerance.setValue(12.5)
     settle(qtbot, page)
     assert page.command_line() == f"sizewise compare {baseline},{third} {slower} --tolerance 12.5%"
-    assert comparison_of(page).baseline == ("baseline", "third")
-    assert comparison_of(page) == printed_by(page, capsys)
+    assert get_comparison(page).baseline == ("baseline", "third")
+    assert get_comparison(page) == run_command_of(page, capsys)
     page.presenter.swap()
     settle(qtbot, page)
-    assert comparison_of(page).candidate == ("baseline", "third")
+    assert get_comparison(page).candidate == ("baseline", "third")
     assert page.verdict_tab.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
     picker.side_boxes[2].setCurrentIndex(2)
     settle(qtbot, page)
-    assert comparison_of(page).candidate == ("baseline",)
+    assert get_comparison(page).candidate == ("baseline",)
 
 
-def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
+def test_incomparable_runs_need_the_force_box_and_exports_are_marked_as_forced(
     baseline: Path,
     other_load: Path,
     open_page: OpenPage,
@@ -103,7 +103,7 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     assert verdict.sentence == "The runs are not comparable: workload must be the same."
     assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
     assert verdict.changes.isHidden()
-    assert verdict._banner_label.isHidden(), "the sentence above it says the same"
+    assert verdict._banner_label.isHidden(), "the sentence above already states the reason"
     qtbot.mouseClick(verdict.force_box, Qt.MouseButton.LeftButton, pos=verdict.force_box.rect().center())
     if not verdict.force_box.isChecked():
         verdict.force_box.click()
@@ -112,17 +112,17 @@ def test_what_may_not_be_compared_is_refused_until_one_insists_and_stamped_then(
     line = page.command_line()
     assert line is not None
     assert line.endswith(" --force")
-    assert comparison_of(page) == printed_by(page, capsys)
-    for name in ("said.html", "said.md", "said.txt"):
+    assert get_comparison(page) == run_command_of(page, capsys)
+    for name in ("comparison.html", "comparison.md", "comparison.txt"):
         page.export_to(tmp_path / name)
         qtbot.waitUntil(lambda name=name: (tmp_path / name).exists())  # type: ignore[misc]
         assert "FORCED" in (tmp_path / name).read_text()
-    page.export_to(tmp_path / "said.json")
-    qtbot.waitUntil((tmp_path / "said.json").exists)
-    assert json.loads((tmp_path / "said.json").read_text())["is_forced"] is True
+    page.export_to(tmp_path / "comparison.json")
+    qtbot.waitUntil((tmp_path / "comparison.json").exists)
+    assert json.loads((tmp_path / "comparison.json").read_text())["is_forced"] is True
 
 
-def test_another_choice_of_runs_is_not_forced_by_the_last_one(
+def test_forced_comparison_is_reset_when_other_runs_are_selected(
     baseline: Path, slower: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -134,17 +134,17 @@ def test_another_choice_of_runs_is_not_forced_by_the_last_one(
     assert not page.presenter.request.is_forced
 
 
-def test_an_export_that_cannot_be_written_says_so(
+def test_unwritable_comparison_export_is_reported(
     baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     page = open_page()
     page.compare((baseline, slower))
     settle(qtbot, page)
-    page.export_to(tmp_path / "none" / "said.html")
+    page.export_to(tmp_path / "none" / "comparison.html")
     qtbot.waitUntil(lambda: "cannot be written" in page.strip.text())
 
 
-def test_what_is_open_says_how_many_pairs_would_report_and_gives_the_line(
+def test_inconclusive_metric_suggests_a_number_of_pairs_and_copies_the_command(
     baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     near = store(result(steady(10.8, 0.5), run_id="near"), 4)
@@ -152,15 +152,15 @@ def test_what_is_open_says_how_many_pairs_would_report_and_gives_the_line(
     page.compare((baseline, near))
     settle(qtbot, page)
     verdict = page.verdict_tab
-    (change,) = [one for one in comparison_of(page).changes if one.metric == "latency_ms"]
+    (change,) = [row for row in get_comparison(page).changes if row.metric == "latency_ms"]
     assert f"--pairs {change.more_repeats}" in verdict.measure_command
     assert verdict.measure_command.startswith(f"sizewise compare {baseline}/spec.yaml {near}/spec.yaml --measure")
-    copy = next(one for one in verdict.pairs_card.findChildren(QPushButton) if "command" in one.text())
+    copy = next(button for button in verdict.pairs_card.findChildren(QPushButton) if "command" in button.text())
     qtbot.mouseClick(copy, Qt.MouseButton.LeftButton)
     assert QGuiApplication.clipboard().text() == verdict.measure_command
 
 
-def test_the_runs_to_add_are_read_while_the_menu_is_open(
+def test_runs_in_the_add_menu_are_loaded_while_the_menu_is_open(
     baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -168,88 +168,91 @@ def test_the_runs_to_add_are_read_while_the_menu_is_open(
     settle(qtbot, page)
     menu = page.picker.add_menu
 
-    def offered() -> list[str]:
+    def list_menu_texts() -> list[str]:
         return [action.text() for action in menu.actions() if action.text()]
 
     menu.popup(page.mapToGlobal(page.rect().center()))
-    assert offered() == ["Loading runs…", "Add run &folder…"]
-    qtbot.waitUntil(lambda: len(offered()) == 2 and "slower" in offered()[0])
+    assert list_menu_texts() == ["Loading runs…", "Add run &folder…"]
+    qtbot.waitUntil(lambda: len(list_menu_texts()) == 2 and "slower" in list_menu_texts()[0])
     menu.close()
     third = store(result(steady(10.2, 0.1), run_id="third"), 5)
     menu.popup(page.mapToGlobal(page.rect().center()))
-    assert len(offered()) == 2
-    qtbot.waitUntil(lambda: len(offered()) == 3)
+    assert len(list_menu_texts()) == 2
+    qtbot.waitUntil(lambda: len(list_menu_texts()) == 3)
     menu.actions()[0].trigger()
     menu.close()
     settle(qtbot, page)
-    assert [one.path for one in page.presenter.request.entries] == [baseline, third]
+    assert [entry.path for entry in page.presenter.request.entries] == [baseline, third]
 
 
-def test_a_run_that_cannot_be_relied_on_says_why_and_compares_nothing(
+def test_invalid_run_is_not_compared_and_its_entry_states_the_reason(
     baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
-    void = result(steady(10.0, 0.1), run_id="void")
-    path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
+    invalid_run = result(steady(10.0, 0.1), run_id="void")
+    path = store(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)
     page = open_page()
     page.compare((baseline, path))
     settle(qtbot, page)
     assert page.verdict_tab.sentence == "One of the runs cannot be compared. Select another run."
     entry = page.presenter.request.entries[1]
-    assert entry.problem == "void is INVALID, so its numbers are not reliable"
+    assert entry.problem is not None
+    assert entry.problem.startswith("void is INVALID")
     assert entry.is_invalid
     with qtbot.waitSignal(page.navigation.open_run_requested) as opened:
         page.verdict_tab.reasons_button.click()
     assert opened.args == [path]
     page.verdict_tab.replace_button.click()
-    assert [one.path for one in page.presenter.request.entries] == [baseline]
+    assert [item.path for item in page.presenter.request.entries] == [baseline]
     page.picker.add_menu.close()
     settle(qtbot, page)
     assert not page.verdict_tab.replace_button.isVisibleTo(page)
 
 
-def test_answers_lie_over_each_other_stage_by_stage(
+def test_overlays_tab_shows_latency_by_distribution_load_and_time_per_stage(
     searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     page.compare(searched)
     page.tabs.setCurrentWidget(page.overlays_tab)
     settle(qtbot, page)
-    answers = page.overlays_tab
-    qtbot.waitUntil(lambda: len(answers.chart.series()) == 2)
-    first, second = answers.chart.series()
+    overlays = page.overlays_tab
+    qtbot.waitUntil(lambda: len(overlays.chart.series()) == 2)
+    first, second = overlays.chart.series()
     assert first.label == "1 quickstart"
     assert np.median(first.x) == pytest.approx(2 * np.median(second.x), rel=0.1)
-    slow, fast = answers.percentile_chart.series()
+    slow, fast = overlays.percentile_chart.series()
     assert 99 <= slow.x[-1] < 100
     assert slow.y[np.searchsorted(slow.x, 50)] == pytest.approx(2 * fast.y[np.searchsorted(fast.x, 50)], rel=0.1)
-    assert answers.stage_box.currentText() == "step 218 req/s"
-    assert answers.stage_box.isVisibleTo(page)
-    assert answers.metric_box.isVisibleTo(page)
-    answers.stage_box.setCurrentIndex(0)
+    assert overlays.stage_box.currentText() == "step 218 req/s"
+    assert overlays.stage_box.isVisibleTo(page)
+    assert overlays.metric_box.isVisibleTo(page)
+    overlays.stage_box.setCurrentIndex(0)
     settle(qtbot, page)
-    assert answers.stage_box.currentText() == "probe 25 req/s"
-    assert "1 quickstart has 75 responses." in answers.note
-    before = answers.chart.series()[0].x.copy()
-    color = answers.chart.series()[1].style_index
-    answers.metric_box.setCurrentIndex(answers.metric_box.findText("service time (from send)"))
-    assert not np.array_equal(answers.chart.series()[0].x, before)
+    assert overlays.stage_box.currentText() == "probe 25 req/s"
+    assert "1 quickstart has 75 responses." in overlays.note
+    request_latency = overlays.chart.series()[0].x.copy()
+    color = overlays.chart.series()[1].style_index
+    overlays.metric_box.setCurrentIndex(overlays.metric_box.findText("service time (from send)"))
+    assert not np.array_equal(overlays.chart.series()[0].x, request_latency)
     for view, x_label in (("load", "Rate"), ("time", "Time")):
-        answers.view_box.setCurrentIndex(answers.view_box.findData(view))
+        overlays.view_box.setCurrentIndex(overlays.view_box.findData(view))
         settle(qtbot, page)
-        assert answers.chart.plot.x_axis.axis.label == x_label
-        assert answers.metric_box.currentText() == "p95 latency"
-        first, second = answers.chart.series()
+        assert overlays.chart.plot.x_axis.axis.label == x_label
+        assert overlays.metric_box.currentText() == "p95 latency"
+        first, second = overlays.chart.series()
         assert (first.label, second.style_index) == ("1 quickstart", color)
         assert len(first.x) > 3
     outcome = page.presenter.outcome
     assert outcome is not None
-    answers.show_outcome(msgspec.structs.replace(outcome, stages=()))
-    answers.view_box.setCurrentIndex(answers.view_box.findData("distribution"))
-    assert not answers.stage_box.isVisibleTo(page)
-    assert not answers.metric_box.isVisibleTo(page), "there is nothing to choose"
+    overlays.show_outcome(msgspec.structs.replace(outcome, stages=()))
+    overlays.view_box.setCurrentIndex(overlays.view_box.findData("distribution"))
+    assert not overlays.stage_box.isVisibleTo(page)
+    assert not overlays.metric_box.isVisibleTo(page), "there is nothing to choose"
 
 
-def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot) -> None:
+def test_stages_tab_has_a_row_of_verdicts_per_stage(
+    searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot
+) -> None:
     page = open_page()
     page.compare(searched)
     settle(qtbot, page)
@@ -262,12 +265,12 @@ def test_each_stage_has_its_verdicts_in_a_row(searched: tuple[Path, ...], open_p
     assert cell.split()[0] in ("better", "worse", "same", "inconclusive")
 
 
-def test_a_change_of_level_is_drawn_where_the_command_reports_it(
+def test_trend_marks_a_level_shift_where_the_command_reports_one(
     open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    whole, noise = full_run().result, np.random.default_rng(1).lognormal(0, 0.01, RUNS)
+    base_run, noise = full_run().result, np.random.default_rng(1).lognormal(0, 0.01, RUNS)
     for number in range(RUNS):
-        store(scaled(whole, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
+        store(scaled(base_run, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
     page = open_page()
     page.tabs.setCurrentWidget(page.trend_tab)
     qtbot.waitUntil(lambda: page.trend_tab.trend is not None)
@@ -278,35 +281,37 @@ def test_a_change_of_level_is_drawn_where_the_command_reports_it(
     assert line is not None
     assert main(shlex.split(line)[1:]) == 0
     out = capsys.readouterr().out
-    changed = trend.table.frame_model.frame.set_index("metric")["changed"]
-    assert changed["p50 latency"] in out
-    assert f"since run-{SLOWER_FROM:02d} (worse)" in changed["p50 latency"]
-    first, last = trend.trend, trend.series_box.count() - 1
-    assert trend.series_box.currentIndex() != last
-    trend.series_box.setCurrentIndex(last)
+    changes = trend.table.frame_model.frame.set_index("metric")["changed"]
+    assert changes["p50 latency"] in out
+    assert f"since run-{SLOWER_FROM:02d} (worse)" in changes["p50 latency"]
+    first, last_index = trend.trend, trend.series_box.count() - 1
+    assert trend.series_box.currentIndex() != last_index
+    trend.series_box.setCurrentIndex(last_index)
     trend.enter(None)
     qtbot.waitUntil(lambda: trend.trend is not first)
-    assert trend.series_box.currentIndex() == last, "the metric stays selected"
+    assert trend.series_box.currentIndex() == last_index, "the metric stays selected"
 
 
-def test_an_empty_comparison_says_where_runs_are_and_can_take_the_last_two(
+def test_empty_comparison_links_to_the_library_and_can_compare_the_last_two_runs(
     baseline: Path, slower: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
     assert page.command_line() == "sizewise runs trend"
     assert not page.export()
-    contents = page
-    go, last_two = contents.empty_state.findChildren(QPushButton)
-    with qtbot.waitSignal(navigation.page_requested) as wanted:
-        qtbot.mouseClick(go, Qt.MouseButton.LeftButton)
-    assert wanted.args == ["library"]
-    qtbot.mouseClick(last_two, Qt.MouseButton.LeftButton)
+
+    library_button, last_two_button = page.empty_state.findChildren(QPushButton)
+    with qtbot.waitSignal(navigation.page_requested) as page_request:
+        qtbot.mouseClick(library_button, Qt.MouseButton.LeftButton)
+    assert page_request.args == ["library"]
+    qtbot.mouseClick(last_two_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.run_directories() == (baseline, slower))
     settle(qtbot, page)
-    assert contents.empty_state.isHidden()
+    assert page.empty_state.isHidden()
 
 
-def test_one_run_is_added_and_taken_out_again(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_compare_page_adds_a_run_once_and_removes_a_run(
+    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
     page = open_page()
     page.compare((baseline,))
     assert page.presenter.add(slower)
@@ -319,18 +324,18 @@ def test_one_run_is_added_and_taken_out_again(baseline: Path, slower: Path, open
     assert "Add a second run" in page.verdict_tab.sentence
 
 
-def test_a_run_goes_by_its_title(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_compare_page_shows_the_title_of_a_run(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
     set_title(slower, "after the driver")
     page = open_page()
     page.compare((baseline, slower))
     settle(qtbot, page)
-    assert [format_run_label(place, one) for place, one in enumerate(page.presenter.request.entries)][1] == (
+    assert [format_run_label(index, item) for index, item in enumerate(page.presenter.request.entries)][1] == (
         "2 after the driver"
     )
-    assert any("2 after the driver · " in one.text() for one in page.picker.findChildren(QLabel))
+    assert any("2 after the driver · " in label.text() for label in page.picker.findChildren(QLabel))
 
 
-def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
+def test_compare_tabs_are_named_reachable_and_not_clipped_at_twice_the_text_size(
     searched: tuple[Path, ...], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -339,8 +344,8 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
     try:
         page.compare(searched)
         settle(qtbot, page)
-        for place in range(page.tabs.count()):
-            page.tabs.setCurrentIndex(place)
+        for index in range(page.tabs.count()):
+            page.tabs.setCurrentIndex(index)
             settle(qtbot, page)
             assert unnamed(page) == []
             assert unreachable(page) == []
@@ -349,10 +354,12 @@ def test_every_view_is_named_reachable_and_not_clipped_at_twice_the_text(
         page.theme_controller.scale_text(1)
 
 
-def test_a_long_reason_is_not_clipped_at_twice_the_text(baseline: Path, open_page: OpenPage, qtbot: QtBot) -> None:
+def test_long_reason_of_an_invalid_run_is_not_clipped_at_twice_the_text_size(
+    baseline: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
     run_id = "20261127-120000-a-name-of-some-length-0001"
-    void = result(steady(10.0, 0.1), run_id=run_id)
-    path = store(replace(void, verdict=replace(void.verdict, status="INVALID")), 6)
+    invalid_run = result(steady(10.0, 0.1), run_id=run_id)
+    path = store(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)
     page = open_page()
     page.resize(700, 700)
     page.theme_controller.scale_text(2)

@@ -25,12 +25,12 @@ OpenPage = Callable[[], ComparePage]
 
 @pytest.fixture
 def near(baseline: Path) -> Path:
-    found = store(result(steady(10.8, 0.5), run_id="near"), 4)
-    for run in (baseline, found):
+    run_directory = store(result(steady(10.8, 0.5), run_id="near"), 4)
+    for run in (baseline, run_directory):
         text = PROFILE.format(url="http://127.0.0.1:1", rate="10/s", duration="1s", extra="")
         (run / SPEC).write_text(text)
         sealed_again(run)
-    return found
+    return run_directory
 
 
 @pytest.fixture
@@ -41,11 +41,11 @@ def new_pair(near: Path) -> tuple[Path, Path]:
     )
 
 
-def part_of(page: ComparePage) -> PairsPanel:
+def get_panel(page: ComparePage) -> PairsPanel:
     return page.pairs_panel
 
 
-def test_the_button_asks_for_what_the_line_says(
+def test_pairs_button_requests_the_launch_that_the_command_shows(
     baseline: Path, near: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -56,18 +56,18 @@ def test_the_button_asks_for_what_the_line_says(
     card.pair_count_box.setValue(2)
     card.time_limit_box.setValue(3)
     assert "The time limit is 3 min." in card.duration
-    with qtbot.waitSignal(navigation.launch_requested) as wanted:
+    with qtbot.waitSignal(navigation.launch_requested) as launch_request:
         qtbot.mouseClick(card.run_button, Qt.MouseButton.LeftButton)
-    (launch,) = wanted.args
+    (launch,) = launch_request.args
     assert isinstance(launch, Launch)
     assert f"sizewise {' '.join(launch.arguments)}" == card.command
     assert card.command.endswith(" --measure --pairs 2 --max-duration 3m")
-    kept = load_comparison(launch.directory)
-    assert kept is not None
-    assert [(one.path, one.side) for one in kept.entries] == [(baseline, "baseline"), (near, "candidate")]
+    request = load_comparison(launch.directory)
+    assert request is not None
+    assert [(entry.path, entry.side) for entry in request.entries] == [(baseline, "baseline"), (near, "candidate")]
 
 
-def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
+def test_pairs_button_is_disabled_with_a_reason_if_a_run_has_no_profile(
     baseline: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     (near / SPEC).unlink()
@@ -81,7 +81,7 @@ def test_without_a_profile_there_is_the_reason_and_the_line_and_no_button(
     assert "CANDIDATE.yaml --measure" in card.command
 
 
-def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
+def test_progress_of_ab_pairs_is_shown_and_finished_runs_join_the_comparison(
     baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
@@ -90,16 +90,16 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     save_comparison(written.directory, page.presenter.request)
     page.pairs_panel.watch(written.directory)
     written.tell_begun(1, "baseline", new_pair[0])
-    part = part_of(page)
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring baseline")
-    assert part.progress.isVisibleTo(page)
+    panel = get_panel(page)
+    qtbot.waitUntil(lambda: panel.progress.text == "Pair 1 of 2: measuring baseline")
+    assert panel.progress.isVisibleTo(page)
     assert not page.verdict_tab.pairs_card.run_button.isEnabled()
     with qtbot.waitSignal(page.navigation.watch_run_requested) as watched:
-        part.progress.watch_button.click()
+        panel.progress.watch_button.click()
     assert watched.args == [new_pair[0]]
     written.tell_done(1, "baseline", new_pair[0])
     written.tell_begun(1, "candidate", new_pair[1])
-    qtbot.waitUntil(lambda: part.progress.text == "Pair 1 of 2: measuring candidate")
+    qtbot.waitUntil(lambda: panel.progress.text == "Pair 1 of 2: measuring candidate")
     written.tell_done(1, "candidate", new_pair[1])
     written.end(message="The time limit was reached after 1 of 2 pairs.")
     qtbot.waitUntil(lambda: page.run_directories() == (baseline, new_pair[0], near, new_pair[1]))
@@ -109,14 +109,14 @@ def test_pairs_are_shown_as_they_go_and_compared_at_their_end(
     assert outcome.comparison is not None
     assert outcome.comparison.baseline == ("baseline", "new-baseline")
     assert outcome.comparison.candidate == ("near", "new-candidate")
-    assert part.strip.text().splitlines() == [
+    assert panel.strip.text().splitlines() == [
         "The A/B pairs have finished (complete pairs: 1).", "The time limit was reached after 1 of 2 pairs.",
         "Their runs were added to the comparison as repeats of each side.",
     ]  # fmt: skip
-    assert not part.progress.isVisibleTo(page)
+    assert not panel.progress.isVisibleTo(page)
 
 
-def test_another_window_puts_them_to_what_was_compared(
+def test_second_window_adds_finished_ab_pairs_to_the_saved_comparison(
     baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     first, written = open_page(), WrittenPairs()
@@ -132,7 +132,7 @@ def test_another_window_puts_them_to_what_was_compared(
     settle(qtbot, second)
 
 
-def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
+def test_comparison_opened_during_ab_pairs_stays_until_the_notice_is_clicked(
     baseline: Path, near: Path, slower: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
@@ -140,74 +140,74 @@ def test_what_is_compared_meanwhile_stays_until_it_is_asked_to_go(
     settle(qtbot, page)
     save_comparison(written.directory, page.presenter.request)
     page.pairs_panel.watch(written.directory)
-    qtbot.waitUntil(lambda: part_of(page).state.status == "running")
+    qtbot.waitUntil(lambda: get_panel(page).state.status == "running")
     page.compare((baseline, slower))
     written.tell_pairs([new_pair])
     written.end()
-    part = part_of(page)
-    qtbot.waitUntil(lambda: "The A/B pairs have finished (complete pairs: 1)." in part.strip.text())
+    panel = get_panel(page)
+    qtbot.waitUntil(lambda: "The A/B pairs have finished (complete pairs: 1)." in panel.strip.text())
     assert page.run_directories() == (baseline, slower)
-    part.strip.action_triggered.emit()
+    panel.strip.action_triggered.emit()
     assert page.run_directories() == (baseline, new_pair[0], near, new_pair[1])
     settle(qtbot, page)
 
 
-def test_stopping_asks_once_and_keeps_whole_pairs(
+def test_stopping_ab_pairs_needs_confirmation_and_complete_pairs_are_added(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
-    page, written, received = open_page(), WrittenPairs(), list[ControlCommand]()
+    page, written, executed = open_page(), WrittenPairs(), list[ControlCommand]()
     page.pairs_panel.watch(written.directory)
     written.tell_pairs([new_pair])
     written.tell_begun(2, "candidate", new_pair[1].parent / "third")
-    part = part_of(page)
-    qtbot.waitUntil(lambda: part.state.complete_pair_count == 1)
+    panel = get_panel(page)
+    qtbot.waitUntil(lambda: panel.state.complete_pair_count == 1)
     page.pairs_panel.stop()
-    assert "Stop these A/B pairs?" in part.stop_strip.text()
+    assert "Stop these A/B pairs?" in panel.stop_strip.text()
     page.pairs_panel.stop()
-    assert part.state.status == "stopping"
+    assert panel.state.status == "stopping"
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
-        received.append(sent_command)
+        executed.append(sent_command)
         return ControlResponse(True, "stopping")
 
-    def has_heard() -> bool:
+    def has_executed() -> bool:
         written.store.process_commands(execute)
-        return bool(received)
+        return bool(executed)
 
-    qtbot.waitUntil(has_heard)
-    assert received == [StopRun()]
+    qtbot.waitUntil(has_executed)
+    assert executed == [StopRun()]
     written.end(130, "INTERRUPTED", "the comparison was interrupted")
     qtbot.waitUntil(lambda: page.run_directories() == new_pair)
-    assert "The A/B pairs were stopped." in part.strip.text()
+    assert "The A/B pairs were stopped." in panel.strip.text()
     settle(qtbot, page)
 
 
-def test_an_engine_that_is_gone_leaves_its_whole_pairs(
+def test_complete_ab_pairs_of_a_lost_process_are_added(
     new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
     written.tell_pairs([new_pair])
     written.store.close()
     page.pairs_panel.watch(written.directory)
-    qtbot.waitUntil(lambda: part_of(page).state.status == "lost")
+    qtbot.waitUntil(lambda: get_panel(page).state.status == "lost")
     qtbot.waitUntil(lambda: page.run_directories() == new_pair)
-    assert "ended unexpectedly" in part_of(page).strip.text()
+    assert "ended unexpectedly" in get_panel(page).strip.text()
     settle(qtbot, page)
 
 
-def test_an_engine_that_ends_at_once_says_why_and_leaves_nothing(
+def test_failed_start_of_ab_pairs_is_reported_and_the_directory_removed(
     home: Path, baseline: Path, near: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     directory = home / "comparisons" / "one"
     save_comparison(directory, page.presenter.request)
     page.pairs_panel.launch(Launch(("compare", "gone.yaml", "gone.yaml", "--measure"), directory, "one", "pairs"))
-    qtbot.waitUntil(lambda: part_of(page).state.status == "failed")
-    assert "gone.yaml is neither a file nor a bundled profile" in part_of(page).strip.text()
+    qtbot.waitUntil(lambda: get_panel(page).state.status == "failed")
+    assert "gone.yaml is neither a file nor a bundled profile" in get_panel(page).strip.text()
     assert not directory.exists()
 
 
-def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
+def test_ab_pairs_panel_is_named_reachable_and_not_clipped_at_twice_the_text_size(
     baseline: Path, near: Path, new_pair: tuple[Path, Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page, written = open_page(), WrittenPairs()
@@ -218,7 +218,7 @@ def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
         settle(qtbot, page)
         page.pairs_panel.watch(written.directory)
         written.tell_begun(1, "baseline", new_pair[0])
-        qtbot.waitUntil(lambda: part_of(page).state.progress.pair_run is not None)
+        qtbot.waitUntil(lambda: get_panel(page).state.progress.pair_run is not None)
         page.pairs_panel.stop()
         assert unnamed(page) == []
         assert unreachable(page) == []
@@ -226,5 +226,5 @@ def test_all_of_it_is_named_reachable_and_not_clipped_at_twice_the_text(
     finally:
         page.theme_controller.scale_text(1)
         written.end()
-    qtbot.waitUntil(lambda: not part_of(page).state.is_running)
+    qtbot.waitUntil(lambda: not get_panel(page).state.is_running)
     settle(qtbot, page)

@@ -18,13 +18,13 @@ def watch(owner: QWidget) -> MachineWatch:
 
 @pytest.fixture
 def dock(qtbot: QtBot, watch: MachineWatch) -> GpuDock:
-    made = GpuDock(watch)
-    qtbot.addWidget(made)
-    made.show()
-    return made
+    dock = GpuDock(watch)
+    qtbot.addWidget(dock)
+    dock.show()
+    return dock
 
 
-def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, watch: MachineWatch) -> None:
+def test_gpu_dock_without_gpu_shows_cpu_memory_and_the_reason(dock: GpuDock, watch: MachineWatch) -> None:
     watch.changed.emit(MachineState(readings=HOST))
     assert (dock.cpu.text(), dock.memory.text()) == ("50\u202f%", "1.00 of 4.00\u202fGiB")
     assert "No NVIDIA driver" in dock.no_gpu_label.text()
@@ -33,7 +33,7 @@ def test_without_a_gpu_there_are_the_hosts_bars_and_the_reason(dock: GpuDock, wa
     assert (dock.cpu.text(), dock.memory.text()) == ("n/a", "n/a")
 
 
-def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -> None:
+def test_gpu_card_of_a_removed_gpu_is_hidden(dock: GpuDock, watch: MachineWatch) -> None:
     gpu = GpuState(source="gpu-amd0", name="<i>MI300X</i>")
     watch.changed.emit(
         MachineState(readings=MachineNow(cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, gpus=(gpu,)))
@@ -50,7 +50,7 @@ def test_a_card_that_went_is_shown_no_more(dock: GpuDock, watch: MachineWatch) -
     assert not card.isVisible()
 
 
-def test_a_driver_in_trouble_is_reported_of(dock: GpuDock, watch: MachineWatch) -> None:
+def test_gpu_driver_problem_is_shown(dock: GpuDock, watch: MachineWatch) -> None:
     now = MachineNow(
         cpu_percent=1.0, cores=2, memory_gib=1.0, memory_total_gib=2.0, driver="570", gpu_note="GPU is lost"
     )
@@ -58,7 +58,7 @@ def test_a_driver_in_trouble_is_reported_of(dock: GpuDock, watch: MachineWatch) 
     assert dock.no_gpu_label.text() == "GPU driver: GPU is lost"
 
 
-def test_where_the_readings_come_from_is_said_while_a_run_goes_on(dock: GpuDock, watch: MachineWatch) -> None:
+def test_machine_readings_are_labeled_while_they_come_from_a_run(dock: GpuDock, watch: MachineWatch) -> None:
     watch.changed.emit(MachineState(readings=HOST, is_from_run=True))
     assert dock.source_label.isVisible()
     watch.changed.emit(MachineState(readings=HOST))

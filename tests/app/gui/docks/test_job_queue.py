@@ -22,9 +22,8 @@ SECOND = 1_000_000_000
 GONE = 2**22 + 1
 
 
-class Queues:
-    """`started` are the launches whose turn it was. The queue is the owner's: it ends with it, in the window's
-    thread."""
+class RecordedQueue:
+    """A job queue that records started launches and finished jobs. Its parent destroys it in the window's thread."""
 
     def __init__(self, owner: QWidget) -> None:
         self.clock = FakeClock(SECOND)
@@ -42,49 +41,53 @@ class Queues:
 
 
 @pytest.fixture
-def queues(owner: QWidget) -> Queues:
-    return Queues(owner)
+def queues(owner: QWidget) -> RecordedQueue:
+    return RecordedQueue(owner)
 
 
-def launch(tmp_path: Path, name: str) -> Launch:
+def make_launch(tmp_path: Path, name: str) -> Launch:
     return Launch(("run", f"{name}.yaml"), tmp_path / name, name)
 
 
-def tell(directory: Path, *events: Event) -> None:
+def append_events(directory: Path, *events: Event) -> None:
     with (directory / EVENTS).open("ab") as file:
         for event in events:
             file.write(msgspec.json.encode(event) + b"\n")
 
 
-def test_only_one_measures_at_a_time(queues: Queues, tmp_path: Path) -> None:
+def test_only_one_job_runs_at_a_time(queues: RecordedQueue, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
-        queues.queue.add(launch(tmp_path, name))
+        queues.queue.add(make_launch(tmp_path, name))
     assert queues.started == ["a"]
     assert queues.waiting() == ["b", "c"]
 
 
-def test_the_next_begins_when_the_last_has_ended(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
-    queues.queue.add(launch(tmp_path, "a"))
-    queues.queue.add(launch(tmp_path, "b"))
+def test_next_queued_job_starts_when_the_running_job_has_finished(
+    qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
+) -> None:
+    queues.queue.add(make_launch(tmp_path, "a"))
+    queues.queue.add(make_launch(tmp_path, "b"))
     going_on(tmp_path / "a", os.getpid(), "a")
-    tell(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, ("noisy",)))
+    append_events(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, ("noisy",)))
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     (job,) = queues.ended
     assert (job.status, job.message, job.duration_s) == ("WARN", "noisy", 5.0)
     assert format_job(job) == "a: WARN, 0:05. noisy"
 
 
-def test_one_whose_engine_is_gone_is_lost_and_holds_up_no_other(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
-    queues.queue.add(launch(tmp_path, "a"))
-    queues.queue.add(launch(tmp_path, "b"))
+def test_job_whose_process_is_gone_is_lost_and_the_next_job_starts(
+    qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
+) -> None:
+    queues.queue.add(make_launch(tmp_path, "a"))
+    queues.queue.add(make_launch(tmp_path, "b"))
     going_on(tmp_path / "a", GONE, "a")
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     assert queues.ended[0].status == "lost"
 
 
-def test_an_engine_that_does_not_start_holds_up_no_other(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+def test_job_that_does_not_start_does_not_block_the_queue(qtbot: QtBot, queues: RecordedQueue, tmp_path: Path) -> None:
     for name in ("a", "b", "c"):
-        queues.queue.add(launch(tmp_path, name))
+        queues.queue.add(make_launch(tmp_path, name))
     queues.queue.report_launch_failure(tmp_path / "a", "no such program")
     assert queues.started == ["a", "b"]
     queues.clock.advance(61.0)
@@ -92,95 +95,99 @@ def test_an_engine_that_does_not_start_holds_up_no_other(qtbot: QtBot, queues: Q
     assert [job.status for job in queues.ended] == ["not started", "not started"]
 
 
-def test_a_paused_queue_starts_nothing_until_it_goes_on(queues: Queues, tmp_path: Path) -> None:
+def test_paused_queue_starts_no_job_until_it_is_resumed(queues: RecordedQueue, tmp_path: Path) -> None:
     queues.queue.set_paused(True)
-    queues.queue.add(launch(tmp_path, "a"))
+    queues.queue.add(make_launch(tmp_path, "a"))
     assert queues.started == []
     queues.queue.set_paused(False)
     assert queues.started == ["a"]
 
 
-def test_what_waits_is_reordered_removed_and_brought_back(queues: Queues, tmp_path: Path) -> None:
+def test_queued_jobs_are_reordered_removed_and_restored(queues: RecordedQueue, tmp_path: Path) -> None:
     for name in ("a", "b", "c", "d"):
-        queues.queue.add(launch(tmp_path, name))
-    last = queues.queue.waiting_jobs[-1].number
-    queues.queue.move(last, -1)
+        queues.queue.add(make_launch(tmp_path, name))
+    last_number = queues.queue.waiting_jobs[-1].number
+    queues.queue.move(last_number, -1)
     assert queues.waiting() == ["b", "d", "c"]
     queues.queue.move(queues.queue.waiting_jobs[0].number, -1)
     assert queues.waiting() == ["b", "d", "c"]
-    bring_back = queues.queue.remove(last)
+    restore = queues.queue.remove(last_number)
     assert queues.waiting() == ["b", "c"]
-    assert bring_back is not None
-    bring_back()
+    assert restore is not None
+    restore()
     assert queues.waiting() == ["b", "d", "c"]
     running = queues.queue.running_job
     assert running is not None
     assert queues.queue.remove(running.number) is None
 
 
-def test_what_waits_is_offered_to_the_next_window_and_not_started(
-    owner: QWidget, queues: Queues, tmp_path: Path
+def test_queued_jobs_are_offered_to_the_next_window_and_not_started(
+    owner: QWidget, queues: RecordedQueue, tmp_path: Path
 ) -> None:
     for name in ("a", "b", "c"):
-        queues.queue.add(launch(tmp_path, name))
-    again = Queues(owner)
-    assert [one.name for one in again.queue.offered_launches] == ["b", "c"]
-    assert again.started == []
-    again.queue.queue_offered_launches()
-    assert (again.started, again.waiting()) == (["b"], ["c"])
-    assert again.queue.running_job is not None
-    assert again.queue.running_job.launch == launch(tmp_path, "b")
-    third = Queues(owner)
-    third.queue.discard_offered_launches()
-    assert Queues(owner).queue.offered_launches == ()
+        queues.queue.add(make_launch(tmp_path, name))
+    next_window = RecordedQueue(owner)
+    assert [offered_launch.name for offered_launch in next_window.queue.offered_launches] == ["b", "c"]
+    assert next_window.started == []
+    next_window.queue.queue_offered_launches()
+    assert (next_window.started, next_window.waiting()) == (["b"], ["c"])
+    assert next_window.queue.running_job is not None
+    assert next_window.queue.running_job.launch == make_launch(tmp_path, "b")
+    third_window = RecordedQueue(owner)
+    third_window.queue.discard_offered_launches()
+    assert RecordedQueue(owner).queue.offered_launches == ()
 
 
-def test_settings_of_another_version_offer_nothing(owner: QWidget) -> None:
+def test_unreadable_settings_offer_no_jobs(owner: QWidget) -> None:
     open_settings().setValue("jobs/waiting", "{nonsense")
-    assert Queues(owner).queue.offered_launches == ()
+    assert RecordedQueue(owner).queue.offered_launches == ()
 
 
-def test_jobs_wait_for_a_run_that_was_attached_to(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+def test_queued_job_starts_after_the_watched_run_has_finished(
+    qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
+) -> None:
     going_on(tmp_path / "elsewhere", os.getpid(), "elsewhere")
     queues.queue.watch(tmp_path / "elsewhere", "20261127-elsewhere")
-    queues.queue.add(launch(tmp_path, "a"))
+    queues.queue.add(make_launch(tmp_path, "a"))
     qtbot.waitUntil(lambda: (job := queues.queue.running_job) is not None and job.launch.name == "elsewhere")
     assert queues.started == []
-    tell(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0))
+    append_events(tmp_path / "elsewhere", RunFinished(6 * SECOND, "VALID", 0))
     qtbot.waitUntil(lambda: queues.started == ["a"])
 
 
-def test_how_far_it_is_comes_from_its_events_and_the_last_run_of_its_name(
-    qtbot: QtBot, queues: Queues, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_job_progress_comes_from_its_events_and_the_last_run_of_the_same_name(
+    qtbot: QtBot, queues: RecordedQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    last = going_on(tmp_path / "runs" / "last", GONE, "a")
-    tell(last, RunFinished(41 * SECOND, "VALID", 0))
-    queues.queue.add(launch(tmp_path, "a"))
+    last_run = going_on(tmp_path / "runs" / "last", GONE, "a")
+    append_events(last_run, RunFinished(41 * SECOND, "VALID", 0))
+    queues.queue.add(make_launch(tmp_path, "a"))
     job = queues.queue.running_job
     assert job is not None
     assert format_phase(job) == "Starting benchmark…"
     going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
     stage = StageStarted(11 * SECOND, 0, "probe 80 req/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
-    tell(tmp_path / "a", stage)
+    append_events(tmp_path / "a", stage)
 
-    def is_known() -> bool:
+    def has_progress() -> bool:
         job = queues.queue.running_job
         return job is not None and job.progress is not None and job.last_duration_s is not None
 
-    qtbot.waitUntil(is_known)
+    qtbot.waitUntil(has_progress)
     job = queues.queue.running_job
     assert job is not None
     assert (format_phase(job), format_job_time(job)) == ("probe 80 req/s", "0:10 elapsed, about 0:30 left")
     assert compute_done_percent(job) == 25
 
 
-def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Queues, tmp_path: Path) -> None:
+def test_ab_pairs_are_one_job_with_progress_and_measured_directory(
+    qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
+) -> None:
     written = WrittenPairs()
     queues.queue.watch(written.directory, written.directory.name, "pairs")
-    queues.queue.add(launch(tmp_path, "next"))
+    queues.queue.add(make_launch(tmp_path, "next"))
     written.tell_begun(1, "baseline", tmp_path / "first")
-    queues.clock.now_ns = 31 * SECOND  # nothing is told between two runs
+    queues.clock.now_ns = 31 * SECOND  # no event between two runs
 
     def job() -> Job:
         assert queues.queue.running_job is not None
@@ -195,17 +202,19 @@ def test_pairs_are_one_job_that_reports_whose_turn_it_is(qtbot: QtBot, queues: Q
     assert format_job_time(job()) == "0:30 elapsed, about 0:50 left"
     written.end(11, "REGRESSION")
     qtbot.waitUntil(lambda: queues.started == ["next"])
-    assert [(one.launch.kind, one.status) for one in queues.ended] == [("pairs", "REGRESSION")]
+    assert [(ended_job.launch.kind, ended_job.status) for ended_job in queues.ended] == [("pairs", "REGRESSION")]
 
 
-def test_pairs_that_waited_are_pairs_in_the_next_window(owner: QWidget, queues: Queues, tmp_path: Path) -> None:
+def test_queued_ab_pairs_have_the_same_kind_in_the_next_window(
+    owner: QWidget, queues: RecordedQueue, tmp_path: Path
+) -> None:
     queues.queue.set_paused(True)
     waiting = Launch(("compare", "a", "b", "--measure"), tmp_path / "pairs", "pairs of a", "pairs")
     queues.queue.add(waiting)
-    assert Queues(owner).queue.offered_launches == (waiting,)
+    assert RecordedQueue(owner).queue.offered_launches == (waiting,)
 
 
-def test_a_run_that_takes_longer_than_the_last_has_no_estimate() -> None:
+def test_job_longer_than_the_last_run_has_no_estimate() -> None:
     from app.analysis.run_progress import RunProgress
 
     progress = RunProgress(started_ns=SECOND, at_ns=60 * SECOND, phase="search", message="searching")

@@ -22,10 +22,10 @@ def queue(owner: QWidget) -> JobQueue:
 
 @pytest.fixture
 def dock(qtbot: QtBot, navigation: Navigation, queue: JobQueue) -> JobsDock:
-    made = JobsDock(navigation, queue)
-    qtbot.addWidget(made)
-    made.show()
-    return made
+    dock = JobsDock(navigation, queue)
+    qtbot.addWidget(dock)
+    dock.show()
+    return dock
 
 
 def add(queue: JobQueue, tmp_path: Path, *names: str) -> None:
@@ -34,17 +34,21 @@ def add(queue: JobQueue, tmp_path: Path, *names: str) -> None:
 
 
 def press(qtbot: QtBot, dock: JobsDock, name: str) -> None:
-    (found,) = (one for one in dock.findChildren(QPushButton) if one.accessibleName() == name and one.isVisible())
-    qtbot.mouseClick(found, Qt.MouseButton.LeftButton)
+    (button,) = (
+        candidate
+        for candidate in dock.findChildren(QPushButton)
+        if candidate.accessibleName() == name and candidate.isVisible()
+    )
+    qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def test_with_nothing_to_do_it_says_so(dock: JobsDock) -> None:
+def test_jobs_dock_without_jobs_hides_its_sections(dock: JobsDock) -> None:
     assert not dock.waiting_section.isVisible()
     assert not dock.finished_section.isVisible()
     assert dock.objectName() == "jobs-dock"
 
 
-def test_the_running_one_is_watched_and_stopped(
+def test_running_job_is_watched_and_stopped_by_buttons(
     qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a")
@@ -56,7 +60,7 @@ def test_the_running_one_is_watched_and_stopped(
     assert watched.args == stopped.args == [tmp_path / "a"]
 
 
-def test_what_waits_moves_and_goes_and_comes_back(
+def test_queued_job_is_moved_removed_and_restored_by_undo(
     qtbot: QtBot, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a", "b", "c")
@@ -72,7 +76,7 @@ def test_what_waits_moves_and_goes_and_comes_back(
     assert [job.launch.name for job in queue.waiting_jobs] == ["c", "b"]
 
 
-def test_a_finished_one_is_opened(
+def test_job_that_did_not_start_is_opened_from_the_finished_list(
     qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a")
@@ -83,7 +87,7 @@ def test_a_finished_one_is_opened(
     assert opened.args == [tmp_path / "a"]
 
 
-def test_pairs_are_watched_by_the_run_whose_turn_it_is_and_opened_in_compare(
+def test_ab_pairs_are_watched_by_their_current_run_and_opened_in_compare(
     qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
     written = WrittenPairs()
@@ -104,7 +108,7 @@ def test_pairs_are_watched_by_the_run_whose_turn_it_is_and_opened_in_compare(
     assert opened.args == [written.directory]
 
 
-def test_what_waited_in_the_last_window_is_offered(
+def test_jobs_queued_in_the_last_window_are_offered(
     qtbot: QtBot, navigation: Navigation, owner: QWidget, queue: JobQueue, tmp_path: Path
 ) -> None:
     add(queue, tmp_path, "a", "b")
@@ -120,6 +124,6 @@ def test_what_waited_in_the_last_window_is_offered(
         assert dock.offer_strip.isHidden() is accept
 
 
-def test_names_are_plain_text(dock: JobsDock, queue: JobQueue, tmp_path: Path) -> None:
+def test_job_name_with_markup_is_plain_text(dock: JobsDock, queue: JobQueue, tmp_path: Path) -> None:
     queue.add(Launch((), tmp_path / "x", "<b>bold</b>"))
     assert dock.running_name.textFormat() == Qt.TextFormat.PlainText

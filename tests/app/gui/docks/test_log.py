@@ -14,10 +14,10 @@ from app.gui.navigation import Navigation, Notice
 
 @pytest.fixture
 def window(qtbot: QtBot) -> QMainWindow:
-    made = QMainWindow()
-    qtbot.addWidget(made)
-    made.show()
-    return made
+    window = QMainWindow()
+    qtbot.addWidget(window)
+    window.show()
+    return window
 
 
 @pytest.fixture
@@ -25,12 +25,12 @@ def dock(navigation: Navigation, window: QMainWindow) -> LogDock:
     return LogDock(navigation, window)
 
 
-def shown(dock: LogDock) -> list[str]:
+def list_texts(dock: LogDock) -> list[str]:
     model = dock.table.model()
     return [str(model.index(row, 2).data()) for row in range(model.rowCount())]
 
 
-def test_it_is_hidden_until_a_warning_and_comes_by_itself_but_once(dock: LogDock, navigation: Navigation) -> None:
+def test_log_dock_opens_once_at_the_first_warning(dock: LogDock, navigation: Navigation) -> None:
     navigation.notify("news", "copied")
     assert dock.isHidden()
     navigation.notify("warning", "the disk is low")
@@ -38,15 +38,15 @@ def test_it_is_hidden_until_a_warning_and_comes_by_itself_but_once(dock: LogDock
     dock.close()
     navigation.notify("error", "the disk is full")
     assert dock.isHidden()
-    assert shown(dock) == ["copied", "the disk is low", "the disk is full"]
+    assert list_texts(dock) == ["copied", "the disk is low", "the disk is full"]
 
 
-def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation: Navigation) -> None:
+def test_log_shows_and_copies_entries_at_or_above_the_selected_severity(dock: LogDock, navigation: Navigation) -> None:
     QAbstractItemModelTester(dock.model, QAbstractItemModelTester.FailureReportingMode.Fatal, dock)
     navigation.notify("news", "copied")
     navigation.notice_emitted.emit(Notice("error", "It broke.", "A bug.", "Report it.", "Traceback: here"))
     dock.severity_box.setCurrentIndex(1)
-    assert shown(dock) == ["It broke. A bug. Report it."]
+    assert list_texts(dock) == ["It broke. A bug. Report it."]
     dock.copy()
     text = QGuiApplication.clipboard().text()
     assert "error: It broke. A bug. Report it.\nTraceback: here" in text
@@ -57,7 +57,7 @@ def test_only_what_is_grave_enough_is_shown_and_copied(dock: LogDock, navigation
     assert QGuiApplication.clipboard().text().endswith("info: copied")
 
 
-def test_only_the_last_ones_are_kept() -> None:
+def test_log_stores_only_the_newest_entries() -> None:
     model = LogModel(max_entries=3)
     QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal, model)
     for number in range(5):

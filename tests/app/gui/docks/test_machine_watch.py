@@ -16,7 +16,7 @@ from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.run_directory import RunWriter
 from tests.fakes.parts import ENVIRONMENT
 
-SHOWN = """
+DOCK_PROGRAM = """
 import json, sys
 from PySide6.QtCore import QThreadPool
 from PySide6.QtWidgets import QApplication
@@ -46,19 +46,19 @@ print(json.dumps({"cards": cards, "bar": bar.machine.text(), "no_gpu": no_gpu, "
 
 @pytest.fixture
 def widget(qtbot: QtBot) -> QWidget:
-    made = QWidget()
-    qtbot.addWidget(made)
-    return made
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
 
 
 @pytest.fixture
 def watch(qtbot: QtBot, widget: QWidget) -> MachineWatch:
-    made = MachineWatch(widget)
-    made.add_viewer(widget)
-    return made
+    watch = MachineWatch(widget)
+    watch.add_viewer(widget)
+    return watch
 
 
-def test_nothing_is_read_until_somebody_looks(qtbot: QtBot, watch: MachineWatch, widget: QWidget) -> None:
+def test_machine_is_read_only_while_a_viewer_is_visible(qtbot: QtBot, watch: MachineWatch, widget: QWidget) -> None:
     with qtbot.assertNotEmitted(watch.changed, wait=1_300):
         pass
     with qtbot.waitSignal(watch.changed):
@@ -68,7 +68,7 @@ def test_nothing_is_read_until_somebody_looks(qtbot: QtBot, watch: MachineWatch,
     watch.close()
 
 
-def test_while_a_run_measures_its_own_telemetry_is_shown(
+def test_telemetry_of_a_watched_run_replaces_readings_of_the_machine(
     qtbot: QtBot, watch: MachineWatch, widget: QWidget, tmp_path: Path
 ) -> None:
     with RunWriter(tmp_path / "run") as store:
@@ -84,27 +84,27 @@ def test_while_a_run_measures_its_own_telemetry_is_shown(
     assert now is not None
     assert (now.cpu_percent, now.memory_gib, now.memory_total_gib) == (77.0, 3.0, ENVIRONMENT.memory_gib)
     assert watch.state.is_from_run
-    assert watch._machine_reader is None, "the machine itself is asked nothing meanwhile"
+    assert watch._machine_reader is None, "the machine itself is not read during a run"
     watch.check()
-    assert not watch._is_checking, "nor is anything tried on it"
+    assert not watch._is_checking, "and is not inspected"
     watch.follow_run(None)
     assert not watch.state.is_from_run
     watch.close()
 
 
-def test_what_the_machine_can_do_is_asked_for_once(qtbot: QtBot, watch: MachineWatch) -> None:
+def test_machine_is_inspected_once(qtbot: QtBot, watch: MachineWatch) -> None:
     with qtbot.waitSignal(watch.changed, timeout=60_000):
         watch.check()
-    facts = watch.state.machine_info
-    assert facts is not None
-    assert "cpu" in facts.environment.providers
+    machine_info = watch.state.machine_info
+    assert machine_info is not None
+    assert "cpu" in machine_info.environment.providers
     with qtbot.assertNotEmitted(watch.changed):
         watch.check()
     watch.close()
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
+def test_each_gpu_has_a_card_and_missing_values_are_na(nvml_stand_in: Path) -> None:
     settings = {
         "NVML_STAND_IN_GPUS": "2",
         "NVML_STAND_IN_VALUES": "throttle_reasons=4",
@@ -112,12 +112,14 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
         "LD_LIBRARY_PATH": str(nvml_stand_in),
     }
     names = ("title", "utilization", "memory", "power", "temperature", "clock", "throttling")
-    command = [sys.executable, "-c", SHOWN, *names]
-    done = subprocess.run(command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    reported = json.loads(done.stdout)
-    assert reported["cards"].keys() == {"gpu0", "gpu1"}
-    assert reported["cards"]["gpu1"] == {
+    command = [sys.executable, "-c", DOCK_PROGRAM, *names]
+    process = subprocess.run(
+        command, env=os.environ | settings, capture_output=True, text=True, timeout=60, check=False
+    )
+    assert process.returncode == 0, process.stderr
+    output = json.loads(process.stdout)
+    assert output["cards"].keys() == {"gpu0", "gpu1"}
+    assert output["cards"]["gpu1"] == {
         "title": "GPU 1",
         "utilization": "42\u202f%",
         "memory": "2.00 of 80.0\u202fGiB",
@@ -126,4 +128,4 @@ def test_each_gpu_has_its_card_and_na_is_no_nought(nvml_stand_in: Path) -> None:
         "clock": "1,980 of 1,980\u202fMHz",
         "throttling": "▲ Throttled: power cap",
     }
-    assert reported["bar"] == "▲ GPU 0 n/a, 42\u202f% (and 1 more)"
+    assert output["bar"] == "▲ GPU 0 n/a, 42\u202f% (and 1 more)"

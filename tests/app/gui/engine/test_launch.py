@@ -12,7 +12,7 @@ from app.records.events import Snapshot
 from app.storage.following import RunFollower
 from tests.fakes.program import wait_until
 
-WINDOW = """
+WINDOW_PROGRAM = """
 import sys, threading
 from pathlib import Path
 from app.gui.engine.launch import start_engine
@@ -21,7 +21,7 @@ engine = start_engine(Launch(("run", sys.argv[1]), Path(sys.argv[2]), "x"))
 print(engine.pid, flush=True)
 threading.Event().wait()
 """
-LOCAL = """sizewise: 1
+SCRIPTED_PROFILE = """sizewise: 1
 name: outlives
 target: {protocol: http, scripted: {delay: 5ms}}
 workload: {body: {a: 1}}
@@ -29,7 +29,7 @@ load: {warmup: 0s, stages: [{name: steady, arrivals: constant, rate: 50/s, durat
 """
 
 
-def test_what_ends_at_once_says_why_and_leaves_no_directory(tmp_path: Path) -> None:
+def test_benchmark_process_that_exits_at_once_is_reported_and_leaves_no_directory(tmp_path: Path) -> None:
     engine = start_engine(Launch(("run", "no-such-profile.yaml"), tmp_path / "runs" / "one", "x"))
     wait_until(lambda: engine.poll() is not None)
     notice = build_early_exit_notice(engine, engine.poll() or 0)
@@ -43,15 +43,15 @@ def test_what_ends_at_once_says_why_and_leaves_no_directory(tmp_path: Path) -> N
     assert not engine.directory.exists()
 
 
-def test_an_engine_outlives_its_window(home: Path, tmp_path: Path) -> None:
+def test_benchmark_process_survives_its_killed_window(home: Path, tmp_path: Path) -> None:
     profile, run = tmp_path / "p.yaml", tmp_path / "run"
-    profile.write_text(LOCAL)
-    command = [sys.executable, "-c", WINDOW, str(profile), str(run)]
+    profile.write_text(SCRIPTED_PROFILE)
+    command = [sys.executable, "-c", WINDOW_PROGRAM, str(profile), str(run)]
     window = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     assert window.stdout is not None
     with window.stdout:
         pid = int(window.stdout.readline())
-    assert os.getsid(pid) == pid, "no signal to the window's terminal reaches it"
+    assert os.getsid(pid) == pid, "signals of the window's terminal do not reach the process"
     window.send_signal(signal.SIGKILL)
     window.wait()
     follower = RunFollower(run)

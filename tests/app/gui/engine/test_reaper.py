@@ -11,7 +11,7 @@ from app.gui.engine.launch import EngineProcess
 from app.gui.engine.reaper import Reaper
 
 
-def test_what_nobody_watches_is_kept_until_it_has_ended(tmp_path: Path, qtbot: QtBot) -> None:
+def test_unwatched_process_is_reaped_after_its_exit(tmp_path: Path, qtbot: QtBot) -> None:
     parent = QObject()
     reaper = Reaper(parent)
     process = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)

@@ -9,13 +9,13 @@ from app.records.control import AddNote, ControlCommand, ControlResponse, Extend
 from app.storage.control import CommandInbox
 
 
-def test_commands_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qtbot: QtBot) -> None:
-    box, asking = CommandInbox(tmp_path), RunControlClient()
+def test_commands_reach_the_benchmark_process_and_responses_return(tmp_path: Path, qtbot: QtBot) -> None:
+    inbox, client = CommandInbox(tmp_path), RunControlClient()
     commands: list[ControlCommand] = []
-    answers: list[tuple[ControlCommand, str]] = []
-    refusals: list[tuple[ControlCommand, str]] = []
-    asking.command_succeeded.connect(lambda sent_command, answer: answers.append((sent_command, answer)))
-    asking.command_failed.connect(lambda sent_command, error: refusals.append((sent_command, str(error))))
+    successes: list[tuple[ControlCommand, str]] = []
+    failures: list[tuple[ControlCommand, str]] = []
+    client.command_succeeded.connect(lambda sent_command, response: successes.append((sent_command, response)))
+    client.command_failed.connect(lambda sent_command, error: failures.append((sent_command, str(error))))
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
         commands.append(sent_command)
@@ -23,28 +23,28 @@ def test_commands_reach_the_engine_and_its_answers_the_window(tmp_path: Path, qt
             not isinstance(sent_command, SetRate), "as you like" if not isinstance(sent_command, SetRate) else "no"
         )
 
-    def is_answered(count: int) -> bool:
-        box.process(execute)
-        return len(answers) + len(refusals) == count
+    def is_processed(count: int) -> bool:
+        inbox.process(execute)
+        return len(successes) + len(failures) == count
 
-    asking.add_note(tmp_path, "  now  ")
-    asking.add_note(tmp_path, "   ")
-    qtbot.waitUntil(lambda: is_answered(1))
-    asking.change_rate(tmp_path, 50.0)
-    qtbot.waitUntil(lambda: is_answered(2))
-    asking.extend(tmp_path, 30.0)
-    qtbot.waitUntil(lambda: is_answered(3))
-    asking.stop(tmp_path)
-    qtbot.waitUntil(lambda: is_answered(4))
+    client.add_note(tmp_path, "  now  ")
+    client.add_note(tmp_path, "   ")
+    qtbot.waitUntil(lambda: is_processed(1))
+    client.change_rate(tmp_path, 50.0)
+    qtbot.waitUntil(lambda: is_processed(2))
+    client.extend(tmp_path, 30.0)
+    qtbot.waitUntil(lambda: is_processed(3))
+    client.stop(tmp_path)
+    qtbot.waitUntil(lambda: is_processed(4))
     assert commands == [AddNote("now"), SetRate(50.0), Extend(30.0), StopRun()]
-    assert answers == [(sent_command, "as you like") for sent_command in (AddNote("now"), Extend(30.0), StopRun())]
-    assert refusals == [(SetRate(50.0), "no")]
-    box.close()
+    assert successes == [(sent_command, "as you like") for sent_command in (AddNote("now"), Extend(30.0), StopRun())]
+    assert failures == [(SetRate(50.0), "no")]
+    inbox.close()
 
 
-def test_a_run_that_has_ended_refuses(tmp_path: Path, qtbot: QtBot) -> None:
-    asking = RunControlClient()
-    with qtbot.waitSignal(asking.command_failed) as refused:
-        asking.stop(tmp_path)
-    assert refused.args is not None
-    assert "has already finished" in str(refused.args[1])
+def test_command_to_a_finished_run_fails(tmp_path: Path, qtbot: QtBot) -> None:
+    client = RunControlClient()
+    with qtbot.waitSignal(client.command_failed) as failure:
+        client.stop(tmp_path)
+    assert failure.args is not None
+    assert "has already finished" in str(failure.args[1])

@@ -32,7 +32,7 @@ class WatchedSignals:
         self.batches += 1
 
 
-def test_a_flood_is_reported_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
+def test_engine_watch_emits_many_events_in_order_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
     notes = [NoteAdded(number, "x") for number in range(50_000)]
     write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0)
@@ -43,12 +43,12 @@ def test_a_flood_is_reported_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> 
     assert [event.at_ns for event in signals.events[1:-1]] == list(range(50_000)), "in their order"
     assert max(signals.slices) == MAX_EVENTS_PER_SLICE
     assert len(signals.slices) >= 50_002 / MAX_EVENTS_PER_SLICE
-    assert signals.reported == [(4, "because", 50_002)], "the end is told after everything else"
+    assert signals.reported == [(4, "because", 50_002)], "the end is reported last"
     assert not watch.is_watching
 
 
-def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> None:
-    """Each look at the clock of this test takes a millisecond."""
+def test_engine_watch_slice_ends_at_its_time_limit(tmp_path: Path, qtbot: QtBot) -> None:
+    """Each reading of the clock of the test advances it by 1 ms."""
     write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
@@ -59,8 +59,8 @@ def test_a_slice_ends_when_its_time_is_over(tmp_path: Path, qtbot: QtBot) -> Non
     assert max(signals.slices) <= 4
 
 
-def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> None:
-    """Each look at the clock of this test takes a millisecond."""
+def test_every_engine_watch_slice_includes_telemetry(tmp_path: Path, qtbot: QtBot) -> None:
+    """Each reading of the clock of the test advances it by 1 ms."""
     write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
     write_telemetry(tmp_path, map(second_of_host, range(20)))
     ticks = iter(range(10**9))
@@ -70,10 +70,10 @@ def test_readings_have_a_share_of_every_slice(tmp_path: Path, qtbot: QtBot) -> N
     with qtbot.waitSignal(watch.finished):
         watch.start()
     assert (len(signals.events), signals.batches) == (62, 20)
-    assert batches[:20] == list(range(1, 21)), "one, where events took all the time there was"
+    assert batches[:20] == list(range(1, 21)), "one batch per slice whose time limit the events used up"
 
 
-def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
+def test_partial_event_line_is_completed_before_it_is_emitted(tmp_path: Path, qtbot: QtBot) -> None:
     (tmp_path / CONTROL).mkdir()
     write_events(tmp_path, [started(pid=os.getpid())])
     watch = EngineWatch(tmp_path)
@@ -92,7 +92,7 @@ def test_a_line_on_its_way_is_waited_for(tmp_path: Path, qtbot: QtBot) -> None:
     assert signals.reported == []
 
 
-def test_damage_is_reported_once_and_the_rest_of_the_run_too(tmp_path: Path, qtbot: QtBot) -> None:
+def test_damaged_event_line_is_reported_once_and_later_events_are_emitted(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started()])
     with (tmp_path / EVENTS).open("ab") as file:
         file.write(b"{}\nnothing\n")
@@ -105,7 +105,7 @@ def test_damage_is_reported_once_and_the_rest_of_the_run_too(tmp_path: Path, qtb
 
 
 @pytest.mark.parametrize("has_control", [True, False])
-def test_an_engine_that_is_gone_is_lost_after_what_it_reported(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
+def test_lost_process_is_reported_after_its_events(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
     if has_control:
         (tmp_path / CONTROL).mkdir()
     write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), NoteAdded(1, "x")])
@@ -116,7 +116,7 @@ def test_an_engine_that_is_gone_is_lost_after_what_it_reported(tmp_path: Path, q
     assert (len(signals.events), signals.reported, watch.is_watching) == (2, ["lost"], False)
 
 
-def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
+def test_process_whose_control_directory_appears_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(pid=os.getpid())])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0, poll_ms=1)
     signals = WatchedSignals(watch)
@@ -127,7 +127,7 @@ def test_an_engine_that_is_there_at_the_next_look_is_not_lost(tmp_path: Path, qt
     assert signals.reported == []
 
 
-def test_telemetry_is_reported_before_the_end(tmp_path: Path, qtbot: QtBot) -> None:
+def test_all_telemetry_is_emitted_before_the_finished_signal(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, whole_run())
     write_telemetry(tmp_path, map(second_of_host, range(30)))
     watch = EngineWatch(tmp_path)
@@ -137,7 +137,7 @@ def test_telemetry_is_reported_before_the_end(tmp_path: Path, qtbot: QtBot) -> N
     assert signals.batches == 30
 
 
-def test_nothing_is_reported_once_it_is_stopped(tmp_path: Path, qtbot: QtBot) -> None:
+def test_stopped_engine_watch_emits_no_further_events(tmp_path: Path, qtbot: QtBot) -> None:
     write_events(tmp_path, [started(), *[NoteAdded(number, "x") for number in range(100)], finished(1)])
     watch = EngineWatch(tmp_path)
     signals = WatchedSignals(watch)

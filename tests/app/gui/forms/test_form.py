@@ -22,7 +22,7 @@ from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.profile import PROFILES
 from tests.fakes.forms import JoinedForm
 
-_EVERY_TIME = {"agents", "local-model", "quickstart", "retrieval"}
+_UNIT_PROFILES = {"agents", "local-model", "quickstart", "retrieval"}
 
 TEXT = """\
 sizewise: 1
@@ -38,46 +38,46 @@ slo: [latency_ms.p95 < 50]
 
 @pytest.fixture
 def joined(qtbot: QtBot, look: ThemeController) -> Iterator[JoinedForm]:
-    made = JoinedForm(TEXT)
-    made.form.resize(700, 600)
-    made.form.show()
-    yield made
-    shiboken6.delete(made.form)  # at once, as hundreds of widgets that wait to be deleted slow down the next test
+    joined = JoinedForm(TEXT)
+    joined.form.resize(700, 600)
+    joined.form.show()
+    yield joined
+    shiboken6.delete(joined.form)  # at once, as hundreds of widgets that wait to be deleted slow down the next test
 
 
-def full(spec: FieldSpec) -> dict[str, Any]:
-    """A tree in which every part that may be left out is there, so that the form has an editor of each field."""
-    made: dict[str, Any] = {}
+def build_full_tree(spec: FieldSpec) -> dict[str, Any]:
+    """Return a tree with all optional parts, so that the form has an editor for each field."""
+    tree: dict[str, Any] = {}
     for field in spec.fields:
         if field.kind == "group":
-            made[field.key] = full(field)
+            tree[field.key] = build_full_tree(field)
         elif field.kind == "records" and field.item is not None:
-            made[field.key] = [full(field.item)]
-    return made
+            tree[field.key] = [build_full_tree(field.item)]
+    return tree
 
 
-def test_every_field_of_every_profile_has_an_editor_that_shows_its_default(qtbot: QtBot, look: ThemeController) -> None:
-    edits, seen = Edits(), set()
+def test_editor_of_every_field_shows_removed_and_default_values(qtbot: QtBot, look: ThemeController) -> None:
+    edits, checked_fields = Edits(), set()
     for protocol in PROFILES:
         for path, field in iter_fields(profile_fields(protocol)):
-            reported = (path, field.kind, field.help)
-            if reported in seen or field.kind in ("group", "records") or path[-1] == "*":
+            field_key = (path, field.kind, field.help)
+            if field_key in checked_fields or field.kind in ("group", "records") or path[-1] == "*":
                 continue
-            seen.add(reported)
+            checked_fields.add(field_key)
             editor = create_editor(field, path, edits)
             editor.show_value(REMOVED)
             editor.show_value(field.default)
             assert editor.focus_target is not editor, path
-    assert len(seen) > 200
+    assert len(checked_fields) > 200
 
 
 @pytest.mark.parametrize("protocol", ["local", "http", "oip"])
-def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
+def test_every_field_of_a_profile_has_a_named_editor_with_its_help(
     qtbot: QtBot, look: ThemeController, protocol: str
 ) -> None:
     form = ProfileForm()
     spec = profile_fields(protocol)
-    form.show_tree(full(spec), protocol)
+    form.show_tree(build_full_tree(spec), protocol)
     for path, field in iter_fields(spec):
         if path[-1] == "*":
             continue
@@ -95,16 +95,18 @@ def test_every_field_of_a_profile_has_an_editor_with_a_name_and_its_help(
 
 @pytest.mark.parametrize(
     "name",
-    [name if name in _EVERY_TIME else pytest.param(name, marks=pytest.mark.soak) for name in bundled_profiles()],
+    [name if name in _UNIT_PROFILES else pytest.param(name, marks=pytest.mark.soak) for name in bundled_profiles()],
 )
-def test_a_bundled_profile_goes_through_the_form_unchanged(qtbot: QtBot, look: ThemeController, name: str) -> None:
+def test_bundled_profile_is_not_changed_by_showing_it_in_the_form(
+    qtbot: QtBot, look: ThemeController, name: str
+) -> None:
     text = bundled_profiles()[name].read_text()
     joined = JoinedForm(text)
-    reported: list[object] = []
-    joined.form.edits.edited.connect(reported.append)
+    edits: list[object] = []
+    joined.form.edits.edited.connect(edits.append)
     for view in ("local", "endpoint", "max_rate"):
         joined.form.set_view(view)
-    assert (reported, joined.document.text) == ([], text)
+    assert (edits, joined.document.text) == ([], text)
     shiboken6.delete(joined.form)
 
 
@@ -119,14 +121,14 @@ CHANGES: list[tuple[tuple[str | int, ...], str, Any]] = [
 ]
 
 
-@pytest.mark.parametrize(("path", "typed", "meant"), CHANGES)
-def test_a_line_is_typed_undone_and_done_again(
-    qtbot: QtBot, joined: JoinedForm, path: tuple[str | int, ...], typed: str, meant: Any
+@pytest.mark.parametrize(("path", "typed", "value"), CHANGES)
+def test_form_value_is_typed_undone_and_redone(
+    qtbot: QtBot, joined: JoinedForm, path: tuple[str | int, ...], typed: str, value: Any
 ) -> None:
     line = joined.row(*path).editor.line
     line.selectAll()
     qtbot.keyClicks(line, typed)
-    assert get_value(joined.document.tree, path) == meant
+    assert get_value(joined.document.tree, path) == value
     assert "# mine" in joined.document.text
     assert joined.document.undo_stack.count() == 1
     joined.document.undo_stack.undo()
@@ -136,7 +138,7 @@ def test_a_line_is_typed_undone_and_done_again(
     assert line.text() == typed
 
 
-def test_a_choice_a_tick_and_free_yaml(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_choice_check_box_and_yaml_editors_store_values_and_undo_edits(qtbot: QtBot, joined: JoinedForm) -> None:
     method = joined.row("workload", "method").editor.box
     method.setCurrentText("POST")
     method.activated.emit(method.currentIndex())
@@ -152,7 +154,7 @@ def test_a_choice_a_tick_and_free_yaml(qtbot: QtBot, joined: JoinedForm) -> None
     assert (method.currentText(), permitted.isChecked(), body.toPlainText()) == ("GET", False, "")
 
 
-def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_list_mapping_and_number_list_editors_store_values(qtbot: QtBot, joined: JoinedForm) -> None:
     slo = joined.row("slo").editor
     qtbot.mouseClick(slo.add, Qt.MouseButton.LeftButton)
     qtbot.keyClicks(slo.rows[1].line, "error_rate < 1%")
@@ -170,7 +172,7 @@ def test_rows_pairs_and_numbers(qtbot: QtBot, joined: JoinedForm) -> None:
     assert joined.document.tree["load"]["stages"][0]["steps"] == ["1/s", "4/s"]
 
 
-def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: ThemeController) -> None:
+def test_check_boxes_of_choices_preserve_the_order_of_values(qtbot: QtBot, look: ThemeController) -> None:
     joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
     qtbot.addWidget(joined.form)
     boxes = joined.row("target", "providers").editor.check_boxes
@@ -179,7 +181,7 @@ def test_ticks_of_choices_keep_their_order(qtbot: QtBot, look: ThemeController) 
     assert joined.document.tree["target"]["providers"] == ["cpu", "tensorrt"]
 
 
-def test_parts_are_added_and_removed_whole(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_optional_groups_are_added_and_removed(qtbot: QtBot, joined: JoinedForm) -> None:
     traffic = joined.form.sections["traffic"]
     assert isinstance(traffic, NestedGroup)
     qtbot.mouseClick(traffic.add_button, Qt.MouseButton.LeftButton)
@@ -196,18 +198,18 @@ def test_stages_are_added_copied_moved_and_removed(qtbot: QtBot, joined: JoinedF
     stages = joined.row("load", "stages")
     qtbot.wait(1)  # until the unfolded step has its place
     qtbot.mouseClick(stages.add_button, Qt.MouseButton.LeftButton)
-    names = [one["name"] for one in joined.document.tree["load"]["stages"]]
+    names = [stage["name"] for stage in joined.document.tree["load"]["stages"]]
     assert names == ["steady", "steady-2"]
     assert "# the one" in joined.document.text
     qtbot.mouseClick(stages.records[1].up, Qt.MouseButton.LeftButton)
     qtbot.mouseClick(stages.records[0].copy, Qt.MouseButton.LeftButton)
-    names = [one["name"] for one in joined.document.tree["load"]["stages"]]
+    names = [stage["name"] for stage in joined.document.tree["load"]["stages"]]
     assert names == ["steady-2", "steady-2-2", "steady"]
     qtbot.mouseClick(stages.records[0].remove_button, Qt.MouseButton.LeftButton)
     assert len(stages.records) == len(joined.document.tree["load"]["stages"]) == 2
 
 
-def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_selecting_another_load_pattern_replaces_the_keys_of_the_stage(qtbot: QtBot, joined: JoinedForm) -> None:
     group = joined.form.find_part(("load", "stages", 0)).group()
     box = group.form_choices["load pattern"].box
     box.setCurrentText("Concurrency")
@@ -217,7 +219,7 @@ def test_another_form_of_a_stage_takes_the_place_of_the_first(qtbot: QtBot, join
     assert group.parts["think_time"].isVisibleTo(group)
 
 
-def test_what_differs_from_its_default_is_bold_and_goes_back(
+def test_non_default_value_is_bold_and_reset_by_its_button(
     qtbot: QtBot, joined: JoinedForm, look: ThemeController
 ) -> None:
     row = joined.row("load", "seed")
@@ -226,13 +228,13 @@ def test_what_differs_from_its_default_is_bold_and_goes_back(
     assert row.name_label.font().bold()
     for choice in ("dark", "light"):
         look.set_choice(choice)
-        assert row.name_label.font().bold(), "the switch of the theme has lost it"
+        assert row.name_label.font().bold(), "the font is bold after a theme change"
     qtbot.mouseClick(row.reset_button, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
     assert (row.name_label.font().bold(), row.editor.line.text()) == (False, "")
 
 
-def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(joined: JoinedForm) -> None:
+def test_form_problem_is_shown_at_its_field_or_at_a_folded_heading(joined: JoinedForm) -> None:
     row = joined.row("target", "url")
     joined.form.sections["plan"].set_open(False)
     joined.form.show_problems((Problem(("target", "url"), "no"), Problem(("plan", "zones"), "too many")))
@@ -243,33 +245,33 @@ def test_a_problem_stands_at_its_field_or_at_the_heading_it_is_folded_under(join
     assert joined.form.sections["plan"].problem_label.isHidden()
 
 
-def test_a_field_is_found_by_its_name_or_its_help(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_form_search_finds_a_field_by_name_or_help(qtbot: QtBot, joined: JoinedForm) -> None:
     qtbot.keyClicks(joined.form.search, "burst")
-    with qtbot.waitSignal(joined.form.result_selected) as found:
+    with qtbot.waitSignal(joined.form.result_selected) as search_result:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
-    assert found.args is not None
-    assert found.args[0][-1] == "arrivals"
+    assert search_result.args is not None
+    assert search_result.args[0][-1] == "arrivals"
     qtbot.keyClicks(joined.form.search, "impersonate the target")
-    with qtbot.waitSignal(joined.form.result_selected) as found:
+    with qtbot.waitSignal(joined.form.result_selected) as search_result:
         qtbot.keyClick(joined.form.search, Qt.Key.Key_Return)
-    assert found.args == [("target", "tls", "verify")]
+    assert search_result.args == [("target", "tls", "verify")]
     assert joined.row("target", "tls", "verify").editor.check_box.hasFocus()
 
 
-def test_values_no_editor_expects_stay_as_they_are(qtbot: QtBot, look: ThemeController) -> None:
+def test_invalid_values_of_a_profile_are_not_edited_by_showing_them(qtbot: QtBot, look: ThemeController) -> None:
     tree = set_value({}, ("target",), {"protocol": "http", "url": 7, "headers": [1], "tls": "x", "balance": 3})
     tree = {**tree, "load": {"stages": {"a": 1}, "seed": [1]}, "slo": 5, "name": None, "workload": 3}
     form = ProfileForm()
     qtbot.addWidget(form)
-    reported: list[object] = []
-    form.edits.edited.connect(reported.append)
+    edits: list[object] = []
+    form.edits.edited.connect(edits.append)
     form.show_tree(tree, "http")
     form.show_tree({}, "http")
-    assert reported == []
+    assert edits == []
 
 
 @pytest.mark.parametrize("view", ["endpoint", "max_rate"])
-def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: View) -> None:
+def test_tab_key_moves_down_the_form(qtbot: QtBot, joined: JoinedForm, view: View) -> None:
     joined.form.set_view(view)
     for path in (("target", "tls", "verify"), ("limits", "usd"), ("load", "seed"), ("load", "stages", 0, "lead_in")):
         joined.form.reveal(path)
@@ -281,21 +283,25 @@ def test_the_tab_key_goes_down_the_form(qtbot: QtBot, joined: JoinedForm, view: 
         if widget.isVisible() and widget.focusPolicy() & Qt.FocusPolicy.TabFocus and widget.isEnabled():
             order.append(widget)
         widget = widget.nextInFocusChain()
-    # what takes a field back to its default stands on its first line, and is reached after its last
+    # the reset button is on the first line of its field and follows the last line in tab order
     order = [
-        one
-        for one in order
-        if not (one.accessibleName().startswith("Reset ") and one.accessibleName().endswith(" to default"))
+        stop
+        for stop in order
+        if not (stop.accessibleName().startswith("Reset ") and stop.accessibleName().endswith(" to default"))
     ]
     area = joined.form.area.widget()
     assert area is not None
-    inside = [one for one in order if area.isAncestorOf(one)]
-    places = [(one.mapTo(joined.form, one.rect().center()).y(), one.accessibleName()) for one in inside]
-    assert len(places) > 40
-    assert [(one, other) for one, other in itertools.pairwise(places) if other[0] < one[0] - 12] == []
+    inside = [stop for stop in order if area.isAncestorOf(stop)]
+    positions = [(stop.mapTo(joined.form, stop.rect().center()).y(), stop.accessibleName()) for stop in inside]
+    assert len(positions) > 40
+    assert [
+        (position, following)
+        for position, following in itertools.pairwise(positions)
+        if following[0] < position[0] - 12
+    ] == []
 
 
-def test_the_help_of_the_field_with_the_keyboard_is_reported(qtbot: QtBot, joined: JoinedForm) -> None:
+def test_form_help_is_that_of_the_focused_field(qtbot: QtBot, joined: JoinedForm) -> None:
     joined.form.reveal(("load", "stages", 0, "rate"))
     assert joined.form.help.text().startswith("Rate: Requests per second, such as 50/s")
     assert "/s, /min, /h" in joined.form.help.text()

@@ -10,7 +10,7 @@ from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 
 CHAT = {"protocol": "openai-chat", "url": "http://h:8000/v1", "model": "llama"}
-ONE = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
+FIXED_PROMPTS = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
 
 
 @pytest.mark.parametrize(
@@ -28,14 +28,14 @@ ONE = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
         ("x", "No protocol, no URL yet"),
     ],
 )  # fmt: skip
-def test_the_target_is_stated_in_one_line(target: Any, line: str) -> None:
+def test_target_is_summarized_in_one_line(target: Any, line: str) -> None:
     assert summarize_step("target", {"target": target}) == line
 
 
 @pytest.mark.parametrize(
     ("load", "workload", "line"),
     [
-        ({"sweep": {"concurrency": [1, 2], "step_duration": "20s"}}, ONE,
+        ({"sweep": {"concurrency": [1, 2], "step_duration": "20s"}}, FIXED_PROMPTS,
          "1, 2 clients, 20s each; prompts of 512 tokens, 128 output tokens"),
         ({"sweep": {"max_concurrency": 64}}, {}, "1 to 64 clients, 10s each"),
         ({"sweep": {"from": "10/s", "to": "200/s"}}, {}, "10 req/s to 200 req/s, 10s each"),
@@ -51,11 +51,11 @@ def test_the_target_is_stated_in_one_line(target: Any, line: str) -> None:
         ({"stages": [3], "sweep": [], "search": "x"}, {"prompts": 3}, "No load yet"),
     ],
 )  # fmt: skip
-def test_the_load_is_stated_in_one_line(load: Any, workload: Any, line: str) -> None:
+def test_load_is_summarized_in_one_line(load: Any, workload: Any, line: str) -> None:
     assert summarize_step("load", {"load": load, "workload": workload}) == line
 
 
-def test_the_slo_is_stated_as_people_write_it() -> None:
+def test_slo_is_summarized_with_display_names() -> None:
     slo = ["ttft_ms.p95 < 500", "error_rate < 1%", "nonsense"]
     assert summarize_step("slo", {"slo": slo}) == "p95 TTFT < 500 ms, error rate < 1 %, nonsense"
     assert summarize_step("slo", {"slo": [], "gates": ["x"]}) == "1 gate"
@@ -63,7 +63,7 @@ def test_the_slo_is_stated_as_people_write_it() -> None:
 
 
 @pytest.mark.parametrize("step", ["target", "load", "slo"])
-def test_no_line_has_a_path_of_the_schema_or_is_long(step: Step) -> None:
+def test_step_summaries_have_no_schema_paths_and_at_most_160_characters(step: Step) -> None:
     texts = [path.read_text() for path in bundled_profiles().values()]
     texts += [text.format(name="x") for text in (templates.ENDPOINT_TEMPLATE, templates.OPENAI_TEMPLATE)]
     for text in texts:

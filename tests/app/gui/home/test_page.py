@@ -22,55 +22,60 @@ from tests.fakes.widget_walk import unnamed, unreachable
 
 @pytest.fixture
 def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> HomePage:
-    made = HomePage(navigation, look)
-    qtbot.addWidget(made)
-    made.resize(1000, 700)
-    with qtbot.waitExposed(made):
-        made.show()
-    return made
+    page = HomePage(navigation, look)
+    qtbot.addWidget(page)
+    page.resize(1000, 700)
+    with qtbot.waitExposed(page):
+        page.show()
+    return page
 
 
-def named(page: HomePage, name: str) -> QPushButton:
+def find_button(page: HomePage, name: str) -> QPushButton:
     buttons = page.findChildren(QPushButton)
-    (found,) = (one for one in buttons if name in (one.accessibleName(), one.text().replace("&", "")))
-    return found
+    (button,) = (
+        candidate for candidate in buttons if name in (candidate.accessibleName(), candidate.text().replace("&", ""))
+    )
+    return button
 
 
-def test_enter_and_f5_start_the_quick_check(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+def test_enter_f5_and_the_button_start_the_quick_check(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     page.enter()
     for press in (lambda: qtbot.keyClick(page, Qt.Key.Key_Return), page.start, page.quick_check_button.click):
-        with qtbot.waitSignal(navigation.launch_requested) as wanted:
+        with qtbot.waitSignal(navigation.launch_requested) as launch_request:
             press()
-        (launch,) = wanted.args
+        (launch,) = launch_request.args
         assert isinstance(launch, Launch)
         assert launch.arguments == ("quickstart", "--seconds", "2", "--no-retry")
     assert page.command_line() == "sizewise quickstart --seconds 2 --no-retry"
 
 
-def test_enter_on_another_button_presses_that_one(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
-    size = named(page, "Size my hardware")
+def test_enter_presses_a_focused_button_of_the_home_page(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    size = find_button(page, "Size my hardware")
     size.setFocus()
-    with qtbot.assertNotEmitted(navigation.launch_requested), qtbot.waitSignal(navigation.page_requested) as wanted:
+    with (
+        qtbot.assertNotEmitted(navigation.launch_requested),
+        qtbot.waitSignal(navigation.page_requested) as page_request,
+    ):
         qtbot.keyClick(size, Qt.Key.Key_Return)
-    assert wanted.args == ["plan"]
+    assert page_request.args == ["plan"]
 
 
-def test_each_large_action_leads_to_its_page(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+def test_large_buttons_of_the_home_page_open_their_pages(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     for name, kind in (("Benchmark a model", "local"), ("Load-test an endpoint", "endpoint")):
-        reported: list[str] = []
+        requests: list[str] = []
         for signal in (navigation.page_requested, navigation.new_profile_requested):
-            signal.connect(reported.append)
-        qtbot.mouseClick(named(page, name), Qt.MouseButton.LeftButton)
-        assert reported == ["run", kind]
+            signal.connect(requests.append)
+        qtbot.mouseClick(find_button(page, name), Qt.MouseButton.LeftButton)
+        assert requests == ["run", kind]
 
 
-def test_the_first_time_there_is_no_run_and_the_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
+def test_home_page_without_runs_states_that_the_bundled_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
     page.enter()
     qtbot.waitUntil(lambda: "There are no runs yet" in page._no_runs_label.text())
     assert "already selected" in page._no_runs_label.text()
 
 
-def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+def test_home_page_lists_the_last_five_runs_with_badges(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
     runs_home().mkdir(parents=True)
     first = stored_run(runs_home() / "20261120").directory
     for number in range(1, 7):
@@ -85,73 +90,73 @@ def test_the_last_five_runs_open_with_their_badges(qtbot: QtBot, navigation: Nav
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(rows[1], Qt.MouseButton.LeftButton)
     assert opened.args == [runs_home() / "20261125"]
-    compare = [one for one in page.run_rows.findChildren(QPushButton) if one.text() == "Compare"]
-    assert compare[0].accessibleName() == "Compare run three stages with the previous run"
+    compare_buttons = [button for button in page.run_rows.findChildren(QPushButton) if button.text() == "Compare"]
+    assert compare_buttons[0].accessibleName() == "Compare run three stages with the previous run"
     with qtbot.waitSignal(navigation.comparison_requested) as compared:
-        qtbot.keyClick(compare[0], Qt.Key.Key_Space)
+        qtbot.keyClick(compare_buttons[0], Qt.Key.Key_Space)
     assert compared.args == [(runs_home() / "20261124", runs_home() / "20261125")]
     assert "6 comparable runs" in rows[1].accessibleDescription()
     assert unnamed(page) == []
     assert unreachable(page) == []
 
 
-def test_this_machine_is_shown_once_a_second_and_its_providers_once_tried(qtbot: QtBot, page: HomePage) -> None:
+def test_home_page_shows_readings_and_execution_providers_of_this_machine(qtbot: QtBot, page: HomePage) -> None:
     machine = MachineWatch(page)
     page.set_machine(machine)
     page.enter()
     qtbot.waitUntil(
         lambda: machine.state.machine_info is not None and machine.state.readings is not None, timeout=60_000
     )
-    reported = page.machine_lines.text()
-    assert "cpu (ONNX Runtime" in reported
-    assert "GiB used" in reported
+    machine_text = page.machine_lines.text()
+    assert "cpu (ONNX Runtime" in machine_text
+    assert "GiB used" in machine_text
     machine.close()
 
 
-def test_a_run_cut_short_is_offered_above_all_else(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+def test_interrupted_run_is_discarded_restored_and_opened_from_its_notice(
+    qtbot: QtBot, navigation: Navigation, page: HomePage
+) -> None:
     runs_home().mkdir(parents=True)
-    cut: Path = cut_short(stored_run(runs_home() / "cut"), 1).directory
+    interrupted: Path = cut_short(stored_run(runs_home() / "cut"), 1).directory
     recovery = Recovery(navigation, open_settings(), page)
     page.set_recovery(recovery)
     recovery.refresh()
     qtbot.waitUntil(lambda: bool(recovery.unfinished_runs))
     with qtbot.waitSignal(recovery.discarded):
-        qtbot.mouseClick(named(page, "Discard"), Qt.MouseButton.LeftButton)
-    assert not cut.exists()
-    qtbot.mouseClick(named(page, "Undo"), Qt.MouseButton.LeftButton)
+        qtbot.mouseClick(find_button(page, "Discard"), Qt.MouseButton.LeftButton)
+    assert not interrupted.exists()
+    qtbot.mouseClick(find_button(page, "Undo"), Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: bool(recovery.unfinished_runs))
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
-        qtbot.mouseClick(named(page, "Show results so far"), Qt.MouseButton.LeftButton)
-    assert opened.args == [cut]
+        qtbot.mouseClick(find_button(page, "Show results so far"), Qt.MouseButton.LeftButton)
+    assert opened.args == [interrupted]
 
 
-def test_a_narrow_page_stands_one_above_the_other(qtbot: QtBot, page: HomePage) -> None:
+def test_narrow_home_page_stacks_its_actions(qtbot: QtBot, page: HomePage) -> None:
     assert page._action_row.direction() == QBoxLayout.Direction.LeftToRight
     page.resize(400, 700)
     assert page._action_row.direction() == QBoxLayout.Direction.TopToBottom
 
 
-def test_the_check_of_a_language_model_starts_the_same_command(
-    qtbot: QtBot, navigation: Navigation, page: HomePage
-) -> None:
-    with qtbot.waitSignal(navigation.launch_requested) as wanted:
-        named(page, "Check a language model").click()
-    (launch,) = wanted.args
+def test_language_model_check_launches_its_command(qtbot: QtBot, navigation: Navigation, page: HomePage) -> None:
+    with qtbot.waitSignal(navigation.launch_requested) as launch_request:
+        find_button(page, "Check a language model").click()
+    (launch,) = launch_request.args
     assert isinstance(launch, Launch)
     assert (launch.arguments, launch.directory.parent) == (("quickstart", "--llm"), runs_home())
 
 
-def test_without_the_extra_the_card_says_how_to_install_it(
+def test_missing_llm_extra_is_shown_with_its_install_command(
     qtbot: QtBot, navigation: Navigation, look: ThemeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.extras.find_spec", lambda _: None)
     page = HomePage(navigation, look)
     qtbot.addWidget(page)
-    assert not [one for one in page.findChildren(QPushButton) if "language model" in one.text()]
-    assert any('pip install "sizewise[llm]"' in one.text() for one in page.findChildren(QLabel))
+    assert not [widget for widget in page.findChildren(QPushButton) if "language model" in widget.text()]
+    assert any('pip install "sizewise[llm]"' in widget.text() for widget in page.findChildren(QLabel))
 
 
-def test_recent_runs_that_cannot_be_read_are_said_to_be_so_and_read_again(
+def test_unreadable_recent_runs_are_reported_and_read_again(
     qtbot: QtBot, navigation: Navigation, page: HomePage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
@@ -162,7 +167,7 @@ def test_recent_runs_that_cannot_be_read_are_said_to_be_so_and_read_again(
         broken.setattr("app.gui.home.page.read_recent_runs", fail)
         navigation.library_changed.emit()
     assert page._no_runs_label.text() == "The recent runs could not be read. Read them again, or open the Library."
-    qtbot.mouseClick(named(page, "Read again"), Qt.MouseButton.LeftButton)
+    qtbot.mouseClick(find_button(page, "Read again"), Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(QPushButton)))
     assert page._no_runs_label.isHidden()
-    assert named(page, "Read again").isHidden()
+    assert find_button(page, "Read again").isHidden()

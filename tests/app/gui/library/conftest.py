@@ -16,7 +16,6 @@ from app.storage.run_directory import RESULT, RunWriter, runs_home
 from tests.fakes.results import SPEC, full_run
 
 WHOLE = full_run().result
-Told = list[tuple[str, str]]
 
 
 def store(run_id: str, result: Result, day: int = 1) -> Path:
@@ -29,50 +28,50 @@ def store(run_id: str, result: Result, day: int = 1) -> Path:
 
 @pytest.fixture
 def stored(nothing_is_left: None) -> list[Path]:
-    """Four runs: of WARN, VALID with tags, INVALID, and one that is damaged."""
-    made = [
+    """Four runs: WARN, VALID with tags, INVALID, and a damaged run."""
+    directories = [
         store("run-a", WHOLE, 1),
         store("run-b", replace(WHOLE, name="scoring", verdict=Verdict("VALID"), exit=Exit(0, ())), 2),
         store("run-c", replace(WHOLE, verdict=Verdict("INVALID", ("late sends",))), 3),
         store("run-d", WHOLE, 4),
     ]
-    add_tags(made[1], ["nightly", "l4"])
-    (made[3] / RESULT).write_text("{")
-    return made
+    add_tags(directories[1], ["nightly", "l4"])
+    (directories[3] / RESULT).write_text("{")
+    return directories
 
 
 @pytest.fixture
 def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[Callable[[], LibraryPage]]:
-    """The page as the window enters it, once its runs are listed."""
-    made: list[LibraryPage] = []
+    """Open the Library page and wait until its runs are listed."""
+    pages: list[LibraryPage] = []
 
-    def open_it() -> LibraryPage:
+    def open_library_page() -> LibraryPage:
         page = LibraryPage(navigation, look)
         qtbot.addWidget(page)
         page.resize(1120, 720)
         page.show()
         page.enter()
-        made.append(page)
+        pages.append(page)
         settle(qtbot, page)
         return page
 
-    yield open_it
-    for page in made:
+    yield open_library_page
+    for page in pages:
         page.leave()
 
 
 def settle(qtbot: QtBot, page: LibraryPage) -> None:
-    """Nothing is being read or changed any more."""
+    """Wait until no run is being read or changed."""
     presenter = page.presenter
     qtbot.waitUntil(lambda: not presenter.is_busy and page.has_read_all_runs)
 
 
 def names(page: LibraryPage) -> list[str]:
     model = page.runs_tab.model
-    return [Path(model.row(place).directory).name for place in range(model.rowCount())]
+    return [Path(model.row(row).directory).name for row in range(model.rowCount())]
 
 
 def choose(page: LibraryPage, name: str) -> None:
-    place = page.runs_tab.model.find_visible_row(str(runs_home() / name))
-    assert place is not None
-    page.runs_tab.table.selectRow(place)
+    row = page.runs_tab.model.find_visible_row(str(runs_home() / name))
+    assert row is not None
+    page.runs_tab.table.selectRow(row)

@@ -26,22 +26,22 @@ from tests.fakes.widget_walk import clipped, unnamed, unreachable
 OpenPage = Callable[[], LibraryPage]
 
 
-def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: list[Path], open_page: OpenPage) -> None:
+def test_runs_are_listed_newest_first_with_a_damaged_run_as_unreadable(stored: list[Path], open_page: OpenPage) -> None:
     page = open_page()
     assert names(page)[:3] == ["run-c", "run-b", "run-a"]
     model = page.runs_tab.model
-    shown = [[str(model.index(row, column).data()) for column in range(model.columnCount())] for row in range(4)]
-    assert shown[3][0] == "run-d"
-    assert shown[3][4] == "unreadable"
-    assert shown[0][3:6] == ["INVALID", "INVALID", "218 req/s"]
-    assert shown[1][0] == "scoring"
-    assert shown[1][-1] == "l4, nightly"
+    texts = [[str(model.index(row, column).data()) for column in range(model.columnCount())] for row in range(4)]
+    assert texts[3][0] == "run-d"
+    assert texts[3][4] == "unreadable"
+    assert texts[0][3:6] == ["INVALID", "INVALID", "218 req/s"]
+    assert texts[1][0] == "scoring"
+    assert texts[1][-1] == "l4, nightly"
     assert model.index(0, 5).data(Qt.ItemDataRole.FontRole).strikeOut()
     assert model.index(1, 5).data(Qt.ItemDataRole.FontRole) is None
 
 
 @pytest.mark.parametrize(
-    ("words", "validity", "tag", "found"),
+    ("words", "validity", "tag", "matching_runs"),
     [
         ("", None, None, ["run-c", "run-b", "run-a", "run-d"]),
         ("SCOR night", None, None, ["run-b"]),
@@ -50,11 +50,11 @@ def test_the_runs_stand_newest_first_and_a_damaged_one_hides_no_other(stored: li
         ("none such", None, None, []),
     ],
 )
-def test_words_trust_and_tag_find_what_the_command_finds(
+def test_library_filters_find_the_runs_that_runs_list_finds(
     words: str,
     validity: str | None,
     tag: str | None,
-    found: list[str],
+    matching_runs: list[str],
     stored: list[Path],
     open_page: OpenPage,
     capsys: pytest.CaptureFixture[str],
@@ -64,15 +64,15 @@ def test_words_trust_and_tag_find_what_the_command_finds(
     filters.search_field.setText(words)
     filters.validity_box.setCurrentIndex(filters.validity_box.findData(validity))
     filters.tag_box.setCurrentIndex(filters.tag_box.findData(tag))
-    assert names(page) == found
+    assert names(page) == matching_runs
     line = page.command_line()
     assert line is not None
     assert main(shlex.split(line)[1:]) == 0
     out = capsys.readouterr().out
-    assert [name for name in ("run-a", "run-b", "run-c", "run-d") if name in out] == sorted(found)
+    assert [name for name in ("run-a", "run-b", "run-c", "run-d") if name in out] == sorted(matching_runs)
 
 
-def test_ticks_keep_their_order_and_go_to_a_comparison(
+def test_checked_runs_are_compared_in_the_order_of_checking(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -82,15 +82,15 @@ def test_ticks_keep_their_order_and_go_to_a_comparison(
         qtbot.keyClick(table, Qt.Key.Key_Space)
     assert page.run_directories() == (stored[1], stored[0])
     assert page.command_line() == f"sizewise compare {stored[1]} {stored[0]}"
-    with qtbot.waitSignal(navigation.comparison_requested) as wanted:
+    with qtbot.waitSignal(navigation.comparison_requested) as comparison_request:
         page.runs_tab.compare()
-    assert wanted.args == [(stored[1], stored[0])]
+    assert comparison_request.args == [(stored[1], stored[0])]
     choose(page, "run-b")
     qtbot.keyClick(table, Qt.Key.Key_Space)
     assert model.checked_directories == [str(stored[0])]
 
 
-def test_grouping_folds_profiles_and_keeps_what_is_selected(
+def test_grouped_profiles_fold_without_changing_the_selected_run(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -116,18 +116,18 @@ def test_grouping_folds_profiles_and_keeps_what_is_selected(
     assert tab.model.rowCount() == 4
 
 
-def test_at_most_eight_runs_are_ticked(nothing_is_left: None, open_page: OpenPage) -> None:
+def test_at_most_eight_runs_can_be_checked(nothing_is_left: None, open_page: OpenPage) -> None:
     for number in range(9):
         store(f"run-{number}", WHOLE, number + 1)
     page = open_page()
     model = page.runs_tab.model
-    done = [
+    are_checked = [
         model.setData(model.index(row, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole) for row in range(9)
     ]
-    assert done == [True] * 8 + [False]
+    assert are_checked == [True] * 8 + [False]
 
 
-def test_enter_opens_a_run_and_plans_from_it(
+def test_enter_opens_the_selected_run_and_plan_requests_a_plan_from_the_run(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -140,22 +140,22 @@ def test_enter_opens_a_run_and_plans_from_it(
     assert planned.args == [(stored[0],)]
 
 
-def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
+def test_deleted_run_is_moved_to_the_trash_and_restored_by_undo(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     choose(page, "run-b")
-    before = read_labels(stored[1])
+    labels = read_labels(stored[1])
     qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Delete)
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-a", "run-d"]
-    assert [one.run.directory.name for one in list_deleted_runs()] == ["run-b"]
+    assert [entry.run.directory.name for entry in list_deleted_runs()] == ["run-b"]
     assert "run-b was deleted." in page.strip.text()
-    undo = next(one for one in page.strip.findChildren(QPushButton) if one.text() == "&Undo")
+    undo = next(button for button in page.strip.findChildren(QPushButton) if button.text() == "&Undo")
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
     settle(qtbot, page)
     assert names(page) == ["run-c", "run-b", "run-a", "run-d"]
-    assert read_labels(stored[1]) == before
+    assert read_labels(stored[1]) == labels
     stack = page.undo_stack()
     assert stack is not None
     stack.redo()
@@ -163,9 +163,7 @@ def test_a_deleted_run_waits_in_the_trash_and_undo_brings_it_back(
     assert "run-b" not in names(page)
 
 
-def test_the_trash_shows_what_was_deleted_and_restores_it(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot
-) -> None:
+def test_trash_tab_lists_deleted_runs_and_restores_them(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
     choose(page, "run-a")
     page.runs_tab.delete()
@@ -182,7 +180,7 @@ def test_the_trash_shows_what_was_deleted_and_restores_it(
     assert "run-a" in names(page)
 
 
-def test_tags_and_notes_are_written_as_the_command_writes_them(
+def test_tags_and_notes_of_a_run_are_stored_and_invalid_tags_reported(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -203,7 +201,7 @@ def test_tags_and_notes_are_written_as_the_command_writes_them(
     assert "is not a valid tag" in page.strip.text()
 
 
-def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
+def test_run_title_is_stored_and_undone(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
     choose(page, "run-b")
     card = page.runs_tab.card
@@ -217,25 +215,25 @@ def test_a_title_is_given_found_and_undone(stored: list[Path], open_page: OpenPa
     assert read_labels(stored[1]).title == ""
 
 
-def test_a_run_goes_out_as_a_bundle_and_comes_in_by_drop(
+def test_run_is_exported_as_a_bundle_and_imported_by_drop(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     page = open_page()
     page.presenter.export(stored[1], tmp_path / "out.zip")
     settle(qtbot, page)
     assert "run-b was exported to" in page.strip.text()
-    before = StoredRun(stored[1]).result_text
+    result_text = StoredRun(stored[1]).result_text
     page.presenter.delete([stored[1]])
     settle(qtbot, page)
     drop(page, tmp_path / "out.zip")
     settle(qtbot, page)
-    assert StoredRun(stored[1]).result_text == before
+    assert StoredRun(stored[1]).result_text == result_text
     row = page.runs_tab.selected_run()
     assert row is not None
     assert row.run_id == "run-b"
 
 
-def test_a_runs_folder_is_imported_and_what_is_damaged_is_reported(
+def test_run_folder_is_imported_and_damaged_bundle_is_reported(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
@@ -252,7 +250,7 @@ def test_a_runs_folder_is_imported_and_what_is_damaged_is_reported(
     assert not page.import_path(tmp_path / "none.onnx")
 
 
-def test_a_baseline_is_promoted_and_what_failed_is_refused(
+def test_valid_run_is_promoted_to_baseline_and_invalid_run_is_rejected(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -264,7 +262,7 @@ def test_a_baseline_is_promoted_and_what_failed_is_refused(
     assert "cannot be a baseline" in page.strip.text()
 
 
-def test_a_run_made_elsewhere_is_listed_when_the_library_is_reported(
+def test_run_added_by_another_process_is_listed_after_library_changed(
     stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
@@ -273,7 +271,7 @@ def test_a_run_made_elsewhere_is_listed_when_the_library_is_reported(
     qtbot.waitUntil(lambda: "run-e" in names(page))
 
 
-def test_a_bundle_from_another_machine_is_whole(
+def test_bundle_of_a_run_in_the_library_is_not_imported_again(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     export_run(StoredRun(stored[0]), tmp_path / "a.zip")
@@ -283,28 +281,30 @@ def test_a_bundle_from_another_machine_is_whole(
     assert "is already in the Library" in page.strip.text()
 
 
-def test_an_empty_library_says_how_to_begin(
+def test_empty_library_links_to_the_home_page(
     nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
     assert page.runs_tab.empty_state.isVisible()
     assert page.run_directories() == ()
-    first = next(one for one in page.runs_tab.empty_state.findChildren(QPushButton) if "first run" in one.text())
-    with qtbot.waitSignal(navigation.page_requested) as wanted:
-        qtbot.mouseClick(first, Qt.MouseButton.LeftButton)
-    assert wanted.args == ["home"]
+    first_run_button = next(
+        button for button in page.runs_tab.empty_state.findChildren(QPushButton) if "first run" in button.text()
+    )
+    with qtbot.waitSignal(navigation.page_requested) as page_request:
+        qtbot.mouseClick(first_run_button, Qt.MouseButton.LeftButton)
+    assert page_request.args == ["home"]
 
 
-def test_every_tab_is_named_reachable_and_not_clipped_at_twice_the_text(
+def test_library_tabs_are_named_reachable_and_not_clipped_at_twice_the_text_size(
     stored: list[Path], open_page: OpenPage, qtbot: QtBot, navigation: Navigation
 ) -> None:
     page = open_page()
     page.resize(1500, 900)
     page.theme_controller.scale_text(2)
     try:
-        for place in range(page.tabs.count()):
-            page.tabs.setCurrentIndex(place)
-            if place == 0:
+        for index in range(page.tabs.count()):
+            page.tabs.setCurrentIndex(index)
+            if index == 0:
                 choose(page, "run-b")
             else:
                 wait_for_rows(qtbot, page)
@@ -330,7 +330,7 @@ def drop(page: LibraryPage, path: Path) -> None:
     assert event.isAccepted()
 
 
-def test_a_run_that_goes_on_is_watched_and_its_end_is_seen(
+def test_running_run_is_watched_from_the_library_and_listed_as_done_after_its_end(
     nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     directory = runs_home() / "20261127-120000-goes-on-0001"

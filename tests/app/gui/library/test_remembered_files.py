@@ -7,14 +7,14 @@ from app.profiles.bundled import bundled_profiles
 from tests.app.gui.library.conftest import WHOLE, store
 
 
-def test_the_newest_stands_first_and_none_twice(tmp_path: Path) -> None:
+def test_remembered_files_are_unique_and_newest_first(tmp_path: Path) -> None:
     for name in ("a", "b", "a"):
         remember("profiles", tmp_path / name)
     assert list_remembered_files("profiles") == (tmp_path / "a", tmp_path / "b")
     assert list_remembered_files("models") == ()
 
 
-def test_a_moved_file_keeps_its_place_and_a_forgotten_one_is_gone(tmp_path: Path) -> None:
+def test_relocated_file_has_the_same_position_and_forgotten_file_is_removed(tmp_path: Path) -> None:
     for name in ("a", "b"):
         remember("models", tmp_path / name)
     relocate("models", tmp_path / "b", tmp_path / "c")
@@ -23,7 +23,7 @@ def test_a_moved_file_keeps_its_place_and_a_forgotten_one_is_gone(tmp_path: Path
     assert list_remembered_files("models") == (tmp_path / "c",)
 
 
-def test_what_is_opened_is_kept_but_for_what_the_library_shows_anyway(tmp_path: Path) -> None:
+def test_opened_file_is_remembered_unless_bundled_or_part_of_a_run(tmp_path: Path) -> None:
     remember_opened("profiles", next(iter(bundled_profiles().values())))
     remember_opened("profiles", store("run", WHOLE) / "spec.yaml")
     remember_opened("profiles", tmp_path / "mine.yaml")

@@ -16,10 +16,10 @@ from app.records.estimate import Estimate
 from app.reporting.run_rows import HeadlineNumber, Listing, RunRow
 
 
-def listed(count: int) -> ListedRuns:
+def make_listing(count: int) -> ListedRuns:
     rows = tuple(
-        RunRow(f"run-{place}", f"/runs/run-{place}", name=f"name {place % 3}", verdict="VALID", size_bytes=place)
-        for place in range(count)
+        RunRow(f"run-{index}", f"/runs/run-{index}", name=f"name {index % 3}", verdict="VALID", size_bytes=index)
+        for index in range(count)
     )
     return build_listing(Listing(rows))
 
@@ -29,36 +29,45 @@ def model(look: ThemeController) -> RunsModel:
     return RunsModel(look)
 
 
-def test_it_is_a_model_by_qts_own_rules(model: RunsModel) -> None:
+def test_runs_model_passes_the_item_model_tester(model: RunsModel) -> None:
     tester = QAbstractItemModelTester(model, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    model.set_listed_runs(listed(20))
+    model.set_listed_runs(make_listing(20))
     model.sort(0, Qt.SortOrder.DescendingOrder)
-    model.set_filter(build_mask(listed(20), "run-1", None, None))
+    model.set_filter(build_mask(make_listing(20), "run-1", None, None))
     model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     model.set_grouped(True)
     model.sort(COLUMNS.index("size"), Qt.SortOrder.AscendingOrder)
     model.set_folded("name 1", True)
-    model.set_listed_runs(listed(5))
+    model.set_listed_runs(make_listing(5))
     tester.deleteLater()
 
 
-def test_grouped_runs_follow_their_sorting_below_the_row_of_their_profile(model: RunsModel) -> None:
-    model.set_listed_runs(listed(5))
+def test_grouped_runs_are_sorted_below_their_folded_or_open_profile_row(model: RunsModel) -> None:
+    model.set_listed_runs(make_listing(5))
     model.sort(COLUMNS.index("size"), Qt.SortOrder.DescendingOrder)
     selected = QPersistentModelIndex(model.index(1, 0))
     model.set_grouped(True)
 
-    def shown() -> list[str]:
+    def list_names() -> list[str]:
         return [str(model.index(row, 0).data()) for row in range(model.rowCount())]
 
-    assert shown() == ["▾ name 1 (2)", "name 1", "name 1", "▾ name 0 (2)", "name 0", "name 0", "▾ name 2 (1)", "name 2"]
+    assert list_names() == [
+        "▾ name 1 (2)",
+        "name 1",
+        "name 1",
+        "▾ name 0 (2)",
+        "name 0",
+        "name 0",
+        "▾ name 2 (1)",
+        "name 2",
+    ]
     assert [model.row(row).run_id for row in (1, 2)] == ["run-4", "run-1"]
     assert not selected.isValid(), "a reset model has new indices"
-    kept = QPersistentModelIndex(model.index(2, 0))
+    run_index = QPersistentModelIndex(model.index(2, 0))
     model.sort(COLUMNS.index("size"), Qt.SortOrder.AscendingOrder)
-    assert (kept.row(), shown()[0]) == (4, "▾ name 0 (2)")
+    assert (run_index.row(), list_names()[0]) == (4, "▾ name 0 (2)")
     model.set_folded("name 0", True)
-    assert shown()[:2] == ["▸ name 0 (2)", "▾ name 1 (2)"]
+    assert list_names()[:2] == ["▸ name 0 (2)", "▾ name 1 (2)"]
     assert model.find_visible_row("/runs/run-3") is None
     assert (model.rowCount(), model.matching_count) == (6, 5)
     assert [model.find_group_row("name 1"), model.find_visible_rows({"/runs/run-3", "/runs/run-4"})] == [1, [3]]
@@ -68,7 +77,7 @@ def test_grouped_runs_follow_their_sorting_below_the_row_of_their_profile(model:
     assert not model.setData(model.index(0, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
 
 
-def test_a_run_has_the_numbers_of_earlier_runs_and_the_cost_of_its_plan(model: RunsModel) -> None:
+def test_run_row_has_the_trend_of_earlier_runs_and_the_cost_of_its_plan(model: RunsModel) -> None:
     rows = tuple(
         RunRow(
             f"run-{day}",
@@ -90,12 +99,12 @@ def test_a_run_has_the_numbers_of_earlier_runs_and_the_cost_of_its_plan(model: R
     assert model.index(1, trend).data(SPARKLINE_ROLE) == (10.0, 12.0)
     assert [model.index(row, trend).data() for row in (0, 1)] == ["", "+20.0 % since the previous run"]
     assert [model.index(row, cost).data() for row in (0, 1)] == ["", "$1,234"]
-    tip = model.index(1, trend).data(Qt.ItemDataRole.ToolTipRole)
-    assert tip == "p95 latency 12 ms, +20.0 % (+18.4 % to +21.6 %) vs. previous run: worse"
+    tooltip = model.index(1, trend).data(Qt.ItemDataRole.ToolTipRole)
+    assert tooltip == "p95 latency 12 ms, +20.0 % (+18.4 % to +21.6 %) vs. previous run: worse"
     assert "no comparable run before it" in model.index(0, trend).data(Qt.ItemDataRole.ToolTipRole)
 
 
-def test_max_rates_are_sorted_as_numbers_and_shown_whole_in_the_tip(model: RunsModel) -> None:
+def test_max_rates_sort_numerically_and_the_tooltip_shows_the_full_text(model: RunsModel) -> None:
     texts = {29.9: "29.9 req/s", 100.0: "100 req/s", 9.5: "9.50 inferences/s, int8-dynamic, batch 1"}
     rows = tuple(
         RunRow(
@@ -114,33 +123,33 @@ def test_max_rates_are_sorted_as_numbers_and_shown_whole_in_the_tip(model: RunsM
     assert cells[2].data(Qt.ItemDataRole.ToolTipRole) == texts[9.5]
 
 
-def test_ticks_stay_with_their_runs_whatever_is_sorted_and_go_when_the_run_goes(model: RunsModel) -> None:
-    model.set_listed_runs(listed(20))
+def test_check_marks_stay_with_their_runs_when_sorted_and_are_removed_with_them(model: RunsModel) -> None:
+    model.set_listed_runs(make_listing(20))
     model.setData(model.index(7, 0), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     model.sort(COLUMNS.index("size"), Qt.SortOrder.DescendingOrder)
     checked = [
         row for row in range(20) if model.index(row, 0).data(Qt.ItemDataRole.CheckStateRole) == Qt.CheckState.Checked
     ]
     assert [model.row(row).run_id for row in checked] == ["run-7"]
-    model.set_listed_runs(listed(5))
+    model.set_listed_runs(make_listing(5))
     assert model.checked_directories == []
 
 
-def test_rows_are_dragged_out_as_folders_and_only_copied(model: RunsModel) -> None:
-    model.set_listed_runs(listed(3))
+def test_dragged_rows_copy_run_folders(model: RunsModel) -> None:
+    model.set_listed_runs(make_listing(3))
     data = model.mimeData([model.index(1, 0), model.index(1, 1), model.index(2, 0)])
     assert [Path(url.toLocalFile()).name for url in data.urls()] == ["run-1", "run-2"]
     assert model.supportedDragActions() == Qt.DropAction.CopyAction
 
 
-def test_only_the_first_column_is_ticked(model: RunsModel) -> None:
-    model.set_listed_runs(listed(2))
+def test_only_the_first_column_is_checkable(model: RunsModel) -> None:
+    model.set_listed_runs(make_listing(2))
     assert not model.setData(model.index(0, 1), Qt.CheckState.Checked, Qt.ItemDataRole.CheckStateRole)
     assert not model.index(0, 1).flags() & Qt.ItemFlag.ItemIsUserCheckable
     assert model.index(0, 1).data(Qt.ItemDataRole.CheckStateRole) is None
 
 
-def test_a_name_of_another_hand_is_one_bounded_line(model: RunsModel) -> None:
+def test_imported_run_name_is_shown_as_one_line_of_at_most_200_characters(model: RunsModel) -> None:
     row = RunRow("run", "/runs/run", name="two\nlines\x1b[31m" + "x" * 10_000, protocol="http", url="http://a\tb")
     model.set_listed_runs(build_listing(Listing((row,))))
     name, target = (str(model.index(0, column).data()) for column in (0, 2))
@@ -149,7 +158,7 @@ def test_a_name_of_another_hand_is_one_bounded_line(model: RunsModel) -> None:
     assert target == "http://a b"
 
 
-def test_latencies_have_a_unit_and_those_of_an_invalid_run_are_struck_through(model: RunsModel) -> None:
+def test_latencies_have_a_unit_and_are_struck_through_for_invalid_runs(model: RunsModel) -> None:
     rows = (RunRow("a", "/a", latency_p95_ms=41.26, ttft_p95_ms=None), RunRow("b", "/b", verdict="INVALID"))
     model.set_listed_runs(build_listing(Listing(rows)))
     latency, ttft = COLUMNS.index("latency_p95"), COLUMNS.index("ttft_p95")
@@ -158,11 +167,11 @@ def test_latencies_have_a_unit_and_those_of_an_invalid_run_are_struck_through(mo
     assert model.index(1, latency).data(Qt.ItemDataRole.FontRole).strikeOut()
 
 
-def test_the_columns_that_a_user_has_chosen_are_shown_again(
+def test_selected_columns_are_restored(
     model: RunsModel, look: ThemeController, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    model.set_listed_runs(listed(2))
+    model.set_listed_runs(make_listing(2))
 
     def lay_out() -> tuple[RunsTable, dict[str, bool]]:
         table = RunsTable(model, look)

@@ -28,52 +28,54 @@ def presenter(qapp: QObject) -> RunsPresenter:
     return RunsPresenter(qapp)
 
 
-def finish(qtbot: QtBot, presenter: RunsPresenter) -> None:
+def wait_until_idle(qtbot: QtBot, presenter: RunsPresenter) -> None:
     qtbot.waitUntil(lambda: not presenter.is_busy)
 
 
-def test_a_change_that_failed_is_reported_and_is_not_undone(
+def test_failed_tag_change_is_reported_and_not_undoable(
     stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
-    reported: list[Notice] = []
-    presenter.notified.connect(lambda notice, _: reported.append(notice))
+    notices: list[Notice] = []
+    presenter.notified.connect(lambda notice, _: notices.append(notice))
     presenter.add_tags(stored[0], ["-wrong"])
-    finish(qtbot, presenter)
-    assert [notice.severity for notice in reported] == ["error"]
+    wait_until_idle(qtbot, presenter)
+    assert [notice.severity for notice in notices] == ["error"]
     presenter.undo_stack.undo()
-    finish(qtbot, presenter)
-    assert len(reported) == 1
+    wait_until_idle(qtbot, presenter)
+    assert len(notices) == 1
     assert read_labels(stored[0]).tags == ()
 
 
-def test_an_undo_at_once_comes_after_what_it_undoes(stored: list[Path], presenter: RunsPresenter, qtbot: QtBot) -> None:
+def test_undo_during_pending_changes_reverts_run_tags_and_deletions(
+    stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
+) -> None:
     presenter.add_tags(stored[0], ["night"])
     presenter.delete([stored[1], stored[2]])
     presenter.undo_stack.undo()
     presenter.undo_stack.undo()
-    finish(qtbot, presenter)
+    wait_until_idle(qtbot, presenter)
     assert stored[1].is_dir()
     assert stored[2].is_dir()
     assert read_labels(stored[0]).tags == ()
 
 
-def test_a_run_of_damaged_labels_is_listed_with_the_others(
+def test_run_with_damaged_labels_is_listed_as_unreadable(
     stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
     home = runs_home()
     (home / "labels-damaged").mkdir()
     (home / "labels-damaged" / "events.jsonl").write_text("")
     (home / "labels-damaged" / "labels.json").write_text("[")
-    listed: list[ListedRuns] = []
-    presenter.listed.connect(listed.append)
+    listings: list[ListedRuns] = []
+    presenter.listed.connect(listings.append)
     presenter.refresh()
-    finish(qtbot, presenter)
-    (last,) = listed[-1:]
-    assert {row.run_id: row.verdict for row in last.rows}["labels-damaged"] == "unreadable"
+    wait_until_idle(qtbot, presenter)
+    (last_listing,) = listings[-1:]
+    assert {row.run_id: row.verdict for row in last_listing.rows}["labels-damaged"] == "unreadable"
     assert (home / INDEX).exists()
 
 
-def test_a_preview_has_the_verdict_the_slo_and_latency_by_load(stored: list[Path]) -> None:
+def test_run_preview_has_the_verdict_slo_and_latency_by_load(stored: list[Path]) -> None:
     (row,) = [row for row in list_runs().rows if row.run_id == "run-b"]
     preview = read_preview(row, None)
     assert preview.sentence.startswith("Max rate 218")
@@ -85,7 +87,7 @@ def test_a_preview_has_the_verdict_the_slo_and_latency_by_load(stored: list[Path
     assert len(curve.x) == len(curve.y) > 3
 
 
-def test_a_run_with_one_load_has_its_number_by_run_or_no_curve() -> None:
+def test_preview_of_a_run_with_one_load_shows_its_history_or_no_curve() -> None:
     run = result(steady(10.0, 0.1))
     assert build_load_preview(run) is None
     number = HeadlineNumber("latency_ms", "p95", "ms", "lower", "steady", Estimate(12.0))

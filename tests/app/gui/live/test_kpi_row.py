@@ -9,7 +9,7 @@ from app.gui.live.state import Kpi
 from app.gui.theme import ThemeController
 
 
-def test_a_new_card_is_as_wide_as_the_others_at_once(qtbot: QtBot, look: ThemeController) -> None:
+def test_new_kpi_card_has_the_width_of_the_others_immediately(qtbot: QtBot, look: ThemeController) -> None:
     row = KpiRow()
     qtbot.addWidget(row)
     row.resize(1240, 72)

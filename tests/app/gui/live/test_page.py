@@ -54,12 +54,12 @@ from tests.fakes.program import write_profile
 class ShownWindows(QObject):
     def __init__(self, application: QApplication) -> None:
         super().__init__(application)
-        self.seen: list[str] = []
+        self.shown_names: list[str] = []
         application.installEventFilter(self)
 
     def eventFilter(self, watched: QObject, event: QEvent) -> bool:  # noqa: N802 - as Qt names it
         if event.type() == QEvent.Type.Show and isinstance(watched, QWidget) and watched.isWindow():
-            self.seen.append(type(watched).__name__)
+            self.shown_names.append(type(watched).__name__)
         return False
 
 
@@ -72,52 +72,58 @@ def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> LivePag
     return page
 
 
-def body_of(page: LivePage) -> LiveBody:
+def get_body(page: LivePage) -> LiveBody:
     assert page.body is not None
     return page.body
 
 
-def going(page: LivePage) -> RunStatus:
+def get_status(page: LivePage) -> RunStatus:
     return page.state.status
 
 
-def action_of(strip: MessageStrip) -> str | None:
-    """What its button says, besides those that every strip has."""
+def get_action_text(strip: MessageStrip) -> str | None:
+    """Return the text of the action button; `None` if the strip has only its fixed buttons."""
     fixed = ("Show &details", "&Copy details")
-    texts = [one.text() for one in strip.findChildren(QPushButton) if not one.isHidden() and one.text() not in fixed]
+    texts = [
+        button.text()
+        for button in strip.findChildren(QPushButton)
+        if not button.isHidden() and button.text() not in fixed
+    ]
     return texts[0] if texts else None
 
 
 def press_action(qtbot: QtBot, strip: MessageStrip) -> None:
-    text = action_of(strip)
-    button = next(one for one in strip.findChildren(QPushButton) if one.text() == text)
+    text = get_action_text(strip)
+    button = next(candidate for candidate in strip.findChildren(QPushButton) if candidate.text() == text)
     qtbot.mouseClick(button, Qt.MouseButton.LeftButton)
 
 
-def watch_whole(page: LivePage, qtbot: QtBot, directory: Path, until: Callable[[LiveState], bool]) -> LiveBody:
+def watch_until(page: LivePage, qtbot: QtBot, directory: Path, until: Callable[[LiveState], bool]) -> LiveBody:
     page.watch(directory)
     qtbot.waitUntil(lambda: until(page.state))
-    return body_of(page)
+    return get_body(page)
 
 
-def test_with_nothing_running_it_says_what_to_do(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
+def test_idle_live_page_opens_the_setup_and_the_last_run(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
     write_events(runs_home() / "20260101-last", whole_run())
     assert (page.command_line(), page.run_directories(), page.is_running) == (None, (), False)
     page.enter()
     qtbot.waitUntil(page.idle.last_button.isVisible)
-    with qtbot.waitSignal(navigation.page_requested) as wanted:
+    with qtbot.waitSignal(navigation.page_requested) as page_request:
         qtbot.mouseClick(page.idle.set_up_button, Qt.MouseButton.LeftButton)
-    assert wanted.args == ["run"]
+    assert page_request.args == ["run"]
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.mouseClick(page.idle.last_button, Qt.MouseButton.LeftButton)
     assert opened.args == [runs_home() / "20260101-last"]
 
 
-def test_a_run_that_goes_on_is_found_again_and_watched(page: LivePage, navigation: Navigation, qtbot: QtBot) -> None:
+def test_running_run_is_found_by_the_live_page_until_its_process_is_lost(
+    page: LivePage, navigation: Navigation, qtbot: QtBot
+) -> None:
     run = runs_home() / "20260101-going"
     (run / CONTROL).mkdir(parents=True)
     write_events(run, [started(run, os.getpid()), begun(0, 1), snapshot(0, 2, 1)])
-    navigation.watch_run_requested.connect(page.watch)  # as the window does, which tells its queue, too
+    navigation.watch_run_requested.connect(page.watch)  # the window does this, too
     page.enter()
     qtbot.waitUntil(lambda: page.state.status == "running")
     assert page.is_running
@@ -126,13 +132,17 @@ def test_a_run_that_goes_on_is_found_again_and_watched(page: LivePage, navigatio
     qtbot.waitUntil(lambda: page.state.status == "lost")
 
 
-def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path) -> None:
+def test_finished_run_is_replayed_on_the_live_page(
+    page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     run_id = "20251117-093000-watched-0a1b"
-    write_events(run, [replace(one, run_id=run_id) if isinstance(one, RunStarted) else one for one in whole_run(4)])
+    write_events(
+        run, [replace(event, run_id=run_id) if isinstance(event, RunStarted) else event for event in whole_run(4)]
+    )
     write_telemetry(run, map(second_of_host, range(1, 40)))
     (run / RESULT).touch()
-    body = watch_whole(page, qtbot, run, lambda state: state.status == "finished")
+    body = watch_until(page, qtbot, run, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: all(chart.series() for chart in body.charts.linked.charts) and not body.is_painting)
     caption = find_export_caption(body.charts)
     assert caption is not None
@@ -141,10 +151,10 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     assert body.badge.text() == "VALID"
     assert "Duration 0:42" in body.header.times.text()
     assert body.ribbon.accessibleDescription().count("✓ SLO met") == 4
-    assert [one.label for one in body.charts.rates.series()] == ["offered", "sent", "completed", "goodput"]
-    assert [one.label for one in body.charts.latency.series()] == ["p50", "p95", "p99", "p99 send lag"]
+    assert [line.label for line in body.charts.rates.series()] == ["offered", "sent", "completed", "goodput"]
+    assert [line.label for line in body.charts.latency.series()] == ["p50", "p95", "p99", "p99 send lag"]
     assert body.charts.latency.decorations.limit == 50
-    assert [one.label for one in body.charts.machine.series()] == ["whole machine (%)"]
+    assert [line.label for line in body.charts.machine.series()] == ["whole machine (%)"]
     body.charts.view.setCurrentIndex(body.charts.view.findData("process_cpu"))
     assert body.charts.machine.series()[0].label == "endpoint (% of a core)"
     assert body.validity.visible_texts() == [("✓ VALID", "send lag p99: 0.200\u202fms (limit 5\u202fms)", "")]
@@ -156,26 +166,26 @@ def test_a_stored_run_is_shown_whole(page: LivePage, navigation: Navigation, qtb
     assert page.command_line() == f"sizewise runs attach {run}"
 
 
-def test_no_part_of_it_is_a_window_of_its_own(page: LivePage, qtbot: QtBot, tmp_path: Path, qapp: QApplication) -> None:
-    """What is shown before it has a parent flashes up, and takes the keys away from the real window."""
+def test_live_page_shows_no_window_of_its_own(page: LivePage, qtbot: QtBot, tmp_path: Path, qapp: QApplication) -> None:
+    """A widget that is shown before it has a parent flashes up as a window and takes the focus."""
     watcher = ShownWindows(qapp)
     write_events(tmp_path, [*whole_run(1)])
-    watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
+    watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qapp.removeEventFilter(watcher)
-    assert watcher.seen == []
+    assert watcher.shown_names == []
 
 
-def test_the_machines_chart_shows_what_is_chosen(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_machine_chart_shows_the_selected_view(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     write_events(tmp_path, whole_run(1))
     write_telemetry(tmp_path, map(second_of_host, range(1, 12)))
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
+    body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: bool(body.charts.machine.series()))
     body.charts.view.setCurrentIndex(body.charts.view.findData("memory"))
     assert body.charts.machine.series()[0].label == "whole machine (GiB)"
     assert len(body.charts.machine.series()) == 4
 
 
-def test_a_language_model_has_charts_of_tokens_and_a_table_of_tests(
+def test_live_page_of_a_language_model_has_token_charts_and_a_table_of_tests(
     page: LivePage, qtbot: QtBot, tmp_path: Path, qapp: QApplication
 ) -> None:
     watcher = ShownWindows(qapp)
@@ -185,12 +195,12 @@ def test_a_language_model_has_charts_of_tokens_and_a_table_of_tests(
     value = replace(snapshot(0, 3, 2), prefill_tokens_per_s=2060.0)
     write_events(tmp_path, [replace(started(), is_local=True), VariantStarted(at(1), 1, 1, variant, "batch 1", tests)])
     write_events(tmp_path, [test, value, CallsFinished(at(9), stage_of(), stage), finished(10)])
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
+    body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: bool(body.kpis.visible_texts()) and not body.is_painting)
     assert body.kpis.visible_texts()[0] == ("Prefill throughput", "2,060\u202ftok/s", "pp512")
-    shown = [chart for chart in body.charts.linked.charts if chart.isVisible()]
-    assert [chart.title for chart in shown] == ["Prefill throughput", "Decode throughput", "ITL", "Machine"]
-    assert shown[0].frame()["prefill (tok/s)"].max() == 2060
+    visible_charts = [chart for chart in body.charts.linked.charts if chart.isVisible()]
+    assert [chart.title for chart in visible_charts] == ["Prefill throughput", "Decode throughput", "ITL", "Machine"]
+    assert visible_charts[0].frame()["prefill (tok/s)"].max() == 2060
     assert body.charts.view.currentData() == "process_memory"
     model = body.generation.frame_model
     assert [model.data(model.index(0, column)) for column in range(5)] == ["1: batch 1", "pp512", "2,530", "–", "–"]
@@ -198,9 +208,9 @@ def test_a_language_model_has_charts_of_tokens_and_a_table_of_tests(
     assert not body.failures.isVisible()
     assert not body.controls.rate.isVisible()
     qapp.removeEventFilter(watcher)
-    assert watcher.seen == [], "no chart is a window of its own"
+    assert watcher.shown_names == [], "no chart is a window of its own"
     write_events(tmp_path / "next", [*whole_run(1)])
-    watch_whole(page, qtbot, tmp_path / "next", lambda state: state.status == "finished" and state.elapsed_s == 12)
+    watch_until(page, qtbot, tmp_path / "next", lambda state: state.status == "finished" and state.elapsed_s == 12)
     assert [chart.title for chart in body.charts.linked.charts if chart.isVisible()][:2] == [
         "Request rate",
         "Latency and send lag",
@@ -208,43 +218,49 @@ def test_a_language_model_has_charts_of_tokens_and_a_table_of_tests(
     assert body.failures.isVisible()
 
 
-def test_invalid_is_reported_as_it_happens_and_taken_back(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_invalid_measurement_is_reported_until_the_stage_is_repeated(
+    page: LivePage, qtbot: QtBot, tmp_path: Path
+) -> None:
     (tmp_path / CONTROL).mkdir()
     events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="step")]
     write_events(tmp_path, events)
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
+    body = watch_until(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
     assert "The measurement is invalid so far" in page.strip.text()
     assert "send lag p99: 80 ms" in page.strip.text()
     qtbot.waitUntil(lambda: [mark for mark, _, _ in body.validity.visible_texts()] == ["✕ INVALID"])
     assert "stop other work" in body.validity.visible_texts()[0][2]
     content, width = body.validity.widget(), body.validity.viewport().width()
     assert content is not None
-    assert content.minimumHeight() == content.heightForWidth(width), "or its texts are clipped"
+    assert content.minimumHeight() == content.heightForWidth(width), "otherwise its texts are clipped"
     write_events(tmp_path, [begun(1, 12), ended(1, 22, name="step")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
     write_events(tmp_path, [finished(30)])
     qtbot.waitUntil(lambda: page.state.status == "finished")
 
 
-def test_errors_are_a_table(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
-    seen = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "the request timed out"))
-    write_events(tmp_path, [started(), begun(0, 1), seen, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
+def test_request_errors_are_listed_with_count_first_time_and_sample(
+    page: LivePage, qtbot: QtBot, tmp_path: Path
+) -> None:
+    error_event = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "the request timed out"))
+    write_events(tmp_path, [started(), begun(0, 1), error_event, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
+    body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
-    shown = [model.data(model.index(0, column)) for column in range(4)]
-    assert shown == ["timeout", "2", "0:04", "the request timed out"]
+    texts = [model.data(model.index(0, column)) for column in range(4)]
+    assert texts == ["timeout", "2", "0:04", "the request timed out"]
     assert body.failures.sample.text() == "timeout, first example: the request timed out"
 
 
-def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot) -> None:
+def test_sample_of_the_selected_error_stays_while_errors_arrive(qtbot: QtBot) -> None:
     table = FailureTable()
     qtbot.addWidget(table)
     table.show()
     assert texts_of(table) == ["No responses yet."]
     table.show_failures((), has_responses=True)
     assert texts_of(table) == ["No errors have occurred."]
-    lines = tuple(ErrorSummary(error=one, first_s=at, count=1, sample=f"seen {one}") for at, one in enumerate("abc"))
+    lines = tuple(
+        ErrorSummary(error=error, first_s=at, count=1, sample=f"seen {error}") for at, error in enumerate("abc")
+    )
     table.show_failures(lines[:2], has_responses=True)
     assert table.sample.text() == "b, first example: seen b", "the newest"
     table.table.selectRow(0)
@@ -257,9 +273,9 @@ def test_what_was_seen_of_the_chosen_class_stays_while_others_come(qtbot: QtBot)
     assert table.sample.text() == "c, first example: seen c"
 
 
-def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_selected_ribbon_stage_is_marked_in_the_charts(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     write_events(tmp_path, whole_run(3))
-    body = watch_whole(page, qtbot, tmp_path, lambda state: state.status == "finished")
+    body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: "stage 2" in body.ribbon.accessibleDescription())
     body.ribbon.setFocus()
     for _ in range(2):
@@ -269,7 +285,7 @@ def test_a_stage_of_the_ribbon_is_pointed_out_in_the_charts(page: LivePage, qtbo
     assert [(band.start, band.end) for band in body.charts.latency.decorations.bands] == [(11, 21)]
 
 
-def test_an_engine_that_dies_offers_what_was_measured(
+def test_lost_process_is_reported_with_its_failure_and_partial_results_are_opened(
     page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -277,7 +293,7 @@ def test_an_engine_that_dies_offers_what_was_measured(
     engine = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     phase = PhaseChanged(at(1), "stages", "2 stage(s)", 2, 20.0)
     write_events(run, [started(run, engine.pid), phase, begun(0, 1), snapshot(0, 5, 1)])
-    watch_whole(page, qtbot, run, lambda state: state.status == "running")
+    watch_until(page, qtbot, run, lambda state: state.status == "running")
     (run / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk", "Free some.")))
     engine.kill()
     engine.communicate()
@@ -285,21 +301,23 @@ def test_an_engine_that_dies_offers_what_was_measured(
     assert "ended unexpectedly" in page.strip.text()
     assert "no space is left on the disk" in page.strip.text().lower()
     assert "Free some. The results so far are stored" in page.strip.text()
-    assert action_of(page.strip) == "Show resu&lts so far"
+    assert get_action_text(page.strip) == "Show resu&lts so far"
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         press_action(qtbot, page.strip)
     assert opened.args == [run]
 
 
-def test_what_does_not_start_says_why(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_failed_launch_is_reported_with_its_reason(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
     page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "of nothing"))
     assert (page.state.status, page.state.name) == ("starting", "of nothing")
     qtbot.waitUntil(lambda: page.state.status == "failed")
     assert "no-such-profile.yaml" in page.strip.text()
-    assert action_of(page.strip) is None
+    assert get_action_text(page.strip) is None
 
 
-def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: QtBot, tmp_path: Path) -> None:
+def test_run_stopped_during_its_start_is_no_error_and_leaves_no_directory(
+    page: LivePage, qtbot: QtBot, tmp_path: Path
+) -> None:
     page.run.engine.launch(Launch(("run", "no-such-profile.yaml"), tmp_path / "run", "x"))
     page.stop()
     page.stop()
@@ -308,10 +326,10 @@ def test_what_is_called_off_while_it_starts_is_no_error(page: LivePage, qtbot: Q
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_from_start_to_stop(
+def test_live_run_is_annotated_changed_extended_and_stopped_and_its_results_open(
     page: LivePage, navigation: Navigation, qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
-    """The real engine: started, watched, noted, changed, asked to stop, and its results opened."""
+    """The benchmark process itself runs against a scripted server."""
     run = home / "runs" / "20260101-real"
     states: list[LiveState] = []
     page.state_changed.connect(states.append)
@@ -319,7 +337,7 @@ def test_a_run_from_start_to_stop(
         profile = write_profile(tmp_path, server.url, rate="50/s", duration="60s")
         page.run.engine.launch(Launch(("run", profile), run, "test"))
         assert page.is_running
-        body = body_of(page)
+        body = get_body(page)
         assert body.header.status.text() or body.header.stop.isVisible()
         qtbot.waitUntil(lambda: len(body.charts.rates.series()) == 4, timeout=60_000)
         qtbot.waitUntil(lambda: body.controls.rate.isEnabled() and body.controls.rate.value() == 50)
@@ -333,16 +351,16 @@ def test_a_run_from_start_to_stop(
         qtbot.mouseClick(body.controls.copy_button, Qt.MouseButton.LeftButton)
         assert QApplication.clipboard().text() == body.controls.command()
         qtbot.mouseClick(body.controls.extend_button, Qt.MouseButton.LeftButton)
-        reported = {"driver updated", "rate 90 req/s", "extended by 20 s"}
-        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == reported)
+        labels = {"driver updated", "rate 90 req/s", "extended by 20 s"}
+        qtbot.waitUntil(lambda: {mark.label for mark in texts.markers} == labels)
         qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
         assert "Stop this run?" in page.stop_strip.text()
-        assert going(page) == "running", "one Escape only asks"
+        assert get_status(page) == "running", "the first Escape shows the confirmation only"
         with qtbot.waitSignal(navigation.open_run_requested, timeout=60_000) as opened:
             qtbot.keyClick(body.ribbon, Qt.Key.Key_Escape)
-            assert going(page) == "stopping"
+            assert get_status(page) == "stopping"
     assert opened.args == [run]
-    assert going(page) == "finished"
+    assert get_status(page) == "finished"
     assert page.stop_strip.text() == ""
     assert "exit code 130" in page.strip.text()
     result = StoredRun(run).result

@@ -37,24 +37,24 @@ from tests.fakes.live_runs import (
 )
 
 
-def after(*events: Event, now_s: float = 0.0) -> LivePresenter:
+def replay(*events: Event, now_s: float = 0.0) -> LivePresenter:
     presenter = LivePresenter(Path("/run"), "named", now_ns=lambda: at(now_s))
     for event in events:
         presenter.handle_event(event)
     return presenter
 
 
-def test_before_the_first_event_it_starts() -> None:
-    state = after().state()
+def test_live_state_is_starting_before_the_first_event() -> None:
+    state = replay().state()
     assert (state.status, state.name, state.is_running, state.validity) == ("starting", "named", True, None)
     assert LivePresenter().state().status == "idle"
     now = iter((at(5), at(8)))
     assert LivePresenter(Path("/run"), now_ns=lambda: next(now)).state().elapsed_s == 3
 
 
-def test_a_run_goes_on_and_ends() -> None:
+def test_live_state_has_progress_eta_and_validity_until_the_run_is_finished() -> None:
     phase = PhaseChanged(at(1), "stages", "4 stage(s)", 4, 40.0)
-    presenter = after(started(), phase, begun(0, 2), ended(0, 12), begun(1, 13), snapshot(1, 15, 13), now_s=16)
+    presenter = replay(started(), phase, begun(0, 2), ended(0, 12), begun(1, 13), snapshot(1, 15, 13), now_s=16)
     state = presenter.state()
     assert (state.status, state.run_id, state.name) == ("running", "id", "watched")
     assert (state.completed_count, state.total_count, state.elapsed_s, state.eta_s) == (1, 4, 16, 27)
@@ -66,18 +66,18 @@ def test_a_run_goes_on_and_ends() -> None:
     assert presenter.latency_objective() == SLO[0]
 
 
-def test_a_clock_that_is_not_the_runs_moves_no_time() -> None:
-    """The run is of another machine, or of long ago."""
-    assert after(started(), snapshot(0, 15, 13), now_s=-500).state().elapsed_s == 15
-    assert after(started(), snapshot(0, 15, 13), now_s=50_000).state().elapsed_s == 15
+def test_live_elapsed_time_ignores_an_implausible_clock() -> None:
+    """The run is from another machine, or old."""
+    assert replay(started(), snapshot(0, 15, 13), now_s=-500).state().elapsed_s == 15
+    assert replay(started(), snapshot(0, 15, 13), now_s=50_000).state().elapsed_s == 15
 
 
-def test_the_ribbon_says_what_became_of_each_stage() -> None:
-    presenter = after(started(), begun(0, 1, kind="warmup"), ended(0, 2, kind="warmup", held=None), begun(1, 3),
+def test_live_stages_have_slo_result_validity_and_progress() -> None:
+    presenter = replay(started(), begun(0, 1, kind="warmup"), ended(0, 2, kind="warmup", held=None), begun(1, 3),
                       ended(1, 13, INVALID, held=False), begun(2, 14), snapshot(2, 19, 14))  # fmt: skip
-    warm, bad, running = presenter.stages.cells()
-    assert (warm.is_slo_met, warm.validity, warm.end_s) == (None, "VALID", 2)
-    assert (bad.is_slo_met, bad.validity) == (False, "INVALID")
+    warmup, failed, running = presenter.stages.cells()
+    assert (warmup.is_slo_met, warmup.validity, warmup.end_s) == (None, "VALID", 2)
+    assert (failed.is_slo_met, failed.validity) == (False, "INVALID")
     assert (running.progress, running.end_s, running.can_change_rate, running.load_text) == (
         0.5,
         None,
@@ -87,34 +87,34 @@ def test_the_ribbon_says_what_became_of_each_stage() -> None:
     assert [(band.start_s, band.end_s, band.state) for band in presenter.stages.bands()] == [(3, 13, "bad")]
 
 
-def test_a_stage_without_an_end_event_ends_with_the_next_stage_or_phase() -> None:
-    presenter = after(started(), begun(-2, 1), begun(-1, 3))
+def test_stage_without_end_event_ends_with_the_next_stage_or_phase() -> None:
+    presenter = replay(started(), begun(-2, 1), begun(-1, 3))
     assert [cell.end_s for cell in presenter.stages.cells()] == [3, None]
     presenter.handle_event(PhaseChanged(at(5), "warmup", "warming up", 0, None))
     assert [cell.end_s for cell in presenter.stages.cells()] == [3, 5]
 
 
-def test_the_rate_of_a_closed_loop_or_a_search_is_not_to_be_changed() -> None:
+def test_rate_of_closed_loop_and_search_stages_cannot_be_changed() -> None:
     for stage in (replace(begun(0, 1), concurrency=4, offered_per_s=None), begun(0, 1, kind="probe")):
-        running = after(started(), stage).stages.running_cell
+        running = replay(started(), stage).stages.running_cell
         assert running is not None
         assert not running.can_change_rate
-    named = after(started(), replace(begun(0, 1), has_load_in_name=True)).stages.running_cell
+    named = replay(started(), replace(begun(0, 1), has_load_in_name=True)).stages.running_cell
     assert named is not None
     assert (named.load_text, named.rate_per_s) == ("", 100.0)
-    running = after(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running_cell
+    running = replay(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running_cell
     assert running is not None
     assert (running.load_text, running.rate_per_s) == ("250 req/s", 250.0)
 
 
-def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
+def test_fixed_load_stages_can_be_extended_and_other_stages_cannot() -> None:
     clients = replace(begun(0, 1, kind="closed"), concurrency=4, offered_per_s=None)
-    for stage, may in ((begun(0, 1), True), (clients, True), (begun(0, 1, kind="probe"), False),
+    for stage, can_extend in ((begun(0, 1), True), (clients, True), (begun(0, 1, kind="probe"), False),
                        (begun(0, 1, kind="spike"), False), (begun(0, 1, kind="warmup"), False)):  # fmt: skip
-        running = after(started(), stage).stages.running_cell
+        running = replay(started(), stage).stages.running_cell
         assert running is not None
-        assert running.can_extend == may
-    presenter = after(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
+        assert running.can_extend == can_extend
+    presenter = replay(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
     running = presenter.stages.running_cell
     assert running is not None
     assert running.progress == 0.25
@@ -122,9 +122,9 @@ def test_a_stage_of_one_rate_or_of_clients_may_be_made_longer() -> None:
     assert presenter.changed_parts >= {"stages", "marks"}
 
 
-def test_trust_is_evaluated_as_it_will_be_and_a_stage_that_is_run_again_forgives() -> None:
-    doubtful = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
-    presenter = after(started(), CheckCompleted(at(1), doubtful), begun(0, 2), ended(0, 12, INVALID, name="step"))
+def test_live_validity_recovers_when_an_invalid_stage_is_repeated() -> None:
+    warning = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
+    presenter = replay(started(), CheckCompleted(at(1), warning), begun(0, 2), ended(0, 12, INVALID, name="step"))
     assert presenter.state().validity == "INVALID"
     assert [line.verdict for line in presenter.checks.lines()] == ["INVALID", "WARN"]
     assert presenter.checks.invalid_reasons() == ("send lag p99: 80 ms (limit 5 ms)",)
@@ -137,8 +137,8 @@ def test_trust_is_evaluated_as_it_will_be_and_a_stage_that_is_run_again_forgives
     assert presenter.state().reasons == ("other load: 1.2 cores (limit 0.3 cores)",)
 
 
-def test_errors_are_counted_over_stages_and_since_when() -> None:
-    presenter = after(started(), begun(0, 1), snapshot(0, 3, 1), snapshot(0, 4, 1, errors={"timeout": 2}))
+def test_request_error_counts_accumulate_over_stages_with_their_first_time() -> None:
+    presenter = replay(started(), begun(0, 1), snapshot(0, 3, 1), snapshot(0, 4, 1, errors={"timeout": 2}))
     (line,) = presenter.failures.lines()
     assert (line.error, line.first_s, line.count) == ("timeout", 4, 2)
     for event in (
@@ -153,19 +153,19 @@ def test_errors_are_counted_over_stages_and_since_when() -> None:
     ]
 
 
-def test_responses_are_there_from_the_first_that_was_counted() -> None:
-    presenter = after(started(), begun(0, 1))
+def test_has_responses_is_set_by_the_first_counted_response() -> None:
+    presenter = replay(started(), begun(0, 1))
     presenter.changed_parts.clear()
     presenter.handle_event(replace(snapshot(0, 2, 1), completed=0))
     assert (presenter.has_responses, "failures" in presenter.changed_parts) == (False, False)
     presenter.handle_event(snapshot(0, 3, 1))
     assert (presenter.has_responses, "failures" in presenter.changed_parts) == (True, True)
-    assert after(started(), begun(0, 1), ended(0, 2)).has_responses, "a stage too short for a snapshot"
+    assert replay(started(), begun(0, 1), ended(0, 2)).has_responses, "a stage too short for a snapshot"
 
 
-def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
+def test_request_error_has_its_first_sample_with_time_and_at_most_300_characters() -> None:
     sample = ErrorSample("timeout", at(3.9), "the request timed out, " + "x" * 500)
-    presenter = after(started(), begun(0, 1), ErrorReported(at(4), 0, sample))
+    presenter = replay(started(), begun(0, 1), ErrorReported(at(4), 0, sample))
     assert presenter.failures.lines() == (), "not counted yet"
     presenter.handle_event(snapshot(0, 4, 1, errors={"timeout": 2}))
     presenter.handle_event(ErrorReported(at(5), 0, replace(sample, at_ns=at(5), text="another")))
@@ -179,9 +179,9 @@ def test_what_was_seen_of_an_error_comes_with_its_time_and_only_once() -> None:
     )
 
 
-def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
+def test_notes_rate_changes_and_failed_checks_are_chart_markers() -> None:
     check = Check("load_worker", "it died", None, None, "INVALID", None)
-    presenter = after(
+    presenter = replay(
         started(), NoteAdded(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check)
     )
     assert [(marker.time_s, marker.text[:24]) for marker in presenter.markers] == [
@@ -192,14 +192,14 @@ def test_notes_rates_and_bad_checks_are_marked_on_the_axis() -> None:
     assert len(presenter.markers[0].text) == 60
 
 
-def test_variants_report_their_times_and_why_they_ended() -> None:
-    one = local_runs.variant()
+def test_model_variants_have_state_times_and_failure_reason() -> None:
+    variant = local_runs.variant()
     call_stage = stage_of()
-    stage = local_runs.stage(one, "single-stream", 4.0)
-    failed = local_runs.facts(one, failure="killed: out of memory")
-    presenter = after(started(), VariantStarted(at(1), 1, 2, one), CallsFinished(at(5), call_stage, stage),
-                      VariantFinished(at(6), 1, local_runs.facts(one)), VariantStarted(at(7), 2, 2, one),
-                      VariantFinished(at(8), 2, failed))  # fmt: skip
+    stage = local_runs.stage(variant, "single-stream", 4.0)
+    failed_facts = local_runs.facts(variant, failure="killed: out of memory")
+    presenter = replay(started(), VariantStarted(at(1), 1, 2, variant), CallsFinished(at(5), call_stage, stage),
+                      VariantFinished(at(6), 1, local_runs.facts(variant)), VariantStarted(at(7), 2, 2, variant),
+                      VariantFinished(at(8), 2, failed_facts))  # fmt: skip
     first, second = presenter.variants.lines()
     assert presenter.is_local
     assert (first.state, second.state, second.reason) == ("measured", "ended early", "killed: out of memory")
@@ -207,13 +207,13 @@ def test_variants_report_their_times_and_why_they_ended() -> None:
     assert (presenter.state().completed_count, presenter.state().total_count) == (2, 2)
 
 
-def test_variants_of_language_models_report_the_rates_of_their_tests() -> None:
-    one = language_model_runs.variant()
+def test_language_model_variant_has_the_rates_of_its_tests() -> None:
+    variant = language_model_runs.variant()
     events = [
-        CallsFinished(at(5 + index), stage_of(), language_model_runs.measured_stage(one, test))
+        CallsFinished(at(5 + index), stage_of(), language_model_runs.measured_stage(variant, test))
         for index, test in enumerate((GenerationTest(512, 0), GenerationTest(512, 16)))
     ]
-    presenter = after(started(), VariantStarted(at(1), 1, 1, one), *events)
+    presenter = replay(started(), VariantStarted(at(1), 1, 1, variant), *events)
     (line,) = presenter.variants.lines()
     assert line.times == "pp512: prefill 2,530 tok/s; pp512+tg16: prefill 2,530 tok/s, decode 99 tok/s"
 
@@ -222,19 +222,19 @@ VARIANT = language_model_runs.variant()
 TESTS = ("pp512", "pp512+tg16")
 
 
-def generating(index: int, at_s: float, test: str, **values: float) -> tuple[Event, Event]:
-    """The start of a test and a snapshot of it."""
+def start_test(index: int, at_s: float, test: str, **values: float) -> tuple[Event, Event]:
+    """Return the start event and a snapshot of a test."""
     stage = replace(begun(index, at_s, kind="closed"), test=test, offered_per_s=None)
     return stage, replace(snapshot(index, at_s + 1, at_s), **values)
 
 
-def test_a_language_model_has_the_rates_and_times_of_its_tests() -> None:
-    prefill = generating(0, 2, "pp512", prefill_tokens_per_s=2060.0)
-    both = generating(1, 6, "pp512+tg16", decode_tokens_per_s=99.0, itl_p50_ms=10.1, itl_p95_ms=12.0, ttft_p50_ms=201.0)
+def test_language_model_kpis_show_throughput_ttft_itl_and_memory() -> None:
+    prefill = start_test(0, 2, "pp512", prefill_tokens_per_s=2060.0)
+    both = start_test(1, 6, "pp512+tg16", decode_tokens_per_s=99.0, itl_p50_ms=10.1, itl_p95_ms=12.0, ttft_p50_ms=201.0)
     first = CallsFinished(at(5), stage_of(), language_model_runs.measured_stage(VARIANT, GenerationTest(512, 0)))
     start = replace(started(), is_local=True, slo=(language_model_runs.SLO,))
-    assert after(start).kind == "local", "until a variant has started"
-    presenter = after(start, VariantStarted(at(1), 1, 2, VARIANT, "batch 1", TESTS), *prefill, first, *both)
+    assert replay(start).kind == "local", "until a variant has started"
+    presenter = replay(start, VariantStarted(at(1), 1, 2, VARIANT, "batch 1", TESTS), *prefill, first, *both)
     memory = [readings(3 + n / 2, [("model", "model_memory_gib", 0.5 - n / 10)]) for n in range(4)]
     for batch in memory:
         presenter.handle_readings(batch)
@@ -258,25 +258,25 @@ def test_a_language_model_has_the_rates_and_times_of_its_tests() -> None:
     assert presenter.series.ring.column("prefill_tokens_per_s")[1] == 2060
     presenter.handle_event(VariantStarted(at(9), 2, 2, VARIANT, "batch 4", TESTS))
     assert presenter.kpis()[0].value == "2,060\u202ftok/s", "until the next variant is measured"
-    for event in generating(2, 10, "pp512+tg16", decode_tokens_per_s=50.0):
+    for event in start_test(2, 10, "pp512+tg16", decode_tokens_per_s=50.0):
         presenter.handle_event(event)
     assert [kpi.value for kpi in presenter.kpis()[:2]] == ["n/a", "50.0\u202ftok/s"]
 
 
-def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() -> None:
-    presenter = after(started(), begun(0, 1), snapshot(0, 3, 1, errors={"timeout": 2}))
+def test_endpoint_kpis_are_throughput_latency_errors_and_with_tokens_ttft_and_tpot() -> None:
+    presenter = replay(started(), begun(0, 1), snapshot(0, 3, 1, errors={"timeout": 2}))
     assert presenter.kind == "endpoint"
-    shown = {kpi.label: (kpi.value, kpi.state) for kpi in presenter.kpis()}
-    assert list(shown) == ["Throughput", "p50 latency", "p95 latency", "Errors", "In flight"]
-    assert (shown["Throughput"], shown["Errors"]) == (("99.0\u202freq/s", "plain"), ("1.00\u202f%", "bad"))
-    assert (shown["p95 latency"][1], presenter.kpis()[2].detail) == ("good", "✓ SLO < 50\u202fms")
+    kpis = {kpi.label: (kpi.value, kpi.state) for kpi in presenter.kpis()}
+    assert list(kpis) == ["Throughput", "p50 latency", "p95 latency", "Errors", "In flight"]
+    assert (kpis["Throughput"], kpis["Errors"]) == (("99.0\u202freq/s", "plain"), ("1.00\u202f%", "bad"))
+    assert (kpis["p95 latency"][1], presenter.kpis()[2].detail) == ("good", "✓ SLO < 50\u202fms")
     slow = replace(snapshot(0, 4, 1), latency_p95_ms=51.0)
     presenter.handle_event(slow)
     assert presenter.kpis()[2].detail == "✕ SLO < 50\u202fms"
     for event in (ended(0, 5), begun(1, 5), snapshot(1, 6, 5)):
         presenter.handle_event(event)
     assert presenter.kpis()[3].detail == "0 of 400 requests", "over all stages"
-    late = after(started(), begun(0, 1), snapshot(0, 4, 1), ended(0, 5, errors={"timeout": 100})).kpis()[3]
+    late = replay(started(), begun(0, 1), snapshot(0, 4, 1), ended(0, 5, errors={"timeout": 100})).kpis()[3]
     assert (late.value, late.state) == ("25.0\u202f%", "bad"), "failed after the last snapshot"
     for time_s, tokens in ((7, 2000), (8, 4000)):
         tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
@@ -288,9 +288,9 @@ def test_an_endpoint_has_rates_latency_and_errors_and_with_tokens_their_times() 
     assert presenter.kpis()[2].value == "2,000\u202ftok/s"
 
 
-def test_steps_that_were_not_needed_are_not_done() -> None:
+def test_omitted_steps_of_a_run_are_skipped() -> None:
     phases = [PhaseChanged(at(1), "doctor", ""), PhaseChanged(at(2), "stages", "2 stages", 2, 20.0)]
-    presenter = after(started(), *phases, begun(0, 3))
+    presenter = replay(started(), *phases, begun(0, 3))
     cells = {cell.step: cell.state for cell in presenter.state().steps}
     assert (cells["check"], cells["calibrate"], cells["measure"], cells["report"]) == (
         "done", "skipped", "running", "waiting",
@@ -303,19 +303,21 @@ def test_steps_that_were_not_needed_are_not_done() -> None:
     assert all(cell.state != "running" for cell in presenter.state().steps)
 
 
-def test_a_calibration_and_a_warm_up_have_a_remaining_time() -> None:
-    def running(presenter: LivePresenter) -> StepCell:
+def test_calibration_and_warmup_steps_have_a_remaining_time() -> None:
+    def find_running_step(presenter: LivePresenter) -> StepCell:
         return next(cell for cell in presenter.state().steps if cell.state == "running")
 
     calibrating = (started(), PhaseChanged(at(1), "calibrate", ""))
-    assert running(after(*calibrating, now_s=11)) == StepCell("calibrate", "running", 10, 20)
-    assert running(after(*calibrating, now_s=40)) == StepCell("calibrate", "running", 39, None), "it takes longer"
+    assert find_running_step(replay(*calibrating, now_s=11)) == StepCell("calibrate", "running", 10, 20)
+    assert find_running_step(replay(*calibrating, now_s=40)) == StepCell("calibrate", "running", 39, None), (
+        "longer than estimated"
+    )
     warming_up = (*calibrating, PhaseChanged(at(12), "warmup", ""), begun(0, 13, kind="warmup"))
-    assert running(after(*warming_up, now_s=17)) == StepCell("warmup", "running", 5, 5 * 10 + 6)
+    assert find_running_step(replay(*warming_up, now_s=17)) == StepCell("warmup", "running", 5, 5 * 10 + 6)
 
 
-def test_readings_from_before_the_first_event_find_their_place() -> None:
-    presenter = after()
+def test_telemetry_before_the_first_event_is_placed_on_the_time_axis() -> None:
+    presenter = replay()
     presenter.handle_readings(second_of_host(1))
     presenter.handle_event(started())
     for second in (2, 3):
@@ -325,8 +327,8 @@ def test_readings_from_before_the_first_event_find_their_place() -> None:
     assert "machine" in presenter.changed_parts
 
 
-def test_what_changed_is_reported() -> None:
-    presenter = after(started())
+def test_presenter_lists_the_parts_of_the_live_page_that_changed() -> None:
+    presenter = replay(started())
     presenter.changed_parts.clear()
     presenter.handle_event(begun(0, 1))
     presenter.handle_event(snapshot(0, 2, 1))
@@ -339,8 +341,8 @@ def test_what_changed_is_reported() -> None:
     assert presenter.changed_parts == {"machine"}
 
 
-def test_a_lost_engine_leaves_nothing_running() -> None:
-    presenter = after(*list(whole_run())[:10])
+def test_lost_run_has_no_running_stage() -> None:
+    presenter = replay(*list(whole_run())[:10])
     presenter.mark_ended("lost")
     assert presenter.state().status == "lost"
     assert presenter.stages.running_cell is None

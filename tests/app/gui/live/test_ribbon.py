@@ -9,39 +9,39 @@ from app.gui.live.state import StageCell
 from app.gui.theme import ThemeController
 
 
-def cells(count: int) -> tuple[StageCell, ...]:
-    one = StageCell(index=0, name="", load_text="", start_s=0, end_s=1, progress=1, validity="VALID")
-    return tuple(replace(one, index=n, name=f"probe {n}", is_slo_met=n % 2 == 0) for n in range(count))
+def make_cells(count: int) -> tuple[StageCell, ...]:
+    cell = StageCell(index=0, name="", load_text="", start_s=0, end_s=1, progress=1, validity="VALID")
+    return tuple(replace(cell, index=n, name=f"probe {n}", is_slo_met=n % 2 == 0) for n in range(count))
 
 
-def test_keys_and_clicks_choose_a_stage(qtbot: QtBot, look: ThemeController) -> None:
+def test_keys_and_clicks_select_a_ribbon_stage(qtbot: QtBot, look: ThemeController) -> None:
     ribbon = StageRibbon(look)
     qtbot.addWidget(ribbon)
     ribbon.resize(900, ribbon.sizeHint().height())
     ribbon.show()
     qtbot.keyClick(ribbon, Qt.Key.Key_Left)
-    assert ribbon.selected_stage() is None, "there is none yet"
-    ribbon.show_cells((replace(cells(1)[0], end_s=None, progress=0.25, remaining_s=65.0),))
+    assert ribbon.selected_stage() is None, "there are no stages yet"
+    ribbon.show_cells((replace(make_cells(1)[0], end_s=None, progress=0.25, remaining_s=65.0),))
     assert ribbon.accessibleDescription() == "probe 0: ▶ 1:05 left"
-    ribbon.show_cells(cells(3))
+    ribbon.show_cells(make_cells(3))
     assert ribbon.accessibleDescription() == "probe 0: ✓ SLO met; probe 1: ✕ SLO missed; probe 2: ✓ SLO met"
-    chosen: list[int] = []
-    ribbon.stage_selected.connect(chosen.append)
+    selected_stages: list[int] = []
+    ribbon.stage_selected.connect(selected_stages.append)
     for key in (Qt.Key.Key_Right, Qt.Key.Key_Left, Qt.Key.Key_Left, Qt.Key.Key_Left):
         qtbot.keyClick(ribbon, key)
     qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(330, 10))
-    assert chosen == [2, 1, 0, 0, 1]
+    assert selected_stages == [2, 1, 0, 0, 1]
     assert ribbon.accessibleDescription() == "probe 1: ✕ SLO missed"
 
 
-def test_of_many_the_newest_are_seen(qtbot: QtBot, look: ThemeController) -> None:
+def test_ribbon_of_many_stages_shows_the_newest(qtbot: QtBot, look: ThemeController) -> None:
     ribbon = StageRibbon(look)
     qtbot.addWidget(ribbon)
     ribbon.resize(400, ribbon.sizeHint().height())
     ribbon.show()
-    ribbon.show_cells(cells(500))
+    ribbon.show_cells(make_cells(500))
     ribbon.grab()
-    chosen: list[int] = []
-    ribbon.stage_selected.connect(chosen.append)
+    selected_stages: list[int] = []
+    ribbon.stage_selected.connect(selected_stages.append)
     qtbot.mouseClick(ribbon, Qt.MouseButton.LeftButton, pos=QPoint(395, 10))
-    assert chosen == [499]
+    assert selected_stages == [499]

@@ -13,7 +13,7 @@ from tests.fakes import plan_sources, planned
 
 @pytest.fixture
 def plan_file(tmp_path: Path) -> Path:
-    """6 × acme/c2 carry 60/s; acme/c4 costs more."""
+    """A plan of 6 × acme/c2 for 60 req/s; acme/c4 costs more."""
     return Path(plan_sources.plan_file(tmp_path / "small.yaml", planned.question()))
 
 
@@ -29,7 +29,7 @@ def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> PlanPag
 
 @pytest.fixture
 def opened(page: PlanPage, plan_file: Path, qtbot: QtBot) -> PlanPage:
-    """With the previewed plan of the small file; the simulation waits to be asked for."""
+    """The page with the estimate of the small plan; its simulation is delayed by 10 min."""
     page.presenter.set_simulation_delay(600_000)
     page.open_sources((plan_file,))
     answered(page, qtbot)
@@ -37,7 +37,7 @@ def opened(page: PlanPage, plan_file: Path, qtbot: QtBot) -> PlanPage:
 
 
 def answered(page: PlanPage, qtbot: QtBot) -> None:
-    """What is asked now is, by whichever means."""
+    """Wait until the plan of the current inputs is shown, estimated or simulated."""
     state = page.presenter
     qtbot.waitUntil(lambda: state.state.phase == "failed" or state.state.is_current, timeout=60_000)
 

@@ -17,7 +17,7 @@ UNCERTAIN = CapacityKnowledge(
 )
 
 
-def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot) -> None:
+def test_recommendation_starts_with_the_capacity_headline_unless_capacity_is_known(qtbot: QtBot) -> None:
     card = PlanCard()
     qtbot.addWidget(card)
     plan = replace(whole_plan(), capacity_knowledge=UNCERTAIN)
@@ -31,20 +31,20 @@ def test_what_is_not_known_leads_the_recommendation_and_its_absence(qtbot: QtBot
     assert card.sentence.text().startswith("5 × ")
 
 
-def test_a_relaxation_that_is_shown_already_keeps_its_button(qtbot: QtBot) -> None:
-    """A click on it is not lost when something else of the plan becomes known meanwhile."""
+def test_unchanged_relaxation_has_the_same_button(qtbot: QtBot) -> None:
+    """A click on the button is not lost when another part of the plan changes meanwhile."""
     card = PlanCard()
     qtbot.addWidget(card)
     state = PlanState(phase="simulated", plan=replace(whole_plan(), recommendation=None), is_current=True)
-    shown: list[QPushButton] = []
+    buttons: list[QPushButton] = []
     for peak in (50, 50, 40):
         relaxation = Relaxation((f"traffic.peak={peak}/s",), f"A peak of {peak} req/s fits.")
-        card.show_state(replace(state, relaxations=(relaxation,), computation_ms=float(len(shown))))
-        shown.append(card.relaxations.findChildren(QPushButton)[-1])
-    assert shown[0] is shown[1] is not shown[2]
+        card.show_state(replace(state, relaxations=(relaxation,), computation_ms=float(len(buttons))))
+        buttons.append(card.relaxations.findChildren(QPushButton)[-1])
+    assert buttons[0] is buttons[1] is not buttons[2]
 
 
-def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_folded(qtbot: QtBot) -> None:
+def test_recommendation_has_its_probability_basis_and_folded_caveats(qtbot: QtBot) -> None:
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
     qtbot.addWidget(card.header)
@@ -66,8 +66,8 @@ def test_the_decision_has_its_probability_what_it_is_based_on_and_its_caveats_fo
     assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")
 
 
-def test_each_offer_says_whether_it_was_simulated(qtbot: QtBot) -> None:
-    """Though the best offers of the plan were, another one may have numbers of a formula only."""
+def test_plan_badge_states_whether_the_selected_offer_was_simulated(qtbot: QtBot) -> None:
+    """The best offers of a plan are simulated; others may have analytical estimates only."""
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
     qtbot.addWidget(card.header)
@@ -84,7 +84,7 @@ def test_each_offer_says_whether_it_was_simulated(qtbot: QtBot) -> None:
     assert card.badge.text() == "simulated"
 
 
-def test_the_cost_of_a_fleet_has_the_range_of_results_and_of_the_report(qtbot: QtBot) -> None:
+def test_cost_range_is_p10_to_p90_on_the_card_and_in_the_offers_table(qtbot: QtBot) -> None:
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)
     qtbot.addWidget(card.header)
@@ -93,7 +93,7 @@ def test_the_cost_of_a_fleet_has_the_range_of_results_and_of_the_report(qtbot: Q
     fleet = replace(plan.recommendation.fleet, usd_per_month_needed=cost)
     plan = replace(plan, recommendation=replace(plan.recommendation, fleet=fleet), offers=(fleet,))
     card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
-    texts = [one.accessibleName() for one in card.properties.findChildren(QLabel)]
+    texts = [label.accessibleName() for label in card.properties.findChildren(QLabel)]
     assert "P10–P90 of the cost: $900 – $1,900" in texts
     recommended = build_frame(plan).set_index("offer").loc[fleet.offer]
     assert recommended["cost_range"] == "900–1,900"

@@ -9,24 +9,24 @@ from app.records.plan import Fleet, Plan, TokenUnitCosts, UnitCosts
 from tests.fakes.whole_plan import A10G, L4, REFUSAL, T4, whole_plan
 
 
-def fleet_of(plan: Plan, offer: str) -> Fleet:
+def find_fleet(plan: Plan, offer: str) -> Fleet:
     return next(fleet for fleet in plan.offers if fleet.offer == offer)
 
 
-def compared(plan: Plan, *offers: str) -> dict[str, tuple[tuple[str, ...], str]]:
-    rows = build_comparison([fleet_of(plan, offer) for offer in offers], plan)
+def compare_offers(plan: Plan, *offers: str) -> dict[str, tuple[tuple[str, ...], str]]:
+    rows = build_comparison([find_fleet(plan, offer) for offer in offers], plan)
     return {row.name: (row.values, row.difference) for row in rows}
 
 
-def test_a_third_pin_replaces_the_second_and_a_pin_is_removed() -> None:
+def test_third_pinned_offer_replaces_the_second_and_a_repeated_pin_is_removed() -> None:
     assert toggle_pin((), "a") == ("a",)
     assert toggle_pin(("a",), "b") == ("a", "b")
     assert toggle_pin(("a", "b"), "c") == ("a", "c")
     assert toggle_pin(("a", "b"), "a") == ("b",)
 
 
-def test_two_offers_are_compared_with_their_differences() -> None:
-    rows = compared(whole_plan(), L4, A10G)
+def test_pinned_offers_are_compared_with_their_differences() -> None:
+    rows = compare_offers(whole_plan(), L4, A10G)
     assert rows["Verdict"] == (("recommended", "meets the SLO"), "")
     assert rows["Instances"] == (("5 (4 for load, 1 spare)",) * 2, "same")
     costs, difference = rows["Monthly cost (P10–P90)"]
@@ -40,8 +40,8 @@ def test_two_offers_are_compared_with_their_differences() -> None:
     assert rows["Per 1M tokens"][0] == ("$0.550", "$0.550")
 
 
-def test_an_excluded_offer_states_its_reason_and_no_numbers() -> None:
-    rows = compared(whole_plan(), L4, T4)
+def test_excluded_offer_is_compared_with_its_reason_and_no_numbers() -> None:
+    rows = compare_offers(whole_plan(), L4, T4)
     assert rows["Reason"][0] == ("", f"excluded: {REFUSAL}")
     for name in ("Instances", "Monthly cost (P10–P90)", "Per 1k inferences (95 % interval)", "P(SLO met)", "Bottleneck",
                  "Peak utilization", "Per 1M tokens", "Basis"):  # fmt: skip
@@ -49,15 +49,17 @@ def test_an_excluded_offer_states_its_reason_and_no_numbers() -> None:
     assert rows["Instances"][1] == rows["Monthly cost (P10–P90)"][1] == "n/a"
 
 
-def test_offers_without_tokens_have_no_row_for_them() -> None:
+def test_token_cost_row_is_hidden_unless_both_offers_have_token_costs() -> None:
     plan = whole_plan()
-    without = replace(plan, offers=tuple(replace(fleet, per_1m_tokens=None) for fleet in plan.offers))
-    assert "Per 1M tokens" not in compared(without, L4, A10G)
+    plan_without_tokens = replace(plan, offers=tuple(replace(fleet, per_1m_tokens=None) for fleet in plan.offers))
+    assert "Per 1M tokens" not in compare_offers(plan_without_tokens, L4, A10G)
     costs = TokenUnitCosts(UnitCosts(1.0, 2.0, 3.0), None, None)
     mixed = replace(
-        without, offers=tuple(replace(fleet, per_1m_tokens=costs) for fleet in without.offers[:1]) + without.offers[1:]
+        plan_without_tokens,
+        offers=tuple(replace(fleet, per_1m_tokens=costs) for fleet in plan_without_tokens.offers[:1])
+        + plan_without_tokens.offers[1:],
     )
-    assert "Per 1M tokens" not in compared(mixed, L4, A10G)
+    assert "Per 1M tokens" not in compare_offers(mixed, L4, A10G)
 
 
 @pytest.mark.parametrize(
@@ -70,26 +72,28 @@ def test_offers_without_tokens_have_no_row_for_them() -> None:
         (5, 0.706, "about the same cost"),
     ],
 )  # fmt: skip
-def test_what_an_offer_costs_more_for(instances: int, usd: float, reason: str) -> None:
+def test_rank_of_an_offer_is_explained_by_cost_and_instance_differences(
+    instances: int, usd: float, reason: str
+) -> None:
     plan = whole_plan()
-    fleet = fleet_of(plan, A10G)
+    fleet = find_fleet(plan, A10G)
     cost = replace(fleet.usd_per_month, value=730 * instances * usd)
     assert explain_rank(replace(fleet, instances=instances, usd_per_hour_each=usd, usd_per_month=cost), plan) == reason
-    assert explain_rank(fleet_of(plan, L4), plan) == ""
-    autoscaled = replace(fleet_of(plan, L4), offer=A10G, usd_per_month=replace(fleet.usd_per_month, value=3650.0))
-    assert explain_rank(autoscaled, plan) == "$1,073/month more (42 %)", "the same number of the same instances"
+    assert explain_rank(find_fleet(plan, L4), plan) == ""
+    autoscaled = replace(find_fleet(plan, L4), offer=A10G, usd_per_month=replace(fleet.usd_per_month, value=3650.0))
+    assert explain_rank(autoscaled, plan) == "$1,073/month more (42 %)", "instance count and price are equal"
 
 
-def test_the_columns_and_the_buttons_are_those_of_the_pins(qtbot: QtBot) -> None:
+def test_offer_comparison_has_columns_and_buttons_of_the_pinned_offers(qtbot: QtBot) -> None:
     view, plan = ComparisonView(), whole_plan()
     qtbot.addWidget(view)
     view.show()
     assert view.texts() == {}
     view.show_comparison((L4, T4), plan)
     assert view.texts()["Verdict"] == ("recommended", "excluded", "")
-    with qtbot.waitSignal(view.pin_toggled) as reported:
+    with qtbot.waitSignal(view.pin_toggled) as unpinned:
         view.unpin_buttons[1].click()
-    assert reported.args == [T4]
+    assert unpinned.args == [T4]
     view.show_comparison((T4,), plan)
     assert [unpin.isVisible() for unpin in view.unpin_buttons] == [True, False]
     assert view.texts()["Verdict"] == ("excluded", "", "")

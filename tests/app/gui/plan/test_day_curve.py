@@ -20,59 +20,59 @@ def curve(qtbot: QtBot, look: ThemeController) -> DayCurve:
     return curve
 
 
-def wanted(curve: DayCurve) -> list[tuple[tuple[float, ...], int]]:
-    reported: list[tuple[tuple[float, ...], int]] = []
+def record_requests(curve: DayCurve) -> list[tuple[tuple[float, ...], int]]:
+    requests: list[tuple[tuple[float, ...], int]] = []
 
-    def take(rates: tuple[float, ...], merge_id: int) -> None:
-        reported.append((rates, merge_id))
+    def apply_rates(rates: tuple[float, ...], merge_id: int) -> None:
+        requests.append((rates, merge_id))
         curve.set_rates(rates)
 
-    curve.rates_requested.connect(take)
-    return reported
+    curve.rates_requested.connect(apply_rates)
+    return requests
 
 
-def test_keys_choose_the_hour_and_move_it(qtbot: QtBot, curve: DayCurve) -> None:
-    reported = wanted(curve)
+def test_day_curve_keys_select_an_hour_and_change_its_rate(qtbot: QtBot, curve: DayCurve) -> None:
+    requests = record_requests(curve)
     curve.select_hour(11)
     qtbot.keyClick(curve, Qt.Key.Key_Left)
     assert curve.selected_hour == 10
     qtbot.keyClick(curve, Qt.Key.Key_Up)
     qtbot.keyClick(curve, Qt.Key.Key_Down, Qt.KeyboardModifier.ShiftModifier)
     qtbot.keyClick(curve, Qt.Key.Key_PageDown)
-    assert [rates[10] for rates, _ in reported] == [55.0, 54.0, 29.0]
-    assert all(rates[:10] == RATES[:10] for rates, _ in reported)
+    assert [rates[10] for rates, _ in requests] == [55.0, 54.0, 29.0]
+    assert all(rates[:10] == RATES[:10] for rates, _ in requests)
     assert curve.accessibleDescription() == "10:00 – 29.0 req/s, 29 % of peak"
 
 
-def test_a_drag_is_one_stroke_and_keeps_its_scale(qtbot: QtBot, curve: DayCurve) -> None:
-    reported = wanted(curve)
-    at = curve.point_position(9).toPoint()
-    qtbot.mousePress(curve, Qt.MouseButton.LeftButton, pos=at)
-    for lower in (20, 40, 60):
-        qtbot.mouseMove(curve, at + QPoint(0, lower))
-    qtbot.mouseRelease(curve, Qt.MouseButton.LeftButton, pos=at + QPoint(0, 60))
-    assert len({merge_id for _, merge_id in reported}) == 1
-    moved = [rates[9] for rates, _ in reported]
-    assert moved == sorted(moved, reverse=True)
+def test_day_curve_drag_is_one_undo_step_and_lowers_the_rate(qtbot: QtBot, curve: DayCurve) -> None:
+    requests = record_requests(curve)
+    start = curve.point_position(9).toPoint()
+    qtbot.mousePress(curve, Qt.MouseButton.LeftButton, pos=start)
+    for offset_px in (20, 40, 60):
+        qtbot.mouseMove(curve, start + QPoint(0, offset_px))
+    qtbot.mouseRelease(curve, Qt.MouseButton.LeftButton, pos=start + QPoint(0, 60))
+    assert len({merge_id for _, merge_id in requests}) == 1
+    dragged_rates = [rates[9] for rates, _ in requests]
+    assert dragged_rates == sorted(dragged_rates, reverse=True)
     assert curve.rates()[9] < 70
 
 
-def test_a_day_without_any_request_is_not_asked_for(qtbot: QtBot, curve: DayCurve) -> None:
+def test_day_curve_never_requests_a_day_without_any_load(qtbot: QtBot, curve: DayCurve) -> None:
     curve.set_rates((0.0,) * 9 + (1.0,) + (0.0,) * 14)
-    reported = wanted(curve)
+    requests = record_requests(curve)
     curve.select_hour(9)
     for _ in range(4):
         qtbot.keyClick(curve, Qt.Key.Key_PageDown)
     assert curve.rates()[9] > 0
-    assert len(reported) < 24
+    assert len(requests) < 24
 
 
-def test_the_axis_reaches_the_capacity_near_the_peak_only(curve: DayCurve) -> None:
+def test_day_curve_axis_includes_only_capacities_near_the_peak(curve: DayCurve) -> None:
     lines = tuple(CapacityLine(name, rate, name == "N", 0.5) for name, rate in (("N−1", 80), ("N", 140), ("N+1", 400)))
-    before = curve.point_position(9).y()
+    peak_y = curve.point_position(9).y()
     curve.set_capacity_lines(lines)
     assert [line.label for line in curve.visible_capacity_lines()] == ["N−1", "N"]
-    assert curve.point_position(9).y() > before
+    assert curve.point_position(9).y() > peak_y
     assert curve.accessibleDescription().endswith("; capacity N−1: 80.0 req/s, N: 140 req/s, N+1: 400 req/s")
     curve.set_capacity_lines(())
-    assert curve.point_position(9).y() == before
+    assert curve.point_position(9).y() == peak_y

@@ -10,23 +10,23 @@ from tests.fakes import plan_sources as sources
 from tests.fakes.offers import TODAY
 
 
-def test_the_catalogues_cards_and_instances_are_there_each_once() -> None:
-    found = list_hardware_choices(PlanRequest(()), TODAY)
-    assert found[0].kind == "cpu"
-    assert len({(one.kind, one.name) for one in found}) == len(found) > 200
-    words = {(one.kind, one.name): one.label for one in found}
-    assert words["card", "l4"].endswith("L4, 24 GiB – GPU")
-    assert words["offer", "aws/g6.2xlarge"] == "aws/g6.2xlarge – 1 × NVIDIA L4, 8 vCPUs"
+def test_hardware_choices_list_each_catalog_gpu_and_instance_once() -> None:
+    choices = list_hardware_choices(PlanRequest(()), TODAY)
+    assert choices[0].kind == "cpu"
+    assert len({(choice.kind, choice.name) for choice in choices}) == len(choices) > 200
+    labels = {(choice.kind, choice.name): choice.label for choice in choices}
+    assert labels["card", "l4"].endswith("L4, 24 GiB – GPU")
+    assert labels["offer", "aws/g6.2xlarge"] == "aws/g6.2xlarge – 1 × NVIDIA L4, 8 vCPUs"
 
 
-def test_so_are_the_offers_of_the_requests_own_price_list(tmp_path: Path) -> None:
-    own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
-    names = {one.name for one in list_hardware_choices(PlanRequest((), offers=(own,)), TODAY)}
+def test_hardware_choices_include_offers_of_a_custom_price_list(tmp_path: Path) -> None:
+    price_list = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
+    names = {choice.name for choice in list_hardware_choices(PlanRequest((), offers=(price_list,)), TODAY)}
     assert {"acme/c4", "own/rack", "aws/g6.2xlarge"} <= names
 
 
 @pytest.mark.parametrize(
-    ("kind", "name", "many", "replicas", "keys"),
+    ("kind", "name", "count", "replicas", "keys"),
     [
         ("offer", "aws/g6.2xlarge", 3.0, 1, ("offer=aws/g6.2xlarge",)),
         ("offer", "aws/g6.2xlarge", 1.0, 2, ("offer=aws/g6.2xlarge", "replicas=2")),
@@ -34,12 +34,14 @@ def test_so_are_the_offers_of_the_requests_own_price_list(tmp_path: Path) -> Non
         ("cpu", "cpu", 8.0, 1, ("vcpus=8",)),
     ],
 )
-def test_a_choice_is_what_set_takes(kind: str, name: str, many: float, replicas: int, keys: tuple[str, ...]) -> None:
+def test_hardware_choice_is_converted_to_profile_overrides(
+    kind: str, name: str, count: float, replicas: int, keys: tuple[str, ...]
+) -> None:
     choice = HardwareChoice(kind, name, "")  # type: ignore[arg-type]
-    assert choice.overrides(many, replicas) == tuple(f"target.hardware.{key}" for key in keys)
+    assert choice.overrides(count, replicas) == tuple(f"target.hardware.{key}" for key in keys)
 
 
-def test_it_takes_the_place_of_what_was_said_before() -> None:
+def test_new_hardware_overrides_replace_the_previous_ones() -> None:
     request = PlanRequest(("run",), ("traffic.peak=9/s", "target.hardware.vcpus=4"))
-    said = replace_hardware(request, ("target.hardware.offer=acme/c4",))
-    assert said.overrides == ("traffic.peak=9/s", "target.hardware.offer=acme/c4")
+    replaced = replace_hardware(request, ("target.hardware.offer=acme/c4",))
+    assert replaced.overrides == ("traffic.peak=9/s", "target.hardware.offer=acme/c4")

@@ -15,36 +15,36 @@ from tests.fakes.results import full_run
 
 
 @pytest.fixture
-def nowhere(tmp_path: Path) -> Path:
-    """A run of an endpoint that does not say what it ran on."""
+def run_without_hardware(tmp_path: Path) -> Path:
+    """A run of an endpoint without hardware in its result."""
     target = replace(full_run().result.target, hardware=None)
-    return Path(sources.endpoint_run(tmp_path / "nowhere", target=target))
+    return Path(sources.endpoint_run(tmp_path / "without-hardware", target=target))
 
 
 @pytest.fixture
-def picker(page: PlanPage, nowhere: Path, qtbot: QtBot) -> HardwarePicker:
+def picker(page: PlanPage, run_without_hardware: Path, qtbot: QtBot) -> HardwarePicker:
     page.presenter.set_simulation_delay(600_000)
-    page.open_sources((nowhere,))
+    page.open_sources((run_without_hardware,))
     qtbot.waitUntil(lambda: page.stack.currentWidget() is page.hardware_picker)
     qtbot.waitUntil(lambda: page.hardware_picker.model.rowCount() > 0)
     return page.hardware_picker
 
 
-def test_it_asks_where_a_run_does_not_say_it_or_something_else_is_planned_from(
+def test_hardware_picker_opens_for_a_run_without_hardware_and_needs_a_selection(
     page: PlanPage, picker: HardwarePicker, qtbot: QtBot
 ) -> None:
-    assert "nowhere" in picker.source.text()
+    assert "without-hardware" in picker.source.text()
     assert page.strip.isHidden()
     assert not picker.plan_button.isEnabled()
     picker.filter_field.setText("no such thing")
     qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
     assert picker.count_label.text().startswith("0 of ")
-    assert not picker.plan_button.isEnabled(), "nothing found is nothing to plan with"
+    assert not picker.plan_button.isEnabled(), "an empty list has no selection"
     qtbot.mouseClick(picker.back_button, Qt.MouseButton.LeftButton)
     assert page.stack.currentWidget() is page.empty_state
 
 
-def test_the_plan_follows_and_says_that_nobody_measured_it(
+def test_plan_with_picked_hardware_is_based_on_an_assumption(
     page: PlanPage, picker: HardwarePicker, qtbot: QtBot
 ) -> None:
     qtbot.keyClicks(picker.filter_field, "g6.2xl 8 aws")
@@ -57,28 +57,28 @@ def test_the_plan_follows_and_says_that_nobody_measured_it(
     assert command is not None
     assert "--set target.hardware.offer=aws/g6.2xlarge" in command
     assert plan is not None
-    known = [fleet for fleet in plan.offers if fleet.rejected is None]
-    assert known
-    assert {fleet.basis for fleet in known} == {"assumed"}
-    assert "was declared, not measured" in " ".join(known[0].risk_reasons)
+    accepted = [fleet for fleet in plan.offers if fleet.rejected is None]
+    assert accepted
+    assert {fleet.basis for fleet in accepted} == {"assumed"}
+    assert "was declared, not measured" in " ".join(accepted[0].risk_reasons)
     assert any("The run does not report its hardware." in note for note in plan.notes)
 
 
-def test_of_a_card_and_of_a_processor_it_asks_how_many(
-    page: PlanPage, picker: HardwarePicker, nowhere: Path, qtbot: QtBot
+def test_hardware_picker_has_a_count_for_gpus_and_vcpus(
+    page: PlanPage, picker: HardwarePicker, run_without_hardware: Path, qtbot: QtBot
 ) -> None:
     for text, name, keys in (
         ("L4 24 GPU", "Number of GPUs", ("accelerator=l4", "count=2")),
         ("CPU only", "vCPUs", ("vcpus=2",)),
     ):
-        page.open_sources((nowhere,))
+        page.open_sources((run_without_hardware,))
         qtbot.waitUntil(lambda: page.stack.currentWidget() is picker and picker.model.rowCount() > 0)
         picker.filter_field.setText(text)
         qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
         assert picker.count.isVisible()
         assert picker.count.accessibleName() == name
         picker.count.setValue(2)
-        with qtbot.waitSignal(picker.hardware_selected) as reported:
+        with qtbot.waitSignal(picker.hardware_selected) as selection:
             picker.list_view.activated.emit(picker.list_view.currentIndex())
-        assert reported.args == [tuple(f"target.hardware.{key}" for key in keys)]
+        assert selection.args == [tuple(f"target.hardware.{key}" for key in keys)]
         answered(page, qtbot)

@@ -11,78 +11,82 @@ PRICE = COLUMNS.index(PRICE_COLUMN)
 
 
 def model() -> OffersModel:
-    made = OffersModel()
-    made.set_frame(build_frame(whole_plan()))
-    return made
+    offers_model = OffersModel()
+    offers_model.set_frame(build_frame(whole_plan()))
+    return offers_model
 
 
-def test_it_holds_what_qt_asks_of_a_model() -> None:
-    made = OffersModel()
-    tester = QAbstractItemModelTester(made, QAbstractItemModelTester.FailureReportingMode.Fatal)
-    made.set_frame(build_frame(whole_plan()))
-    made.set_edited_prices({L4: "0.5"}, {L4: 0.706})
-    made.sort(PRICE, Qt.SortOrder.DescendingOrder)
-    made.setData(made.index(0, PRICE), "0.4")
-    made.set_frame(build_frame(nothing_fits()))
-    assert tester.model() is made
+def test_offers_model_passes_the_item_model_tester() -> None:
+    offers_model = OffersModel()
+    tester = QAbstractItemModelTester(offers_model, QAbstractItemModelTester.FailureReportingMode.Fatal)
+    offers_model.set_frame(build_frame(whole_plan()))
+    offers_model.set_edited_prices({L4: "0.5"}, {L4: 0.706})
+    offers_model.sort(PRICE, Qt.SortOrder.DescendingOrder)
+    offers_model.setData(offers_model.index(0, PRICE), "0.4")
+    offers_model.set_frame(build_frame(nothing_fits()))
+    assert tester.model() is offers_model
 
 
-def test_the_price_alone_can_be_edited_and_is_asked_for() -> None:
-    made, reported = model(), []
-    made.price_requested.connect(lambda offer, usd: reported.append((offer, usd)))
+def test_offer_price_is_the_only_editable_column_and_requests_the_typed_price() -> None:
+    offers_model, price_requests = model(), []
+    offers_model.price_requested.connect(lambda offer, usd: price_requests.append((offer, usd)))
     editable = [
-        column for column in range(len(COLUMNS)) if made.flags(made.index(0, column)) & Qt.ItemFlag.ItemIsEditable
+        column
+        for column in range(len(COLUMNS))
+        if offers_model.flags(offers_model.index(0, column)) & Qt.ItemFlag.ItemIsEditable
     ]
     assert editable == [PRICE]
-    assert made.data(made.index(0, PRICE), Qt.ItemDataRole.EditRole) == "0.706"
-    assert made.setData(made.index(0, PRICE), "0.55")
-    assert made.setData(made.index(1, PRICE), "1.2 USD/h")
-    assert reported == [(L4, "0.55"), (A10G, "1.2")]
-    assert made.data(made.index(0, PRICE)) == "0.706"
+    assert offers_model.data(offers_model.index(0, PRICE), Qt.ItemDataRole.EditRole) == "0.706"
+    assert offers_model.setData(offers_model.index(0, PRICE), "0.55")
+    assert offers_model.setData(offers_model.index(1, PRICE), "1.2 USD/h")
+    assert price_requests == [(L4, "0.55"), (A10G, "1.2")]
+    assert offers_model.data(offers_model.index(0, PRICE)) == "0.706"
 
 
-def test_what_is_no_price_is_refused() -> None:
-    made = model()
+def test_invalid_offer_price_is_rejected() -> None:
+    offers_model = model()
     for text in ("cheap", "-1", "", "nan"):
-        assert not made.setData(made.index(0, PRICE), text), text
-    assert not made.setData(made.index(0, 0), "1")
+        assert not offers_model.setData(offers_model.index(0, PRICE), text), text
+    assert not offers_model.setData(offers_model.index(0, 0), "1")
 
 
-def test_an_edited_price_is_marked_with_what_it_was() -> None:
-    made = model()
-    made.set_edited_prices({L4: "0.706"}, {L4: 0.9})
-    index = made.index(0, PRICE)
-    assert made.data(index) == "✎ 0.706"
-    font = made.data(index, Qt.ItemDataRole.FontRole)
+def test_edited_offer_price_is_marked_with_the_original_price() -> None:
+    offers_model = model()
+    offers_model.set_edited_prices({L4: "0.706"}, {L4: 0.9})
+    index = offers_model.index(0, PRICE)
+    assert offers_model.data(index) == "✎ 0.706"
+    font = offers_model.data(index, Qt.ItemDataRole.FontRole)
     assert isinstance(font, QFont)
     assert font.bold()
-    assert made.data(index, Qt.ItemDataRole.ToolTipRole) == "Custom price (original: $0.9/h)"
-    assert made.data(made.index(1, PRICE), Qt.ItemDataRole.FontRole) is None
+    assert offers_model.data(index, Qt.ItemDataRole.ToolTipRole) == "Custom price (original: $0.9/h)"
+    assert offers_model.data(offers_model.index(1, PRICE), Qt.ItemDataRole.FontRole) is None
 
 
-def test_a_refused_offer_says_why_and_has_no_numbers() -> None:
-    made = model()
-    row = made.find_row(T4)
+def test_excluded_offer_states_its_reason_and_has_no_numbers() -> None:
+    offers_model = model()
+    row = offers_model.find_row(T4)
     assert row is not None
-    shown = {name: made.data(made.index(row, column)) for column, name in enumerate(COLUMNS)}
-    assert str(shown["why"]).startswith("excluded: its memory of 16 GiB")
-    assert (shown["instances"], shown["month"], shown["sizing_method"]) == ("n/a", "n/a", "n/a")
+    cells = {name: offers_model.data(offers_model.index(row, column)) for column, name in enumerate(COLUMNS)}
+    assert str(cells["why"]).startswith("excluded: its memory of 16 GiB")
+    assert (cells["instances"], cells["month"], cells["sizing_method"]) == ("n/a", "n/a", "n/a")
 
 
-def test_a_tick_pins_an_offer_and_says_which_it_is() -> None:
-    made, reported = model(), list[str]()
-    made.pin_toggled.connect(reported.append)
-    first, check = made.index(0, 0), Qt.ItemDataRole.CheckStateRole
-    assert made.data(first, check) == Qt.CheckState.Unchecked
-    assert made.setData(first, 2, check)
-    assert reported == [L4]
-    made.set_pinned_offers((A10G, L4))
-    assert made.data(first, check) == Qt.CheckState.Checked
-    assert made.data(first, Qt.ItemDataRole.ToolTipRole) == "B in the comparison"
+def test_check_box_pins_an_offer_and_the_tooltip_names_its_comparison_column() -> None:
+    offers_model, pinned = model(), list[str]()
+    offers_model.pin_toggled.connect(pinned.append)
+    index, check_role = offers_model.index(0, 0), Qt.ItemDataRole.CheckStateRole
+    assert offers_model.data(index, check_role) == Qt.CheckState.Unchecked
+    assert offers_model.setData(index, 2, check_role)
+    assert pinned == [L4]
+    offers_model.set_pinned_offers((A10G, L4))
+    assert offers_model.data(index, check_role) == Qt.CheckState.Checked
+    assert offers_model.data(index, Qt.ItemDataRole.ToolTipRole) == "B in the comparison"
 
 
-def test_the_reason_is_beside_the_offer() -> None:
-    made = model()
+def test_rank_reason_is_in_the_second_column_of_the_offers() -> None:
+    offers_model = model()
     assert COLUMNS[:2] == ("offer", "why")
-    assert made.data(made.index(0, 1)) == "recommended"
-    assert str(made.data(made.index(1, 1))).endswith("$1,095/month more (42 %): $1.006/h instead of $0.706/h each")
+    assert offers_model.data(offers_model.index(0, 1)) == "recommended"
+    assert str(offers_model.data(offers_model.index(1, 1))).endswith(
+        "$1,095/month more (42 %): $1.006/h instead of $0.706/h each"
+    )

@@ -1,4 +1,4 @@
-"""The page, driven as a person would."""
+"""Tests of the Plan page by its widgets, as a user operates them."""
 
 from __future__ import annotations
 
@@ -27,61 +27,61 @@ from tests.fakes.widget_walk import clipped, unnamed, unreachable
 PRICE = COLUMNS.index(PRICE_COLUMN)
 
 
-def recommended(page: PlanPage) -> tuple[str, int | None]:
+def get_recommendation(page: PlanPage) -> tuple[str, int | None]:
     plan = page.presenter.state.plan
     assert plan is not None
     assert plan.recommendation is not None
     return plan.recommendation.fleet.offer, plan.recommendation.fleet.instances
 
 
-def said_by_the_command(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
+def run_command_of(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> dict[str, object]:
     line = page.command_line()
     assert line is not None
     words = shlex.split(line)
     capsys.readouterr()
     preview = ["--estimate"] if page.presenter.state.phase == "preview" else []
     main([*words[1:], "--json", *preview])
-    reported: dict[str, object] = json.loads(capsys.readouterr().out)
-    return reported
+    output: dict[str, object] = json.loads(capsys.readouterr().out)
+    return output
 
 
-def assert_the_command_says_the_same(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> None:
+def assert_command_recommends_the_same(page: PlanPage, capsys: pytest.CaptureFixture[str]) -> None:
     import msgspec
 
-    shown = page.presenter.state.plan
-    reported = said_by_the_command(page, capsys)
-    assert shown is not None
-    assert reported["recommendation"] == json.loads(msgspec.json.encode(shown))["recommendation"]
+    plan = page.presenter.state.plan
+    output = run_command_of(page, capsys)
+    assert plan is not None
+    assert output["recommendation"] == json.loads(msgspec.json.encode(plan))["recommendation"]
 
 
-def test_without_measurements_both_ways_on_are_there(page: PlanPage, qtbot: QtBot) -> None:
+def test_empty_plan_page_links_to_the_run_page_or_to_assumptions(page: PlanPage, qtbot: QtBot) -> None:
     empty = page.empty_state
     assert empty.title.text() == "No measurements yet"
-    with qtbot.waitSignal(page.navigation.page_requested) as reported:
+    with qtbot.waitSignal(page.navigation.page_requested) as page_request:
         qtbot.mouseClick(empty.sweep_button, Qt.MouseButton.LeftButton)
-    assert reported.args == ["run"]
+    assert page_request.args == ["run"]
     qtbot.mouseClick(empty.assume_button, Qt.MouseButton.LeftButton)
     assert empty.assumptions.isVisible()
     assert page.command_line() is None
 
 
-def test_a_typed_curve_is_planned_as_the_command_line_plans_it(
+def test_plan_from_a_typed_curve_equals_that_of_the_command_line(
     page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     empty = page.empty_state
     qtbot.mouseClick(empty.assume_button, Qt.MouseButton.LeftButton)
     empty.assumptions.curve.peak.setValue(300.0)
-    page.presenter.set_simulation_delay(600_000)  # the whole catalogue takes its time
+    page.presenter.set_simulation_delay(600_000)  # simulating the whole catalog takes long
     qtbot.mouseClick(empty.assumptions.curve.plan_button, Qt.MouseButton.LeftButton)
     qtbot.waitUntil(lambda: page.presenter.state.phase == "preview", timeout=60_000)
     plan = page.presenter.state.plan
     assert plan is not None
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.basis == "assumed"
-    assert_the_command_says_the_same(page, capsys)
+    assert_command_recommends_the_same(page, capsys)
 
 
-def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
+def test_day_curve_keys_change_the_peak_and_the_plan_is_estimated_then_simulated(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     opened.presenter.set_simulation_delay(50)
@@ -99,14 +99,14 @@ def test_the_day_is_dragged_by_keys_and_the_peak_goes_with_it(
     qtbot.waitUntil(lambda: opened.source_bar.badge.text() == "estimate")
     simulated(opened, qtbot)
     assert opened.source_bar.badge.text() == "simulated"
-    assert_the_command_says_the_same(opened, capsys)
+    assert_command_recommends_the_same(opened, capsys)
 
 
-def test_a_price_is_tried_marked_and_taken_back(
+def test_edited_price_changes_the_recommendation_and_is_reset_and_undone(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offers = opened.workbench.offers
-    assert recommended(opened) == ("acme/c2@here", 6)
+    assert get_recommendation(opened) == ("acme/c2@here", 6)
     row = offers.model.find_row("acme/c4@here")
     assert row is not None
     offers.table.setCurrentIndex(offers.model.index(row, PRICE))
@@ -118,59 +118,59 @@ def test_a_price_is_tried_marked_and_taken_back(
     qtbot.keyClick(editor, Qt.Key.Key_Return)
     qtbot.waitUntil(lambda: "price.acme/c4@here=0.5" in (opened.command_line() or ""))
     answered(opened, qtbot)
-    assert recommended(opened)[0] == "acme/c4@here"
+    assert get_recommendation(opened)[0] == "acme/c4@here"
     row = offers.model.find_row("acme/c4@here")
     assert row is not None
     assert offers.model.data(offers.model.index(row, PRICE)) == "✎ 0.5"
-    assert_the_command_says_the_same(opened, capsys)
+    assert_command_recommends_the_same(opened, capsys)
     offers.table.selectRow(row)
     qtbot.mouseClick(offers.reset_button, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
-    assert recommended(opened) == ("acme/c2@here", 6)
+    assert get_recommendation(opened) == ("acme/c2@here", 6)
     stack = opened.undo_stack()
     assert stack is not None
     stack.undo()
     answered(opened, qtbot)
-    assert recommended(opened)[0] == "acme/c4@here"
+    assert get_recommendation(opened)[0] == "acme/c4@here"
     qtbot.mouseClick(offers.reset_all_button, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
-    assert recommended(opened) == ("acme/c2@here", 6)
+    assert get_recommendation(opened) == ("acme/c2@here", 6)
 
 
-def put(row: InputRow, value: int) -> None:
+def set_number(row: InputRow, value: int) -> None:
     assert isinstance(row, NumberRow)
     row.field.setValue(value)
 
 
-def choose(row: InputRow, place: int) -> None:
+def set_choice(row: InputRow, index: int) -> None:
     assert isinstance(row, ChoiceRow)
-    row.field.setCurrentIndex(place)
-    row.field.activated.emit(place)
+    row.field.setCurrentIndex(index)
+    row.field.activated.emit(index)
 
 
-def test_every_field_has_a_form_on_the_command_line(
+def test_every_plan_input_is_on_the_command_line_and_undone(
     opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     inputs = opened.workbench.inputs
     rows, traffic = inputs.rows, inputs.traffic
     traffic.peak.slider.setValue(600)
-    choose(traffic.rows[2], 1)
-    put(traffic.rows[3], 20)
-    put(traffic.rows[4], 10)
-    put(traffic.rows[5], 25)
+    set_choice(traffic.rows[2], 1)
+    set_number(traffic.rows[3], 20)
+    set_number(traffic.rows[4], 10)
+    set_number(traffic.rows[5], 25)
     qtbot.mouseClick(
         traffic.spike.enabled_check_box,
         Qt.MouseButton.LeftButton,
         pos=QPoint(8, traffic.spike.enabled_check_box.height() // 2),
     )
-    put(rows["plan.confidence"], 95)
-    put(rows["plan.redundancy"], 2)
-    put(rows["plan.zones"], 2)
-    choose(rows["plan.router"], 2)
-    put(rows["plan.budget"], 900_000)
-    put(rows["plan.max_price_age"], 3000)
-    choose(rows["plan.low_trust_prices"], 1)
-    put(rows["plan.max_accelerators"], 8)
+    set_number(rows["plan.confidence"], 95)
+    set_number(rows["plan.redundancy"], 2)
+    set_number(rows["plan.zones"], 2)
+    set_choice(rows["plan.router"], 2)
+    set_number(rows["plan.budget"], 900_000)
+    set_number(rows["plan.max_price_age"], 3000)
+    set_choice(rows["plan.low_trust_prices"], 1)
+    set_number(rows["plan.max_accelerators"], 8)
     providers = rows["plan.providers"]
     assert isinstance(providers, MultiChoiceRow)
     providers.model.item(0).setCheckState(Qt.CheckState.Checked)
@@ -183,17 +183,17 @@ def test_every_field_has_a_form_on_the_command_line(
         "plan.max_accelerators", "plan.low_trust_prices", "plan.providers",
     }  # fmt: skip
     assert edits.slo == ("latency_ms.p95 < 900",)
-    assert_the_command_says_the_same(opened, capsys)
+    assert_command_recommends_the_same(opened, capsys)
     stack = opened.undo_stack()
     assert stack is not None
     for _ in range(stack.count()):
         stack.undo()
     answered(opened, qtbot)
-    assert recommended(opened) == ("acme/c2@here", 6)
+    assert get_recommendation(opened) == ("acme/c2@here", 6)
     assert providers.selected_names() == ()
 
 
-def test_a_run_is_planned_with_users_and_another_slo(
+def test_run_is_planned_for_a_peak_of_users_and_an_edited_slo(
     page: PlanPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from msgspec.structs import replace
@@ -216,34 +216,32 @@ def test_a_run_is_planned_with_users_and_another_slo(
     assert question is not None
     assert question.traffic.peak_per_s == pytest.approx(60.0)
     assert not peak.rate.isEnabled()
-    assert_the_command_says_the_same(page, capsys)
+    assert_command_recommends_the_same(page, capsys)
 
 
-def test_where_nothing_fits_a_relaxation_is_one_press_away(opened: PlanPage, qtbot: QtBot) -> None:
+def test_infeasible_plan_offers_a_relaxation_button(opened: PlanPage, qtbot: QtBot) -> None:
     inputs, card = opened.workbench.inputs, opened.workbench.card
     opened.presenter.set_simulation_delay(1)
-    put(inputs.rows["plan.budget"], 10)
+    set_number(inputs.rows["plan.budget"], 10)
     simulated(opened, qtbot)
     assert card.sentence.text() == "No offer sustains a peak of 60 req/s within p95 latency < 1000 ms."
     assert "2 offers: " in card.blockers.text()
-    relax = relaxing_button(card, "Set budget to 4380 USD/month")
-    qtbot.mouseClick(relax, Qt.MouseButton.LeftButton)
+    relax_button = find_relaxation_button(card, "Set budget to 4380 USD/month")
+    qtbot.mouseClick(relax_button, Qt.MouseButton.LeftButton)
     answered(opened, qtbot)
-    assert recommended(opened) == ("acme/c2@here", 6)
+    assert get_recommendation(opened) == ("acme/c2@here", 6)
 
 
-def relaxing_button(card: PlanCard, words: str) -> QPushButton:
-    return next(one for one in card.relaxations.findChildren(QPushButton) if one.text() == words)
+def find_relaxation_button(card: PlanCard, text: str) -> QPushButton:
+    return next(button for button in card.relaxations.findChildren(QPushButton) if button.text() == text)
 
 
-def test_the_card_reports_cost_chance_and_what_would_change_it_of_what_is_chosen(
-    opened: PlanPage, qtbot: QtBot
-) -> None:
+def test_plan_card_has_cost_probability_and_sensitivity_of_the_selected_offer(opened: PlanPage, qtbot: QtBot) -> None:
     bench, card = opened.workbench, opened.workbench.card
-    facts = card.properties.texts()
-    assert facts["Monthly cost"] == "$4,380"
-    assert facts["Instances"] == "6 (5 for load, 1 spare)"
-    assert "with one instance fewer" in facts["Probability of meeting SLO"]
+    properties = card.properties.texts()
+    assert properties["Monthly cost"] == "$4,380"
+    assert properties["Instances"] == "6 (5 for load, 1 spare)"
+    assert "with one instance fewer" in properties["Probability of meeting SLO"]
     assert "peak" in card.reasons.text()
     assert "needs one more instance" in card.sensitivity_notes.text()
     assert len(card.sensitivity.texts()) >= 5
@@ -267,7 +265,7 @@ def test_the_card_reports_cost_chance_and_what_would_change_it_of_what_is_chosen
     assert bench.offers.selected_offer() == "acme/c4@here"
 
 
-def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
+def test_imported_price_list_and_custom_offer_join_the_catalog(
     opened: PlanPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = Path(plan_sources.written(tmp_path / "own.yaml", plan_sources.OFFERS))
@@ -279,7 +277,7 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
     assert opened.workbench.offers.edit_price("own/rack@cellar", "0.01")
     answered(opened, qtbot)
     assert opened.presenter.state.error is None
-    assert_the_command_says_the_same(opened, capsys)
+    assert_command_recommends_the_same(opened, capsys)
     stack = opened.undo_stack()
     assert stack is not None
     stack.undo()
@@ -297,7 +295,7 @@ def test_a_price_list_and_an_offer_of_ones_own_go_over_the_catalogue(
     assert form.isHidden()
 
 
-def test_it_is_exported_as_the_command_line_does_and_every_control_has_a_name_and_room(
+def test_plan_page_is_exported_and_not_clipped_at_twice_the_text_size(
     opened: PlanPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     opened.resize(1440, 900)
@@ -322,9 +320,7 @@ def test_it_is_exported_as_the_command_line_does_and_every_control_has_a_name_an
     assert list((tmp_path / "k8s").iterdir())
 
 
-def test_a_run_that_says_nothing_of_traffic_is_planned_for_a_assumed_one_that_is_reported(
-    page: PlanPage, tmp_path: Path, qtbot: QtBot
-) -> None:
+def test_run_without_traffic_is_planned_for_an_assumed_peak(page: PlanPage, tmp_path: Path, qtbot: QtBot) -> None:
     run = plan_sources.endpoint_run(tmp_path / "run", spec=plan_sources.ENDPOINT_SPEC.partition("traffic:")[0])
     page.presenter.set_simulation_delay(600_000)
     page.open_sources((Path(run),))

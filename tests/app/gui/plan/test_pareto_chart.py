@@ -11,7 +11,7 @@ from app.records.estimate import Estimate
 from tests.fakes.whole_plan import whole_plan
 
 
-def test_the_front_joins_no_estimate_to_what_was_simulated(qtbot: QtBot, look: ThemeController) -> None:
+def test_pareto_front_connects_only_simulated_offers_if_there_are_any(qtbot: QtBot, look: ThemeController) -> None:
     chart, plan = ParetoChart(look), whole_plan()
     qtbot.addWidget(chart)
     assert plan.recommendation is not None
@@ -44,11 +44,11 @@ def test_the_front_joins_no_estimate_to_what_was_simulated(qtbot: QtBot, look: T
     assert front.x.tolist() == [100.0, 200.0, 400.0]
 
 
-def test_an_accelerator_keeps_its_color_when_offers_come_and_go() -> None:
+def test_accelerator_has_the_same_color_when_offers_change() -> None:
     plan = whole_plan()
     fleets = [
-        replace(plan.offers[0], offer=f"{provider}/{key}-{place}", provider=provider, accelerator=key)
-        for place, (provider, key) in enumerate(
+        replace(plan.offers[0], offer=f"{provider}/{key}-{index}", provider=provider, accelerator=key)
+        for index, (provider, key) in enumerate(
             (("aws", "h100"), ("gcp", "l4"), ("aws", "l4"), ("gcp", "a100"), ("lambda", "a100"), ("aws", None))
         )
     ]

@@ -21,50 +21,50 @@ def presenter(qtbot: QtBot, plan_file: Path) -> Iterator[PlanPresenter]:
     presenter.deleteLater()
 
 
-def answered(presenter: PlanPresenter, qtbot: QtBot) -> list[PlanState]:
-    """What it told on its way to the simulated answer of what is asked now."""
-    reported: list[PlanState] = []
-    presenter.changed.connect(reported.append)
+def wait_until_simulated(presenter: PlanPresenter, qtbot: QtBot) -> list[PlanState]:
+    """Wait for the simulated plan of the current inputs and return the states emitted until then."""
+    states: list[PlanState] = []
+    presenter.changed.connect(states.append)
     qtbot.waitUntil(lambda: presenter.state.phase == "simulated" and presenter.state.is_current, timeout=60_000)
-    presenter.changed.disconnect(reported.append)
-    return reported
+    presenter.changed.disconnect(states.append)
+    return states
 
 
-def recommended(presenter: PlanPresenter) -> tuple[str, int | None]:
+def get_recommendation(presenter: PlanPresenter) -> tuple[str, int | None]:
     plan = presenter.state.plan
     assert plan is not None
     assert plan.recommendation is not None
     return plan.recommendation.fleet.offer, plan.recommendation.fleet.instances
 
 
-def test_a_preview_comes_before_the_simulated_answer(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_plan_estimate_is_emitted_before_the_simulated_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
     presenter.apply_change(Change("peak", (("traffic.peak", "120/s"),)))
     assert not presenter.state.is_current
-    reported = answered(presenter, qtbot)
-    assert [state.phase for state in reported if state.is_current] == ["preview", "simulated"]
-    assert recommended(presenter) == ("acme/c2@here", 10)
+    states = wait_until_simulated(presenter, qtbot)
+    assert [state.phase for state in states if state.is_current] == ["preview", "simulated"]
+    assert get_recommendation(presenter) == ("acme/c2@here", 10)
 
 
-def test_undo_redo_and_reset_lead_back_to_the_same_plans(presenter: PlanPresenter, qtbot: QtBot) -> None:
-    before = presenter.state.plan
+def test_undo_redo_and_reset_restore_earlier_plans(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    first_plan = presenter.state.plan
     presenter.apply_change(Change("peak", (("traffic.peak", "120/s"),)))
     presenter.apply_change(Change("price", (("price.acme/c4@here", "0.1"),)))
-    answered(presenter, qtbot)
-    assert recommended(presenter)[0] == "acme/c4@here"
+    wait_until_simulated(presenter, qtbot)
+    assert get_recommendation(presenter)[0] == "acme/c4@here"
     presenter.undo_stack.undo()
-    answered(presenter, qtbot)
-    assert recommended(presenter) == ("acme/c2@here", 10)
+    wait_until_simulated(presenter, qtbot)
+    assert get_recommendation(presenter) == ("acme/c2@here", 10)
     presenter.undo_stack.redo()
     presenter.reset()
-    answered(presenter, qtbot)
-    assert presenter.state.plan == before
+    wait_until_simulated(presenter, qtbot)
+    assert presenter.state.plan == first_plan
     assert presenter.state.edits == NO_EDITS
     presenter.undo_stack.undo()
     assert presenter.state.edits.value("traffic.peak") == "120/s"
-    answered(presenter, qtbot)
+    wait_until_simulated(presenter, qtbot)
 
 
-def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_plan_changes_with_the_same_merge_id_are_undone_together(presenter: PlanPresenter, qtbot: QtBot) -> None:
     merge_id = create_merge_id()
     for peak in (70, 80, 90):
         presenter.apply_change(Change(f"peak {peak}", (("traffic.peak", f"{peak}/s"),), merge_id=merge_id))
@@ -74,37 +74,37 @@ def test_changes_of_one_stroke_are_one_step_back(presenter: PlanPresenter, qtbot
     assert presenter.state.edits.value("traffic.peak") == "90/s"
     presenter.undo_stack.undo()
     assert presenter.state.edits == NO_EDITS
-    answered(presenter, qtbot)
+    wait_until_simulated(presenter, qtbot)
 
 
-def test_of_many_edits_only_the_last_is_answered(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_only_the_last_of_many_plan_edits_is_calculated(presenter: PlanPresenter, qtbot: QtBot) -> None:
     for peak in range(61, 100):
         presenter.apply_change(Change("peak", (("traffic.peak", f"{peak}/s"),)))
-    reported = answered(presenter, qtbot)
-    answers = [state.plan.traffic.peak_per_s for state in reported if state.is_current and state.plan is not None]
-    assert set(answers) == {99.0}
+    states = wait_until_simulated(presenter, qtbot)
+    planned_peaks = [state.plan.traffic.peak_per_s for state in states if state.is_current and state.plan is not None]
+    assert set(planned_peaks) == {99.0}
 
 
-def test_what_cannot_be_planned_says_so_and_keeps_the_plan(presenter: PlanPresenter, qtbot: QtBot) -> None:
-    before = presenter.state.plan
+def test_invalid_plan_edit_is_an_error_and_the_plan_is_unchanged(presenter: PlanPresenter, qtbot: QtBot) -> None:
+    first_plan = presenter.state.plan
     presenter.apply_change(Change("provider", (("plan.providers", "[nobody]"),)))
     assert "the provider 'nobody' is unknown" in str(presenter.state.error)
-    assert presenter.state.plan is before
+    assert presenter.state.plan is first_plan
     assert not presenter.state.is_current
     presenter.undo_stack.undo()
-    answered(presenter, qtbot)
+    wait_until_simulated(presenter, qtbot)
     assert presenter.state.error is None
 
 
-def test_where_nothing_fits_it_says_what_would_let_an_offer_fit(presenter: PlanPresenter, qtbot: QtBot) -> None:
+def test_infeasible_plan_has_a_relaxation_of_its_budget(presenter: PlanPresenter, qtbot: QtBot) -> None:
     presenter.apply_change(Change("budget", (("plan.budget", "1 USD/month"),)))
-    answered(presenter, qtbot)
-    found = presenter.state.relaxations
-    assert found is not None
-    assert found[0].changes == ("plan.budget=4380 USD/month",)
+    wait_until_simulated(presenter, qtbot)
+    relaxations = presenter.state.relaxations
+    assert relaxations is not None
+    assert relaxations[0].changes == ("plan.budget=4380 USD/month",)
 
 
-def test_sources_that_hold_nothing_are_reported(qtbot: QtBot, tmp_path: Path) -> None:
+def test_plan_source_without_runs_fails_to_load(qtbot: QtBot, tmp_path: Path) -> None:
     presenter = PlanPresenter()
     presenter.open(PlanRequest((str(tmp_path / "gone"),)))
     assert presenter.state.phase == "loading"
@@ -113,15 +113,15 @@ def test_sources_that_hold_nothing_are_reported(qtbot: QtBot, tmp_path: Path) ->
     presenter.deleteLater()
 
 
-def test_a_requested_offer_that_was_only_estimated_is_simulated_beside_the_plan(
+def test_requested_offer_with_an_estimate_is_simulated_in_a_refined_plan(
     presenter: PlanPresenter, qtbot: QtBot
 ) -> None:
     plan, offer = presenter.state.plan, "acme/c4@here"
     assert plan is not None
     (simulated,) = (fleet for fleet in plan.offers if fleet.offer == offer)
     estimated = replace(simulated, sizing_method="formula", instances=99)
-    rough = replace(plan, offers=tuple(estimated if fleet.offer == offer else fleet for fleet in plan.offers))
-    presenter.state = replace(presenter.state, plan=rough)
+    estimated_plan = replace(plan, offers=tuple(estimated if fleet.offer == offer else fleet for fleet in plan.offers))
+    presenter.state = replace(presenter.state, plan=estimated_plan)
     presenter.simulate_offers((offer,))
     assert presenter.state.simulating_offer == offer
     presenter.simulate_offers(())
@@ -132,5 +132,5 @@ def test_a_requested_offer_that_was_only_estimated_is_simulated_beside_the_plan(
     assert refined is not None
     assert refined.offers[0] is plan.offers[0]
     assert (refined.offers[1].sizing_method, refined.offers[1].instances) == ("simulated", simulated.instances)
-    assert presenter.state.plan is rough
+    assert presenter.state.plan is estimated_plan
     assert presenter.state.simulating_offer is None

@@ -8,7 +8,7 @@ from tests.fakes.offers import TODAY, offer
 from tests.fakes.whole_plan import whole_plan
 
 
-def test_refusals_are_counted_by_their_ids() -> None:
+def test_offer_rejections_are_counted_by_their_ids() -> None:
     offers = (
         build_rejected_fleet(offer("a"), "one", TODAY, "capacity", "not_measured"),
         build_rejected_fleet(offer("b"), "two", TODAY, "capacity", "memory"),
@@ -22,7 +22,7 @@ def test_refusals_are_counted_by_their_ids() -> None:
     )
 
 
-def test_the_capacity_is_that_of_the_instances_without_spares() -> None:
+def test_plan_capacity_rows_exclude_spare_instances() -> None:
     plan = whole_plan()
     assert plan.recommendation is not None
     fleet = replace(plan.recommendation.fleet, planned_rate_per_replica_per_s=20.0)
@@ -33,6 +33,6 @@ def test_the_capacity_is_that_of_the_instances_without_spares() -> None:
     assert [row.max_rate_ci95 for row in rows] == [(63.0, 81.0), (84.0, 108.0), (105.0, 135.0)]
     assert [row.probability for row in rows] == [0.412, 0.953, 0.9998]
     assert get_sized_peak_per_s(fleet) == 0.9375 * 5 * 24.0
-    alone = build_capacity_rows(replace(fleet, instances=2, slo_probabilities=None))
-    assert [(row.name, row.probability) for row in alone] == [("N", None), ("N+1", None)]
+    rows_without_probabilities = build_capacity_rows(replace(fleet, instances=2, slo_probabilities=None))
+    assert [(row.name, row.probability) for row in rows_without_probabilities] == [("N", None), ("N+1", None)]
     assert build_capacity_rows(plan.cheapest_rejected) == ()

@@ -10,7 +10,7 @@ from app.gui.plan.source_bar import SourceBar
 from app.gui.plan.sources import PlannableRun
 
 
-def test_a_run_that_is_chosen_in_the_menu_is_planned_from(qtbot: QtBot, owner: QWidget) -> None:
+def test_run_selected_in_the_source_menu_is_requested(qtbot: QtBot, owner: QWidget) -> None:
     bar = SourceBar(QUndoStack(owner))
     qtbot.addWidget(bar)
     run = PlannableRun(Path("/runs/a"), "a", "today", "40 req/s")

@@ -18,7 +18,7 @@ SERVED = "{protocol: http, url: 'http://127.0.0.1:1/'}"
     [(SERVED, True, True), (SERVED, False, True), (SCRIPTED, False, False), (SCRIPTED, True, True)],
     ids=["hardware", "hardware to be stated", "scripted", "scripted with hardware"],
 )
-def test_only_runs_that_can_be_planned_from_are_listed(
+def test_only_plannable_runs_are_listed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, target: str, is_hardware_known: bool, is_listed: bool
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))

@@ -9,27 +9,27 @@ from app.gui.plan.workbench import LayoutMode, Panels, ResponsiveLayout
 from app.gui.theme import ThemeController
 
 
-class Scrolled(QScrollArea):
-    """As the page holds it."""
+class ScrolledLayout(QScrollArea):
+    """A scroll area with the workbench layout, as on the Plan page."""
 
     def __init__(self) -> None:
         super().__init__()
         self.setFrameShape(QScrollArea.Shape.NoFrame)
         self.setWidgetResizable(True)
-        self.parts = Panels(*(QLineEdit() for _ in range(4)))
-        for part, width in zip(self.parts, (200, 150, 250, 180), strict=True):
+        self.panels = Panels(*(QLineEdit() for _ in range(4)))
+        for part, width in zip(self.panels, (200, 150, 250, 180), strict=True):
             part.setMinimumWidth(width)
-        self.folding = ResponsiveLayout(self.parts)
-        self.setWidget(self.folding)
+        self.responsive_layout = ResponsiveLayout(self.panels)
+        self.setWidget(self.responsive_layout)
 
-    def place(self, part: QWidget) -> tuple[int, int]:
-        where = part.mapTo(self.folding, part.rect().topLeft())
-        return where.x(), where.y()
+    def get_position(self, panel: QWidget) -> tuple[int, int]:
+        position = panel.mapTo(self.responsive_layout, panel.rect().topLeft())
+        return position.x(), position.y()
 
 
 @pytest.fixture
-def scrolled(qtbot: QtBot) -> Scrolled:
-    scrolled = Scrolled()
+def scrolled(qtbot: QtBot) -> ScrolledLayout:
+    scrolled = ScrolledLayout()
     qtbot.addWidget(scrolled)
     scrolled.resize(900, 600)
     with qtbot.waitExposed(scrolled):
@@ -37,35 +37,37 @@ def scrolled(qtbot: QtBot) -> Scrolled:
     return scrolled
 
 
-@pytest.mark.parametrize(("width", "fold"), [(900, "three"), (620, "three"), (580, "two"), (450, "two"), (400, "one")])
-def test_it_folds_as_it_gets_narrower_and_never_scrolls_sideways(
-    qtbot: QtBot, scrolled: Scrolled, width: int, fold: LayoutMode
+@pytest.mark.parametrize(
+    ("width", "layout_mode"), [(900, "three"), (620, "three"), (580, "two"), (450, "two"), (400, "one")]
+)
+def test_plan_layout_folds_with_the_width_and_never_scrolls_horizontally(
+    qtbot: QtBot, scrolled: ScrolledLayout, width: int, layout_mode: LayoutMode
 ) -> None:
     scrolled.resize(width, 600)
-    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == fold)
+    qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == layout_mode)
     qtbot.waitUntil(lambda: scrolled.horizontalScrollBar().maximum() == 0)
-    assert all(part.isVisible() for part in scrolled.parts)
+    assert all(panel.isVisible() for panel in scrolled.panels)
 
 
-def test_where_the_parts_stand(qtbot: QtBot, scrolled: Scrolled) -> None:
-    left, centre, right, below = scrolled.parts
-    for width, fold in ((450, "two"), (300, "one"), (900, "three")):
+def test_plan_layout_modes_arrange_the_panels(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
+    left, center, right, bottom = scrolled.panels
+    for width, layout_mode in ((450, "two"), (300, "one"), (900, "three")):
         scrolled.resize(width, 600)
-        qtbot.waitUntil(lambda fold=fold: scrolled.folding.layout_mode == fold)  # type: ignore[misc]
-        qtbot.waitUntil(lambda: scrolled.place(below)[1] > scrolled.place(centre)[1] + 20)
-        is_beside = scrolled.place(centre)[0] > scrolled.place(left)[0]
-        is_right_below_left = scrolled.place(right)[1] > scrolled.place(left)[1]
-        assert is_beside == (fold != "one")
-        assert is_right_below_left == (fold == "two")
+        qtbot.waitUntil(lambda layout_mode=layout_mode: scrolled.responsive_layout.layout_mode == layout_mode)  # type: ignore[misc]
+        qtbot.waitUntil(lambda: scrolled.get_position(bottom)[1] > scrolled.get_position(center)[1] + 20)
+        is_beside = scrolled.get_position(center)[0] > scrolled.get_position(left)[0]
+        is_right_below_left = scrolled.get_position(right)[1] > scrolled.get_position(left)[1]
+        assert is_beside == (layout_mode != "one")
+        assert is_right_below_left == (layout_mode == "two")
 
 
-def test_letters_that_get_larger_fold_it_too(qtbot: QtBot, scrolled: Scrolled) -> None:
-    scrolled.parts.center.setMinimumWidth(500)
-    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
+def test_wider_panel_folds_the_plan_layout(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
+    scrolled.panels.center.setMinimumWidth(500)
+    qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")
 
 
-def test_larger_text_folds_it_once_all_widgets_have_received_of_it(qtbot: QtBot, look: ThemeController) -> None:
-    """Qt goes through a list of all widgets then: the process ends if one of them is gone."""
+def test_plan_layout_folds_with_larger_text_and_unfolds_with_default_text(qtbot: QtBot, look: ThemeController) -> None:
+    """Qt iterates over all widgets then: the process crashes if one of them is deleted meanwhile."""
     folding, area = ResponsiveLayout(Panels(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
     qtbot.addWidget(area)
     area.setWidgetResizable(True)
@@ -80,23 +82,22 @@ def test_larger_text_folds_it_once_all_widgets_have_received_of_it(qtbot: QtBot,
         qtbot.waitUntil(lambda: folding.layout_mode == "three")
 
 
-def roomy() -> QScrollArea:
-    """It prefers more space than it needs."""
+def make_scroll_area() -> QScrollArea:
+    """Return a scroll area whose preferred height exceeds its minimum height."""
     area, inside = QScrollArea(), QLabel()
     inside.setFixedSize(50, 2_000)
     area.setWidget(inside)
     return area
 
 
-def test_a_small_window_shows_the_offers_before_the_page_scrolls(qtbot: QtBot) -> None:
-    folding = ResponsiveLayout(Panels(*(roomy() for _ in range(4))))
+def test_plan_layout_prefers_26_lines_of_height_despite_taller_panels(qtbot: QtBot) -> None:
+    folding = ResponsiveLayout(Panels(*(make_scroll_area() for _ in range(4))))
     qtbot.addWidget(folding)
     assert folding.layout_mode == "three"
     assert folding.sizeHint().height() == 26 * folding.fontMetrics().lineSpacing()
 
 
-def test_a_wide_window_gives_the_columns_shares_of_its_width(qtbot: QtBot) -> None:
-    """Whatever width the chart between them prefers."""
+def test_side_panels_of_the_plan_layout_grow_despite_a_wide_chart(qtbot: QtBot) -> None:
     chart = QScrollArea()
     chart.setWidget(QLabel("m" * 200))
     left, right = QLineEdit(), QLineEdit()
@@ -107,31 +108,30 @@ def test_a_wide_window_gives_the_columns_shares_of_its_width(qtbot: QtBot) -> No
     qtbot.waitUntil(lambda: left.width() > 230 and right.width() > 400)
 
 
-def test_a_wide_window_widens_what_is_empty_until_there_is_a_plan(qtbot: QtBot) -> None:
-    """Not only the chart, which prefers the most."""
-    panels = Panels(QLabel("traffic"), roomy(), QLabel(), QLabel())
+def test_empty_panels_of_the_plan_layout_grow_in_a_wide_window(qtbot: QtBot) -> None:
+    panels = Panels(QLabel("traffic"), make_scroll_area(), QLabel(), QLabel())
     folding = ResponsiveLayout(panels)
     qtbot.addWidget(folding)
     folding.resize(2_400, 600)
     with qtbot.waitExposed(folding):
         folding.show()
     assert folding.layout_mode == "three"
-    left, centre, right, _ = (panel.width() for panel in panels)
-    assert centre > right > left > 500
+    left, center, right, _ = (panel.width() for panel in panels)
+    assert center > right > left > 500
 
 
-def test_who_types_goes_on_typing(qtbot: QtBot, scrolled: Scrolled) -> None:
-    scrolled.parts.right.setFocus()
+def test_focus_is_unchanged_when_the_plan_layout_folds(qtbot: QtBot, scrolled: ScrolledLayout) -> None:
+    scrolled.panels.right.setFocus()
     scrolled.resize(450, 600)
-    qtbot.waitUntil(lambda: scrolled.folding.layout_mode == "two")
-    assert scrolled.parts.right.hasFocus()
+    qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")
+    assert scrolled.panels.right.hasFocus()
 
 
 @pytest.mark.parametrize(("size", "scale"), [((1024, 700), 1.0), ((1400, 900), 2.0)])
-def test_the_page_does_not_scroll_sideways(
+def test_plan_page_does_not_scroll_horizontally(
     qtbot: QtBot, opened: PlanPage, look: ThemeController, size: tuple[int, int], scale: float
 ) -> None:
-    """With as much beside it as the window's rail and margins take."""
+    """The page is as narrow as beside the navigation rail and margins of the window."""
     look.scale_text(scale)
     try:
         rail = round(110 * scale)

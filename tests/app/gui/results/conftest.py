@@ -1,4 +1,4 @@
-"""Runs as the engine leaves them, and a result page that shows them."""
+"""Run directories as a benchmark writes them, and a Results page that shows them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 @pytest.fixture
 def stages(made_runs: dict[str, Path], tmp_path: Path) -> Path:
-    """Of the test's own."""
+    """A copy of the run that the test may change."""
     return Path(shutil.copytree(made_runs["stages"], tmp_path / "home" / "runs" / "stages"))
 
 
@@ -41,13 +41,13 @@ def searched(made_runs: dict[str, Path], tmp_path: Path) -> Path:
 
 @pytest.fixture
 def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[ResultsPage]:
-    made = ResultsPage(navigation, look)
-    made.resize(1100, 760)
-    with qtbot.waitExposed(made):
-        made.show()
-    yield made
-    made.close()
-    made.deleteLater()
+    page = ResultsPage(navigation, look)
+    page.resize(1100, 760)
+    with qtbot.waitExposed(page):
+        page.show()
+    yield page
+    page.close()
+    page.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 

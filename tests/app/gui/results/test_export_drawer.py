@@ -19,17 +19,17 @@ HOST = "bench"
 
 
 @pytest.fixture
-def prompting(stages: Path) -> Path:
+def run_with_prompts(stages: Path) -> Path:
     text = (stages / SPEC).read_text()
     (stages / SPEC).write_text(f"{text}workload:\n  body: why do axolotls smile\n")
     sealed_again(stages)
     return stages
 
 
-def _opened(page: ResultsPage, opened: OpenRun, run: Path, qtbot: QtBot, form: str = "json") -> ExportDrawer:
+def _open_drawer(page: ResultsPage, opened: OpenRun, run: Path, qtbot: QtBot, format_id: str = "json") -> ExportDrawer:
     opened(run)
     drawer = page.content().drawer
-    drawer.format_box.setCurrentIndex(drawer.format_box.findData(form))
+    drawer.format_box.setCurrentIndex(drawer.format_box.findData(format_id))
     assert page.export()
     qtbot.waitUntil(lambda: drawer.save_button.isEnabled() and drawer.contents.names_table.isVisible())
     return drawer
@@ -40,84 +40,88 @@ def _rows(drawer: ExportDrawer) -> list[tuple[str, str]]:
     return list(zip(frame["written"], frame["shown"], strict=True))
 
 
-def _saved(drawer: ExportDrawer, qtbot: QtBot) -> Path:
+def _save(drawer: ExportDrawer, qtbot: QtBot) -> Path:
     qtbot.waitUntil(drawer.save_button.isEnabled)
-    with qtbot.waitSignal(drawer.saved) as reported:
+    with qtbot.waitSignal(drawer.saved) as saved_signal:
         drawer.save_button.click()
-    path: Path = reported.args[0].path
+    path: Path = saved_signal.args[0].path
     return path
 
 
-def test_prompts_are_left_out_until_they_are_ticked(
-    page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
+def test_prompts_are_redacted_until_their_box_is_checked(
+    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot
 ) -> None:
-    drawer = _opened(page, opened, prompting, qtbot)
+    drawer = _open_drawer(page, opened, run_with_prompts, qtbot)
     assert not drawer.contents.prompts.isChecked()
     assert _rows(drawer) == [(HOST, "unchanged"), ("workload.body", "(redacted)")]
-    assert drawer.path_field.text() == str(prompting / "report-redacted.json")
+    assert drawer.path_field.text() == str(run_with_prompts / "report-redacted.json")
     assert page.command_line() == "sizewise report stages --format json --redact prompts"
-    assert "axolotl" not in _saved(drawer, qtbot).read_text()
+    assert "axolotl" not in _save(drawer, qtbot).read_text()
     drawer.contents.prompts.click()
     assert page.command_line() == "sizewise report stages --format json"
-    assert "axolotl" in _saved(drawer, qtbot).read_text()
+    assert "axolotl" in _save(drawer, qtbot).read_text()
 
 
-def test_a_report_without_prompts_says_so(page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot) -> None:
-    drawer = _opened(page, opened, stages, qtbot)
+def test_report_without_prompts_shows_a_label_instead_of_the_box(
+    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+) -> None:
+    drawer = _open_drawer(page, opened, stages, qtbot)
     assert (drawer.contents.prompts.isVisible(), drawer.contents.no_prompts_label.isVisible()) == (False, True)
     assert drawer.contents.redacted_kinds() == ()
 
 
-def test_a_form_without_the_profile_has_no_prompts_to_hide(
-    page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
+def test_format_without_the_profile_has_no_prompts_option(
+    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot
 ) -> None:
-    drawer = _opened(page, opened, prompting, qtbot, "markdown")
+    drawer = _open_drawer(page, opened, run_with_prompts, qtbot, "markdown")
     assert drawer.contents.no_prompts_label.text() == "This format does not include prompts."
-    assert drawer.path_field.text() == str(prompting / "summary.md")
+    assert drawer.path_field.text() == str(run_with_prompts / "summary.md")
     assert _rows(drawer) == [(HOST, "unchanged")]
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
     assert (drawer.contents.prompts.isVisible(), drawer.contents.redacted_kinds()) == (True, ("prompts",))
     qtbot.waitUntil(drawer.save_button.isEnabled)
 
 
-def test_the_command_line_writes_the_same_file_and_the_run_stays_as_it_was(
-    page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot, tmp_path: Path
+def test_exported_file_equals_that_of_the_command_and_the_run_is_unchanged(
+    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    before = {path: hashlib.sha256(path.read_bytes()).digest() for path in prompting.iterdir() if path.is_file()}
-    drawer = _opened(page, opened, prompting, qtbot)
+    digests = {
+        path: hashlib.sha256(path.read_bytes()).digest() for path in run_with_prompts.iterdir() if path.is_file()
+    }
+    drawer = _open_drawer(page, opened, run_with_prompts, qtbot)
     drawer.contents.hosts.click()
     assert _rows(drawer)[0] == (HOST, "host-1")
     drawer.contents.sidecars.click()
     qtbot.waitUntil(drawer.save_button.isEnabled)
     assert drawer.status.text().endswith("kB")
-    drawer.path_field.setText(str(tmp_path / "out" / "told.json"))
+    drawer.path_field.setText(str(tmp_path / "out" / "report.json"))
     command = page.command_line()
     assert command == (
         "sizewise report stages --format json --redact hosts,prompts --report-only"
-        f" --out {tmp_path / 'out' / 'told.json'}"
+        f" --out {tmp_path / 'out' / 'report.json'}"
     )
-    written = _saved(drawer, qtbot)
-    assert [path.name for path in written.parent.iterdir()] == ["told.json"]
+    written = _save(drawer, qtbot)
+    assert [path.name for path in written.parent.iterdir()] == ["report.json"]
     content = written.read_bytes()
     assert main(command.split()[1:]) == 0
     assert written.read_bytes() == content
     assert json.loads(content)["redacted"] == ["hosts", "prompts"]
-    assert {path: hashlib.sha256(path.read_bytes()).digest() for path in before} == before
+    assert {path: hashlib.sha256(path.read_bytes()).digest() for path in digests} == digests
 
 
-def test_the_summary_that_is_copied_hides_the_same(
-    page: ResultsPage, opened: OpenRun, prompting: Path, qtbot: QtBot
+def test_copied_summary_has_the_same_redactions(
+    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot
 ) -> None:
-    drawer = _opened(page, opened, prompting, qtbot)
+    drawer = _open_drawer(page, opened, run_with_prompts, qtbot)
     drawer.contents.hosts.click()
     drawer.copy_button.click()
     qtbot.waitUntil(lambda: "host names and addresses" in QGuiApplication.clipboard().text())
 
 
-def test_a_place_of_ones_own_stays_and_takes_the_ending_of_another_form(
+def test_custom_export_path_is_unchanged_except_for_the_suffix_of_the_format(
     page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    drawer = _opened(page, opened, stages, qtbot)
+    drawer = _open_drawer(page, opened, stages, qtbot)
     drawer.path_field.setText(str(tmp_path / "mine.json"))
     drawer.contents.hosts.click()
     assert drawer.path_field.text() == str(tmp_path / "mine.json")

@@ -7,12 +7,12 @@ from reports.quantity import Quantity
 from tests.fakes.language_model_runs import TESTS, language_model_run
 
 
-def test_language_models_have_a_row_per_test_and_columns_with_values() -> None:
+def test_language_model_frame_has_a_row_per_test_and_columns_with_values() -> None:
     local = build_local_section(language_model_run().result)
     assert local is not None
     frame, invalid_rows, hints = frames.language_model_frame(local)
     assert list(frame["test"]) == [
-        "pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 (2)", *(test.name for test in TESTS), "out of memory."
+        "pp512", "tg16", "pp512+tg16", "tg16 @ d1024", "pp512 #2", *(test.name for test in TESTS), "out of memory."
     ]  # fmt: skip
     assert list(frame.columns) == list(frames.TEST_HEADERS)
     assert isinstance(frame["prefill"][0], Quantity)
@@ -23,7 +23,7 @@ def test_language_models_have_a_row_per_test_and_columns_with_values() -> None:
     assert hints[9] == "out of memory."
 
 
-def test_columns_that_no_test_has_are_left_out() -> None:
+def test_language_model_frame_omits_columns_without_values() -> None:
     local = build_local_section(language_model_run(tests=(GenerationTest(512, 0),)).result)
     assert local is not None
     frame, _, _ = frames.language_model_frame(local)

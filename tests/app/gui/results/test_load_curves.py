@@ -23,7 +23,7 @@ def streams() -> Report:
     return _report(streaming_run())
 
 
-def test_a_sweep_over_clients_has_its_latency_by_clients() -> None:
+def test_client_sweep_has_latency_by_clients() -> None:
     report = _report(clients_run())
     assert is_client_sweep(report)
     (curve,) = build_load_curves(report, {}, has_clients=True)
@@ -31,35 +31,35 @@ def test_a_sweep_over_clients_has_its_latency_by_clients() -> None:
     assert [point.latency for point in curve.points] == [row.evaluated for row in report.stages]
 
 
-def test_a_search_has_each_rate_with_its_outcome_and_no_pooled_stage() -> None:
+def test_search_curve_has_each_rate_with_its_slo_result_and_no_pooled_stage() -> None:
     report = _report(full_run())
     assert not is_client_sweep(report)
     (curve,) = build_load_curves(report, {}, has_clients=False)
-    charted = [row for row in report.stages if row.kind in ("probe", "step", "steady") and not row.pooled]
-    assert [point.stage for point in curve.points] == charted
+    expected_stages = [row for row in report.stages if row.kind in ("probe", "step", "steady") and not row.pooled]
+    assert [point.stage for point in curve.points] == expected_stages
     assert {point.stage.meets_slo for point in curve.points} == {True, False}
     assert curve.limit == report.curve.limit
 
 
-def test_token_streams_have_ttft_and_tpot_each_with_its_own_limit(streams: Report) -> None:
+def test_token_streams_have_ttft_and_tpot_curves_with_their_limits(streams: Report) -> None:
     (stage,), (tokens,) = streams.stages, streams.tokens
-    twice = replace(
+    two_loads = replace(
         streams,
         stages=(stage, replace(stage, name="more", scheduled_per_s=16.0)),
         tokens=(tokens, replace(tokens, stage="more")),
     )
     limit = Limit(comparator="<", value=30.0, unit="ms")
-    ttft, tpot = build_load_curves(twice, {"tpot_ms": limit}, has_clients=False)
+    ttft, tpot = build_load_curves(two_loads, {"tpot_ms": limit}, has_clients=False)
     assert (ttft.name, tpot.name) == ("p95 TTFT", "p95 TPOT")
     assert (ttft.limit, tpot.limit) == (streams.curve.limit, limit)
     assert [(point.load, point.latency) for point in tpot.points] == [(8.0, tokens.tpot_p95), (16.0, tokens.tpot_p95)]
 
 
-def test_one_load_is_no_curve(streams: Report) -> None:
+def test_single_load_has_no_curve(streams: Report) -> None:
     assert build_load_curves(streams, {}, has_clients=False) == []
 
 
-def test_the_interval_of_a_load_is_that_of_all_its_repeats() -> None:
+def test_interval_of_a_load_covers_all_repeats() -> None:
     (curve,) = build_load_curves(_report(clients_run()), {}, has_clients=True)
 
     def repeat(load: float, interval: tuple[float, float] | None) -> LoadPoint:

@@ -26,10 +26,10 @@ _NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
 
 @settings(max_examples=12, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(results())
-def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplication, result: Result) -> None:
-    """As tests/reports/test_rendering.py has it of the formats: the window is one more face of the report."""
+def test_tiles_and_stage_table_show_the_formatted_report_numbers(qapp: QApplication, result: Result) -> None:
+    """tests/reports/test_rendering.py tests the same for the report formats."""
     report = build_report(result, pd.DataFrame(), _NO_TELEMETRY, SPEC, COMMAND, msgspec.json.encode(result).decode())
-    reported = render(report, "text")
+    report_text = render(report, "text")
     tiles, shown = Tiles(), formatting.display_tiles(report)
     tiles.show_tiles(shown)
     for tile, card in zip(shown, tiles.cards, strict=True):
@@ -39,13 +39,15 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
         assert interval is None or any(interval in text for text in card.texts())
         assert f"{tile.label} {formatting.format_quantity(tile.quantity)}".replace(
             formatting.THIN_SPACE, " "
-        ) in " ".join(reported.split())
+        ) in " ".join(report_text.split())
     model = QuantityModel(None, frames.STAGE_QUANTITIES)
     model.set_rows(frames.stage_frame(report.stages), frames.invalid_rows(report.stages))
     names = [str(name) for name in model.frame.columns]
-    for place, row in enumerate(report.stages):
+    for row_index, row in enumerate(report.stages):
         for column in ("offered", "achieved", "good", "p50", "p95", "p99"):
-            assert model.index(place, names.index(column)).data() == formatting.format_quantity(getattr(row, column))
+            assert model.index(row_index, names.index(column)).data() == formatting.format_quantity(
+                getattr(row, column)
+            )
     tiles.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
@@ -67,7 +69,7 @@ def test_the_window_shows_the_same_numbers_as_every_other_format(qapp: QApplicat
         ),
     ],
 )
-def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(
+def test_tile_of_an_invalid_or_undersampled_value_is_struck_through_with_the_reason(
     qtbot: QtBot, quantity: Quantity, is_struck: bool, lines: list[str]
 ) -> None:
     card = TileCard(HeadlineTile(label="Latency p99", quantity=quantity, note="in low"))
@@ -76,7 +78,7 @@ def test_what_is_not_to_be_relied_on_is_struck_through_with_the_word(
     assert card.texts() == ["Latency p99", formatting.format_value_unit(quantity), *lines]
 
 
-def test_an_invalid_stage_is_struck_through_in_tables_and_sorts_by_its_number(qapp: QApplication) -> None:
+def test_invalid_stage_is_struck_through_and_sorted_by_its_value(qapp: QApplication) -> None:
     model = QuantityModel(None, ("p95",))
     frame = pd.DataFrame(
         {"stage": ["a", "b", "c"], "p95": [Quantity(9.0, "ms"), Quantity(80.0, "ms"), Quantity(None, "ms")]}
@@ -92,21 +94,21 @@ def test_an_invalid_stage_is_struck_through_in_tables_and_sorts_by_its_number(qa
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_a_percentile_of_too_few_samples_is_gray_with_their_number(
+def test_undersampled_percentile_is_muted_with_its_sample_count(
     qtbot: QtBot, qapp: QApplication, theme: ThemeChoice
 ) -> None:
     controller = ThemeController(qapp, theme)
-    few = Quantity(None, "ms", n=57, reason="57 of 72 required samples", undersampled=54.43)
+    undersampled = Quantity(None, "ms", n=57, reason="57 of 72 required samples", undersampled=54.43)
     enough, missing = Quantity(54.43, "ms"), Quantity(None, "ms", reason="not measured")
     model = QuantityModel(None, ("p95",))
-    model.set_rows(pd.DataFrame({"stage": ["a", "b", "c"], "p95": [few, enough, missing]}))
-    shown = [model.index(row, 1) for row in range(3)]
-    assert [index.data() for index in shown] == ["54.4\u202fms (n = 57)", "54.4\u202fms", "n/a"]
-    colors = [index.data(Qt.ItemDataRole.ForegroundRole) for index in shown]
+    model.set_rows(pd.DataFrame({"stage": ["a", "b", "c"], "p95": [undersampled, enough, missing]}))
+    indexes = [model.index(row, 1) for row in range(3)]
+    assert [index.data() for index in indexes] == ["54.4\u202fms (n = 57)", "54.4\u202fms", "n/a"]
+    colors = [index.data(Qt.ItemDataRole.ForegroundRole) for index in indexes]
     assert colors[0].color().name() == controller.theme.muted
     assert colors[1:] == [None, None]
-    assert "too few samples" in shown[0].data(Qt.ItemDataRole.ToolTipRole)
-    card = TileCard(HeadlineTile(label="p95 latency", quantity=few))
+    assert "too few samples" in indexes[0].data(Qt.ItemDataRole.ToolTipRole)
+    card = TileCard(HeadlineTile(label="p95 latency", quantity=undersampled))
     qtbot.addWidget(card)
     card.ensurePolished()
     assert card.value.text() == "54.4\u202fms (n = 57)"

@@ -10,7 +10,7 @@ from app.reporting.load import build_steady_rows
 from tests.fakes.results import full_run
 
 
-def test_the_steady_state_of_each_stage_is_a_span_since_the_start_of_the_run() -> None:
+def test_steady_state_of_each_stage_is_a_span_relative_to_the_run_start() -> None:
     result = full_run().result
     stage, zero_ns = result.stages[-1], result.time_zero_ns
     steady = SteadyState(Window(zero_ns + 3 * 10**9, zero_ns + 5 * 10**9), 4.0, {})

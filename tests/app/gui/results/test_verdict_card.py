@@ -15,7 +15,7 @@ def report() -> Report:
     return build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
 
 
-def test_caveats_are_the_checks_the_worst_first_and_the_notes(report: Report) -> None:
+def test_caveats_are_failed_checks_by_severity_followed_by_notes(report: Report) -> None:
     late = CheckRow(id="late_sends", name="late sends", value=0.04, limit=0.01, unit="share", verdict="INVALID")
     caveats = list_caveats(replace(report, checks=(*report.checks, late), notes=("A note.",)))
     assert [(caveat.name, caveat.verdict) for caveat in caveats] == [

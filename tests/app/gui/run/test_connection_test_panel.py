@@ -14,13 +14,13 @@ from tests.fakes.edited import EditedDocument
 LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
 
-def asking(url: str, **target: Any) -> EditedDocument:
+def make_document(url: str, **target: Any) -> EditedDocument:
     target = {"protocol": "http", "url": url, **target}
     return EditedDocument({"sizewise": 1, "name": "mine", "target": target, "workload": {"body": 1}, "load": LOAD})
 
 
 @contextmanager
-def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[ConnectionTestPanel]:
+def open_tested_panel(qtbot: QtBot, document: EditedDocument) -> Iterator[ConnectionTestPanel]:
     editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     editor.show_document(document)
@@ -32,15 +32,15 @@ def connection_to(qtbot: QtBot, document: EditedDocument) -> Iterator[Connection
     yield editor
 
 
-def test_one_request_is_reported_with_its_times_and_without_its_secret(qtbot: QtBot) -> None:
+def test_successful_test_shows_status_times_and_headers_without_secrets(qtbot: QtBot) -> None:
     with ScriptedServer(Script(reply=Reply(headers=(("Set-Cookie", "tasty"),)))) as server:
-        document = asking(server.url, headers={"Authorization": "Bearer s3cret"})
-        with connection_to(qtbot, document) as editor:
+        document = make_document(server.url, headers={"Authorization": "Bearer s3cret"})
+        with open_tested_panel(qtbot, document) as editor:
             rows = dict(editor.rows.rows)
             assert (editor.badge.text(), editor.strip.text()) == ("PASS", "")
             document.take("load.seed", 8)
             editor.show_document(document)
-            assert editor.rows.rows  # what was found of the target still holds
+            assert editor.rows.rows  # the result of the target is still valid
             document.take("target.headers", {"Accept": "text/plain"})
             editor.show_document(document)
             assert not editor.rows.rows
@@ -53,19 +53,19 @@ def test_one_request_is_reported_with_its_times_and_without_its_secret(qtbot: Qt
     assert not editor.stop_button.isVisible()
 
 
-def test_what_goes_wrong_has_a_title_and_a_remedy(qtbot: QtBot) -> None:
+def test_failed_test_is_reported_with_a_title_and_a_remedy(qtbot: QtBot) -> None:
     with (
         ScriptedServer(Script(reply=Reply(status=401))) as server,
-        connection_to(qtbot, asking(server.url)) as editor,
+        open_tested_panel(qtbot, make_document(server.url)) as editor,
     ):
-        said, badge = editor.strip.text(), editor.badge.text()
-    assert said.startswith("Unauthorized (401)")
-    assert "target.headers" in said
+        strip_text, badge = editor.strip.text(), editor.badge.text()
+    assert strip_text.startswith("Unauthorized (401)")
+    assert "target.headers" in strip_text
     assert badge == "FAIL"
 
 
-def test_a_profile_that_is_not_right_is_reported_with_its_key_and_without_a_process(qtbot: QtBot) -> None:
-    document = asking("ftp://127.0.0.1")
+def test_invalid_profile_is_reported_with_its_key_and_starts_no_process(qtbot: QtBot) -> None:
+    document = make_document("ftp://127.0.0.1")
     editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     editor.show_document(document)
@@ -74,11 +74,11 @@ def test_a_profile_that_is_not_right_is_reported_with_its_key_and_without_a_proc
     assert (editor.command_runner.is_running, editor.test_button.isEnabled()) == (False, True)
 
 
-def test_a_test_can_be_stopped(qtbot: QtBot) -> None:
+def test_running_connection_test_is_stopped(qtbot: QtBot) -> None:
     editor = ConnectionTestPanel()
     qtbot.addWidget(editor)
     with ScriptedServer(Script(reply=Reply(mode="hang"))) as server:
-        editor.show_document(asking(server.url))
+        editor.show_document(make_document(server.url))
         editor.show()
         qtbot.mouseClick(editor.test_button, Qt.MouseButton.LeftButton)
         qtbot.waitUntil(lambda: bool(server.requests), timeout=30_000)

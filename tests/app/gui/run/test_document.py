@@ -31,19 +31,19 @@ def clock() -> Clock:
 
 @pytest.fixture
 def owner(qtbot: QtBot) -> QWidget:
-    made = QWidget()
-    qtbot.addWidget(made)
-    return made
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
 
 
 @pytest.fixture
 def document(owner: QWidget, clock: Clock) -> ProfileDocument:
-    made = ProfileDocument(owner, clock=clock)
-    made.open(TEXT, None)
-    return made
+    document = ProfileDocument(owner, clock=clock)
+    document.open(TEXT, None)
+    return document
 
 
-def test_a_field_keeps_the_comments_and_says_what_it_did(document: ProfileDocument) -> None:
+def test_profile_edit_preserves_comments_and_names_the_undo_step(document: ProfileDocument) -> None:
     document.set_dotted_value("load.seed", 8)
     assert document.text == "sizewise: 1\nname: a   # the name\nload: {seed: 8}\n"
     assert document.undo_stack.undoText() == "Set load.seed"
@@ -52,7 +52,7 @@ def test_a_field_keeps_the_comments_and_says_what_it_did(document: ProfileDocume
     assert (document.value("load.seed"), document.value("nothing.at.all")) == (None, None)
 
 
-def test_edits_of_one_field_are_one_step_and_of_two_are_two(document: ProfileDocument) -> None:
+def test_edits_of_the_same_profile_field_are_undone_together(document: ProfileDocument) -> None:
     for seed in (8, 89, 890):
         document.set_dotted_value("load.seed", seed)
     document.set_dotted_value("name", "b")
@@ -65,14 +65,14 @@ def test_edits_of_one_field_are_one_step_and_of_two_are_two(document: ProfileDoc
     assert document.value("load.seed") == 890
 
 
-def test_what_is_typed_back_is_no_step_at_all(document: ProfileDocument) -> None:
+def test_profile_edit_that_restores_the_saved_value_is_no_undo_step(document: ProfileDocument) -> None:
     document.set_dotted_value("load.seed", 8)
     document.set_dotted_value("load.seed", 7)
     assert document.undo_stack.count() == 0
     assert document.is_saved
 
 
-def test_a_pause_while_typing_begins_another_step(document: ProfileDocument, clock: Clock) -> None:
+def test_pause_while_typing_starts_another_undo_step(document: ProfileDocument, clock: Clock) -> None:
     for text, at_s in (("a: 1", 0.0), ("a: 12", 1.0), ("a: 123", 9.0)):
         clock.at_s = at_s
         document.set_text(text)
@@ -81,12 +81,12 @@ def test_a_pause_while_typing_begins_another_step(document: ProfileDocument, clo
     assert document.tree == {"a": 12}
 
 
-def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument) -> None:
+def test_profile_text_with_invalid_yaml_is_stored_and_the_tree_unchanged(document: ProfileDocument) -> None:
     document.set_text(TEXT + "x: [\n")
     assert document.error is not None
     assert document.error.line is not None
     assert document.value("load.seed") == 7
-    document.set_dotted_value("load.seed", 9)  # a form that shows a tree of before cannot change the text
+    document.set_dotted_value("load.seed", 9)  # the form shows an earlier tree and must not change the text
     assert document.text == TEXT + "x: [\n"
     document.set_text("- a list")
     assert document.error is not None
@@ -96,7 +96,7 @@ def test_text_that_is_no_yaml_stays_and_the_tree_waits(document: ProfileDocument
     assert document.error is None
 
 
-def test_comments_that_could_not_be_kept_are_reported(qtbot: QtBot, document: ProfileDocument) -> None:
+def test_lost_profile_comments_are_reported(qtbot: QtBot, document: ProfileDocument) -> None:
     document.open("# about it\nname: a\n", None)
     with qtbot.waitSignal(document.comments_lost):
         document.set_value(("name",), REMOVED)
@@ -120,20 +120,22 @@ VALUES: list[Any] = ["a", "1", 7, 2.5, True, ["latency_ms.p95 < 5"], {"a": {"b":
     name=st.sampled_from(["chat", "fraud-scoring", "local-model"]),
     edits=st.lists(st.tuples(st.sampled_from(PATHS), st.sampled_from(VALUES)), max_size=8),
 )
-def test_undoing_all_edits_gives_the_same_text(qapp: object, name: str, edits: list[tuple[Any, Any]]) -> None:
+def test_undoing_all_profile_edits_restores_the_text_and_redo_repeats_the_edits(
+    qapp: object, name: str, edits: list[tuple[Any, Any]]
+) -> None:
     text = bundled_profiles()[name].read_text()
     document = ProfileDocument()
     document.open(text, None)
-    seen = [text]
+    seen_texts = [text]
     for path, value in edits:
         document.set_value(path, value)
         assert document.tree == read_document(document.text.encode(), "x").value
-        seen.append(document.text)
-    after = document.text
+        seen_texts.append(document.text)
+    edited_text = document.text
     while document.undo_stack.canUndo():
         document.undo_stack.undo()
-        assert document.text in seen
+        assert document.text in seen_texts
     assert document.text == text
     while document.undo_stack.canRedo():
         document.undo_stack.redo()
-    assert document.text == after
+    assert document.text == edited_text

@@ -31,18 +31,18 @@ from tests.fakes.edited import EditedDocument
         ({}, None),
     ],
 )
-def test_a_load_has_a_kind_unless_several_are_combined(load: dict[str, Any], kind: LoadKind | None) -> None:
+def test_load_kind_is_none_if_several_are_combined(load: dict[str, Any], kind: LoadKind | None) -> None:
     assert find_load_kind(load) == kind
 
 
 @pytest.mark.parametrize("kind", get_args(LoadKind))
-def test_another_kind_replaces_the_loads_and_is_right(kind: LoadKind) -> None:
+def test_switched_load_kind_replaces_the_loads_and_is_valid(kind: LoadKind) -> None:
     load = switch_load_kind({"stages": [{"rate": "5/s"}], "sweep": {"from": "1/s"}, "seed": 8}, kind)
     assert (find_load_kind(load), load["seed"]) == (kind, 8)
     LoadSettings.model_validate(load)
 
 
-def test_loads_are_read_as_they_are_typed() -> None:
+def test_typed_loads_are_parsed_as_clients_or_rates() -> None:
     assert parse_loads("1, 2,x , ", "clients") == [1, 2, "x"]
     assert parse_loads("10, 20/s, 0.5", "rates") == ["10/s", "20/s", "0.5/s"]
     assert view_sweep({"concurrency": [1, 4]}) == SweepView(("1", "4"), "10s", is_editable=True)
@@ -50,16 +50,16 @@ def test_loads_are_read_as_they_are_typed() -> None:
     assert not view_sweep({"max_concurrency": 8}).is_editable
 
 
-def test_the_kind_is_chosen_and_its_loads_are_edited(qtbot: QtBot) -> None:
+def test_load_kind_and_its_loads_are_edited_in_the_editor(qtbot: QtBot) -> None:
     editor = LoadKindEditor()
     qtbot.addWidget(editor)
     document = EditedDocument({"target": {"protocol": "http"}, "load": {"stages": [{"rate": "5/s"}]}})
 
-    def take(path: str, value: object) -> None:
+    def apply_edit(path: str, value: object) -> None:
         document.take(path, value)
         editor.show_document(document)
 
-    editor.edited.connect(take)
+    editor.edited.connect(apply_edit)
     editor.show_document(document)
     assert (editor.kind_box.currentData(), editor.loads_line.isHidden()) == ("stages", True)
     editor.kind_box.setCurrentIndex(editor.kind_box.findData("clients"))

@@ -19,7 +19,7 @@ from tests.fakes.graphs import attention
 _BUTTON = Qt.MouseButton.LeftButton
 
 
-class Edited:
+class EditedModel:
     def __init__(self, qtbot: QtBot, path: Path | None = None, **target: Any) -> None:
         self.document = EditedDocument({"target": target} if target else {}, path)
         self.editor = ModelEditor()
@@ -27,8 +27,10 @@ class Edited:
         self.editor.edited.connect(self._take)
         self.editor.show_document(self.document)
         self.editor.show()
-        looked = self.editor.inspector
-        qtbot.waitUntil(lambda: not looked.state.is_busy and looked.state.working_providers is not None, timeout=30_000)
+        inspector = self.editor.inspector
+        qtbot.waitUntil(
+            lambda: not inspector.state.is_busy and inspector.state.working_providers is not None, timeout=30_000
+        )
 
     def _take(self, path: str, value: object) -> None:
         self.document.take(path, value)
@@ -40,8 +42,8 @@ def tree_texts(editor: ModelEditor) -> list[str]:
     return [str(model.index(row, 0).data()) for row in range(model.rowCount())]
 
 
-def test_a_bundled_model_is_looked_into_and_its_variants_are_ticked(qtbot: QtBot) -> None:
-    edited = Edited(qtbot, model="digits", providers=["cpu", "cuda"])
+def test_bundled_model_is_inspected_and_its_variants_are_selected(qtbot: QtBot) -> None:
+    edited = EditedModel(qtbot, model="digits", providers=["cpu", "cuda"])
     editor, target = edited.editor, edited.document.tree["target"]
     assert "Parameters" in tree_texts(editor)
     assert editor.drop_zone.heading_label.text() == "digits.onnx"
@@ -60,25 +62,25 @@ def test_a_bundled_model_is_looked_into_and_its_variants_are_ticked(qtbot: QtBot
     assert all(text.endswith("fits") for _, text in editor.memory.rows)
 
 
-def test_the_last_tick_stays(qtbot: QtBot) -> None:
-    edited = Edited(qtbot, model="digits")
+def test_last_checked_box_cannot_be_unchecked(qtbot: QtBot) -> None:
+    edited = EditedModel(qtbot, model="digits")
     box = edited.editor.threads.boxes["1"]
     qtbot.mouseClick(box, _BUTTON, pos=QPoint(8, 8))
     assert box.isChecked()
     assert "threads" not in edited.document.tree["target"]
 
 
-def test_a_refused_model_is_a_strip_with_its_reason(qtbot: QtBot, tmp_path: Path) -> None:
+def test_invalid_model_is_reported_in_the_strip(qtbot: QtBot, tmp_path: Path) -> None:
     (tmp_path / "bad.onnx").write_bytes(b"not a model")
-    editor = Edited(qtbot, tmp_path / "p.yaml", model="bad.onnx").editor
+    editor = EditedModel(qtbot, tmp_path / "p.yaml", model="bad.onnx").editor
     assert editor.strip.text().startswith("bad.onnx is not a valid ONNX model")
     assert not editor.tree.isVisible()
     assert editor.memory.rows == ()
 
 
-def test_an_open_axis_is_given_a_length(qtbot: QtBot, tmp_path: Path) -> None:
+def test_dynamic_axis_without_length_is_reported_until_a_length_is_set(qtbot: QtBot, tmp_path: Path) -> None:
     attention(tmp_path / "m.onnx")
-    edited = Edited(qtbot, tmp_path / "p.yaml", model="m.onnx")
+    edited = EditedModel(qtbot, tmp_path / "p.yaml", model="m.onnx")
     assert "These dynamic axes have no length: seq." in edited.editor.strip.text()
     edited.editor.axes.fields["seq"].setValue(16)
     assert edited.document.value("target.runtime.axes") == {"seq": 16}
@@ -87,23 +89,23 @@ def test_an_open_axis_is_given_a_length(qtbot: QtBot, tmp_path: Path) -> None:
     assert edited.editor.memory.rows
 
 
-def drop_of(path: Path) -> QMimeData:
+def make_drop_data(path: Path) -> QMimeData:
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path))])
     return data
 
 
-def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, tmp_path: Path) -> None:
-    edited = Edited(qtbot, tmp_path / "p.yaml")
+def test_dropped_model_is_announced_and_set_and_other_files_are_rejected(qtbot: QtBot, tmp_path: Path) -> None:
+    edited = EditedModel(qtbot, tmp_path / "p.yaml")
     zone = edited.editor.drop_zone
     assert zone.heading_label.text() == "Drop a model here"
     model = tmp_path / "mine.onnx"
     model.write_bytes(DIGITS_MODEL.read_bytes())
     action, keys = Qt.DropAction.CopyAction, Qt.KeyboardModifier.NoModifier
-    data, other = drop_of(model), drop_of(tmp_path / "p.yaml")
-    refused = QDragEnterEvent(QPoint(5, 5), action, other, _BUTTON, keys)
-    zone.dragEnterEvent(refused)
-    assert not refused.isAccepted()
+    data, profile_data = make_drop_data(model), make_drop_data(tmp_path / "p.yaml")
+    rejected = QDragEnterEvent(QPoint(5, 5), action, profile_data, _BUTTON, keys)
+    zone.dragEnterEvent(rejected)
+    assert not rejected.isAccepted()
     zone.dragEnterEvent(QDragEnterEvent(QPoint(5, 5), action, data, _BUTTON, keys))
     assert zone.heading_label.text() == "Release to use mine.onnx"
     zone.dropEvent(QDropEvent(QPointF(5, 5), action, data, _BUTTON, keys))
@@ -116,7 +118,7 @@ def test_a_model_is_dropped_and_the_drop_says_before_what_it_does(qtbot: QtBot, 
 
 
 @pytest.mark.parametrize("target", [{"protocol": "http", "url": "http://x"}])
-def test_it_is_of_no_use_for_an_endpoint(qtbot: QtBot, target: dict[str, str]) -> None:
+def test_model_editor_is_hidden_for_an_endpoint(qtbot: QtBot, target: dict[str, str]) -> None:
     editor = ModelEditor()
     qtbot.addWidget(editor)
     editor.show_document(EditedDocument({"target": target}))
@@ -125,13 +127,13 @@ def test_it_is_of_no_use_for_an_endpoint(qtbot: QtBot, target: dict[str, str]) -
     assert not editor.inspector.state.is_busy
 
 
-def test_the_folder_of_a_language_model_is_looked_into(qtbot: QtBot, tmp_path: Path) -> None:
+def test_folder_of_a_language_model_is_inspected(qtbot: QtBot, tmp_path: Path) -> None:
     folder = decoders.contiguous(tmp_path / "tiny")
-    edited = Edited(qtbot, model=str(folder))
+    edited = EditedModel(qtbot, model=str(folder))
     editor = edited.editor
     assert {"Architecture", "Context", "KV heads"} <= set(tree_texts(editor))
     assert editor.strip.isHidden()
-    assert not editor.precision.isEnabled(), "it is that of the model"
+    assert not editor.precision.isEnabled(), "the precision is that of the model"
     editor.set_model(folder / "genai_config.json")
     assert edited.document.tree["target"]["model"] == str(folder), "a file dialog chooses files"
     editor.set_model(DIGITS_MODEL)
@@ -139,9 +141,9 @@ def test_the_folder_of_a_language_model_is_looked_into(qtbot: QtBot, tmp_path: P
     assert editor.precision.isEnabled()
 
 
-def test_the_precisions_and_properties_of_a_gguf_file(qtbot: QtBot, tmp_path: Path) -> None:
+def test_gguf_model_has_its_properties_and_precisions(qtbot: QtBot, tmp_path: Path) -> None:
     model = write_plain(tmp_path / "tiny.gguf")
-    edited = Edited(qtbot, model=str(model))
+    edited = EditedModel(qtbot, model=str(model))
     editor = edited.editor
     assert {"Architecture", "Context", "Parameters", "Weights"} <= set(tree_texts(editor))
     assert editor.strip.isHidden()
@@ -154,7 +156,7 @@ def test_the_precisions_and_properties_of_a_gguf_file(qtbot: QtBot, tmp_path: Pa
 
 
 @pytest.mark.parametrize("model", ["a" * 3000, "a\0b"])
-def test_a_model_that_no_file_can_be_is_not_looked_into(qtbot: QtBot, model: str) -> None:
+def test_impossible_model_path_is_not_inspected(qtbot: QtBot, model: str) -> None:
     editor = ModelEditor()
     qtbot.addWidget(editor)
     edited = EditedDocument({"target": {"protocol": "local", "model": model}})
@@ -163,13 +165,13 @@ def test_a_model_that_no_file_can_be_is_not_looked_into(qtbot: QtBot, model: str
     assert not editor.inspector.state.is_busy
 
 
-def test_a_folder_is_chosen_in_a_dialog_and_must_be_that_of_a_language_model(
+def test_selected_folder_must_contain_a_language_model(
     qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     folder = decoders.contiguous(tmp_path / "tiny")
-    edited = Edited(qtbot, model="digits")
-    chosen = [str(tmp_path), "", str(folder)]
-    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: chosen.pop(0))
+    edited = EditedModel(qtbot, model="digits")
+    selected_folders = [str(tmp_path), "", str(folder)]
+    monkeypatch.setattr(QFileDialog, "getExistingDirectory", lambda *_: selected_folders.pop(0))
     for _ in range(2):
         qtbot.mouseClick(edited.editor.drop_zone.folder_button, _BUTTON)
         assert edited.document.value("target.model") == "digits"

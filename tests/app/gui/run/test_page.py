@@ -23,24 +23,24 @@ from app.profiles.templates import ENDPOINT_TEMPLATE
 from tests.fakes import decoders
 from tests.fakes.driving import fill_in
 
-RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
+VALID_PROFILE = ENDPOINT_TEMPLATE.format(name="mine")
 
 
 @pytest.fixture
 def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[RunPage]:
-    made = RunPage(navigation, look)
-    made.resize(1180, 760)
-    made.show()
-    made.enter()
-    yield made
-    made.close()
-    shiboken6.delete(made)  # at once: a thousand widgets that wait to be deleted are styled again with every theme
+    page = RunPage(navigation, look)
+    page.resize(1180, 760)
+    page.show()
+    page.enter()
+    yield page
+    page.close()
+    shiboken6.delete(page)  # immediately: widgets with a deferred deletion are restyled at every theme change
 
 
 @pytest.fixture
-def mine(tmp_path: Path) -> Path:
+def user_profile(tmp_path: Path) -> Path:
     path = tmp_path / "mine.yaml"
-    path.write_text(RIGHT)
+    path.write_text(VALID_PROFILE)
     return path
 
 
@@ -49,12 +49,12 @@ def is_hidden(part: object) -> bool:
     return part.isHidden()
 
 
-def checked(qtbot: QtBot, page: RunPage) -> RunPage:
+def wait_until_checked(qtbot: QtBot, page: RunPage) -> RunPage:
     qtbot.waitUntil(lambda: page.presenter.state().is_checked)
     return page
 
 
-def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: RunPage, navigation: Navigation) -> None:
+def test_empty_run_page_offers_a_startable_sample_profile(qtbot: QtBot, page: RunPage, navigation: Navigation) -> None:
     assert (page.start(), page.command_line(), page.export(), page.has_unsaved_changes) == (False, None, False, False)
     assert page.empty_state.sample_button.hasFocus()
     qtbot.mouseClick(page.empty_state.sample_button, Qt.MouseButton.LeftButton)
@@ -66,22 +66,22 @@ def test_an_empty_page_offers_a_sample_that_can_be_started(qtbot: QtBot, page: R
     assert launched.args[0].arguments == ("run", "quickstart")
 
 
-def test_a_language_model_has_the_fields_of_its_tests(
+def test_language_model_form_shows_the_fields_of_its_tests(
     qtbot: QtBot, page: RunPage, tmp_path: Path, navigation: Navigation
 ) -> None:
     folder = decoders.contiguous(tmp_path / "tiny")
     page.open_model(folder)
-    checked(qtbot, page)
+    wait_until_checked(qtbot, page)
     form, document = page.form, page.presenter.document
     tests = form.find_part(("load", "tests"))
     sections = [form.sections[name] for name in ("load", "workload", "target")]
     groups = [section.group() for section in sections if isinstance(section, NestedGroup)]
-    shown = {key for group in groups for key, part in group.parts.items() if not is_hidden(part)}
-    assert {"tests", "text", "text_tokens", "max_duration"} <= shown
-    assert not {"scenarios", "rates", "tensors", "labels", "output", "precision", "batch", "providers"} & shown
+    visible_keys = {key for group in groups for key, part in group.parts.items() if not is_hidden(part)}
+    assert {"tests", "text", "text_tokens", "max_duration"} <= visible_keys
+    assert not {"scenarios", "rates", "tensors", "labels", "output", "precision", "batch", "providers"} & visible_keys
     document.set_text(document.text.replace("[pp512, tg128]", "[pp16, tg8, tg0]"))
     qtbot.waitUntil(lambda: bool(page.presenter.state().issues))
-    assert page.presenter.state().issues[0].cause == "the test 'tg0' has no tokens"
+    assert page.presenter.state().issues[0].path == ("load", "tests", 2)
     assert [row.line.text() for row in tests.editor.rows] == ["pp16", "tg8", "tg0"]
     fill_in(qtbot, tests.editor.rows[2].line, "pp8+tg8")
     qtbot.waitUntil(lambda: page.presenter.state().is_checked and not page.presenter.state().blocked_reason)
@@ -91,8 +91,8 @@ def test_a_language_model_has_the_fields_of_its_tests(
         qtbot.keyClick(page.header.start_button, Qt.Key.Key_Space)
 
 
-def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+def test_form_and_yaml_editor_stay_synchronized(qtbot: QtBot, page: RunPage, user_profile: Path) -> None:
+    page.open_profile(user_profile)
     rate = page.form.find_part(("load", "stages", 0, "rate")).editor.line
     rate.selectAll()
     qtbot.keyClicks(rate, "70/s")
@@ -104,24 +104,28 @@ def test_the_form_and_the_yaml_keep_step(qtbot: QtBot, page: RunPage, mine: Path
     assert stack is not None
     stack.undo()
     stack.undo()
-    assert page.source.yaml_edit.toPlainText() == RIGHT
+    assert page.source.yaml_edit.toPlainText() == VALID_PROFILE
     assert not page.has_unsaved_changes
 
 
-def test_a_broken_yaml_names_its_line_and_the_form_waits(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
-    page.source.yaml_edit.setPlainText(RIGHT + "x: [\n")
+def test_invalid_yaml_is_reported_once_with_its_line_and_disables_the_form(
+    qtbot: QtBot, page: RunPage, user_profile: Path
+) -> None:
+    page.open_profile(user_profile)
+    page.source.yaml_edit.setPlainText(VALID_PROFILE + "x: [\n")
     problem = page.error_strip.text().splitlines()[0]
     assert problem.startswith("Line ")
-    assert len([one for one in page.findChildren(QLabel) if problem in one.text()]) == 1, "it is said twice"
+    assert len([label for label in page.findChildren(QLabel) if problem in label.text()]) == 1, (
+        "the error is shown once"
+    )
     assert not page.form.isEnabled()
     assert not page.header.start_button.isEnabled()
-    page.source.yaml_edit.setPlainText(RIGHT)
+    page.source.yaml_edit.setPlainText(VALID_PROFILE)
     assert page.form.isEnabled()
     qtbot.waitUntil(page.header.start_button.isEnabled)
 
 
-def test_a_file_of_broken_yaml_has_one_error_at_the_line_that_was_not_closed(
+def test_profile_with_an_unclosed_bracket_has_a_single_error_at_its_line(
     qtbot: QtBot, page: RunPage, tmp_path: Path
 ) -> None:
     path = tmp_path / "broken.yaml"
@@ -134,8 +138,10 @@ def test_a_file_of_broken_yaml_has_one_error_at_the_line_that_was_not_closed(
     assert not preview.strip.isVisibleTo(page)
 
 
-def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+def test_profile_error_is_shown_at_its_field_and_the_strip_focuses_the_field(
+    qtbot: QtBot, page: RunPage, user_profile: Path
+) -> None:
+    page.open_profile(user_profile)
     row = page.form.find_part(("load", "stages", 0, "duration"))
     row.editor.line.selectAll()
     qtbot.keyClicks(row.editor.line, "30")
@@ -153,27 +159,27 @@ def test_an_error_is_reported_at_its_field_and_the_strip_leads_there(qtbot: QtBo
     assert page.error_strip.text() == ""
 
 
-def test_a_typo_is_mended_by_the_strips_button(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
-    page.open_profile(mine)
-    checked(qtbot, page)
+def test_profile_typo_is_corrected_by_the_button_of_the_strip(qtbot: QtBot, page: RunPage, user_profile: Path) -> None:
+    user_profile.write_text(VALID_PROFILE.replace("  method:", "  mehtod:"))
+    page.open_profile(user_profile)
+    wait_until_checked(qtbot, page)
     assert "Did you mean 'method'?" in page.error_strip.text()
     page.error_strip.action_triggered.emit()
     qtbot.waitUntil(page.header.start_button.isEnabled)
-    assert page.presenter.document.tree == read_document(RIGHT.encode(), "x").value
+    assert page.presenter.document.tree == read_document(VALID_PROFILE.encode(), "x").value
 
 
-def test_a_model_becomes_a_local_run(qtbot: QtBot, page: RunPage, tmp_path: Path) -> None:
+def test_opened_model_becomes_a_local_profile(qtbot: QtBot, page: RunPage, tmp_path: Path) -> None:
     model = tmp_path / "mine.onnx"
     model.write_bytes(b"x")
     page.open_model(model)
-    checked(qtbot, page)
+    wait_until_checked(qtbot, page)
     assert page.form.view == "local"
     assert page.presenter.document.tree["target"]["model"] == str(model)
     assert page.presenter.state().issues == ()
 
 
-def test_the_undo_of_a_recognized_url_is_offered_until_the_next_edit(page: RunPage) -> None:
+def test_undo_of_a_recognized_url_is_offered_until_the_next_edit(page: RunPage) -> None:
     page.create_endpoint_profile()
     page.presenter.apply_edit(("target", "url"), "http://127.0.0.1:1/v1/chat/completions")
     assert page.adopt_url()
@@ -183,11 +189,13 @@ def test_the_undo_of_a_recognized_url_is_offered_until_the_next_edit(page: RunPa
     assert page.adopt_url()
     assert not page.notice_strip.isHidden()
     page.presenter.apply_edit(("name",), "renamed")
-    assert page.notice_strip.isHidden(), "its button would undo the name instead"
+    assert page.notice_strip.isHidden(), "the button would undo the name instead"
 
 
-def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+def test_views_open_their_sections_and_offer_to_convert_the_profile(
+    qtbot: QtBot, page: RunPage, user_profile: Path
+) -> None:
+    page.open_profile(user_profile)
     page.header.view_buttons.button(2).click()
     assert page.form.sections["slo"].is_open
     assert not page.form.sections["target"].is_open
@@ -202,30 +210,34 @@ def test_views_put_their_parts_in_front_and_offer_to_turn_the_profile(qtbot: QtB
     assert page.form.protocol == "http"
 
 
-def test_what_a_crash_left_is_offered_and_opened(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> None:
-    drafts.save_draft(drafts.Draft(RIGHT, None, "/tmp"))
+def test_draft_of_a_crashed_window_is_offered_and_opened(
+    qtbot: QtBot, navigation: Navigation, look: ThemeController
+) -> None:
+    drafts.save_draft(drafts.Draft(VALID_PROFILE, None, "/tmp"))
     page = RunPage(navigation, look)
     qtbot.addWidget(page)
     page.enter()
     assert "A profile with unsaved changes was recovered" in page.recovery_strip.text()
     page.recovery_strip.action_triggered.emit()
-    assert page.presenter.document.text == RIGHT
+    assert page.presenter.document.text == VALID_PROFILE
     assert page.has_unsaved_changes
     assert page.recovery_strip.text() == ""
 
 
-def test_another_profile_opened_over_unsaved_edits_loses_none(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+def test_unsaved_edits_are_recoverable_after_another_profile_is_opened(
+    qtbot: QtBot, page: RunPage, user_profile: Path
+) -> None:
+    page.open_profile(user_profile)
     page.presenter.document.set_dotted_value("load.seed", 99)
     edited = page.presenter.document.text
     page.open_profile(bundled_profiles()["chat"])
     assert "unsaved changes" in page.recovery_strip.text()
     page.recovery_strip.action_triggered.emit()
-    assert (page.presenter.document.text, page.presenter.document.path) == (edited, mine)
+    assert (page.presenter.document.text, page.presenter.document.path) == (edited, user_profile)
 
 
-def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+def test_copied_command_runs_the_edited_profile(qtbot: QtBot, page: RunPage, user_profile: Path) -> None:
+    page.open_profile(user_profile)
     page.presenter.document.set_dotted_value("load.seed", 99)
     page.copy_command()
     line = QGuiApplication.clipboard().text()
@@ -233,10 +245,10 @@ def test_a_command_that_is_copied_can_be_run(qtbot: QtBot, page: RunPage, mine: 
     assert load_profile(Path(line.split()[-1])).load.seed == 99
 
 
-def test_a_ci_job_is_written_and_nothing_written_over(
-    qtbot: QtBot, page: RunPage, navigation: Navigation, mine: Path, tmp_path: Path
+def test_ci_job_is_exported_and_existing_files_are_not_overwritten(
+    qtbot: QtBot, page: RunPage, navigation: Navigation, user_profile: Path, tmp_path: Path
 ) -> None:
-    page.open_profile(mine)
+    page.open_profile(user_profile)
     repository = tmp_path / "repository"
     repository.mkdir()
     page.export_ci_job("github", repository)
@@ -244,15 +256,15 @@ def test_a_ci_job_is_written_and_nothing_written_over(
     assert "sizewise run mine.yaml --out results" in workflow
     assert load_profile(repository / "mine.yaml").name == "mine"
     (repository / "mine.yaml").write_text("mine, changed")
-    with qtbot.waitSignal(navigation.notice_emitted) as reported:
+    with qtbot.waitSignal(navigation.notice_emitted) as notices:
         page.export_ci_job("github", repository)
-    assert reported.args is not None
-    assert reported.args[0].severity == "error"
+    assert notices.args is not None
+    assert notices.args[0].severity == "error"
     assert (repository / "mine.yaml").read_text() == "mine, changed"
 
 
-def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, mine: Path) -> None:
-    page.open_profile(mine)
+def test_profile_menu_lists_recent_and_bundled_profiles(qtbot: QtBot, page: RunPage, user_profile: Path) -> None:
+    page.open_profile(user_profile)
     menu = page.header.chooser.profile_menu
     menu.aboutToShow.emit()
     assert any(action.text().startswith("mine.yaml") for action in menu.actions())
@@ -264,7 +276,7 @@ def test_recent_files_and_bundled_ones_are_offered(qtbot: QtBot, page: RunPage, 
 
 
 @pytest.mark.parametrize("name", ["chat", "local-model"])
-def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, name: str) -> None:
+def test_input_widgets_of_the_run_page_have_accessible_names(qtbot: QtBot, page: RunPage, name: str) -> None:
     page.open_profile(bundled_profiles()[name])
     usable = (QAbstractButton, QLineEdit, QComboBox, QPlainTextEdit)
     inside_others = {"qt_spinbox_lineedit"}
@@ -278,7 +290,7 @@ def test_everything_that_can_be_used_has_a_name(qtbot: QtBot, page: RunPage, nam
     assert nameless == []
 
 
-def test_nothing_is_wider_than_the_page_at_twice_the_letters(
+def test_form_of_the_run_page_fits_its_width_at_twice_the_text_size(
     qtbot: QtBot, page: RunPage, look: ThemeController
 ) -> None:
     look.scale_text(2.0)
@@ -293,14 +305,14 @@ def test_nothing_is_wider_than_the_page_at_twice_the_letters(
         look.scale_text(1.0)
 
 
-def test_errors_of_the_last_profile_are_gone_while_the_next_one_is_checked(
-    qtbot: QtBot, page: RunPage, mine: Path
+def test_errors_of_the_previous_profile_are_cleared_when_a_profile_is_opened(
+    qtbot: QtBot, page: RunPage, user_profile: Path
 ) -> None:
-    mine.write_text(RIGHT.replace("  method:", "  mehtod:"))
-    page.open_profile(mine)
-    checked(qtbot, page)
+    user_profile.write_text(VALID_PROFILE.replace("  method:", "  mehtod:"))
+    page.open_profile(user_profile)
+    wait_until_checked(qtbot, page)
     assert page.error_strip.text()
-    mine.write_text(RIGHT)
-    page.open_profile(mine)
+    user_profile.write_text(VALID_PROFILE)
+    page.open_profile(user_profile)
     assert not page.error_strip.text()
     assert page.source.yaml_edit.extraSelections() == []

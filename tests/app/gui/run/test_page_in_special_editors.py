@@ -18,7 +18,7 @@ from app.profiles.pricing.catalog import get_price_list_path
 from tests.fakes.edited import EditedDocument
 
 
-def bundled(name: str, **changes: Any) -> EditedDocument:
+def load_bundled(name: str, **changes: Any) -> EditedDocument:
     path = bundled_profiles()[name]
     document = EditedDocument(read_document(path.read_bytes(), str(path)).value, path)
     for key, value in changes.items():
@@ -26,30 +26,32 @@ def bundled(name: str, **changes: Any) -> EditedDocument:
     return document
 
 
-def name_of(widget: QWidget) -> str:
-    """As readers of screens are told; a button without another name is called by its text."""
+def get_accessible_name(widget: QWidget) -> str:
+    """Return the name that a screen reader reads; a button without an accessible name has its text."""
     return widget.accessibleName() or (widget.text() if isinstance(widget, QAbstractButton) else "")
 
 
-def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(qtbot: QtBot, look: ThemeController) -> None:
-    holder = QWidget()
-    qtbot.addWidget(holder)
-    layout = QVBoxLayout(holder)
+def test_special_editors_are_visible_if_applicable_and_have_accessible_names(
+    qtbot: QtBot, look: ThemeController
+) -> None:
+    parent = QWidget()
+    qtbot.addWidget(parent)
+    layout = QVBoxLayout(parent)
     editors = create_special_editors(look)
-    for one in editors.values():
-        layout.addWidget(one)
-    holder.show()
-    document = bundled("http", target__url="http://127.0.0.1:1/")
-    for one in editors.values():
-        one.show_document(document)
-    assert [key for key, one in editors.items() if one.isVisible()] == [
+    for editor in editors.values():
+        layout.addWidget(editor)
+    parent.show()
+    document = load_bundled("http", target__url="http://127.0.0.1:1/")
+    for editor in editors.values():
+        editor.show_document(document)
+    assert [key for key, editor in editors.items() if editor.isVisible()] == [
         "target.url", "load.sweep", "load.stages", "load.search", "preview"
     ]  # fmt: skip
     nameless = [
         widget
         for kind in (QAbstractButton, QComboBox, QLineEdit, QAbstractSpinBox)
-        for widget in holder.findChildren(kind)
-        if widget.isVisible() and not widget.objectName().startswith("qt_") and not name_of(widget)
+        for widget in parent.findChildren(kind)
+        if widget.isVisible() and not widget.objectName().startswith("qt_") and not get_accessible_name(widget)
     ]
     assert nameless == []
     preview = editors["preview"]
@@ -60,24 +62,24 @@ def test_each_is_shown_where_it_is_of_use_and_everything_has_a_name(qtbot: QtBot
     qtbot.waitUntil(lambda: bool(search.view.rates_per_s), timeout=30_000)
 
 
-def test_lengths_are_drawn_with_the_profiles_seed(qtbot: QtBot, look: ThemeController) -> None:
+def test_lengths_are_sampled_with_the_seed_of_the_profile(qtbot: QtBot, look: ThemeController) -> None:
     editor = LengthsEditor(look)
     qtbot.addWidget(editor)
-    editor.show_document(bundled("chat"))
+    editor.show_document(load_bundled("chat"))
     qtbot.waitUntil(lambda: editor.view.prompts is not None, timeout=30_000)
     first = editor.view.prompts
     assert first is not None
     assert sum(first.shares) == pytest.approx(100)
     assert "tokens, median" in dict(editor.rows.rows)["Prompt"]
-    assert "share" in {one.key for one in editor.output_chart.series()}
-    editor.show_document(bundled("chat", load__seed=8))
+    assert "share" in {series.key for series in editor.output_chart.series()}
+    editor.show_document(load_bundled("chat", load__seed=8))
     qtbot.waitUntil(lambda: editor.view.prompts != first, timeout=30_000)
-    editor.show_document(bundled("chat", workload={"prompts": {"input_tokens": "many"}}))
+    editor.show_document(load_bundled("chat", workload={"prompts": {"input_tokens": "many"}}))
     qtbot.waitUntil(lambda: editor.view.reason is not None, timeout=30_000)
     assert "'many' is not a valid length" in str(editor.view.reason)
 
 
-def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: ThemeController) -> None:
+def test_lengths_are_shown_for_an_incomplete_profile(qtbot: QtBot, look: ThemeController) -> None:
     editor = LengthsEditor(look)
     qtbot.addWidget(editor)
     workload = {"prompts": {"input_tokens": 40}}
@@ -86,17 +88,17 @@ def test_lengths_are_drawn_while_the_rest_is_not_right_yet(qtbot: QtBot, look: T
     assert dict(editor.rows.rows) == {"Prompt": "40 tokens per request"}
 
 
-def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
+def test_preview_shows_work_requests_tokens_and_cost_or_the_reason(qtbot: QtBot) -> None:
     preview = Preview()
     qtbot.addWidget(preview)
-    document = bundled("chat")
+    document = load_bundled("chat")
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.work is not None, timeout=30_000)
-    said = {one.name: (one.value, one.detail) for one in preview.tiles()}
-    assert said["Work"] == ("1 stage", "")
-    assert said["Requests"] == ("about 400", "expected")
-    assert said["Tokens"][0].endswith(" input")
-    assert said["Cost"][0] == "n/a"
+    tiles = {tile.name: (tile.value, tile.detail) for tile in preview.tiles()}
+    assert tiles["Work"] == ("1 stage", "")
+    assert tiles["Requests"] == ("about 400", "expected")
+    assert tiles["Tokens"][0].endswith(" input")
+    assert tiles["Cost"][0] == "n/a"
     assert preview.start_summary.text().startswith("The run sends about 400 requests to a server that the run starts")
     document.take("load.stages", [{"rate": "x"}])
     preview.show_document(document)
@@ -107,13 +109,13 @@ def test_the_preview_says_what_start_does(qtbot: QtBot) -> None:
     prices = get_price_list_path()
     prices.parent.mkdir(parents=True)
     prices.write_text("{", "utf-8")
-    preview.show_document(bundled("chat"))
+    preview.show_document(load_bundled("chat"))
     qtbot.waitUntil(lambda: preview.view.reason is not None, timeout=30_000)
     assert preview.strip.text().startswith(f"The run is not ready to start: {prices} cannot be read")
     assert preview.start_summary.isHidden()
 
 
-def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> None:
+def test_preview_of_variants_names_those_that_cannot_run(qtbot: QtBot) -> None:
     preview = Preview()
     qtbot.addWidget(preview)
     target = {"model": "digits", "threads": [1, 1000]}
@@ -125,16 +127,16 @@ def test_the_preview_of_a_grid_names_the_cells_that_cannot_run(qtbot: QtBot) -> 
     assert "measures 2 stages on this machine" in preview.start_summary.text()
 
 
-def test_a_search_is_wanted_given_an_objective_and_edited(qtbot: QtBot, look: ThemeController) -> None:
+def test_search_editor_adds_a_search_an_slo_and_edits_its_settings(qtbot: QtBot, look: ThemeController) -> None:
     editor = SearchEditor(look)
     qtbot.addWidget(editor)
     document = EditedDocument({"target": {"protocol": "http"}})
 
-    def take(path: str, value: object) -> None:
+    def apply_edit(path: str, value: object) -> None:
         document.take(path, value)
         editor.show_document(document)
 
-    editor.edited.connect(take)
+    editor.edited.connect(apply_edit)
     editor.show_document(document)
     editor.show()
     assert not editor.chart.isVisible()

@@ -15,14 +15,14 @@ from app.profiles.resolved import compute_profile_hash
 from app.profiles.templates import ENDPOINT_TEMPLATE, list_default_objectives
 from app.storage.run_directory import runs_home
 
-RIGHT = ENDPOINT_TEMPLATE.format(name="mine")
+VALID_PROFILE = ENDPOINT_TEMPLATE.format(name="mine")
 
 
 @pytest.fixture
 def owner(qtbot: QtBot) -> QWidget:
-    made = QWidget()
-    qtbot.addWidget(made)
-    return made
+    widget = QWidget()
+    qtbot.addWidget(widget)
+    return widget
 
 
 @pytest.fixture
@@ -30,13 +30,13 @@ def presenter(owner: QWidget, navigation: Navigation) -> RunPresenter:
     return RunPresenter(navigation, owner)
 
 
-def opened(qtbot: QtBot, presenter: RunPresenter, text: str, path: Path | None = None) -> None:
+def open_and_check(qtbot: QtBot, presenter: RunPresenter, text: str, path: Path | None = None) -> None:
     presenter.document.open(text, path)
     qtbot.waitUntil(lambda: presenter.state().is_checked)
 
 
-def test_start_is_barred_with_the_reason_until_the_profile_is_right(qtbot: QtBot, presenter: RunPresenter) -> None:
-    presenter.document.open(RIGHT.replace("30s", "30"), None)
+def test_run_start_is_blocked_with_a_reason_until_the_profile_is_valid(qtbot: QtBot, presenter: RunPresenter) -> None:
+    presenter.document.open(VALID_PROFILE.replace("30s", "30"), None)
     assert presenter.state().blocked_reason == "Checking the profile…"
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     assert "duration" in presenter.state().blocked_reason
@@ -46,9 +46,9 @@ def test_start_is_barred_with_the_reason_until_the_profile_is_right(qtbot: QtBot
     qtbot.waitUntil(lambda: not presenter.state().blocked_reason)
 
 
-def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, presenter: RunPresenter) -> None:
+def test_run_start_launches_a_draft_that_equals_the_edited_profile(qtbot: QtBot, presenter: RunPresenter) -> None:
     path = bundled_profiles()["local-model"]
-    opened(qtbot, presenter, path.read_text(), path)
+    open_and_check(qtbot, presenter, path.read_text(), path)
     assert presenter.command_line() == "sizewise run local-model"
     presenter.document.set_dotted_value("load.max_duration", "2s")
     qtbot.waitUntil(lambda: presenter.state().is_checked)
@@ -62,8 +62,8 @@ def test_start_launches_a_draft_that_loads_as_the_form_showed(qtbot: QtBot, pres
     assert presenter.command_line() == f"sizewise run {launch.arguments[1]}"
 
 
-def test_what_was_started_can_be_repeated_as_it_was(qtbot: QtBot, presenter: RunPresenter) -> None:
-    opened(qtbot, presenter, RIGHT)
+def test_each_run_start_has_its_own_directory_and_profile(qtbot: QtBot, presenter: RunPresenter) -> None:
+    open_and_check(qtbot, presenter, VALID_PROFILE)
     first = presenter.launch()
     presenter.document.set_dotted_value("load.seed", 99)
     qtbot.waitUntil(lambda: presenter.state().is_checked)
@@ -71,27 +71,31 @@ def test_what_was_started_can_be_repeated_as_it_was(qtbot: QtBot, presenter: Run
     assert first is not None
     assert second is not None
     assert first.directory != second.directory
-    assert [load_profile(Path(one.arguments[1])).load.seed for one in (first, second)] == [7, 99]
+    assert [load_profile(Path(launch.arguments[1])).load.seed for launch in (first, second)] == [7, 99]
 
 
-def test_a_saved_profile_is_run_from_its_file(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
-    opened(qtbot, presenter, RIGHT)
+def test_saved_profile_is_run_from_its_file(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
+    open_and_check(qtbot, presenter, VALID_PROFILE)
     path = tmp_path / "my own.yaml"
     presenter.save(path)
-    assert path.read_text() == RIGHT
+    assert path.read_text() == VALID_PROFILE
     assert presenter.state().is_saved
     assert presenter.command_line() == f"sizewise run '{path}'"
 
 
-def test_saved_elsewhere_its_paths_lead_where_they_led(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
+def test_profile_saved_to_another_folder_has_the_same_paths_and_comments(
+    qtbot: QtBot, presenter: RunPresenter, tmp_path: Path
+) -> None:
     path = bundled_profiles()["quickstart"]
-    opened(qtbot, presenter, path.read_text(), path)
+    open_and_check(qtbot, presenter, path.read_text(), path)
     presenter.save(tmp_path / "mine.yaml")
     assert compute_profile_hash(load_profile(tmp_path / "mine.yaml")) == compute_profile_hash(load_profile(path))
     assert "# The question" in (tmp_path / "mine.yaml").read_text()
 
 
-def test_unsaved_edits_outlive_the_window(qtbot: QtBot, presenter: RunPresenter, navigation: Navigation) -> None:
+def test_unsaved_profile_edits_are_recovered_from_the_draft(
+    qtbot: QtBot, presenter: RunPresenter, navigation: Navigation
+) -> None:
     path = bundled_profiles()["quickstart"]
     presenter.document.open(path.read_text(), path)
     presenter.save_draft()
@@ -100,17 +104,17 @@ def test_unsaved_edits_outlive_the_window(qtbot: QtBot, presenter: RunPresenter,
     presenter.save_draft()
     text, draft = presenter.document.text, drafts.load_draft()
     assert draft is not None
-    after_the_crash = RunPresenter(navigation, presenter)
-    after_the_crash.recover(draft)
-    assert after_the_crash.document.text == text
-    assert after_the_crash.document.path == path
-    assert not after_the_crash.state().is_saved
-    qtbot.waitUntil(lambda: after_the_crash.state().is_checked)
-    assert after_the_crash.state().issues == ()
+    recovered = RunPresenter(navigation, presenter)
+    recovered.recover(draft)
+    assert recovered.document.text == text
+    assert recovered.document.path == path
+    assert not recovered.state().is_saved
+    qtbot.waitUntil(lambda: recovered.state().is_checked)
+    assert recovered.state().issues == ()
 
 
-def test_what_was_saved_leaves_no_draft(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
-    presenter.document.open(RIGHT, None)
+def test_saving_the_profile_removes_its_draft(qtbot: QtBot, presenter: RunPresenter, tmp_path: Path) -> None:
+    presenter.document.open(VALID_PROFILE, None)
     presenter.document.set_dotted_value("load.seed", 8)
     presenter.save_draft()
     assert drafts.load_draft() is not None
@@ -118,22 +122,22 @@ def test_what_was_saved_leaves_no_draft(qtbot: QtBot, presenter: RunPresenter, t
     assert drafts.load_draft() is None
 
 
-def test_another_protocol_is_one_step_to_undo(presenter: RunPresenter) -> None:
-    presenter.document.open(RIGHT, None)
+def test_change_of_protocol_is_undone_in_a_single_step(presenter: RunPresenter) -> None:
+    presenter.document.open(VALID_PROFILE, None)
     presenter.apply_edit(("target", "protocol"), "openai-chat")
     assert presenter.state().protocol == "openai-chat"
     assert "prompts" in presenter.document.tree["workload"]
     presenter.document.undo_stack.undo()
-    assert presenter.document.text == RIGHT
+    assert presenter.document.text == VALID_PROFILE
 
 
-HOLDING = RIGHT.replace("target:", 'target:\n  headers: {X-Api-Key: "canary-7f3a"}', 1)
+PROFILE_WITH_SECRET = VALID_PROFILE.replace("target:", 'target:\n  headers: {X-Api-Key: "canary-7f3a"}', 1)
 
 
-def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
+def test_plain_text_secret_is_stored_in_no_draft_and_blocks_the_start(
     qtbot: QtBot, presenter: RunPresenter, tmp_path: Path
 ) -> None:
-    opened(qtbot, presenter, HOLDING)
+    open_and_check(qtbot, presenter, PROFILE_WITH_SECRET)
     presenter.document.set_dotted_value("name", "edited")
     qtbot.waitUntil(lambda: presenter.state().is_checked)
     presenter.save_draft()
@@ -146,16 +150,16 @@ def test_a_secret_that_is_written_out_is_in_no_file_that_nobody_asked_for(
     presenter.save_draft()
     written = b"".join(path.read_bytes() for path in runs_home().parent.rglob("*") if path.is_file())
     assert b"canary-7f3a" not in written
-    presenter.document.set_text(HOLDING)
+    presenter.document.set_text(PROFILE_WITH_SECRET)
     presenter.save(tmp_path / "mine.yaml")
     qtbot.waitUntil(lambda: not presenter.state().blocked_reason)
 
 
-def test_the_profile_follows_the_url_once_it_is_edited(qtbot: QtBot, presenter: RunPresenter) -> None:
+def test_protocol_and_slo_follow_an_edited_url(qtbot: QtBot, presenter: RunPresenter) -> None:
     document = presenter.document
     document.open(ENDPOINT_TEMPLATE.format(name=ENDPOINT_NAME), None)
     document.set_dotted_value("target.url", "http://h/v1")
-    assert presenter.adopt_url() is None, "nobody edited the field"
+    assert presenter.adopt_url() is None, "the field was not edited"
     presenter.apply_edit(URL_PATH, "http://h/v1/chat/completions")
     assert presenter.adopt_url() == "openai-chat"
     assert (document.value("target.url"), "sweep" in document.tree["load"]) == ("http://h/v1", True)
@@ -170,9 +174,9 @@ def test_the_profile_follows_the_url_once_it_is_edited(qtbot: QtBot, presenter: 
     assert presenter.adopt_url() is None, "the protocol was chosen after the URL"
 
 
-def test_undo_of_the_recognized_url_stays(qtbot: QtBot, presenter: RunPresenter) -> None:
+def test_undone_url_recognition_is_not_repeated(qtbot: QtBot, presenter: RunPresenter) -> None:
     document = presenter.document
-    document.open(RIGHT, None)
+    document.open(VALID_PROFILE, None)
     presenter.apply_edit(URL_PATH, "http://h/v1")
     assert presenter.adopt_url() == "openai-chat"
     document.undo_stack.undo()

@@ -1,4 +1,4 @@
-"""The planned run below the form, which leaves it only the height that it needs."""
+"""The preview below the form has only the height that it needs."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from app.records.planned_work import PlannedWork
 from tests.fakes.widget_walk import clipped
 
 
-def test_texts_that_wrap_have_the_height_that_they_need(qtbot: QtBot) -> None:
+def test_wrapped_texts_of_the_preview_are_not_clipped(qtbot: QtBot) -> None:
     preview = Preview()
     splitter = QSplitter(Qt.Orientation.Vertical)
     qtbot.addWidget(splitter)

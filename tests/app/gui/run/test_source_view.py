@@ -10,25 +10,25 @@ from app.gui.theme import ThemeController
 
 @pytest.fixture
 def view(qtbot: QtBot, look: ThemeController) -> SourceView:
-    made = SourceView(look)
-    qtbot.addWidget(made)
-    made.resize(400, 300)
-    made.show()
-    made.show_text("a: 1\nb: 😀 # two\nc: 3\n")
-    return made
+    view = SourceView(look)
+    qtbot.addWidget(view)
+    view.resize(400, 300)
+    view.show()
+    view.show_text("a: 1\nb: 😀 # two\nc: 3\n")
+    return view
 
 
-def test_what_is_shown_is_not_reported_and_what_is_typed_is(qtbot: QtBot, view: SourceView) -> None:
-    reported: list[str] = []
-    view.edited.connect(reported.append)
+def test_only_typed_yaml_is_emitted_as_an_edit(qtbot: QtBot, view: SourceView) -> None:
+    edits: list[str] = []
+    view.edited.connect(edits.append)
     view.show_text("a: 1\nb: 😀 # two\nc: 34\n")
-    assert reported == []
+    assert edits == []
     view.yaml_edit.moveCursor(QTextCursor.MoveOperation.End)
     qtbot.keyClicks(view.yaml_edit, "d")
-    assert reported == ["a: 1\nb: 😀 # two\nc: 34\nd"]
+    assert edits == ["a: 1\nb: 😀 # two\nc: 34\nd"]
 
 
-def test_the_cursor_stays_where_it_was(view: SourceView) -> None:
+def test_cursor_position_is_unchanged_when_the_yaml_text_changes(view: SourceView) -> None:
     cursor = view.yaml_edit.textCursor()
     cursor.setPosition(len("a: 1\nb"))
     view.yaml_edit.setTextCursor(cursor)
@@ -37,9 +37,9 @@ def test_the_cursor_stays_where_it_was(view: SourceView) -> None:
     assert view.yaml_edit.textCursor().position() == len("a: 1\nb")
 
 
-def test_a_wrong_line_is_marked_and_shown(view: SourceView, look: ThemeController) -> None:
+def test_yaml_line_with_an_error_is_marked_and_reachable(view: SourceView, look: ThemeController) -> None:
     view.show_errors((3,))
-    assert [one.cursor.blockNumber() for one in view.yaml_edit.extraSelections()] == [2]
+    assert [selection.cursor.blockNumber() for selection in view.yaml_edit.extraSelections()] == [2]
     view.go_to_line(3)
     assert view.yaml_edit.textCursor().blockNumber() == 2
     view.grab()

@@ -11,9 +11,9 @@ from onnx import TensorProto, helper, numpy_helper
 
 from app.inference.generation.decoder_costs import read_decoder_costs
 from app.inference.generation.decoder_files import write_random_decoder
-from app.inference.generation.decoder_graph import TIED_EMBEDDING_KEY
 from app.inference.generation.decoder_shape import WeightBits
 from app.inference.generation.model_folder import GenerativeModel, read_model_folder
+from app.inference.inspection.costs import TIED_EMBEDDING_KEY
 from app.records.generation import AttentionLayers, DecoderCosts
 from tests.fakes import decoders
 

@@ -20,6 +20,7 @@ from app.inference.generation.gguf_conversion import GgufJob
 from app.inference.generation.gguf_decoder import convert
 from app.inference.generation.model_folder import read_model_folder
 from app.inference.generation.runtime import open_generative_model
+from app.inference.inspection.language_model import read_language_model
 from tests.fakes import decoders
 from tests.fakes.gguf_decoders import draw_weights, plain_shape, write_gguf, write_plain
 
@@ -186,3 +187,14 @@ def test_damaged_gguf_is_converted_or_a_usage_error(tmp_path: Path) -> None:
         except UsageError:
             rejected += 1
     assert 20 < rejected < 60
+
+
+@pytest.mark.parametrize("bits", [32, 8, 4])
+@pytest.mark.parametrize("without", ["", "output.weight"], ids=["two matrices", "tied"])
+def test_inspection_counts_the_parameters_of_the_converted_file(tmp_path: Path, without: str, bits: int) -> None:
+    """The graph has the matrix of the logits as a copy of a tied embedding."""
+    source = write_plain(tmp_path / "model.gguf", without=without)
+    inspected = [read_language_model(path) for path in (source, convert_file(source, weight_bits=bits))]
+    assert inspected[1].weights.parameters == inspected[0].weights.parameters
+    costs = read_decoder_costs(read_model_folder(source.with_suffix("")))
+    assert costs.parameters == inspected[0].weights.parameters

@@ -1,7 +1,7 @@
-"""Whether a cluster would take a manifest: Kubernetes' own schemas, and the fields of two CRDs that ours use.
+"""Schemas of exported manifests: those of Kubernetes, and the fields of two CRDs that the exports use.
 
-The subsets hold what KEDA 2 and KServe's v1beta1 declare of these fields: their types, enums and least values, what is
-required, and what their webhooks ask beyond that. They know no other field, so a misspelt one is refused.
+The CRD schemas are subsets of KEDA 2 and KServe v1beta1: types, enums, minimums and required fields, and the rules of
+their webhooks. They allow no other field, so a misspelled one is invalid.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ def _object(required: tuple[str, ...], **properties: Any) -> dict[str, Any]:
     return {"type": "object", "required": list(required), "properties": properties, "additionalProperties": False}
 
 
-def _strings(**more: Any) -> dict[str, Any]:
-    return {"type": "object", "additionalProperties": {"type": "string"}, **more}
+def _strings(**fields: Any) -> dict[str, Any]:
+    return {"type": "object", "additionalProperties": {"type": "string"}, **fields}
 
 
 _TEXT = {"type": "string", "minLength": 1}
@@ -99,19 +99,19 @@ INFERENCE_SERVICE = _object(
 _CRDS = {"ScaledObject": SCALED_OBJECT, "InferenceService": INFERENCE_SERVICE}
 
 
-# its definitions are a megabyte of JSON, which it would read for every document
+# the definitions are 1 MB of JSON, which would otherwise be read for every document
 kubernetes_validate.utils.schema_contents = cache(kubernetes_validate.utils.schema_contents)
 
 
 @cache
 def _build_validator(kind: str) -> jsonschema.Draft202012Validator:
-    """Check the schema itself once, which takes longer than to check a document."""
+    """Return the validator of a CRD. The schema itself is checked only once, because that is slow."""
     jsonschema.Draft202012Validator.check_schema(_CRDS[kind])
     return jsonschema.Draft202012Validator(_CRDS[kind])
 
 
-def check(document: dict[str, Any]) -> None:
-    """Raises jsonschema's ValidationError."""
+def validate_manifest(document: dict[str, Any]) -> None:
+    """Validate a manifest document. Raises `jsonschema.ValidationError`."""
     if document["kind"] not in _CRDS:
         for version in (OLDEST, NEWEST):
             kubernetes_validate.validate(document, version, strict=True)
@@ -123,21 +123,21 @@ def check(document: dict[str, Any]) -> None:
 
 
 def _check_counts(document: dict[str, Any]) -> None:
-    """What the webhooks ask of two fields together, and no schema can say."""
+    """Check the rules of the webhooks for pairs of fields, which a schema cannot express."""
     spec = document["spec"].get("predictor", document["spec"])
-    least, most = ("minReplicas", "maxReplicas") if "predictor" in document["spec"] else (
+    min_field, max_field = ("minReplicas", "maxReplicas") if "predictor" in document["spec"] else (
         "minReplicaCount", "maxReplicaCount")  # fmt: skip
-    if spec[least] > spec[most]:
-        raise jsonschema.ValidationError(f"{least} is over {most}")
+    if spec[min_field] > spec[max_field]:
+        raise jsonschema.ValidationError(f"{min_field} is over {max_field}")
     for trigger in spec.get("triggers", ()):
         if trigger["type"] == "cron" and trigger["metadata"]["start"] == trigger["metadata"]["end"]:
             raise jsonschema.ValidationError("a cron trigger starts and ends at the same time")
 
 
 def _as_pod(service: dict[str, Any]) -> dict[str, Any]:
-    """The part of a predictor that is a pod's, so that Kubernetes' own schema judges it."""
+    """Return the pod fields of a predictor as a pod, to validate them with the schema of Kubernetes."""
     predictor = service["spec"]["predictor"]
     model = {"name": "model", "image": "any", "resources": predictor.get("model", {}).get("resources", {})}
-    kept = {key: predictor[key] for key in ("nodeSelector", "tolerations") if key in predictor}
-    spec = {**kept, "containers": predictor.get("containers", [model])}
+    placement = {key: predictor[key] for key in ("nodeSelector", "tolerations") if key in predictor}
+    spec = {**placement, "containers": predictor.get("containers", [model])}
     return {"apiVersion": "v1", "kind": "Pod", "metadata": {"name": "as-pod"}, "spec": spec}

@@ -7,7 +7,7 @@ import pytest
 from app.errors import UsageError
 from app.planning.exports.files import ExportKind, export_plan
 from app.planning.exports.settings import ExportSettings
-from tests.app.planning.exports.planned import planned, without_recommendation
+from tests.app.planning.exports.planned import build_plan, without_recommendation
 
 SETTINGS = ExportSettings(name="../CON: fraud")
 
@@ -22,18 +22,18 @@ SETTINGS = ExportSettings(name="../CON: fraud")
         ("json", ["plan-con-fraud.json"]),
     ],
 )
-def test_each_kind_has_its_files(kind: ExportKind, names: list[str]) -> None:
-    files = export_plan(planned(), kind, SETTINGS)
+def test_export_kind_has_its_file_names(kind: ExportKind, names: list[str]) -> None:
+    files = export_plan(build_plan(), kind, SETTINGS)
     assert list(files) == names
     assert all(text.endswith("\n") and text.encode() for text in files.values())
-    assert files == export_plan(planned(), kind, SETTINGS)
+    assert files == export_plan(build_plan(), kind, SETTINGS)
 
 
-def test_only_what_reports_of_every_offer_needs_no_recommendation() -> None:
+def test_only_csv_and_json_exports_need_no_recommendation() -> None:
     for kind in get_args(ExportKind):
         if kind in ("csv", "json"):
-            assert export_plan(without_recommendation(planned()), kind, SETTINGS)
+            assert export_plan(without_recommendation(build_plan()), kind, SETTINGS)
         else:
             with pytest.raises(UsageError, match="recommends no fleet") as raised:
-                export_plan(without_recommendation(planned()), kind, SETTINGS)
+                export_plan(without_recommendation(build_plan()), kind, SETTINGS)
             assert raised.value.hint is not None

@@ -17,38 +17,40 @@ from app.planning.exports.settings import Autoscaler, ExportSettings, Predictor
 from app.records.estimate import Estimate
 from app.records.metrics import metric_label
 from app.records.plan import Plan
-from tests.app.planning.exports.manifest_schemas import check
+from tests.app.planning.exports.manifest_schemas import validate_manifest
 from tests.app.planning.exports.planned import (
     UNKNOWN,
-    comments,
-    fleet_of,
-    planned,
-    planned_on_cards,
-    pods_of,
+    build_gpu_plan,
+    build_plan,
+    count_pods,
+    get_comments,
+    get_fleet,
     with_fleet,
     without_recommendation,
 )
 
-SCALED = ExportSettings(name="Fraud", autoscaler="hpa")
+HPA_SETTINGS = ExportSettings(name="Fraud", autoscaler="hpa")
 
 
-def service_of(plan: Plan, settings: ExportSettings = SCALED) -> dict[str, Any]:
-    found: dict[str, Any] = yaml.load(build_kserve_manifest(plan, settings), Loader=yaml.CSafeLoader)
-    return found
+def export_service(plan: Plan, settings: ExportSettings = HPA_SETTINGS) -> dict[str, Any]:
+    service: dict[str, Any] = yaml.load(build_kserve_manifest(plan, settings), Loader=yaml.CSafeLoader)
+    return service
 
 
-def predictor_of(plan: Plan, settings: ExportSettings = SCALED) -> dict[str, Any]:
-    found: dict[str, Any] = service_of(plan, settings)["spec"]["predictor"]
-    return found
+def export_predictor(plan: Plan, settings: ExportSettings = HPA_SETTINGS) -> dict[str, Any]:
+    predictor: dict[str, Any] = export_service(plan, settings)["spec"]["predictor"]
+    return predictor
 
 
 @pytest.mark.parametrize("predictor", ["onnx", "container"])
 @pytest.mark.parametrize("autoscaler", ["none", "hpa", "keda"])
 @pytest.mark.parametrize(
-    "plan", [planned, partial(planned, redundancy=0), planned_on_cards, partial(planned_on_cards, replicas=4)]
+    "plan", [build_plan, partial(build_plan, redundancy=0), build_gpu_plan, partial(build_gpu_plan, replicas=4)]
 )
-def test_a_cluster_would_take_it(plan: Callable[[], Plan], autoscaler: Autoscaler, predictor: Predictor) -> None:
-    check(service_of(plan(), ExportSettings(autoscaler=autoscaler, predictor=predictor, instance_memory_gib=32.0)))
+def test_kserve_manifests_are_valid(plan: Callable[[], Plan], autoscaler: Autoscaler, predictor: Predictor) -> None:
+    validate_manifest(
+        export_service(plan(), ExportSettings(autoscaler=autoscaler, predictor=predictor, instance_memory_gib=32.0))
+    )
 
 
 @pytest.mark.parametrize(
@@ -68,76 +70,81 @@ def test_a_cluster_would_take_it(plan: Callable[[], Plan], autoscaler: Autoscale
         (("spec",), None),
     ],
 )
-def test_what_a_cluster_would_refuse_is_seen_by_these_tests(path: tuple[str, ...], value: object) -> None:
-    service = copy.deepcopy(service_of(planned()))
-    check(service)
-    place = service
+def test_manifest_schemas_detect_invalid_kserve_fields(path: tuple[str, ...], value: object) -> None:
+    service = copy.deepcopy(export_service(build_plan()))
+    validate_manifest(service)
+    parent = service
     for key in path[:-1]:
-        place = place[key]
+        parent = parent[key]
     if value is None:
-        del place[path[-1]]
+        del parent[path[-1]]
     else:
-        place[path[-1]] = value
+        parent[path[-1]] = value
     with pytest.raises(jsonschema.ValidationError):
-        check(service)
+        validate_manifest(service)
 
 
-def test_it_says_what_the_plan_says() -> None:
-    plan = planned()
-    predictor = predictor_of(plan)
-    assert predictor["maxReplicas"] == pods_of(plan)
+def test_kserve_replicas_and_scale_target_match_the_plan() -> None:
+    plan = build_plan()
+    predictor = export_predictor(plan)
+    assert predictor["maxReplicas"] == count_pods(plan)
     assert predictor["minReplicas"] == 24
     assert predictor["scaleMetric"] == "rps"
-    assert predictor["scaleTarget"] == math.floor(fleet_of(plan).planned_rate_per_replica_per_s or 0.0)
-    annotations = service_of(plan)["metadata"]["annotations"]
+    assert predictor["scaleTarget"] == math.floor(get_fleet(plan).planned_rate_per_replica_per_s or 0.0)
+    annotations = export_service(plan)["metadata"]["annotations"]
     assert annotations["autoscaling.knative.dev/target-utilization-percentage"] == "100"
-    fixed = predictor_of(plan, ExportSettings())
-    assert fixed["minReplicas"] == fixed["maxReplicas"] == pods_of(plan)
+    fixed = export_predictor(plan, ExportSettings())
+    assert fixed["minReplicas"] == fixed["maxReplicas"] == count_pods(plan)
     assert "scaleTarget" not in fixed
 
 
-def test_the_concurrency_is_littles_law_with_room() -> None:
-    plan = planned()
-    latency_ms = fleet_of(plan).latency_at_peak.value
+def test_container_concurrency_is_littles_law_plus_3_standard_deviations() -> None:
+    plan = build_plan()
+    latency_ms = get_fleet(plan).latency_at_peak.value
     assert latency_ms is not None
     mean = 100.0 * latency_ms / 1000
-    assert predictor_of(plan)["containerConcurrency"] == math.ceil(mean + 3 * math.sqrt(mean))
+    assert export_predictor(plan)["containerConcurrency"] == math.ceil(mean + 3 * math.sqrt(mean))
     slower = with_fleet(plan, latency_at_peak=Estimate(4000.0))
-    assert predictor_of(slower)["containerConcurrency"] == 460
+    assert export_predictor(slower)["containerConcurrency"] == 460
 
 
 @pytest.mark.parametrize("metric", ["ttft_ms.p99", "tpot_ms.p50", "error_rate"])
-def test_a_part_of_the_time_says_nothing_of_the_number_in_flight(metric: str) -> None:
-    plan = msgspec.structs.replace(planned(), latency_metric=metric)
-    assert predictor_of(plan)["containerConcurrency"] == 0
-    assert f"cannot be estimated from {metric_label(metric)}" in comments(build_kserve_manifest(plan, SCALED))
-    assert estimate_in_flight_per_pod(with_fleet(planned(), latency_at_peak=UNKNOWN), fleet_of(plan)) is not None
-    assert predictor_of(with_fleet(planned(), latency_at_peak=UNKNOWN))["containerConcurrency"] == 0
+def test_container_concurrency_is_unlimited_without_total_latency(metric: str) -> None:
+    plan = msgspec.structs.replace(build_plan(), latency_metric=metric)
+    assert export_predictor(plan)["containerConcurrency"] == 0
+    assert f"cannot be estimated from {metric_label(metric)}" in get_comments(build_kserve_manifest(plan, HPA_SETTINGS))
+    assert estimate_in_flight_per_pod(with_fleet(build_plan(), latency_at_peak=UNKNOWN), get_fleet(plan)) is not None
+    assert export_predictor(with_fleet(build_plan(), latency_at_peak=UNKNOWN))["containerConcurrency"] == 0
 
 
-def test_slow_pods_are_scaled_by_what_they_have_in_hand() -> None:
-    rare = with_fleet(planned(), planned_rate_per_replica_per_s=0.5, latency_at_peak=Estimate(6000.0))
-    assert (predictor_of(rare)["scaleMetric"], predictor_of(rare)["scaleTarget"]) == ("concurrency", 3)
-    blind = with_fleet(rare, latency_at_peak=UNKNOWN)
-    assert (predictor_of(blind)["scaleMetric"], predictor_of(blind)["scaleTarget"]) == ("concurrency", 1)
+def test_pods_below_1_request_per_s_scale_by_concurrency() -> None:
+    slow = with_fleet(build_plan(), planned_rate_per_replica_per_s=0.5, latency_at_peak=Estimate(6000.0))
+    assert (export_predictor(slow)["scaleMetric"], export_predictor(slow)["scaleTarget"]) == ("concurrency", 3)
+    without_latency = with_fleet(slow, latency_at_peak=UNKNOWN)
+    assert (export_predictor(without_latency)["scaleMetric"], export_predictor(without_latency)["scaleTarget"]) == (
+        "concurrency",
+        1,
+    )
 
 
-def test_a_model_or_a_container() -> None:
-    model = predictor_of(planned(), ExportSettings(model_uri="gs://models/fraud"))["model"]
+def test_predictor_is_a_model_or_a_container() -> None:
+    model = export_predictor(build_plan(), ExportSettings(model_uri="gs://models/fraud"))["model"]
     assert model["modelFormat"] == {"name": "onnx"}
     assert model["storageUri"] == "gs://models/fraud"
-    own = ExportSettings(predictor="container", image="registry.example/fraud:1", port=9000, ready_path="/up")
-    container = predictor_of(planned(), own)["containers"][0]
+    container_settings = ExportSettings(
+        predictor="container", image="registry.example/fraud:1", port=9000, ready_path="/up"
+    )
+    container = export_predictor(build_plan(), container_settings)["containers"][0]
     assert (container["name"], container["image"]) == ("kserve-container", "registry.example/fraud:1")
     assert container["ports"][0]["containerPort"] == container["readinessProbe"]["httpGet"]["port"] == 9000
     assert container["readinessProbe"]["httpGet"]["path"] == "/up"
     assert "startupProbe" not in container
-    assert "Fill in" not in comments(build_kserve_manifest(planned(), own))
-    assert "s3://REPLACE-ME/model" in comments(build_kserve_manifest(planned(), SCALED))
+    assert "Fill in" not in get_comments(build_kserve_manifest(build_plan(), container_settings))
+    assert "s3://REPLACE-ME/model" in get_comments(build_kserve_manifest(build_plan(), HPA_SETTINGS))
 
 
-def test_what_kserve_cannot_do_is_refused() -> None:
+def test_kserve_export_refuses_schedules_and_plans_without_recommendation() -> None:
     with pytest.raises(UsageError, match="no schedule"):
-        build_kserve_manifest(planned(), ExportSettings(autoscaler="scheduled"))
+        build_kserve_manifest(build_plan(), ExportSettings(autoscaler="scheduled"))
     with pytest.raises(UsageError, match="recommends no fleet"):
-        build_kserve_manifest(without_recommendation(planned()), SCALED)
+        build_kserve_manifest(without_recommendation(build_plan()), HPA_SETTINGS)

@@ -10,33 +10,33 @@ from app.planning.exports.offers_csv import build_offers_csv
 from app.records.estimate import Estimate
 from app.records.plan import Plan, Spread, TokenUnitCosts, UnitCosts
 from tests.app.planning.exports.planned import (
-    fleet_of,
-    planned,
-    simulated,
+    add_simulation,
+    build_plan,
+    get_fleet,
     with_fleet,
     without_recommendation,
 )
 from tests.fakes.offers import gpu_offer, offer
 
-THREE = planned(offer("a"), offer("b", on_demand_usd_per_hour=0.5), gpu_offer("g", "l4"))
+PLAN = build_plan(offer("a"), offer("b", on_demand_usd_per_hour=0.5), gpu_offer("g", "l4"))
 
 
-def rows_of(plan: Plan) -> list[dict[str, str]]:
+def export_rows(plan: Plan) -> list[dict[str, str]]:
     return list(csv.DictReader(io.StringIO(build_offers_csv(plan), newline=""), strict=True))
 
 
-def test_all_fleets_are_listed_those_that_fit_first() -> None:
-    shuffled = msgspec.structs.replace(THREE, offers=tuple(reversed(THREE.offers)))
-    rows = rows_of(shuffled)
-    assert {row["offer"] for row in rows} == {fleet.offer for fleet in THREE.offers}
+def test_csv_lists_all_offers_with_feasible_ones_first() -> None:
+    shuffled = msgspec.structs.replace(PLAN, offers=tuple(reversed(PLAN.offers)))
+    rows = export_rows(shuffled)
+    assert {row["offer"] for row in rows} == {fleet.offer for fleet in PLAN.offers}
     assert [bool(row["rejected"]) for row in rows] == [False, False, True]
-    assert [row["offer"] for row in rows_of(THREE)] == [fleet.offer for fleet in THREE.offers]
-    assert [row["is_recommended"] for row in rows_of(THREE)] == ["yes", "no", "no"]
+    assert [row["offer"] for row in export_rows(PLAN)] == [fleet.offer for fleet in PLAN.offers]
+    assert [row["is_recommended"] for row in export_rows(PLAN)] == ["yes", "no", "no"]
 
 
-def test_numbers_come_back_as_they_are() -> None:
+def test_csv_numbers_match_the_plan() -> None:
     plan = with_fleet(
-        simulated(THREE),
+        add_simulation(PLAN),
         instances_needed=Spread(4, 5, 7),
         usd_per_month_needed=Spread(1.5, 2.5, 3.5),
         per_1k_inferences=UnitCosts(0.1, 0.2, 0.3),
@@ -44,7 +44,7 @@ def test_numbers_come_back_as_they_are() -> None:
         kg_co2e_per_month=Estimate(-3.25, (-4.0, -2.0)),
         frontier_probability=0.75,
     )
-    row, fleet = rows_of(plan)[0], fleet_of(plan)
+    first_row, fleet = export_rows(plan)[0], get_fleet(plan)
     expected = {
         "instances": fleet.instances, "usd_per_hour_each": 0.5, "usd_per_month": fleet.usd_per_month.value,
         "capacity_per_instance_per_s": fleet.capacity_per_instance_per_s.value,
@@ -56,43 +56,43 @@ def test_numbers_come_back_as_they_are() -> None:
         "usd_per_1m_output_tokens_at_saturation": 1.0, "usd_per_1m_tokens_at_mean": 6.0,
         "kg_co2e_per_month": -3.25, "kg_co2e_per_month_ci95_low": -4.0, "front_chance_share": 0.75,
     }  # fmt: skip
-    assert {name: float(row[name]) for name in expected} == expected
-    assert row["usd_per_1m_input_tokens_at_slo"] == row["usd_per_1m_output_tokens_at_mean"] == ""
-    assert row["latency_metric"] == "latency_ms.p95"
-    assert row["price_date"] == "2026-08-01"
+    assert {name: float(first_row[name]) for name in expected} == expected
+    assert first_row["usd_per_1m_input_tokens_at_slo"] == first_row["usd_per_1m_output_tokens_at_mean"] == ""
+    assert first_row["latency_metric"] == "latency_ms.p95"
+    assert first_row["price_date"] == "2026-08-01"
 
 
-def test_what_is_not_available_is_blank() -> None:
-    rejected = rows_of(THREE)[-1]
+def test_unavailable_values_are_empty_csv_cells() -> None:
+    rejected = export_rows(PLAN)[-1]
     for column in ("instances", "usd_per_month", "latency_at_peak_ms", "kwh_per_month", "instances_needed_p50"):
         assert rejected[column] == ""
-    endless = with_fleet(THREE, usd_per_month=Estimate(float("inf")), frontier_probability=float("nan"))
-    assert rows_of(endless)[0]["usd_per_month"] == rows_of(endless)[0]["front_chance_share"] == ""
+    infinite = with_fleet(PLAN, usd_per_month=Estimate(float("inf")), frontier_probability=float("nan"))
+    assert export_rows(infinite)[0]["usd_per_month"] == export_rows(infinite)[0]["front_chance_share"] == ""
 
 
-@pytest.mark.parametrize("begin", list("=+-@\t\r\n＝＋－＠"))
-def test_no_cell_becomes_a_formula(begin: str) -> None:
-    text = f'{begin}HYPERLINK(1,"a"),\'b'
-    plan = with_fleet(planned(offer(instance_type=text, source=text)), measured_on=text, risk_reasons=(text,))
-    row = rows_of(plan)[0]
+@pytest.mark.parametrize("first_character", list("=+-@\t\r\n＝＋－＠"))
+def test_csv_cells_are_protected_against_formula_injection(first_character: str) -> None:
+    text = f'{first_character}HYPERLINK(1,"a"),\'b'
+    plan = with_fleet(build_plan(offer(instance_type=text, source=text)), measured_on=text, risk_reasons=(text,))
+    row = export_rows(plan)[0]
     for column in ("instance_type", "price_source", "measured_on", "risk_reasons"):
         assert row[column] == f"'{text}"
     for cell in row.values():
-        assert not cell.startswith(begin)
+        assert not cell.startswith(first_character)
 
 
-def test_what_begins_no_formula_is_left_alone() -> None:
-    assert rows_of(planned(offer(instance_type="a=1+1")))[0]["instance_type"] == "a=1+1"
+def test_csv_text_without_a_formula_prefix_is_unchanged() -> None:
+    assert export_rows(build_plan(offer(instance_type="a=1+1")))[0]["instance_type"] == "a=1+1"
 
 
-def test_every_row_has_every_column_once() -> None:
-    header = build_offers_csv(THREE).partition("\n")[0].split(",")
+def test_csv_rows_have_every_column_once() -> None:
+    header = build_offers_csv(PLAN).partition("\n")[0].split(",")
     assert len(set(header)) == len(header)
-    assert all(None not in row and None not in row.values() for row in rows_of(THREE))
+    assert all(None not in row and None not in row.values() for row in export_rows(PLAN))
 
 
-def test_a_plan_without_a_recommendation_is_still_a_table() -> None:
-    none = without_recommendation(THREE)
-    assert {row["is_recommended"] for row in rows_of(none)} == {"no"}
-    empty = build_offers_csv(msgspec.structs.replace(none, offers=()))
-    assert empty == build_offers_csv(THREE).partition("\n")[0] + "\n"
+def test_csv_without_recommendation_or_offers_is_valid() -> None:
+    plan = without_recommendation(PLAN)
+    assert {row["is_recommended"] for row in export_rows(plan)} == {"no"}
+    empty = build_offers_csv(msgspec.structs.replace(plan, offers=()))
+    assert empty == build_offers_csv(PLAN).partition("\n")[0] + "\n"

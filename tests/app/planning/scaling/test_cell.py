@@ -17,28 +17,28 @@ from app.records.scaling import (
 
 
 @pytest.mark.parametrize(
-    ("requests", "autoscaler", "at_peak", "times"),
+    ("requests", "autoscaler", "peak_replicas", "divisor"),
     [
         (1e7, Fixed(1000), 1000, 1),
         (1e8, Fixed(1000), 1000, 5),
-        (1e8, Fixed(90), 90, 2),  # three and more would leave too few
+        (1e8, Fixed(90), 90, 2),  # 3 or more cells would have too few replicas
         (1e8, Fixed(997), 997, 1),  # a prime
         (1.3e8, Fixed(1000), 1000, 8),  # seven does not divide it
         (1e8, Hpa(0.7, max=500), 400, 5),
         (1e9, Hpa(0.7, max=500), 400, 12),
         (1e9, Hpa(0.7, max=500), 10, 1),
-        (1e9, Fixed(80), 80, 5),  # down to 16, since two would leave too many requests
+        (1e9, Fixed(80), 80, 5),  # 16 replicas per cell, since 2 cells would have too many requests
         (1.9e8, Fixed(80), 80, 2),
         (1e8, Scheduled((ScheduledReplicas(0.0, 100), ScheduledReplicas(9.0, 250))), 250, 2),
     ],
 )
-def test_as_small_as_needed_and_as_large_as_it_must_be(
-    requests: float, autoscaler: Autoscaler, at_peak: int, times: int
+def test_cell_divisor_bounds_requests_and_keeps_enough_replicas(
+    requests: float, autoscaler: Autoscaler, peak_replicas: int, divisor: int
 ) -> None:
-    assert choose_divisor(requests, autoscaler, at_peak) == times
+    assert choose_divisor(requests, autoscaler, peak_replicas) == divisor
 
 
-def test_bounds_and_rates_of_change_are_divided() -> None:
+def test_autoscaler_bounds_and_warm_nodes_are_divided_among_cells() -> None:
     hpa = divide_autoscaler(Hpa(0.7, min=10, max=101), 4)
     assert isinstance(hpa, Hpa)
     assert (hpa.min, hpa.max, hpa.target) == (3, 26, 0.7)

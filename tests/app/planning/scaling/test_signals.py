@@ -13,17 +13,17 @@ from app.planning.scaling.signals import (
 from app.records.scaling import Predictive, Scheduled, ScheduledReplicas
 
 
-def test_the_mean_is_of_the_last_window_and_of_what_there_is_of_it() -> None:
+def test_sliding_mean_covers_the_window_or_the_available_values() -> None:
     mean = SlidingMean(6.0, 2.0)
     assert mean.compute_mean(0.0) is None
-    course = []
+    means = []
     for now_s, value in ((2.0, 6.0), (4.0, 0.0), (6.0, 0.0), (8.0, 3.0)):
         mean.add(now_s, value)
-        course.append(mean.compute_mean(now_s))
-    assert course == pytest.approx([6.0, 3.0, 2.0, 1.0])
+        means.append(mean.compute_mean(now_s))
+    assert means == pytest.approx([6.0, 3.0, 2.0, 1.0])
 
 
-def test_a_gap_counts_as_nothing_until_it_is_as_long_as_the_window() -> None:
+def test_sliding_mean_counts_gaps_as_0_and_is_none_after_an_empty_window() -> None:
     mean = SlidingMean(10.0, 1.0)
     mean.add(1.0, 4.0)
     mean.add(8.0, 4.0)
@@ -33,11 +33,11 @@ def test_a_gap_counts_as_nothing_until_it_is_as_long_as_the_window() -> None:
     assert mean.compute_mean(20.0) == 4.0
 
 
-TABLE = Scheduled((ScheduledReplicas(7 * 3600.0, 8), ScheduledReplicas(19 * 3600.0, 3)))
+SCHEDULE = Scheduled((ScheduledReplicas(7 * 3600.0, 8), ScheduledReplicas(19 * 3600.0, 3)))
 
 
-def test_the_table_holds_from_its_time_on_and_over_midnight() -> None:
-    assert [count_scheduled_replicas(TABLE, hour * 3600.0) for hour in (0, 6.99, 7, 18.99, 19, 23.9)] == [
+def test_scheduled_replicas_apply_from_their_time_and_across_midnight() -> None:
+    assert [count_scheduled_replicas(SCHEDULE, hour * 3600.0) for hour in (0, 6.99, 7, 18.99, 19, 23.9)] == [
         3,
         3,
         8,
@@ -45,21 +45,23 @@ def test_the_table_holds_from_its_time_on_and_over_midnight() -> None:
         3,
         3,
     ]
-    assert count_scheduled_replicas(TABLE, (24 + 8) * 3600.0) == 8
+    assert count_scheduled_replicas(SCHEDULE, (24 + 8) * 3600.0) == 8
 
 
-def test_the_forecast_is_for_the_highest_rate_within_the_lead() -> None:
+def test_predicted_replicas_are_for_the_highest_rate_within_the_lead_time() -> None:
     rates = np.array([10.0, 20.0, 50.0, 5.0])
     settings = Predictive(rate_per_replica_per_s=10.0, lead_s=60.0, max=40)
     times_s = (0.0, 59.0, 60.0, 120.0, 180.0, 900.0)
     assert [count_predicted_replicas(settings, at_s, rates, 60.0) for at_s in times_s] == [2, 2, 5, 5, 1, 1]
-    roomy = Predictive(rate_per_replica_per_s=10.0, lead_s=0.0, max=40, headroom=0.2)
-    assert count_predicted_replicas(roomy, 120.0, rates, 60.0) == 6
+    with_headroom = Predictive(rate_per_replica_per_s=10.0, lead_s=0.0, max=40, headroom=0.2)
+    assert count_predicted_replicas(with_headroom, 120.0, rates, 60.0) == 6
     assert count_predicted_replicas(Predictive(10.0, 0.0, max=3), 120.0, rates, 60.0) == 3
     assert count_predicted_replicas(settings, 1060.0, rates, 60.0, start_s=1000.0) == 5
 
 
-def test_it_decides_at_its_ticks() -> None:
+def test_predictive_autoscaler_changes_replicas_at_its_ticks() -> None:
     state = PredictiveState(Predictive(10.0, 0.0, max=9, tick_s=30.0), np.array([10.0, 30.0]), 10.0)
-    course = [state.compute_desired_replicas(FleetView(at_s, 1, 1, 0.0, 0.0, 0.0)) for at_s in (0.0, 10.0, 20.0, 30.0)]
-    assert course == [1, 1, 1, 3]
+    desired_replicas = [
+        state.compute_desired_replicas(FleetView(at_s, 1, 1, 0.0, 0.0, 0.0)) for at_s in (0.0, 10.0, 20.0, 30.0)
+    ]
+    assert desired_replicas == [1, 1, 1, 3]

@@ -35,43 +35,45 @@ from tests.fakes.results import full_run
 from tests.fakes.services import measured_rungs
 
 HERE = Hardware("here", vcpus=1)
-LAW = RequestService(1, 0.01, 0.5)
+SERVICE = RequestService(1, 0.01, 0.5)
 LATENCIES = {"latency": {"p50": 2.1}, "ttft": {"p50": 0.1}, "tpot": {"p50": 0.02}}
 
 
-def test_an_open_loops_latencies_are_fitted_by_rate_and_equal_ones_once() -> None:
+def test_open_loop_latencies_are_fitted_by_rate_and_equal_inputs_share_one_fit() -> None:
     def build(_: int) -> MeasuredTarget:
-        return build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.2, 0.5, 0.8), requests=500))
+        return build_measured_target("run", HERE, curve(), measured_rungs(SERVICE, (0.2, 0.5, 0.8), requests=500))
 
     with ThreadPoolExecutor(2) as pool:
-        found, again = pool.map(build, range(2))
-    assert found.fit is again.fit
-    assert found.fit is not None
-    assert isinstance(found.fit.services[0].service, RequestService)
-    assert (found.no_fit_reason, found.lengths, found.is_assumed) == (None, None, False)
-    assert found.curve == curve()
+        target_of_run, second_target = pool.map(build, range(2))
+    assert target_of_run.fit is second_target.fit
+    assert target_of_run.fit is not None
+    assert isinstance(target_of_run.fit.services[0].service, RequestService)
+    assert (target_of_run.no_fit_reason, target_of_run.lengths, target_of_run.is_assumed) == (None, None, False)
+    assert target_of_run.curve == curve()
 
 
-def token_rung(clients: int) -> MeasuredLoadPoint:
+def build_token_load_point(clients: int) -> MeasuredLoadPoint:
     return MeasuredLoadPoint(None, clients, clients / 2.1, 300.0, int(300 * clients / 2.1), 0, LATENCIES, 300.0, 101.0)
 
 
-def test_times_per_token_are_fitted_as_tokens_with_the_lengths_they_had() -> None:
-    found = build_measured_target("run", HERE, curve(), [token_rung(clients) for clients in (1, 2, 4)])
-    assert found.fit is not None
-    assert isinstance(found.fit.services[0].service, TokenService)
-    assert found.lengths == (300.0, 101.0)
+def test_token_latencies_are_fitted_to_a_token_service_with_measured_lengths() -> None:
+    target_of_run = build_measured_target(
+        "run", HERE, curve(), [build_token_load_point(clients) for clients in (1, 2, 4)]
+    )
+    assert target_of_run.fit is not None
+    assert isinstance(target_of_run.fit.services[0].service, TokenService)
+    assert target_of_run.lengths == (300.0, 101.0)
 
 
-def test_what_cannot_be_fitted_says_why() -> None:
-    found = build_measured_target("run", HERE, curve(), measured_rungs(LAW, (0.5,), requests=100))
-    assert found.fit is None
-    assert found.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
+def test_target_without_fit_has_a_reason() -> None:
+    target_of_run = build_measured_target("run", HERE, curve(), measured_rungs(SERVICE, (0.5,), requests=100))
+    assert target_of_run.fit is None
+    assert target_of_run.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
 
 
 @pytest.mark.parametrize("is_open_loop", [True, False], ids=["rates", "clients"])
 @pytest.mark.parametrize("metrics", [("latency",), ("latency", "ttft", "tpot")], ids=["requests", "tokens"])
-def test_loads_without_a_response_within_their_stage_are_not_fitted(
+def test_load_points_without_a_response_in_their_stage_are_not_fitted(
     is_open_loop: bool, metrics: tuple[str, ...]
 ) -> None:
     latencies_s = {metric: LATENCIES[metric] for metric in metrics}
@@ -82,118 +84,122 @@ def test_loads_without_a_response_within_their_stage_are_not_fitted(
         )
         for load in (32, 40, 48, 64)
     ]  # fmt: skip
-    found = build_measured_target("run", HERE, curve(), load_points)
-    assert (found.fit, found.no_fit_reason is None) == (None, False)
+    target_of_run = build_measured_target("run", HERE, curve(), load_points)
+    assert (target_of_run.fit, target_of_run.no_fit_reason is None) == (None, False)
 
 
-def test_a_load_without_a_response_changes_no_fit_of_the_other_loads() -> None:
-    answered = [token_rung(clients) for clients in (1, 2, 4)]
-    found = build_measured_target("run", HERE, curve(), [*answered, replace(token_rung(64), achieved_per_s=0.0)])
-    assert found.fit == build_measured_target("run", HERE, curve(), answered).fit
+def test_load_point_without_a_response_does_not_change_the_fit_of_the_others() -> None:
+    answered = [build_token_load_point(clients) for clients in (1, 2, 4)]
+    target_of_run = build_measured_target(
+        "run", HERE, curve(), [*answered, replace(build_token_load_point(64), achieved_per_s=0.0)]
+    )
+    assert target_of_run.fit == build_measured_target("run", HERE, curve(), answered).fit
 
 
-def test_requests_are_as_long_as_measured_unless_the_traffic_says() -> None:
+def test_traffic_without_token_lengths_has_the_measured_lengths() -> None:
     plain = question(target(), target(lengths=(300.0, 101.0)))
     assert add_measured_tokens(plain).traffic.tokens == (TokenLengths(1.0, 300.0, 101.0),)
-    said = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0))))
-    assert add_measured_tokens(said) is said
+    with_lengths = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0))))
+    assert add_measured_tokens(with_lengths) is with_lengths
     assert add_measured_tokens(question()).traffic.tokens == ()
 
 
-def test_traffic_of_which_means_are_given_is_as_uneven_as_what_was_measured() -> None:
+def test_measured_token_sample_is_scaled_to_the_mean_lengths_of_the_traffic() -> None:
     sample = build_sample_from_pairs(np.array([[100, 20], [300, 10]]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=sample))
     assert add_measured_tokens(plain).traffic.token_sample == sample
     longer = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((400.0, 15.0))))
-    found = add_measured_tokens(longer).traffic.token_sample
-    assert found is not None
-    assert unpack_pairs(found).tolist() == [[200, 20], [600, 10]]
+    token_sample = add_measured_tokens(longer).traffic.token_sample
+    assert token_sample is not None
+    assert unpack_pairs(token_sample).tolist() == [[200, 20], [600, 10]]
     mixed = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0)) * 2))
     assert add_measured_tokens(mixed) is mixed, "two kinds of requests are a distribution of their own"
 
 
-def test_requests_are_as_long_as_those_of_the_trace() -> None:
+def test_request_lengths_match_the_trace() -> None:
     pairs = np.array([[100, 20], [3000, 10], [50, 400]], dtype=np.int32)
     rows = select_busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
     plain = question(target(lengths=(200.0, 15.0), token_sample=build_sample_from_pairs(pairs[:1].astype(np.int64))))
     traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=build_measured_tokens((1050.0, 143.3))))
-    found = build_fleet_shape(add_measured_tokens(traced).traffic, build_slo_objectives(traced.slo), "random")
-    assert [list(pair) for pair in found.lengths] == pairs.tolist()
+    shape = build_fleet_shape(add_measured_tokens(traced).traffic, build_slo_objectives(traced.slo), "random")
+    assert [list(pair) for pair in shape.lengths] == pairs.tolist()
 
 
-LOCAL_SERVICE_HERE = Hardware("here", vcpus=2)
+LOCAL_HARDWARE = Hardware("here", vcpus=2)
 PLAIN = variant()
-LOCAL_SERVICE_LAW = BatchModel(
+LOCAL_BATCH_MODEL = BatchModel(
     variant=PLAIN, t0_ms=Estimate(8.0, (7.0, 9.0)), t1_ms=Estimate(1.0, (0.9, 1.1)), r2=0.99, batches=(1, 4, 16)
 )
 
 
-def targets(
-    law: BatchModel = LOCAL_SERVICE_LAW, of: VariantData | None = None, slo_ms: float = 60.0
+def build_targets(
+    batch_model: BatchModel = LOCAL_BATCH_MODEL, variant_data: VariantData | None = None, slo_ms: float = 60.0
 ) -> tuple[MeasuredTarget, ...]:
-    local = LocalResult(variants=(of or facts(PLAIN),), batch_models=(law,))
+    local = LocalResult(variants=(variant_data or facts(PLAIN),), batch_models=(batch_model,))
     result = run_of((stage(PLAIN, "single-stream", 9.0),), local).result
-    return build_local_targets("run", result, LOCAL_SERVICE_HERE, (parse_objective(f"latency_ms.p95 < {slo_ms}"),))
+    return build_local_targets("run", result, LOCAL_HARDWARE, (parse_objective(f"latency_ms.p95 < {slo_ms}"),))
 
 
-def service(found: tuple[MeasuredTarget, ...]) -> BatchService | RequestService:
-    (one,) = found
-    assert one.fit is not None
-    law = one.fit.services[0].service
-    assert isinstance(law, BatchService | RequestService)
-    return law
+def get_service(measured_targets: tuple[MeasuredTarget, ...]) -> BatchService | RequestService:
+    (measured_target,) = measured_targets
+    assert measured_target.fit is not None
+    model = measured_target.fit.services[0].service
+    assert isinstance(model, BatchService | RequestService)
+    return model
 
 
-def test_a_batch_law_becomes_a_server_that_batches_and_all_of_it_is_assumed() -> None:
-    found = targets()
-    law = service(found)
-    assert isinstance(law, BatchService)
-    assert (law.fixed_s, law.per_item_s) == pytest.approx((0.008, 0.001))
-    (one,) = found
-    assert one.is_assumed
-    assert one.name == "run: digits cpu as-is, model only"
-    assert 0 < one.curve.max_rate_per_s < law.max_throughput_per_s
-    assert one.curve.cores_used == 1.0
-    assert one.fit is not None
-    assert one.fit.highest_per_s == law.max_throughput_per_s
-    first, second = one.fit.services[0].log_covariance
+def test_local_batch_model_becomes_an_assumed_target_with_a_batch_service() -> None:
+    local_targets = build_targets()
+    batch_service = get_service(local_targets)
+    assert isinstance(batch_service, BatchService)
+    assert (batch_service.fixed_s, batch_service.per_item_s) == pytest.approx((0.008, 0.001))
+    (local_target,) = local_targets
+    assert local_target.is_assumed
+    assert local_target.name == "run: digits cpu as-is, model only"
+    assert 0 < local_target.curve.max_rate_per_s < batch_service.max_throughput_per_s
+    assert local_target.curve.cores_used == 1.0
+    assert local_target.fit is not None
+    assert local_target.fit.highest_per_s == batch_service.max_throughput_per_s
+    first, second = local_target.fit.services[0].log_covariance
     assert math.sqrt(first[0]) == pytest.approx(math.log(9 / 7) / (2 * 1.96), rel=1e-3)
     assert second[0] == 0.0
 
 
-def test_the_largest_batch_is_the_measured_one_that_carries_most_inside_the_slo() -> None:
-    loose, tight = service(targets(slo_ms=500.0)), service(targets(slo_ms=20.0))
+def test_max_batch_is_the_measured_batch_with_the_highest_rate_within_the_slo() -> None:
+    loose, tight = get_service(build_targets(slo_ms=500.0)), get_service(build_targets(slo_ms=20.0))
     assert isinstance(loose, BatchService)
     assert isinstance(tight, BatchService)
     assert loose.max_batch == 16
     assert tight.max_batch in (1, 4)
 
 
-def test_where_no_law_holds_calls_of_one_row_are_what_a_request_takes() -> None:
-    law = service(targets(replace(LOCAL_SERVICE_LAW, reason="times do not lie on a line")))
-    assert isinstance(law, RequestService)
-    assert law.slots == 1
-    assert law.mean_s == pytest.approx(0.009, rel=0.02)
-    assert law.cv == pytest.approx(1 / 30, rel=0.2)  # gamma times of shape 900
+def test_service_without_a_batch_model_has_the_latency_of_single_row_calls() -> None:
+    request_service = get_service(build_targets(replace(LOCAL_BATCH_MODEL, reason="times do not lie on a line")))
+    assert isinstance(request_service, RequestService)
+    assert request_service.slots == 1
+    assert request_service.mean_s == pytest.approx(0.009, rel=0.02)
+    assert request_service.cv == pytest.approx(1 / 30, rel=0.2)  # gamma times of shape 900
 
 
-def test_a_variant_that_failed_or_lost_accuracy_or_misses_the_slo_is_no_target() -> None:
+def test_failed_inaccurate_or_slow_variant_is_no_target() -> None:
     reference = np.array([1.0] * 450)
-    right = {kept: np.array([1.0] * kept + [0.0] * (450 - kept)) for kept in (440, 449)}
-    wrong, fine = (facts(PLAIN, accuracy=compute_accuracy(right[kept], reference, "top-1")) for kept in (440, 449))
-    assert targets(of=wrong) == ()
-    assert len(targets(of=fine)) == 1
-    assert targets(of=facts(PLAIN, failure="out of memory")) == ()
-    assert targets(slo_ms=5.0) == ()
+    correct_rows = {correct: np.array([1.0] * correct + [0.0] * (450 - correct)) for correct in (440, 449)}
+    inaccurate, accurate = (
+        facts(PLAIN, accuracy=compute_accuracy(correct_rows[correct], reference, "top-1")) for correct in (440, 449)
+    )
+    assert build_targets(variant_data=inaccurate) == ()
+    assert len(build_targets(variant_data=accurate)) == 1
+    assert build_targets(variant_data=facts(PLAIN, failure="out of memory")) == ()
+    assert build_targets(slo_ms=5.0) == ()
 
 
-def test_a_run_of_an_endpoint_has_none() -> None:
+def test_endpoint_run_has_no_local_targets() -> None:
     result = replace(run_of((), LocalResult(variants=())).result, local=None)
-    assert build_local_targets("run", result, LOCAL_SERVICE_HERE, ()) == ()
+    assert build_local_targets("run", result, LOCAL_HARDWARE, ()) == ()
 
 
-def swept(clients: int) -> Stage:
-    """Three seconds of one slot of 10 ms, where each client waits its turn."""
+def build_sweep_stage(clients: int) -> Stage:
+    """Return a stage of 3 s on a server with one slot of 10 ms, with a queue of closed-loop clients."""
     latency = {name: Estimate(10.0 * clients) for name in ("p50", "p95")}
     return replace(
         full_run().result.stages[-1],
@@ -211,42 +217,51 @@ def swept(clients: int) -> Stage:
 
 
 @pytest.mark.parametrize(("clients", "is_assumed"), [((1, 2, 4, 8), False), ((1, 2), True)])
-def test_a_sweep_over_clients_without_a_law_is_assumed(clients: tuple[int, ...], is_assumed: bool) -> None:
+def test_concurrency_sweep_is_assumed_without_a_fit(clients: tuple[int, ...], is_assumed: bool) -> None:
     slo = (parse_objective("latency_ms.p95 < 50"),)
-    found = build_run_target("run", HERE, [swept(count) for count in clients], slo, None)
-    assert found is not None
-    assert (found.fit is None, found.is_assumed, found.curve.max_rate_per_s) == (is_assumed, is_assumed, 100.0)
-    assert found.notes[0].startswith("The load came from clients that wait for their responses")
+    run_target = build_run_target("run", HERE, [build_sweep_stage(count) for count in clients], slo, None)
+    assert run_target is not None
+    assert (run_target.fit is None, run_target.is_assumed, run_target.curve.max_rate_per_s) == (
+        is_assumed,
+        is_assumed,
+        100.0,
+    )
+    assert run_target.notes[0].startswith("The load came from clients that wait for their responses")
 
 
-def test_a_closed_loops_are_fitted_by_clients() -> None:
-    load_points = build_client_load_points([swept(clients) for clients in (1, 2, 4, 8)])
-    found = build_measured_target("run", HERE, curve(), load_points)
-    assert found.fit is not None
-    assert found.fit.highest_per_s == 100.0
+def test_closed_loop_stages_are_fitted_by_concurrency() -> None:
+    load_points = build_client_load_points([build_sweep_stage(clients) for clients in (1, 2, 4, 8)])
+    run_target = build_measured_target("run", HERE, curve(), load_points)
+    assert run_target.fit is not None
+    assert run_target.fit.highest_per_s == 100.0
 
 
-def test_a_sweep_over_clients_that_all_missed_the_slo_is_no_target() -> None:
+def test_concurrency_sweep_that_missed_the_slo_everywhere_is_no_target() -> None:
     slo = (parse_objective("latency_ms.p95 < 5"),)
-    assert build_run_target("run", HERE, [swept(count) for count in (1, 2, 4, 8)], slo, None) is None
+    assert build_run_target("run", HERE, [build_sweep_stage(count) for count in (1, 2, 4, 8)], slo, None) is None
     assert build_run_target("run", HERE, [], slo, None) is None
 
 
-def test_the_cached_share_is_what_the_responses_say_and_else_what_the_server_counted() -> None:
-    silent = next(stage for stage in full_run().result.stages if stage.verdict.status == "VALID")
+def test_cached_input_share_is_from_responses_or_else_from_server_counters() -> None:
+    stage_without_cache = next(stage for stage in full_run().result.stages if stage.verdict.status == "VALID")
 
-    def said(share: float, mean_input: float, responses: int) -> Stage:
+    def cached(share: float, mean_input: float, responses: int) -> Stage:
         metrics = {
             "cached_input_share": {"value": Estimate(share, n=responses)},
             "input_tokens": {"mean": Estimate(mean_input)},
         }
-        return replace(silent, metrics=silent.metrics | metrics)
+        return replace(stage_without_cache, metrics=stage_without_cache.metrics | metrics)
 
     counters = ServerCounters(input_tokens=500, cached_input_tokens=300, looked_up_input_tokens=400)
-    counted = replace(silent, server=counters)
-    assert measure_cached_input_share([silent]) is None
-    assert measure_cached_input_share([counted, silent]) == 0.75
-    assert measure_cached_input_share([replace(silent, server=replace(counters, looked_up_input_tokens=None))]) == 0.6
+    counted = replace(stage_without_cache, server=counters)
+    assert measure_cached_input_share([stage_without_cache]) is None
+    assert measure_cached_input_share([counted, stage_without_cache]) == 0.75
+    assert (
+        measure_cached_input_share(
+            [replace(stage_without_cache, server=replace(counters, looked_up_input_tokens=None))]
+        )
+        == 0.6
+    )
     # 800 of 1,000 and 0 of 1,000; a stage that is not valid does not count
-    invalid = replace(said(1.0, 1.0, 10**6), verdict=replace(silent.verdict, status="INVALID"))
-    assert measure_cached_input_share([said(0.8, 100.0, 10), said(0.0, 10.0, 100), counted, invalid]) == 0.4
+    invalid = replace(cached(1.0, 1.0, 10**6), verdict=replace(stage_without_cache.verdict, status="INVALID"))
+    assert measure_cached_input_share([cached(0.8, 100.0, 10), cached(0.0, 10.0, 100), counted, invalid]) == 0.4

@@ -32,19 +32,19 @@ def change_last_bit(load_point: MeasuredLoadPoint, towards: float) -> MeasuredLo
 @pytest.mark.parametrize(
     ("load_points", "fit"),
     [
-        ([test_closed_loop.measured(clients, requests=200) for clients in (1, 4, 16)], fit_closed_loop),
-        ([test_closed_loop.measured(clients, SLOW_SHARE, 200) for clients in (1, 4, 16)], fit_closed_loop),
+        ([test_closed_loop.simulate_load_point(clients, requests=200) for clients in (1, 4, 16)], fit_closed_loop),
+        ([test_closed_loop.simulate_load_point(clients, SLOW_SHARE, 200) for clients in (1, 4, 16)], fit_closed_loop),
         (measured_rungs(SLOW_SHARE, (0.2, 0.5, 0.7, 0.85), 400), fit_service),
-        ([test_token_fit.measured(per_s, requests=200) for per_s in (0.5, 2.0, 9.0)], fit_token_service),
+        ([test_token_fit.simulate_load_point(per_s, requests=200) for per_s in (0.5, 2.0, 9.0)], fit_token_service),
     ],
     ids=["closed loop", "closed loop with slow requests", "open loop with slow requests", "tokens"],
 )
-def test_a_difference_in_the_last_bit_changes_no_fit(load_points: list[MeasuredLoadPoint], fit: Fit) -> None:
+def test_fit_does_not_depend_on_the_last_bit_of_latencies(load_points: list[MeasuredLoadPoint], fit: Fit) -> None:
     services = fit(load_points).services
     for towards in (0.0, math.inf):
-        others = fit([change_last_bit(load_point, towards) for load_point in load_points]).services
-        for one, other in zip(services, others, strict=True):
-            assert other.parameters == one.parameters
-            assert other.probability == pytest.approx(one.probability, abs=1e-6)
-            for name in one.parameters:
-                assert getattr(other.service, name) == pytest.approx(getattr(one.service, name), rel=1e-6)
+        changed_services = fit([change_last_bit(load_point, towards) for load_point in load_points]).services
+        for service, changed in zip(services, changed_services, strict=True):
+            assert changed.parameters == service.parameters
+            assert changed.probability == pytest.approx(service.probability, abs=1e-6)
+            for name in service.parameters:
+                assert getattr(changed.service, name) == pytest.approx(getattr(service.service, name), rel=1e-6)

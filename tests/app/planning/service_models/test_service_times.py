@@ -21,11 +21,11 @@ from tests.fakes.services import fit_of, fitted
 
 NORMALS = np.random.default_rng(3).standard_normal(400_000)
 HYPEREXPONENTIAL = RequestService(4, 1.0, 1.0, slow_share=0.1127, slow_factor=7.873)
-"""Of balanced means: a squared coefficient of variation of 4."""
+"""Hyperexponential times with balanced means and a squared coefficient of variation of 4."""
 BIMODAL = RequestService(8, 1.0, 0.02, slow_share=0.1, slow_factor=11.0)
 
 
-def test_two_phases_have_the_mean_and_the_variation_they_are_said_to_have() -> None:
+def test_times_with_a_slow_share_have_the_computed_mean_and_cv() -> None:
     for service, cv in ((HYPEREXPONENTIAL, 2.0), (BIMODAL, 1.5)):
         factors = compute_service_factors(NORMALS, service)
         assert factors.mean() == pytest.approx(1.0, rel=0.01)
@@ -33,7 +33,7 @@ def test_two_phases_have_the_mean_and_the_variation_they_are_said_to_have() -> N
         assert compute_total_cv(service) == pytest.approx(cv, rel=0.01)
 
 
-def test_bimodal_times_are_two_values() -> None:
+def test_bimodal_times_have_two_values() -> None:
     factors = compute_service_factors(NORMALS, BIMODAL)
     slow = factors > 2.0
     assert slow.mean() == pytest.approx(0.1, rel=0.02)
@@ -41,47 +41,51 @@ def test_bimodal_times_are_two_values() -> None:
     assert factors[~slow].std() / factors[~slow].mean() == pytest.approx(0.02, rel=0.1)
 
 
-def test_without_a_slow_share_times_are_lognormal_as_before() -> None:
+def test_times_without_a_slow_share_are_lognormal() -> None:
     service = RequestService(1, 2.0, 0.7)
     assert np.array_equal(compute_service_factors(NORMALS, service), compute_lognormal_factors(NORMALS, 0.7))
     assert compute_fleet_normals(NORMALS, service) is NORMALS
 
 
 @pytest.mark.parametrize("service", [HYPEREXPONENTIAL, BIMODAL])
-def test_a_simulated_fleet_has_the_latencies_that_the_event_simulator_finds(service: RequestService) -> None:
+def test_simulated_fleet_has_the_latencies_of_the_event_simulator(service: RequestService) -> None:
     rng = np.random.default_rng(5)
     per_s, requests = 2 * 0.7 * service.slots, 60_000  # at 0.8 percentiles of so many scatter by a tenth
     arrivals_s = np.cumsum(rng.exponential(1 / per_s, requests)).tolist()
     is_slow = rng.random(requests) < service.slow_share
-    fast = 1 / (1 - service.slow_share + service.slow_share * service.slow_factor)
+    fast_factor = 1 / (1 - service.slow_share + service.slow_share * service.slow_factor)
     order = 1 / service.cv**2
-    services_s = rng.gamma(order, 1 / order, requests) * np.where(is_slow, fast * service.slow_factor, fast)
-    truth = np.array(simulate(arrivals_s, services_s.tolist(), lambda: Slots(service.slots), 2, "least-outstanding"))
+    services_s = rng.gamma(order, 1 / order, requests) * np.where(
+        is_slow, fast_factor * service.slow_factor, fast_factor
+    )
+    true_latencies_s = np.array(
+        simulate(arrivals_s, services_s.tolist(), lambda: Slots(service.slots), 2, "least-outstanding")
+    )
     design = FleetDesign((service,) * 2, "least-outstanding")
-    found = simulate_steady(design, per_s, 40_000, seeds=(1, 2, 3), percentiles=(50, 95))
-    times_s = found.overall.latency.percentiles_s
+    outcome = simulate_steady(design, per_s, 40_000, seeds=(1, 2, 3), percentiles=(50, 95))
+    times_s = outcome.overall.latency.percentiles_s
     for q, time_s in zip((0.5, 0.95), times_s, strict=True):
         assert time_s is not None
-        assert math.log(time_s / float(np.quantile(truth[3000:], q))) == pytest.approx(0.0, abs=0.12)
+        assert math.log(time_s / float(np.quantile(true_latencies_s[3000:], q))) == pytest.approx(0.0, abs=0.12)
 
 
-LAW = RequestService(2, 1.0, 0.5, outside_s=0.2)
-MEASURED = target(fit=fit_of(fitted(LAW, mean_s=0.1), highest_per_s=1.8))
+SERVICE = RequestService(2, 1.0, 0.5, outside_s=0.2)
+MEASURED = target(fit=fit_of(fitted(SERVICE, mean_s=0.1), highest_per_s=1.8))
 
 
-def test_all_that_was_measured_moves_along_and_is_assumed() -> None:
-    found = speed_up_target(MEASURED, 2.0)
-    assert found.fit is not None
+def test_sped_up_target_scales_rates_and_service_time_and_is_assumed() -> None:
+    faster = speed_up_target(MEASURED, 2.0)
+    assert faster.fit is not None
     assert MEASURED.fit is not None
-    assert found.fit.services[0].service == RequestService(2, 0.5, 0.5, outside_s=0.2)
-    assert found.fit.services[0].log_covariance == MEASURED.fit.services[0].log_covariance
-    assert found.fit.highest_per_s == 3.6
-    assert (found.curve.max_rate_per_s, found.curve.max_rate_ci95) == (200.0, (190.0, 210.0))
-    assert found.is_assumed
-    assert (found.name, found.hardware) == (MEASURED.name, MEASURED.hardware)
+    assert faster.fit.services[0].service == RequestService(2, 0.5, 0.5, outside_s=0.2)
+    assert faster.fit.services[0].log_covariance == MEASURED.fit.services[0].log_covariance
+    assert faster.fit.highest_per_s == 3.6
+    assert (faster.curve.max_rate_per_s, faster.curve.max_rate_ci95) == (200.0, (190.0, 210.0))
+    assert faster.is_assumed
+    assert (faster.name, faster.hardware) == (MEASURED.name, MEASURED.hardware)
 
 
-def test_every_point_of_the_curve_is_at_a_higher_rate_and_a_shorter_time() -> None:
+def test_sped_up_target_scales_each_point_of_the_curve() -> None:
     for before, after in zip(MEASURED.curve.points, speed_up_target(MEASURED, 4.0).curve.points, strict=True):
         assert after.offered_per_s == pytest.approx(4 * before.offered_per_s)
         assert after.achieved_per_s == pytest.approx(4 * before.achieved_per_s)
@@ -89,6 +93,6 @@ def test_every_point_of_the_curve_is_at_a_higher_rate_and_a_shorter_time() -> No
         assert after.meets_slo == before.meets_slo
 
 
-def test_what_was_not_measured_stays_unknown() -> None:
-    found = speed_up_target(target(curve(max_rate_ci95=None)), 2.0)
-    assert (found.fit, found.curve.max_rate_ci95) == (None, None)
+def test_sped_up_target_without_fit_and_interval_has_none() -> None:
+    faster = speed_up_target(target(curve(max_rate_ci95=None)), 2.0)
+    assert (faster.fit, faster.curve.max_rate_ci95) == (None, None)

@@ -8,7 +8,7 @@ import pytest
 
 pytestmark = pytest.mark.process
 
-# in a process of its own, since what other tests have called is compiled in this one
+# runs in its own process, because other tests have compiled kernels in this one
 COUNTING = """
 import importlib, json, pkgutil
 import numpy as np
@@ -24,15 +24,15 @@ from app.records.scaling import ColdStartModel, FailureModel, Keda, Operations
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import Dispersion, TraceRows
 
-def ready():
-    "Versions of each kernel that are compiled, or loaded from the cache."
-    names = [f"{package.__name__}.{one.name}" for one in pkgutil.iter_modules(package.__path__)]
-    found = {}
+def count_compiled():
+    "Count the versions of each kernel that are compiled or loaded from the cache."
+    names = [f"{package.__name__}.{info.name}" for info in pkgutil.iter_modules(package.__path__)]
+    versions = {}
     for module in map(importlib.import_module, names):
-        for name, each in vars(module).items():
-            if hasattr(each, "signatures") and each.__module__ == module.__name__:
-                found[f"{module.__name__}.{name}"] = len(each.signatures)
-    return found
+        for name, kernel in vars(module).items():
+            if hasattr(kernel, "signatures") and kernel.__module__ == module.__name__:
+                versions[f"{module.__name__}.{name}"] = len(kernel.signatures)
+    return versions
 
 SERVICES = (RequestService(3, 0.1, 0.0), BatchService(0.1, 0.01, 4), TokenService(0.1, 0.0, 0.0, 2, 100))
 """
@@ -58,16 +58,16 @@ for service in SERVICES:
 """
 
 
-REPORT = "print(json.dumps(ready()))\n"
+REPORT = "print(json.dumps(count_compiled()))\n"
 
 
-def test_what_is_called_then_is_compiled_already() -> None:
+def test_precompiled_kernels_need_no_compilation_in_plan_and_day() -> None:
     code = "\n".join(
         (COUNTING, "compile_planner()", REPORT, PLAN, BURSTS, REPORT, "compile_all()", REPORT, DAY, REPORT)
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    planner, planned, everything, simulated = (json.loads(line) for line in done.stdout.splitlines())
-    assert planned == planner
-    assert simulated == everything
-    for compiled in (planner, everything):
+    process = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    planner, after_plan, all_kernels, after_day = (json.loads(line) for line in process.stdout.splitlines())
+    assert after_plan == planner
+    assert after_day == all_kernels
+    for compiled in (planner, all_kernels):
         assert compiled["app.planning.simulation.serving._serve"] == 1

@@ -14,7 +14,7 @@ from app.planning.simulation.random_words import (
 STREAM = np.uint64(12_345)
 
 
-def test_words_are_even_and_their_halves_unrelated() -> None:
+def test_random_words_are_uniform_with_independent_halves() -> None:
     words = [np.uint64(draw_word(STREAM, number)) for number in range(20_000)]
     shares = np.array([convert_to_unit_interval(word) for word in words])
     assert shares.mean() == pytest.approx(0.5, abs=0.01)
@@ -26,7 +26,7 @@ def test_words_are_even_and_their_halves_unrelated() -> None:
     assert np.abs(table - 20_000 / 12).max() < 4 * np.sqrt(20_000 / 12)
 
 
-def test_a_branch_is_a_childs_and_always_the_same() -> None:
+def test_child_seed_is_reproducible_and_equals_a_spawned_seed() -> None:
     seed = np.random.SeedSequence(7)
     states = [get_child_seed(seed, 1).generate_state(2).tolist() for _ in range(2)]
     assert states[0] == states[1] == np.random.SeedSequence(7).spawn(2)[1].generate_state(2).tolist()

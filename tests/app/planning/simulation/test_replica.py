@@ -16,13 +16,13 @@ from app.planning.simulation.replica import (
 from app.records.service import BatchService, RequestService, TokenService
 
 
-def drawn(count: int, rate_per_s: float, seed: int) -> tuple[Floats, Floats]:
+def draw_arrivals(count: int, rate_per_s: float, seed: int) -> tuple[Floats, Floats]:
     dice = np.random.default_rng(seed)
     return np.cumsum(dice.exponential(1 / rate_per_s, count)), dice.standard_normal(count)
 
 
-def test_one_slot_follows_lindleys_recursion_on_any_path() -> None:  # W' = max(0, W + S − A)
-    arrivals_s, normals = drawn(5000, 0.95, 1)
+def test_latencies_of_one_slot_equal_the_lindley_recursion() -> None:  # W' = max(0, W + S − A)
+    arrivals_s, normals = draw_arrivals(5000, 0.95, 1)
     services_s = 1.0 * compute_lognormal_factors(normals, 1.5)
     wait_s, expected = 0.0, []
     for number in range(arrivals_s.size):
@@ -33,8 +33,8 @@ def test_one_slot_follows_lindleys_recursion_on_any_path() -> None:  # W' = max(
     np.testing.assert_allclose(latencies_s, expected, rtol=1e-9)
 
 
-def test_several_slots_follow_the_kiefer_wolfowitz_recursion() -> None:
-    arrivals_s, normals = drawn(3000, 2.8, 2)
+def test_latencies_of_several_slots_equal_the_kiefer_wolfowitz_recursion() -> None:
+    arrivals_s, normals = draw_arrivals(3000, 2.8, 2)
     services_s = compute_lognormal_factors(normals, 0.7)
     free_s, expected = [0.0] * 3, []
     for arrival_s, service_s in zip(arrivals_s, services_s, strict=True):
@@ -44,40 +44,40 @@ def test_several_slots_follow_the_kiefer_wolfowitz_recursion() -> None:
     np.testing.assert_allclose(simulate_request_latencies(arrivals_s, normals, RequestService(3, 1.0, 0.7)), expected)
 
 
-def erlang_c(slots: int, load: float) -> float:
+def compute_erlang_c(slots: int, load: float) -> float:
     blocked = 1.0
     for slot in range(1, slots + 1):
         blocked = load * blocked / (slot + load * blocked)
     return blocked / (1 - load / slots * (1 - blocked))
 
 
-@pytest.mark.parametrize(("slots", "use"), [(1, 0.8), (4, 0.85), (16, 0.9)])
-def test_constant_service_waits_less_than_half_of_erlangs_c(slots: int, use: float) -> None:
+@pytest.mark.parametrize(("slots", "utilization"), [(1, 0.8), (4, 0.85), (16, 0.9)])
+def test_mean_wait_of_constant_service_times_equals_cosmetatos_formula(slots: int, utilization: float) -> None:
     """M/D/c lies near (1 + (1 − ρ)(c − 1)(√(4 + 5c) − 2)/(16ρc)) / 2 of M/M/c (Cosmetatos); exact for one slot."""
-    arrivals_s, _ = drawn(2_000_000, use * slots, 3)
+    arrivals_s, _ = draw_arrivals(2_000_000, utilization * slots, 3)
     waits_s = simulate_request_latencies(arrivals_s, np.zeros(arrivals_s.size), RequestService(slots, 1.0, 0.0)) - 1.0
-    erlang_s = erlang_c(slots, use * slots) / (slots - use * slots)
-    correction = 1 + (1 - use) * (slots - 1) * (math.sqrt(4 + 5 * slots) - 2) / (16 * use * slots)
+    erlang_s = compute_erlang_c(slots, utilization * slots) / (slots - utilization * slots)
+    correction = 1 + (1 - utilization) * (slots - 1) * (math.sqrt(4 + 5 * slots) - 2) / (16 * utilization * slots)
     assert waits_s.mean() == pytest.approx(erlang_s / 2 * correction, rel=0.04)
 
 
 @pytest.mark.parametrize("cv", [0.5, 1.0, 2.0])
-def test_the_mean_wait_of_one_slot_is_pollaczek_khinchines(cv: float) -> None:  # ρ(1 + cs²) / (2(1 − ρ))
-    arrivals_s, normals = drawn(3_000_000, 0.6, 4)
+def test_mean_wait_of_one_slot_equals_the_pollaczek_khinchine_formula(cv: float) -> None:  # ρ(1 + cs²) / (2(1 − ρ))
+    arrivals_s, normals = draw_arrivals(3_000_000, 0.6, 4)
     waits_s = simulate_request_latencies(arrivals_s, normals, RequestService(1, 1.0, cv)) - compute_lognormal_factors(
         normals, cv
     )
     assert waits_s.mean() == pytest.approx(0.6 * (1 + cv**2) / (2 * 0.4), rel=0.05)
 
 
-def test_a_batch_is_all_that_waits_up_to_the_most() -> None:
+def test_batch_has_all_queued_requests_up_to_max_batch() -> None:
     service = BatchService(fixed_s=1.0, per_item_s=0.1, max_batch=3, outside_s=0.5)
     arrivals_s = np.array([0.0, 0.2, 0.3, 0.4, 0.5, 9.0])
     ends_s = np.array([1.1, 2.4, 2.4, 2.4, 3.5, 10.1])
     np.testing.assert_allclose(simulate_batch_latencies(arrivals_s, np.zeros(6), service), ends_s - arrivals_s + 0.5)
 
 
-def test_a_window_gathers_until_the_batch_is_full_or_its_oldest_has_waited_so_long() -> None:
+def test_batching_window_ends_when_the_batch_is_full_or_the_window_has_passed() -> None:
     service = BatchService(fixed_s=1.0, per_item_s=0.0, max_batch=3, window_s=0.25)
     arrivals_s = np.array([0.0, 0.2, 0.3, 5.0, 5.1, 5.2])
     ends_s = np.array([1.25, 1.25, 2.25, 6.2, 6.2, 6.2])
@@ -85,106 +85,108 @@ def test_a_window_gathers_until_the_batch_is_full_or_its_oldest_has_waited_so_lo
 
 
 @pytest.mark.parametrize("rate_per_s", [20.0, 200.0, 800.0])
-def test_the_mean_latency_of_batches_keeps_inoues_bound(rate_per_s: float) -> None:
+def test_mean_latency_of_batches_is_within_the_inoue_bound(rate_per_s: float) -> None:
     """Inoue 2021 (arXiv 1912.06322), batches without limit that take fixed_s + per_item_s × b:
     mean ≤ (fixed + per_item)/2 × (1 + 2λ fixed + (1 − λ fixed) / (1 + λ per_item)) / (1 − λ per_item), at light load,
     and ≤ (3 fixed / (2 (1 − λ per_item)) + per_item / 2 × (λ per_item + 2) / (1 − λ² per_item²)), at heavy load.
     """
     fixed_s, per_item_s = 0.01, 0.001
-    arrivals_s, _ = drawn(1_000_000, rate_per_s, 5)
+    arrivals_s, _ = draw_arrivals(1_000_000, rate_per_s, 5)
     service = BatchService(fixed_s, per_item_s, max_batch=1_000_000)
     mean_s = simulate_batch_latencies(arrivals_s, np.zeros(arrivals_s.size), service).mean()
-    use = rate_per_s * per_item_s
+    utilization = rate_per_s * per_item_s
     light_s = (
         (fixed_s + per_item_s)
-        / (2 * (1 - use))
-        * (1 + 2 * rate_per_s * fixed_s + (1 - rate_per_s * fixed_s) / (1 + use))
+        / (2 * (1 - utilization))
+        * (1 + 2 * rate_per_s * fixed_s + (1 - rate_per_s * fixed_s) / (1 + utilization))
     )
-    heavy_s = 3 * fixed_s / (2 * (1 - use)) + per_item_s / 2 * (use + 2) / (1 - use**2)
+    heavy_s = 3 * fixed_s / (2 * (1 - utilization)) + per_item_s / 2 * (utilization + 2) / (1 - utilization**2)
     bound_s = min(light_s, heavy_s)
     assert 0.9 * bound_s <= mean_s <= 1.005 * bound_s
 
 
 @pytest.mark.parametrize("rate_per_s", [50.0, 300.0])
-def test_the_mean_latency_of_unlimited_batches_is_the_embedded_chains(rate_per_s: float) -> None:
+def test_mean_latency_of_unlimited_batches_equals_the_embedded_markov_chain(rate_per_s: float) -> None:
     """The sizes of successive batches are a Markov chain, so its mean latency can be summed."""
-    fixed_s, per_item_s, most = 0.01, 0.001, 60
-    sizes = np.arange(1, most + 1)
-    lasts_s = fixed_s + per_item_s * sizes
-    mean = rate_per_s * lasts_s[:, None]
-    counts = np.arange(0, most + 1)
+    fixed_s, per_item_s, max_batch = 0.01, 0.001, 60
+    sizes = np.arange(1, max_batch + 1)
+    durations_s = fixed_s + per_item_s * sizes
+    mean = rate_per_s * durations_s[:, None]
+    counts = np.arange(0, max_batch + 1)
     factorials = np.array([math.lgamma(count + 1) for count in counts])
-    came = np.exp(counts * np.log(mean) - mean - factorials)
-    chain = came[:, 1:].copy()
-    chain[:, 0] += came[:, 0]  # none came: the next batch is the one who comes first
+    arrival_shares = np.exp(counts * np.log(mean) - mean - factorials)
+    chain = arrival_shares[:, 1:].copy()
+    chain[:, 0] += arrival_shares[:, 0]  # without arrivals, the next batch is the first request to arrive
     chain /= chain.sum(axis=1, keepdims=True)
     shares = np.linalg.matrix_power(chain, 400)[0]
-    # those of a batch came evenly during the one before, and stay for their own
-    waited_s = shares @ (rate_per_s * lasts_s**2 / 2)
-    served_s = shares @ (sizes * lasts_s)
-    arrivals_s, _ = drawn(1_000_000, rate_per_s, 6)
+    # requests of a batch arrive uniformly during the batch before and stay for their own batch
+    waited_s = shares @ (rate_per_s * durations_s**2 / 2)
+    served_s = shares @ (sizes * durations_s)
+    arrivals_s, _ = draw_arrivals(1_000_000, rate_per_s, 6)
     latencies_s = simulate_batch_latencies(
         arrivals_s, np.zeros(arrivals_s.size), BatchService(fixed_s, per_item_s, 10**6)
     )
     assert latencies_s.mean() == pytest.approx((waited_s + served_s) / (shares @ sizes), rel=0.01)
 
 
-def step_by_step(arrivals_s: Floats, inputs: Ints, outputs: Ints, service: TokenService) -> tuple[Floats, Floats]:
-    """Continuous batching as its contract tells it, one step at a time."""
+def simulate_step_by_step(
+    arrivals_s: Floats, inputs: Ints, outputs: Ints, service: TokenService
+) -> tuple[Floats, Floats]:
+    """Simulate continuous batching as specified, one step at a time."""
     waiting = list(range(arrivals_s.size))
-    reading: list[int] = []
+    prefilling: list[int] = []
     decoding: dict[int, int] = {}
-    unread, first_s, last_s = dict(enumerate(inputs)), np.zeros(arrivals_s.size), np.zeros(arrivals_s.size)
+    remaining, first_s, last_s = dict(enumerate(inputs)), np.zeros(arrivals_s.size), np.zeros(arrivals_s.size)
     now_s = 0.0
-    while waiting or reading or decoding:
-        if not reading and not decoding:
+    while waiting or prefilling or decoding:
+        if not prefilling and not decoding:
             now_s = max(now_s, arrivals_s[waiting[0]])
         while waiting and arrivals_s[waiting[0]] <= now_s:
-            held = [*reading, *decoding]
-            tokens = sum(int(inputs[each] + outputs[each]) for each in [*held, waiting[0]])
-            if len(held) == service.max_sequences or (held and tokens > service.kv_tokens):
+            admitted = [*prefilling, *decoding]
+            tokens = sum(int(inputs[index] + outputs[index]) for index in [*admitted, waiting[0]])
+            if len(admitted) == service.max_sequences or (admitted and tokens > service.kv_tokens):
                 break
-            reading.append(waiting.pop(0))
-        cached = sum(int(inputs[each]) + given for each, given in decoding.items())
-        lasts_s = service.step_s + service.per_sequence_s * len(decoding) + service.per_kv_token_s * cached
-        budget, read = service.chunk_tokens, []
-        for each in list(reading):
-            part = min(budget, unread[each])
-            unread[each] -= part
-            budget -= part
-            if unread[each] == 0:
-                read.append(each)
-                reading.remove(each)
-        now_s += lasts_s + service.prefill_s_per_token * (service.chunk_tokens - budget)
-        for each in decoding:
-            decoding[each] += 1
-        for each in read:
-            decoding[each], first_s[each] = 1, now_s
-        for each in [each for each, given in decoding.items() if given == outputs[each]]:
-            del decoding[each]
-            last_s[each] = now_s
+            prefilling.append(waiting.pop(0))
+        cached = sum(int(inputs[index]) + token_count for index, token_count in decoding.items())
+        duration_s = service.step_s + service.per_sequence_s * len(decoding) + service.per_kv_token_s * cached
+        budget, prefilled = service.chunk_tokens, []
+        for index in list(prefilling):
+            chunk = min(budget, remaining[index])
+            remaining[index] -= chunk
+            budget -= chunk
+            if remaining[index] == 0:
+                prefilled.append(index)
+                prefilling.remove(index)
+        now_s += duration_s + service.prefill_s_per_token * (service.chunk_tokens - budget)
+        for index in decoding:
+            decoding[index] += 1
+        for index in prefilled:
+            decoding[index], first_s[index] = 1, now_s
+        for index in [index for index, token_count in decoding.items() if token_count == outputs[index]]:
+            del decoding[index]
+            last_s[index] = now_s
     return first_s - arrivals_s, last_s - arrivals_s
 
 
 @pytest.mark.parametrize("kv_tokens", [100_000, 900, 150])
 @pytest.mark.parametrize("rate_per_s", [1.0, 8.0])
-def test_continuous_batching_is_that_of_single_steps(kv_tokens: int, rate_per_s: float) -> None:
+def test_continuous_batching_equals_a_step_by_step_simulation(kv_tokens: int, rate_per_s: float) -> None:
     dice = np.random.default_rng(7)
-    arrivals_s, _ = drawn(300, rate_per_s, 8)
+    arrivals_s, _ = draw_arrivals(300, rate_per_s, 8)
     inputs, outputs = dice.integers(1, 120, 300), dice.integers(1, 80, 300)
     service = TokenService(
         0.01, 0.0005, 0.0002, max_sequences=8, kv_tokens=kv_tokens, chunk_tokens=64, per_kv_token_s=2e-6
     )
-    expected = step_by_step(arrivals_s, inputs, outputs, service)
+    expected = simulate_step_by_step(arrivals_s, inputs, outputs, service)
     first_s, last_s = simulate_token_latencies(arrivals_s, inputs, outputs, np.zeros(300), service)
     np.testing.assert_allclose(first_s, expected[0], rtol=1e-8)
     np.testing.assert_allclose(last_s, expected[1], rtol=1e-8)
 
 
-def test_runs_laid_end_to_end_begin_empty_each() -> None:
-    arrivals_s, normals = drawn(900, 5.0, 9)
+def test_concatenated_runs_each_start_empty() -> None:
+    arrivals_s, normals = draw_arrivals(900, 5.0, 9)
     parts = [slice(0, 300), slice(300, 450), slice(450, 900)]
-    laid_s = np.concatenate([arrivals_s[part] - arrivals_s[part][0] for part in parts])
+    concatenated_s = np.concatenate([arrivals_s[part] - arrivals_s[part][0] for part in parts])
     ends = np.array([300, 450, 900])
     inputs = np.full(900, 30)
     tokens = TokenService(0.01, 0.0, 0.001, max_sequences=4, kv_tokens=10_000, cv=0.3)
@@ -194,20 +196,20 @@ def test_runs_laid_end_to_end_begin_empty_each() -> None:
         lambda times, z, n, at: simulate_token_latencies(times, n, n, z, tokens, at)[1],
     )
     for run in runs:
-        whole = run(laid_s, normals, inputs, ends)
-        alone = [run(laid_s[part], normals[part], inputs[part], None) for part in parts]
-        np.testing.assert_allclose(whole, np.concatenate(alone))
+        concatenated = run(concatenated_s, normals, inputs, ends)
+        separate = [run(concatenated_s[part], normals[part], inputs[part], None) for part in parts]
+        np.testing.assert_allclose(concatenated, np.concatenate(separate))
 
 
-def test_a_latency_is_a_continuous_function_of_the_service() -> None:
-    arrivals_s, normals = drawn(20_000, 0.9, 10)
+def test_mean_latency_is_a_continuous_function_of_service_time() -> None:
+    arrivals_s, normals = draw_arrivals(20_000, 0.9, 10)
     means_s = [
         simulate_request_latencies(arrivals_s, normals, RequestService(1, m, 1.0)).mean() for m in (1.0, 1.0001, 1.0002)
     ]
     assert means_s[1] - means_s[0] == pytest.approx(means_s[2] - means_s[1], rel=0.05)
 
 
-def test_factors_have_mean_one_and_their_variation() -> None:
+def test_lognormal_factors_have_mean_1_and_the_given_cv() -> None:
     factors = compute_lognormal_factors(np.random.default_rng(11).standard_normal(1_000_000), 0.8)
     assert factors.mean() == pytest.approx(1.0, abs=0.003)
     assert factors.std() == pytest.approx(0.8, rel=0.01)

@@ -11,7 +11,7 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 
 
 @pytest.mark.parametrize(
-    ("service", "while_one_s"),
+    ("service", "expected_busy_s"),
     [
         (RequestService(1, 1.0, 0.0), (0.25, 1.0)),
         (RequestService(4, 1.0, 0.0), (0.0625, 0.25)),
@@ -20,15 +20,15 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
         (TokenService(0.1, 0.0, 0.0, 4, 1000), (0.25, 1.0)),
     ],
 )
-def test_busy_time_grows_with_the_clock(service: ServiceModel, while_one_s: tuple[float, float]) -> None:
+def test_busy_time_grows_while_a_request_is_served(service: ServiceModel, expected_busy_s: tuple[float, float]) -> None:
     fleet = create_fleet(FleetDesign((service,) * 2, "round-robin", lengths=((5, 10),)), np.random.SeedSequence(1))
     serve(fleet, np.array([10.0]), np.empty(0))
-    for now_s, expected_s in zip((10.25, 12.0), while_one_s, strict=True):
+    for now_s, expected_s in zip((10.25, 12.0), expected_busy_s, strict=True):
         advance_to(fleet, now_s)
         np.testing.assert_allclose(compute_busy_s(fleet, now_s), [expected_s, 0.0], atol=1e-9)
 
 
-def test_what_is_in_flight_is_all_that_a_warm_up_leaves() -> None:
+def test_reset_after_warm_up_counts_only_requests_in_flight() -> None:
     design = FleetDesign((RequestService(1, 1.0, 0.0),), classes=(SimulatedClass(), SimulatedClass()))
     fleet = create_fleet(design, np.random.SeedSequence(1))
     serve(fleet, np.arange(10.0) * 0.1, np.empty(0))
@@ -41,7 +41,7 @@ def test_what_is_in_flight_is_all_that_a_warm_up_leaves() -> None:
     assert get_totals(fleet).good == 7
 
 
-def test_of_nothing_there_are_no_times() -> None:
+def test_outcome_without_requests_has_no_latencies() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
     outcome = summarize_classes([fleet], slice(None), (50,))
     assert outcome.good_share is None

@@ -19,18 +19,20 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
         (TokenService(1.0, 0.0, 0.0, 4, 1000), TokenService(0.1, 0.0, 0.0, 4, 1000)),
     ],
 )
-def test_least_work_counts_seconds_and_least_outstanding_counts_heads(slow: ServiceModel, fast: ServiceModel) -> None:
-    held = {}
+def test_least_work_compares_seconds_and_least_outstanding_compares_requests(
+    slow: ServiceModel, fast: ServiceModel
+) -> None:
+    outstanding = {}
     routers: tuple[Router, ...] = ("least-work", "least-outstanding")
     for router in routers:
         fleet = create_fleet(FleetDesign((slow, fast), router, lengths=((1, 20),)), np.random.SeedSequence(1))
         serve(fleet, np.array([0.0, 0.1, 0.2]), np.empty(0))
         advance_to(fleet, 0.2)
-        held[router] = get_outstanding_counts(fleet).tolist()
-    assert held == {"least-work": [1, 2], "least-outstanding": [2, 1]}
+        outstanding[router] = get_outstanding_counts(fleet).tolist()
+    assert outstanding == {"least-work": [1, 2], "least-outstanding": [2, 1]}
 
 
-def test_round_robin_takes_turns_among_the_routable() -> None:
+def test_round_robin_rotates_over_routable_replicas() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 100.0, 0.0),) * 4, "round-robin"), np.random.SeedSequence(1))
     set_routable_replicas(fleet, [0, 2, 3])
     serve(fleet, np.arange(7.0), np.empty(0))
@@ -38,15 +40,15 @@ def test_round_robin_takes_turns_among_the_routable() -> None:
     assert get_outstanding_counts(fleet).tolist() == [3, 0, 2, 2]
 
 
-def test_random_is_even() -> None:
+def test_random_router_distributes_requests_evenly() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1e6, 0.0),) * 5, "random"), np.random.SeedSequence(1))
     serve(fleet, np.arange(20_000.0), np.empty(0))
     advance_to(fleet, 20_000.0)
     assert np.abs(get_outstanding_counts(fleet) - 4000).max() < 4 * np.sqrt(4000)
 
 
-def test_designs_under_one_seed_share_their_chances() -> None:
-    """With random routing every other request goes where it went, though the queues differ."""
+def test_routing_of_equal_seeds_does_not_depend_on_the_service_time() -> None:
+    """Random routing sends each request to the same replica, although the queues differ."""
     fleets = []
     for mean_s in (1e6, 2e6):
         fleet = create_fleet(FleetDesign((RequestService(1, mean_s, 0.0),) * 5, "random"), np.random.SeedSequence(1))

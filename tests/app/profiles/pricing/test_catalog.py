@@ -40,22 +40,26 @@ from tests.fakes.offers import TODAY, catalogue, gpu_offer, offer
         ("nebius", "cpu-d3_16vcpu-64gb", "x86_64"), ("verda", "CPU.16V.64G", None), ("vast", "1x-L40S", None),
     ],
 )  # fmt: skip
-def test_the_name_reports_the_architecture(provider: str, instance_type: str, architecture: str | None) -> None:
+def test_cpu_architecture_is_derived_from_the_instance_type(
+    provider: str, instance_type: str, architecture: str | None
+) -> None:
     assert derive_cpu_architecture(provider, instance_type, None) == architecture
 
 
-def test_a_superchip_has_an_arm_cpu() -> None:
+def test_superchip_instance_has_an_arm_cpu() -> None:
     assert derive_cpu_architecture("lambda", "gpu_1x_gh200", "gh200-96gb") == "arm64"
     assert derive_cpu_architecture("azure", "Standard_ND128isr_NDR_GB200_v6", "gb200-186gb") == "arm64"
 
 
-HEAD = "place,country,g_co2e_per_kwh,as_of_date,source\n"
+HEADER = "place,country,g_co2e_per_kwh,as_of_date,source\n"
 
 
-def test_every_region_of_the_catalogue_has_a_grid_or_is_anywhere() -> None:
+def test_every_bundled_region_has_a_carbon_intensity_except_any() -> None:
     catalogue = load_bundled_catalog()
-    without = {offer.region for offer in catalogue.offers if catalogue.find_carbon_intensity(offer) is None}
-    assert without == {"any"}
+    regions_without_grid = {
+        offer.region for offer in catalogue.offers if catalogue.find_carbon_intensity(offer) is None
+    }
+    assert regions_without_grid == {"any"}
     frankfurt = catalogue.find_carbon_intensity(find_offer(catalogue, "aws/g6.xlarge@eu-central-1"))
     assert frankfurt is not None
     assert frankfurt.country == "DE"
@@ -63,14 +67,14 @@ def test_every_region_of_the_catalogue_has_a_grid_or_is_anywhere() -> None:
     assert frankfurt.as_of.year >= 2022
 
 
-def test_no_row_is_of_a_region_that_is_not_there() -> None:
+def test_every_row_of_the_grid_table_is_of_a_bundled_region() -> None:
     catalogue = load_bundled_catalog()
-    known = {f"{offer.provider}/{offer.region}" for offer in catalogue.offers}
-    assert {place for place in catalogue.grid if "/" in place} <= known
+    regions = {f"{offer.provider}/{offer.region}" for offer in catalogue.offers}
+    assert {place for place in catalogue.grid if "/" in place} <= regions
 
 
 @pytest.mark.parametrize(
-    ("rows", "says"),
+    ("rows", "message"),
     [
         ("aws/x,DE,,,\n", "aws/x is in 'DE', which has no row"),
         ("DE,DE,,,\n", ":2: g_co2e_per_kwh is required for countries"),
@@ -80,99 +84,106 @@ def test_no_row_is_of_a_region_that_is_not_there() -> None:
         ("DE,DE,400,2023-12-31,s\nDE,DE,400,2023-12-31,s\n", ":3: the row DE is duplicated"),
     ],
 )
-def test_a_wrong_row_is_reported(tmp_path: Path, rows: str, says: str) -> None:
+def test_invalid_grid_row_is_reported(tmp_path: Path, rows: str, message: str) -> None:
     path = tmp_path / "grid.csv"
-    path.write_text(HEAD + rows)
+    path.write_text(HEADER + rows)
     with pytest.raises(UsageError) as caught:
         load_grid(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-LATER = datetime.date(2026, 9, 1)
-LATEST = datetime.date(2026, 10, 1)
+LATER_DATE = datetime.date(2026, 9, 1)
+LATEST_DATE = datetime.date(2026, 10, 1)
 OWNED = OwnedHardware(capex_usd=1000, life_years=4)
 
 
-def row(instance_type: str = "c16", **changes: Any) -> PriceRow:
-    fields: dict[str, Any] = {"provider": "acme", "instance_type": instance_type, "region": "here", "as_of": LATER}
+def price_row(instance_type: str = "c16", **changes: Any) -> PriceRow:
+    fields: dict[str, Any] = {"provider": "acme", "instance_type": instance_type, "region": "here", "as_of": LATER_DATE}
     return PriceRow(**(fields | changes))
 
 
-def merged(*rows: PriceRow, of: Offer | None = None) -> Offer:
+def merge_into_one_offer(*rows: PriceRow, of: Offer | None = None) -> Offer:
     return merge_offers(catalogue(of or offer()), rows).offers[0]
 
 
-def test_only_the_cells_that_are_given_change() -> None:
-    found = merged(row(on_demand_usd_per_hour=0.9))
-    assert found.on_demand_usd_per_hour == 0.9
-    assert (found.vcpus, found.memory_gib, found.spot_usd_per_hour) == (16, 32, None)
-    assert found.overrides == (Override("on_demand_usd_per_hour", 1.0, LATER),)
-    assert (found.as_of, found.source, found.is_customized) == (LATER, "yours+karp-aws", True)
+def test_price_row_changes_only_its_given_cells() -> None:
+    merged_offer = merge_into_one_offer(price_row(on_demand_usd_per_hour=0.9))
+    assert merged_offer.on_demand_usd_per_hour == 0.9
+    assert (merged_offer.vcpus, merged_offer.memory_gib, merged_offer.spot_usd_per_hour) == (16, 32, None)
+    assert merged_offer.overrides == (Override("on_demand_usd_per_hour", 1.0, LATER_DATE),)
+    assert (merged_offer.as_of, merged_offer.source, merged_offer.is_customized) == (LATER_DATE, "yours+karp-aws", True)
     assert not offer().is_customized
 
 
-def test_the_date_and_first_source_stay_those_of_the_on_demand_price() -> None:
-    found = merged(row(spot_usd_per_hour=0.4, vcpus=8))
-    assert (found.as_of, found.source) == (TODAY, "karp-aws+yours")
-    assert {one.column: one.original_value for one in found.overrides} == {"spot_usd_per_hour": None, "vcpus": 16.0}
-
-
-def test_a_second_list_goes_over_the_first_and_what_was_stays_the_catalogues() -> None:
-    found = merged(row(on_demand_usd_per_hour=0.9), row(on_demand_usd_per_hour=0.8, as_of=LATEST), row(vcpus=4))
-    assert found.on_demand_usd_per_hour == 0.8
-    assert {one.column: (one.original_value, one.as_of) for one in found.overrides} == {
-        "on_demand_usd_per_hour": (1.0, LATEST),
-        "vcpus": (16.0, LATER),
+def test_offer_has_the_date_and_first_source_of_its_on_demand_price() -> None:
+    merged_offer = merge_into_one_offer(price_row(spot_usd_per_hour=0.4, vcpus=8))
+    assert (merged_offer.as_of, merged_offer.source) == (TODAY, "karp-aws+yours")
+    assert {override.column: override.original_value for override in merged_offer.overrides} == {
+        "spot_usd_per_hour": None,
+        "vcpus": 16.0,
     }
-    assert (found.source, found.as_of) == ("yours+karp-aws", LATEST)
 
 
-def test_a_new_offer_is_all_the_users() -> None:
-    made = merge_offers(catalogue(offer()), [row("gpu", accelerator="l4", on_demand_usd_per_hour=2.0)])
-    new = made.offers[1]
+def test_later_price_list_overrides_the_first_and_original_values_are_retained() -> None:
+    merged_offer = merge_into_one_offer(
+        price_row(on_demand_usd_per_hour=0.9),
+        price_row(on_demand_usd_per_hour=0.8, as_of=LATEST_DATE),
+        price_row(vcpus=4),
+    )
+    assert merged_offer.on_demand_usd_per_hour == 0.8
+    assert {override.column: (override.original_value, override.as_of) for override in merged_offer.overrides} == {
+        "on_demand_usd_per_hour": (1.0, LATEST_DATE),
+        "vcpus": (16.0, LATER_DATE),
+    }
+    assert (merged_offer.source, merged_offer.as_of) == ("yours+karp-aws", LATEST_DATE)
+
+
+def test_new_offer_of_a_price_row_has_only_the_source_yours() -> None:
+    merged_catalog = merge_offers(catalogue(offer()), [price_row("gpu", accelerator="l4", on_demand_usd_per_hour=2.0)])
+    new = merged_catalog.offers[1]
     assert (new.key, new.accelerator, new.accelerator_count, new.source) == ("acme/gpu@here", "l4", 1, "yours")
-    cpu = merge_offers(catalogue(), [row(accelerator="none", on_demand_usd_per_hour=2.0)]).offers[0]
+    cpu = merge_offers(catalogue(), [price_row(accelerator="none", on_demand_usd_per_hour=2.0)]).offers[0]
     assert (cpu.accelerator, cpu.accelerator_count) == (None, 0)
 
 
-def test_owned_hardware_is_carried_as_facts_without_a_price() -> None:
-    new = merge_offers(catalogue(), [row("rack", accelerator="l4", accelerator_count=4, owned=OWNED)]).offers[0]
+def test_owned_hardware_replaces_the_price_of_an_offer() -> None:
+    new = merge_offers(catalogue(), [price_row("rack", accelerator="l4", accelerator_count=4, owned=OWNED)]).offers[0]
     assert (new.owned, new.on_demand_usd_per_hour, new.is_customized) == (OWNED, None, True)
-    bought = merged(row(owned=OWNED))
+    bought = merge_into_one_offer(price_row(owned=OWNED))
     assert (bought.owned, bought.on_demand_usd_per_hour) == (OWNED, None)
-    rented = merged(row(owned=OWNED), row(on_demand_usd_per_hour=3.0))
+    rented = merge_into_one_offer(price_row(owned=OWNED), price_row(on_demand_usd_per_hour=3.0))
     assert (rented.owned, rented.on_demand_usd_per_hour) == (None, 3.0)
 
 
-def test_a_country_gives_a_region_its_grid() -> None:
+def test_country_of_a_price_row_determines_its_carbon_intensity() -> None:
     grid = {"DE": GridCarbonIntensity("DE", 380, TODAY, "s")}
     before = catalogue(offer())
-    made = merge_offers(type(before)(before.accelerators, before.offers, grid), [row(country="DE")])
-    assert made.find_carbon_intensity(made.offers[0]) == grid["DE"]
-    assert made.find_carbon_intensity(offer(region="there")) is None
+    merged_catalog = merge_offers(type(before)(before.accelerators, before.offers, grid), [price_row(country="DE")])
+    assert merged_catalog.find_carbon_intensity(merged_catalog.offers[0]) == grid["DE"]
+    assert merged_catalog.find_carbon_intensity(offer(region="there")) is None
 
 
 @pytest.mark.parametrize(
-    ("wrong", "says", "hint"),
+    ("invalid_row", "message", "hint"),
     [
         (
-            row("new", on_demand_usd_per_hour=1.0),
+            price_row("new", on_demand_usd_per_hour=1.0),
             "is not in the catalog, so it needs accelerator_key",
             "none for a CPU",
         ),
-        (row("new", accelerator="none"), "has no price", ""),
-        (row(accelerator="l44"), "'l44' is not in the catalog", "'l4'"),
-        (row(accelerator="l4"), "accelerator_count: 0 does not match accelerator_key 'l4'", ""),
-        (row(accelerator_count=2.0), "accelerator_count: 2 does not match accelerator_key 'none'", ""),
-        (row("g", accelerator="none"), "accelerator_count: 1 does not match accelerator_key 'none'", ""),
-        (row(country="Germany"), "country: 'Germany'", "DE"),
+        (price_row("new", accelerator="none"), "has no price", ""),
+        (price_row(accelerator="l44"), "'l44' is not in the catalog", "'l4'"),
+        (price_row(accelerator="l4"), "accelerator_count: 0 does not match accelerator_key 'l4'", ""),
+        (price_row(accelerator_count=2.0), "accelerator_count: 2 does not match accelerator_key 'none'", ""),
+        (price_row("g", accelerator="none"), "accelerator_count: 1 does not match accelerator_key 'none'", ""),
+        (price_row(country="Germany"), "country: 'Germany'", "DE"),
     ],
 )
-def test_what_makes_no_offer_is_refused(wrong: PriceRow, says: str, hint: str) -> None:
+def test_invalid_price_rows_are_rejected(invalid_row: PriceRow, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        merge_offers(catalogue(offer(), gpu_offer("g", "l4")), [wrong])
-    assert str(caught.value).startswith(f"your price of {wrong.key}: ")
-    assert says in str(caught.value)
+        merge_offers(catalogue(offer(), gpu_offer("g", "l4")), [invalid_row])
+    assert str(caught.value).startswith(f"your price of {invalid_row.key}: ")
+    assert message in str(caught.value)
     assert hint in (caught.value.hint or "")
 
 
@@ -184,7 +195,7 @@ def folder(tmp_path: Path) -> Path:
     return Path(shutil.copytree(DATA_DIRECTORY / "hardware", tmp_path / "hardware"))
 
 
-def test_the_bundled_catalogue_is_whole() -> None:
+def test_bundled_catalog_has_all_offers_and_accelerators() -> None:
     catalogue = load_catalog()
     assert len(catalogue.offers) == len({offer.key for offer in catalogue.offers}) == 293
     assert len(catalogue.accelerators) == 71
@@ -196,7 +207,7 @@ def test_the_bundled_catalogue_is_whole() -> None:
     assert find_offer(catalogue, "vultr/per-gpu-list:mi300x").vcpus is None
 
 
-def test_an_offer_is_found_in_its_region() -> None:
+def test_offer_is_found_in_its_region() -> None:
     catalogue = load_catalog()
     assert find_offer(catalogue, "aws/g6.xlarge@eu-north-1").region == "eu-north-1"
     assert find_offer(catalogue, "aws/g6.xlarge", region="eu-central-1").region == "eu-central-1"
@@ -205,7 +216,7 @@ def test_an_offer_is_found_in_its_region() -> None:
     assert "us-east-1" in (caught.value.hint or "")
 
 
-def test_wrong_names_get_the_nearest() -> None:
+def test_misspelled_offer_accelerator_and_provider_suggest_the_nearest_name() -> None:
     catalogue = load_catalog()
     with pytest.raises(UsageError) as caught:
         find_offer(catalogue, "aws/g6.2xlrage")
@@ -218,13 +229,13 @@ def test_wrong_names_get_the_nearest() -> None:
     assert "azure" in (caught.value.hint or "")
 
 
-def test_hardware_needs_one_of_the_variants() -> None:
+def test_ambiguous_accelerator_name_lists_its_variants() -> None:
     with pytest.raises(UsageError, match="'h100' is not a single one") as caught:
         find_accelerator(load_catalog(), "h100")
     assert caught.value.hint == "Use h100-pcie-80gb or h100-sxm5-80gb or h100-nvl-94gb."
 
 
-def test_the_name_of_a_filter_may_be_short() -> None:
+def test_accelerator_filter_accepts_short_names() -> None:
     catalogue = load_catalog()
     for name in ("h100", "H100 SXM", "l40s", "none"):
         check_accelerator(catalogue, name)
@@ -234,7 +245,7 @@ def test_the_name_of_a_filter_may_be_short() -> None:
         assert caught.value.hint == f"Did you mean {nearest!r}?"
 
 
-def test_a_source_is_any_of_those_of_an_offer_or_yours() -> None:
+def test_source_filter_accepts_single_sources_and_yours() -> None:
     catalogue = load_catalog()
     for name in ("karp-gcp", "cyclenerd", "yours"):
         check_source(catalogue, name)
@@ -243,7 +254,7 @@ def test_a_source_is_any_of_those_of_an_offer_or_yours() -> None:
 
 
 @pytest.mark.parametrize(
-    ("column", "cell", "says"),
+    ("column", "cell", "message"),
     [
         (0, "", "provider is empty"),
         (3, "l4x", "accelerator_key 'l4x' is not in accelerators.csv"),
@@ -258,22 +269,22 @@ def test_a_source_is_any_of_those_of_an_offer_or_yours() -> None:
         (1, "g4dn.2xlarge", "is duplicated"),
     ],
 )
-def test_a_bad_cell_is_reported_by_file_and_line(folder: Path, column: int, cell: str, says: str) -> None:
+def test_invalid_catalog_cell_is_reported_by_file_and_line(folder: Path, column: int, cell: str, message: str) -> None:
     cells = OFFERS[1].split(",")
     cells[column] = cell
-    bad_last = [OFFERS[0], *OFFERS[2:5], ",".join(cells)]
-    (folder / "offers.csv").write_text("\n".join(bad_last) + "\n")
+    lines = [OFFERS[0], *OFFERS[2:5], ",".join(cells)]
+    (folder / "offers.csv").write_text("\n".join(lines) + "\n")
     with pytest.raises(UsageError, match=r"offers\.csv:5: ") as caught:
         load_catalog(folder)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_missing_table(tmp_path: Path) -> None:
+def test_missing_catalog_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_catalog(tmp_path)
 
 
-def test_the_peaks_of_every_precision_are_read() -> None:
+def test_accelerator_has_peak_rates_of_every_precision() -> None:
     card = find_accelerator(load_catalog(), "b200-sxm-180gb")
     assert (card.tf32_tflops, card.bf16_tflops, card.fp8_tflops, card.fp4_tflops) == (1100, 2250, 4500, 9000)
     assert (card.interconnect, card.interconnect_gb_s) == ("NVLink 5", 1800)
@@ -299,21 +310,23 @@ def _published(**prices: Any) -> PriceRow:
         ("karp-aws", {"spot_usd_per_hour": 0.3}, "karp-aws+aws:https://host/index.csv"),
     ],
 )
-def test_a_published_price_takes_the_place_of_the_catalogues(
+def test_published_price_replaces_the_bundled_price_and_source(
     source: str, prices: dict[str, Any], combined: str
 ) -> None:
-    (merged,) = merge_offers(catalogue(offer(source=source)), [_published(**prices)]).offers
-    assert (merged.source, merged.overrides, merged.is_customized) == (combined, (), False)
+    (merged_offer,) = merge_offers(catalogue(offer(source=source)), [_published(**prices)]).offers
+    assert (merged_offer.source, merged_offer.overrides, merged_offer.is_customized) == (combined, (), False)
 
 
-def test_a_new_offer_of_a_published_catalogue_is_not_the_users() -> None:
-    row = msgspec.structs.replace(_published(on_demand_usd_per_hour=0.9), accelerator="none", accelerator_count=0.0)
-    (merged,) = merge_offers(catalogue(), [row]).offers
-    assert (merged.source, merged.is_customized) == ("aws:https://host/index.csv", False)
+def test_new_offer_of_a_published_catalog_is_not_customized() -> None:
+    published_row = msgspec.structs.replace(
+        _published(on_demand_usd_per_hour=0.9), accelerator="none", accelerator_count=0.0
+    )
+    (merged_offer,) = merge_offers(catalogue(), [published_row]).offers
+    assert (merged_offer.source, merged_offer.is_customized) == ("aws:https://host/index.csv", False)
 
 
 @pytest.mark.parametrize(("name", "region"), [("eu", "eu-central-1"), ("us-ea", "us-east-1"), ("FI", "FIN-02")])
-def test_a_name_for_several_regions_is_answered_with_these(name: str, region: str) -> None:
+def test_region_prefix_is_rejected_with_matching_regions_as_hint(name: str, region: str) -> None:
     with pytest.raises(UsageError) as refused:
         check_region(load_catalog(), name)
     assert region in str(refused.value.hint)

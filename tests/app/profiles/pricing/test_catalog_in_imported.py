@@ -32,13 +32,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
-def test_it_lies_beside_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_price_list_is_stored_beside_the_runs(monkeypatch: pytest.MonkeyPatch) -> None:
     assert get_price_list_path().parent == runs_home().parent
     monkeypatch.delenv("SIZEWISE_HOME")
     assert get_price_list_path().parent == runs_home().parent
 
 
-def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
+def test_imported_price_list_overrides_the_bundled_catalog(home: Path) -> None:
     assert load_imported_price_list() is None
     prices = PriceList((ROW, DEARER), "/f.yaml", DAY)
     get_price_list_path().write_bytes(encode_price_list(prices))
@@ -51,23 +51,23 @@ def test_what_is_imported_goes_over_every_catalogue(home: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         (b"{", "cannot be read"),
         (b"\xff\x00", "cannot be read"),
         (b'{"rows": [], "imported_from": "f", "imported_on": "2026-08-01", "version": 2}', "has version 2"),
     ],
 )
-def test_a_damaged_list_says_what_to_do(content: bytes, says: str) -> None:
+def test_damaged_price_list_is_reported_with_a_hint(content: bytes, message: str) -> None:
     get_price_list_path().write_bytes(content)
     with pytest.raises(UsageError) as caught:
         load_catalog()
-    assert says in str(caught.value)
+    assert message in str(caught.value)
     assert caught.value.hint
 
 
-def test_a_row_that_no_longer_fits_is_named() -> None:
-    gone = PriceRow(provider="aws", instance_type="gone", region="us-east-1", as_of=DAY, vcpus=3)
-    get_price_list_path().write_bytes(encode_price_list(PriceList((gone,), "f", DAY)))
+def test_imported_row_that_no_longer_matches_the_catalog_is_named() -> None:
+    unmatched_row = PriceRow(provider="aws", instance_type="gone", region="us-east-1", as_of=DAY, vcpus=3)
+    get_price_list_path().write_bytes(encode_price_list(PriceList((unmatched_row,), "f", DAY)))
     with pytest.raises(UsageError, match=r"your price of aws/gone@us-east-1: "):
         load_catalog()

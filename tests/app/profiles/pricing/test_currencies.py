@@ -20,7 +20,7 @@ from app.records.offers import ExchangeRate
 DAY = datetime.date(2026, 1, 31)
 
 
-def test_the_bundled_rates_are_dated_and_of_their_size() -> None:
+def test_bundled_exchange_rates_are_dated_and_plausible() -> None:
     rates = load_bundled_exchange_rates()
     assert {"EUR", "GBP", "JPY", "INR"} <= rates.keys()
     assert 0.8 < rates["EUR"].usd < 1.6
@@ -29,7 +29,7 @@ def test_the_bundled_rates_are_dated_and_of_their_size() -> None:
     assert find_usd_rate("USD") == 1.0
 
 
-def test_money_goes_into_dollars_and_back() -> None:
+def test_amounts_survive_conversion_to_usd_and_back() -> None:
     dice = random.Random(1)
     for code, rate in load_bundled_exchange_rates().items():
         amount = round(dice.uniform(1, 1e6), 2)
@@ -39,7 +39,7 @@ def test_money_goes_into_dollars_and_back() -> None:
         assert units.parse_usd_per_month(units.format_usd_per_month(usd)) == usd
 
 
-def test_a_rate_over_90_days_old_is_reported() -> None:
+def test_exchange_rate_over_90_days_old_has_a_warning() -> None:
     rate = ExchangeRate("EUR", 1.1, DAY, "x")
     assert format_rate_warning(rate, DAY + datetime.timedelta(90)) is None
     note = format_rate_warning(rate, DAY + datetime.timedelta(91))
@@ -49,7 +49,7 @@ def test_a_rate_over_90_days_old_is_reported() -> None:
     )
 
 
-def test_the_currencies_of_a_document_are_reported_once() -> None:
+def test_each_outdated_currency_of_a_document_is_reported_once() -> None:
     profile = {"plan": {"budget": "4000 EUR/month"}, "rows": [{"tariff": "0.15 EUR/kWh", "n": 3}], "name": "SEK"}
     late = datetime.date(2040, 1, 1)
     assert [note[:3] for note in find_currency_warnings(profile, late)] == ["EUR"]
@@ -59,7 +59,7 @@ def test_the_currencies_of_a_document_are_reported_once() -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("EUR: 1.1", ":1: the exchange rate of 'EUR' is invalid"),
         ("USD: {usd: 1, date: 2026-01-31}\neuro: {usd: 1, date: 2026-01-31}", ":2: the exchange rate of 'euro'"),
@@ -70,14 +70,14 @@ def test_the_currencies_of_a_document_are_reported_once() -> None:
         ("[EUR]", "a mapping"),
     ],
 )
-def test_a_wrong_table_is_reported_by_its_line(tmp_path: Path, text: str, says: str) -> None:
+def test_invalid_exchange_rate_is_reported_with_its_line(tmp_path: Path, text: str, message: str) -> None:
     path = tmp_path / "currencies.yaml"
     path.write_text(text)
     with pytest.raises(UsageError) as caught:
         load_exchange_rates(path)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
-def test_a_table_that_is_not_there(tmp_path: Path) -> None:
+def test_missing_exchange_rate_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_exchange_rates(tmp_path / "no.yaml")

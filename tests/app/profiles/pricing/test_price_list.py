@@ -22,44 +22,45 @@ KEY: dict[str, object] = {"provider": "own", "instance_type": "rack-a", "region"
 RACK: dict[str, object] = {"capex_usd": 40000, "life": "4y"}
 
 
-def read(**cells: object) -> PriceRow:
+def parse_row(**cells: object) -> PriceRow:
     return parse_price_row(KEY | cells, TODAY)
 
 
-def owned(**cells: object) -> OwnedHardware:
-    found = read(**(RACK | cells)).owned
-    assert found is not None
-    return found
+def parse_owned(**cells: object) -> OwnedHardware:
+    hardware = parse_row(**(RACK | cells)).owned
+    assert hardware is not None
+    return hardware
 
 
-def test_cells_are_numbers_texts_of_numbers_or_money() -> None:
-    found = read(
+def test_price_cells_may_be_numbers_text_or_money() -> None:
+    price_row = parse_row(
         on_demand_usd_per_hour="0.9", spot_usd_per_hour="0.5 EUR/h", vcpus=8, memory_gib="", accelerator_key="l4",
         reserved_1y_usd_per_hour=None, source="karp-aws", as_of_date="2026-07-20",
     )  # fmt: skip
-    assert (found.on_demand_usd_per_hour, found.vcpus, found.memory_gib) == (0.9, 8, None)
-    assert found.spot_usd_per_hour == pytest.approx(0.5 * find_usd_rate("EUR"))
-    assert (found.reserved_1y_usd_per_hour, found.accelerator, found.owned) == (None, "l4", None)
-    assert found.as_of == datetime.date(2026, 7, 20)
-    assert read().as_of == TODAY
+    assert (price_row.on_demand_usd_per_hour, price_row.vcpus, price_row.memory_gib) == (0.9, 8, None)
+    assert price_row.spot_usd_per_hour == pytest.approx(0.5 * find_usd_rate("EUR"))
+    assert (price_row.reserved_1y_usd_per_hour, price_row.accelerator, price_row.owned) == (None, "l4", None)
+    assert price_row.as_of == datetime.date(2026, 7, 20)
+    assert parse_row().as_of == TODAY
 
 
-def test_owned_hardware_as_it_is_written() -> None:
-    assert owned(power_w=900, pue=1.4, tariff="0.15 USD/kWh", staff="500 USD/month", units=2) == OwnedHardware(
+def test_owned_hardware_cells_are_parsed() -> None:
+    assert parse_owned(power_w=900, pue=1.4, tariff="0.15 USD/kWh", staff="500 USD/month", units=2) == OwnedHardware(
         capex_usd=40000, life_years=4, power_w=900, pue=1.4, tariff_usd_per_kwh=0.15, staff_usd_per_month=500, units=2
     )
-    assert owned(interest="7%/year", residual="10%", support="6%/year", network="15%") == OwnedHardware(
+    assert parse_owned(interest="7%/year", residual="10%", support="6%/year", network="15%") == OwnedHardware(
         capex_usd=40000, life_years=4, interest_per_year=0.07, residual_usd=4000, support_usd_per_month=200,
         network_usd=6000,
     )  # fmt: skip
     assert (
-        owned(residual="500 USD", support="80 USD/month", availability="99%", colo="120 USD/year").availability == 0.99
+        parse_owned(residual="500 USD", support="80 USD/month", availability="99%", colo="120 USD/year").availability
+        == 0.99
     )
-    assert read(capex="1000 USD", life="36 months").owned == OwnedHardware(capex_usd=1000, life_years=3)
+    assert parse_row(capex="1000 USD", life="36 months").owned == OwnedHardware(capex_usd=1000, life_years=3)
 
 
 @pytest.mark.parametrize(
-    ("cells", "cell", "says"),
+    ("cells", "cell", "message"),
     [
         ({"on_demand_usd_per_hour": "=1+1"}, "on_demand_usd_per_hour", "'=1+1' must be a number of at least 0"),
         ({"on_demand_usd_per_hour": "=cmd|x"}, "on_demand_usd_per_hour", "'=cmd|x' is not"),
@@ -101,33 +102,33 @@ def test_owned_hardware_as_it_is_written() -> None:
         ({"life": "4y"}, "life", "requires capex_usd"),
     ],
 )
-def test_a_wrong_cell_is_named(cells: dict[str, object], cell: str, says: str) -> None:
+def test_invalid_price_cell_is_named(cells: dict[str, object], cell: str, message: str) -> None:
     with pytest.raises(CellError) as caught:
         parse_price_row(KEY | cells, TODAY)
     assert caught.value.column == cell
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 @pytest.mark.parametrize("column", ["currency", "on_demand_eur_per_hour", "spot_gbp_per_hour", "capex_eur"])
-def test_a_column_with_a_currency_is_answered_with_the_column_to_write(column: str) -> None:
+def test_column_with_a_currency_suggests_the_supported_column(column: str) -> None:
     with pytest.raises(UnknownKeyError) as caught:
-        read(**{column: 1})
+        parse_row(**{column: 1})
     (known_column,) = {word for word in re.findall(r"\w+", str(caught.value.hint)) if word in PARSERS}
     parse_cell(known_column, "2 EUR" if known_column == "capex" else "2 EUR/h")
     assert not isinstance(caught.value.hint, Suggestion)
 
 
-def test_an_unknown_cell_names_the_nearest() -> None:
+def test_unknown_price_column_suggests_the_nearest_name() -> None:
     with pytest.raises(UnknownKeyError) as caught:
-        read(on_demand_usd_per_hr=1)
+        parse_row(on_demand_usd_per_hr=1)
     assert "'on_demand_usd_per_hour'" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(
-    ("cells", "says"), [({"provider": ""}, "provider is missing"), ({"capex_usd": 4}, "needs a lifetime")]
+    ("cells", "message"), [({"provider": ""}, "provider is missing"), ({"capex_usd": 4}, "needs a lifetime")]
 )
-def test_what_is_missing_is_reported(cells: dict[str, Any], says: str) -> None:
-    with pytest.raises(BadValueError, match=says):
+def test_missing_required_price_cells_are_reported(cells: dict[str, Any], message: str) -> None:
+    with pytest.raises(BadValueError, match=message):
         parse_price_row(KEY | cells, TODAY)
 
 
@@ -140,15 +141,15 @@ def test_what_is_missing_is_reported(cells: dict[str, Any], says: str) -> None:
         ("spot_usd_per_hour", "0 USD/h", "0 is not a valid price"),
     ],
 )
-def test_what_no_instance_has_and_no_price_is_refused(cell: str, value: object, message: str) -> None:
+def test_impossible_hardware_sizes_and_prices_of_0_are_rejected(cell: str, value: object, message: str) -> None:
     with pytest.raises(BadValueError, match=re.escape(message)):
         parse_cell(cell, value)
 
 
 PRICE_LIST_TODAY = datetime.date(2026, 9, 1)
 CATALOGUE = load_bundled_catalog()
-HEAD = "provider,instance_type,region,on_demand_usd_per_hour\n"
-GOOD = HEAD + "aws,g6.2xlarge,us-east-1,0.9\n"
+HEADER = "provider,instance_type,region,on_demand_usd_per_hour\n"
+GOOD = HEADER + "aws,g6.2xlarge,us-east-1,0.9\n"
 OWN = """
 - provider: own
   instance_type: rack-a
@@ -160,16 +161,16 @@ OWN = """
 """
 
 
-def problems(path: Path) -> list[str]:
+def list_problems(path: Path) -> list[str]:
     reading = read_price_list(path, CATALOGUE, PRICE_LIST_TODAY)
-    return [str(problem).removeprefix(str(path)) for problem in reading.problems]
+    return [str(find_only_problem).removeprefix(str(path)) for find_only_problem in reading.problems]
 
 
-def problem(tmp_path: Path, content: str | bytes, name: str = "p.csv") -> str:
+def find_only_problem(tmp_path: Path, content: str | bytes, name: str = "p.csv") -> str:
     path = tmp_path / name
     path.write_bytes(content.encode() if isinstance(content, str) else content)
-    (found,) = problems(path)
-    return found
+    (only_problem,) = list_problems(path)
+    return only_problem
 
 
 @pytest.mark.parametrize(
@@ -185,26 +186,26 @@ def problem(tmp_path: Path, content: str | bytes, name: str = "p.csv") -> str:
                    '"on_demand_usd_per_hour": 0.9}]'),
     ],
 )  # fmt: skip
-def test_the_same_price_in_every_form(tmp_path: Path, name: str, content: str) -> None:
+def test_all_price_list_formats_yield_the_same_price(tmp_path: Path, name: str, content: str) -> None:
     path = tmp_path / name
     path.write_text(content)
     offer = find_offer(load_offers([path], PRICE_LIST_TODAY, CATALOGUE), "aws/g6.2xlarge")
     assert (offer.on_demand_usd_per_hour, offer.as_of, offer.vcpus) == (0.9, PRICE_LIST_TODAY, 8)
-    assert [one.column for one in offer.overrides] == ["on_demand_usd_per_hour"]
+    assert [override.column for override in offer.overrides] == ["on_demand_usd_per_hour"]
 
 
-def test_lists_go_over_each_other(tmp_path: Path) -> None:
+def test_later_price_lists_override_earlier_price_lists(tmp_path: Path) -> None:
     (tmp_path / "a.csv").write_text(GOOD)
     (tmp_path / "b.yaml").write_text(OWN + "- {provider: aws, instance_type: g6.2xlarge, region: us-east-1, vcpus: 4}")
-    both = load_offers([tmp_path / "a.csv", tmp_path / "b.yaml"], PRICE_LIST_TODAY, CATALOGUE)
-    assert len(both.offers) == len(CATALOGUE.offers) + 1
-    changed, own = find_offer(both, "aws/g6.2xlarge"), find_offer(both, "own/rack-a@home")
+    merged_catalog = load_offers([tmp_path / "a.csv", tmp_path / "b.yaml"], PRICE_LIST_TODAY, CATALOGUE)
+    assert len(merged_catalog.offers) == len(CATALOGUE.offers) + 1
+    changed, own = find_offer(merged_catalog, "aws/g6.2xlarge"), find_offer(merged_catalog, "own/rack-a@home")
     assert (changed.on_demand_usd_per_hour, changed.vcpus) == (0.9, 4)
     assert own.owned is not None
     assert own.accelerator_count == 4
 
 
-def test_our_own_table_is_a_price_list(tmp_path: Path) -> None:
+def test_bundled_offers_table_is_a_valid_price_list(tmp_path: Path) -> None:
     path = tmp_path / "offers.csv"
     path.write_bytes((DATA_DIRECTORY / "hardware" / "offers.csv").read_bytes())
     reading = read_price_list(path, CATALOGUE, PRICE_LIST_TODAY)
@@ -212,14 +213,14 @@ def test_our_own_table_is_a_price_list(tmp_path: Path) -> None:
     assert len(reading.rows) == 293
 
 
-def test_a_plan_does_not_start_on_a_wrong_list(tmp_path: Path) -> None:
+def test_invalid_price_list_is_rejected_for_a_plan(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
     path.write_text(GOOD + "aws,g6.xlarge,us-east-1,free\n")
     with pytest.raises(ProfileError, match=r"p\.csv:3: on_demand_usd_per_hour: 'free'"):
         load_offers([path], PRICE_LIST_TODAY, CATALOGUE)
 
 
-def test_every_problem_is_reported_and_good_rows_are_kept(tmp_path: Path) -> None:
+def test_every_price_list_problem_is_reported_and_valid_rows_are_read(tmp_path: Path) -> None:
     path = tmp_path / "p.yaml"
     path.write_text(
         "aws/g6.2xlarge@us-east-1: {vcpus: 4}\n"
@@ -229,7 +230,7 @@ def test_every_problem_is_reported_and_good_rows_are_kept(tmp_path: Path) -> Non
     )
     reading = read_price_list(path, CATALOGUE, PRICE_LIST_TODAY)
     assert [row.key for row in reading.rows] == ["aws/g6.2xlarge@us-east-1"]
-    assert problems(path) == [
+    assert list_problems(path) == [
         ":4: on_demand_usd_per_hour: '.nan' must be a number of at least 0",
         ":5: the key 'vpcus' is unknown",
         ":7: accelerator_key: 'l44' is not in the catalog",
@@ -237,7 +238,7 @@ def test_every_problem_is_reported_and_good_rows_are_kept(tmp_path: Path) -> Non
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", ":1: the column provider is missing"),
         ("provider;instance_type;region\naws;g6;x\n", ":1: the column provider is missing"),
@@ -252,15 +253,15 @@ def test_every_problem_is_reported_and_good_rows_are_kept(tmp_path: Path) -> Non
         (GOOD.encode() + b"\0", ":3"),
         (GOOD.encode() + b"\x80", ":3: the file is not UTF-8 text"),
         (b"a" * (1 << 20) + b"b", ": the file is larger than 1 MiB"),
-        (HEAD + "a" * 200_000 + ",b,c,1\n", ": the file is not valid CSV"),
+        (HEADER + "a" * 200_000 + ",b,c,1\n", ": the file is not valid CSV"),
     ],
 )
-def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | bytes, says: str) -> None:
-    assert says in problem(tmp_path, content)
+def test_malformed_csv_price_list_is_reported_as_a_problem(tmp_path: Path, content: str | bytes, message: str) -> None:
+    assert message in find_only_problem(tmp_path, content)
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("a: &a [1]\nb: [*a, *a]\n", ":1: anchors and aliases are not supported"),
         ("!!python/object/apply:os.system ['true']", ":1: tags are not supported"),
@@ -280,32 +281,32 @@ def test_a_hostile_csv_is_a_problem_not_a_crash(tmp_path: Path, content: str | b
         ),
     ],
 )
-def test_a_hostile_yaml_is_a_problem_not_a_crash(tmp_path: Path, content: str | bytes, says: str) -> None:
-    assert says in problem(tmp_path, content, "p.yaml")
+def test_malformed_yaml_price_list_is_reported_as_a_problem(tmp_path: Path, content: str | bytes, message: str) -> None:
+    assert message in find_only_problem(tmp_path, content, "p.yaml")
 
 
-def test_no_more_problems_than_one_reads(tmp_path: Path) -> None:
+def test_number_of_reported_price_list_problems_is_limited(tmp_path: Path) -> None:
     path = tmp_path / "p.csv"
-    path.write_text(HEAD + "aws,g6.2xlarge,us-east-1,x\n" * 5000)
-    assert len(problems(path)) == MAX_PROBLEMS
+    path.write_text(HEADER + "aws,g6.2xlarge,us-east-1,x\n" * 5000)
+    assert len(list_problems(path)) == MAX_PROBLEMS
 
 
-def test_what_is_no_file_is_reported(tmp_path: Path) -> None:
-    assert problems(tmp_path) == [": the path is not a file"]
-    assert problems(tmp_path / "no.csv") == [": No such file or directory"]
+def test_unreadable_price_list_paths_are_reported(tmp_path: Path) -> None:
+    assert list_problems(tmp_path) == [": the path is not a file"]
+    assert list_problems(tmp_path / "no.csv") == [": No such file or directory"]
     (tmp_path / "p.xlsx").write_text("x")
-    assert problems(tmp_path / "p.xlsx") == [": a price list must be a .csv or .yaml file"]
+    assert list_problems(tmp_path / "p.xlsx") == [": a price list must be a .csv or .yaml file"]
 
 
-def test_an_empty_list_has_no_rows(tmp_path: Path) -> None:
-    for name, text in (("p.yaml", ""), ("p.csv", HEAD)):
+def test_empty_price_list_has_no_rows(tmp_path: Path) -> None:
+    for name, text in (("p.yaml", ""), ("p.csv", HEADER)):
         (tmp_path / name).write_text(text)
         reading = read_price_list(tmp_path / name, CATALOGUE, PRICE_LIST_TODAY)
         assert (reading.rows, reading.problems) == ((), ())
 
 
 @pytest.mark.parametrize("name", ["p.csv", "p.yaml"])
-def test_no_bytes_make_it_crash(tmp_path: Path, name: str) -> None:
+def test_random_bytes_never_crash_the_price_list_reader(tmp_path: Path, name: str) -> None:
     dice = random.Random(7)
     seed = (GOOD if name == "p.csv" else OWN).encode()
     path = tmp_path / name

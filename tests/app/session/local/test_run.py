@@ -17,8 +17,8 @@ from app.session.spec import LimitSpec
 from app.storage.run_directory import StoredRun
 from tests.fakes.local import WINDOW_CALLS, LocalBench, order_of, spec_of
 
-SLOW = ("latency_ms.p95 < 20",)
-LABELLED = DataSpec(rows="rows.npz", label="label")
+SLO = ("latency_ms.p95 < 20",)
+LABELED = DataSpec(rows="rows.npz", label="label")
 
 
 @pytest.fixture
@@ -26,16 +26,16 @@ def bench(tmp_path: Path) -> LocalBench:
     return LocalBench(tmp_path / "run")
 
 
-def local_of(result: Result) -> LocalResult:
+def get_local_result(result: Result) -> LocalResult:
     assert result.local is not None
     return result.local
 
 
-def check_named(result: Result, name: str) -> Check:
+def find_check(result: Result, name: str) -> Check:
     return next(check for check in result.validity if check.id == name)
 
 
-def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBench) -> None:
+def test_variants_are_measured_in_order_stored_and_compared(bench: LocalBench) -> None:
     outcome = bench.run(spec_of(order_of(1), order_of(4)))
     result = outcome.result
     assert (result.verdict.status, result.exit.code) == ("VALID", 0), result.verdict
@@ -47,19 +47,19 @@ def test_variants_are_measured_in_their_order_stored_and_compared(bench: LocalBe
     first, second = result.stages
     assert first.metrics["service_ms"]["p50"].value == pytest.approx(1.5, rel=0.001)
     assert second.metrics["throughput_per_s"]["value"].value == pytest.approx(4 / 0.003, rel=0.02)
-    assert local_of(result).best == order_of(4).variant
+    assert get_local_result(result).best == order_of(4).variant
     assert StoredRun(bench.directory).result == result
-    assert first.completed + second.completed < len(bench.rows()), "warm-up is kept and not counted"
+    assert first.completed + second.completed < len(bench.rows()), "warm-up calls are stored and not counted"
 
 
-def test_the_last_self_test_of_this_machine_stands_in_the_result(bench: LocalBench) -> None:
+def test_latest_self_test_of_this_machine_is_in_the_result(bench: LocalBench) -> None:
     findings = (build_finding("clock", "backward steps", 0.0, high=0.0, unit=None),)
-    proof = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
-    bench.selftests["f"] = proof
-    assert bench.run(spec_of(order_of(1))).result.selftest == proof.summarize()
+    selftest = build_selftest(findings, at="2026-01-01T00:00:00+00:00", tool="1", fingerprint="f", duration_s=1.0)
+    bench.selftests["f"] = selftest
+    assert bench.run(spec_of(order_of(1))).result.selftest == selftest.summarize()
 
 
-def test_events_report_the_run(bench: LocalBench) -> None:
+def test_events_report_the_phases_variants_and_stages_of_a_run(bench: LocalBench) -> None:
     bench.run(spec_of(order_of(1), order_of(4), scenarios=(ScenarioSpec("single-stream"), ScenarioSpec("offline"))))
     phases = [event.phase for event in bench.reported(PhaseChanged)]
     assert phases == ["doctor", "reference", "report"]
@@ -69,51 +69,51 @@ def test_events_report_the_run(bench: LocalBench) -> None:
     assert {event.stage for event in bench.reported(Snapshot)} == {0, 1, 2, 3}
 
 
-def test_every_process_is_closed_before_the_next_begins_and_the_telemetry_at_the_end(bench: LocalBench) -> None:
+def test_each_process_is_closed_before_the_next_and_telemetry_at_the_end(bench: LocalBench) -> None:
     def others_are_closed(*_: object) -> None:
-        assert all(one.is_closed for one in bench.started[:-1])
+        assert all(process.is_closed for process in bench.started[:-1])
 
     bench.script.on_window = others_are_closed
     bench.run(spec_of(order_of(1), order_of(2)))
-    assert all(one.is_closed for one in bench.started)
+    assert all(process.is_closed for process in bench.started)
     assert bench.telemetry.is_closed
     assert bench.telemetry.watched["model"] == bench.started[-1].pid
 
 
-def test_children_are_given_the_reference_and_the_limit(bench: LocalBench) -> None:
+def test_child_processes_receive_the_reference_and_the_memory_limit(bench: LocalBench) -> None:
     bench.run(spec_of(order_of(1), memory_limit_bytes=2**31))
-    reference, variant = (one.job for one in bench.started)
+    reference, variant = (process.job for process in bench.started)
     assert reference.reference is None
     assert variant.reference is not None
     assert Path(variant.reference).is_relative_to(bench.directory.absolute())
     assert (reference.memory_limit_bytes, variant.memory_limit_bytes) == (2**31, 2**31)
 
 
-def test_crash_costs_one_variant_and_keeps_its_rows(bench: LocalBench) -> None:
+def test_crash_of_one_variant_preserves_its_rows_and_the_other_variants(bench: LocalBench) -> None:
     bench.script.fails_measuring = {"m cpu as-is, batch 4": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1), order_of(4), order_of(8))).result
-    failures = [facts.failure for facts in local_of(result).variants]
+    failures = [variant.failure for variant in get_local_result(result).variants]
     assert failures == [None, "it crashed (SIGSEGV)", None]
     assert result.exit.code == 0
-    check = check_named(result, "variant_ended")
+    check = find_check(result, "variant_ended")
     assert (check.value, check.verdict) == ("m cpu as-is, batch 4", "WARN")
     crashed = next(stage for stage in result.stages if stage.variant == order_of(4).variant)
-    assert crashed.completed == WINDOW_CALLS, "what was told until then"
+    assert crashed.completed == WINDOW_CALLS, "rows received before the crash"
     assert next(e.data for e in bench.reported(CallsFinished) if e.data.index == 1).stopped_early
-    assert all(one.is_closed for one in bench.started)
+    assert all(process.is_closed for process in bench.started)
 
 
-def test_variant_that_cannot_be_opened_has_no_stage_and_the_others_are_measured(bench: LocalBench) -> None:
-    gone = UnavailableError("cuda needs an NVIDIA GPU", hint="Choose the cpu provider.")
-    bench.script.fails_opening = {"m cuda as-is, batch 1": gone}
+def test_variant_that_cannot_be_opened_has_no_stage(bench: LocalBench) -> None:
+    error = UnavailableError("cuda needs an NVIDIA GPU", hint="Choose the cpu provider.")
+    bench.script.fails_opening = {"m cuda as-is, batch 1": error}
     result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
     assert result.exit.code == 0
     assert [stage.variant for stage in result.stages] == [order_of(1).variant]
-    assert check_named(result, "variant_ended").hint == "cuda needs an NVIDIA GPU. Choose the cpu provider."
+    assert find_check(result, "variant_ended").hint == "cuda needs an NVIDIA GPU. Choose the cpu provider."
 
 
 @pytest.mark.parametrize("error", [UsageError("it is no model"), UnavailableError("no such provider")])
-def test_what_keeps_every_variant_from_starting_is_raised_as_what_it_is(
+def test_error_that_affects_every_variant_is_raised_with_its_type(
     bench: LocalBench, error: UsageError | UnavailableError
 ) -> None:
     bench.script.fails_opening = dict.fromkeys(["m cpu as-is, batch 1", "m cpu as-is, batch 2"], error)
@@ -122,64 +122,66 @@ def test_what_keeps_every_variant_from_starting_is_raised_as_what_it_is(
     assert bench.telemetry.is_closed
 
 
-def test_no_variant_that_could_be_measured_is_invalid(bench: LocalBench) -> None:
+def test_run_without_a_measurable_variant_is_invalid(bench: LocalBench) -> None:
     bench.script.fails_opening = {"m cpu as-is, batch 1": MeasurementError("it was killed")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
-    assert local_of(result).best is None
-    assert local_of(result).best_reason == "not_trusted"
+    assert get_local_result(result).best is None
+    assert get_local_result(result).best_reason == "not_trusted"
 
 
-def test_provider_that_falls_back_makes_the_run_invalid(bench: LocalBench) -> None:
+def test_provider_fallback_makes_the_run_invalid(bench: LocalBench) -> None:
     bench.script.provider_used = {"m cuda as-is, batch 1": "cpu"}
     result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
     assert result.exit.code == ExitCode.INVALID
-    assert check_named(result, "provider").verdict == "INVALID"
-    assert local_of(result).best == order_of(1).variant, "the other one can be relied on"
+    assert find_check(result, "provider").verdict == "INVALID"
+    assert get_local_result(result).best == order_of(1).variant, "the other variant is valid"
 
 
-def test_search_leaves_out_larger_batches_than_one_that_failed(bench: LocalBench) -> None:
+def test_best_variant_search_skips_larger_batches_after_a_violation(bench: LocalBench) -> None:
     orders = [order_of(batch) for batch in (1, 8, 16, 32)]
     spec = spec_of(*orders, order_of(32, precision="fp16"), slo=("service_ms.p95 < 4",), is_best_search=True)
     result = bench.run(spec).result
-    facts = local_of(result).variants
-    assert [one.is_excluded for one in facts] == [False, False, True, True, False]
-    assert facts[2].failure == "batch size 8 already violates the SLO"
+    variants = get_local_result(result).variants
+    assert [variant.is_excluded for variant in variants] == [False, False, True, True, False]
+    assert variants[2].failure == "batch size 8 already violates the SLO"
     assert "m cpu as-is, batch 16" not in bench.names
-    assert local_of(result).best == order_of(1).variant
-    assert result.exit.code == 0, "one that meets the SLO was found"
+    assert get_local_result(result).best == order_of(1).variant
+    assert result.exit.code == 0, "a variant meets the SLO"
     assert all(check.id != "variant_ended" for check in result.validity)
 
 
-def test_search_waits_for_what_only_the_whole_run_reports(bench: LocalBench) -> None:
+def test_best_variant_search_does_not_exclude_variants_by_accuracy(bench: LocalBench) -> None:
     slo = ("service_ms.p95 < 100", "accuracy_retained >= 99%")
-    result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, is_best_search=True, data=LABELLED)).result
-    assert [one.is_excluded for one in local_of(result).variants] == [False, False]
-    assert local_of(result).best == order_of(8).variant
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=slo, is_best_search=True, data=LABELED)).result
+    assert [variant.is_excluded for variant in get_local_result(result).variants] == [False, False]
+    assert get_local_result(result).best == order_of(8).variant
 
 
-def test_interrupted_run_keeps_the_stages_until_then(bench: LocalBench) -> None:
+def test_interrupted_local_run_retains_its_stages(bench: LocalBench) -> None:
     def interrupt(what: str, _: object) -> None:
         if what == "m cpu as-is, batch 2":
             bench.interruption.request_stop(ExitCode.INTERRUPTED)
 
     bench.script.on_window = interrupt
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4))).result
-    assert (result.exit.code, result.exit.texts[0]) == (ExitCode.INTERRUPTED, "the user stopped the run")
+    assert (result.exit.code, result.exit.causes[0].id) == (ExitCode.INTERRUPTED, "interrupted")
     assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
     assert result.stages[1].completed == WINDOW_CALLS
-    assert [facts.failure for facts in local_of(result).variants] == [None, None], "it was ended on purpose"
+    assert [variant.failure for variant in get_local_result(result).variants] == [None, None], (
+        "the interruption is not a failure of the variant"
+    )
     assert bench.names[-1] == "m cpu as-is, batch 2"
-    assert all(one.is_closed for one in bench.started)
+    assert all(process.is_closed for process in bench.started)
 
 
-def test_interrupted_before_anything_starts_nothing(bench: LocalBench) -> None:
+def test_local_run_interrupted_before_its_start_starts_no_process(bench: LocalBench) -> None:
     bench.interruption.request_stop(ExitCode.TERMINATED)
     result = bench.run(spec_of(order_of(1), slo=("service_ms.p95 < 4",))).result
     assert (bench.names, result.exit.code) == ([], ExitCode.TERMINATED)
 
 
-def test_limit_on_duration_ends_the_run_between_scenarios(bench: LocalBench) -> None:
+def test_duration_limit_ends_a_local_run_between_scenarios(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), order_of(2), order_of(4), limits=LimitSpec(duration_s=8.0))).result
     assert result.exit.code == ExitCode.LIMIT
     assert [stage.variant for stage in result.stages] == [order_of(1).variant, order_of(2).variant]
@@ -194,14 +196,16 @@ def test_limit_on_duration_ends_the_run_between_scenarios(bench: LocalBench) -> 
         ("service_ms.p95 < 1", "service_ms.p50 < 2", ExitCode.GATE_FAILED),
     ],
 )
-def test_objectives_of_the_best_variant_decide(bench: LocalBench, slo: str, gate: str, code: int) -> None:
+def test_exit_code_is_decided_by_the_objectives_of_the_best_variant(
+    bench: LocalBench, slo: str, gate: str, code: int
+) -> None:
     result = bench.run(spec_of(order_of(1), slo=(slo,), gates=(gate,))).result
     assert result.exit.code == code
-    assert (local_of(result).best is None) is (slo == "service_ms.p95 < 1")
+    assert (get_local_result(result).best is None) is (slo == "service_ms.p95 < 1")
 
 
 @pytest.mark.parametrize(
-    ("gate", "judgement", "judged_in"),
+    ("gate", "outcome", "stage"),
     [
         ("service_ms.p95{batch=1} < 3", "PASS", "single-stream: m cpu as-is, batch 1"),
         ("service_ms.p95{batch=8} < 3", "FAIL", "single-stream: m cpu as-is, batch 8"),
@@ -210,48 +214,50 @@ def test_objectives_of_the_best_variant_decide(bench: LocalBench, slo: str, gate
         ("change(service_ms.p95) < +8%", "INCONCLUSIVE", None),
     ],
 )
-def test_a_gate_is_evaluated_on_the_variants_of_its_tags(
-    bench: LocalBench, gate: str, judgement: str, judged_in: str | None
+def test_gate_is_evaluated_on_the_variants_of_its_tags(
+    bench: LocalBench, gate: str, outcome: str, stage: str | None
 ) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), gates=(gate,), gating=Gating("fail"))).result
     (evaluated,) = result.gates
-    assert (evaluated.outcome, evaluated.stage) == (judgement, judged_in), evaluated.observed
+    assert (evaluated.outcome, evaluated.stage) == (outcome, stage), evaluated.observed
     codes = {"PASS": ExitCode.OK, "FAIL": ExitCode.GATE_FAILED, "INCONCLUSIVE": ExitCode.INCONCLUSIVE}
-    assert result.exit.code == codes[judgement]
+    assert result.exit.code == codes[outcome]
 
 
-def test_slo_that_nobody_meets_is_evaluated_by_the_one_that_came_nearest(bench: LocalBench) -> None:
+def test_slo_that_no_variant_meets_is_evaluated_on_the_nearest_variant(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1", "throughput_per_s > 1500"))).result
-    assert [(one.outcome, one.stage) for one in result.slo] == [
+    assert [(objective.outcome, objective.stage) for objective in result.slo] == [
         ("FAIL", "single-stream: m cpu as-is, batch 8"),
         ("PASS", "single-stream: m cpu as-is, batch 8"),
     ]
-    assert local_of(result).best_reason == "missed"
+    assert get_local_result(result).best_reason == "missed"
 
 
-@pytest.mark.parametrize(("right", "evaluated"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
-def test_accuracy_kept_is_evaluated_by_its_interval(bench: LocalBench, right: int, evaluated: str) -> None:
-    bench.script.right = {"m cpu int8-dynamic, batch 8": right}
+@pytest.mark.parametrize(("right_count", "outcome"), [(899, "PASS"), (600, "FAIL"), (885, "INCONCLUSIVE")])
+def test_retained_accuracy_gate_is_evaluated_by_its_confidence_interval(
+    bench: LocalBench, right_count: int, outcome: str
+) -> None:
+    bench.script.right = {"m cpu int8-dynamic, batch 8": right_count}
     bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
     orders = order_of(8), order_of(8, precision="int8-dynamic")
-    result = bench.run(spec_of(*orders, gates=("accuracy_retained >= 98%",), data=LABELLED)).result
-    assert local_of(result).best == orders[1].variant
-    assert result.gates[0].outcome == evaluated, result.gates[0].observed
-    assert result.exit.code == (ExitCode.GATE_FAILED if evaluated == "FAIL" else 0)
-    reference, quantised = (facts.accuracy for facts in local_of(result).variants)
+    result = bench.run(spec_of(*orders, gates=("accuracy_retained >= 98%",), data=LABELED)).result
+    assert get_local_result(result).best == orders[1].variant
+    assert result.gates[0].outcome == outcome, result.gates[0].observed
+    assert result.exit.code == (ExitCode.GATE_FAILED if outcome == "FAIL" else 0)
+    reference, quantized = (variant.accuracy for variant in get_local_result(result).variants)
     assert reference is not None
-    assert quantised is not None
-    assert (reference.value.value, quantised.value.value) == (0.9, right / 1000)
-    assert quantised.test == "McNemar"
+    assert quantized is not None
+    assert (reference.value.value, quantized.value.value) == (0.9, right_count / 1000)
+    assert quantized.test == "McNemar"
 
 
-def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBench) -> None:
+def test_server_scenario_runs_at_a_share_of_the_maximum_throughput(bench: LocalBench) -> None:
     scenarios = (ScenarioSpec("single-stream"), ScenarioSpec("server", share=0.5), ScenarioSpec("server", 100.0))
     result = bench.run(spec_of(order_of(1), scenarios=scenarios, max_duration_s=3.0)).result
     alone, share, fixed = result.stages
-    most_per_s = alone.metrics["throughput_per_s"]["value"].value
-    assert most_per_s is not None
-    assert share.scheduled_per_s == pytest.approx(0.5 * most_per_s)
+    max_per_s = alone.metrics["throughput_per_s"]["value"].value
+    assert max_per_s is not None
+    assert share.scheduled_per_s == pytest.approx(0.5 * max_per_s)
     assert share.scheduled_per_s is not None
     assert share.name == f"server at {share.scheduled_per_s:.4g} calls/s: m cpu as-is, batch 1"
     assert fixed.scheduled_per_s == 100.0
@@ -259,37 +265,39 @@ def test_server_is_measured_at_its_share_of_what_the_variant_does(bench: LocalBe
     assert alone.offered_per_s.value is None, "closed loop"
 
 
-def test_server_whose_rate_nothing_reports_is_left_out_with_a_note(bench: LocalBench) -> None:
+def test_server_scenario_without_a_known_maximum_throughput_is_skipped_with_a_note(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), scenarios=(ScenarioSpec("server", share=0.5),))).result
     assert result.stages == ()
     assert any("because the maximum throughput is unknown" in note for note in result.notes)
 
 
-def test_cold_starts_are_in_processes_of_their_own_and_reported_once_for_all_batches(bench: LocalBench) -> None:
+def test_cold_starts_run_in_separate_processes_and_are_reported_once_for_all_batches(bench: LocalBench) -> None:
     bench.kept_model = "/cache/kept.onnx"
     result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
-    starts = [one for one in bench.started if "reference" not in one.what]
-    # two anew, one that keeps, two with what is kept, the variant; then the other variant
-    assert [one.job.settings.cached_model_path for one in starts] == [None] * 2 + ["/cache/kept.onnx"] * 3 + [None] * 2
-    first, second = local_of(result).variants
-    assert [one.is_cached for one in first.cold_starts] == [False, False, True, True]
+    starts = [process for process in bench.started if "reference" not in process.what]
+    # two uncached starts, one that fills the cache, two cached starts, the variant; then the other variant
+    assert [process.job.settings.cached_model_path for process in starts] == [None] * 2 + ["/cache/kept.onnx"] * 3 + [
+        None
+    ] * 2
+    first, second = get_local_result(result).variants
+    assert [start.is_cached for start in first.cold_starts] == [False, False, True, True]
     assert second.cold_starts == ()
     assert first.cold_starts[0].process_ms == pytest.approx(50.0)
     assert result.stages[0].metrics["session_build_ms"]["value"].value == 40.0
     assert "session_build_ms" not in result.stages[1].metrics
 
 
-def test_sampler_that_fails_costs_only_the_telemetry(bench: LocalBench) -> None:
+def test_telemetry_failure_does_not_invalidate_a_local_run(bench: LocalBench) -> None:
     def fail() -> None:
         raise RuntimeError("the driver went away")
 
     bench.telemetry.close = fail  # type: ignore[method-assign]
     result = bench.run(spec_of(order_of(1))).result
     assert result.stages[0].completed > 100
-    assert check_named(result, "telemetry").verdict == "WARN"
+    assert find_check(result, "telemetry").verdict == "WARN"
 
 
-def test_model_that_the_reference_cannot_run_is_measured_all_the_same(bench: LocalBench) -> None:
+def test_model_without_a_reference_is_measured(bench: LocalBench) -> None:
     bench.script.fails_opening = {"the reference run of m": UnavailableError("it takes an operator of CUDA alone")}
     result = bench.run(spec_of(order_of(1, provider="cuda"))).result
     assert result.stages[0].completed > 100
@@ -303,7 +311,7 @@ def test_notes_of_the_spec_are_in_the_result(bench: LocalBench) -> None:
 
 
 @pytest.mark.parametrize("key", ["slo", "gates"])
-def test_arrivals_beyond_what_a_variant_can_do_are_reported_and_fail_its_objectives(
+def test_calls_beyond_the_capacity_of_a_variant_are_reported_and_fail_its_objectives(
     bench: LocalBench, key: str
 ) -> None:
     spec = spec_of(order_of(1), scenarios=(ScenarioSpec("server", 2000.0),), **{key: ("latency_ms.p95 < 9999",)})
@@ -312,35 +320,35 @@ def test_arrivals_beyond_what_a_variant_can_do_are_reported_and_fail_its_objecti
     assert stage.errors["not-started"] > 1000
     assert stage.metrics["latency_ms"]["p95"].value is None
     assert "calls were never started because the model" in str(stage.metrics["latency_ms"]["p95"].reason)
-    assert [one.outcome for one in getattr(result, key)] == ["FAIL"]
+    assert [objective.outcome for objective in getattr(result, key)] == ["FAIL"]
     assert result.exit.code == ExitCode.GATE_FAILED
 
 
-def test_highest_rate_inside_the_slo_is_searched(bench: LocalBench) -> None:
+def test_server_max_rate_within_slo_is_searched(bench: LocalBench) -> None:
     scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
     spec = spec_of(order_of(1), scenarios=scenarios, slo=("latency_ms.p95 < 20", "accuracy_retained >= 99%"),
-                   data=LABELLED)  # fmt: skip
+                   data=LABELED)  # fmt: skip
     result = bench.run(spec).result
-    (facts,) = local_of(result).variants
-    assert facts.server_per_s is not None
-    # arrivals are even and a call takes 1.5 ms: at more than 666/s a backlog grows, of 20 ms in 5 s at 669/s
-    assert facts.server_per_s.value == pytest.approx(666, rel=0.02)
-    assert (facts.is_server_rate_lower_bound, facts.is_server_rate_generator_limit) == (False, False)
+    (variant,) = get_local_result(result).variants
+    assert variant.server_per_s is not None
+    # Arrivals are even and a call takes 1.5 ms: above 666/s a backlog grows, by 20 ms in 5 s at 669/s.
+    assert variant.server_per_s.value == pytest.approx(666, rel=0.02)
+    assert (variant.is_server_rate_lower_bound, variant.is_server_rate_generator_limit) == (False, False)
     rates = {stage.scheduled_per_s for stage in result.stages if stage.tags.get("search")}
     assert len(rates) > 4
-    assert result.exit.code == 0, "rates that failed are what a search is for"
+    assert result.exit.code == 0, "probes above the max rate do not fail the run"
 
 
-def test_highest_rate_that_can_be_sent_in_time_is_only_a_lower_bound(bench: LocalBench) -> None:
+def test_server_max_rate_limited_by_the_generator_is_a_lower_bound(bench: LocalBench) -> None:
     bench.script.late_ms = lambda plan: 15.0 if plan.rate_per_s is not None and plan.rate_per_s > 400 else 0.0
     scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
-    (facts,) = local_of(bench.run(spec_of(order_of(1), scenarios=scenarios, slo=SLOW)).result).variants
-    assert facts.server_per_s is not None
-    assert facts.server_per_s.value == pytest.approx(400, rel=0.1)
-    assert (facts.is_server_rate_lower_bound, facts.is_server_rate_generator_limit) == (True, True)
+    (variant,) = get_local_result(bench.run(spec_of(order_of(1), scenarios=scenarios, slo=SLO)).result).variants
+    assert variant.server_per_s is not None
+    assert variant.server_per_s.value == pytest.approx(400, rel=0.1)
+    assert (variant.is_server_rate_lower_bound, variant.is_server_rate_generator_limit) == (True, True)
 
 
-def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> None:
+def test_multi_stream_scenario_runs_only_for_variants_with_several_streams(bench: LocalBench) -> None:
     spec = spec_of(
         order_of(1), order_of(1, streams=2), scenarios=(ScenarioSpec("multi-stream"), ScenarioSpec("offline"))
     )
@@ -352,23 +360,23 @@ def test_multi_stream_is_of_variants_with_several_streams(bench: LocalBench) -> 
     ]
 
 
-def test_a_variant_that_crashed_is_not_the_best_however_fast_it_was(bench: LocalBench) -> None:
+def test_crashed_variant_is_never_the_best(bench: LocalBench) -> None:
     bench.script.fails_measuring = {"m cpu as-is, batch 8": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1), order_of(8))).result
-    assert local_of(result).best == order_of(1).variant
+    assert get_local_result(result).best == order_of(1).variant
 
 
-def test_a_search_leaves_out_larger_batches_for_their_times_alone(bench: LocalBench) -> None:
+def test_best_variant_search_excludes_larger_batches_by_service_time(bench: LocalBench) -> None:
     slow = bench.run(spec_of(order_of(1), order_of(8), slo=("service_ms.p95 < 1",), is_best_search=True)).result
-    assert [one.is_excluded for one in local_of(slow).variants] == [False, True]
+    assert [variant.is_excluded for variant in get_local_result(slow).variants] == [False, True]
 
 
-def test_a_search_goes_on_where_throughput_is_too_low_so_far(bench: LocalBench) -> None:
-    found = bench.run(spec_of(order_of(1), order_of(8), slo=("throughput_per_s > 1000",), is_best_search=True)).result
-    assert local_of(found).best == order_of(8).variant
+def test_best_variant_search_continues_while_throughput_is_too_low(bench: LocalBench) -> None:
+    result = bench.run(spec_of(order_of(1), order_of(8), slo=("throughput_per_s > 1000",), is_best_search=True)).result
+    assert get_local_result(result).best == order_of(8).variant
 
 
-def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> None:
+def test_duration_limit_ends_a_scenario_early(bench: LocalBench) -> None:
     spec = spec_of(order_of(1), order_of(2), max_duration_s=20.0, limits=LimitSpec(duration_s=3.0))
     result = bench.run(spec).result
     assert result.exit.code == ExitCode.LIMIT
@@ -376,33 +384,35 @@ def test_a_limit_of_time_ends_a_scenario_amid_its_work(bench: LocalBench) -> Non
     (stage,) = result.stages
     assert stage.completed > 0
     assert next(check for check in stage.checks if check.id == "cut_short").verdict == "WARN"
-    assert local_of(result).variants[0].failure is None
+    assert get_local_result(result).variants[0].failure is None
 
 
-def test_rates_that_a_search_found_too_high_spoil_nothing(bench: LocalBench) -> None:
+def test_probes_above_the_max_rate_do_not_fail_the_run(bench: LocalBench) -> None:
     scenarios = (ScenarioSpec("single-stream"), ScenarioSpec("server", share=0.5, is_max_search=True))
     result = bench.run(spec_of(order_of(1), slo=("latency_ms.p95 < 4",), scenarios=scenarios)).result
     assert result.exit.code == 0, result.exit.texts
-    found = local_of(result).variants[0].server_per_s
-    assert found is not None
-    assert found.value is not None
+    max_rate = get_local_result(result).variants[0].server_per_s
+    assert max_rate is not None
+    assert max_rate.value is not None
 
 
-def test_a_variant_that_crashed_alone_is_no_measurement(bench: LocalBench) -> None:
+def test_run_whose_only_variant_crashed_is_invalid(bench: LocalBench) -> None:
     bench.script.fails_measuring = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
-    assert check_named(result, "variants").hint == "No variant was measured completely. See why each variant ended."
+    assert find_check(result, "variants").hint == "No variant was measured completely. See why each variant ended."
 
 
-def test_a_limit_of_time_ends_the_cold_starts_too(bench: LocalBench) -> None:
+def test_duration_limit_ends_the_cold_starts(bench: LocalBench) -> None:
     result = bench.run(spec_of(order_of(1), cold_starts=100, limits=LimitSpec(duration_s=2.0))).result
     assert result.exit.code == ExitCode.LIMIT
-    assert 0 < len(local_of(result).variants[0].cold_starts) < 12
+    assert 0 < len(get_local_result(result).variants[0].cold_starts) < 12
 
 
-def test_a_price_that_is_not_this_machines_is_an_assumption(bench: LocalBench) -> None:
+def test_price_of_another_machine_is_reported_as_assumed(bench: LocalBench) -> None:
     assert (
-        local_of(bench.run(spec_of(order_of(1), usd_per_hour=2.0, price_note="price of a day")).result).price_basis
+        get_local_result(
+            bench.run(spec_of(order_of(1), usd_per_hour=2.0, price_note="price of a day")).result
+        ).price_basis
         == "assumed"
     )

@@ -17,10 +17,10 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.local import PlayedVariant, Script
 from tests.fakes.parts import fake_parts
 
-LABELLED = VariantJob(model="m.onnx", provider="cpu", batch=1, rows="r.npz", label="label")
+LABELED = VariantJob(model="m.onnx", provider="cpu", batch=1, rows="r.npz", label="label")
 
 
-class Alones:
+class Measurements:
     def __init__(self, directory: Path) -> None:
         self.clock = FakeClock()
         self.started: list[PlayedVariant] = []
@@ -33,48 +33,50 @@ class Alones:
             return self.started[-1]
 
         with RunWriter(self._directory / "run") as store:
-            parts = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
+            dependencies = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
             reporting = RunLog(self.reported.append, self.clock)
-            return measure_standalone(StandaloneModelSpec(job, "m", (1, 8), 0.6), parts, reporting, Interruption())
+            return measure_standalone(
+                StandaloneModelSpec(job, "m", (1, 8), 0.6), dependencies, reporting, Interruption()
+            )
 
 
 @pytest.fixture
-def alones(tmp_path: Path) -> Alones:
-    return Alones(tmp_path)
+def measurements(tmp_path: Path) -> Measurements:
+    return Measurements(tmp_path)
 
 
-def test_a_model_is_timed_batch_by_batch_in_one_process(alones: Alones) -> None:
-    found = alones.measure(LABELLED)
-    assert [stage.name for stage in found.stages] == ["batch 1", "batch 8"]
-    first, second = found.stages
+def test_standalone_model_is_measured_by_batch_in_one_process(measurements: Measurements) -> None:
+    standalone = measurements.measure(LABELED)
+    assert [stage.name for stage in standalone.stages] == ["batch 1", "batch 8"]
+    first, second = standalone.stages
     assert first.metrics["service_ms"]["p50"].value == pytest.approx(1.5, rel=0.01)
     assert second.variant is not None
     assert second.variant.batch == 8
     assert first.metrics["accuracy"]["value"].value == 0.9
     assert first.metrics["session_build_ms"]["value"].value == 40.0
     assert "accuracy" not in second.metrics
-    assert found.provider_check.verdict == first.verdict.status == "VALID"
-    (running,) = alones.started
+    assert standalone.provider_check.verdict == first.verdict.status == "VALID"
+    (running,) = measurements.started
     assert running.is_closed
 
 
-def test_what_it_does_is_reported_as_stages_before_the_runs_own(alones: Alones) -> None:
-    alones.measure(LABELLED)
-    assert [event.index for event in alones.reported if isinstance(event, StageStarted)] == [-2, -1]
-    snapshots = [event for event in alones.reported if isinstance(event, Snapshot)]
+def test_standalone_stages_have_negative_indices(measurements: Measurements) -> None:
+    measurements.measure(LABELED)
+    assert [event.index for event in measurements.reported if isinstance(event, StageStarted)] == [-2, -1]
+    snapshots = [event for event in measurements.reported if isinstance(event, Snapshot)]
     assert {event.stage for event in snapshots} == {-2, -1}
     assert snapshots[0].latency_p50_ms == pytest.approx(1.5, rel=0.01)
 
 
-def test_without_labels_there_is_no_accuracy(alones: Alones) -> None:
-    assert "accuracy" not in alones.measure(VariantJob(model="m.onnx", provider="cpu", batch=1)).stages[0].metrics
+def test_standalone_model_without_labels_has_no_accuracy(measurements: Measurements) -> None:
+    assert "accuracy" not in measurements.measure(VariantJob(model="m.onnx", provider="cpu", batch=1)).stages[0].metrics
 
 
-def test_another_provider_than_asked_for_is_reported(alones: Alones) -> None:
+def test_provider_fallback_invalidates_the_standalone_stages(measurements: Measurements) -> None:
     job = VariantJob(model="m.onnx", provider="cuda", batch=1)
-    found = alones.measure(job, Script(provider_used={"the model": "cpu"}))
-    assert found.provider_check.verdict == "INVALID"
-    assert {stage.verdict.status for stage in found.stages} == {"INVALID"}
+    standalone = measurements.measure(job, Script(provider_used={"the model": "cpu"}))
+    assert standalone.provider_check.verdict == "INVALID"
+    assert {stage.verdict.status for stage in standalone.stages} == {"INVALID"}
 
 
 @pytest.mark.parametrize(
@@ -85,7 +87,7 @@ def test_another_provider_than_asked_for_is_reported(alones: Alones) -> None:
     ],
     ids=["opening", "measuring"],
 )
-def test_a_model_that_fails_is_closed_and_reported(alones: Alones, script: Script) -> None:
+def test_failing_standalone_model_is_closed_and_its_error_raised(measurements: Measurements, script: Script) -> None:
     with pytest.raises(MeasurementError, match="it crashed"):
-        alones.measure(LABELLED, script)
-    assert alones.started[0].is_closed
+        measurements.measure(LABELED, script)
+    assert measurements.started[0].is_closed

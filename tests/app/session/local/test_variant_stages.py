@@ -13,14 +13,14 @@ from tests.fakes.clock import FakeClock
 from tests.fakes.steps import steps
 
 
-def test_a_stage_is_reported_once_and_snapshots_count_the_calls_of_the_measured_part() -> None:
+def test_stage_is_reported_once_and_snapshots_exclude_warm_up_calls() -> None:
     events: list[Event] = []
     clock = FakeClock(START_NS)
     plan = plan_of("server", rate_per_s=40.0, most_s=2.0)
     progress = CallProgress(3, plan, stage_of().variant, RunLog(events.append, clock), clock)
     rows = table_of([call(0, 10), call(10, 20, query=1), never(2, 30)]).to_batches()[0]
     progress.report_rows(rows, None)
-    assert events == [], "it warms up"
+    assert events == [], "the warm-up reports nothing"
     progress.report_rows(rows, START_NS)
     progress.report_rows(table_of([never(3, 40)]).to_batches()[0], START_NS)
     progress.report_rows(rows, START_NS)
@@ -31,13 +31,15 @@ def test_a_stage_is_reported_once_and_snapshots_count_the_calls_of_the_measured_
     assert isinstance(first, Snapshot)
     assert isinstance(second, Snapshot)
     assert (first.completed, second.completed) == (2, 4)
-    assert first.latency_p50_ms == pytest.approx(12), "of 8 and 16 ms"
+    assert first.latency_p50_ms == pytest.approx(12), "p50 of 8 and 16 ms"
 
 
 @pytest.mark.parametrize(
     ("test", "tokens"), [(GenerationTest(16, 3), 9), (GenerationTest(0, 3), 9), (GenerationTest(16, 0), None)]
 )
-def test_steps_of_a_language_model_count_a_token_of_each_sequence(test: GenerationTest, tokens: int | None) -> None:
+def test_snapshot_of_a_language_model_counts_a_token_of_each_sequence_per_step(
+    test: GenerationTest, tokens: int | None
+) -> None:
     events: list[Event] = []
     clock = FakeClock(START_NS)
     plan = replace(plan_of("generation"), test=test, batch=3)
@@ -51,7 +53,7 @@ def test_steps_of_a_language_model_count_a_token_of_each_sequence(test: Generati
     assert started.test == test.name
 
 
-def test_snapshots_have_the_rates_and_times_of_the_last_second_of_a_test() -> None:
+def test_snapshot_has_the_rates_and_latencies_of_the_last_second() -> None:
     events: list[Event] = []
     clock = FakeClock(START_NS)
     plan = replace(plan_of("generation"), test=GenerationTest(16, 3), batch=2)
@@ -64,14 +66,14 @@ def test_snapshots_have_the_rates_and_times_of_the_last_second_of_a_test() -> No
     assert early.ttft_p50_ms == pytest.approx(41)
     assert early.itl_p50_ms == pytest.approx(10)
     assert early.decode_tokens_per_s == pytest.approx(2 / 0.010)
-    assert late.prefill_tokens_per_s == pytest.approx(2 * 16 / 0.080), "the prefill 2 s before is old"
+    assert late.prefill_tokens_per_s == pytest.approx(2 * 16 / 0.080), "a prefill 2 s earlier is not counted"
     assert late.ttft_p95_ms == pytest.approx(81)
     assert late.itl_p99_ms == pytest.approx(20)
-    assert late.decode_tokens_per_s == pytest.approx(2 / 0.020), "a repetition that was reported in two parts"
+    assert late.decode_tokens_per_s == pytest.approx(2 / 0.020), "a repetition reported in two batches of rows"
 
 
 @pytest.mark.parametrize(("test", "expected"), [(GenerationTest(16, 0), "prefill"), (GenerationTest(0, 2), "decode")])
-def test_snapshots_have_no_values_of_what_a_test_does_not_do(test: GenerationTest, expected: str) -> None:
+def test_snapshot_has_only_metrics_of_the_phases_in_the_test(test: GenerationTest, expected: str) -> None:
     events: list[Event] = []
     clock = FakeClock(START_NS)
     plan = replace(plan_of("generation"), test=test)

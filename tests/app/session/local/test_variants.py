@@ -16,11 +16,11 @@ from app.storage.run_directory import RunWriter
 from tests.fakes.local import LocalBench, PlayedVariant, order_of, spec_of
 
 PLAIN = PreparedModel("/models/m.onnx", "0" * 64, 10)
-KEPT = replace(PLAIN, cached_model_path="/cache/kept")
+CACHED = replace(PLAIN, cached_model_path="/cache/kept")
 
 
 class Bench(LocalBench):
-    """Its `fails` decides by the job whether a process cannot open it."""
+    """A bench whose `fails` decides by the job whether a process fails to open the model."""
 
     fails: Callable[[VariantJob], bool] = staticmethod(lambda _: False)
 
@@ -50,56 +50,58 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
         yield Bench(store)
 
 
-def test_each_start_is_in_a_process_of_its_own(bench: Bench) -> None:
-    found = bench.cold_starts(3).measure(order_of(1), PLAIN)
-    assert [one.is_cached for one in found] == [False] * 3
-    assert [one.process_ms for one in found] == [50.0] * 3
+def test_each_cold_start_runs_in_its_own_process(bench: Bench) -> None:
+    cold_starts = bench.cold_starts(3).measure(order_of(1), PLAIN)
+    assert [start.is_cached for start in cold_starts] == [False] * 3
+    assert [start.process_ms for start in cold_starts] == [50.0] * 3
     assert len(bench.started) == 3
-    assert all(one.is_closed for one in bench.started)
+    assert all(start.is_closed for start in bench.started)
 
 
-def test_batches_and_streams_start_alike_and_devices_and_files_do_not(bench: Bench) -> None:
+def test_cold_starts_are_measured_once_for_all_batches_and_streams(bench: Bench) -> None:
     starts = bench.cold_starts(1)
     assert len(starts.measure(order_of(1), PLAIN)) == 1
     assert starts.measure(order_of(8, streams=2), PLAIN) == ()
     assert len(starts.measure(order_of(1), replace(PLAIN, path="/models/m-int8.onnx"))) == 1
     order = order_of(1, provider="cuda")
     for devices in (("0",), ("1",)):
-        one = replace(order, variant=replace(order.variant, devices=devices))
-        assert len(starts.measure(one, PLAIN)) == 1, devices
+        device_order = replace(order, variant=replace(order.variant, devices=devices))
+        assert len(starts.measure(device_order, PLAIN)) == 1, devices
 
 
-def test_none_asked_for_starts_nothing(bench: Bench) -> None:
-    assert bench.cold_starts(0).measure(order_of(1), KEPT) == ()
+def test_no_cold_start_runs_if_none_is_requested(bench: Bench) -> None:
+    assert bench.cold_starts(0).measure(order_of(1), CACHED) == ()
     assert bench.started == []
 
 
-def test_an_engine_is_kept_in_a_folder_and_an_optimised_model_in_a_file(bench: Bench) -> None:
+def test_engine_is_cached_in_a_folder_and_an_optimized_model_in_a_file(bench: Bench) -> None:
     starts = bench.cold_starts(1)
-    starts.measure(order_of(1), KEPT)
-    starts.measure(order_of(1, provider="tensorrt"), KEPT)
-    kept = [(one.job.settings.cached_model_path, one.job.settings.engine_folder) for one in bench.started]
-    cpu, tensorrt = kept[:3], kept[3:]
+    starts.measure(order_of(1), CACHED)
+    starts.measure(order_of(1, provider="tensorrt"), CACHED)
+    cache_paths = [
+        (process.job.settings.cached_model_path, process.job.settings.engine_folder) for process in bench.started
+    ]
+    cpu, tensorrt = cache_paths[:3], cache_paths[3:]
     assert cpu == [(None, None), ("/cache/kept", None), ("/cache/kept", None)]
     assert tensorrt == [(None, None), (None, "/cache/kept"), (None, "/cache/kept")]
 
 
-def test_what_cannot_be_kept_is_a_note(bench: Bench) -> None:
+def test_failure_to_cache_a_model_is_a_note(bench: Bench) -> None:
     bench.fails = lambda job: job.settings.cached_model_path is not None
-    found = bench.cold_starts(2).measure(order_of(1), KEPT)
-    assert [one.is_cached for one in found] == [False, False]
+    cold_starts = bench.cold_starts(2).measure(order_of(1), CACHED)
+    assert [start.is_cached for start in cold_starts] == [False, False]
     (note,) = bench.reporting.notes
     assert "it cannot be kept" in note
 
 
-def test_what_cannot_be_opened_is_raised(bench: Bench) -> None:
+def test_error_of_an_uncached_start_is_raised(bench: Bench) -> None:
     bench.fails = lambda _: True
     with pytest.raises(MeasurementError):
         bench.cold_starts(2).measure(order_of(1), PLAIN)
-    assert [one.is_closed for one in bench.started] == [True]
+    assert [process.is_closed for process in bench.started] == [True]
 
 
-def test_no_more_are_started_once_the_user_stops(bench: Bench) -> None:
+def test_no_cold_start_runs_after_a_stop_request(bench: Bench) -> None:
     bench.interruption.request_stop(ExitCode.INTERRUPTED)
-    assert bench.cold_starts(3).measure(order_of(1), KEPT) == ()
+    assert bench.cold_starts(3).measure(order_of(1), CACHED) == ()
     assert bench.started == []

@@ -1,4 +1,4 @@
-"""Each check passes on parts that tell the truth, and fails on the part that lies; no other fails with it."""
+"""Each check passes on correct components and fails on its faulty component; no other check fails with it."""
 
 from __future__ import annotations
 
@@ -29,10 +29,12 @@ from loadgen.reference.script import Script
 from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
 
 
-def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_path: Path) -> None:
-    parts = true_parts(tmp_path)
-    with parts.open_store() as store:  # type: ignore[attr-defined]
-        bench = SelfTestBench(parts, parts.start_load_generator(), store, LimitMonitor(LimitSpec(), 0), Interruption())
+def test_expected_stall_percentiles_match_a_simulated_queue(tmp_path: Path) -> None:
+    dependencies = true_parts(tmp_path)
+    with dependencies.open_store() as store:  # type: ignore[attr-defined]
+        bench = SelfTestBench(
+            dependencies, dependencies.start_load_generator(), store, LimitMonitor(LimitSpec(), 0), Interruption()
+        )
         p95, p99, from_send = check_stall(bench)
     assert p95.observed == pytest.approx(1e3 * compute_expected_latency_s(0.95), rel=0.005)
     assert p99.observed == pytest.approx(1e3 * compute_expected_latency_s(0.99), rel=0.005)
@@ -42,42 +44,47 @@ def test_what_is_expected_is_what_a_queue_gives_played_request_by_request(tmp_pa
 CHECKS = ["percentiles", "generator capacity", "stall", "injection", "store", "clock"]
 
 
-def proved(folder: Path, **changed: Any) -> SelfTest:
-    found = run_selftest(true_parts(folder, **changed), Interruption(), lambda _: None)
-    assert found is not None
-    return found
+def run_checks(folder: Path, **changed: Any) -> SelfTest:
+    selftest = run_selftest(true_parts(folder, **changed), Interruption(), lambda _: None)
+    assert selftest is not None
+    return selftest
 
 
-def test_an_instrument_that_reports_the_truth_passes(tmp_path: Path) -> None:
-    found = proved(tmp_path)
-    assert [one.what for one in found.findings if not one.passed] == []
-    assert found.passed
-    assert [*dict.fromkeys(one.check for one in found.findings)] == CHECKS
-    assert all(one.attempts == 1 for one in found.findings)
+def test_selftest_of_correct_components_passes(tmp_path: Path) -> None:
+    selftest = run_checks(tmp_path)
+    assert [finding.what for finding in selftest.findings if not finding.passed] == []
+    assert selftest.passed
+    assert [*dict.fromkeys(finding.check for finding in selftest.findings)] == CHECKS
+    assert all(finding.attempts == 1 for finding in selftest.findings)
 
 
-def rounded(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
-    """As Locust keeps times: two digits of them."""
+def estimate_rounded(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
+    """Return percentiles of values that are rounded to two digits, as Locust stores times."""
     return compute_distribution(np.array([float(f"{value:.2g}") for value in values]))
 
 
-def interpolated(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
-    """Between two points of a distribution that has nothing between them."""
-    return {name: replace(one, value=(one.value or 0) * 1.002) for name, one in compute_distribution(values).items()}
+def estimate_interpolated(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
+    """Return percentiles that lie between two points of a distribution without values between them."""
+    return {
+        name: replace(estimate, value=(estimate.value or 0) * 1.002)
+        for name, estimate in compute_distribution(values).items()
+    }
 
 
-def too_sure(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
-    def narrowed(one: Estimate) -> Estimate:
-        if one.value is None or one.ci95 is None:
-            return one
-        low, high = one.ci95
-        return replace(one, ci95=(one.value - (one.value - low) / 2, one.value + (high - one.value) / 2))
+def estimate_narrowed(values: npt.NDArray[np.float64]) -> dict[str, Estimate]:
+    def narrowed(estimate: Estimate) -> Estimate:
+        if estimate.value is None or estimate.ci95 is None:
+            return estimate
+        low, high = estimate.ci95
+        return replace(
+            estimate, ci95=(estimate.value - (estimate.value - low) / 2, estimate.value + (high - estimate.value) / 2)
+        )
 
-    return {name: narrowed(one) for name, one in compute_distribution(values).items()}
+    return {name: narrowed(percentile) for name, percentile in compute_distribution(values).items()}
 
 
 class LosesRows(StoredRun):
-    """The last one, of a run that was cut."""
+    """Loses the last row of a run that was cut off."""
 
     def requests(
         self,
@@ -89,7 +96,7 @@ class LosesRows(StoredRun):
         return table.slice(0, table.num_rows - 1) if self.directory.name.startswith("cut") else table
 
 
-class CannotReadWhatWasCut(StoredRun):
+class FailsToReadCutEvents(StoredRun):
     def events(self, intact_bytes: int | None = None) -> list[Event]:
         lines = (self.directory / "events.jsonl").read_bytes()
         if lines and not lines.endswith(b"\n"):
@@ -98,7 +105,7 @@ class CannotReadWhatWasCut(StoredRun):
 
 
 def clock_set_back() -> Any:
-    """By a second, at the 5,000th reading of the check: it has no end before."""
+    """Return a clock that is set back by 1 s at the 5,000th reading, which is within the check."""
     clock = TickingClock()
     read = 0
 
@@ -111,7 +118,7 @@ def clock_set_back() -> Any:
 
 
 def wall_clock_set() -> Any:
-    """By a minute, between the two readings."""
+    """Return clocks of which the wall clock is set by a minute between the two readings."""
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**12, 10**18 + 10**12 + 60 * 10**9, 10**12)])
     return lambda: next(readings)
 
@@ -121,8 +128,8 @@ def suspended() -> Any:
     return lambda: next(readings)
 
 
-def of_another_base() -> Any:
-    """As if the workers read another clock than we do."""
+def clock_with_another_base() -> Any:
+    """Return a clock that differs from the clock of the workers."""
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**8, 10**18 + 10**8, 10**8)])
     return lambda: next(readings)
 
@@ -130,39 +137,41 @@ def of_another_base() -> Any:
 @pytest.mark.parametrize(
     ("changed", "check", "what"),
     [
-        pytest.param({"estimate_percentiles": rounded}, "percentiles", "largest error", marks=pytest.mark.soak),
-        ({"estimate_percentiles": interpolated}, "percentiles", "largest error"),
-        ({"estimate_percentiles": too_sure}, "percentiles", "coverage of the 95 % CI"),
+        pytest.param(
+            {"estimate_percentiles": estimate_rounded}, "percentiles", "largest error", marks=pytest.mark.soak
+        ),
+        ({"estimate_percentiles": estimate_interpolated}, "percentiles", "largest error"),
+        ({"estimate_percentiles": estimate_narrowed}, "percentiles", "coverage of the 95 % CI"),
         ({"per_s": 700.0}, "generator capacity", "max rate to a no-op server"),
         pytest.param({"omits": True}, "stall", "p95 latency", marks=pytest.mark.soak),
         ({"servers": Servers(lambda script: replace(script, freeze_s=0.0))}, "stall", "p99 latency"),
         ({"open_run": LosesRows}, "store", "read errors"),
-        pytest.param({"open_run": CannotReadWhatWasCut}, "store", "read errors", marks=pytest.mark.soak),
+        pytest.param({"open_run": FailsToReadCutEvents}, "store", "read errors", marks=pytest.mark.soak),
         ({"now_ns": clock_set_back()}, "clock", "backward steps"),
         pytest.param({"now_ns": lambda: 7}, "clock", "resolution", marks=pytest.mark.soak),
         ({"read_clock": wall_clock_set()}, "clock", "drift from the wall clock"),
         pytest.param({"read_clock": suspended()}, "clock", "suspended", marks=pytest.mark.soak),
-        pytest.param({"read_clock": of_another_base()}, "clock", "outside the test", marks=pytest.mark.soak),
+        pytest.param({"read_clock": clock_with_another_base()}, "clock", "outside the test", marks=pytest.mark.soak),
     ],
 )
-def test_what_lies_is_found_out_and_nothing_else_with_it(
+def test_faulty_component_fails_only_its_own_selftest_check(
     tmp_path: Path, changed: dict[str, Any], check: str, what: str
 ) -> None:
-    found = proved(tmp_path, **changed)
-    failed = [one for one in found.findings if not one.passed]
-    assert {one.check for one in failed} == {check}
-    assert any(what in one.what for one in failed)
-    assert not found.passed
-    assert found.summarize().failed == (check,)
+    selftest = run_checks(tmp_path, **changed)
+    failed = [finding for finding in selftest.findings if not finding.passed]
+    assert {finding.check for finding in failed} == {check}
+    assert any(what in finding.what for finding in failed)
+    assert not selftest.passed
+    assert selftest.summarize().failed == (check,)
 
 
-def test_lies_of_several_parts_are_each_found_out(tmp_path: Path) -> None:
-    """Those that the soak tier tells one by one."""
+def test_selftest_detects_faults_of_several_components(tmp_path: Path) -> None:
+    """The faults that the soak tier injects one at a time."""
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**8, 10**18 + 10**8, 10**8 + 3 * 10**9)])
-    found = proved(
-        tmp_path, omits=True, open_run=CannotReadWhatWasCut, now_ns=lambda: 7, read_clock=lambda: next(readings)
+    selftest = run_checks(
+        tmp_path, omits=True, open_run=FailsToReadCutEvents, now_ns=lambda: 7, read_clock=lambda: next(readings)
     )
-    failed = {(one.check, one.what.partition(" in ")[0]) for one in found.findings if not one.passed}
+    failed = {(finding.check, finding.what.partition(" in ")[0]) for finding in selftest.findings if not finding.passed}
     assert failed >= {
         ("stall", "p95 latency of a server frozen for 1 s"),
         ("store", "read errors"),
@@ -173,7 +182,7 @@ def test_lies_of_several_parts_are_each_found_out(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("lie", "what"),
+    ("change_script", "what"),
     [
         (lambda script: replace(script, delay_s=min(script.delay_s, 0.05)), "added by an injected delay"),
         (lambda script: replace(script, delay_s=script.delay_s + 0.006), "overhead above the server's"),
@@ -181,33 +190,35 @@ def test_lies_of_several_parts_are_each_found_out(tmp_path: Path) -> None:
     ],
     ids=["capped", "slower", "faster than it can be"],
 )
-def test_a_server_that_lies_about_its_delay_is_found_out(tmp_path: Path, lie: Any, what: str) -> None:
-    failed = [one for one in proved(tmp_path, servers=Servers(lie)).findings if not one.passed]
-    assert any(one.check == "injection" and what in one.what for one in failed)
+def test_selftest_detects_a_server_with_a_wrong_injected_delay(tmp_path: Path, change_script: Any, what: str) -> None:
+    failed = [
+        finding for finding in run_checks(tmp_path, servers=Servers(change_script)).findings if not finding.passed
+    ]
+    assert any(finding.check == "injection" and what in finding.what for finding in failed)
 
 
-def test_answers_that_nobody_reports_of_are_missed(tmp_path: Path) -> None:
-    failed = [one for one in proved(tmp_path, loses=1).findings if not one.passed]
-    assert "responses received" in {one.what for one in failed if one.check == "injection"}
+def test_selftest_detects_unreported_responses(tmp_path: Path) -> None:
+    failed = [finding for finding in run_checks(tmp_path, loses=1).findings if not finding.passed]
+    assert "responses received" in {finding.what for finding in failed if finding.check == "injection"}
 
 
-def test_a_busy_moment_is_forgiven_once(tmp_path: Path) -> None:
+def test_selftest_check_disturbed_once_is_repeated_and_passes(tmp_path: Path) -> None:
     moments = iter([0.3])
 
     def busy_once(script: Script) -> Script:
         return replace(script, delay_s=script.delay_s + next(moments, 0.0))
 
-    found = proved(tmp_path, servers=Servers(busy_once))
-    assert found.passed
-    assert {one.check for one in found.findings if one.attempts == 2} == {"stall"}
+    selftest = run_checks(tmp_path, servers=Servers(busy_once))
+    assert selftest.passed
+    assert {finding.check for finding in selftest.findings if finding.attempts == 2} == {"stall"}
 
 
-def test_everything_started_is_closed_when_the_workers_are_lost(
+def test_selftest_closes_load_generator_and_servers_after_a_lost_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers()
-    parts = true_parts(tmp_path, servers=servers)
-    load = parts.start_load_generator()
+    dependencies = true_parts(tmp_path, servers=servers)
+    load = dependencies.start_load_generator()
     assert isinstance(load, QueueingLoad)
 
     def lost(*_: object) -> Any:
@@ -215,19 +226,19 @@ def test_everything_started_is_closed_when_the_workers_are_lost(
 
     monkeypatch.setattr(load, "run_stage", lost)
     with pytest.raises(MeasurementError, match="was lost"):
-        run_selftest(replace(parts, start_load_generator=lambda: load), Interruption(), lambda _: None)
+        run_selftest(replace(dependencies, start_load_generator=lambda: load), Interruption(), lambda _: None)
     assert load.is_closed
     assert all(server.is_closed for server in servers.started)
 
 
-def test_one_that_was_interrupted_proves_nothing(tmp_path: Path) -> None:
+def test_interrupted_selftest_has_no_result(tmp_path: Path) -> None:
     interruption = Interruption()
-    looked_at: list[str] = []
+    started_checks: list[str] = []
 
     def on_check(name: str) -> None:
-        looked_at.append(name)
+        started_checks.append(name)
         if name == "generator capacity":
             interruption.code = ExitCode.INTERRUPTED
 
     assert run_selftest(true_parts(tmp_path), interruption, on_check) is None
-    assert looked_at == CHECKS[:2]
+    assert started_checks == CHECKS[:2]

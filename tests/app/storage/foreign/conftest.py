@@ -15,22 +15,23 @@ FILES = Path(__file__).parent / "files"
 
 @pytest.fixture
 def curve() -> Callable[..., ImportedCurve]:
-    """The curve of fixture files, by name."""
+    """Return a function that reads fixture files as one load curve."""
     return lambda *names: read_foreign([FILES / name for name in names])
 
 
 @pytest.fixture
 def changed(tmp_path: Path) -> Callable[..., Path]:
-    """A copy of a JSON fixture, changed: the value at a way of keys and indices, dotted."""
+    """Return a function that writes a copy of a JSON fixture with changes; a key `a__0__b` changes the value at
+    a[0].b."""
 
-    def write(name: str, as_name: str | None = None, **ways: Any) -> Path:
+    def write(name: str, as_name: str | None = None, **changes: Any) -> Path:
         content = json.loads((FILES / name).read_text())
-        for way, value in ways.items():
-            *before, last = [int(key) if key.isdigit() else key for key in way.split("__")]
-            place = content
+        for key_path, value in changes.items():
+            *before, last = [int(key) if key.isdigit() else key for key in key_path.split("__")]
+            container = content
             for key in before:
-                place = place[key]
-            place[last] = value
+                container = container[key]
+            container[last] = value
         path = tmp_path / (as_name or Path(name).name)
         path.write_text(json.dumps(content))
         return path

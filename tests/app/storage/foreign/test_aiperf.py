@@ -16,11 +16,11 @@ OLD, NEW = "aiperf-0.1/profile_export_aiperf.json", "aiperf-0.13/profile_export_
 ROWS = "aiperf-0.13/profile_export.jsonl"
 
 
-def test_a_summary_of_the_first_schema(curve: Read) -> None:
-    """Latency p99 700 ms, TTFT mean 52 ms, inter-token latency p50 8.5 ms; 400 answers in 50 s and 5 failures."""
-    found = curve(OLD)
-    (load_point,) = found.load_points
-    assert (found.tool, found.version, found.model) == ("AIPerf", None, "example/llama-8b")
+def test_aiperf_summary_of_the_first_schema_is_read(curve: Read) -> None:
+    """Latency p99 700 ms, TTFT mean 52 ms, inter-token latency p50 8.5 ms; 400 responses in 50 s and 5 failures."""
+    imported = curve(OLD)
+    (load_point,) = imported.load_points
+    assert (imported.tool, imported.version, imported.model) == ("AIPerf", None, "example/llama-8b")
     assert (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s, load_point.duration_s) == (
         9.0,
         None,
@@ -30,71 +30,73 @@ def test_a_summary_of_the_first_schema(curve: Read) -> None:
     assert (load_point.completed, load_point.failed) == (400, 5)
     assert load_point.latencies_s["latency"]["p99"] == pytest.approx(0.7)
     assert load_point.latencies_s["ttft"]["mean"] == pytest.approx(0.052)
-    assert load_point.latencies_s["tpot"]["p50"] == pytest.approx(0.0085), "AIPerf's ITL is others' TPOT"
-    assert any("limited by a concurrency limit" in note for note in found.notes)
+    assert load_point.latencies_s["tpot"]["p50"] == pytest.approx(0.0085), "AIPerf reports TPOT under the name ITL"
+    assert any("limited by a concurrency limit" in note for note in imported.notes)
 
 
-def test_the_phases_of_later_schemas(curve: Read) -> None:
-    found = curve(NEW)
-    assert (found.version, found.model, found.precision) == ("0.13.0", "example/llama-8b", "aggregates")
-    assert (found.load_points[0].offered_per_s, found.load_points[0].clients) == (None, 4.0), (
-        "of the warm-up it would be 2"
+def test_aiperf_phases_of_later_schemas_are_read(curve: Read) -> None:
+    imported = curve(NEW)
+    assert (imported.version, imported.model, imported.precision) == ("0.13.0", "example/llama-8b", "aggregates")
+    assert (imported.load_points[0].offered_per_s, imported.load_points[0].clients) == (None, 4.0), (
+        "the concurrency of the warm-up is 2"
     )
 
 
-def test_a_rate_of_a_phase(changed: Callable[..., Path]) -> None:
+def test_rate_of_an_aiperf_phase_is_the_offered_rate(changed: Callable[..., Path]) -> None:
     phases = [{"name": "profiling", "type": "poisson", "rate": 7.5, "concurrency": 32}]
     (load_point,) = read_foreign([changed(NEW, input_config__phases=phases)]).load_points
     assert (load_point.offered_per_s, load_point.clients) == (7.5, None)
 
 
-def test_requests_alone_report_no_load(curve: Read) -> None:
-    """Two answers, of 400 and 480 ms, and a failure, in 2.5 s; the warm-up's 500 ms do not count."""
-    found = curve(ROWS)
-    (load_point,) = found.load_points
-    assert (found.precision, found.model) == ("requests", None)
+def test_aiperf_requests_without_a_summary_have_no_offered_load(curve: Read) -> None:
+    """Two responses, of 400 and 480 ms, and a failure, in 2.5 s; the 500 ms of the warm-up are not counted."""
+    imported = curve(ROWS)
+    (load_point,) = imported.load_points
+    assert (imported.precision, imported.model) == ("requests", None)
     assert (load_point.offered_per_s, load_point.clients, load_point.completed, load_point.failed) == (None, None, 2, 1)
     assert (load_point.duration_s, load_point.achieved_per_s) == pytest.approx((2.5, 0.8))
     assert load_point.latencies_s["latency"] == pytest.approx(
         {"mean": 0.44, "p50": 0.4, "p90": 0.48, "p95": 0.48, "p99": 0.48, "p99_9": 0.48, "max": 0.48}
     )
     assert load_point.latencies_s["tpot"]["mean"] == pytest.approx(0.0095)
-    assert any("rate, concurrency and model are unknown" in note for note in found.notes)
+    assert any("rate, concurrency and model are unknown" in note for note in imported.notes)
 
 
-def test_a_folder_joins_summary_and_requests_and_lets_the_rest_be(curve: Read) -> None:
-    found = curve("aiperf-0.13")
-    (load_point,) = found.load_points
-    assert (found.precision, load_point.clients, load_point.achieved_per_s) == ("requests", 4.0, 0.8)
+def test_aiperf_folder_combines_summary_and_requests(curve: Read) -> None:
+    imported = curve("aiperf-0.13")
+    (load_point,) = imported.load_points
+    assert (imported.precision, load_point.clients, load_point.achieved_per_s) == ("requests", 4.0, 0.8)
     assert load_point.latencies_s["latency"]["mean"] == pytest.approx(0.44)
-    assert found.source == "profile_export.jsonl and 1 more"
+    assert imported.source == "profile_export.jsonl and 1 more"
 
 
-def test_folders_are_load_points(curve: Read) -> None:
+def test_each_aiperf_folder_is_a_load_point(curve: Read) -> None:
     assert [load_point.achieved_per_s for load_point in curve("aiperf-0.1", "aiperf-0.13").load_points] == [0.8, 8.0]
 
 
-def test_requests_of_another_run_are_not_taken(curve: Read, changed: Callable[..., Path], tmp_path: Path) -> None:
+def test_aiperf_requests_of_another_run_are_ignored_with_a_note(
+    curve: Read, changed: Callable[..., Path], tmp_path: Path
+) -> None:
     summary = changed(NEW, request_count={"unit": "requests", "avg": 3.0})
     shutil.copy(Path(__file__).parent / "files" / ROWS, tmp_path / "profile_export.jsonl")
-    found = read_foreign([summary, tmp_path / "profile_export.jsonl"])
-    assert found.precision == "aggregates"
-    assert found.load_points[0].latencies_s["latency"]["p99"] == pytest.approx(0.7)
-    assert any("has 2 successful requests, but the summary has 3" in note for note in found.notes)
+    imported = read_foreign([summary, tmp_path / "profile_export.jsonl"])
+    assert imported.precision == "aggregates"
+    assert imported.load_points[0].latencies_s["latency"]["p99"] == pytest.approx(0.7)
+    assert any("has 2 successful requests, but the summary has 3" in note for note in imported.notes)
 
 
 @pytest.mark.parametrize(
     ("unit", "seconds"), [("ms", 0.41), ("s", 410.0), ("sec", 410.0), ("us", 0.00041), ("ns", 4.1e-7)]
 )
-def test_the_unit_is_the_files_own(changed: Callable[..., Path], unit: str, seconds: float) -> None:
+def test_aiperf_latency_unit_is_read_from_the_file(changed: Callable[..., Path], unit: str, seconds: float) -> None:
     (load_point,) = read_foreign([changed(OLD, request_latency__unit=unit)]).load_points
     assert load_point.latencies_s["latency"]["mean"] == pytest.approx(seconds)
 
 
-def test_where_every_request_failed(changed: Callable[..., Path]) -> None:
-    gone: dict[str, Any] = dict.fromkeys(("request_latency", "request_throughput", "request_count"))
-    gone |= dict.fromkeys(("time_to_first_token", "inter_token_latency"))
-    (load_point,) = read_foreign([changed(OLD, **gone)]).load_points
+def test_aiperf_run_in_which_every_request_failed_has_no_latencies(changed: Callable[..., Path]) -> None:
+    missing_metrics: dict[str, Any] = dict.fromkeys(("request_latency", "request_throughput", "request_count"))
+    missing_metrics |= dict.fromkeys(("time_to_first_token", "inter_token_latency"))
+    (load_point,) = read_foreign([changed(OLD, **missing_metrics)]).load_points
     assert (load_point.completed, load_point.failed, load_point.achieved_per_s, load_point.latencies_s) == (
         0,
         5,
@@ -104,7 +106,7 @@ def test_where_every_request_failed(changed: Callable[..., Path]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("ways", "why"),
+    ("changes", "message"),
     [
         ({"request_latency__unit": "fortnights"}, r"must be a unit of time \(got 'fortnights'\)"),
         ({"request_throughput": None}, "must be a number of requests per second"),
@@ -113,6 +115,6 @@ def test_where_every_request_failed(changed: Callable[..., Path]) -> None:
         ({"input_config__phases": [{"name": "a", "type": "fixed_schedule"}]}, "replays a schedule"),
     ],
 )
-def test_what_is_refused(changed: Callable[..., Path], ways: dict[str, Any], why: str) -> None:
-    with pytest.raises(UsageError, match=why):
-        read_foreign([changed(OLD, **ways)])
+def test_invalid_aiperf_files_are_rejected(changed: Callable[..., Path], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        read_foreign([changed(OLD, **changes)])

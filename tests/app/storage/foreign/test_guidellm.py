@@ -13,84 +13,85 @@ from app.storage.foreign.reading import read_foreign
 Read = Callable[..., ImportedCurve]
 
 
-def test_version_0_3_has_strategy_and_model_in_places_of_its_own(curve: Read) -> None:
-    found = curve("guidellm-0.3.json")
-    assert (found.tool, found.version, found.model) == ("GuideLLM", None, "example/llama-8b")
-    assert [(load_point.offered_per_s, load_point.clients) for load_point in found.load_points] == [
+def test_guidellm_0_3_strategy_and_model_are_read(curve: Read) -> None:
+    imported = curve("guidellm-0.3.json")
+    assert (imported.tool, imported.version, imported.model) == ("GuideLLM", None, "example/llama-8b")
+    assert [(load_point.offered_per_s, load_point.clients) for load_point in imported.load_points] == [
         (None, 1.0),
         (2.0, None),
     ]
     assert [
-        (load_point.completed, load_point.failed, load_point.achieved_per_s) for load_point in found.load_points
+        (load_point.completed, load_point.failed, load_point.achieved_per_s) for load_point in imported.load_points
     ] == [
         (40, 1, 1.6),
         (4, 1, 1.9),
     ]
-    assert found.precision == "aggregates", "one of its load points keeps no requests"
+    assert imported.precision == "aggregates", "one load point has no requests"
 
 
-def test_aggregates_come_from_seconds_and_milliseconds(curve: Read) -> None:
+def test_guidellm_aggregates_in_seconds_and_milliseconds_are_read(curve: Read) -> None:
     """In the file: latency p95 0.6 s, p99.9 0.8 s; TTFT p50 95 ms; inter-token latency p99 12.5 ms."""
     latencies = curve("guidellm-0.3.json").load_points[0].latencies_s
     assert latencies["latency"]["p95"] == pytest.approx(0.6)
     assert latencies["latency"]["p99_9"] == pytest.approx(0.8)
     assert latencies["ttft"]["p50"] == pytest.approx(0.095)
     assert latencies["tpot"]["p99"] == pytest.approx(0.0125)
-    assert "itl" not in latencies, "GuideLLM's ITL is a mean a request"
+    assert "itl" not in latencies, "GuideLLM's ITL is a mean per request"
 
 
-def test_latency_of_a_rate_is_counted_from_the_scheduled_start(curve: Read) -> None:
-    """Sent 0.1, 0, 0.4 and 0 s late, and served in 0.5, 0.5, 0.5 and 0.2 s; first tokens after 0.1, 0.1, 0.1, 0.2."""
-    found = curve("guidellm-0.3.json")
-    rate = found.load_points[1]
+def test_guidellm_latency_of_a_rate_starts_at_the_scheduled_start(curve: Read) -> None:
+    """Sent 0.1, 0, 0.4 and 0 s late; service times 0.5, 0.5, 0.5 and 0.2 s; first tokens after 0.1, 0.1, 0.1 and 0.2
+    s."""
+    imported = curve("guidellm-0.3.json")
+    rate = imported.load_points[1]
     assert rate.latencies_s["latency"]["mean"] == pytest.approx((0.6 + 0.5 + 0.9 + 0.2) / 4)
     assert rate.latencies_s["latency"]["p50"] == pytest.approx(0.5)
     assert rate.latencies_s["latency"]["max"] == pytest.approx(0.9)
     assert rate.latencies_s["ttft"]["mean"] == pytest.approx((0.2 + 0.1 + 0.5 + 0.2) / 4)
-    assert rate.latencies_s["tpot"]["mean"] == pytest.approx(0.4 / 40), "an answer of one token has none"
-    assert any("from the scheduled start, using" in note for note in found.notes)
+    assert rate.latencies_s["tpot"]["mean"] == pytest.approx(0.4 / 40), "a response of one token has no TPOT"
+    assert any("from the scheduled start, using" in note for note in imported.notes)
 
 
-def test_requests_of_the_warm_up_are_not_counted(curve: Read) -> None:
-    """Three requests are in the report and two in its window: 0.4 s, and 0.5 s late plus 0.5 s."""
-    found = curve("guidellm-0.7.json")
-    rate = found.load_points[0]
-    assert (found.version, found.model) == ("0.7.3", "example/llama-8b")
+def test_guidellm_warm_up_requests_are_not_counted(curve: Read) -> None:
+    """The report has three requests, of which two are in its window: 0.4 s, and 0.5 s late plus 0.5 s."""
+    imported = curve("guidellm-0.7.json")
+    rate = imported.load_points[0]
+    assert (imported.version, imported.model) == ("0.7.3", "example/llama-8b")
     assert rate.latencies_s["latency"]["mean"] == pytest.approx((0.5 + 1.0) / 2)
     assert (rate.completed, rate.failed) == (2, 1)
-    assert any("in flight at the end of a stage" in note for note in found.notes)
+    assert any("in flight at the end of a stage" in note for note in imported.notes)
 
 
-def test_streams_are_clients_and_throughput_has_no_load(curve: Read) -> None:
-    found = curve("guidellm-0.7.json")
-    assert [(load_point.offered_per_s, load_point.clients) for load_point in found.load_points] == [
+def test_guidellm_streams_are_clients_and_throughput_runs_have_no_load(curve: Read) -> None:
+    imported = curve("guidellm-0.7.json")
+    assert [(load_point.offered_per_s, load_point.clients) for load_point in imported.load_points] == [
         (1.0, None),
         (None, 8.0),
         (None, None),
     ]
-    assert any("all its requests were sent at once" in note for note in found.notes)
+    assert any("all its requests were sent at once" in note for note in imported.notes)
 
 
-def test_a_sample_of_the_requests_gives_way_to_the_aggregates(changed: Callable[..., Path]) -> None:
+def test_guidellm_aggregates_are_preferred_to_a_sample_of_requests(changed: Callable[..., Path]) -> None:
     path = changed("guidellm-0.7.json", benchmarks__0__metrics__request_totals__successful=90)
-    found = read_foreign([path])
-    assert found.load_points[0].latencies_s["latency"]["p95"] == pytest.approx(0.6)
-    assert any("measured from the send" in note for note in found.notes)
+    imported = read_foreign([path])
+    assert imported.load_points[0].latencies_s["latency"]["p95"] == pytest.approx(0.6)
+    assert any("measured from the send" in note for note in imported.notes)
 
 
-def test_without_scheduled_starts_latency_is_from_the_send(changed: Callable[..., Path]) -> None:
-    way = "benchmarks__0__requests__successful__1__info__timings__targeted_start"
-    found = read_foreign([changed("guidellm-0.7.json", **{way: None})])
-    assert found.load_points[0].latencies_s["latency"]["mean"] == pytest.approx(0.5)
-    assert any("measured from the send" in note for note in found.notes)
+def test_guidellm_latency_without_scheduled_starts_starts_at_the_send(changed: Callable[..., Path]) -> None:
+    key_path = "benchmarks__0__requests__successful__1__info__timings__targeted_start"
+    imported = read_foreign([changed("guidellm-0.7.json", **{key_path: None})])
+    assert imported.load_points[0].latencies_s["latency"]["mean"] == pytest.approx(0.5)
+    assert any("measured from the send" in note for note in imported.notes)
 
 
 @pytest.mark.parametrize("strategy", [{"type_": "trace"}, {}, None, "constant"])
-def test_what_is_no_constant_load_is_refused(changed: Callable[..., Path], strategy: Any) -> None:
+def test_guidellm_benchmark_without_a_constant_load_is_rejected(changed: Callable[..., Path], strategy: Any) -> None:
     with pytest.raises(UsageError, match=r"guidellm-0.7.json cannot be read as a curve: its strategy"):
         read_foreign([changed("guidellm-0.7.json", benchmarks__1__config__strategy=strategy)])
 
 
-def test_no_benchmark_is_no_curve(changed: Callable[..., Path]) -> None:
+def test_guidellm_report_without_benchmarks_is_rejected(changed: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="its list of benchmarks is empty"):
         read_foreign([changed("guidellm-0.7.json", benchmarks=[])])

@@ -10,28 +10,28 @@ from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
 
-def test_rows_are_closed_loops_in_microseconds(curve: Callable[..., ImportedCurve]) -> None:
-    """The file is by rising throughput; the curve is by rising concurrency."""
-    found = curve("perf_analyzer.csv")
-    assert (found.tool, found.precision, found.model) == ("perf_analyzer", "aggregates", None)
-    assert [(load_point.clients, load_point.achieved_per_s) for load_point in found.load_points] == [
+def test_perf_analyzer_rows_are_closed_loops_in_microseconds(curve: Callable[..., ImportedCurve]) -> None:
+    """The file is sorted by throughput; the curve is sorted by concurrency."""
+    imported = curve("perf_analyzer.csv")
+    assert (imported.tool, imported.precision, imported.model) == ("perf_analyzer", "aggregates", None)
+    assert [(load_point.clients, load_point.achieved_per_s) for load_point in imported.load_points] == [
         (1, 160.5),
         (2, 207.75),
         (4, 208.25),
     ]
-    assert found.load_points[0].latencies_s == {
+    assert imported.load_points[0].latencies_s == {
         "latency": pytest.approx({"p50": 0.006212, "p90": 0.006289, "p95": 0.006328, "p99": 0.007407})
     }
-    assert (found.load_points[0].completed, found.load_points[0].failed) == (None, None)
+    assert (imported.load_points[0].completed, imported.load_points[0].failed) == (None, None)
 
 
-def test_beyond_the_peak_more_clients_are_still_more_load(tmp_path: Path) -> None:
+def test_perf_analyzer_load_points_are_sorted_by_concurrency_beyond_the_peak(tmp_path: Path) -> None:
     path = tmp_path / "perf.csv"
     path.write_text("Concurrency,Inferences/Second,p50 latency\n8,90,9\n1,50,5\n4,100,7\n")
     assert [load_point.clients for load_point in read_foreign([path]).load_points] == [1, 4, 8]
 
 
-def test_a_verbose_file_of_request_rates(curve: Callable[..., ImportedCurve]) -> None:
+def test_verbose_perf_analyzer_file_of_request_rates_is_read(curve: Callable[..., ImportedCurve]) -> None:
     (load_point,) = curve("perf_analyzer-verbose.csv").load_points
     assert (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s) == (100.0, None, 99.5)
     assert load_point.latencies_s["latency"]["p98"] == pytest.approx(0.0064)
@@ -39,7 +39,7 @@ def test_a_verbose_file_of_request_rates(curve: Callable[..., ImportedCurve]) ->
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "message"),
     [
         ("Concurrency,Inferences/Second,Client Send\n1,10,5\n", "no latency percentile columns"),
         ("Concurrency,Inferences/Second,p50 latency\n", "it has no load point"),
@@ -53,8 +53,8 @@ def test_a_verbose_file_of_request_rates(curve: Callable[..., ImportedCurve]) ->
         ("Concurrency,Concurrency,Inferences/Second,p50 latency\n1,1,10,6\n", '"Concurrency" is duplicated'),
     ],
 )
-def test_what_is_refused(tmp_path: Path, content: str, why: str) -> None:
+def test_invalid_perf_analyzer_files_are_rejected(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "perf.csv"
     path.write_text(content)
-    with pytest.raises(UsageError, match=why):
+    with pytest.raises(UsageError, match=message):
         read_foreign([path])

@@ -12,47 +12,47 @@ from app.storage.foreign.reading import read_foreign
 Read = Callable[..., ImportedCurve]
 
 
-def test_a_csv_in_milliseconds_is_an_assumption(curve: Read) -> None:
-    found = curve("assumed.csv")
-    assert (found.tool, found.precision, found.model) == ("typed", "typed", None)
-    assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in found.load_points] == [
+def test_csv_entered_by_hand_is_read_in_milliseconds(curve: Read) -> None:
+    imported = curve("assumed.csv")
+    assert (imported.tool, imported.precision, imported.model) == ("typed", "typed", None)
+    assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in imported.load_points] == [
         (5, 5),
         (10, 10),
         (20, 20),
     ]
-    assert found.load_points[1].latencies_s == {"latency": pytest.approx({"p50": 0.012, "p95": 0.02, "p99": 0.0315})}
-    assert found.load_points[0].completed is None
-    assert "entered by hand" in found.notes[0]
-    assert "equal the offered rate" in found.notes[1]
+    assert imported.load_points[1].latencies_s == {"latency": pytest.approx({"p50": 0.012, "p95": 0.02, "p99": 0.0315})}
+    assert imported.load_points[0].completed is None
+    assert "entered by hand" in imported.notes[0]
+    assert "equal the offered rate" in imported.notes[1]
 
 
-def test_yaml_has_the_same_keys_and_a_model(curve: Read) -> None:
-    found = curve("assumed.yaml")
-    assert (found.precision, found.model) == ("typed", "fraud-scoring")
-    assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in found.load_points] == [
+def test_yaml_entered_by_hand_has_the_same_keys_and_a_model(curve: Read) -> None:
+    imported = curve("assumed.yaml")
+    assert (imported.precision, imported.model) == ("typed", "fraud-scoring")
+    assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in imported.load_points] == [
         (10.0, 10.0),
         (40.0, 38.5),
     ]
-    assert found.load_points[0].latencies_s == {"latency": {"p95": 0.02}, "ttft": {"mean": 0.005}}
-    assert found.load_points[1].latencies_s["latency"]["p99_9"] == pytest.approx(0.2)
+    assert imported.load_points[0].latencies_s == {"latency": {"p95": 0.02}, "ttft": {"mean": 0.005}}
+    assert imported.load_points[1].latencies_s["latency"]["p99_9"] == pytest.approx(0.2)
 
 
-def test_yaml_may_be_the_list_itself(tmp_path: Path) -> None:
+def test_yaml_entered_by_hand_may_be_a_plain_list(tmp_path: Path) -> None:
     path = tmp_path / "c.yaml"
     path.write_text("- {offered_per_s: 10, latency_ms.p95: 20}\n- {offered_per_s: 5, latency_ms.p95: 15}\n")
     assert [load_point.offered_per_s for load_point in read_foreign([path]).load_points] == [5.0, 10.0]
 
 
-def test_where_all_completions_are_given_none_is_assumed(tmp_path: Path) -> None:
+def test_completion_rates_entered_by_hand_are_not_replaced_by_the_offered_rate(tmp_path: Path) -> None:
     path = tmp_path / "c.csv"
     path.write_text("offered_per_s,latency_ms.p95,achieved_per_s\n10,20,9.5\n")
-    found = read_foreign([path])
-    assert found.load_points[0].achieved_per_s == 9.5
-    assert len(found.notes) == 1
+    imported = read_foreign([path])
+    assert imported.load_points[0].achieved_per_s == 9.5
+    assert len(imported.notes) == 1
 
 
 @pytest.mark.parametrize(
-    ("content", "why"),
+    ("content", "message"),
     [
         ("offered_per_s,latency_ms.p95,latency_s.p99\n1,2,3\n", '"latency_s.p99" is not a column of a load curve'),
         ("offered_per_s,latency_ms.p100\n1,2\n", '"latency_ms.p100" is not a column'),
@@ -78,8 +78,8 @@ def test_where_all_completions_are_given_none_is_assumed(tmp_path: Path) -> None
         ("- {offered_per_s: 10, latency_ms.p95: 20}\n" * 2000, "too long"),
     ],
 )
-def test_what_is_refused(tmp_path: Path, content: str, why: str) -> None:
+def test_invalid_curves_entered_by_hand_are_rejected(tmp_path: Path, content: str, message: str) -> None:
     path = tmp_path / "typed"
     path.write_text(content)
-    with pytest.raises(UsageError, match=f"typed cannot be read as a curve.*({why})"):
+    with pytest.raises(UsageError, match=f"typed cannot be read as a curve.*({message})"):
         read_foreign([path])

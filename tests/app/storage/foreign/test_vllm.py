@@ -13,11 +13,11 @@ from app.storage.foreign.reading import read_foreign
 Read = Callable[..., ImportedCurve]
 
 
-def test_aggregates_are_in_milliseconds(curve: Read) -> None:
-    """300 answers in 36 s; latency p50 3,600 ms and p99.9 5,250 ms; ITL p99 34.25 ms; 1,000 tokens in, 270 out."""
-    found = curve("vllm-aggregates.json")
-    (load_point,) = found.load_points
-    assert (found.tool, found.model, found.precision) == ("vllm bench serve", "example/llama-8b", "aggregates")
+def test_vllm_aggregates_are_in_milliseconds(curve: Read) -> None:
+    """300 responses in 36 s; latency p50 3,600 ms and p99.9 5,250 ms; ITL p99 34.25 ms; 1,000 tokens in, 270 out."""
+    imported = curve("vllm-aggregates.json")
+    (load_point,) = imported.load_points
+    assert (imported.tool, imported.model, imported.precision) == ("vllm bench serve", "example/llama-8b", "aggregates")
     assert (load_point.offered_per_s, load_point.clients, load_point.duration_s) == (10.0, None, 36.0)
     assert (load_point.completed, load_point.failed) == (300, 0), "older versions do not count failures"
     assert load_point.achieved_per_s == pytest.approx(300 / 36)
@@ -27,11 +27,12 @@ def test_aggregates_are_in_milliseconds(curve: Read) -> None:
     assert (load_point.input_tokens_mean, load_point.output_tokens_mean) == (1000.0, 270.0)
 
 
-def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> None:
-    """Three succeeded: 0.2 + 0.1 + 0.3, 0.3 + 4 x 0.1 and 0.4 s. TPOT: 0.4 / 2 and 0.4 / 4; one token has none."""
-    found = curve("vllm-detailed.json")
-    (load_point,) = found.load_points
-    assert found.precision == "requests"
+def test_vllm_details_yield_exact_aggregates_of_successful_requests(curve: Read) -> None:
+    """Three requests succeeded, in 0.2 + 0.1 + 0.3, 0.3 + 4 x 0.1 and 0.4 s. TPOT: 0.4 / 2 and 0.4 / 4; a response of
+    one token has none."""
+    imported = curve("vllm-detailed.json")
+    (load_point,) = imported.load_points
+    assert imported.precision == "requests"
     assert (load_point.offered_per_s, load_point.clients) == (None, 2.0), (
         "an infinite rate under max_concurrency is a closed loop"
     )
@@ -42,64 +43,72 @@ def test_saved_details_give_exact_aggregates_of_what_succeeded(curve: Read) -> N
     assert load_point.latencies_s["tpot"]["mean"] == pytest.approx((0.2 + 0.1) / 2)
     assert load_point.latencies_s["itl"]["mean"] == pytest.approx((0.1 + 0.3 + 4 * 0.1) / 6)
     assert load_point.lengths is not None
-    assert unpack_pairs(load_point.lengths).tolist() == [[10, 3], [10, 5], [10, 1]], "those that succeeded"
+    assert unpack_pairs(load_point.lengths).tolist() == [[10, 3], [10, 5], [10, 1]], (
+        "lengths of the successful requests"
+    )
 
 
-def test_a_request_that_failed_midway_does_not_count(changed: Callable[..., Path]) -> None:
-    found = read_foreign([changed("vllm-detailed.json", ttfts__1=0.9)])
-    assert found.precision == "requests"
-    assert found.load_points[0].latencies_s["latency"]["max"] == pytest.approx(0.7)
+def test_vllm_request_that_failed_midway_is_not_counted(changed: Callable[..., Path]) -> None:
+    imported = read_foreign([changed("vllm-detailed.json", ttfts__1=0.9)])
+    assert imported.precision == "requests"
+    assert imported.load_points[0].latencies_s["latency"]["max"] == pytest.approx(0.7)
 
 
-def test_files_and_appended_objects_are_one_curve_by_rising_load(curve: Read) -> None:
-    found = curve("vllm-aggregates.json", "vllm-appended.json")
-    assert [load_point.offered_per_s for load_point in found.load_points] == [1.0, 2.0, 10.0]
-    assert found.source == "vllm-aggregates.json and 1 more"
+def test_vllm_files_and_appended_objects_are_one_curve_sorted_by_load(curve: Read) -> None:
+    imported = curve("vllm-aggregates.json", "vllm-appended.json")
+    assert [load_point.offered_per_s for load_point in imported.load_points] == [1.0, 2.0, 10.0]
+    assert imported.source == "vllm-aggregates.json and 1 more"
 
 
-def test_waiting_under_max_concurrency_is_part_of_the_latency(curve: Read) -> None:
-    """At 2/s: 0.5 s without a wait and 0.7 s after one of 0.25 s."""
-    found = curve("vllm-appended.json")
-    assert found.load_points[1].latencies_s["latency"]["mean"] == pytest.approx((0.5 + 0.95) / 2)
-    assert found.load_points[1].latencies_s["latency"]["max"] == pytest.approx(0.95)
-    assert any("includes the wait" in note for note in found.notes)
+def test_wait_under_max_concurrency_of_vllm_is_part_of_the_latency(curve: Read) -> None:
+    """At 2 req/s: 0.5 s without a wait and 0.7 s after a wait of 0.25 s."""
+    imported = curve("vllm-appended.json")
+    assert imported.load_points[1].latencies_s["latency"]["mean"] == pytest.approx((0.5 + 0.95) / 2)
+    assert imported.load_points[1].latencies_s["latency"]["max"] == pytest.approx(0.95)
+    assert any("includes the wait" in note for note in imported.notes)
 
 
-def test_the_tools_own_latency_with_the_wait_is_taken(changed: Callable[..., Path]) -> None:
-    ways = {"max_concurrency": 8, "mean_e2el_including_client_queue_ms": 4100.0}
-    (load_point,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
+def test_vllm_latency_including_the_client_queue_is_preferred(changed: Callable[..., Path]) -> None:
+    changes = {"max_concurrency": 8, "mean_e2el_including_client_queue_ms": 4100.0}
+    (load_point,) = read_foreign([changed("vllm-aggregates.json", **changes)]).load_points
     assert load_point.latencies_s["latency"] == pytest.approx({"mean": 4.1})
 
 
-def test_a_cap_without_the_waits_is_reported(changed: Callable[..., Path]) -> None:
-    found = read_foreign([changed("vllm-aggregates.json", max_concurrency=8)])
-    assert any("limited by max_concurrency" in note for note in found.notes)
+def test_vllm_concurrency_limit_without_wait_times_is_noted(changed: Callable[..., Path]) -> None:
+    imported = read_foreign([changed("vllm-aggregates.json", max_concurrency=8)])
+    assert any("limited by max_concurrency" in note for note in imported.notes)
 
 
-def test_all_at_once_is_neither_a_rate_nor_clients(changed: Callable[..., Path]) -> None:
-    found = read_foreign([changed("vllm-aggregates.json", request_rate="inf")])
-    assert (found.load_points[0].offered_per_s, found.load_points[0].clients) == (None, None)
-    assert any("all its requests were sent at once" in note for note in found.notes)
+def test_vllm_run_with_an_infinite_rate_has_no_rate_or_concurrency(changed: Callable[..., Path]) -> None:
+    imported = read_foreign([changed("vllm-aggregates.json", request_rate="inf")])
+    assert (imported.load_points[0].offered_per_s, imported.load_points[0].clients) == (None, None)
+    assert any("all its requests were sent at once" in note for note in imported.notes)
 
 
-def test_where_nothing_reports_what_succeeded_the_aggregates_stand(changed: Callable[..., Path]) -> None:
-    found = read_foreign([changed("vllm-detailed.json", completed=2)])
-    assert found.precision == "aggregates"
-    assert "latency" not in found.load_points[0].latencies_s
-    assert any("no end-to-end latency" in note for note in found.notes)
+def test_vllm_details_that_do_not_match_the_number_of_successes_are_not_used(changed: Callable[..., Path]) -> None:
+    imported = read_foreign([changed("vllm-detailed.json", completed=2)])
+    assert imported.precision == "aggregates"
+    assert "latency" not in imported.load_points[0].latencies_s
+    assert any("no end-to-end latency" in note for note in imported.notes)
 
 
-def test_where_nothing_succeeded_there_is_no_latency(changed: Callable[..., Path]) -> None:
-    ways = {"completed": 0, "request_throughput": 0.0, "mean_ttft_ms": 0.0, "median_ttft_ms": 0.0, "p99_ttft_ms": 0.0}
-    (load_point,) = read_foreign([changed("vllm-aggregates.json", **ways)]).load_points
+def test_vllm_run_without_successes_has_no_latencies(changed: Callable[..., Path]) -> None:
+    changes = {
+        "completed": 0,
+        "request_throughput": 0.0,
+        "mean_ttft_ms": 0.0,
+        "median_ttft_ms": 0.0,
+        "p99_ttft_ms": 0.0,
+    }
+    (load_point,) = read_foreign([changed("vllm-aggregates.json", **changes)]).load_points
     assert (load_point.completed, load_point.failed, load_point.latencies_s) == (0, 300, {})
 
 
-def test_a_ramp_is_no_load_point(changed: Callable[..., Path]) -> None:
+def test_vllm_ramp_is_rejected(changed: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match="its rate ramped up"):
         read_foreign([changed("vllm-aggregates.json", ramp_up_strategy="linear")])
 
 
-def test_lists_of_different_lengths_are_refused(changed: Callable[..., Path]) -> None:
+def test_vllm_lists_of_different_lengths_are_rejected(changed: Callable[..., Path]) -> None:
     with pytest.raises(UsageError, match=r"different lengths \(latencies 4, ttfts 4, itls 4, output_lens 3\)"):
         read_foreign([changed("vllm-detailed.json", output_lens=[3, 0, 5])])

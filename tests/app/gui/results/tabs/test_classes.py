@@ -11,7 +11,7 @@ from tests.app.gui.results.conftest import OpenRun
 from tests.fakes.request_classes import class_result
 
 
-def test_the_classes_of_a_stage_and_the_stages_of_a_class_are_compared(
+def test_classes_tab_compares_classes_of_a_stage_and_stages_of_a_class(
     page: ResultsPage, opened: OpenRun, stages: Path
 ) -> None:
     displayed, content = opened(stages), page.content()

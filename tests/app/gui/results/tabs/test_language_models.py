@@ -16,7 +16,7 @@ from tests.fakes.local_runs import SPEC, local_run
 from tests.fakes.results import Run
 
 
-def _stored(run: Run, folder: Path) -> Path:
+def _store(run: Run, folder: Path) -> Path:
     with RunWriter(folder) as writer:
         writer.write_spec(SPEC)
         writer.write_result(run.result)
@@ -24,7 +24,7 @@ def _stored(run: Run, folder: Path) -> Path:
 
 
 def _with_shares(run: Run) -> Run:
-    """The run with a share of the peak for each decode, of 40 % with an interval."""
+    """Return the run with a decode bandwidth share of 40 % (35 % to 45 %)."""
     share = {"decode_bandwidth_share": {"value": Estimate(0.4, (0.35, 0.45), 6)}}
     stages = tuple(
         msgspec.structs.replace(stage, metrics=stage.metrics | share)
@@ -35,13 +35,13 @@ def _with_shares(run: Run) -> Run:
     return Run(msgspec.structs.replace(run.result, stages=stages), run.rows, run.telemetry)
 
 
-def test_a_language_model_has_tabs_of_its_own_and_another_model_does_not(
+def test_language_model_run_has_generation_bottleneck_memory_and_quality_tabs(
     page: ResultsPage, opened: Callable[[Path], DisplayedRun], tmp_path: Path
 ) -> None:
-    opened(_stored(_with_shares(language_model_run(usd_per_hour=3.6)), tmp_path / "home" / "runs" / "llm"))
+    opened(_store(_with_shares(language_model_run(usd_per_hour=3.6)), tmp_path / "home" / "runs" / "llm"))
     tabs = page.content().tabs
-    shown = [tabs.widget(index) for index in range(tabs.count()) if tabs.isTabVisible(index)]
-    throughput, bottleneck, memory, quality, *_ = shown
+    visible_tabs = [tabs.widget(index) for index in range(tabs.count()) if tabs.isTabVisible(index)]
+    throughput, bottleneck, memory, quality, *_ = visible_tabs
     assert isinstance(throughput, GenerationTab)
     assert isinstance(bottleneck, BottleneckTab)
     assert isinstance(memory, MemoryTab)
@@ -83,6 +83,6 @@ def test_a_language_model_has_tabs_of_its_own_and_another_model_does_not(
     assert quality.model.frame["ratio"].tolist()[1].value == pytest.approx(1.1)
     assert quality.description_label.text().endswith("The reference is batch 1.")
 
-    opened(_stored(local_run(), tmp_path / "home" / "runs" / "local"))
+    opened(_store(local_run(), tmp_path / "home" / "runs" / "local"))
     visible = {tabs.widget(index) for index in range(tabs.count()) if tabs.isTabVisible(index)}
     assert not visible & {throughput, bottleneck, memory, quality}

@@ -32,8 +32,7 @@ def streamed(tmp_path_factory: pytest.TempPathFactory) -> StoredRun:
 
 
 def _with_all_parts(displayed: DisplayedRun) -> DisplayedRun:
-    """The run as if its server had reported the parts of its latencies, and its sessions had been
-    live."""
+    """Return the run with latency parts of the server and with live sessions."""
     result = displayed.result
     *others, last = result.stages
     mean, *percentiles = last.breakdown
@@ -50,16 +49,16 @@ def _with_all_parts(displayed: DisplayedRun) -> DisplayedRun:
     result = msgspec.structs.replace(result, stages=(*others, last), prefix_reuse=PrefixReuse(0.6, 0.55, 16))
     run = displayed.opened_run
     report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")
-    gap, unknown = Quantity(3.0, "ms"), Quantity(None, "ms", reason="not measured")
+    value, missing = Quantity(3.0, "ms"), Quantity(None, "ms", reason="not measured")
     messages = MessageRow(
-        stage="high", first_p50=gap, first_p95=gap, first_p99=gap, gap_p50=gap, gap_p95=gap, gap_p99=unknown,
+        stage="high", first_p50=value, first_p95=value, first_p99=value, gap_p50=value, gap_p95=value, gap_p99=missing,
         per_response=Quantity(4.0, "messages"), per_s=Quantity(170.0, "messages/s"),
     )  # fmt: skip
     report = msgspec.structs.replace(report, messages=(messages,))
     return msgspec.structs.replace(displayed, result=result, report=report, own_report=report)
 
 
-def test_the_parts_of_a_stage_are_stacked_and_beside_them_is_what_the_server_counted(
+def test_breakdown_tab_stacks_latency_parts_beside_the_counters_of_the_server(
     page: ResultsPage, opened: OpenRun, streamed: StoredRun
 ) -> None:
     displayed = _with_all_parts(opened(streamed.directory))
@@ -97,7 +96,9 @@ def test_the_parts_of_a_stage_are_stacked_and_beside_them_is_what_the_server_cou
     assert [quantity.value for quantity in tab.reuse.model.frame["share"]] == [0.6, 0.55]
 
 
-def test_what_a_run_lacks_is_hidden_and_the_tab_with_it(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
+def test_breakdown_tab_hides_missing_sections_and_itself_if_empty(
+    page: ResultsPage, opened: OpenRun, stages: Path
+) -> None:
     displayed = opened(stages)
     content = page.content()
     (tab,) = page.findChildren(BreakdownTab)
@@ -111,7 +112,7 @@ def test_what_a_run_lacks_is_hidden_and_the_tab_with_it(page: ResultsPage, opene
     assert not content.tabs.isTabVisible(content.tabs.indexOf(tab))
 
 
-def test_a_selected_request_is_drawn_as_a_waterfall_of_its_parts(
+def test_selected_request_is_drawn_as_a_waterfall_of_its_parts(
     page: ResultsPage, opened: OpenRun, streamed: StoredRun, qtbot: QtBot
 ) -> None:
     displayed = opened(streamed.directory)
@@ -137,14 +138,16 @@ def test_a_selected_request_is_drawn_as_a_waterfall_of_its_parts(
     assert not requests.waterfall.chart.is_plot_shown, "the request is no longer selected"
 
 
-def test_audio_is_a_table_if_the_stages_have_any(page: ResultsPage, opened: OpenRun, streamed: StoredRun) -> None:
+def test_audio_table_is_shown_if_stages_have_audio_metrics(
+    page: ResultsPage, opened: OpenRun, streamed: StoredRun
+) -> None:
     displayed = opened(streamed.directory)
     page.content().show_run(displayed)
     (tab,) = page.findChildren(LatencyTab)
     page.content().tabs.setCurrentWidget(tab)
     assert tab.media.isHidden()
     audio = {"ttfa_ms": {"p50": Estimate(55.0, n=9)}, "audio_s_per_s": {"value": Estimate(8.5, n=9)}}
-    stages = [msgspec.structs.replace(one, metrics=one.metrics | audio) for one in displayed.result.stages]
+    stages = [msgspec.structs.replace(stage, metrics=stage.metrics | audio) for stage in displayed.result.stages]
     result = msgspec.structs.replace(displayed.result, stages=tuple(stages))
     run = displayed.opened_run
     report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")

@@ -7,14 +7,14 @@ from app.gui.results.tabs.machine import THROTTLE_REASONS, throttle_bands
 SECOND = 1_000_000_000
 
 
-def test_only_the_stretches_in_which_clocks_were_held_back_are_bands() -> None:
+def test_throttle_bands_cover_the_time_ranges_with_throttle_reasons() -> None:
     bits = [0, 1, 4, 4, 4, 0, 4]
     telemetry = pd.DataFrame(
         {
-            "at_ns": [SECOND * (10 + place) for place in range(len(bits))] * 2,
+            "at_ns": [SECOND * (10 + index) for index in range(len(bits))] * 2,
             "source": ["gpu0"] * len(bits) * 2,
             "metric": [THROTTLE_REASONS] * len(bits) + ["gpu_power_w"] * len(bits),
-            "value": [float(one) for one in bits] * 2,
+            "value": [float(bit) for bit in bits] * 2,
         }
     )
     bands = throttle_bands(telemetry, 10 * SECOND)

@@ -20,7 +20,7 @@ from tests.fakes.local_runs import SPEC
 from tests.fakes.whole_plan import whole_plan
 
 
-def test_a_run_of_a_language_model_goes_on_to_a_server_and_shows_the_plan_of_a_larger_model(
+def test_plan_tab_of_a_language_model_opens_a_serving_profile_and_the_shape_plan(
     page: ResultsPage,
     opened: Callable[[Path], DisplayedRun],
     navigation: Navigation,
@@ -61,13 +61,13 @@ def test_a_run_of_a_language_model_goes_on_to_a_server_and_shows_the_plan_of_a_l
     assert "Nothing that this run measured is part of it" in shape_tab.statement_label.text()
     assert shape_tab.heading.text() == "Llama 3.1 8B"
 
-    with qtbot.waitSignal(navigation.open_profile_requested) as served:
+    with qtbot.waitSignal(navigation.open_profile_requested) as profile_request:
         tab.serving_button.click()
-    assert served.args is not None
-    assert yaml.safe_load(Path(served.args[0]).read_text("utf-8"))["target"]["serve"]["model"] == str(
+    assert profile_request.args is not None
+    assert yaml.safe_load(Path(profile_request.args[0]).read_text("utf-8"))["target"]["serve"]["model"] == str(
         tmp_path / "model"
     )
-    with qtbot.waitSignal(navigation.plan_inputs_requested) as planned:
+    with qtbot.waitSignal(navigation.plan_inputs_requested) as plan_request:
         shape_tab.open_button.click()
-    assert planned.args is not None
-    assert planned.args[0].overrides[1] == "traffic.tokens={input: 900, output: 120}"
+    assert plan_request.args is not None
+    assert plan_request.args[0].overrides[1] == "traffic.tokens={input: 900, output: 120}"

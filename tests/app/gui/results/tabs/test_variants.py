@@ -10,7 +10,7 @@ from app.storage.run_directory import RunWriter
 from tests.fakes.local_runs import SPEC, local_run
 
 
-def test_a_local_model_has_a_table_of_scenarios_and_a_chart_of_its_variants(
+def test_variants_tab_has_a_scenario_table_a_front_and_a_roofline(
     page: ResultsPage, opened: Callable[[Path], DisplayedRun], tmp_path: Path
 ) -> None:
     folder = tmp_path / "home" / "runs" / "local"
@@ -23,6 +23,6 @@ def test_a_local_model_has_a_table_of_scenarios_and_a_chart_of_its_variants(
     assert tab.model.rowCount() > 1
     assert tab.front_chart is not None
     assert tab.bottlenecks_label.text()
-    assert [(one.kind, len(one.x)) for one in tab.roofline_chart.series()] == [("line", 3), ("points", 5)]
+    assert [(line.kind, len(line.x)) for line in tab.roofline_chart.series()] == [("line", 3), ("points", 5)]
     tab.roofline_chart.show_roofline(None)
     assert tab.roofline_chart.isHidden()

@@ -30,13 +30,13 @@ EXPECTED = {
 }
 
 
-def read(folder: Path, content: str, name: str = "index.csv") -> PublishedPrices:
-    (found,) = read_catalog([catalog_file(folder, name, content)], "aws", INSTANCES, None)
-    return found
+def read_aws(folder: Path, content: str, name: str = "index.csv") -> PublishedPrices:
+    (published,) = read_catalog([catalog_file(folder, name, content)], "aws", INSTANCES, None)
+    return published
 
 
-def test_the_csv_has_prices_of_plain_linux(tmp_path: Path) -> None:
-    found = read(
+def test_aws_csv_yields_only_plain_linux_prices(tmp_path: Path) -> None:
+    published = read_aws(
         tmp_path,
         aws_csv(
             aws_row(GPU="1"),
@@ -52,16 +52,16 @@ def test_the_csv_has_prices_of_plain_linux(tmp_path: Path) -> None:
             aws_row("x1.big"),
         ),
     )
-    assert amounts(found.prices) == EXPECTED
-    assert found.as_of == datetime.date(2026, 11, 20)
-    assert found.other_rows == 9
-    first = found.prices[0]
+    assert amounts(published.prices) == EXPECTED
+    assert published.as_of == datetime.date(2026, 11, 20)
+    assert published.other_rows == 9
+    first = published.prices[0]
     assert (first.accelerator_count, first.currencies, first.is_hourly) == (1, ("USD",), True)
     assert first.effective_on == datetime.date(2026, 11, 1)
 
 
-def test_the_json_has_the_same(tmp_path: Path) -> None:
-    found = read(
+def test_aws_json_yields_the_same_prices_as_the_csv(tmp_path: Path) -> None:
+    published = read_aws(
         tmp_path,
         aws_json(
             aws_product("A", gpu="1") | aws_product("B", operatingSystem="Windows") | aws_product("C", "x1.big"),
@@ -70,10 +70,10 @@ def test_the_json_has_the_same(tmp_path: Path) -> None:
         ),
         "index.json",
     )
-    assert amounts(found.prices) == EXPECTED
-    assert found.as_of == datetime.date(2026, 11, 20)
-    assert found.prices[0].accelerator_count == 1
-    assert found.other_rows == 2
+    assert amounts(published.prices) == EXPECTED
+    assert published.as_of == datetime.date(2026, 11, 20)
+    assert published.prices[0].accelerator_count == 1
+    assert published.other_rows == 2
 
 
 def _only(prices: PublishedPrices) -> ListedPrice:
@@ -81,35 +81,35 @@ def _only(prices: PublishedPrices) -> ListedPrice:
     return price
 
 
-def test_currency_and_unit_are_those_of_the_row(tmp_path: Path) -> None:
-    in_csv = _only(read(tmp_path, aws_csv(aws_row(Currency="CNY", Unit="Mo"))))
-    in_json = _only(read(tmp_path, aws_json(aws_product("A"), aws_term("A", currency="CNY")), "index.json"))
+def test_aws_prices_have_the_currency_and_unit_of_their_row(tmp_path: Path) -> None:
+    in_csv = _only(read_aws(tmp_path, aws_csv(aws_row(Currency="CNY", Unit="Mo"))))
+    in_json = _only(read_aws(tmp_path, aws_json(aws_product("A"), aws_term("A", currency="CNY")), "index.json"))
     assert in_csv.currencies == in_json.currencies == ("CNY",)
     assert (in_csv.is_hourly, in_json.is_hourly) == (False, True)
 
 
 @pytest.mark.parametrize("column", ["Region Code", "PricePerUnit", "Currency"])
-def test_a_missing_column_is_named(tmp_path: Path, column: str) -> None:
+def test_missing_aws_column_is_named(tmp_path: Path, column: str) -> None:
     content = AWS_METADATA + to_csv([], [name for name in AWS_COLUMNS if name != column])
     with pytest.raises(UsageError, match=f"index.csv:6: the column '{column}' is missing"):
-        read(tmp_path, content)
+        read_aws(tmp_path, content)
 
 
-def test_metadata_without_a_table_is_refused(tmp_path: Path) -> None:
+def test_aws_metadata_without_a_table_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="the column 'SKU' is missing"):
-        read(tmp_path, '"FormatVersion","v1.0"\n' * 20)
+        read_aws(tmp_path, '"FormatVersion","v1.0"\n' * 20)
     with pytest.raises(UsageError, match="the column 'TermType' is missing"):
-        read(tmp_path, '"FormatVersion","v1.0"\n')
+        read_aws(tmp_path, '"FormatVersion","v1.0"\n')
 
 
-def test_products_and_terms_of_a_wrong_type_are_counted(tmp_path: Path) -> None:
+def test_aws_products_and_terms_of_a_wrong_type_are_counted(tmp_path: Path) -> None:
     wrong_product = {"B": {"sku": "B", "attributes": {"instanceType": 3}}}
-    found = read(
+    published = read_aws(
         tmp_path,
         aws_json(aws_product("A") | wrong_product | aws_product("D"), aws_term("A") | aws_term("D", 0.79)),
         "index.json",
     )
-    assert amounts(found.prices) == {("g6.xlarge", "us-east-1", "", "on-demand"): 0.79}
-    assert found.unreadable_rows == 2
-    assert found.problems[0].startswith("products.B: Expected `str`, got `int`")
-    assert found.problems[1].startswith("terms.OnDemand.D: Expected `str`, got `float`")
+    assert amounts(published.prices) == {("g6.xlarge", "us-east-1", "", "on-demand"): 0.79}
+    assert published.unreadable_rows == 2
+    assert published.problems[0].startswith("products.B: Expected `str`, got `int`")
+    assert published.problems[1].startswith("terms.OnDemand.D: Expected `str`, got `float`")

@@ -13,13 +13,13 @@ from tests.fakes.price_catalogs import INSTANCES, amounts, azure_item, azure_jso
 A100 = ("Standard_NC24ads_A100_v4", "eastus", "")
 
 
-def read(folder: Path, content: str) -> PublishedPrices:
-    (found,) = read_catalog([catalog_file(folder, "prices.json", content)], "azure", INSTANCES, None)
-    return found
+def read_azure(folder: Path, content: str) -> PublishedPrices:
+    (published,) = read_catalog([catalog_file(folder, "prices.json", content)], "azure", INSTANCES, None)
+    return published
 
 
-def test_prices_are_those_of_linux(tmp_path: Path) -> None:
-    found = read(
+def test_azure_catalog_yields_only_linux_prices(tmp_path: Path) -> None:
+    published = read_azure(
         tmp_path,
         azure_json(
             azure_item(3.5),
@@ -36,38 +36,38 @@ def test_prices_are_those_of_linux(tmp_path: Path) -> None:
             azure_item(1.0, armSkuName=None),
         ),
     )
-    assert amounts(found.prices) == {
+    assert amounts(published.prices) == {
         (*A100, "on-demand"): 3.5,
         (*A100, "spot"): 0.9,
         (*A100, "reserved-1y"): pytest.approx(2.2),
     }
-    assert found.other_rows == 9
-    assert found.prices[0].effective_on == datetime.date(2026, 10, 1)
-    assert found.prices[0].is_hourly
+    assert published.other_rows == 9
+    assert published.prices[0].effective_on == datetime.date(2026, 10, 1)
+    assert published.prices[0].is_hourly
 
 
-def test_every_label_of_the_currency_counts(tmp_path: Path) -> None:
+def test_azure_prices_have_every_currency_label(tmp_path: Path) -> None:
     labels = [
-        read(tmp_path, azure_json(azure_item(currencyCode=code), currency=billing)).prices[0].currencies
+        read_azure(tmp_path, azure_json(azure_item(currencyCode=code), currency=billing)).prices[0].currencies
         for code, billing in (("USD", "USD"), ("EUR", "USD"), ("USD", "EUR"), ("EUR", "EUR"))
     ]
     assert labels == [("USD",), ("EUR", "USD"), ("EUR", "USD"), ("EUR",)]
 
 
-def test_another_unit_is_not_hourly(tmp_path: Path) -> None:
-    assert not read(tmp_path, azure_json(azure_item(unitOfMeasure="1/Month"))).prices[0].is_hourly
+def test_azure_unit_other_than_an_hour_is_not_hourly(tmp_path: Path) -> None:
+    assert not read_azure(tmp_path, azure_json(azure_item(unitOfMeasure="1/Month"))).prices[0].is_hourly
 
 
-def test_items_of_a_wrong_type_or_without_a_price_are_counted(tmp_path: Path) -> None:
+def test_azure_items_of_a_wrong_type_or_without_a_price_are_counted(tmp_path: Path) -> None:
     without_price = azure_item()
     del without_price["retailPrice"]
-    found = read(tmp_path, azure_json(azure_item(), azure_item("3.5"), without_price))
-    assert len(found.prices) == 1
-    assert found.unreadable_rows == 2
-    assert found.problems[0].startswith("Items[1]: Expected `float`, got `str`")
-    assert "missing required field `retailPrice`" in found.problems[1]
+    published = read_azure(tmp_path, azure_json(azure_item(), azure_item("3.5"), without_price))
+    assert len(published.prices) == 1
+    assert published.unreadable_rows == 2
+    assert published.problems[0].startswith("Items[1]: Expected `float`, got `str`")
+    assert "missing required field `retailPrice`" in published.problems[1]
 
 
-def test_another_response_is_refused(tmp_path: Path) -> None:
+def test_azure_error_response_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match=r"does not have the expected JSON: .*missing required field `Items`"):
-        read(tmp_path, '{"error": {"code": 429}}')
+        read_azure(tmp_path, '{"error": {"code": 429}}')

@@ -15,13 +15,13 @@ L4 = gcp_sku("Nvidia L4 GPU running in Iowa", 0.56)
 G2 = ("g2-standard-4", "us-central1", "", "on-demand")
 
 
-def read(folder: Path, *skus: dict[str, object]) -> PublishedPrices:
-    (found,) = read_catalog([catalog_file(folder, "skus.json", gcp_json(*skus))], "gcp", INSTANCES, None)
-    return found
+def read_gcp(folder: Path, *skus: dict[str, object]) -> PublishedPrices:
+    (published,) = read_catalog([catalog_file(folder, "skus.json", gcp_json(*skus))], "gcp", INSTANCES, None)
+    return published
 
 
-def test_a_machine_costs_as_much_as_its_parts(tmp_path: Path) -> None:
-    found = read(
+def test_gcp_instance_price_is_the_sum_of_its_components(tmp_path: Path) -> None:
+    published = read_gcp(
         tmp_path,
         CORE,
         RAM,
@@ -39,7 +39,7 @@ def test_a_machine_costs_as_much_as_its_parts(tmp_path: Path) -> None:
         gcp_sku("Nvidia Tesla A100 80GB GPU running in Americas", 3.9),
         gcp_sku("SSD backed Local Storage", 0.073),
     )
-    assert amounts(found.prices) == {
+    assert amounts(published.prices) == {
         G2: pytest.approx(4 * 0.025 + 16 * 0.003 + 0.56),
         (*G2[:3], "spot"): pytest.approx(4 * 0.01 + 16 * 0.001 + 0.2),
         ("n1-standard-4+1xt4", "us-central1", "", "on-demand"): pytest.approx(4 * 0.03 + 15 * 0.004 + 0.35),
@@ -48,10 +48,10 @@ def test_a_machine_costs_as_much_as_its_parts(tmp_path: Path) -> None:
             12 * 0.03 + 170 * 0.004 + 3.9 + 375 * 0.073 / 730, abs=1e-6
         ),
     }
-    assert found.other_rows == 0
+    assert published.other_rows == 0
 
 
-def test_skus_on_other_terms_are_not_used(tmp_path: Path) -> None:
+def test_gcp_skus_with_other_terms_are_ignored(tmp_path: Path) -> None:
     others = [
         gcp_sku("G2 Custom Instance Core running in Iowa", 0.9),
         gcp_sku("G2 Instance Core running in Iowa Sole Tenancy", 0.9),
@@ -63,21 +63,21 @@ def test_skus_on_other_terms_are_not_used(tmp_path: Path) -> None:
         L4 | {"category": {"resourceFamily": "License", "usageType": "OnDemand"}},
         L4 | {"pricingInfo": []},
     ]
-    found = read(tmp_path, CORE, RAM, L4, *others)
-    assert amounts(found.prices) == {G2: pytest.approx(0.708)}
-    assert found.other_rows == len(others)
+    published = read_gcp(tmp_path, CORE, RAM, L4, *others)
+    assert amounts(published.prices) == {G2: pytest.approx(0.708)}
+    assert published.other_rows == len(others)
 
 
-def test_parts_may_be_on_different_pages(tmp_path: Path) -> None:
+def test_gcp_components_may_be_on_different_pages(tmp_path: Path) -> None:
     pages = [catalog_file(tmp_path, f"{index}.json", gcp_json(*skus)) for index, skus in enumerate(([CORE, L4], [RAM]))]
-    (found,) = read_catalog(pages, "gcp", INSTANCES, None)
-    assert amounts(found.prices) == {G2: pytest.approx(0.708)}
+    (published,) = read_catalog(pages, "gcp", INSTANCES, None)
+    assert amounts(published.prices) == {G2: pytest.approx(0.708)}
 
 
-def test_a_machine_without_one_of_its_parts_has_no_price(tmp_path: Path) -> None:
-    assert read(tmp_path, CORE, RAM).prices == ()
+def test_gcp_instance_with_a_missing_component_has_no_price(tmp_path: Path) -> None:
+    assert read_gcp(tmp_path, CORE, RAM).prices == ()
     elsewhere = gcp_sku("Nvidia L4 GPU running in Tokyo", 0.7, serviceRegions=["asia-northeast1"])
-    assert read(tmp_path, CORE, RAM, elsewhere).prices == ()
+    assert read_gcp(tmp_path, CORE, RAM, elsewhere).prices == ()
 
 
 @pytest.mark.parametrize(
@@ -90,36 +90,36 @@ def test_a_machine_without_one_of_its_parts_has_no_price(tmp_path: Path) -> None
         (gcp_pricing("0", 5, unit="mo"), None),
     ],
 )
-def test_a_part_without_a_price_is_no_part_of_a_sum(
+def test_gcp_instance_with_an_unpriced_component_has_no_valid_amount(
     tmp_path: Path, pricing: dict[str, object], total: float | None
 ) -> None:
-    found = read(tmp_path, CORE, RAM, L4 | {"pricingInfo": [pricing]})
-    assert [price.amount for price in found.prices] == [total]
+    published = read_gcp(tmp_path, CORE, RAM, L4 | {"pricingInfo": [pricing]})
+    assert [price.amount for price in published.prices] == [total]
 
 
-def test_every_label_of_the_currency_counts(tmp_path: Path) -> None:
+def test_gcp_prices_have_every_currency_label(tmp_path: Path) -> None:
     in_eur = RAM | {"pricingInfo": [gcp_pricing("0", 3_000_000, "GiBy.h", currency="EUR", rate=0.9)]}
     converted = RAM | {"pricingInfo": [gcp_pricing("0", 3_000_000, "GiBy.h", rate=0.9)]}
-    assert read(tmp_path, CORE, RAM, L4).prices[0].currencies == ("USD",)
-    assert read(tmp_path, CORE, in_eur, L4).prices[0].currencies == ("EUR", "USD")
-    assert read(tmp_path, CORE, converted, L4).prices[0].currencies == ("USD", "a converted currency")
+    assert read_gcp(tmp_path, CORE, RAM, L4).prices[0].currencies == ("USD",)
+    assert read_gcp(tmp_path, CORE, in_eur, L4).prices[0].currencies == ("EUR", "USD")
+    assert read_gcp(tmp_path, CORE, converted, L4).prices[0].currencies == ("USD", "a converted currency")
 
 
-def test_the_last_of_several_pricings_applies_and_contradictory_skus_are_two_sums(tmp_path: Path) -> None:
+def test_latest_gcp_pricing_applies_and_contradictory_skus_yield_two_sums(tmp_path: Path) -> None:
     dated = L4 | {"pricingInfo": [gcp_pricing("9", 0), gcp_pricing("0", 560_000_000)]}
-    assert amounts(read(tmp_path, CORE, RAM, dated).prices) == {G2: pytest.approx(0.708)}
-    found = read(tmp_path, CORE, RAM, L4, gcp_sku("Nvidia L4 GPU running in Iowa", 0.9))
-    assert sorted(str(price.amount) for price in found.prices) == ["0.708", "1.048"]
+    assert amounts(read_gcp(tmp_path, CORE, RAM, dated).prices) == {G2: pytest.approx(0.708)}
+    published = read_gcp(tmp_path, CORE, RAM, L4, gcp_sku("Nvidia L4 GPU running in Iowa", 0.9))
+    assert sorted(str(price.amount) for price in published.prices) == ["0.708", "1.048"]
 
 
-def test_skus_of_a_wrong_type_are_counted(tmp_path: Path) -> None:
-    found = read(tmp_path, CORE, RAM, L4, L4 | {"serviceRegions": "us-central1"})
-    assert len(found.prices) == 1
-    assert found.unreadable_rows == 1
-    assert found.problems[0].startswith("skus[3]: Expected `array`, got `str`")
+def test_gcp_skus_of_a_wrong_type_are_counted(tmp_path: Path) -> None:
+    published = read_gcp(tmp_path, CORE, RAM, L4, L4 | {"serviceRegions": "us-central1"})
+    assert len(published.prices) == 1
+    assert published.unreadable_rows == 1
+    assert published.problems[0].startswith("skus[3]: Expected `array`, got `str`")
 
 
-def test_another_response_is_refused(tmp_path: Path) -> None:
+def test_gcp_error_response_is_rejected(tmp_path: Path) -> None:
     file = catalog_file(tmp_path, "skus.json", '{"error": {"code": 403}}')
     with pytest.raises(UsageError, match="missing required field `skus`"):
         read_catalog([file], "gcp", INSTANCES, None)

@@ -41,12 +41,12 @@ LAYOUTS: list[tuple[str, str | bytes]] = [
 
 
 @pytest.mark.parametrize(("layout", "content"), LAYOUTS)
-def test_the_layout_is_detected_by_the_content(tmp_path: Path, layout: str, content: str | bytes) -> None:
+def test_catalog_format_is_detected_by_content(tmp_path: Path, layout: str, content: str | bytes) -> None:
     assert detect_format(catalog_file(tmp_path, "data", content)) == layout
 
 
 @pytest.mark.parametrize(
-    ("content", "says"),
+    ("content", "message"),
     [
         ("", "data is empty"),
         ("\n \n", "data is empty"),
@@ -63,42 +63,44 @@ def test_the_layout_is_detected_by_the_content(tmp_path: Path, layout: str, cont
         ("a" * 300_000 + "\n", "data:1: the line is longer than 256 KiB"),
     ],
 )
-def test_something_else_is_refused_with_the_reason(tmp_path: Path, content: str | bytes, says: str) -> None:
+def test_unsupported_catalog_files_are_rejected_with_the_reason(
+    tmp_path: Path, content: str | bytes, message: str
+) -> None:
     file = catalog_file(tmp_path, "data", content)
     with pytest.raises(UsageError) as refused:
         read_catalog([file], detect_format(file), INSTANCES, None)
-    assert says in str(refused.value)
+    assert message in str(refused.value)
 
 
 @pytest.mark.parametrize("layout", LAYOUT_IDS)
-def test_a_named_layout_that_is_another_one_is_refused(tmp_path: Path, layout: str) -> None:
+def test_content_that_does_not_match_the_given_format_is_rejected(tmp_path: Path, layout: str) -> None:
     for content in ("<html></html>", "a,b\n1,2\n", '{"a": 1}', "PK\x03\x04", ""):
         with pytest.raises(UsageError):
             read_catalog([catalog_file(tmp_path, "data", content)], layout, INSTANCES, None)
 
 
-def test_a_file_that_is_not_there_is_reported(tmp_path: Path) -> None:
+def test_missing_catalog_file_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="x cannot be read: No such file"):
         detect_format(CatalogFile(tmp_path / "x", "x", "x"))
 
 
 @pytest.mark.parametrize("cut", [1, 5, 40])
-def test_a_table_that_is_truncated_is_refused(tmp_path: Path, cut: int) -> None:
+def test_truncated_catalog_table_is_rejected(tmp_path: Path, cut: int) -> None:
     content = skypilot_csv(sky_aws(), sky_aws("c7i.4xlarge", 0.7))[:-cut]
     with pytest.raises(UsageError, match=r"data:\d: the file ends within a line"):
         read_catalog([catalog_file(tmp_path, "data", content)], "skypilot", INSTANCES, None)
 
 
-def test_rows_of_another_length_and_missing_columns_are_refused(tmp_path: Path) -> None:
+def test_catalog_with_short_rows_or_missing_columns_is_rejected(tmp_path: Path) -> None:
     short = skypilot_csv(sky_aws()) + "g6.xlarge,L4\n"
     with pytest.raises(UsageError, match="data:3: the row has 2 of 10 cells"):
         read_catalog([catalog_file(tmp_path, "data", short)], "skypilot", INSTANCES, None)
-    without = skypilot_csv(sky_aws()).replace("Price", "Cost", 1)
+    without_price = skypilot_csv(sky_aws()).replace("Price", "Cost", 1)
     with pytest.raises(UsageError, match="data:1: the column 'Price' is missing"):
-        read_catalog([catalog_file(tmp_path, "data", without)], "skypilot", INSTANCES, None)
+        read_catalog([catalog_file(tmp_path, "data", without_price)], "skypilot", INSTANCES, None)
 
 
-def test_files_and_lists_have_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_catalog_files_and_price_lists_have_a_maximum_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     module = "app.profiles.pricing.published"
     monkeypatch.setattr(f"{module}.skypilot._MAX_BYTES", 2**20)
     large = catalog_file(tmp_path, "data", skypilot_csv(*[sky_aws()] * 40_000))
@@ -113,15 +115,15 @@ def test_files_and_lists_have_a_maximum_size(tmp_path: Path, monkeypatch: pytest
         read_catalog([catalog_file(tmp_path, "data", skypilot_csv(*[sky_aws()] * 3))], "skypilot", INSTANCES, None)
 
 
-def test_only_the_first_unreadable_rows_are_described(tmp_path: Path) -> None:
+def test_only_the_first_100_unreadable_catalog_rows_are_described(tmp_path: Path) -> None:
     content = gpuhunt_csv(*[ROW | {"spot": "x" * 1000}] * 150)
-    (found,) = read_catalog([catalog_file(tmp_path, "aws.csv", content)], "gpuhunt", INSTANCES, None)
-    assert found.unreadable_rows == 150
-    assert len(found.problems) == 100
-    assert max(map(len, found.problems)) == 200
+    (published,) = read_catalog([catalog_file(tmp_path, "aws.csv", content)], "gpuhunt", INSTANCES, None)
+    assert published.unreadable_rows == 150
+    assert len(published.problems) == 100
+    assert max(map(len, published.problems)) == 200
 
 
-def test_the_next_page_is_a_link_or_a_token(tmp_path: Path) -> None:
+def test_next_catalog_page_is_a_link_or_a_token(tmp_path: Path) -> None:
     def find(content: str) -> tuple[str | None, str | None]:
         return find_next_page(catalog_file(tmp_path, "data", content))
 

@@ -13,55 +13,55 @@ from tests.fakes.price_catalogs import INSTANCES, amounts, catalog, catalog_file
 ZONE = {"Region": "us-central1", "AvailabilityZone": "us-central1-a"}
 
 
-def read(folder: Path, *rows: dict[str, object], provider: str | None = None) -> PublishedPrices:
+def read_skypilot(folder: Path, *rows: dict[str, object], provider: str | None = None) -> PublishedPrices:
     file = catalog_file(folder, "vms.csv", skypilot_csv(*rows))
-    (found,) = read_catalog([file], "skypilot", INSTANCES, provider)
-    return found
+    (published,) = read_catalog([file], "skypilot", INSTANCES, provider)
+    return published
 
 
-def test_the_provider_is_that_of_the_instance_types(tmp_path: Path) -> None:
-    found = read(
+def test_skypilot_provider_is_inferred_from_the_instance_types(tmp_path: Path) -> None:
+    published = read_skypilot(
         tmp_path,
         sky_aws(spot=0.3, AcceleratorCount="1.0"),
         sky_aws(spot=0.35, AvailabilityZone="use1-az2"),
         sky_aws("x1.big", 9),
     )
-    assert amounts(found.prices) == {
+    assert amounts(published.prices) == {
         ("g6.xlarge", "us-east-1", "use1-az1", "on-demand"): 0.79,
         ("g6.xlarge", "us-east-1", "use1-az1", "spot"): 0.3,
         ("g6.xlarge", "us-east-1", "use1-az2", "on-demand"): 0.79,
         ("g6.xlarge", "us-east-1", "use1-az2", "spot"): 0.35,
     }
-    assert {price.provider for price in found.prices} == {"aws"}
-    assert found.prices[0].accelerator_count == 1
-    assert found.other_rows == 1
+    assert {price.provider for price in published.prices} == {"aws"}
+    assert published.prices[0].accelerator_count == 1
+    assert published.other_rows == 1
 
 
-def test_a_named_provider_is_used(tmp_path: Path) -> None:
-    assert read(tmp_path, sky_aws(), provider="lambda").prices == ()
+def test_explicit_skypilot_provider_overrides_the_inferred_provider(tmp_path: Path) -> None:
+    assert read_skypilot(tmp_path, sky_aws(), provider="lambda").prices == ()
 
 
-def test_several_providers_with_the_same_names_must_be_told_apart(tmp_path: Path) -> None:
+def test_ambiguous_skypilot_provider_requires_an_explicit_provider(tmp_path: Path) -> None:
     instances = index_instances(catalog(offer("A100", provider="one"), offer("A100", provider="two")))
     file = catalog_file(tmp_path, "vms.csv", skypilot_csv(sky_aws("A100")))
     with pytest.raises(UsageError, match="several providers") as refused:
         read_catalog([file], "skypilot", instances, None)
     assert refused.value.hint == "Name the provider with --provider."
-    (found,) = read_catalog([file], "skypilot", instances, "two")
-    assert [price.provider for price in found.prices] == ["two"]
+    (published,) = read_catalog([file], "skypilot", instances, "two")
+    assert [price.provider for price in published.prices] == ["two"]
 
 
-def test_a_broker_has_the_provider_in_the_name(tmp_path: Path) -> None:
-    found = read(
+def test_broker_instance_names_contain_the_provider(tmp_path: Path) -> None:
+    published = read_skypilot(
         tmp_path, sky_aws("crusoe_L40Sx8", 11.5, Region="culpeper-usa-1", AcceleratorCount="8.0"), sky_aws("new_L40S")
     )
-    assert [(price.provider, price.instance_type) for price in found.prices] == [("crusoe", "L40Sx8")]
-    assert found.other_rows == 1
+    assert [(price.provider, price.instance_type) for price in published.prices] == [("crusoe", "L40Sx8")]
+    assert published.other_rows == 1
 
 
-def test_gcp_lists_machines_and_accelerators_apart(tmp_path: Path) -> None:
+def test_gcp_instance_price_includes_its_separately_listed_accelerators(tmp_path: Path) -> None:
     t4 = {"AcceleratorName": "T4", "AcceleratorCount": 1, "Price": 0.35, "SpotPrice": 0.11} | ZONE
-    found = read(
+    published = read_skypilot(
         tmp_path,
         sky_aws("g2-standard-4", 0.15, 0.06, **ZONE),
         sky_aws("g2-standard-4", 0.15, 0.06, Region="us-central1", AvailabilityZone="us-central1-b"),
@@ -73,29 +73,33 @@ def test_gcp_lists_machines_and_accelerators_apart(tmp_path: Path) -> None:
         sky_aws("a2-ultragpu-1g", 1.1, 0.5, **ZONE),
         sky_aws("c3-standard-8", 0.41, **ZONE),
     )
-    place = ("us-central1", "us-central1-a")
-    assert amounts(found.prices) == {
-        ("g2-standard-4", *place, "on-demand"): 0.71,
-        ("g2-standard-4", *place, "spot"): 0.28,
-        ("n1-standard-4+1xt4", *place, "on-demand"): 0.54,
-        ("n1-standard-4+1xt4", *place, "spot"): 0.15,
-        ("ct5p-hightpu-4t", *place, "on-demand"): 16.9,
-        ("ct5p-hightpu-4t", *place, "spot"): 8.0,
-        ("c3-standard-8", *place, "on-demand"): 0.41,
+    zone = ("us-central1", "us-central1-a")
+    assert amounts(published.prices) == {
+        ("g2-standard-4", *zone, "on-demand"): 0.71,
+        ("g2-standard-4", *zone, "spot"): 0.28,
+        ("n1-standard-4+1xt4", *zone, "on-demand"): 0.54,
+        ("n1-standard-4+1xt4", *zone, "spot"): 0.15,
+        ("ct5p-hightpu-4t", *zone, "on-demand"): 16.9,
+        ("ct5p-hightpu-4t", *zone, "spot"): 8.0,
+        ("c3-standard-8", *zone, "on-demand"): 0.41,
     }
 
 
 @pytest.mark.parametrize(("price", "total"), [("0", 0.0), ("-0.1", -0.1), ("free", None)])
-def test_an_accelerator_without_a_price_is_no_part_of_a_sum(tmp_path: Path, price: str, total: float | None) -> None:
-    found = read(
+def test_instance_with_an_unpriced_accelerator_has_no_valid_amount(
+    tmp_path: Path, price: str, total: float | None
+) -> None:
+    published = read_skypilot(
         tmp_path,
         sky_aws("g2-standard-4", 0.15, **ZONE),
         {"AcceleratorName": "L4", "AcceleratorCount": 1, "Price": price} | ZONE,
     )
-    assert [listed.amount for listed in found.prices] == [total]
+    assert [listed.amount for listed in published.prices] == [total]
 
 
-def test_contradictory_parts_are_contradictory_sums(tmp_path: Path) -> None:
+def test_contradictory_accelerator_prices_yield_contradictory_sums(tmp_path: Path) -> None:
     l4 = {"AcceleratorName": "L4", "AcceleratorCount": 1} | ZONE
-    found = read(tmp_path, sky_aws("g2-standard-4", 0.15, **ZONE), l4 | {"Price": 0.56}, l4 | {"Price": 0.9})
-    assert sorted(str(price.amount) for price in found.prices) == ["0.71", "1.05"]
+    published = read_skypilot(
+        tmp_path, sky_aws("g2-standard-4", 0.15, **ZONE), l4 | {"Price": 0.56}, l4 | {"Price": 0.9}
+    )
+    assert sorted(str(price.amount) for price in published.prices) == ["0.71", "1.05"]
