@@ -123,15 +123,15 @@ def explain_mismatch(text: str, printed: str, tolerance: float) -> str | None:
     for paragraph in text.strip().split("\n\n"):
         words = " ".join(paragraph.split())
         pattern = _NUMBER.pattern.join(re.escape(part) for part in _NUMBER.split(words))
-        found = re.search(pattern, output)
-        if found is None:
+        match = re.search(pattern, output)
+        if match is None:
             return f"there is no {pattern} in {output[-4000:]}"
         pairs = zip(
-            *([float(number.replace(",", "")) for number in _NUMBER.findall(each)] for each in (words, found[0])),
+            *([float(number.replace(",", "")) for number in _NUMBER.findall(part)] for part in (words, match[0])),
             strict=True,
         )
         if any(abs(value - shown) > tolerance * max(shown, _SMALLEST) for shown, value in pairs):
-            return f"the numbers differ: {found[0]}"
+            return f"the numbers differ: {match[0]}"
     return None
 
 
@@ -169,9 +169,7 @@ def reader(calibrated_home: Path, tmp_path: Path) -> Iterator[Reader]:
         ("Notes  the prompts\n  have 71.4 %; it reports 1,800", 0.0, False),
     ],
 )
-def test_output_is_that_of_a_page_if_its_numbers_are_within_the_tolerance(
-    printed: str, tolerance: float, is_same: bool
-) -> None:
+def test_printed_output_matches_page_within_tolerance(printed: str, tolerance: float, is_same: bool) -> None:
     text = "the prompts offer 71.4 %;\n  it reports 1,800\n"
     assert (explain_mismatch(text, printed, tolerance) is None) == is_same
 
@@ -184,6 +182,6 @@ RUNNABLE = [page for page in PAGES if any(block.runs_here for block in blocks_of
     [page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.soak) for page in RUNNABLE],
     ids=name_of,
 )
-def test_commands_of_page_run_with_shown_exit_codes(reader: Reader, page: Path) -> None:
+def test_commands_of_page_run_as_shown(reader: Reader, page: Path) -> None:
     for block in blocks_of(page):
         reader.follow(block)

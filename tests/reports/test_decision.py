@@ -102,7 +102,7 @@ def test_undersampled_latencies_lower_evidence_unless_one_has_enough_samples(
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
-def test_failed_run_shows_its_finding_before_its_plan(full_report: Report, render: Callable[[Report], str]) -> None:
+def test_failed_run_shows_finding_before_plan(full_report: Report, render: Callable[[Report], str]) -> None:
     assert full_report.plan is not None
     verdict = replace(full_report.verdict, outcome="FAIL", headline="FINDING", sentence="FINDING.", exit_code=11)
     document = render(replace(full_report, verdict=verdict))

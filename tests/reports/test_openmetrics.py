@@ -46,7 +46,7 @@ def test_openmetrics_and_prometheus_parsers_read_reported_values(name: str, requ
 
 
 @pytest.mark.parametrize("is_lower_bound", [True, False])
-def test_max_rate_has_lower_bound_metric_only_if_it_is_known(full_report: Report, is_lower_bound: bool) -> None:
+def test_max_rate_has_lower_bound_metric_unless_it_is_missing(full_report: Report, is_lower_bound: bool) -> None:
     assert full_report.max_rate is not None
     max_rate = msgspec.structs.replace(full_report.max_rate, is_lower_bound=is_lower_bound)
     samples = _read(render_openmetrics(msgspec.structs.replace(full_report, max_rate=max_rate)))

@@ -177,7 +177,7 @@ def test_wide_stage_table_is_split_in_two(streaming_report: Report) -> None:
     assert headers(72) == ["stage load throughput p50 latency p95", "stage failed SLO"]
 
 
-def test_empty_stage_column_takes_no_width(streaming_report: Report) -> None:
+def test_empty_stage_column_is_omitted(streaming_report: Report) -> None:
     (row,) = streaming_report.stages
     report = replace(streaming_report, stages=(replace(row, meets_slo=None),))
 

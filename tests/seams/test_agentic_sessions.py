@@ -87,7 +87,7 @@ def read_log(server: ObservedLlmServer) -> dict[tuple[str, int], SentRequest]:
     return sent_by_key
 
 
-def test_thousand_recorded_requests_keep_their_order_delays_and_histories(
+def test_thousand_recorded_requests_have_recorded_order_delays_and_histories(
     sizewise_here: SizewiseHere, tmp_path: Path
 ) -> None:
     rows = build_recorded_sessions()

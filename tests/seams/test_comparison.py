@@ -70,7 +70,7 @@ def test_compare_measures_two_profiles_in_new_processes_and_stores_runs(
     assert done.stderr.index("pair 1 of 1: baseline") < done.stderr.index("pair 1 of 1: candidate")
 
 
-def test_stopped_comparison_exits_with_130_and_keeps_its_run(
+def test_stopped_comparison_exits_with_130_and_its_run_is_stored(
     sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     record = tmp_path / "record"

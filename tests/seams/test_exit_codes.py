@@ -148,7 +148,7 @@ def test_missed_slo_exits_with_10(sizewise_here: SizewiseHere, profile: WritePro
     assert "p95 latency < 5 ms was not met in steady" in done.stderr
 
 
-def test_overloaded_generator_exits_with_4_and_keeps_rows(
+def test_overloaded_generator_exits_with_4_and_rows_are_stored(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
@@ -161,7 +161,7 @@ def test_overloaded_generator_exits_with_4_and_keeps_rows(
     assert 'errors="0"' not in (tmp_path / "run" / "junit.xml").read_text()
 
 
-def test_reached_request_limit_exits_with_5_and_keeps_rows(
+def test_reached_request_limit_exits_with_5_and_rows_are_stored(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
@@ -170,7 +170,7 @@ def test_reached_request_limit_exits_with_5_and_keeps_rows(
     assert sizewise_here.result(tmp_path / "run")["stages"][0]["completed"] == 50
 
 
-def test_abort_rule_exits_with_5_and_keeps_rows(
+def test_abort_rule_exits_with_5_and_rows_are_stored(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     extra = 'options: {abort_when: "error_rate > 20% after 1s"}'
@@ -202,7 +202,7 @@ def test_inconclusive_gate_exits_as_configured(
     )
 
 
-def test_ctrl_c_exits_with_130_and_keeps_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_rows_are_stored(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         process = sizewise.start("run", profile(server.url, duration="60s"), "--out", str(tmp_path / "run"))
         wait_until(lambda: len(server.received_ns) > 102)  # with the preflight's request, and the look for metrics

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("size_bytes", [60_000, 300_000])
-def test_full_disk_exits_with_5_and_keeps_rows(
+def test_full_disk_exits_with_5_and_rows_are_stored(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, size_bytes: int
 ) -> None:
     with ScriptedServer(Script()) as server, largest_file(size_bytes):

@@ -137,7 +137,7 @@ def test_silent_cuda_fallback_exits_with_4(
     assert any(placement["is_fallback"] for placement in result["local"]["variants"][0]["placements"])
 
 
-def test_interrupted_local_run_exits_with_130_and_keeps_calls(
+def test_interrupted_local_run_exits_with_130_and_calls_are_stored(
     sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path
 ) -> None:
     load = SHORT | {"min_duration": "100s", "max_duration": "100s"}

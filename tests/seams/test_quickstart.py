@@ -40,7 +40,7 @@ def test_quickstart_reports_service_time_and_accuracy_of_model(result: dict[str,
     assert accuracy["value"] > 0.97
 
 
-def test_quickstart_finds_max_rate_and_keeps_failed_probes(result: dict[str, Any]) -> None:
+def test_quickstart_finds_max_rate_and_stores_failed_probes(result: dict[str, Any]) -> None:
     assert result["max_rate"]["per_s"]["value"] > 10
     assert result["max_rate"]["limited_by"]
     assert {stage["meets_slo"] for stage in result["stages"] if stage["kind"] == "probe"} == {True, False}
@@ -79,7 +79,7 @@ def test_quickstart_output_starts_with_verdict_and_ends_with_report_path(quickst
     assert lines[-1] == f"Report: {quickstart[0]}/report.html"
 
 
-def test_copied_run_without_its_model_is_planned(quickstart: tuple[Path, str], tmp_path: Path) -> None:
+def test_copied_run_is_planned_without_its_model(quickstart: tuple[Path, str], tmp_path: Path) -> None:
     """A run copied to a machine that does not have its model."""
     copy = tmp_path / "copy"
     copy.mkdir()

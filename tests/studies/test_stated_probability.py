@@ -82,7 +82,7 @@ def test_tables_count_all_truths() -> None:
 
 
 @pytest.mark.process
-def test_stopped_study_resumes_where_it_ended(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_stopped_study_resumes_with_missing_outcomes(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     commit = resolve_commit("HEAD")
     if commit is None:
         pytest.skip("the sources are not in a git repository")
