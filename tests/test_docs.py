@@ -107,7 +107,7 @@ def _example_of_plan() -> dict[str, Any]:
 
 
 def test_plan_example_has_one_spare_for_failures_and_one_for_updates() -> None:
-    """`redundancy: n+1` and `max_unavailable: 1`, as the comments beside them say."""
+    """`redundancy: n+1` and `max_unavailable: 1`, as the comments beside them state."""
     keys: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
     limits = keys.validate_python(_example_of_plan())
     assert (limits.redundancy, limits.max_unavailable) == (1, 1)
@@ -115,7 +115,7 @@ def test_plan_example_has_one_spare_for_failures_and_one_for_updates() -> None:
 
 
 def test_max_accelerators_limits_each_instance() -> None:
-    """As the page says; the fleet may have more of them together."""
+    """The limit is per instance, as the page states; a fleet may have more accelerators in total."""
     wide = offer("wide", accelerator_count=8.0)
     narrow = offer("narrow", accelerator_count=4.0)
     limits = PlanLimits(max_accelerators=float(_example_of_plan()["max_accelerators"]))

@@ -29,7 +29,7 @@ def _open(browser: webdriver.Chrome, html: str, folder: Path) -> str:
 
 
 class _Drawn(NamedTuple):
-    """A page of which all charts are drawn, in a tab of its own."""
+    """A page with all charts drawn, in its own tab."""
 
     handle: str
     address: str

@@ -74,7 +74,7 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def iterate_differences(value: Any, other: Any, path: str = "") -> Iterator[str]:
-    """Yield the path of each value of which the other one differs beyond the tolerance."""
+    """Yield the path of each value that differs from the other one by more than the tolerance."""
     if isinstance(value, dict) and isinstance(other, dict) and value.keys() == other.keys():
         for key in value:
             yield from iterate_differences(value[key], other[key], f"{path}.{key}")

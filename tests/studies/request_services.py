@@ -97,7 +97,7 @@ class RequestTruth:
         )  # fmt: skip
 
     def _count(self, per_s: float, times: int = 1) -> int:
-        """An aging server is judged over an hour from its start, others over many requests."""
+        """An aging server is evaluated over an hour from its start, others over many requests."""
         return max(100, round(HOUR_S * per_s)) if self.service.is_aging else times * _REQUESTS
 
     def _settled(self, played: SimulatedRequests) -> SimulatedRequests:

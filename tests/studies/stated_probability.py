@@ -49,7 +49,7 @@ _DRAW: dict[Kind, Callable[[int, int], RequestTruth | TokenTruth]] = {
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What was stated about a truth, and what is true. `stated` is None where the capacity is "not known"."""
+    """The statements about a truth, and their true values. `stated` is None if the capacity is "not known"."""
 
     commit: str
     kind: Kind

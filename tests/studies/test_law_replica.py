@@ -55,7 +55,7 @@ def test_layout_follows_manually_computed_timeline(
 @pytest.mark.parametrize(
     ("influence", "expected_s"),
     [
-        # stands still from 2 to 3, and from 5 to 6
+        # pauses from 2 to 3, and from 5 to 6
         (PeriodicPause(2.0, 1.0), [2, 5, 8]),
         # after the second response, for 1 second and half a second for the one that is left
         (AllocationPause(2, 1.0, 0.5), [2, 4, 7.5]),

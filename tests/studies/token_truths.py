@@ -59,7 +59,7 @@ class TokenTruth:
         return self._play(self._measured, arrivals_s, rng).without_first(_WARM_UP)
 
     def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
-        """One replica stands for all behind a random router or a round robin."""
+        """One replica represents all behind a random router or a round robin."""
         rng = np.random.default_rng([self.seed, 3])
         count, simulated, gap_s = _FLEET_REQUESTS * (_LONG_TIMES if is_long else 1), 1, replicas / self.peak_per_s
         every = replicas if self.router == "round-robin" else 1

@@ -33,7 +33,7 @@ def test_run_without_responses_has_no_heat_map(empty_report: Report) -> None:
 
 
 def test_latency_axis_title_is_inside_heat_map(full_report: Report) -> None:
-    """Vega omits the label "1,000" until it knows the height of the chart."""
+    """Vega omits the label "1,000" before it has computed the height of the chart."""
     assert full_report.heat_map is not None
     edges_ms = tuple(8 * 2 ** (index / 2) for index in range(14))
     counts = 13 * full_report.heat_map.counts[:1]
