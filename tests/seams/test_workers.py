@@ -184,7 +184,7 @@ def test_ctrl_c_ends_run_without_workers_and_worker_without_master(
 def test_wall_clock_step_of_one_hour_does_not_change_run(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, wall_clock: Path
 ) -> None:
-    """The clock is set back before the run ends: a run whose two clocks differ has a warning, since it may have paused."""
+    """The clock is set back before the run ends: a run whose clocks differ has a warning, since it may have paused."""
     step = tmp_path / "step"
     step.write_text("0")
     with ScriptedServer(Script(delay_s=0.002)) as server:
