@@ -24,11 +24,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.performance", description=__doc__)
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(BENCHES)}; peers, agent_peers")
     parser.add_argument("--full", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     failed = 0
-    for bench in given.benches or BENCHES:
+    for bench in arguments.benches or BENCHES:
         print(f"\n== {bench}", flush=True)
-        takes_full = given.full and bench in WITH_LONG_FORM
+        takes_full = arguments.full and bench in WITH_LONG_FORM
         command = [sys.executable, "-m", f"tests.performance.{bench}", *(["--full"] if takes_full else [])]
         failed += subprocess.run(command, check=False).returncode != 0
     return failed
