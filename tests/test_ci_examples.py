@@ -1,4 +1,4 @@
-"""The examples of docs/ci and the files of .github are what the services take, by their own schemas and a linter."""
+"""The examples of docs/ci and the files of .github are valid by the schemas of their services and a linter."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def _documents(name: str | Path) -> list[dict[Any, Any]]:
         (_GITHUB / "ISSUE_TEMPLATE" / "config.yml", "github-issue-config"),
     ],
 )
-def test_a_pipeline_or_a_form_is_what_its_schema_says(name: str | Path, schema: str) -> None:
+def test_pipelines_and_issue_forms_match_their_schemas(name: str | Path, schema: str) -> None:
     (document,) = _documents(name)
     # YAML 1.1 reads the key `on` as true
     document = {"on" if key is True else key: value for key, value in document.items()}
@@ -51,7 +51,7 @@ def test_a_pipeline_or_a_form_is_what_its_schema_says(name: str | Path, schema: 
     jsonschema.validators.validator_for(validate)(validate).validate(document)
 
 
-def test_the_job_is_what_kubernetes_takes_and_asks_for_nothing_it_does_not_need() -> None:
+def test_kubernetes_job_is_valid_and_has_minimal_privileges() -> None:
     profile, job = _documents("job.yaml")
     for document in (profile, job):
         kubernetes_validate.validate(document, _NEWEST_KUBERNETES, strict=True)
@@ -63,27 +63,27 @@ def test_the_job_is_what_kubernetes_takes_and_asks_for_nothing_it_does_not_need(
     assert {mount["name"] for mount in container["volumeMounts"]} == {volume["name"] for volume in pod["volumes"]}
 
 
-def test_the_job_carries_the_example_profile_and_it_loads() -> None:
+def test_kubernetes_job_contains_example_profile() -> None:
     assert _documents("job.yaml")[0]["data"]["benchmark.yaml"] == (_CI / "benchmark.yaml").read_text("utf-8")
     assert load_profile(_CI / "benchmark.yaml", []).name == "scoring"
 
 
 @pytest.mark.process
 @pytest.mark.skipif(_HADOLINT is None, reason="hadolint has no build for it")
-def test_the_linter_finds_nothing_in_the_dockerfile() -> None:
+def test_dockerfile_has_no_linter_findings() -> None:
     assert _HADOLINT is not None
     done = subprocess.run([_HADOLINT, _CI / "Dockerfile"], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
-def test_the_image_runs_the_command_as_a_user_without_privileges() -> None:
+def test_image_runs_command_as_unprivileged_user() -> None:
     lines = (_CI / "Dockerfile").read_text("utf-8").splitlines()
     (user,) = (line.removeprefix("USER ") for line in lines if line.startswith("USER "))
     assert int(user) > 0
     assert lines[-1] == 'ENTRYPOINT ["sizewise"]'
 
 
-def test_the_workflow_runs_the_scripts_that_there_are() -> None:
+def test_workflow_scripts_exist_and_are_executable() -> None:
     (workflow,) = _documents(_GITHUB / "workflows" / "ci.yml")
     scripts = [step["run"] for job in workflow["jobs"].values() for step in job["steps"] if "run" in step]
     ours = [script for script in scripts if script.startswith(".ci/")]
@@ -91,7 +91,7 @@ def test_the_workflow_runs_the_scripts_that_there_are() -> None:
     assert all((_ROOT / script).stat().st_mode & 0o111 for script in ours)
 
 
-def test_the_licence_of_the_package_is_the_one_in_the_repository() -> None:
+def test_package_license_matches_license_file() -> None:
     project = tomllib.loads((_ROOT / "pyproject.toml").read_text("utf-8"))["project"]
     assert project["license"] == "Apache-2.0"
     assert not any("Private" in classifier for classifier in project["classifiers"])
@@ -101,7 +101,7 @@ def test_the_licence_of_the_package_is_the_one_in_the_repository() -> None:
 
 
 @pytest.mark.parametrize("path", [_GITHUB / "workflows" / "ci.yml", _CI / "github-actions.yml", "profiles ci"])
-def test_each_action_is_pinned_to_a_commit_with_its_version(path: Path | str) -> None:
+def test_actions_are_pinned_to_commit_with_version(path: Path | str) -> None:
     text = ci_job._GITHUB_TEMPLATE if isinstance(path, str) else path.read_text("utf-8")
     uses = [line.partition("uses:")[2].strip() for line in text.splitlines() if "uses:" in line]
     assert uses
@@ -109,7 +109,7 @@ def test_each_action_is_pinned_to_a_commit_with_its_version(path: Path | str) ->
         assert re.match(r"[\w-]+/[\w-]+@[0-9a-f]{40} # v\d+\.\d+\.\d+", action), action
 
 
-def test_what_users_install_is_pinned_to_the_lock() -> None:
+def test_installations_are_constrained_by_lock() -> None:
     makefile = (_ROOT / "Makefile").read_text("utf-8")
     installs = [line for line in makefile.splitlines() if "pip install" in line and "-e .[" in line]
     assert installs
@@ -117,7 +117,7 @@ def test_what_users_install_is_pinned_to_the_lock() -> None:
     assert "--constraint /tmp/constraints.txt" in (_CI / "Dockerfile").read_text("utf-8")
 
 
-def test_constraints_have_each_version_of_the_lock_and_no_hash() -> None:
+def test_constraints_have_each_locked_version_without_hash() -> None:
     lock = (_ROOT / "requirements.lock").read_text("utf-8")
     constraints = build_constraints(lock).splitlines()
     assert [Requirement(line).name for line in constraints]

@@ -1,4 +1,4 @@
-"""The desktop entry, its icon and the AppStream metadata are what desktops accept, and agree with the window."""
+"""The desktop entry, its icon and the AppStream metadata are valid, and agree with the window."""
 
 from __future__ import annotations
 
@@ -23,10 +23,10 @@ ENTRY = PACKAGING / f"{APPLICATION_ID}.desktop"
 METADATA = PACKAGING / f"{APPLICATION_ID}.metainfo.xml"
 MEDIA_TYPE = PACKAGING / f"{APPLICATION_ID}.mime.xml"
 ICON = [shape.attrib for shape in ElementTree.parse(Path(gui.__file__).with_name("icon.svg")).getroot()]
-"""Its shapes, from the lowest layer on."""
+"""Attributes of the shapes of the icon, from the lowest layer to the highest."""
 
 
-def test_the_entry_opens_the_window_and_has_the_identity_of_the_window() -> None:
+def test_desktop_entry_starts_window_with_its_application_id() -> None:
     parser = configparser.ConfigParser(interpolation=None)
     parser.read(ENTRY)
     entry = parser["Desktop Entry"]
@@ -35,7 +35,7 @@ def test_the_entry_opens_the_window_and_has_the_identity_of_the_window() -> None
     assert f"icons/hicolor/scalable/apps/{entry['Icon']}.svg" in DESKTOP_FILES
 
 
-def test_a_bundle_is_of_the_media_type_that_the_entry_opens(tmp_path: Path) -> None:
+def test_bundle_has_media_type_of_desktop_entry(tmp_path: Path) -> None:
     namespace = {"mime": "http://www.freedesktop.org/standards/shared-mime-info"}
     (media_type,) = ElementTree.parse(MEDIA_TYPE).getroot().findall("mime:mime-type", namespace)
     parser = configparser.ConfigParser(interpolation=None)
@@ -52,14 +52,14 @@ def test_a_bundle_is_of_the_media_type_that_the_entry_opens(tmp_path: Path) -> N
         assert classify_path(path).kind == "bundle"
 
 
-def test_the_metadata_name_the_entry_and_the_license() -> None:
+def test_appstream_metadata_name_entry_and_license() -> None:
     root = ElementTree.parse(METADATA).getroot()
     assert root.findtext("id") == APPLICATION_ID
     assert root.findtext("launchable") == ENTRY.name
     assert root.findtext("project_license") == "Apache-2.0"
 
 
-def test_the_icon_is_a_square_drawing_that_is_sharp_at_16_px() -> None:
+def test_icon_is_square_and_sharp_at_16_px() -> None:
     """Every inner edge is on a pixel of an icon of 16 px, and every shape at least a pixel wide."""
     ground, *shapes = ICON
     assert float(ground["width"]) == float(ground["height"])
@@ -67,22 +67,22 @@ def test_the_icon_is_a_square_drawing_that_is_sharp_at_16_px() -> None:
     assert all(edge % 8 == 0 and edge > 0 for edge in edges)
 
 
-def test_the_icon_stands_out_of_both_themes_and_its_shapes_of_their_ground() -> None:
+def test_icon_has_contrast_with_both_themes() -> None:
     ground, *shapes = (shape["fill"] for shape in ICON)
-    assert [around for around in (LIGHT.paper, DARK.paper) if contrast(ground, around) < 3] == []
+    assert [background for background in (LIGHT.paper, DARK.paper) if contrast(ground, background) < 3] == []
     assert [shape for shape in shapes if contrast(shape, ground) < 3] == []
 
 
 @pytest.mark.process
 @pytest.mark.skipif(not shutil.which("desktop-file-validate"), reason="the validator is a Debian package")
-def test_the_entry_is_valid() -> None:
+def test_desktop_entry_is_valid() -> None:
     done = subprocess.run(["desktop-file-validate", ENTRY], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stdout) == (0, "")
 
 
 @pytest.mark.process
 @pytest.mark.skipif(not shutil.which("appstreamcli"), reason="the validator is a Debian package")
-def test_the_metadata_are_valid() -> None:
+def test_appstream_metadata_are_valid() -> None:
     """Except that there is no home page yet."""
     command = ["appstreamcli", "validate", "--no-net", "--override=url-homepage-missing=info", str(METADATA)]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
@@ -91,7 +91,7 @@ def test_the_metadata_are_valid() -> None:
 
 @pytest.mark.process
 @pytest.mark.skipif(not shutil.which("update-mime-database"), reason="the validator is a Debian package")
-def test_a_desktop_recognizes_a_bundle_by_its_name(tmp_path: Path) -> None:
+def test_desktop_recognizes_bundle_by_file_name(tmp_path: Path) -> None:
     database = tmp_path / "mime"
     (database / "packages").mkdir(parents=True)
     shutil.copy(MEDIA_TYPE, database / "packages")

@@ -1,4 +1,4 @@
-"""What README and docs name exists, their links lead somewhere, and a default that they state is the code's."""
+"""Names in README and docs exist, their links are valid, and the stated defaults match the code."""
 
 from __future__ import annotations
 
@@ -55,7 +55,9 @@ EACH_PAGE = pytest.mark.parametrize("page", PAGES, ids=name_of)
 
 @cache
 def _fields(protocol: str) -> dict[str, FieldSpec]:
-    return {".".join(one for one in path if one != "*"): field for path, field in iter_fields(profile_fields(protocol))}
+    return {
+        ".".join(part for part in path if part != "*"): field for path, field in iter_fields(profile_fields(protocol))
+    }
 
 
 @cache
@@ -64,7 +66,7 @@ def _keys() -> frozenset[str]:
 
 
 @EACH_PAGE
-def test_every_option_and_key_that_a_page_names_exists(page: Path) -> None:
+def test_options_and_keys_on_page_exist(page: Path) -> None:
     lines = [line for line in page.read_text("utf-8").splitlines() if not any(word in line for word in PRIVATE)]
     options = {name for line in lines for name in re.findall(r"(?<![\w-])--[a-z][a-z-]*[a-z]", line)}
     of_studies = {"--trace", "--draws", "--seeds", "--state"}
@@ -72,43 +74,48 @@ def test_every_option_and_key_that_a_page_names_exists(page: Path) -> None:
     assert options - of_commands - of_studies - {"--help", "--version"} == set()
     keys = _keys()
     named = {key for line in lines for key in re.findall(r"`([a-z_]+(?:\.[a-z_0-9]+)+)\b[^`/]*`", line)}
-    of_profiles = {key for key in named if key.split(".")[0] in {one.split(".")[0] for one in keys} - {"sizewise"}}
+    of_profiles = {
+        key for key in named if key.split(".")[0] in {other_key.split(".")[0] for other_key in keys} - {"sizewise"}
+    }
     assert {key for key in of_profiles - keys if not key.endswith(SUFFIXES)} == set()
 
 
 @pytest.mark.parametrize(("page", "protocol", "least"), [("local-models.md", "local", 11), ("telemetry.md", "http", 2)])
-def test_a_default_in_a_table_is_the_codes(page: str, protocol: str, least: int) -> None:
+def test_defaults_in_tables_match_code(page: str, protocol: str, least: int) -> None:
     fields, compared = _fields(protocol), 0
     for line in (REFERENCE / page).read_text("utf-8").splitlines():
         cells = [cell.strip() for cell in line.split("|")[1:3]]
         if len(cells) < 2 or not re.fullmatch(r"`[^`]+`(, `[^`]+`)*", cells[1]):
             continue
         for key, default in zip(re.findall(r"`([^`]+)`", cells[0]), re.findall(r"`([^`]+)`", cells[1]), strict=False):
-            field = next((fields[one] for one in (key, f"target.{key}", f"telemetry.{key}") if one in fields), None)
+            field = next(
+                (fields[candidate] for candidate in (key, f"target.{key}", f"telemetry.{key}") if candidate in fields),
+                None,
+            )
             if field is None or field.default is None:
                 continue
             compared += 1
-            found = field.default[0] if isinstance(field.default, list) else field.default
-            assert yaml.safe_load(default) == found, (key, default, field.default)
+            expected = field.default[0] if isinstance(field.default, list) else field.default
+            assert yaml.safe_load(default) == expected, (key, default, field.default)
     assert compared >= least
 
 
 def _example_of_plan() -> dict[str, Any]:
-    (block,) = (one for one in blocks_of(REFERENCE / "plans.md") if one.text.startswith("plan:"))
+    (block,) = (candidate for candidate in blocks_of(REFERENCE / "plans.md") if candidate.text.startswith("plan:"))
     plan: dict[str, Any] = yaml.safe_load(block.text)["plan"]
     return plan
 
 
-def test_the_example_of_a_plan_has_a_spare_for_failures_and_one_for_updates() -> None:
-    """`redundancy: n+1` and `max_unavailable: 1`, as the comments beside them say."""
+def test_plan_example_has_one_spare_for_failures_and_one_for_updates() -> None:
+    """`redundancy: n+1` and `max_unavailable: 1`, as the comments beside them state."""
     keys: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
     limits = keys.validate_python(_example_of_plan())
     assert (limits.redundancy, limits.max_unavailable) == (1, 1)
     assert build_demand(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
 
 
-def test_max_accelerators_is_of_one_instance() -> None:
-    """As the page says; the fleet may have more of them together."""
+def test_max_accelerators_limits_each_instance() -> None:
+    """The limit is per instance, as the page states; a fleet may have more accelerators in total."""
     wide = offer("wide", accelerator_count=8.0)
     narrow = offer("narrow", accelerator_count=4.0)
     limits = PlanLimits(max_accelerators=float(_example_of_plan()["max_accelerators"]))
@@ -120,7 +127,7 @@ def test_max_accelerators_is_of_one_instance() -> None:
 
 
 @EACH_PAGE
-def test_every_link_leads_somewhere(page: Path) -> None:
+def test_links_on_page_are_valid(page: Path) -> None:
     """The build of the site checks the links of docs too, but neither those of README nor those out of docs."""
     broken = []
     for link in links_of(page):
@@ -133,12 +140,12 @@ def test_every_link_leads_somewhere(page: Path) -> None:
     assert broken == []
 
 
-def test_the_navigation_has_every_page_once() -> None:
+def test_navigation_lists_every_page_once() -> None:
     listed = [path for _, _, path in nav_pages()]
     assert sorted(listed) == sorted(str(page.relative_to(DOCS)) for page in PAGES[1:])
 
 
-def test_readme_is_short() -> None:
+def test_readme_has_at_most_150_lines() -> None:
     assert len((ROOT / "README.md").read_text("utf-8").splitlines()) <= 150
 
 
@@ -152,7 +159,7 @@ def _first_cells(page: str) -> list[str]:
     return [line.split("|")[1].strip() for line in lines if line.startswith("|")]
 
 
-def test_every_check_is_described_once() -> None:
+def test_every_validity_check_is_described_once() -> None:
     described = [cell.strip("`") for cell in _first_cells("checks.md") if cell.startswith("`")]
     assert sorted(described) == sorted(get_args(CheckId))
 
@@ -162,7 +169,7 @@ def test_every_exit_code_is_described() -> None:
     assert codes == {code.value for code in ExitCode}
 
 
-def test_every_metric_that_is_defined_exists() -> None:
+def test_every_documented_metric_exists() -> None:
     cells = [cell for cell in _first_cells("metrics.md") if cell.startswith("`") and "_ns" not in cell]
     named = {name for cell in cells for name in re.findall(r"`([a-z_0-9]+)`", cell)}
     columns = {"error", "target", "name", "worker", "chunk_tokens", "max_output_tokens", "class", "images"}
@@ -172,27 +179,27 @@ def test_every_metric_that_is_defined_exists() -> None:
 
 
 def test_every_name_in_reference_and_explanation_exists() -> None:
-    """Of a key, a metric, a column or a field of the result."""
+    """Names of keys, metrics, columns and fields of the result."""
     folders = ("app/records", "app/profiles", "app/telemetry")
     sources = [*(path for folder in folders for path in (ROOT / folder).rglob("*.py")), ROOT / "loadgen/records.py"]
     text = "\n".join(path.read_text("utf-8") for path in (*sources, DOCS / "result.schema.json"))
-    known = set(re.findall(r"\w+_\w+", text)) | FOREIGN
+    known_names = set(re.findall(r"\w+_\w+", text)) | FOREIGN
     pages = [*REFERENCE.glob("*.md"), *(DOCS / "explanation").glob("*.md")]
     spans = [span for page in pages for span in re.findall(r"`([a-z][\w.]*)`", page.read_text("utf-8"))]
     names = [span.split(".") for span in spans if span.rpartition(".")[2] not in SUFFIXES]
     named = {part for parts in names for part in parts if re.fullmatch(r"\w+_\w*[^\W_]", part)}
     assert len(named) > 200
-    assert named - known == set()
+    assert named - known_names == set()
 
 
-def test_every_variable_of_ours_is_described() -> None:
+def test_every_environment_variable_is_documented() -> None:
     sources = [path.read_text("utf-8") for folder in ("app", "loadgen") for path in (ROOT / folder).rglob("*.py")]
     read = {name for text in sources for name in re.findall(r"\bSIZEWISE_[A-Z_]+\b", text)}
     described = set(re.findall(r"`(SIZEWISE_[A-Z_]+)`", (REFERENCE / "environment.md").read_text("utf-8")))
     assert described == read
 
 
-def test_every_key_of_a_language_models_shape_is_described() -> None:
+def test_every_language_model_key_is_documented() -> None:
     text = (DOCS / "how-to" / "llm-from-shape.md").read_text("utf-8")
     described = set(re.findall(r"`([a-z_]+)`", text.partition("## Describe more")[2].partition("## How far")[0]))
     described |= set(yaml.safe_load((EXAMPLES / "llm-8b.yaml").read_text("utf-8"))["language_model"])
@@ -201,13 +208,13 @@ def test_every_key_of_a_language_models_shape_is_described() -> None:
     assert described - {"language_model", "precision", "engine"} == keys
 
 
-def test_every_preset_but_the_ones_to_start_from_is_described() -> None:
+def test_every_preset_except_starters_is_documented() -> None:
     described = {cell.strip("`") for cell in _first_cells("presets.md") if cell.startswith("`")}
     assert described == set(bundled_profiles()) - {"http", "quickstart"}
 
 
 @EACH_PAGE
-def test_every_block_is_right_as_far_as_it_can_be_read(page: Path) -> None:
+def test_code_blocks_on_page_are_valid(page: Path) -> None:
     """The command line takes each command, YAML and Python parse, and a copy of an example is that example."""
     for block in blocks_of(page):
         if block.language == "sh":
@@ -237,13 +244,13 @@ def _check_command(command: str) -> None:
             parse(words[words.index("sizewise") + 1 :])
 
 
-def test_make_targets_that_are_named_exist() -> None:
+def test_documented_make_targets_exist() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     named = {name for page in PAGES for name in re.findall(r"`make ([a-z-]+)`", page.read_text("utf-8"))}
     assert named <= targets
 
 
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.yaml")), ids=lambda path: path.name)
-def test_an_example_that_is_a_profile_loads(path: Path) -> None:
+def test_example_profiles_load(path: Path) -> None:
     if "sizewise" in yaml.safe_load(path.read_text("utf-8")):
         load_profile(path, [])

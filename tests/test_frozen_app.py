@@ -1,4 +1,4 @@
-"""The entry point of the frozen app runs what the app starts, as an interpreter would."""
+"""The entry point of the frozen app runs commands and modules as a Python interpreter does."""
 
 from __future__ import annotations
 
@@ -21,11 +21,11 @@ from loadgen.child import start_module
         (["-P", "run"], ("app", ["-P", "run"])),
     ],
 )
-def test_the_window_a_command_or_a_module_is_selected(arguments: list[str], selected: tuple[str, list[str]]) -> None:
+def test_arguments_select_window_command_or_module(arguments: list[str], selected: tuple[str, list[str]]) -> None:
     assert select_module(arguments) == selected
 
 
-def test_a_module_runs_as_the_main_module_with_its_own_arguments(
+def test_module_runs_as_main_with_its_own_arguments(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setattr(sys, "argv", ["sizewise", "-P", "-m", "app", "--version"])
@@ -39,7 +39,7 @@ def _print_module(name: str, *, run_name: str, alter_sys: bool) -> None:
     print(name, run_name, sys.argv[1:])
 
 
-def test_children_start_with_the_arguments_that_the_app_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_child_processes_use_arguments_that_app_accepts(monkeypatch: pytest.MonkeyPatch) -> None:
     commands: list[list[str]] = []
     monkeypatch.setattr("loadgen.child.subprocess.Popen", lambda command, **_: commands.append(command))
     start_module("loadgen.worker", "--join")
@@ -47,20 +47,20 @@ def test_children_start_with_the_arguments_that_the_app_accepts(monkeypatch: pyt
     assert select_module(commands[0][1:]) == ("loadgen.worker", ["--join"])
 
 
-def test_the_library_path_of_the_user_is_restored() -> None:
+def test_user_library_path_is_restored() -> None:
     environment = {"LD_LIBRARY_PATH": "/opt/sizewise/_internal", "LD_LIBRARY_PATH_ORIG": "/usr/local/cuda/lib64"}
     restore_library_path(environment)
     assert environment == {"LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
 
 
-def test_the_library_path_of_the_app_is_removed_if_the_user_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_app_library_path_is_removed_if_user_has_none(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sys, "frozen", True, raising=False)
     environment = {"LD_LIBRARY_PATH": "/opt/sizewise/_internal"}
     restore_library_path(environment)
     assert environment == {}
 
 
-def test_without_pyinstaller_the_library_path_stays() -> None:
+def test_library_path_is_unchanged_without_pyinstaller() -> None:
     environment = {"LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}
     restore_library_path(environment)
     assert environment == {"LD_LIBRARY_PATH": "/usr/local/cuda/lib64"}

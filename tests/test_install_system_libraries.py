@@ -28,14 +28,14 @@ def run_among(folder: Path) -> subprocess.CompletedProcess[str]:
     )
 
 
-def test_nothing_is_done_where_all_is_there(tmp_path: Path) -> None:
+def test_nothing_is_installed_if_all_commands_exist(tmp_path: Path) -> None:
     for name in NEEDED:
         program(tmp_path, name)
     done = run_among(tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
 
 
-def test_without_apt_get_the_missing_commands_are_named(tmp_path: Path) -> None:
+def test_missing_commands_are_named_without_apt_get(tmp_path: Path) -> None:
     for name in NEEDED[2:]:
         program(tmp_path, name)
     done = run_among(tmp_path)
@@ -46,26 +46,26 @@ def test_without_apt_get_the_missing_commands_are_named(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root installs")
-def test_root_installs_the_packages_of_what_is_missing(tmp_path: Path) -> None:
+def test_root_installs_packages_of_missing_commands(tmp_path: Path) -> None:
     for name in ("chromium", *NEEDED[3:]):
         program(tmp_path, name)
-    program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/asked')
+    program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/apt-calls')
     assert run_among(tmp_path).returncode == 0
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert asked[1] == "install --yes --no-install-recommends chromium-driver gcc --quiet=2"
+    apt_calls = (tmp_path / "apt-calls").read_text().splitlines()
+    assert apt_calls[1] == "install --yes --no-install-recommends chromium-driver gcc --quiet=2"
 
 
 @pytest.mark.skipif(os.geteuid() != 0 or sys.platform != "linux", reason="only root installs")
-def test_with_the_screen_come_the_libraries_that_qt_loads(tmp_path: Path) -> None:
+def test_qt_libraries_are_installed_with_xvfb(tmp_path: Path) -> None:
     for name in NEEDED:
         if name != "Xvfb":
             program(tmp_path, name)
-    program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/asked')
+    program(tmp_path, "apt-get", f'echo "$@" >> {tmp_path}/apt-calls')
     assert run_among(tmp_path).returncode == 0
-    asked = (tmp_path / "asked").read_text().splitlines()
-    assert " xvfb libegl1 " in asked[1]
-    assert " libxcb-cursor0 " in asked[1]
+    apt_calls = (tmp_path / "apt-calls").read_text().splitlines()
+    assert " xvfb libegl1 " in apt_calls[1]
+    assert " libxcb-cursor0 " in apt_calls[1]
 
 
-def test_no_feature_of_a_newer_bash_than_3_2_is_used() -> None:
+def test_script_uses_no_associative_arrays() -> None:
     assert "declare -A" not in SCRIPT.read_text()

@@ -1,4 +1,4 @@
-"""The tests mirror the source: a test file stands where the module it tests stands."""
+"""The tests mirror the source: a test file has the path of the module that it tests."""
 
 from __future__ import annotations
 
@@ -12,35 +12,35 @@ ROOT = Path(__file__).parents[1]
 MIRRORED = ("app", "loadgen", "reports", "profiles")
 
 
-def test_every_test_file_names_a_module_or_package_of_ours() -> None:
-    astray = []
+def test_every_test_file_matches_module_or_package() -> None:
+    misplaced = []
     for package in MIRRORED:
         for test in (ROOT / "tests" / package).rglob("test_*.py"):
             place = ROOT / test.parent.relative_to(ROOT / "tests")
             name = test.stem.removeprefix("test_").partition("_in_")[0]  # test_html_in_a_browser is of html
             modules = (place / f"{name}.py", place / f"__{name}__.py", place / name)
             if not any(module.exists() for module in modules):
-                astray.append(str(test.relative_to(ROOT)))
-    assert not astray
+                misplaced.append(str(test.relative_to(ROOT)))
+    assert not misplaced
 
 
 JSON_IS_DECODED_IN = {"loadgen/decoding.py", "reports/model.py"}
 """msgspec raises UnicodeDecodeError and RecursionError beside its own DecodeError: both of these handle them."""
 
 
-def test_json_is_decoded_by_one_function() -> None:
-    astray = []
+def test_json_is_decoded_only_by_decoding_functions() -> None:
+    violations = []
     for package in ("app", "loadgen", "reports"):
         for source in (ROOT / package).rglob("*.py"):
             name = str(source.relative_to(ROOT))
             if name not in JSON_IS_DECODED_IN and re.search(
                 r"msgspec\.json\.(decode|Decoder)\b", source.read_text("utf-8")
             ):
-                astray.append(name)
-    assert not astray, "use loadgen.decoding.decode_json or json_decoder"
+                violations.append(name)
+    assert not violations, "use loadgen.decoding.decode_json or json_decoder"
 
 
-def test_no_module_imports_itself_through_others() -> None:
+def test_modules_have_no_import_cycle() -> None:
     """Imports in functions count; those for type checkers do not."""
     graph = grimp.build_graph("app", "loadgen", "reports", exclude_type_checking_imports=True, cache_dir=None)
     TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()

@@ -10,11 +10,11 @@ from tests.processors import AVX2, AVX512, SETTINGS, build_environment, explain_
 @pytest.mark.parametrize(
     ("features", "run"), [({AVX2: True, AVX512: True}, 5), ({AVX2: True, AVX512: False}, 3), ({}, 1)]
 )
-def test_a_setting_that_the_processor_cannot_run_is_skipped(features: dict[str, bool], run: int) -> None:
+def test_setting_unsupported_by_processor_is_skipped(features: dict[str, bool], run: int) -> None:
     assert sum(explain_skip(setting, features) is None for setting in SETTINGS) == run
 
 
-def test_a_setting_has_no_variable_of_another() -> None:
+def test_environment_has_only_variables_of_its_setting() -> None:
     surroundings = {
         "HOME": "/home/user", "NPY_DISABLE_CPU_FEATURES": AVX2, "NPY_ENABLE_CPU_FEATURES": AVX512,
         "NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx2", "NUMBA_CACHE_DIR": "/tmp/numba",
@@ -25,7 +25,7 @@ def test_a_setting_has_no_variable_of_another() -> None:
 
 
 @pytest.mark.process
-def test_what_the_shell_disables_does_not_decide_what_the_processor_can_do() -> None:
+def test_features_do_not_depend_on_numpy_variables_of_shell() -> None:
     disabled = os.environ | {"NPY_DISABLE_CPU_FEATURES": f"{AVX2} X86_V4 AVX512_ICL AVX512_SPR"}
     assert read_features(disabled) == read_features(os.environ)
     enabled = os.environ | {"NPY_ENABLE_CPU_FEATURES": AVX2, "NPY_DISABLE_CPU_FEATURES": AVX512}

@@ -1,4 +1,4 @@
-"""The contents of the sdist and the wheel, and what `make release` says of them and of their dependencies."""
+"""The contents of the sdist and the wheel, and the checks of `make release` on them and their dependencies."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ WHEEL = [
 ]
 
 
-def test_a_wheel_of_this_checkout_has_the_packages_and_nothing_else(tmp_path: Path) -> None:
+def test_wheel_of_checkout_has_only_packages(tmp_path: Path) -> None:
     (wheel,) = WheelBuilder(str(ROOT)).build(directory=str(tmp_path), versions=["standard"])
     packaged = [path for name in PACKAGES for path in (ROOT / name).rglob("*") if path.is_file()]
     sources = [str(path.relative_to(ROOT)) for path in packaged if path.parent.name != "__pycache__"]
@@ -50,7 +50,7 @@ def test_a_wheel_of_this_checkout_has_the_packages_and_nothing_else(tmp_path: Pa
     assert find_wheel_faults(list_wheel(Path(wheel)), [*sources, MODULE], __version__) == []
 
 
-def test_a_file_that_the_build_creates_is_not_a_tracked_file(
+def test_file_created_by_build_is_unexpected(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def export(_commit: str, source: Path) -> None:
@@ -71,7 +71,7 @@ def test_a_file_that_the_build_creates_is_not_a_tracked_file(
     assert "app/scratch.py is unexpected" in capsys.readouterr().err
 
 
-def test_a_wheel_without_tests_caches_and_docs_has_no_faults() -> None:
+def test_expected_wheel_has_no_faults() -> None:
     assert find_wheel_faults(WHEEL, TRACKED, "1.0") == []
 
 
@@ -87,17 +87,17 @@ def test_a_wheel_without_tests_caches_and_docs_has_no_faults() -> None:
         ("other-1.0.dist-info/METADATA", False),
     ],
 )
-def test_a_file_that_does_not_belong_in_a_wheel_is_a_fault(name: str, tracked: bool) -> None:
+def test_file_that_does_not_belong_in_wheel_is_fault(name: str, tracked: bool) -> None:
     (fault, *_) = find_wheel_faults([*WHEEL, name], [*TRACKED, name] if tracked else TRACKED, "1.0")
     assert fault.startswith(f"{name} ")
 
 
 @pytest.mark.parametrize("missing", WHEEL)
-def test_a_missing_file_of_a_wheel_is_a_fault(missing: str) -> None:
+def test_missing_wheel_file_is_fault(missing: str) -> None:
     assert find_wheel_faults(set(WHEEL) - {missing}, TRACKED, "1.0") == [f"{missing} is missing"]
 
 
-def test_an_sdist_has_every_tracked_file_and_its_metadata() -> None:
+def test_sdist_must_have_exactly_tracked_files_and_metadata() -> None:
     assert find_sdist_faults([*TRACKED, "PKG-INFO"], TRACKED) == []
     assert find_sdist_faults([*TRACKED[1:], "PKG-INFO", "notes.txt"], TRACKED) == [
         "app/cli/run.py is missing",
@@ -105,13 +105,13 @@ def test_an_sdist_has_every_tracked_file_and_its_metadata() -> None:
     ]
 
 
-def test_faults_end_the_release() -> None:
+def test_faults_stop_release() -> None:
     require_no_faults("a.whl", [])
     with pytest.raises(ReleaseError, match=r"^a\.whl: b is missing; c is unexpected$"):
         require_no_faults("a.whl", ["b is missing", "c is unexpected"])
 
 
-def test_builds_that_differ_end_the_release(tmp_path: Path) -> None:
+def test_differing_builds_stop_release(tmp_path: Path) -> None:
     (tmp_path / "b.whl").write_bytes(b"same")
     (tmp_path / "a.tar.gz").write_bytes(b"")
     first = compute_checksums([tmp_path / "b.whl", tmp_path / "a.tar.gz"])
@@ -136,11 +136,11 @@ def test_builds_that_differ_end_the_release(tmp_path: Path) -> None:
         ({}, "not declared"),
     ],
 )
-def test_the_license_of_a_package_is_what_it_declares(metadata: dict[str, str | list[str]], declared: str) -> None:
+def test_license_is_read_from_package_metadata(metadata: dict[str, str | list[str]], declared: str) -> None:
     assert find_license(metadata) == declared
 
 
-def test_the_list_of_licenses_has_each_dependency_but_not_sizewise(tmp_path: Path) -> None:
+def test_license_list_has_each_dependency_except_sizewise(tmp_path: Path) -> None:
     for name, version, license_name in [("Zope", "2", "ZPL-2.1"), ("click", "8.5", "BSD"), ("sizewise", "1", "Apache")]:
         folder = tmp_path / f"{name}-{version}.dist-info"
         folder.mkdir()

@@ -45,7 +45,7 @@ import pytest
 def test_lag():
     assert 2 < 1
 """
-HOLDS = """
+PASSES = """
 import pytest
 
 @pytest.mark.timing
@@ -128,9 +128,9 @@ CROWDED = MachineLoad(clock_s=10, pressure_s=9, busy_s=20, stolen_s=0, own_s=8)
 ONE_WORKER = ("-p", "xdist", "--numprocesses", "1")
 
 
-def ran(pytester: pytest.Pytester, *sources: str, options: Sequence[str] = ()) -> pytest.RunResult:
-    for place, source in enumerate(sources):
-        pytester.makepyfile(**{f"test_{place}": source})
+def run_pytest(pytester: pytest.Pytester, *sources: str, options: Sequence[str] = ()) -> pytest.RunResult:
+    for index, source in enumerate(sources):
+        pytester.makepyfile(**{f"test_{index}": source})
     plugins = ("--disable-plugin-autoload", "-p", "tests.tiers", "-p", "no:cacheprovider")
     return pytester.runpytest_inprocess("-v", "--no-header", "--tb=native", *plugins, *options)
 
@@ -151,8 +151,8 @@ def undisturbed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiers, "read_load", lambda: QUIET)
 
 
-def test_tiers_run_from_the_quickest_to_the_one_that_needs_the_machine_alone(pytester: pytest.Pytester) -> None:
-    lines = [line for line in ran(pytester, ORDERED).outlines if "PASSED" in line]
+def test_tiers_run_in_their_declared_order(pytester: pytest.Pytester) -> None:
+    lines = [line for line in run_pytest(pytester, ORDERED).outlines if "PASSED" in line]
     assert [line.split("::")[1].split()[0] for line in lines] == [
         "test_formula",
         "test_command",
@@ -162,66 +162,62 @@ def test_tiers_run_from_the_quickest_to_the_one_that_needs_the_machine_alone(pyt
     ]
 
 
-def test_files_without_timing_tests_are_not_imported_when_only_these_run(pytester: pytest.Pytester) -> None:
+def test_files_without_timing_tests_are_not_imported_in_timing_tier(pytester: pytest.Pytester) -> None:
     imported = "raise ImportError('imported')"
-    ran(pytester, ORDERED, imported, options=("-m", "timing")).assert_outcomes(passed=1, deselected=4)
-    ran(pytester, ORDERED, imported, options=("-m", "timing or ui")).assert_outcomes(errors=1)
+    run_pytest(pytester, ORDERED, imported, options=("-m", "timing")).assert_outcomes(passed=1, deselected=4)
+    run_pytest(pytester, ORDERED, imported, options=("-m", "timing or ui")).assert_outcomes(errors=1)
 
 
-def test_files_whose_tests_are_all_of_another_tier_are_not_imported_when_only_unit_tests_run(
+def test_files_of_other_tiers_are_not_imported_in_unit_tier(
     pytester: pytest.Pytester,
 ) -> None:
     of_processes = "import pytest\npytestmark = pytest.mark.process\nraise ImportError('imported')"
-    ran(pytester, ORDERED, of_processes, options=("-m", "unit")).assert_outcomes(passed=1, deselected=4)
-    ran(pytester, ORDERED, of_processes, options=("-m", "not soak")).assert_outcomes(errors=1)
+    run_pytest(pytester, ORDERED, of_processes, options=("-m", "unit")).assert_outcomes(passed=1, deselected=4)
+    run_pytest(pytester, ORDERED, of_processes, options=("-m", "not soak")).assert_outcomes(errors=1)
 
 
-def test_a_unit_test_that_takes_much_processor_time_fails(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unit_test_with_much_processor_time_fails(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:  # not longer, since this is a unit test, too
         patch.setattr(tiers, "MAX_UNIT_CPU_S", 0.1)
         patch.setattr(tiers, "_has_compiled_kernels", lambda: False)
-        result = ran(pytester, COMPUTES)
+        result = run_pytest(pytester, COMPUTES)
     result.assert_outcomes(passed=2, failed=1, errors=1)
     assert "s of processor time: make it cheaper or `soak`" in result.stdout.str()
 
 
-def test_a_kernel_that_this_process_compiled_is_no_fault_of_the_test(
-    pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_kernel_compilation_does_not_fail_unit_test(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tiers, "MAX_UNIT_CPU_S", 0.1)
     monkeypatch.setattr(tiers, "_has_compiled_kernels", lambda: True)
-    ran(pytester, COMPUTES).assert_outcomes(passed=4)
+    run_pytest(pytester, COMPUTES).assert_outcomes(passed=4)
 
 
-def test_the_first_repetitions_run_with_the_unit_tests_and_the_others_in_the_soak_tier(
+def test_first_repetitions_are_unit_tests_and_others_soak_tests(
     pytester: pytest.Pytester,
 ) -> None:
-    ran(pytester, REPEATS, options=("-m", "unit")).assert_outcomes(passed=2, deselected=3)
-    ran(pytester, REPEATS, options=("-m", "soak")).assert_outcomes(passed=3, deselected=2)
+    run_pytest(pytester, REPEATS, options=("-m", "unit")).assert_outcomes(passed=2, deselected=3)
+    run_pytest(pytester, REPEATS, options=("-m", "soak")).assert_outcomes(passed=3, deselected=2)
 
 
 @pytest.mark.process
-def test_a_unit_test_that_starts_a_process_fails(pytester: pytest.Pytester) -> None:
-    result = ran(pytester, STARTS)
+def test_unit_test_that_starts_process_fails(pytester: pytest.Pytester) -> None:
+    result = run_pytest(pytester, STARTS)
     result.assert_outcomes(passed=1, failed=3)
     assert "a unit test starts a process: mark it `process`" in result.stdout.str()
 
 
 @pytest.mark.usefixtures("disturbed")
-def test_a_disturbed_timing_test_is_measured_once_more(pytester: pytest.Pytester) -> None:
-    ran(pytester, FAILS_ONCE).assert_outcomes(passed=1)
+def test_disturbed_timing_test_is_repeated_once(pytester: pytest.Pytester) -> None:
+    run_pytest(pytester, FAILS_ONCE).assert_outcomes(passed=1)
 
 
 @pytest.mark.usefixtures("undisturbed")
-def test_an_undisturbed_timing_test_has_one_attempt(pytester: pytest.Pytester) -> None:
-    ran(pytester, FAILS_ONCE).assert_outcomes(failed=1)
+def test_undisturbed_timing_test_is_not_repeated(pytester: pytest.Pytester) -> None:
+    run_pytest(pytester, FAILS_ONCE).assert_outcomes(failed=1)
 
 
 @pytest.mark.usefixtures("disturbed")
-def test_what_stays_disturbed_is_skipped_with_the_figures_and_counted(pytester: pytest.Pytester) -> None:
-    result = ran(pytester, FAILS, HOLDS)
+def test_repeatedly_disturbed_timing_test_is_skipped_with_figures(pytester: pytest.Pytester) -> None:
+    result = run_pytest(pytester, FAILS, PASSES)
     result.assert_outcomes(passed=5, skipped=1)
     assert "6 run, 1 of them skipped for other work on the machine" in result.stdout.str()
     assert "processes waited for a core 90% of the time, other work took 1.20 cores" in result.stdout.str()
@@ -229,15 +225,15 @@ def test_what_stays_disturbed_is_skipped_with_the_figures_and_counted(pytester: 
 
 
 @pytest.mark.usefixtures("disturbed")
-def test_a_session_with_too_many_skipped_timing_tests_fails(pytester: pytest.Pytester) -> None:
-    result = ran(pytester, FAILS)
+def test_session_with_too_many_skipped_timing_tests_fails(pytester: pytest.Pytester) -> None:
+    result = run_pytest(pytester, FAILS)
     result.assert_outcomes(skipped=1)
     assert result.ret == pytest.ExitCode.TESTS_FAILED
     assert "FAILED: more than 20% were skipped" in result.stdout.str()
 
 
 @pytest.mark.process
-def test_workers_report_what_they_skipped_to_the_process_that_counts(
+def test_xdist_workers_report_skipped_tests_to_counting_process(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
@@ -251,17 +247,17 @@ def test_workers_report_what_they_skipped_to_the_process_that_counts(
         tiers.read_load = lambda: next(loads)
         """
     )
-    result = ran(pytester, FAILS, HOLDS, options=("-m", "timing", *ONE_WORKER))
+    result = run_pytest(pytester, FAILS, PASSES, options=("-m", "timing", *ONE_WORKER))
     result.assert_outcomes(passed=5, skipped=1)
     assert "6 run, 1 of them skipped for other work on the machine" in result.stdout.str()
 
 
 @pytest.mark.process
-def test_workers_report_fixtures_that_fail_or_take_long(
+def test_xdist_workers_report_failed_and_slow_fixtures(
     pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[1]))
-    result = ran(pytester, FIXTURES, options=(*ONE_WORKER, "--durations", "0"))
+    result = run_pytest(pytester, FIXTURES, options=(*ONE_WORKER, "--durations", "0"))
     result.assert_outcomes(passed=2, errors=2)
     result.stdout.re_match_lines([r".*s setup +test_0.py::test_slow"])
 
@@ -275,15 +271,15 @@ def test_workers_report_fixtures_that_fail_or_take_long(
         (Disturbance(pressure_share=0.1, other_cores=0, stolen_share=0.1), True),
     ],
 )
-def test_limits(other: Disturbance, is_beyond: bool) -> None:
+def test_disturbance_limits_combine_pressure_other_cores_and_stolen_time(other: Disturbance, is_beyond: bool) -> None:
     assert other.is_beyond_limits is is_beyond
 
 
-def test_what_other_work_took_is_what_this_process_and_its_children_did_not() -> None:
+def test_disturbance_excludes_own_processor_time() -> None:
     assert disturbance(QUIET, CROWDED, cores=2) == pytest.approx((0.9, 1.2, 0.0))
 
 
-def test_load_is_read_from_the_kernel(tmp_path: Path) -> None:
+def test_machine_load_is_read_from_proc_files(tmp_path: Path) -> None:
     (tmp_path / "pressure").mkdir()
     (tmp_path / "pressure" / "cpu").write_text(
         "some avg10=99.95 avg60=99.75 avg300=98.27 total=2500000\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n"
@@ -295,5 +291,5 @@ def test_load_is_read_from_the_kernel(tmp_path: Path) -> None:
     assert load.own_s > 0
 
 
-def test_a_kernel_that_does_not_give_the_figures_skips_nothing(tmp_path: Path) -> None:
+def test_machine_load_is_unknown_without_kernel_figures(tmp_path: Path) -> None:
     assert read_load(tmp_path) is None

@@ -58,7 +58,7 @@ class Case(NamedTuple):
 
 
 class Outcome(NamedTuple):
-    """Hit rates of a case, and for how many requests the log predicts what the server hit."""
+    """Hit rates of a case, and the number of requests whose hits are predicted exactly."""
 
     case: Case
     requests: int
@@ -87,10 +87,10 @@ def _blocks_of(ids: Sequence[int], tokens: int) -> Iterable[Segment]:
         yield block_id, min(TRACE_BLOCK_TOKENS, tokens - number * TRACE_BLOCK_TOKENS)
 
 
-def texts_of(requests: Sequence[Request]) -> list[str]:
-    """The prompts that Sizewise makes of the IDs."""
+def build_texts(requests: Sequence[Request]) -> list[str]:
+    """The prompts that Sizewise generates from the IDs."""
     generator = TextGenerator(np.random.default_rng(0), None)
-    return [generator.generate_from_blocks(one.prompt, TRACE_BLOCK_TOKENS, SEED) for one in requests]
+    return [generator.generate_from_blocks(request.prompt, TRACE_BLOCK_TOKENS, SEED) for request in requests]
 
 
 class _Running(NamedTuple):
@@ -100,8 +100,10 @@ class _Running(NamedTuple):
 
 
 class LogReplay:
-    """The server's cache, of the order in its log: which request was admitted when, and when steps began and requests
-    ended. Of a request, the log's hits are not used, except that they say how much of its prompt a step computes."""
+    """Replays the server's cache from its log: when requests were admitted, and when steps began and requests ended.
+
+    The hits in the log are only used for how much of a prompt a step computes.
+    """
 
     def __init__(self, requests: Mapping[str, Request], config: LlmConfig) -> None:
         blocks = sum(
@@ -129,17 +131,17 @@ class LogReplay:
         return self.hits
 
     def _begin_step(self) -> int:
-        """Running requests come first, in the order of their admission."""
+        """Start a step: running requests come first, in the order of admission."""
         if self._budget is None:
             self._budget = self._step_tokens
-            for one in self._running.values():
-                self._compute(one, min(one.progress[0] - one.progress[1], self._budget))
+            for running in self._running.values():
+                self._compute(running, min(running.progress[0] - running.progress[1], self._budget))
         return self._budget
 
-    def _compute(self, one: _Running, tokens: int) -> None:
-        if tokens and not self._cache.compute(one.number, tokens):
-            raise ValueError("the server had room for what this cache has not")
-        one.progress[1] += tokens
+    def _compute(self, running: _Running, tokens: int) -> None:
+        if tokens and not self._cache.compute(running.number, tokens):
+            raise ValueError("the server had room where this cache has none")
+        running.progress[1] += tokens
         self._budget = (self._budget or 0) - tokens
 
     def _admit(self, event: SchedulerEvent) -> None:
@@ -147,34 +149,34 @@ class LogReplay:
         prompt, number = self._requests[event.request_id].prompt, len(self.hits)
         tokens = count_tokens(prompt)
         chunk = min(tokens - (event.cached_tokens or 0), budget)
-        found = self._cache.admit(number, prompt, chunk)
-        if found is None:
+        hits = self._cache.admit(number, prompt, chunk)
+        if hits is None:
             raise ValueError("the server admitted what this cache has no room for")
-        self.hits[event.request_id] = found
-        self._running[event.request_id] = _Running(number, [tokens, found + chunk])
+        self.hits[event.request_id] = hits
+        self._running[event.request_id] = _Running(number, [tokens, hits + chunk])
         self._budget = budget - chunk
 
     def _finish_step(self) -> None:
-        """Whose tokens are all computed has one more."""
+        """Add a token to each request whose tokens are all computed."""
         self._begin_step()
         self._budget = None
-        for one in self._running.values():
-            if one.progress[0] == one.progress[1]:
-                self._cache.append(one.number, [(-next(self._word_ids), 1)])
-                one.progress[0] += 1
+        for running in self._running.values():
+            if running.progress[0] == running.progress[1]:
+                self._cache.append(running.number, [(-next(self._word_ids), 1)])
+                running.progress[0] += 1
 
 
-def evaluated(
+def evaluate(
     case: Case, config: LlmConfig, requests: Mapping[str, Request], events: Sequence[SchedulerEvent]
 ) -> Outcome:
     """`requests` by their IDs in the log, in the order of the trace."""
     admitted = {event.request_id: event.cached_tokens or 0 for event in events if event.kind == EventKind.ADMITTED}
     from_log = LogReplay(requests, config).replay(events)
     offered = compute_offered_hits(
-        [one.prompt for one in requests.values()],
+        [request.prompt for request in requests.values()],
         block_tokens=config.block_size,
         capacity_blocks=case.capacity_blocks,
-        responses=[[(-number, one.output_tokens)] for number, one in enumerate(requests.values(), 1)],
+        responses=[[(-number, request.output_tokens)] for number, request in enumerate(requests.values(), 1)],
     )
     tokens = sum(offered.prompt_tokens)
     return Outcome(
@@ -188,8 +190,8 @@ def evaluated(
     )
 
 
-def measured(case: Case, requests: Sequence[Request], trace: Path, folder: Path) -> tuple[Outcome, str]:
-    """Run it with Sizewise, and return what its summary says of the hit rates, too."""
+def measure(case: Case, requests: Sequence[Request], trace: Path, folder: Path) -> tuple[Outcome, str]:
+    """Run the case with Sizewise, and return the outcome and the hit rates in its summary."""
     config = LlmConfig(
         served_model_name="m", max_model_len=max(count_tokens(one.prompt) + one.output_tokens for one in requests),
         num_gpu_blocks=case.capacity_blocks, max_num_batched_tokens=8192, step_ms=0.5, prefill_token_ms=0.001,
@@ -197,7 +199,7 @@ def measured(case: Case, requests: Sequence[Request], trace: Path, folder: Path)
     )  # fmt: skip
     profile = folder / "profile.yaml"
     numbers: dict[str, int] = {}
-    for number, text in enumerate(texts_of(requests)):
+    for number, text in enumerate(build_texts(requests)):
         numbers.setdefault(text, number)
     with llm_server(config) as server:
         profile.write_text(
@@ -213,18 +215,18 @@ def measured(case: Case, requests: Sequence[Request], trace: Path, folder: Path)
     sent = dict(zip(ids, (msgspec.json.decode(body) for body in server.bodies), strict=True))
     by_id = {name: Request(requests[numbers[body["prompt"]]].prompt, body["max_tokens"]) for name, body in sent.items()}
     shares = [line.strip() for line in done.stdout.splitlines() if "Prefix cache hit rate" in line]
-    return evaluated(case, config, by_id, server.events), " ".join(shares)
+    return evaluate(case, config, by_id, server.events), " ".join(shares)
 
 
-def table(outcomes: Iterable[Outcome]) -> str:
+def format_table(outcomes: Iterable[Outcome]) -> str:
     lines = [
         "| in flight | capacity | evicted blocks | served | from the trace alone | … exact | from the log, exact |",
         "|---|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.case.in_flight} | {_capacity(one.case)} | {one.evicted_blocks:,} | {one.served:.2%} | "
-        f"{one.from_trace:.2%} | {one.exact_from_trace} of {one.requests} | {one.exact_from_log} of {one.requests} |"
-        for one in outcomes
+        f"| {row.case.in_flight} | {_capacity(row.case)} | {row.evicted_blocks:,} | {row.served:.2%} | "
+        f"{row.from_trace:.2%} | {row.exact_from_trace} of {row.requests} | {row.exact_from_log} of {row.requests} |"
+        for row in outcomes
     ]
     return "\n".join(lines)
 
@@ -239,23 +241,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--blocks", type=int, default=80_000, help="capacity of the cache that evicts, of 16 tokens")
     parser.add_argument("--in-flight", type=int, default=8)
-    given = parser.parse_args(arguments)
-    if given.trace is None or not given.trace.is_file():
+    options = parser.parse_args(arguments)
+    if options.trace is None or not options.trace.is_file():
         print(_USAGE, file=sys.stderr)
         return 3
-    requests = read_requests(given.trace, given.rows)
+    requests = read_requests(options.trace, options.rows)
     outcomes = []
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         trace = folder / "trace.jsonl"
-        with given.trace.open(encoding="utf-8") as file:
-            trace.write_text("".join(itertools.islice(file, given.rows)))
-        for case in (Case(1, None), Case(given.in_flight, None), Case(given.in_flight, given.blocks)):
-            outcome, shares = measured(case, requests, trace, folder)
+        with options.trace.open(encoding="utf-8") as file:
+            trace.write_text("".join(itertools.islice(file, options.rows)))
+        for case in (Case(1, None), Case(options.in_flight, None), Case(options.in_flight, options.blocks)):
+            outcome, shares = measure(case, requests, trace, folder)
             print(outcome, shares, file=sys.stderr, flush=True)
             outcomes.append(outcome)
-    print(table(outcomes))
-    return 0 if all(one.is_right for one in outcomes) else 10
+    print(format_table(outcomes))
+    return 0 if all(result.is_right for result in outcomes) else 10
 
 
 if __name__ == "__main__":

@@ -78,7 +78,7 @@ class Outcome(NamedTuple):
         return math.log(self.ratio) / self.sigma
 
 
-def drawn(seed: int, family: Family) -> Truth:
+def draw_truth(seed: int, family: Family) -> Truth:
     rng = np.random.default_rng(seed)
 
     def between(low: float, high: float) -> float:
@@ -115,13 +115,13 @@ def drawn(seed: int, family: Family) -> Truth:
 
 
 def _router(rng: np.random.Generator, family: Family) -> Router:
-    """Of exponential requests only what falls apart into single replicas is known."""
+    """For exponential requests, only routers that separate the replicas have a known result."""
     routers: tuple[Router, ...] = ("round-robin", "random", "power-of-two", "least-outstanding")
     return routers[int(rng.integers(0, 2 if family == "exponential requests" else 4))]
 
 
 def stage_latencies(truth: Truth, per_s: float, requests: int, rng: np.random.Generator, shape: int = 1) -> Floats:
-    """Of one replica of the measured speed, from empty; every `shape`-th of a Poisson stream comes to it."""
+    """Latencies of an initially empty replica of the measured speed, for every `shape`-th of a Poisson stream."""
     service = speed_up(truth.service, truth.speed)
     arrivals_s = np.cumsum(rng.gamma(shape, 1 / (shape * per_s), requests))
     if isinstance(service, BatchService):
@@ -136,21 +136,23 @@ def stage_latencies(truth: Truth, per_s: float, requests: int, rng: np.random.Ge
 
 
 def load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> MeasuredLoadPoint:
-    """As a run tells it: percentiles that have samples enough, and what was answered inside the stage."""
+    """A load point as a run reports it: percentiles with enough samples, and requests completed within the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
-    known = {
+    latency_by_percentile = {
         name: float(ordered[math.ceil(q * count) - 1])
         for name, q in QUANTILES.items()
         if count >= count_needed_samples(q)
     }
     duration_s = count / per_s
     ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
-    answered = int(np.count_nonzero(ends_s <= duration_s))
-    return MeasuredLoadPoint(per_s, None, answered / duration_s, duration_s, count, 0, {"latency": known})
+    completed = int(np.count_nonzero(ends_s <= duration_s))
+    return MeasuredLoadPoint(
+        per_s, None, completed / duration_s, duration_s, count, 0, {"latency": latency_by_percentile}
+    )
 
 
-def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
-    """By the product's own search: some 8 to 14 stages. None where no rate held."""
+def measure(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
+    """Measure by the product's search, in some 8 to 14 stages. None if no rate met the SLO."""
     objective = parse_objective(truth.slo)
     limit_s, quantile = objective.limit / 1000, QUANTILES[objective.aggregate or ""]
     service = speed_up(truth.service, truth.speed)
@@ -164,26 +166,26 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         requests = min(9000, max(100, round(truth.requests * share)))
         latencies_s = stage_latencies(truth, probe.rate_per_s, requests, rng)
         time_s = float(np.quantile(latencies_s, quantile, method="inverted_cdf"))
-        held = time_s < limit_s
-        search.record_result(probe, held)
+        meets_slo = time_s < limit_s
+        search.record_result(probe, meets_slo)
         load_points.append(load_point(probe.rate_per_s, latencies_s, rng))
-        points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, held))
-    found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
-    if found is None:
+        points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, meets_slo))
+    max_rate_per_s = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
+    if max_rate_per_s is None:
         return None
-    curve = CapacityCurve(tuple(points), f"latency_ms.{objective.aggregate}", found, None, None)
+    curve = CapacityCurve(tuple(points), f"latency_ms.{objective.aggregate}", max_rate_per_s, None, None)
     return build_measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, load_points)
 
 
-def true_rate(truth: Truth) -> float:
-    """Of each of 64 replicas in production, by longer plays; 0 where hardly any load is too much."""
+def find_true_rate(truth: Truth) -> float:
+    """Rate of each of 64 replicas in production, by longer simulations; 0 if hardly any load meets the SLO."""
     shape = FleetShape(truth.router, build_slo_objectives([parse_objective(truth.slo)]))
     if truth.family != "exponential requests":
         near, _ = find_highest_rate(
             truth.service, shape, CELL, truth.service.max_throughput_per_s / 2, (20_000, 0), 0.02
         )
         return find_highest_rate(truth.service, shape, CELL, near, (TRUE_REQUESTS, 0), 0.003)[0]
-    missed_by, most = _alone(truth, shape), truth.service.max_throughput_per_s
+    missed_by, most = _create_miss_function(truth, shape), truth.service.max_throughput_per_s
     low, high = math.log(0.02 * most), math.log(0.999 * most)
     if missed_by(math.exp(low)) > 0:
         return 0.0
@@ -193,8 +195,8 @@ def true_rate(truth: Truth) -> float:
     return math.exp(low)
 
 
-def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
-    """Round robin over 64 gives each replica every 64th of a Poisson stream, and random its own."""
+def _create_miss_function(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
+    """Round robin over 64 sends each replica every 64th request of a Poisson stream, and random a Poisson stream."""
     objective, in_production = shape.objectives.latency_objectives[0], truth._replace(speed=1.0)
     every = CELL if truth.router == "round-robin" else 1
 
@@ -205,15 +207,15 @@ def _alone(truth: Truth, shape: FleetShape) -> Callable[[float], float]:
     return missed_by
 
 
-def checked(seed: int, family: Family) -> Outcome:
-    truth = drawn(seed, family)
-    target = measured(truth, np.random.default_rng([seed, 1]))
+def check_truth(seed: int, family: Family) -> Outcome:
+    truth = draw_truth(seed, family)
+    target = measure(truth, np.random.default_rng([seed, 1]))
     if target is None:
         return Outcome(family, truth.router, 0, "no rate held")
     rates = len(target.curve.points)
     if target.fit is None:
         return Outcome(family, truth.router, rates, target.no_fit_reason)
-    per_s = true_rate(truth)
+    per_s = find_true_rate(truth)
     if per_s <= 0:
         return Outcome(family, truth.router, rates, "no load is light enough in production")
     peak_per_s = REPLICAS_AT_THE_PEAK * per_s
@@ -237,19 +239,19 @@ def checked(seed: int, family: Family) -> Outcome:
     )  # fmt: skip
 
 
-def all_checked(families: Sequence[Family], draws: int, processes: int, first_seed: int = 0) -> Iterator[Outcome]:
-    asked = [(first_seed + number, family) for number in range(draws) for family in families]
+def check_truths(families: Sequence[Family], draws: int, processes: int, first_seed: int = 0) -> Iterator[Outcome]:
+    keys = [(first_seed + number, family) for number in range(draws) for family in families]
     if processes == 1:
-        yield from (checked(*one) for one in asked)
+        yield from (check_truth(*key) for key in keys)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from pool.map(checked, *zip(*asked, strict=True))
+        yield from pool.map(check_truth, *zip(*keys, strict=True))
 
 
 def binomial_interval(hits: int, of: int) -> tuple[float, float]:
-    """Of the share, at 95 %, by Clopper and Pearson."""
-    found = stats.binomtest(hits, of).proportion_ci(0.95)
-    return float(found.low), float(found.high)
+    """95 % interval of a share, by Clopper and Pearson."""
+    interval = stats.binomtest(hits, of).proportion_ci(0.95)
+    return float(interval.low), float(interval.high)
 
 
 HEAD = "| truth | plans | P10–P90 holds it | 95 % holds it | SLO met at 90 % assurance | median error | rate over true "
@@ -257,19 +259,19 @@ HEAD += "| spread of deviations |"
 
 
 def row(name: str, outcomes: Sequence[Outcome]) -> str:
-    known = [one for one in outcomes if one.why_not is None]
-    if not known:
+    planned = [outcome for outcome in outcomes if outcome.why_not is None]
+    if not planned:
         return f"| {name} | 0 of {len(outcomes)} |"
     shares = []
     for hits in ("is_inside", "is_inside_95", "is_carried"):
-        count = sum(getattr(one, hits) for one in known)
-        low, high = binomial_interval(count, len(known))
-        shares.append(f"{100 * count / len(known):.0f} % ({100 * low:.0f}–{100 * high:.0f})")
-    logs = np.log([one.ratio for one in known])
-    deviations = np.array([one.deviations for one in known])
+        count = sum(getattr(outcome, hits) for outcome in planned)
+        low, high = binomial_interval(count, len(planned))
+        shares.append(f"{100 * count / len(planned):.0f} % ({100 * low:.0f}–{100 * high:.0f})")
+    logs = np.log([outcome.ratio for outcome in planned])
+    deviations = np.array([outcome.deviations for outcome in planned])
     reported = f"{100 * float(np.median(np.abs(logs))):.1f} % | ×{math.exp(float(np.median(logs))):.3f}"
     width = (np.quantile(deviations, 0.9) - np.quantile(deviations, 0.1)) / (2 * Z80)
-    return f"| {name} | {len(known)} of {len(outcomes)} | {' | '.join(shares)} | {reported} | {width:.2f} |"
+    return f"| {name} | {len(planned)} of {len(outcomes)} | {' | '.join(shares)} | {reported} | {width:.2f} |"
 
 
 def main() -> None:
@@ -279,25 +281,25 @@ def main() -> None:
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--each", action="store_true", help="a line for every draw")
-    given = parser.parse_args()
-    families: Sequence[Family] = given.family or get_args(Family)
+    arguments = parser.parse_args()
+    families: Sequence[Family] = arguments.family or get_args(Family)
     outcomes = []
-    for one in all_checked(families, given.draws, given.processes, given.seed):
-        outcomes.append(one)
-        if given.each:
-            print(one, flush=True)
+    for outcome in check_truths(families, arguments.draws, arguments.processes, arguments.seed):
+        outcomes.append(outcome)
+        if arguments.each:
+            print(outcome, flush=True)
     print(HEAD)
     print("|---|---|---|---|---|---|---|---|")
     for family in families:
-        print(row(family, [one for one in outcomes if one.family == family]))
-    own = [one for one in outcomes if one.family in ("requests", "batches")]
+        print(row(family, [outcome for outcome in outcomes if outcome.family == family]))
+    own = [outcome for outcome in outcomes if outcome.family in ("requests", "batches")]
     if own:
         print(row("both of the fitted family", own))
     for router in ("round-robin", "random", "power-of-two", "least-outstanding"):
-        if alike := [one for one in own if one.router == router]:
+        if alike := [outcome for outcome in own if outcome.router == router]:
             print(row(f"… {router}", alike))
-    for why in sorted({one.why_not for one in outcomes if one.why_not}):
-        print(f"no plan: {why} ({sum(one.why_not == why for one in outcomes)})")
+    for why in sorted({outcome.why_not for outcome in outcomes if outcome.why_not}):
+        print(f"no plan: {why} ({sum(outcome.why_not == why for outcome in outcomes)})")
 
 
 if __name__ == "__main__":

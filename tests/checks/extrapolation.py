@@ -50,26 +50,26 @@ class Pair(NamedTuple):
 
 
 def pairs(taken_for: Workload | None = None) -> list[Pair]:
-    """All of them, each carried as the work it is, or as one kind of work."""
+    """All pairs of results, each extrapolated as its own kind of work, or as `taken_for`."""
     cards = load_catalog().accelerators
-    alike = defaultdict(list)
+    comparable = defaultdict(list)
     for result in load_published(cards):
-        alike[result.round, result.model, result.scenario, result.runtime, result.dtype].append(result)
-    found = []
-    for (_, model, scenario, _, dtype), results in alike.items():
+        comparable[result.round, result.model, result.scenario, result.runtime, result.dtype].append(result)
+    all_pairs = []
+    for (_, model, scenario, _, dtype), results in comparable.items():
         work: Workload = "saturated" if model in SATURATED else "batched-decode"
         objective: RateKind = "slo" if scenario == "server" else "throughput"
-        for one, two in itertools.permutations(results, 2):
-            here, there = cards[one.accelerator_key], cards[two.accelerator_key]
+        for first, second in itertools.permutations(results, 2):
+            here, there = cards[first.accelerator_key], cards[second.accelerator_key]
             ratio = estimate_ratio(here, there, taken_for or work, dtype, objective)
             if isinstance(ratio, Unavailable):
                 raise AssertionError(ratio.reason)
-            measured = math.log(two.samples_per_s_each / one.samples_per_s_each)
+            measured = math.log(second.samples_per_s_each / first.samples_per_s_each)
             cut = _fits(model, here, dtype) != _fits(model, there, dtype)
             same = here.architecture == there.architecture
             logs = _logs(here, there, dtype)
-            found.append(Pair(here.key, there.key, model, work, objective, cut, same, measured, *logs, ratio))
-    return found
+            all_pairs.append(Pair(here.key, there.key, model, work, objective, cut, same, measured, *logs, ratio))
+    return all_pairs
 
 
 def _fits(model: str, card: Accelerator, dtype: str) -> bool:
@@ -85,38 +85,38 @@ def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, flo
     return math.log(second / first), math.log(bandwidth), math.log((there.tdp_w or 0) / (here.tdp_w or 1))
 
 
-def errors(some: Iterable[Pair]) -> Array:
-    """Measured over carried, as logs."""
-    return np.array([pair.measured - math.log(pair.ratio.factor) for pair in some])
+def errors(group: Iterable[Pair]) -> Array:
+    """Logarithms of the measured over the extrapolated ratio."""
+    return np.array([pair.measured - math.log(pair.ratio.factor) for pair in group])
 
 
-def coverage(some: list[Pair], z: float) -> float:
+def coverage(group: list[Pair], z: float) -> float:
     """The share of pairs inside the interval of z sigmas that their ratios state."""
-    return float(np.mean([abs(pair.measured - math.log(pair.ratio.factor)) <= z * pair.ratio.sigma for pair in some]))
+    return float(np.mean([abs(pair.measured - math.log(pair.ratio.factor)) <= z * pair.ratio.sigma for pair in group]))
 
 
-def in_bracket(some: list[Pair]) -> float:
-    return float(np.mean([pair.ratio.low <= math.exp(pair.measured) <= pair.ratio.high for pair in some]))
+def compute_bracket_share(group: list[Pair]) -> float:
+    return float(np.mean([pair.ratio.low <= math.exp(pair.measured) <= pair.ratio.high for pair in group]))
 
 
-def left_out(some: list[Pair]) -> tuple[Array, Array]:
+def left_out(group: list[Pair]) -> tuple[Array, Array]:
     """Errors on the pairs of each card, from weights fitted without it; and the mean of those weights."""
-    table = np.array([(pair.measured, pair.peak, pair.bandwidth, pair.power) for pair in some])
+    table = np.array([(pair.measured, pair.peak, pair.bandwidth, pair.power) for pair in group])
     missed, fitted = [], []
-    for card in sorted({pair.here for pair in some}):
-        of_card = np.array([card in (pair.here, pair.there) for pair in some])
+    for card in sorted({pair.here for pair in group}):
+        of_card = np.array([card in (pair.here, pair.there) for pair in group])
         weights = np.linalg.lstsq(table[~of_card, 1:], table[~of_card, 0], rcond=None)[0]
         missed.append(table[of_card, 0] - table[of_card, 1:] @ weights)
         fitted.append(weights)
     return np.concatenate(missed), np.mean(fitted, axis=0)
 
 
-def left_out_coverage(some: list[Pair], share: float) -> float:
+def left_out_coverage(group: list[Pair], share: float) -> float:
     """Coverage on each card's pairs of the interval that holds `share` of the other cards' errors."""
     inside = []
-    for card in sorted({pair.here for pair in some}):
-        of_card = np.array([card in (pair.here, pair.there) for pair in some])
-        sizes = np.abs(errors(some))
+    for card in sorted({pair.here for pair in group}):
+        of_card = np.array([card in (pair.here, pair.there) for pair in group])
+        sizes = np.abs(errors(group))
         inside.append(sizes[of_card] <= np.quantile(sizes[~of_card], share))
     return float(np.mean(np.concatenate(inside)))
 
@@ -133,9 +133,9 @@ PREDICTORS: dict[str, Callable[[Pair], float]] = {
 }
 
 
-def classes(found: list[Pair]) -> dict[str, list[Pair]]:
+def group_by_class(all_pairs: list[Pair]) -> dict[str, list[Pair]]:
     grouped: dict[str, list[Pair]] = {}
-    for pair in found:
+    for pair in all_pairs:
         if not pair.cut:
             objective = "inside a latency limit" if pair.objective == "slo" else "throughput"
             name = f"{pair.work}, {objective}, {'same' if pair.same_architecture else 'another'} architecture"
@@ -150,28 +150,30 @@ def _row(name: str, missed: Array) -> str:
 
 
 def main() -> None:
-    found = pairs()
-    print(f"{len(found)} ordered pairs, {len({pair.here for pair in found})} cards\n")
-    for name, some in classes(found).items():
-        print(f"{name}: {len(some)} pairs of {len({pair.here for pair in some})} cards\n")
+    all_pairs = pairs()
+    print(f"{len(all_pairs)} ordered pairs, {len({pair.here for pair in all_pairs})} cards\n")
+    for name, group in group_by_class(all_pairs).items():
+        print(f"{name}: {len(group)} pairs of {len({pair.here for pair in group})} cards\n")
         print("| predictor | median error | p90 | max | log rms |\n|---|---|---|---|---|")
         for title, predict in PREDICTORS.items():
-            print(_row(title, np.array([pair.measured - predict(pair) for pair in some])))
-        missed, weights = left_out(some)
+            print(_row(title, np.array([pair.measured - predict(pair) for pair in group])))
+        missed, weights = left_out(group)
         print(_row(f"re-fitted without the card: {', '.join(f'{weight:.2f}' for weight in weights)}", missed))
-        print(_row("**what is used**", errors(some)), end="\n\n")
+        print(_row("**what is used**", errors(group)), end="\n\n")
     print("| pairs | number | sigma | 80 % covers | 95 % covers | left out: 80 % | 95 % | bracket |\n|" + "---|" * 8)
-    for name, some in classes(found).items():
-        learnt = f"{left_out_coverage(some, 0.8):.0%} | {left_out_coverage(some, 0.95):.0%}"
-        _print_coverage(name, some, f"{some[0].ratio.sigma:.2f}", learnt)
-    _print_coverage("all of these", [pair for pair in found if not pair.cut])
+    for name, group in group_by_class(all_pairs).items():
+        learnt = f"{left_out_coverage(group, 0.8):.0%} | {left_out_coverage(group, 0.95):.0%}"
+        _print_coverage(name, group, f"{group[0].ratio.sigma:.2f}", learnt)
+    _print_coverage("all of these", [pair for pair in all_pairs if not pair.cut])
     _print_coverage("the same, each as unknown work", [pair for pair in pairs("unknown") if not pair.cut])
-    _print_coverage("cut on one card only", [pair for pair in found if pair.cut])
+    _print_coverage("cut on one card only", [pair for pair in all_pairs if pair.cut])
 
 
-def _print_coverage(name: str, some: list[Pair], sigma: str = "", learnt: str = " | ") -> None:
-    shares = f"{coverage(some, Z80):.0%} | {coverage(some, Z95):.0%} | {learnt} | {in_bracket(some):.0%}"
-    print(f"| {name} | {len(some)} | {sigma} | {shares} |")
+def _print_coverage(name: str, group: list[Pair], sigma: str = "", left_out: str = " | ") -> None:
+    shares = (
+        f"{coverage(group, Z80):.0%} | {coverage(group, Z95):.0%} | {left_out} | {compute_bracket_share(group):.0%}"
+    )
+    print(f"| {name} | {len(group)} | {sigma} | {shares} |")
 
 
 if __name__ == "__main__":

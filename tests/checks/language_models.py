@@ -39,7 +39,7 @@ class Check(NamedTuple):
         return math.log(self.tokens_per_s_each / self.expected_per_s_each)
 
 
-def held_against_published() -> list[Check]:
+def compare_with_published() -> list[Check]:
     return [
         _check(result, result.tokens_per_s, *MODELS[result.model])
         for result in load_published(load_catalog().accelerators)
@@ -60,15 +60,15 @@ def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, p
     deployment = Deployment(
         model, card, prompt_tokens, answer_tokens, precision, degree, engine=Engine(max_sequences=batch)
     )
-    found = size_replica(deployment)
-    if not isinstance(found, Replica):
-        raise AssertionError(found.reason)
-    expected = found.rate_per_s * answer_tokens / degree
-    return Check(result, found, tokens_per_s / result.accelerator_count, expected)
+    replica = size_replica(deployment)
+    if not isinstance(replica, Replica):
+        raise AssertionError(replica.reason)
+    expected = replica.rate_per_s * answer_tokens / degree
+    return Check(result, replica, tokens_per_s / result.accelerator_count, expected)
 
 
 def main() -> None:
-    checks = held_against_published()
+    checks = compare_with_published()
     print("| round | model | card | cards a replica | tokens/s a card, published | expected | published / expected |")
     print("|" + "---|" * 7)
     for check in checks:

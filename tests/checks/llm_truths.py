@@ -263,7 +263,7 @@ def poisson(rate_per_s: float, count: int, lengths: Lengths, rng: np.random.Gene
     return Requests(np.cumsum(gaps / rate_per_s).tolist(), inputs, outputs)
 
 
-def faster(server: Server, speed: float) -> Server:
+def speed_up_server(server: Server, speed: float) -> Server:
     return dataclasses.replace(
         server,
         step_s=server.step_s / speed,
@@ -341,7 +341,7 @@ def quantile(values: Floats, share: float) -> float:
 
 def measure(truth: Truth, objectives: tuple[Objective, ...], rng: np.random.Generator) -> tuple[list[Stage], float]:
     """Stages as the product summarizes them, and the highest rate that met the SLO; 0 where none did."""
-    server = faster(truth.server, truth.speed)
+    server = speed_up_server(truth.server, truth.speed)
     stages: list[Stage] = []
 
     def held(rate_per_s: float) -> bool:
@@ -503,16 +503,16 @@ def check(seed: int, number: int) -> Outcome:
 # --- state, tables ----------------------------------------------------------------------------------------------------
 
 
-def stored(state: Path) -> dict[tuple[int, int], Outcome]:
+def read_outcomes(state: Path) -> dict[tuple[int, int], Outcome]:
     """Outcomes of an earlier run; a line that was cut off is left out."""
-    found = {}
+    outcomes = {}
     for line in state.read_text().splitlines() if state.exists() else []:
         try:
             outcome = Outcome(**json.loads(line))
         except (ValueError, TypeError):
             continue
-        found[outcome.seed, outcome.number] = outcome
-    return found
+        outcomes[outcome.seed, outcome.number] = outcome
+    return outcomes
 
 
 def check_all(truths: Sequence[tuple[int, int]], processes: int) -> Iterator[Outcome]:
@@ -524,8 +524,8 @@ def check_all(truths: Sequence[tuple[int, int]], processes: int) -> Iterator[Out
 
 
 def interval(hits: int, of: int) -> str:
-    found = stats.binomtest(hits, of).proportion_ci(0.95)
-    return f"{100 * hits / of:.0f} % ({100 * found.low:.0f}–{100 * found.high:.0f})"
+    bounds = stats.binomtest(hits, of).proportion_ci(0.95)
+    return f"{100 * hits / of:.0f} % ({100 * bounds.low:.0f}–{100 * bounds.high:.0f})"
 
 
 class Bound(NamedTuple):
@@ -535,20 +535,20 @@ class Bound(NamedTuple):
     is_kept: bool
 
 
-def bounds_of(outcomes: Sequence[Outcome]) -> list[Bound]:
-    """Over the truths that have a plan. A share or a score fails where its 95 % interval lies outside the bound."""
-    planned = [one for one in outcomes if one.no_plan is None]
+def list_bounds(outcomes: Sequence[Outcome]) -> list[Bound]:
+    """Bounds over the truths that have a plan. A share or a score fails if its 95 % interval lies outside the bound."""
+    planned = [outcome for outcome in outcomes if outcome.no_plan is None]
     if not planned:
         return [Bound("plans", "none", "some", is_kept=False)]
-    met = np.array([one.is_met for one in planned], dtype=float)
-    stated = np.array([one.stated for one in planned])
-    covered = sum(one.is_covered for one in planned)
+    met = np.array([outcome.is_met for outcome in planned], dtype=float)
+    stated = np.array([outcome.stated for outcome in planned])
+    covered = sum(outcome.is_covered for outcome in planned)
     share, shares = stats.binomtest(covered, len(planned)).proportion_ci(0.95), float(stated.mean())
-    held = stats.binomtest(int(met.sum()), len(planned)).proportion_ci(0.95)
-    drawn = np.random.default_rng(1).integers(0, len(planned), (2000, len(planned)))
-    excess = ((stated - met) ** 2)[drawn].mean(axis=1) - met[drawn].mean(axis=1) * (1 - met[drawn].mean(axis=1))
-    above = [one for one in planned if one.is_above_a_miss]
-    below = [one for one in planned if one.is_below_a_pass]
+    met_interval = stats.binomtest(int(met.sum()), len(planned)).proportion_ci(0.95)
+    indices = np.random.default_rng(1).integers(0, len(planned), (2000, len(planned)))
+    excess = ((stated - met) ** 2)[indices].mean(axis=1) - met[indices].mean(axis=1) * (1 - met[indices].mean(axis=1))
+    above = [outcome for outcome in planned if outcome.is_above_a_miss]
+    below = [outcome for outcome in planned if outcome.is_below_a_pass]
     scores = f"{np.mean((stated - met) ** 2):.3f}, base rate's {met.mean() * (1 - met.mean()):.3f}"
     return [
         Bound(
@@ -557,16 +557,16 @@ def bounds_of(outcomes: Sequence[Outcome]) -> list[Bound]:
         ),
         Bound(
             "SLO met", interval(int(met.sum()), len(planned)), f"within 5 points of the {100 * shares:.1f} % stated",
-            bool(held.high >= shares - 0.05 and held.low <= shares + 0.05),
+            bool(met_interval.high >= shares - 0.05 and met_interval.low <= shares + 0.05),
         ),
         Bound("Brier score", scores, "at most the base rate's", bool(np.quantile(excess, 0.025) <= 0)),
-        Bound("above a measured miss", _listed(above), "none", not above),
-        Bound("below 0.8 × a rate that passed in all repeats", _listed(below), "none", not below),
+        Bound("above a measured miss", _list_outcomes(above), "none", not above),
+        Bound("below 0.8 × a rate that passed in all repeats", _list_outcomes(below), "none", not below),
     ]  # fmt: skip
 
 
-def _listed(outcomes: Sequence[Outcome]) -> str:
-    return ", ".join([f"{len(outcomes)}", *(f"{one.seed}.{one.number}" for one in outcomes)])
+def _list_outcomes(outcomes: Sequence[Outcome]) -> str:
+    return ", ".join([f"{len(outcomes)}", *(f"{outcome.seed}.{outcome.number}" for outcome in outcomes)])
 
 
 HEAD = (
@@ -575,15 +575,15 @@ HEAD = (
 
 
 def row(name: str, outcomes: Iterable[Outcome]) -> str:
-    every = list(outcomes)
-    planned = [one for one in every if one.no_plan is None]
+    group = list(outcomes)
+    planned = [outcome for outcome in group if outcome.no_plan is None]
     if not planned:
-        return f"| {name} | 0 of {len(every)} |"
-    met = np.array([one.is_met for one in planned], dtype=float)
-    stated = np.array([one.stated for one in planned])
-    ratios = np.array([one.bought / one.needed for one in planned])
+        return f"| {name} | 0 of {len(group)} |"
+    met = np.array([outcome.is_met for outcome in planned], dtype=float)
+    stated = np.array([outcome.stated for outcome in planned])
+    ratios = np.array([outcome.bought / outcome.needed for outcome in planned])
     cells = (
-        name, f"{len(planned)} of {len(every)}", interval(sum(one.is_covered for one in planned), len(planned)),
+        name, f"{len(planned)} of {len(group)}", interval(sum(outcome.is_covered for outcome in planned), len(planned)),
         interval(int(met.sum()), len(planned)), f"{100 * stated.mean():.1f} %", f"{np.mean((stated - met) ** 2):.3f}",
         f"{met.mean() * (1 - met.mean()):.3f}",
         f"{np.median(ratios):.2f} ({np.min(ratios):.2f}–{np.max(ratios):.2f})",
@@ -593,20 +593,20 @@ def row(name: str, outcomes: Iterable[Outcome]) -> str:
 
 def print_tables(outcomes: Sequence[Outcome]) -> None:
     print("| bound | found | wanted | kept |\n|---|---|---|---|")
-    for bound in bounds_of(outcomes):
+    for bound in list_bounds(outcomes):
         print(f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_kept else 'NO'} |")
     print()
     print(HEAD)
     print("|" + "---|" * 8)
     print(row("all", outcomes))
     for limit in ("none", "sequences", "kv blocks"):
-        print(row(f"limit: {limit}", [one for one in outcomes if one.limit == limit]))
+        print(row(f"limit: {limit}", [outcome for outcome in outcomes if outcome.limit == limit]))
     for router in ("random", "round-robin", "least-outstanding"):
-        print(row(router.replace("_", " "), [one for one in outcomes if one.router == router]))
+        print(row(router.replace("_", " "), [outcome for outcome in outcomes if outcome.router == router]))
     for metric in ("ttft", "tpot", "latency"):
-        print(row(f"SLO of {metric}", [one for one in outcomes if metric in one.slo]))
-    for why in sorted({one.no_plan for one in outcomes if one.no_plan}):
-        print(f"no plan: {why} ({sum(one.no_plan == why for one in outcomes)})")
+        print(row(f"SLO of {metric}", [outcome for outcome in outcomes if metric in outcome.slo]))
+    for why in sorted({outcome.no_plan for outcome in outcomes if outcome.no_plan}):
+        print(f"no plan: {why} ({sum(outcome.no_plan == why for outcome in outcomes)})")
 
 
 def main() -> None:
@@ -614,19 +614,19 @@ def main() -> None:
     parser.add_argument("--seeds", default="1-20", help="first and last, such as 1-20 (development) or 101-120")
     parser.add_argument("--state", type=Path, default=Path("llm_truths.jsonl"), help="file of outcomes, continued")
     parser.add_argument("--processes", type=int, default=2)
-    given = parser.parse_args()
-    first, _, last = given.seeds.partition("-")
+    arguments = parser.parse_args()
+    first, _, last = arguments.seeds.partition("-")
     truths = [(seed, at) for seed in range(int(first), int(last or first) + 1) for at in range(TRUTHS_PER_SEED)]
-    known = stored(given.state)
-    missing = [truth for truth in truths if truth not in known]
-    with given.state.open("a") as file:
-        for outcome in check_all(missing, given.processes) if missing else ():
-            known[outcome.seed, outcome.number] = outcome
+    outcome_by_key = read_outcomes(arguments.state)
+    missing = [truth for truth in truths if truth not in outcome_by_key]
+    with arguments.state.open("a") as file:
+        for outcome in check_all(missing, arguments.processes) if missing else ():
+            outcome_by_key[outcome.seed, outcome.number] = outcome
             file.write(json.dumps(dataclasses.asdict(outcome)) + "\n")
             file.flush()
-    outcomes = [known[truth] for truth in truths]
+    outcomes = [outcome_by_key[truth] for truth in truths]
     print_tables(outcomes)
-    raise SystemExit(0 if all(bound.is_kept for bound in bounds_of(outcomes)) else 1)
+    raise SystemExit(0 if all(bound.is_kept for bound in list_bounds(outcomes)) else 1)
 
 
 if __name__ == "__main__":

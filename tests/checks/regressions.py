@@ -44,32 +44,32 @@ class Outcome(NamedTuple):
     is_undecided: bool
 
 
-def compared(seed: int, case: Case) -> Outcome:
-    """One comparison of a candidate that is slower by `case.change`."""
+def compare_case(seed: int, case: Case) -> Outcome:
+    """Compare a baseline with a candidate that is slower by `case.change`."""
     generator = np.random.default_rng((seed, round(1e6 * case.noise), round(1e6 * case.change), case.metrics))
     first = case.pairs or PAIRS
     baseline = _runs(generator, case, first, 0.0)
     candidate = _runs(generator, case, first, case.change)
-    changes = _judged(baseline, candidate)
+    changes = _evaluate(baseline, candidate)
     took_more = case.pairs is None and has_suspected_change(changes, TOLERANCE)
     if took_more:
         more = _runs(generator, case, PAIRS, 0.0), _runs(generator, case, PAIRS, case.change)
-        changes = _judged(np.vstack([baseline, more[0]]), np.vstack([candidate, more[1]]))
+        changes = _evaluate(np.vstack([baseline, more[0]]), np.vstack([candidate, more[1]]))
     return Outcome(
-        any(one.verdict == "worse" and can_fail_run(one) for one in changes),
+        any(change.verdict == "worse" and can_fail_run(change) for change in changes),
         took_more,
-        any(not can_fail_run(one) for one in changes),
-        any(one.verdict == "inconclusive" for one in changes),
+        any(not can_fail_run(change) for change in changes),
+        any(change.verdict == "inconclusive" for change in changes),
     )
 
 
 def outcomes(case: Case, draws: int, workers: int = 2) -> list[Outcome]:
     with ProcessPoolExecutor(workers) as pool:
-        return list(pool.map(partial(compared, case=case), range(draws), chunksize=100))
+        return list(pool.map(partial(compare_case, case=case), range(draws), chunksize=100))
 
 
 def _runs(generator: np.random.Generator, case: Case, count: int, change: float) -> np.ndarray:
-    """A row a run, a column a metric."""
+    """A row per run, and a column per metric."""
     sigma = math.sqrt(math.log1p(case.noise**2))
     shared = generator.normal(0, 1, (count, 1))
     own = generator.normal(0, 1, (count, case.metrics))
@@ -78,21 +78,29 @@ def _runs(generator: np.random.Generator, case: Case, count: int, change: float)
     return 10 * (1 + change) * np.exp(sigma * noise) * slow
 
 
-def _judged(baseline: np.ndarray, candidate: np.ndarray) -> tuple[MetricChange, ...]:
-    found = [
-        MetricPair("latency_ms", "p95", "ms", "lower", f"stage {column}", True, Repeats(_said(before), _said(after)))
+def _evaluate(baseline: np.ndarray, candidate: np.ndarray) -> tuple[MetricChange, ...]:
+    pairs = [
+        MetricPair(
+            "latency_ms",
+            "p95",
+            "ms",
+            "lower",
+            f"stage {column}",
+            True,
+            Repeats(_build_estimates(before), _build_estimates(after)),
+        )
         for column, (before, after) in enumerate(zip(baseline.T, candidate.T, strict=True))
     ]
-    return evaluate_changes(found, TOLERANCE)
+    return evaluate_changes(pairs, TOLERANCE)
 
 
-def _said(values: np.ndarray) -> tuple[Estimate, ...]:
+def _build_estimates(values: np.ndarray) -> tuple[Estimate, ...]:
     return tuple(Estimate(float(value)) for value in values)
 
 
 def _row(case: Case, draws: int) -> str:
-    found = outcomes(case, draws)
-    failed, more, noisy, undecided = (sum(column) / draws for column in zip(*found, strict=True))
+    results = outcomes(case, draws)
+    failed, more, noisy, undecided = (sum(column) / draws for column in zip(*results, strict=True))
     rule = "two-stage 7 + 7" if case.pairs is None else f"{case.pairs} of each"
     numbers = (case.noise, case.change, failed, more, noisy, undecided)
     return f"{rule:16} {case.metrics:7}" + "".join(f"{number:11.2%}" for number in numbers)
@@ -109,7 +117,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--draws", type=int, default=10_000)
     draws = parser.parse_args().draws
-    print(f"{draws:,} comparisons a row, tolerance {TOLERANCE:.0%}; 'fails' is a regression told")
+    print(f"{draws:,} comparisons a row, tolerance {TOLERANCE:.0%}; 'fails' is a reported regression")
     header = ("noise", "change", "fails", "more runs", "too noisy", "undecided")
     print(f"{'rule':16} {'metrics':>7}" + "".join(f"{name:>11}" for name in header))
     for case in _cases():

@@ -153,15 +153,15 @@ def _lognormal(cv: float, count: int, rng: np.random.Generator) -> Floats:
     return np.exp(math.sqrt(variance) * rng.standard_normal(count) - variance / 2)
 
 
-def drawn(seed: int, number: int) -> Truth:
-    """Families and routers take turns, so that each seed has all of both."""
+def draw_truth(seed: int, number: int) -> Truth:
+    """Draw a truth. Families and routers rotate, so that each seed has all of both."""
     rng = np.random.default_rng([seed, number])
 
     def between(low: float, high: float) -> float:
         return float(math.exp(rng.uniform(math.log(low), math.log(high))))
 
-    place = seed * TRUTHS_PER_SEED + number
-    family, router = FAMILIES[place % len(FAMILIES)], ROUTERS[place % len(ROUTERS)]
+    position = seed * TRUTHS_PER_SEED + number
+    family, router = FAMILIES[position % len(FAMILIES)], ROUTERS[position % len(ROUTERS)]
     aggregate = "p95" if rng.random() < 0.6 else "p99"
     mean_s, per_item_s, window_s = between(0.002, 0.2), 0.0, 0.0
     width = int(rng.integers(1, 9))
@@ -191,18 +191,18 @@ def drawn(seed: int, number: int) -> Truth:
 
 
 def stage_latencies(truth: Truth, per_s: float, rng: np.random.Generator) -> Floats:
-    """Of the measured replica, from empty, under Poisson arrivals."""
+    """Latencies of the measured replica, initially empty, under Poisson arrivals."""
     arrivals_s = np.cumsum(rng.exponential(1 / per_s, truth.stage_requests)).tolist()
     services_s = truth.services_s(truth.stage_requests, rng)
     if truth.family != "batches":
         services_s = services_s / truth.speed
     new: Callable[[], Replica] = lambda: truth.new_replica(truth.speed)  # noqa: E731
-    found = simulate(arrivals_s, services_s.tolist(), new, 1, "random", int(rng.integers(1 << 30)))
-    return np.array(found) + truth.outside_s
+    latencies_s = simulate(arrivals_s, services_s.tolist(), new, 1, "random", int(rng.integers(1 << 30)))
+    return np.array(latencies_s) + truth.outside_s
 
 
-def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
-    """One replica by the product's search, in 8 to 14 stages; None where no rate met the SLO."""
+def measure(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
+    """Measure a replica by the product's search, in 8 to 14 stages; None if no rate met the SLO."""
     most = truth.most_per_s * truth.speed
     search = RateSearch(most * float(rng.uniform(0.08, 0.3)), repeats=3, max_probes=14)
     load_points: list[MeasuredLoadPoint] = []
@@ -214,17 +214,17 @@ def measured(truth: Truth, rng: np.random.Generator) -> MeasuredTarget | None:
         search.record_result(probe, met)
         load_points.append(_load_point(probe.rate_per_s, latencies_s, rng))
         points.append(CurvePoint(probe.rate_per_s, 1000 * time_s, probe.rate_per_s, met))
-    found = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
-    if found is None:
+    max_rate_per_s = search.get_outcome().max_rate_per_s or search.get_outcome().bracket[0]
+    if max_rate_per_s is None:
         return None
-    curve = CapacityCurve(tuple(points), f"latency_ms.{truth.aggregate}", found, None, None)
+    curve = CapacityCurve(tuple(points), f"latency_ms.{truth.aggregate}", max_rate_per_s, None, None)
     return build_measured_target("measured", Hardware("acme/c16", offer="acme/c16", vcpus=16), curve, load_points)
 
 
 def _load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> MeasuredLoadPoint:
-    """Percentiles that have samples enough, and what completed within the stage."""
+    """A load point with the percentiles that have enough samples, and the requests completed within the stage."""
     ordered, count = np.sort(latencies_s), latencies_s.size
-    known = {
+    latency_by_percentile = {
         name: float(ordered[math.ceil(q * count) - 1])
         for name, q in QUANTILES.items()
         if count >= count_needed_samples(q)
@@ -232,13 +232,15 @@ def _load_point(per_s: float, latencies_s: Floats, rng: np.random.Generator) -> 
     duration_s = count / per_s
     ends_s = np.sort(rng.uniform(0, duration_s, count)) + latencies_s
     completed = int(np.count_nonzero(ends_s <= duration_s))
-    return MeasuredLoadPoint(per_s, None, completed / duration_s, duration_s, count, 0, {"latency": known})
+    return MeasuredLoadPoint(
+        per_s, None, completed / duration_s, duration_s, count, 0, {"latency": latency_by_percentile}
+    )
 
 
 def replicas_needed(truth: Truth) -> int:
     """The fewest replicas that meet the SLO at the peak; 0 where not even MAX_REPLICAS do.
 
-    By bisection with shorter plays, and then from there one by one with plays four times as long: in short ones the
+    By bisection with shorter simulations, and then one by one with simulations four times as long: in short ones the
     percentile scatters by 3 %.
     """
 
@@ -263,7 +265,7 @@ def replicas_needed(truth: Truth) -> int:
 
 
 def _steady_latencies(truth: Truth, replicas: int, times: int, rng: np.random.Generator) -> Floats:
-    """Of a fleet at the peak, of so many times the usual requests.
+    """Latencies of a fleet at the peak, of `times` the usual number of requests.
 
     Behind a random router each replica has Poisson arrivals of its own, and in a round robin every n-th request, so
     that one replica stands for all.
@@ -276,17 +278,17 @@ def _steady_latencies(truth: Truth, replicas: int, times: int, rng: np.random.Ge
         requests = times * max(JUDGED_REQUESTS, JUDGED_EACH * replicas)
         arrivals_s, simulated = np.cumsum(rng.exponential(1 / truth.peak_per_s, requests)), replicas
     services_s = truth.services_s(arrivals_s.size, rng)
-    found = simulate(
+    latencies_s = simulate(
         arrivals_s.tolist(), services_s.tolist(), truth.new_replica, simulated, truth.router, int(rng.integers(1 << 30))
     )
-    return np.array(found)[int(WARM_UP * len(found)) :] + truth.outside_s
+    return np.array(latencies_s)[int(WARM_UP * len(latencies_s)) :] + truth.outside_s
 
 
-def checked(seed: int, number: int) -> Outcome:
+def check_truth(seed: int, number: int) -> Outcome:
     started = time.monotonic()
-    truth = drawn(seed, number)
+    truth = draw_truth(seed, number)
     outcome = Outcome(seed, number, truth.family, truth.router, 0)
-    target = measured(truth, np.random.default_rng([seed, number, 1]))
+    target = measure(truth, np.random.default_rng([seed, number, 1]))
     if target is None:
         return msgspec.structs.replace(outcome, why_not="no rate met the SLO in the measurement")
     needed = replicas_needed(truth)
@@ -317,21 +319,21 @@ def checked(seed: int, number: int) -> Outcome:
     )  # fmt: skip
 
 
-def all_checked(seeds: Sequence[int], state: Path | None, processes: int, truths: int) -> Iterator[Outcome]:
-    """Those that the state file has, then the others, each written as soon as it is known."""
-    known: dict[tuple[int, int], Outcome] = {}
+def check_truths(seeds: Sequence[int], state: Path | None, processes: int, truths: int) -> Iterator[Outcome]:
+    """Yield the outcomes of the state file, then the others, each stored as soon as it is evaluated."""
+    stored: dict[tuple[int, int], Outcome] = {}
     if state is not None and state.exists():
         for line in state.read_bytes().splitlines():
             outcome = msgspec.json.decode(line, type=Outcome)
-            known[outcome.seed, outcome.number] = outcome
-    wanted = [(seed, number) for seed in seeds for number in range(truths)]
-    yield from (known[one] for one in wanted if one in known)
-    left = [one for one in wanted if one not in known]
+            stored[outcome.seed, outcome.number] = outcome
+    keys = [(seed, number) for seed in seeds for number in range(truths)]
+    yield from (stored[key] for key in keys if key in stored)
+    missing = [key for key in keys if key not in stored]
     if processes == 1:
-        yield from _stored((checked(*one) for one in left), state)
+        yield from _stored((check_truth(*key) for key in missing), state)
         return
     with ProcessPoolExecutor(processes) as pool:
-        yield from _stored(pool.map(checked, *zip(*left, strict=True)) if left else iter(()), state)
+        yield from _stored(pool.map(check_truth, *zip(*missing, strict=True)) if missing else iter(()), state)
 
 
 def _stored(outcomes: Iterator[Outcome], state: Path | None) -> Iterator[Outcome]:
@@ -349,65 +351,67 @@ class Bound(msgspec.Struct, frozen=True):
     is_kept: bool
 
 
-def bounds_of(outcomes: Sequence[Outcome]) -> list[Bound]:
-    """Over the truths that have a plan."""
-    planned = [one for one in outcomes if one.why_not is None]
-    stated = [one for one in planned if one.stated is not None and one.stated >= ASSURANCE]
-    median = float(np.median([one.ratio for one in planned])) if planned else math.nan
-    silent = [one for one in planned if one.ratio > 2 and one.state == "known"]
+def list_bounds(outcomes: Sequence[Outcome]) -> list[Bound]:
+    """Bounds over the truths that have a plan."""
+    planned = [outcome for outcome in outcomes if outcome.why_not is None]
+    stated = [outcome for outcome in planned if outcome.stated is not None and outcome.stated >= ASSURANCE]
+    median = float(np.median([outcome.ratio for outcome in planned])) if planned else math.nan
+    silent = [outcome for outcome in planned if outcome.ratio > 2 and outcome.state == "known"]
     return [
-        _share("P10–P90 of replicas covers the need", [one.is_covered for one in planned], 0.75, 0.90),
-        _share("SLO met where at least 90 % is stated", [one.is_met for one in stated], 0.88, 1.0),
+        _share("P10–P90 of replicas covers the need", [outcome.is_covered for outcome in planned], 0.75, 0.90),
+        _share("SLO met where at least 90 % is stated", [outcome.is_met for outcome in stated], 0.88, 1.0),
         Bound("bought / needed, median", f"{median:.3f}", "at most 1.1", median <= 1.1),
         _none("above 2 × without leading with 'not known well enough'", silent),
-        _none("above a measured miss", [one for one in planned if one.is_above_a_miss]),
-        _none("below 0.8 × a rate that passed in all repeats", [one for one in planned if one.is_below_a_pass]),
+        _none("above a measured miss", [outcome for outcome in planned if outcome.is_above_a_miss]),
+        _none(
+            "below 0.8 × a rate that passed in all repeats", [outcome for outcome in planned if outcome.is_below_a_pass]
+        ),
     ]
 
 
 def _share(name: str, hits: Sequence[bool], low: float, high: float) -> Bound:
     if not hits:
         return Bound(name, "no plan", f"{low:.0%} to {high:.0%}", False)
-    found = stats.binomtest(sum(hits), len(hits)).proportion_ci(0.95)
-    shown = f"{sum(hits)} of {len(hits)}: {sum(hits) / len(hits):.1%} ({found.low:.1%}–{found.high:.1%})"
-    return Bound(name, shown, f"{low:.0%} to {high:.0%}", bool(found.high >= low and found.low <= high))
+    interval = stats.binomtest(sum(hits), len(hits)).proportion_ci(0.95)
+    shown = f"{sum(hits)} of {len(hits)}: {sum(hits) / len(hits):.1%} ({interval.low:.1%}–{interval.high:.1%})"
+    return Bound(name, shown, f"{low:.0%} to {high:.0%}", bool(interval.high >= low and interval.low <= high))
 
 
-def _none(name: str, those: Sequence[Outcome]) -> Bound:
-    listed = ", ".join(f"{one.seed}.{one.number} {one.family}" for one in those)
-    return Bound(name, f"{len(those)}" + (f" ({listed})" if listed else ""), "none", not those)
+def _none(name: str, failures: Sequence[Outcome]) -> Bound:
+    listed = ", ".join(f"{outcome.seed}.{outcome.number} {outcome.family}" for outcome in failures)
+    return Bound(name, f"{len(failures)}" + (f" ({listed})" if listed else ""), "none", not failures)
 
 
-def tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
+def list_tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "| bound | found | wanted | kept |"
     yield "|---|---|---|---|"
-    for bound in bounds_of(outcomes):
+    for bound in list_bounds(outcomes):
         yield f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_kept else 'NO'} |"
     yield ""
     yield "| truths | plans | covered | SLO met | bought / needed: median, range | not known well enough |"
     yield "|---|---|---|---|---|---|"
-    for name, those in _groups(outcomes):
-        planned = [one for one in those if one.why_not is None]
+    for name, group in _groups(outcomes):
+        planned = [outcome for outcome in group if outcome.why_not is None]
         if not planned:
-            yield f"| {name} | 0 of {len(those)} | | | | |"
+            yield f"| {name} | 0 of {len(group)} | | | | |"
             continue
-        ratios = sorted(one.ratio for one in planned)
+        ratios = sorted(outcome.ratio for outcome in planned)
         yield (
-            f"| {name} | {len(planned)} of {len(those)} | {np.mean([one.is_covered for one in planned]):.0%} "
-            f"| {np.mean([one.is_met for one in planned]):.0%} "
+            f"| {name} | {len(planned)} of {len(group)} | {np.mean([outcome.is_covered for outcome in planned]):.0%} "
+            f"| {np.mean([outcome.is_met for outcome in planned]):.0%} "
             f"| {np.median(ratios):.2f}, {ratios[0]:.2f}–{ratios[-1]:.2f} "
-            f"| {sum(one.state != 'known' for one in planned)} |"
+            f"| {sum(outcome.state != 'known' for outcome in planned)} |"
         )
-    for why in sorted({one.why_not for one in outcomes if one.why_not}):
-        yield f"\nno plan: {why} ({sum(one.why_not == why for one in outcomes)})"
+    for why in sorted({outcome.why_not for outcome in outcomes if outcome.why_not}):
+        yield f"\nno plan: {why} ({sum(outcome.why_not == why for outcome in outcomes)})"
 
 
 def _groups(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:
     yield "all", list(outcomes)
     for family in FAMILIES:
-        yield family, [one for one in outcomes if one.family == family]
+        yield family, [outcome for outcome in outcomes if outcome.family == family]
     for router in ROUTERS:
-        yield router.replace("_", " "), [one for one in outcomes if one.router == router]
+        yield router.replace("_", " "), [outcome for outcome in outcomes if outcome.router == router]
 
 
 def main() -> None:
@@ -417,15 +421,17 @@ def main() -> None:
     parser.add_argument("--truths", type=int, default=TRUTHS_PER_SEED, help="of each seed")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--each", action="store_true", help="print a line for every truth")
-    given = parser.parse_args()
-    first, _, last = given.seeds.partition("-")
+    arguments = parser.parse_args()
+    first, _, last = arguments.seeds.partition("-")
     outcomes = []
-    for outcome in all_checked(range(int(first), int(last or first) + 1), given.state, given.processes, given.truths):
+    for outcome in check_truths(
+        range(int(first), int(last or first) + 1), arguments.state, arguments.processes, arguments.truths
+    ):
         outcomes.append(outcome)
-        if given.each:
+        if arguments.each:
             print(json.dumps(msgspec.to_builtins(outcome)), flush=True)
-    print("\n".join(tables(outcomes)))
-    raise SystemExit(0 if all(bound.is_kept for bound in bounds_of(outcomes)) else 1)
+    print("\n".join(list_tables(outcomes)))
+    raise SystemExit(0 if all(bound.is_kept for bound in list_bounds(outcomes)) else 1)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Hits of a generated trace: by the tree, and by the cache that follows the log of the reference scheduler."""
+"""Prefix cache hits of a generated trace: by the prefix tree, and by a cache that replays the log of the scheduler."""
 
 from __future__ import annotations
 
@@ -8,14 +8,14 @@ import numpy as np
 import pytest
 
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent
-from tests.checks.cache_truths import Case, Outcome, Request, evaluated, main, read_requests, texts_of
+from tests.checks.cache_truths import Case, Outcome, Request, build_texts, evaluate, main, read_requests
 
 ROWS = 90
 
 
 @pytest.fixture(scope="module")
 def requests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Request]:
-    """Of a file in Mooncake's format: conversations that come back, some of them with another end."""
+    """Requests of a file in Mooncake's format: conversations that continue, some of them with another end."""
     rng = np.random.default_rng(3)
     rows: list[list[int]] = []
     for number in range(ROWS):
@@ -36,15 +36,15 @@ def requests(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Request]:
             for number, ids in enumerate(rows)
         )
     )
-    return {str(number): one for number, one in enumerate(read_requests(trace, ROWS))}
+    return {str(number): request for number, request in enumerate(read_requests(trace, ROWS))}
 
 
-def served(requests: dict[str, Request], config: LlmConfig, in_flight: int) -> list[SchedulerEvent]:
+def simulate_server(requests: dict[str, Request], config: LlmConfig, in_flight: int) -> list[SchedulerEvent]:
     """The log of the server whose clients send the next request as soon as one ends."""
     scheduler = LlmScheduler(config)
     waiting = [
-        LlmRequest(name, text.split(), 0, one.output_tokens)
-        for (name, one), text in zip(requests.items(), texts_of(list(requests.values())), strict=True)
+        LlmRequest(name, text.split(), 0, request.output_tokens)
+        for (name, request), text in zip(requests.items(), build_texts(list(requests.values())), strict=True)
     ][::-1]
     for _ in range(in_flight):
         scheduler.add(waiting.pop())
@@ -61,25 +61,25 @@ def served(requests: dict[str, Request], config: LlmConfig, in_flight: int) -> l
 
 def outcome(requests: dict[str, Request], case: Case) -> Outcome:
     config = LlmConfig(num_gpu_blocks=case.capacity_blocks, max_num_batched_tokens=1500)
-    return evaluated(case, config, requests, served(requests, config, case.in_flight))
+    return evaluate(case, config, requests, simulate_server(requests, config, case.in_flight))
 
 
-def test_one_request_in_flight_hits_exactly_what_the_trace_offers(requests: dict[str, Request]) -> None:
-    alone = outcome(requests, Case(1, None))
-    assert alone.served == alone.from_trace > 0.3
-    assert alone.exact_from_trace == alone.exact_from_log == ROWS
-    assert alone.is_right
+def test_sequential_requests_hit_exactly_what_trace_offers(requests: dict[str, Request]) -> None:
+    sequential = outcome(requests, Case(1, None))
+    assert sequential.served == sequential.from_trace > 0.3
+    assert sequential.exact_from_trace == sequential.exact_from_log == ROWS
+    assert sequential.is_right
 
 
-def test_requests_in_flight_together_hit_exactly_what_the_log_predicts(requests: dict[str, Request]) -> None:
-    together = outcome(requests, Case(8, 1300))
-    assert together.evicted_blocks > 1000
-    assert together.exact_from_log == ROWS
-    assert together.exact_from_trace < ROWS, "or the log says nothing that the trace does not"
-    assert abs(together.from_trace - together.served) < 0.02
-    assert together.is_right
+def test_concurrent_requests_hit_exactly_what_log_predicts(requests: dict[str, Request]) -> None:
+    concurrent = outcome(requests, Case(8, 1300))
+    assert concurrent.evicted_blocks > 1000
+    assert concurrent.exact_from_log == ROWS
+    assert concurrent.exact_from_trace < ROWS, "otherwise the log has no more information than the trace"
+    assert abs(concurrent.from_trace - concurrent.served) < 0.02
+    assert concurrent.is_right
 
 
-def test_without_a_trace_it_exits_3_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_trace_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == main(["--trace", "none.jsonl"]) == 3
     assert capsys.readouterr().err.splitlines()[0].startswith("Give a trace with --trace PATH")

@@ -34,6 +34,6 @@ def test_blank_lines_comments_and_docstrings_are_not_code(tmp_path: Path) -> Non
     assert size.count_code_lines() == 5 + 1
 
 
-def test_the_product_keeps_its_share_of_long_lines() -> None:
+def test_share_of_long_lines_does_not_grow() -> None:
     size = code_size(ROOT)
     assert size.long_lines <= 0.061 * size.lines

@@ -5,7 +5,7 @@ from pathlib import Path
 from tests.checks.dead_code import unused_code
 
 
-def test_what_nothing_calls_is_found_and_fields_are_not(tmp_path: Path) -> None:
+def test_unused_function_is_found_and_fields_are_not(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "module.py").write_text(
         "class Row:\n    size: int = 0\n\n    def closeEvent(self): ...\n\n\n"

@@ -1,4 +1,4 @@
-"""Records and class names that are defined twice are found, and do not become more."""
+"""Records and class names that are defined twice are found, and their number does not grow."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tests.checks.definitions import Definition, definitions, mirror_pairs, repe
 ROOT = Path(__file__).parents[2]
 MAX_PAIRS = 20
 MAX_NAMES = 11
-"""What the source has today. Lower both when you remove some."""
+"""The current numbers of the source. Lower both when you remove some."""
 
 RECORDS = """
 import msgspec
@@ -83,16 +83,16 @@ def classes(tmp_path: Path) -> list[Definition]:
     return definitions(tmp_path)
 
 
-def test_records_that_share_most_fields_of_the_larger_one_are_a_pair(classes: list[Definition]) -> None:
-    found = [(pair.one.name, pair.other.name, pair.shared, pair.of) for pair in mirror_pairs(classes)]
-    assert found == [("PointRow", "Wide", 5, 7), ("PointRow", "Point", 3, 5)]
+def test_records_with_mostly_equal_fields_are_pair(classes: list[Definition]) -> None:
+    pairs = [(pair.one.name, pair.other.name, pair.shared, pair.of) for pair in mirror_pairs(classes)]
+    assert pairs == [("PointRow", "Wide", 5, 7), ("PointRow", "Point", 3, 5)]
 
 
-def test_a_public_name_of_two_classes_is_listed_with_its_files(classes: list[Definition]) -> None:
+def test_repeated_public_class_name_is_listed_with_its_files(classes: list[Definition]) -> None:
     assert repeated_names(classes) == {"Small": ["app/gui/views.py", "app/records.py"]}
 
 
-def test_the_source_does_not_gain_records_or_names_that_are_defined_twice() -> None:
+def test_number_of_repeated_records_and_names_does_not_grow() -> None:
     classes = definitions(ROOT)
     assert len(mirror_pairs(classes)) <= MAX_PAIRS
     assert len(repeated_names(classes)) <= MAX_NAMES

@@ -1,4 +1,4 @@
-"""The judge of plans is itself held to timelines worked out by hand, and to two known queueing results."""
+"""The simulator that evaluates plans is compared with manually computed timelines and two queueing formulas."""
 
 from __future__ import annotations
 
@@ -26,13 +26,13 @@ from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Rep
         (lambda: Batches(10, 1, 2, 5), [0, 1, 2], [1, 1, 1], [13, 12, 22]),
     ],
 )
-def test_a_replica_follows_the_timeline_worked_out_by_hand(
+def test_replica_follows_manually_computed_timeline(
     new_replica: Callable[[], Replica], arrivals_s: list[float], services_s: list[float], expected_s: list[float]
 ) -> None:
     assert simulate(arrivals_s, services_s, new_replica) == pytest.approx(expected_s)
 
 
-def test_poisson_queues_have_the_mean_that_queueing_theory_gives() -> None:
+def test_poisson_queues_have_mean_of_queueing_theory() -> None:
     rng = random.Random(4)
     arrivals_s = list(itertools.accumulate(rng.expovariate(1.0) for _ in range(60_000)))
     services_s = [rng.choice([0.1, 1.3]) for _ in arrivals_s]  # mean 0.7, second moment 0.85
@@ -42,7 +42,7 @@ def test_poisson_queues_have_the_mean_that_queueing_theory_gives() -> None:
     assert sum(shared) / len(shared) == pytest.approx(0.7 / 0.3, rel=0.06)  # whatever the distribution
 
 
-def test_routers_rank_as_they_are_known_to() -> None:
+def test_routers_have_known_ranking_of_mean_latency() -> None:
     rng = random.Random(5)
     arrivals_s = list(itertools.accumulate(rng.expovariate(1.0) for _ in range(20_000)))
     services_s = [rng.expovariate(1 / 6.8) for _ in arrivals_s]  # 8 replicas, 85 % busy

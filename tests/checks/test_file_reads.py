@@ -55,25 +55,25 @@ def _is_no_path(value: ast.expr, call: ast.Call) -> bool:
     return takes_path or ast.unparse(value).endswith(("_dialog", "opener"))
 
 
-def test_the_search_finds_every_way_to_open_a_file() -> None:
-    found = [
+def test_every_call_that_opens_file_is_found() -> None:
+    reading_calls = [
         "open('a', 'rb')",
         "path.open('rb')",
         "path.open(encoding='utf-8')",
         "Path(a).read_text()",
         "p.read_bytes()",
     ]
-    for call in found:
+    for call in reading_calls:
         assert list(_find_reads(call)) == [call]
     for call in ("path.open('wb')", "path.open('r+b')", "archive.open(member)", "open_regular(path)"):
         assert list(_find_reads(call)) == []
 
 
-def test_files_of_others_are_read_through_one_function() -> None:
-    reading = {
+def test_user_files_are_read_through_one_function() -> None:
+    reading_files = {
         str(path.relative_to(ROOT))
         for folder in FOLDERS
         for path in (ROOT / folder).rglob("*.py")
         if any(_find_reads(path.read_text(encoding="utf-8")))
     }
-    assert reading == set(OTHER_READS)
+    assert reading_files == set(OTHER_READS)

@@ -22,14 +22,14 @@ class Wish:
 
 
 @pytest.fixture
-def found(tmp_path: Path) -> list[Passage]:
+def module_passages(tmp_path: Path) -> list[Passage]:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "module.py").write_text(SOURCE)
     return list(passages(tmp_path, ("app",)))
 
 
-def test_every_kind_of_passage_is_found_with_its_place(found: list[Passage]) -> None:
-    assert {(passage.kind, passage.line, passage.text) for passage in found} == {
+def test_passages_have_kind_line_and_text(module_passages: list[Passage]) -> None:
+    assert {(passage.kind, passage.line, passage.text) for passage in module_passages} == {
         (Kind.DOCSTRING, 1, "Of what is measured."),
         (Kind.COMMENT, 2, "so many are told"),
         (Kind.NAME, 3, "MOST_TRIES"),
@@ -41,11 +41,15 @@ def test_every_kind_of_passage_is_found_with_its_place(found: list[Passage]) -> 
         (Kind.NAME, 10, "told"),
         (Kind.TEXT, 11, "a deed of {told} is done"),
     }
-    assert [passage.name for passage in found if passage.kind is Kind.DOCSTRING] == ["(module)", "MOST_TRIES", "heed"]
+    assert [passage.name for passage in module_passages if passage.kind is Kind.DOCSTRING] == [
+        "(module)",
+        "MOST_TRIES",
+        "heed",
+    ]
 
 
-def test_words_are_found_in_names_and_in_prose_but_not_inside_other_words(found: list[Passage]) -> None:
-    uses = {(passage.text, word) for passage in found for word in words_in(passage)}
+def test_words_are_found_in_names_and_prose_but_not_inside_other_words(module_passages: list[Passage]) -> None:
+    uses = {(passage.text, word) for passage in module_passages for word in words_in(passage)}
     assert {word for _, word in uses} == {"tell", "so many", "most/least", "wish", "heed", "deed"}
     assert words_in(Passage(Kind.NAME, "a.py", 1, "total_crewed")) == []
     assert words_in(Passage(Kind.TEXT, "a.py", 1, "rungless strayness")) == []
@@ -66,7 +70,7 @@ def test_docstring_without_a_main_clause_is_a_fragment(docstring: str, fragment:
     assert is_fragment(docstring) is fragment
 
 
-def test_sample_is_the_same_for_the_same_commit_and_has_each_kind(found: list[Passage]) -> None:
-    drawn = sample(found, 2, "1b2c3d")
-    assert drawn == sample(found, 2, "1b2c3d")
-    assert [passage.kind for passage in drawn] == [Kind.DOCSTRING] * 2 + [Kind.NAME] * 2 + [Kind.TEXT]
+def test_sample_is_equal_for_equal_commit_and_has_each_kind(module_passages: list[Passage]) -> None:
+    first_sample = sample(module_passages, 2, "1b2c3d")
+    assert first_sample == sample(module_passages, 2, "1b2c3d")
+    assert [passage.kind for passage in first_sample] == [Kind.DOCSTRING] * 2 + [Kind.NAME] * 2 + [Kind.TEXT]

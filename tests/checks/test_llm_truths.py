@@ -1,4 +1,4 @@
-"""The simulator that judges plans for language models is held to timelines worked out by hand, fits are held to it."""
+"""The simulator of language model servers is compared with manually computed timelines, and fits with the simulator."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from tests.checks.llm_truths import (
     Outcome,
     Requests,
     Server,
-    bounds_of,
     draw_truth,
     interval,
+    list_bounds,
     measure,
     poisson,
+    read_outcomes,
     simulate,
-    stored,
 )
 
 SERVER = Server(
@@ -33,31 +33,31 @@ SERVER = Server(
 )  # fmt: skip
 
 
-def played(server: Server, *requests: tuple[float, int, int]) -> list[tuple[float, float]]:
+def simulate_requests(server: Server, *requests: tuple[float, int, int]) -> list[tuple[float, float]]:
     arrivals, inputs, outputs = (list(column) for column in zip(*requests, strict=True))
     times = simulate(server, Requests(arrivals, inputs, outputs), np.random.default_rng(1))
     return [(round(first, 9), round(last, 9)) for first, last in zip(times.first_token_s, times.latency_s, strict=True)]
 
 
-def test_one_request_reads_its_prompt_in_chunks_and_then_takes_a_step_a_token() -> None:
+def test_request_prefills_in_chunks_and_then_decodes_token_per_step() -> None:
     """150 tokens: 1 + 1 s and 1 + 0.5 s; two more tokens of 1.1 s each; 0.5 s of network."""
-    assert played(SERVER, (0.0, 150, 3)) == [(4.0, 6.2)]
-    assert played(dataclasses.replace(SERVER, chunk_tokens=None), (0.0, 150, 3)) == [(3.0, 5.2)]
+    assert simulate_requests(SERVER, (0.0, 150, 3)) == [(4.0, 6.2)]
+    assert simulate_requests(dataclasses.replace(SERVER, chunk_tokens=None), (0.0, 150, 3)) == [(3.0, 5.2)]
 
 
-def test_a_prompt_lengthens_the_steps_of_those_that_decode() -> None:
+def test_prefill_lengthens_decode_steps_of_other_requests() -> None:
     """The first decodes from 2 s on; the second comes at 2.5 s, and the step that begins at 3.1 s reads its prompt."""
-    assert played(SERVER, (0.0, 100, 4), (2.5, 50, 1)) == [(2.5, 6.3), (2.7, 2.7)]
+    assert simulate_requests(SERVER, (0.0, 100, 4), (2.5, 50, 1)) == [(2.5, 6.3), (2.7, 2.7)]
 
 
 @pytest.mark.parametrize("limits", [{"max_sequences": 1}, {"kv_blocks": 10}])
-def test_a_request_waits_until_a_sequence_and_its_blocks_are_free(limits: dict[str, int]) -> None:
+def test_request_waits_for_free_sequence_and_kv_blocks(limits: dict[str, int]) -> None:
     """Each reserves 7 of the blocks of 16 tokens; the second is admitted when the first has ended, at 4.2 s."""
     server = dataclasses.replace(SERVER, **limits)
-    assert played(server, (0.0, 100, 3), (0.0, 100, 3)) == [(2.5, 4.7), (6.7, 8.9)]
+    assert simulate_requests(server, (0.0, 100, 3), (0.0, 100, 3)) == [(2.5, 4.7), (6.7, 8.9)]
 
 
-def test_the_products_simulation_agrees_request_by_request() -> None:
+def test_product_simulation_matches_reference_for_each_request() -> None:
     server = dataclasses.replace(
         SERVER, step_s=0.01, sequence_s=0.0004, context_token_s=3e-8, prompt_token_s=3e-5, chunk_tokens=512,
         kv_blocks=800,
@@ -69,19 +69,23 @@ def test_the_products_simulation_agrees_request_by_request() -> None:
     requests.inputs[:] = [-(-tokens // 16) * 16 for tokens in requests.inputs]
     requests.outputs[:] = [-(-tokens // 16) * 16 for tokens in requests.outputs]  # blocks are then tokens
     times = simulate(server, requests, np.random.default_rng(1))
-    law = TokenService(
+    token_service = TokenService(
         server.step_s, server.sequence_s, server.prompt_token_s, server.max_sequences, server.kv_blocks * 16,
         chunk_tokens=512, per_kv_token_s=server.context_token_s, outside_s=server.network_s,
     )  # fmt: skip
     first_s, last_s = simulate_token_latencies(
-        np.array(requests.arrivals_s), np.array(requests.inputs), np.array(requests.outputs), np.zeros(800), law
+        np.array(requests.arrivals_s),
+        np.array(requests.inputs),
+        np.array(requests.outputs),
+        np.zeros(800),
+        token_service,
     )
     assert first_s == pytest.approx(times.first_token_s, rel=1e-9)
     assert last_s == pytest.approx(times.latency_s, rel=1e-9)
 
 
 @pytest.mark.parametrize(("number", "limit"), [(3, "sequences"), pytest.param(0, "kv blocks", marks=pytest.mark.soak)])
-def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: int, limit: str) -> None:
+def test_limit_of_random_server_is_fitted_from_its_run(number: int, limit: str) -> None:
     """A cut of the program: seed 2, which has a limit of 48 sequences, and one of 596 blocks."""
     truth = draw_truth(2, number)
     assert truth.limit == limit
@@ -97,7 +101,7 @@ def test_the_limit_of_a_random_server_is_found_from_the_rows_of_its_run(number: 
 
 
 @pytest.mark.soak
-def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
+def test_steps_lengthened_by_load_are_not_fitted_as_slow_prefill() -> None:
     """Of seed 1: load makes a step ten times as long, and a fit that begins with slow prompts stays there."""
     truth = draw_truth(1, 2)
     objectives = tuple(parse_objective(text) for text in truth.slo)
@@ -110,27 +114,28 @@ def test_long_steps_under_load_are_not_taken_for_slow_prompts() -> None:
     assert fit.median_error < 0.1
 
 
-def test_bounds_are_evaluated_by_their_intervals_and_by_the_exceptions() -> None:
-    def kept(count: int, **changes: object) -> list[bool]:
+def test_llm_bounds_are_evaluated_by_intervals_and_exceptions() -> None:
+    def list_kept(count: int, **changes: object) -> list[bool]:
         good = Outcome(1, 0, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=9, p90=11, stated=0.95)
         wide = [dataclasses.replace(good, number=at, p10=9 if at % 5 else 9.5) for at in range(100)]
         missed = [dataclasses.replace(good, bought=8, stated=0.5) for _ in range(4)]
-        return [bound.is_kept for bound in bounds_of([*wide, *missed, *[dataclasses.replace(good, **changes)] * count])]  # type: ignore[arg-type]
+        changed = [dataclasses.replace(good, **changes)] * count  # type: ignore[arg-type]
+        return [bound.is_kept for bound in list_bounds([*wide, *missed, *changed])]
 
-    assert kept(1) == [True] * 5
-    assert kept(100, p10=9.5) == [False, True, True, True, True]
-    assert kept(30, bought=8, stated=0.99)[1:3] == [False, False]
-    assert kept(1, is_above_a_miss=True)[3] is False
-    assert kept(1, is_below_a_pass=True)[4] is False
+    assert list_kept(1) == [True] * 5
+    assert list_kept(100, p10=9.5) == [False, True, True, True, True]
+    assert list_kept(30, bought=8, stated=0.99)[1:3] == [False, False]
+    assert list_kept(1, is_above_a_miss=True)[3] is False
+    assert list_kept(1, is_below_a_pass=True)[4] is False
 
 
-def test_outcomes_of_a_stopped_run_are_kept_and_a_cut_line_is_not(tmp_path: Path) -> None:
+def test_stored_outcomes_are_read_and_truncated_line_is_skipped(tmp_path: Path) -> None:
     outcome = Outcome(101, 3, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=8, p90=11, stated=0.92)
     line = json.dumps(dataclasses.asdict(outcome))
     (tmp_path / "state").write_text(f"{line}\n{line[:40]}")
-    found = stored(tmp_path / "state")
-    assert list(found) == [(101, 3)]
-    assert found[101, 3].is_met
-    assert found[101, 3].is_covered
-    assert stored(tmp_path / "none") == {}
+    outcome_by_key = read_outcomes(tmp_path / "state")
+    assert list(outcome_by_key) == [(101, 3)]
+    assert outcome_by_key[101, 3].is_met
+    assert outcome_by_key[101, 3].is_covered
+    assert read_outcomes(tmp_path / "none") == {}
     assert interval(8, 10) == "80 % (44–97)"

@@ -20,7 +20,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def test_the_bundled_results_are_whole() -> None:
+def test_bundled_published_results_are_complete_and_unique() -> None:
     results = load_published(CARDS)
     assert (len(results), len({result.accelerator_key for result in results})) == (242, 22)
     keys = {
@@ -32,7 +32,7 @@ def test_the_bundled_results_are_whole() -> None:
     assert all(datetime.date(2023, 1, 1) < result.date < datetime.date(2026, 1, 1) for result in results)
 
 
-def test_a_row_is_read_as_it_stands() -> None:
+def test_published_row_has_values_of_its_line() -> None:
     (row,) = (
         result
         for result in load_published(CARDS)
@@ -58,7 +58,7 @@ def test_a_row_is_read_as_it_stands() -> None:
         ("v3.0,2023-02-20,", "v3.0,last year,", "date"),
     ],
 )
-def test_a_bad_cell_is_named_with_its_line(folder: Path, old: str, new: str, says: str) -> None:
+def test_invalid_cell_is_reported_with_its_line(folder: Path, old: str, new: str, says: str) -> None:
     path = folder / "published.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(UsageError) as caught:
@@ -67,6 +67,6 @@ def test_a_bad_cell_is_named_with_its_line(folder: Path, old: str, new: str, say
     assert says in str(caught.value)
 
 
-def test_a_missing_table_is_reported(tmp_path: Path) -> None:
+def test_missing_published_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_published(CARDS, tmp_path)

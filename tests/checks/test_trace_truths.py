@@ -9,13 +9,13 @@ import pytest
 from tests.checks.trace_truths import Request, bursty_requests, main, needed_replicas, read_requests, services_s
 
 
-def test_without_a_trace_it_exits_3_with_one_sentence(capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_trace_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 3
     assert main(["--trace", "none.csv"]) == 3
     assert capsys.readouterr().err.splitlines()[0].startswith("Give at least one trace with --trace PATH")
 
 
-def test_traces_in_the_public_formats_are_read(tmp_path: Path) -> None:
+def test_public_trace_formats_are_read(tmp_path: Path) -> None:
     azure, mooncake = tmp_path / "azure.csv", tmp_path / "mooncake.jsonl"
     azure.write_text(
         "TIMESTAMP,ContextTokens,GeneratedTokens\n"

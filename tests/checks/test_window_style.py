@@ -8,7 +8,7 @@ from tests.checks.window_style import literal_spaces, literal_styles
 
 ROOT = Path(__file__).parents[2]
 MAX_SPACES = 41
-"""What the source has today. Lower it when you replace some by the names of the theme."""
+"""The current number of the source. Lower it when you replace some by the names of the theme."""
 
 SOURCE = '''"""A docstring may say #ffffff, and font-size: 9pt."""
 from app.gui.theme import GAP
@@ -28,7 +28,7 @@ set_flow_layout(widget, GAP, 3)
 '''
 
 
-def test_what_is_written_out_is_found(tmp_path: Path) -> None:
+def test_literal_styles_and_spaces_are_found(tmp_path: Path) -> None:
     (tmp_path / "app" / "gui").mkdir(parents=True)
     (tmp_path / "app" / "gui" / "page.py").write_text(SOURCE)
     (tmp_path / "app" / "gui" / "theme.py").write_text(SOURCE)
@@ -36,9 +36,9 @@ def test_what_is_written_out_is_found(tmp_path: Path) -> None:
     assert literal_spaces(tmp_path) == [f"app/gui/page.py:{line}" for line in (11, 13, 14, 15)]
 
 
-def test_no_color_and_no_font_size_is_outside_the_theme() -> None:
+def test_colors_and_font_sizes_are_only_in_theme() -> None:
     assert literal_styles(ROOT) == []
 
 
-def test_spaces_outside_the_theme_do_not_become_more() -> None:
+def test_number_of_spaces_outside_theme_does_not_grow() -> None:
     assert len(literal_spaces(ROOT)) <= MAX_SPACES

@@ -202,7 +202,7 @@ def planned_replicas(folder: Path, traffic: Sequence[str], slo: str, confidence:
     done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
     if done.returncode not in (0, 10):
         raise RuntimeError(done.stderr)
-    fleet = next(one for one in json.loads(done.stdout)["offers"] if one["provider"] == "own")
+    fleet = next(offer for offer in json.loads(done.stdout)["offers"] if offer["provider"] == "own")
     if fleet["instances"] is None:
         raise RuntimeError(fleet["rejected"])
     return fleet["instances"] - (fleet["spare_instances"] or 0), (fleet["slo_probabilities"] or {}).get(
@@ -210,16 +210,16 @@ def planned_replicas(folder: Path, traffic: Sequence[str], slo: str, confidence:
     )
 
 
-def evaluated(
+def evaluate(
     case: Case, requests: Sequence[Request], others: Sequence[Sequence[Request]], curve_requests: int
 ) -> Outcome:
-    """`others` are further draws of generated traffic that the need is judged by, where it is stated, not recorded."""
+    """`others` are further draws of generated traffic, which the need is computed from, too."""
     span_s = requests[-1].at_s
     mean_s = SLOTS * _MEAN_REPLICAS * span_s / len(requests)
     times_s = services_s(requests, case.service, mean_s)
     limit_s = case.slo.factor * percentile(times_s, case.slo.quantile)
-    plays = [([one.at_s for one in requests], times_s)]
-    plays += [([one.at_s for one in other], services_s(other, case.service, mean_s)) for other in others]
+    plays = [([request.at_s for request in requests], times_s)]
+    plays += [([request.at_s for request in other], services_s(other, case.service, mean_s)) for other in others]
     needed = needed_replicas(plays, limit_s, case.slo.quantile)
     slo = f"latency_ms.{case.slo.percentile} < {1000 * limit_s:.6g}"
     with tempfile.TemporaryDirectory() as name:
@@ -228,7 +228,9 @@ def evaluated(
         if case.dispersion is None:
             (folder / "trace.csv").write_text(
                 "timestamp,input_tokens,output_tokens\n"
-                + "".join(f"{one.at_s:.6f},{one.input_tokens},{one.output_tokens}\n" for one in requests)
+                + "".join(
+                    f"{request.at_s:.6f},{request.input_tokens},{request.output_tokens}\n" for request in requests
+                )
             )
             traffic = ["--traffic", str(folder / "trace.csv")]
         else:
@@ -242,45 +244,45 @@ def evaluated(
 
 
 Traces = tuple[Sequence[Request], Sequence[Sequence[Request]]]
-Drawn = Callable[[], Traces]
+DrawTraces = Callable[[], Traces]
 
 
-def _whole(path: Path) -> Traces:
+def _read_trace(path: Path) -> Traces:
     return read_requests(path), ()
 
 
-def _in_bursts(burst_s: float, times: float, every_s: float, length_s: float) -> Traces:
+def _draw_bursts(burst_s: float, times: float, every_s: float, length_s: float) -> Traces:
     return bursty_requests(burst_s, times, every_s, length_s), ()
 
 
-def _dispersed(index: float, window_s: float, length_s: float) -> Traces:
+def _draw_gamma(index: float, window_s: float, length_s: float) -> Traces:
     return gamma_requests(index, window_s, length_s), [gamma_requests(index, window_s, length_s, 2)]
 
 
-def cases(traces: Sequence[Path], length_s: float) -> Iterator[tuple[Case, Drawn]]:
+def cases(traces: Sequence[Path], length_s: float) -> Iterator[tuple[Case, DrawTraces]]:
     for path in traces:
         for service in SERVICES:
             for slo in SLOS:
-                yield Case(path.stem, service, slo), partial(_whole, path)
+                yield Case(path.stem, service, slo), partial(_read_trace, path)
     for burst_s, times, every_s in ((1.0, 4.0, 20.0), (5.0, 2.2, 60.0), (60.0, 2.0, 600.0)):
         for service in SERVICES:
             case = Case(f"bursts of {burst_s:g} s × {times:g}", service, SLOS[1])
-            yield case, partial(_in_bursts, burst_s, times, every_s, length_s)
+            yield case, partial(_draw_bursts, burst_s, times, every_s, length_s)
     for index, window_s in ((8.0, 1.0), (12.0, 5.0), (60.0, 60.0)):
         case = Case("gamma", "constant", SLOS[1], (index, window_s))
-        yield case, partial(_dispersed, index, window_s, length_s)
+        yield case, partial(_draw_gamma, index, window_s, length_s)
 
 
-def table(outcomes: Sequence[Outcome]) -> str:
+def format_table(outcomes: Sequence[Outcome]) -> str:
     lines = [
         "| traffic, service, SLO | needed | planned at 50 % | planned at 90 % | P(SLO met) | |",
         "|---|---|---|---|---|---|",
     ]
     lines += [
-        f"| {one.key} | {one.needed} | {one.median} | {one.bought} | {one.p_met:.2f} |{_MARKS[one.is_right]}|"
-        for one in outcomes
+        f"| {row.key} | {row.needed} | {row.median} | {row.bought} | {row.p_met:.2f} |{_MARKS[row.is_right]}|"
+        for row in outcomes
     ]
-    right = sum(one.is_right for one in outcomes)
+    right = sum(row.is_right for row in outcomes)
     return "\n".join([*lines, f"\n{right} of {len(outcomes)} are within 1 replica or 5 % of the need."])
 
 
@@ -290,24 +292,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--state", type=Path, metavar="PATH", help="a file of results so far, one JSON object a line")
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name contains this")
     parser.add_argument("--minutes", type=float, default=60.0, help="length of generated traffic")
-    given = parser.parse_args(arguments)
-    if not given.trace or not all(path.is_file() for path in given.trace):
+    options = parser.parse_args(arguments)
+    if not options.trace or not all(path.is_file() for path in options.trace):
         print(_USAGE, file=sys.stderr)
         return 3
     outcomes = []
-    if given.state is not None and given.state.exists():
-        outcomes = [Outcome(**json.loads(line)) for line in given.state.read_text().splitlines()]
-    done = {one.key for one in outcomes}
-    for case, drawn in cases(given.trace, 60 * given.minutes):
-        if case.key in done or given.only not in case.key:
+    if options.state is not None and options.state.exists():
+        outcomes = [Outcome(**json.loads(line)) for line in options.state.read_text().splitlines()]
+    finished_keys = {result.key for result in outcomes}
+    for case, draw_traces in cases(options.trace, 60 * options.minutes):
+        if case.key in finished_keys or options.only not in case.key:
             continue
-        outcomes.append(evaluated(case, *drawn(), curve_requests=_CURVE_REQUESTS))
+        outcomes.append(evaluate(case, *draw_traces(), curve_requests=_CURVE_REQUESTS))
         print(outcomes[-1], file=sys.stderr, flush=True)
-        if given.state is not None:
-            with given.state.open("a") as file:
+        if options.state is not None:
+            with options.state.open("a") as file:
                 file.write(json.dumps(outcomes[-1]._asdict()) + "\n")
-    print(table(outcomes))
-    return 0 if all(one.is_right for one in outcomes) else 10
+    print(format_table(outcomes))
+    return 0 if all(result.is_right for result in outcomes) else 10
 
 
 if __name__ == "__main__":

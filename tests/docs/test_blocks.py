@@ -24,11 +24,11 @@ pytestmark = [pytest.mark.process, pytest.mark.timeout(1200)]
 _SMALLEST = 1e-9
 _NUMBER = re.compile(r"\d[\d,]*(?:\.\d+)?")
 PORTS = ("8000", "8021")
-"""As the pages write them; a test takes free ones."""
+"""Ports on the pages; a test replaces them by free ones."""
 
 
 class Reader:
-    """Somebody who follows a page: a folder, a home, and the programs that go on in the background."""
+    """A user who runs the commands of a page, with a folder, a home and background programs."""
 
     def __init__(self, home: Path, folder: Path) -> None:
         self.folder = folder
@@ -90,7 +90,7 @@ class Reader:
             process.communicate()
 
     def _start(self, words: list[str]) -> None:
-        """Until it listens where the page says."""
+        """Start a background program, and wait until it listens at its port."""
         if words[0] == "sizewise":
             process, port = self._sizewise.start(*words[1:]), words[words.index("--port") + 1]
         else:
@@ -123,15 +123,15 @@ def explain_mismatch(text: str, printed: str, tolerance: float) -> str | None:
     for paragraph in text.strip().split("\n\n"):
         words = " ".join(paragraph.split())
         pattern = _NUMBER.pattern.join(re.escape(part) for part in _NUMBER.split(words))
-        found = re.search(pattern, output)
-        if found is None:
+        match = re.search(pattern, output)
+        if match is None:
             return f"there is no {pattern} in {output[-4000:]}"
         pairs = zip(
-            *([float(number.replace(",", "")) for number in _NUMBER.findall(each)] for each in (words, found[0])),
+            *([float(number.replace(",", "")) for number in _NUMBER.findall(part)] for part in (words, match[0])),
             strict=True,
         )
         if any(abs(value - shown) > tolerance * max(shown, _SMALLEST) for shown, value in pairs):
-            return f"the numbers differ: {found[0]}"
+            return f"the numbers differ: {match[0]}"
     return None
 
 
@@ -154,9 +154,9 @@ def reader(calibrated_home: Path, tmp_path: Path) -> Iterator[Reader]:
     shutil.copytree(EXAMPLES, folder, ignore=shutil.ignore_patterns("__pycache__"))
     (tmp_path / "profiles" / "models").symlink_to(EXAMPLES.parent / "models")
     shutil.copy(DOCS / "ci" / "benchmark.yaml", folder)
-    someone = Reader(home, folder)
-    yield someone
-    someone.leave()
+    page_reader = Reader(home, folder)
+    yield page_reader
+    page_reader.leave()
 
 
 @pytest.mark.parametrize(
@@ -169,9 +169,7 @@ def reader(calibrated_home: Path, tmp_path: Path) -> Iterator[Reader]:
         ("Notes  the prompts\n  have 71.4 %; it reports 1,800", 0.0, False),
     ],
 )
-def test_output_is_that_of_a_page_if_its_numbers_are_within_the_tolerance(
-    printed: str, tolerance: float, is_same: bool
-) -> None:
+def test_printed_output_matches_page_within_tolerance(printed: str, tolerance: float, is_same: bool) -> None:
     text = "the prompts offer 71.4 %;\n  it reports 1,800\n"
     assert (explain_mismatch(text, printed, tolerance) is None) == is_same
 
@@ -184,6 +182,6 @@ RUNNABLE = [page for page in PAGES if any(block.runs_here for block in blocks_of
     [page if page.name == "README.md" else pytest.param(page, marks=pytest.mark.soak) for page in RUNNABLE],
     ids=name_of,
 )
-def test_the_commands_of_a_page_run(reader: Reader, page: Path) -> None:
+def test_commands_of_page_run_as_shown(reader: Reader, page: Path) -> None:
     for block in blocks_of(page):
         reader.follow(block)

@@ -42,10 +42,10 @@ def main() -> int:
 
 
 def fuzz(name: str, seconds: float, seed: int, artifacts: Path) -> bool:
-    """Fuzz one target in a process of its own, print one line, and return whether it had no defect."""
+    """Fuzz a target in its own process, print a line, and return whether it had no defect."""
     artifacts.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix="fuzz-corpus-") as folder:
-        kept = CORPUS / name
+        stored_inputs = CORPUS / name
         options = [
             f"-max_total_time={max(1, round(seconds))}",
             f"-seed={seed}",
@@ -55,7 +55,15 @@ def fuzz(name: str, seconds: float, seed: int, artifacts: Path) -> bool:
             "-timeout=60",
             "-print_final_stats=1",
         ]
-        command = [sys.executable, "-m", "tests.fuzz.worker", name, folder, *options, *([str(kept)] * kept.is_dir())]
+        command = [
+            sys.executable,
+            "-m",
+            "tests.fuzz.worker",
+            name,
+            folder,
+            *options,
+            *([str(stored_inputs)] * stored_inputs.is_dir()),
+        ]
         try:
             done = subprocess.run(
                 command, cwd=HERE.parents[1], capture_output=True, text=True, timeout=seconds + _GRACE_S

@@ -1,4 +1,4 @@
-"""Inputs that were defects once stay read or refused, and each fuzz target accepts a well-formed input."""
+"""Inputs that once caused a defect are read or refused, and each fuzz target accepts a well-formed input."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.errors import SizewiseError
 from tests.fuzz.__main__ import CORPUS, TARGETS
 from tests.tiers import first_in_unit_tier
 
-KEPT = sorted(CORPUS.glob("*/*"))
+STORED_INPUTS = sorted(CORPUS.glob("*/*"))
 _LONG, _IN_UNIT_TIER = "stored_run", 6
 """Reading a run with all its files takes a third of a second."""
 
@@ -28,7 +28,7 @@ def _target(name: str) -> ModuleType:
 
 
 @pytest.mark.parametrize("name", TARGETS)
-def test_a_well_formed_input_is_accepted(name: str) -> None:
+def test_fuzz_target_accepts_well_formed_input(name: str) -> None:
     """A target that refuses all its seeds would fuzz only the refusal."""
     target = _target(name)
     refusals = []
@@ -44,15 +44,15 @@ def test_a_well_formed_input_is_accepted(name: str) -> None:
 @pytest.mark.parametrize(
     "path",
     [
-        *[path for path in KEPT if path.parent.name != _LONG],
-        *first_in_unit_tier([path for path in KEPT if path.parent.name == _LONG], _IN_UNIT_TIER),
+        *[path for path in STORED_INPUTS if path.parent.name != _LONG],
+        *first_in_unit_tier([path for path in STORED_INPUTS if path.parent.name == _LONG], _IN_UNIT_TIER),
     ],
     ids=lambda path: f"{path.parent.name}-{path.name}",
 )
-def test_an_input_that_was_a_defect_is_read_or_refused(path: Path) -> None:
+def test_input_of_former_defect_is_read_or_refused(path: Path) -> None:
     with contextlib.suppress(SizewiseError):
         _target(path.parent.name).read(path.read_bytes())
 
 
-def test_every_kept_input_belongs_to_a_target() -> None:
-    assert {path.parent.name for path in KEPT} <= set(TARGETS)
+def test_every_stored_input_belongs_to_target() -> None:
+    assert {path.parent.name for path in STORED_INPUTS} <= set(TARGETS)

@@ -1,4 +1,4 @@
-"""A GPU of NVIDIA's that ONNX Runtime can use, or one reason why there is none: then all of this folder is skipped."""
+"""An NVIDIA GPU that ONNX Runtime can use. Without one, all tests of this folder are skipped with the reason."""
 
 from __future__ import annotations
 
@@ -21,24 +21,26 @@ TABLE = "SIZEWISE_GPU_TABLE"
 
 @pytest.fixture(scope="session", autouse=True)
 def findings() -> Iterator[Findings]:
-    """Of the first card. Skips where there is none to find anything of."""
+    """The findings of the first GPU. Skips the tests without a GPU."""
     with open_gpus() as gpus:
         if not gpus.readers:
             pytest.skip(f"no NVIDIA GPU here ({gpus.note or 'no driver'}): tests/gpu/run is for a machine with one")
-        found = Findings(gpus.readers[0].description)
+        gpu_findings = Findings(gpus.readers[0].description)
     probe = probe_providers()
     if "cuda" not in probe.working_providers:
-        why = next((one.reason for one in probe.failed_providers if one.provider == "cuda"), "this build has none")
+        why = next(
+            (failure.reason for failure in probe.failed_providers if failure.provider == "cuda"), "this build has none"
+        )
         pytest.skip(f"a GPU, but no CUDA provider that opens a session: {why}")
-    found.add("ONNX Runtime", f"{probe.runtime_version}; opens {', '.join(probe.working_providers)}")
-    yield found
+    gpu_findings.add("ONNX Runtime", f"{probe.runtime_version}; opens {', '.join(probe.working_providers)}")
+    yield gpu_findings
     if TABLE in os.environ:
-        Path(os.environ[TABLE]).write_text(found.markdown(), encoding="utf-8")
+        Path(os.environ[TABLE]).write_text(gpu_findings.markdown(), encoding="utf-8")
 
 
 @pytest.fixture(scope="session")
 def resnet50() -> Path:
-    """ResNet-50 as the onnx wheel brings it: of batch 1, its weights all alike, so that it times and knows nothing."""
+    """ResNet-50 from the onnx wheel: batch 1 and equal weights, so it is good for timing and not for predictions."""
     return Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_resnet50.onnx"
 
 
@@ -49,7 +51,7 @@ def sizewise(tmp_path: Path) -> Sizewise:
 
 @pytest.fixture
 def without_cuda_libraries(tmp_path: Path) -> dict[str, str]:
-    """An environment whose ONNX Runtime has no libraries of NVIDIA's beside it, which is where it looks for them."""
+    """An environment whose ONNX Runtime has no NVIDIA libraries in the folder beside it, where it searches for them."""
     import onnxruntime
 
     folder = tmp_path / "alone"

@@ -1,4 +1,4 @@
-"""What the tests saw of this card, as a table for docs/gpu.md."""
+"""Findings of the tests about this GPU, as a table for docs/gpu.md."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ from app.records.result import Gpu
 
 
 class Findings:
-    """Told by tests as they go; n/a is a finding too."""
+    """Findings that tests add; n/a is a finding, too."""
 
     def __init__(self, card: Gpu) -> None:
         self._card = card
         self._rows: list[tuple[str, str]] = []
 
-    def add(self, what: str, seen: str | None) -> None:
-        self._rows.append((what, seen or "n/a"))
+    def add(self, name: str, value: str | None) -> None:
+        self._rows.append((name, value or "n/a"))
 
     def markdown(self) -> str:
         card = self._card
         memory = "" if card.memory_gib is None else f", {card.memory_gib:.0f} GiB"
         head = f"## {card.name}{memory}, driver {card.driver or 'n/a'}, CUDA {card.cuda_driver or 'n/a'}"
-        rows = [f"| {what} | {seen} |" for what, seen in self._rows]
+        rows = [f"| {name} | {value} |" for name, value in self._rows]
         return "\n".join([head, "", "| what | seen |", "|---|---|", *rows, ""])

@@ -1,4 +1,4 @@
-"""A variant measured by the program's own child, as a run does it, without a run around it."""
+"""A variant measured in a child process, as a run measures it, without a run."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ OPEN_LIMIT_S = 300.0
 ROWS = 64
 
 
-class Seen(msgspec.Struct, frozen=True):
-    """`outputs` are of the first rows, by the variant itself."""
+class MeasuredVariant(msgspec.Struct, frozen=True):
+    """Measurements of a variant; `outputs` are its outputs for the first rows."""
 
     opened: VariantOpened
     stage: Stage
     outputs: npt.NDArray[np.float32]
 
     def p50_ms(self, part: str) -> float | None:
-        """None for a part that was not timed apart."""
+        """Median time of a part of a call; None if the part was not timed separately."""
         return self.stage.metrics[part]["p50"].value if part in self.stage.metrics else None
 
     @property
@@ -37,17 +37,21 @@ class Seen(msgspec.Struct, frozen=True):
         return value
 
 
-def seen_of(model: Path, provider: str, settings: SessionSettings | None = None, seconds: float = 3.0) -> Seen:
-    """One call after another for `seconds`. Raises what opening and running the variant raise."""
+def measure_variant(
+    model: Path, provider: str, settings: SessionSettings | None = None, seconds: float = 3.0
+) -> MeasuredVariant:
+    """Call the variant sequentially for `seconds`. Raises the errors of opening and running the variant."""
     job = VariantJob(model=str(model), provider=provider, batch=1, settings=settings or SessionSettings())
     process = VariantProcess(f"{model.stem} on {provider}", job)
     try:
         opened = process.wait_until_open(OPEN_LIMIT_S)
         stage = run_for(process, Variant(model.stem, provider, "as-is", 1, job.settings.threads), seconds)
-        given = process.compute_outputs(ROWS, OPEN_LIMIT_S)
+        raw_outputs = process.compute_outputs(ROWS, OPEN_LIMIT_S)
     finally:
         process.close()
-    return Seen(opened, stage, np.frombuffer(given.content, given.dtype).reshape(given.shape))
+    return MeasuredVariant(
+        opened, stage, np.frombuffer(raw_outputs.content, raw_outputs.dtype).reshape(raw_outputs.shape)
+    )
 
 
 def run_for(process: VariantProcess, variant: Variant, seconds: float) -> Stage:
@@ -56,25 +60,25 @@ def run_for(process: VariantProcess, variant: Variant, seconds: float) -> Stage:
         min_calls=1, max_warmup_s=10.0,
     )  # fmt: skip
     packed: list[bytes] = []
-    began: list[MeasurementStarted] = []
+    started: list[MeasurementStarted] = []
 
-    def take(reported: MeasurementStarted | CallRows) -> None:
-        match reported:
+    def on_report(report: MeasurementStarted | CallRows) -> None:
+        match report:
             case MeasurementStarted():
-                began.append(reported)
+                started.append(report)
             case CallRows(packed=rows):
                 packed.append(rows)
 
-    measured = process.measure(plan, take)
-    facts = CallStage(
+    measured = process.measure(plan, on_report)
+    call_stage = CallStage(
         index=0,
         variant=variant,
         scenario="single-stream",
-        start_ns=began[0].start_ns,
+        start_ns=started[0].start_ns,
         end_ns=measured.end_ns,
-        warmup_windows=began[0].warmup_windows,
-        is_stationary=began[0].is_stationary,
+        warmup_windows=started[0].warmup_windows,
+        is_stationary=started[0].is_stationary,
         half_width=measured.half_width,
         target_half_width=plan.half_width,
     )
-    return summarize_calls(unpack_calls(0, b"".join(packed)).to_pandas(), facts)
+    return summarize_calls(unpack_calls(0, b"".join(packed)).to_pandas(), call_stage)

@@ -1,4 +1,4 @@
-"""The card's own count of energy beside the area under its power, over 20 s of load."""
+"""The GPU's energy counter compared with its integrated power, over 20 s of load."""
 
 from __future__ import annotations
 
@@ -24,12 +24,12 @@ from tests.gpu.measuring import OPEN_LIMIT_S, run_for
 BURN_S = 20.0
 IDLE_S = 3.0
 COUNTER = "gpu_energy_j"
-APART = 0.1
+MAX_DIFFERENCE = 0.1
 
 
 @pytest.fixture(scope="module")
 def burn(resnet50: Path) -> tuple[Stage, Window, pd.DataFrame]:
-    """A stage of load, the idle window before it, and what was read meanwhile."""
+    """A stage of load, the idle window before it, and the telemetry of both."""
     batches: list[pa.RecordBatch] = []
     sampler, pause = Sampler(), threading.Event()
     sampler.start(batches.append)
@@ -49,25 +49,29 @@ def burn(resnet50: Path) -> tuple[Stage, Window, pd.DataFrame]:
     return stage, idle, pa.Table.from_batches(batches, TELEMETRY_SCHEMA).to_pandas()
 
 
-def test_counter_and_power_agree(burn: tuple[Stage, Window, pd.DataFrame], findings: Findings) -> None:
+def test_energy_counter_and_integrated_power_agree(
+    burn: tuple[Stage, Window, pd.DataFrame], findings: Findings
+) -> None:
     stage, idle, telemetry = burn
     counted = compute_energy(telemetry, "gpu0", stage.window, idle)
     drawn = compute_energy(telemetry[telemetry["metric"] != COUNTER], "gpu0", stage.window, idle)
     findings.add("20 s of ResNet-50, energy", f"{counted.total_j.value} J by {counted.method}")
     findings.add("20 s of ResNet-50, area", f"{drawn.total_j.value} J by {drawn.method}; idle {drawn.idle_w.value} W")
     if counted.method != "counter" or drawn.total_j.value is None:
-        pytest.skip("this card has not both, a counter and readings of power")
+        pytest.skip("this GPU does not have both an energy counter and power readings")
     assert counted.total_j.value is not None
     findings.add("energy per inference", f"{divide_energy(counted, stage.completed).total_j.value} J")
     findings.add("area to counter", f"{drawn.total_j.value / counted.total_j.value:.3f}")
-    assert abs(drawn.total_j.value / counted.total_j.value - 1) < APART
+    assert abs(drawn.total_j.value / counted.total_j.value - 1) < MAX_DIFFERENCE
 
 
-def test_throttling_under_load_has_names(burn: tuple[Stage, Window, pd.DataFrame], findings: Findings) -> None:
+def test_throttle_reasons_under_load_have_names(burn: tuple[Stage, Window, pd.DataFrame], findings: Findings) -> None:
     _, _, telemetry = burn
-    read = telemetry[(telemetry["source"] == "gpu0") & (telemetry["metric"] == "gpu_throttle_reasons")]["value"]
-    if read.dropna().empty:
-        pytest.skip("this card tells no reasons")
-    names = {name for bits in read.dropna().unique() for name in list_throttle_reasons(bits)}
+    throttle_bits = telemetry[(telemetry["source"] == "gpu0") & (telemetry["metric"] == "gpu_throttle_reasons")][
+        "value"
+    ]
+    if throttle_bits.dropna().empty:
+        pytest.skip("this GPU reports no throttle reasons")
+    names = {name for bits in throttle_bits.dropna().unique() for name in list_throttle_reasons(bits)}
     findings.add("throttle reasons under load", ", ".join(sorted(names)) or "none")
     assert names <= set(THROTTLE_REASONS.values())

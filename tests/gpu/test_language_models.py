@@ -1,4 +1,4 @@
-"""A drawn decoder on CUDA beside the CPU: the tokens it generates, and where its weights lie."""
+"""A random decoder on CUDA compared with the CPU: its generated tokens, and the memory of its weights."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def large(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_tokens_are_the_cpus(tmp_path: Path, findings: Findings) -> None:
+def test_cuda_and_cpu_choose_same_tokens_except_near_ties(tmp_path: Path, findings: Findings) -> None:
     folder = decoders.contiguous(tmp_path / "decoder")
     steps = zip(logits_of(folder, "cpu"), logits_of(folder, "cuda"), strict=True)
     ties = 0
@@ -52,10 +52,12 @@ def test_tokens_are_the_cpus(tmp_path: Path, findings: Findings) -> None:
     assert ties <= MAX_TIES
 
 
-def test_weights_lie_in_the_memory_of_the_gpu(tmp_path: Path, large: Path, findings: Findings) -> None:
-    small_model = opened(decoders.contiguous(tmp_path / "small"), "cuda")  # CUDA itself takes memory with the first.
+def test_weights_are_in_gpu_memory(tmp_path: Path, large: Path, findings: Findings) -> None:
+    small_model = open_model(
+        decoders.contiguous(tmp_path / "small"), "cuda"
+    )  # CUDA itself takes memory with the first.
     before_gib = used_gib()
-    large_model = opened(large, "cuda")
+    large_model = open_model(large, "cuda")
     taken_gib = used_gib() - before_gib
     del small_model, large_model
     weights_gib = LARGE.weight_bytes / GIB
@@ -63,15 +65,15 @@ def test_weights_lie_in_the_memory_of_the_gpu(tmp_path: Path, large: Path, findi
     assert taken_gib >= MIN_SHARE * weights_gib
 
 
-def test_a_decoder_on_the_cpu_takes_no_memory_of_the_gpu(large: Path) -> None:
+def test_decoder_on_cpu_uses_no_gpu_memory(large: Path) -> None:
     before_gib = used_gib()
-    model = opened(large, "cpu")
+    model = open_model(large, "cpu")
     taken_gib = used_gib() - before_gib
     del model
     assert taken_gib < 0.1 * LARGE.weight_bytes / GIB
 
 
-def opened(folder: Path, provider: str) -> Any:
+def open_model(folder: Path, provider: str) -> Any:
     return open_generative_model(read_model_folder(folder), provider, 1)
 
 
@@ -84,7 +86,7 @@ def logits_of(folder: Path, provider: str) -> Iterator[npt.NDArray[np.float32]]:
     """Yield the logits of each step. All providers are given the same random tokens, so that a tie does not change the
     steps after it, and the best tokens differ among the steps."""
     tokens = np.random.default_rng(11).integers(3, decoders.shape().vocabulary, (STEPS, 1)).astype(np.int32)
-    model = opened(folder, provider)
+    model = open_model(folder, provider)
     parameters = genai.GeneratorParams(model)
     parameters.set_search_options(max_length=STEPS + 1)
     generator = genai.Generator(model, parameters)

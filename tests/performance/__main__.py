@@ -15,7 +15,7 @@ BENCHES = (
     "generation_harness",
     "analysis", "fleet_simulation", "planning_year", "planning", "command_line",
     "window_start", "window_pages", "window_charts", "window_growth", "window_results", "window_library",
-    "window_flood", "window_two_hours", "window_watched", "window_plan",
+    "window_flood", "window_two_hours", "window_plan", "disturbance",
 )  # fmt: skip
 WITH_LONG_FORM = ("load_worker", "streams", "grpc_infer", "fleet_simulation")
 
@@ -24,11 +24,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.performance", description=__doc__)
     parser.add_argument("benches", nargs="*", metavar="BENCH", help=f"{', '.join(BENCHES)}; peers, agent_peers")
     parser.add_argument("--full", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     failed = 0
-    for bench in given.benches or BENCHES:
+    for bench in arguments.benches or BENCHES:
         print(f"\n== {bench}", flush=True)
-        takes_full = given.full and bench in WITH_LONG_FORM
+        takes_full = arguments.full and bench in WITH_LONG_FORM
         command = [sys.executable, "-m", f"tests.performance.{bench}", *(["--full"] if takes_full else [])]
         failed += subprocess.run(command, check=False).returncode != 0
     return failed

@@ -1,8 +1,8 @@
-"""Other tools beside ours with the sessions of agents: `python -m tests.performance agent_peers`, 3 to 10 minutes.
+"""Sizewise compared with other tools on agent sessions: `python -m tests.performance agent_peers`, 3 to 10 minutes.
 
 All run the same recorded sessions, one turn after another, against the reference LLM server. Its log says whether each
 turn came after the one before, contained the server's own response, and waited for its delay; how many prompt tokens
-its cache served; and the time to the first token by its clock, beside what each tool says of it.
+its cache served; and the time to the first token by its clock, beside the one that each tool reports.
 """
 
 from __future__ import annotations
@@ -27,8 +27,8 @@ from tests.performance.openai_peers import (
     Load,
     NoResultError,
     Peer,
-    installed,
-    played,
+    install,
+    run_peer,
 )
 from tests.performance.targets import CLIENT_CORE, on_core
 
@@ -44,9 +44,9 @@ SERVER = LlmConfig(
 )  # fmt: skip
 
 
-class Claim(NamedTuple):
-    """What a tool says: the time to the first token, and the shares of the prompt tokens that a cache of unlimited
-    capacity could serve, and that the server's cache has served; `None` where it says nothing."""
+class ReportedResult(NamedTuple):
+    """Results that a tool reports: the time to the first token, and the shares of the prompt tokens that an unlimited
+    cache could serve, and that the server's cache served; `None` if not reported."""
 
     ttft_mean_ms: float
     ttft_p50_ms: float
@@ -55,8 +55,8 @@ class Claim(NamedTuple):
     served: float | None
 
 
-class Truth(NamedTuple):
-    """The same of the server's log, and how many of the further turns were right."""
+class LoggedResult(NamedTuple):
+    """The same results by the server's log, and how many of the later turns were correct."""
 
     turns: int
     in_order: int
@@ -71,7 +71,7 @@ def name_of(session: int, turn: int) -> str:
 
 
 def text_of(session: int, turn: int) -> str:
-    """Its first word is only in this turn."""
+    """Text of a turn, whose first word is in no other turn."""
     words = (f"w{(7 * session + 31 * turn + at) % 700 + 200}" for at in range(WORDS - 1))
     return " ".join([name_of(session, turn), *words])
 
@@ -119,26 +119,26 @@ def guidellm(load: Load, folder: Path) -> list[str]:
     ]
 
 
-def claimed_by_aiperf(folder: Path) -> Claim:
+def read_aiperf_result(folder: Path) -> ReportedResult:
     reported = json.loads((folder / "aiperf" / "profile_export_aiperf.json").read_text())
     ttft_ms = reported["time_to_first_token"]
     served_percent = reported["overall_usage_prompt_cache_read_pct"]["avg"]
-    return Claim(ttft_ms["avg"], ttft_ms["p50"], ttft_ms["p95"], None, served_percent / 100)
+    return ReportedResult(ttft_ms["avg"], ttft_ms["p50"], ttft_ms["p95"], None, served_percent / 100)
 
 
-def claimed_by_guidellm(folder: Path) -> Claim:
+def read_guidellm_result(folder: Path) -> ReportedResult:
     metrics = json.loads((folder / "guidellm.json").read_text())["benchmarks"][0]["metrics"]
     ttft_ms = metrics["time_to_first_token_ms"]["successful"]
-    return Claim(ttft_ms["mean"], ttft_ms["median"], ttft_ms["percentiles"]["p95"], None, None)
+    return ReportedResult(ttft_ms["mean"], ttft_ms["median"], ttft_ms["percentiles"]["p95"], None, None)
 
 
-THEIRS: dict[str, tuple[Callable[[Load, Path], list[str]], Callable[[Path], Claim]]] = {
-    "aiperf": (aiperf, claimed_by_aiperf),
-    "guidellm": (guidellm, claimed_by_guidellm),
+THEIRS: dict[str, tuple[Callable[[Load, Path], list[str]], Callable[[Path], ReportedResult]]] = {
+    "aiperf": (aiperf, read_aiperf_result),
+    "guidellm": (guidellm, read_guidellm_result),
 }
 
 
-def claimed_by_ours(url: str, folder: Path) -> Claim:
+def measure_sizewise(url: str, folder: Path) -> ReportedResult:
     rows = [
         {"session": session, "text": text_of(session, turn), "output_tokens": TOKENS, "delay_s": DELAY_S}
         for session in range(SESSIONS)
@@ -161,11 +161,13 @@ def claimed_by_ours(url: str, folder: Path) -> Claim:
     result = json.loads((folder / "run" / "result.json").read_text())
     ttft_ms = {name: value["value"] for name, value in result["stages"][-1]["metrics"]["ttft_ms"].items()}
     reuse = result["prefix_reuse"] or {}
-    return Claim(ttft_ms["mean"], ttft_ms["p50"], ttft_ms["p95"], reuse.get("offered_share"), reuse.get("served_share"))
+    return ReportedResult(
+        ttft_ms["mean"], ttft_ms["p50"], ttft_ms["p95"], reuse.get("offered_share"), reuse.get("served_share")
+    )
 
 
-def truth_of(server: ObservedLlmServer) -> Truth:
-    """Of the sessions' requests, without those that a tool sends before."""
+def read_server_log(server: ObservedLlmServer) -> LoggedResult:
+    """Results of the sessions' requests by the server's log, without requests that a tool sends before."""
     at_ns: dict[tuple[EventKind, str], int] = {}
     cached: dict[str, int] = {}
     for event in server.events:
@@ -186,13 +188,13 @@ def truth_of(server: ObservedLlmServer) -> Truth:
     gaps_ns = [at_ns[EventKind.ARRIVED, after] - at_ns[EventKind.FINISHED, before] for (before, _), (after, _) in pairs]
     histories = [
         [_text(message).split() for message in messages]
-        == [*([_text(one).split() for one in earlier]), responses[before].split(), _text(messages[-1]).split()]
+        == [*([_text(message).split() for message in earlier]), responses[before].split(), _text(messages[-1]).split()]
         for (before, earlier), (_, messages) in pairs
     ]
     names = [name for name, _ in sent.values()]
     ttft_ms = np.array([at_ns[EventKind.TOKEN, name] - at_ns[EventKind.ARRIVED, name] for name in names]) / 1e6
     prompts = {request.request_id: request.prompt_count for request in server.requests}
-    return Truth(
+    return LoggedResult(
         len(pairs), sum(gap_ns >= 0 for gap_ns in gaps_ns), sum(histories),
         sum(gap_ns >= 1e9 * DELAY_S for gap_ns in gaps_ns),
         (float(ttft_ms.mean()), float(np.median(ttft_ms)), float(np.percentile(ttft_ms, 95))),
@@ -205,15 +207,15 @@ def _text(message: dict[str, Any]) -> str:
     return content if isinstance(content, str) else " ".join(part["text"] for part in content)
 
 
-def show(name: str, claim: Claim, truth: Truth) -> None:
+def show(name: str, result: ReportedResult, log: LoggedResult) -> None:
     errors = ", ".join(
-        f"{label} {said - known:+.2f}"
-        for label, said, known in zip(("mean", "p50", "p95"), claim[:3], truth.ttft_ms, strict=True)
+        f"{label} {reported - true_ms:+.2f}"
+        for label, reported, true_ms in zip(("mean", "p50", "p95"), result[:3], log.ttft_ms, strict=True)
     )
     print(
-        f"| {name} | {truth.in_order} of {truth.turns} | {truth.with_history} of {truth.turns} | "
-        f"{truth.delayed} of {truth.turns} | {_share(claim.offered)} | {_share(claim.served)} | {truth.served:.1%} | "
-        f"{truth.ttft_ms[1]:.1f} ms | {errors} ms |",
+        f"| {name} | {log.in_order} of {log.turns} | {log.with_history} of {log.turns} | "
+        f"{log.delayed} of {log.turns} | {_share(result.offered)} | {_share(result.served)} | {log.served:.1%} | "
+        f"{log.ttft_ms[1]:.1f} ms | {errors} ms |",
         flush=True,
     )
 
@@ -238,15 +240,17 @@ def main() -> None:
             with tempfile.TemporaryDirectory() as path, llm_server(SERVER) as server:
                 folder, url = Path(path), server.url.removesuffix("/v1")
                 if name == "sizewise":
-                    claim = claimed_by_ours(url, folder)
+                    result = measure_sizewise(url, folder)
                 else:
                     command, read = THEIRS[name]
                     (peer,) = (peer for peer in PEERS if peer.package == name)
-                    program = installed(name, min(INSTALL_S, end_s - time.monotonic()))
+                    program = install(name, min(INSTALL_S, end_s - time.monotonic()))
                     load = Load(url, CLIENTS, SESSIONS * TURNS, TOKENS)
-                    played(Peer(name, command, peer.read), program, load, folder, min(RUN_S, end_s - time.monotonic()))
-                    claim = read(folder)
-            show(name, claim, truth_of(server))
+                    run_peer(
+                        Peer(name, command, peer.read), program, load, folder, min(RUN_S, end_s - time.monotonic())
+                    )
+                    result = read(folder)
+            show(name, result, read_server_log(server))
         except NoResultError as reason:
             print(f"| {name} | n/a: {reason} |", flush=True)
 

@@ -22,22 +22,22 @@ RATE_PER_S = 10_000.0
 def main() -> None:
     arrivals = constant_s(RATE_PER_S, ROWS / RATE_PER_S)
     rows = request_rows(arrivals, np.random.default_rng(1).exponential(0.01, arrivals.size))
-    facts = stage_facts(RATE_PER_S, ROWS / RATE_PER_S, arrivals="constant")
+    stage_data = stage_facts(RATE_PER_S, ROWS / RATE_PER_S, arrivals="constant")
     slo = (parse_objective("latency_ms.p95 < 50"),)
-    _measure(f"{ROWS:,} plain rows", lambda: summarize_stage(rows, None, facts, slo))
+    _measure(f"{ROWS:,} plain rows", lambda: summarize_stage(rows, None, stage_data, slo))
     streams = _streams(rows["scheduled_ns"].to_numpy())
-    of_tokens = (parse_objective("ttft_ms.p99 < 500"),)
-    _measure(f"{ROWS:,} streams of {CHUNKS} chunks", lambda: summarize_stage(streams, None, facts, of_tokens))
+    token_slo = (parse_objective("ttft_ms.p99 < 500"),)
+    _measure(f"{ROWS:,} streams of {CHUNKS} chunks", lambda: summarize_stage(streams, None, stage_data, token_slo))
 
 
-def _measure(what: str, summarise: Callable[[], Stage]) -> None:
+def _measure(label: str, summarize: Callable[[], Stage]) -> None:
     seconds = []
     for _ in range(5):
         start = time.perf_counter()
-        summarise()
+        summarize()
         seconds.append(time.perf_counter() - start)
     peak_gib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
-    print(f"{what}: first {seconds[0]:.2f} s, median {np.median(seconds):.2f} s of 5, process peak {peak_gib:.2f} GiB")
+    print(f"{label}: first {seconds[0]:.2f} s, median {np.median(seconds):.2f} s of 5, process peak {peak_gib:.2f} GiB")
 
 
 def _streams(scheduled_ns: np.ndarray) -> pa.Table:

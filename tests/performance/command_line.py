@@ -1,4 +1,4 @@
-"""What a user waits for: `sizewise --version` (budget 0.15 s), the quickstart (100 s), and its report's size (2 MB)."""
+"""Duration of commands: `sizewise --version` (budget 0.15 s), the quickstart (100 s), and its report's size (2 MB)."""
 
 from __future__ import annotations
 
@@ -12,19 +12,19 @@ from pathlib import Path
 SIZEWISE = str(Path(sys.executable).with_name("sizewise"))
 
 
-def seconds_of(*arguments: str) -> float:
+def measure_seconds(*arguments: str) -> float:
     start = time.perf_counter()
     subprocess.run([SIZEWISE, *arguments], check=True, capture_output=True)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    seconds_of("--version")
-    versions = [seconds_of("--version") for _ in range(9)]
+    measure_seconds("--version")
+    versions = [measure_seconds("--version") for _ in range(9)]
     print(f"sizewise --version: median {statistics.median(versions):.3f} s of 9, slowest {max(versions):.3f} s")
     with tempfile.TemporaryDirectory() as folder:
         run = Path(folder) / "run"
-        quickstart_s = seconds_of("quickstart", "--out", str(run))
+        quickstart_s = measure_seconds("quickstart", "--out", str(run))
         size = (run / "report.html").stat().st_size
     print(f"sizewise quickstart: {quickstart_s:.0f} s, report.html {size / 1e6:.2f} MB")
 

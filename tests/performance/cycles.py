@@ -1,6 +1,6 @@
-"""What 100 runs leave behind that are started and cancelled in one process: `python -m tests.performance.cycles`.
+"""Resources that 100 started and canceled runs leave in one process: `python -m tests.performance.cycles`.
 
-Runs of one worker and of two take turns, each stopped at another moment, from before its first child to its judgement.
+Runs with one and two workers alternate, each stopped at another moment, from before its first child to its evaluation.
 Takes two to four minutes; `--cycles N` are fewer.
 """
 
@@ -23,8 +23,8 @@ LONGEST_S = 20.0
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--cycles", type=int, default=CYCLES)
-    cycles, chance = parser.parse_args().cycles, random.Random(1)
-    lasted_s: list[float] = []
+    cycles, rng = parser.parse_args().cycles, random.Random(1)
+    durations_s: list[float] = []
     failures: list[str] = []
     processes = missed = 0
     started_s = time.monotonic()
@@ -35,17 +35,17 @@ def main() -> int:
         for cycle in range(cycles):
             moment, workers = MOMENTS[cycle // 2 % len(MOMENTS)], 1 + cycle % 2
             cancelled = cancelled_run(
-                Path(folder) / str(cycle), moment._replace(after_s=moment.after_s * chance.uniform(0.5, 1.5)), workers
+                Path(folder) / str(cycle), moment._replace(after_s=moment.after_s * rng.uniform(0.5, 1.5)), workers
             )
             left = Footprint.now().left_since(before)
             if left or cancelled.code != USUAL_CODE or (cancelled.lasted_s or 0.0) > LONGEST_S:
                 failures.append(f"{workers} worker(s), {moment.name}: {cancelled}, left {left}")
             processes += cancelled.started
             missed += cancelled.lasted_s is None
-            lasted_s.append(cancelled.lasted_s or 0.0)
+            durations_s.append(cancelled.lasted_s or 0.0)
         grown_mib = Footprint.now().resident_mib - before.resident_mib
     print(f"{cycles} runs in {time.monotonic() - started_s:.0f} s; {processes} processes, none of which is left")
-    print(f"from the signal to the end: median {median(lasted_s):.2f} s, longest {max(lasted_s):.2f} s")
+    print(f"from the signal to the end: median {median(durations_s):.2f} s, longest {max(durations_s):.2f} s")
     print(f"ended by themselves before they were stopped: {missed}")
     print(f"resident memory grew by {grown_mib:.1f} MiB")
     print("\n".join(failures) or "no descriptor, no socket and no thread is left")

@@ -1,7 +1,7 @@
 """Whether several workers together send one Poisson process: `python -m tests.performance.dispersion`.
 
-2,000/s by 4 workers behind their master, as it was scheduled, sent, and received by a server of one process, which
-writes down when each request came. Takes a minute and a half.
+2,000 req/s of 4 workers and their master, as scheduled, sent, and received by a server of one process, which
+logs the time of each request. Takes a minute and a half.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ RATE_PER_S = 2_000.0
 REPEATS = 3
 
 
-def received(seed: int) -> dict[str, tuple[float, float]]:
+def measure_dispersion(seed: int) -> dict[str, tuple[float, float]]:
     with tempfile.TemporaryDirectory() as folder:
         log = Path(folder) / "received.txt"
         # the log is written when the server goes
@@ -39,16 +39,16 @@ def received(seed: int) -> dict[str, tuple[float, float]]:
         }
     by_worker = rows["worker"].value_counts()
     assert len(by_worker) == WORKERS, by_worker
-    return {what: dispersion_indices(each, ended.start_ns) for what, each in times.items()}
+    return {label: dispersion_indices(times_ns, ended.start_ns) for label, times_ns in times.items()}
 
 
 def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {REPEATS} × {DISPERSION_S:g} s")
-    runs = [received(seed) for seed in range(1, REPEATS + 1)]
-    for what in runs[0]:
-        by_second, overall = (median(run[what][place] for run in runs) for place in (0, 1))
-        each = ", ".join(f"{run[what][0]:.2f}" for run in runs)
-        print(f"{what:9} dispersion in {1e3 * WINDOW_S:g} ms: {by_second:.2f} (of {each}), {overall:.2f} overall")
+    runs = [measure_dispersion(seed) for seed in range(1, REPEATS + 1)]
+    for label in runs[0]:
+        by_second, overall = (median(run[label][index] for run in runs) for index in (0, 1))
+        values = ", ".join(f"{run[label][0]:.2f}" for run in runs)
+        print(f"{label:9} dispersion in {1e3 * WINDOW_S:g} ms: {by_second:.2f} (of {values}), {overall:.2f} overall")
     print("must: received 0.9 to 1.1, the median of the seconds'")
 
 

@@ -1,7 +1,7 @@
 """Requests a second of the fleet simulation on one core, by router and service. Budget: 10 M of two choices, streamed.
 
-Rates are of processor time and include arrivals, normals and histograms. `--full` plays 1e9 requests too, to see that
-memory stays. Compiling is told cold and from the cache.
+Rates are of processor time and include arrivals, normals and histograms. `--full` simulates 1e9 requests, too, to show
+that memory is bounded. Compilation is measured cold and from the cache.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ COMPILE = "from app.planning.simulation.precompile import compile_all; compile_a
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true")
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     _compile_times()
     compile_all()
     for router in ROUTERS:
@@ -47,30 +47,30 @@ def main() -> None:
     tokens = TokenService(0.01, 1e-4, 1e-5, 64, 200_000, per_kv_token_s=1e-8, cv=0.1)
     lengths = ((200, 100), (50, 150), (1000, 200))
     _measure("two choices, 16 of tokens", FleetDesign((tokens,) * 16, of_two, lengths=lengths), 300.0, REQUESTS // 10)
-    for requests in (100_000_000, *((1_000_000_000,) if given.full else ())):
+    for requests in (100_000_000, *((1_000_000_000,) if arguments.full else ())):
         _measure(f"two choices, {requests:,} requests", FleetDesign((ONE_SLOT,) * 16, of_two), 0.85 * 16, requests)
 
 
-def _measure(what: str, design: FleetDesign, rate_per_s: float, requests: int = REQUESTS) -> None:
+def _measure(label: str, design: FleetDesign, rate_per_s: float, requests: int = REQUESTS) -> None:
     start = time.process_time()
-    p99_s = _play(design, rate_per_s, requests)
+    p99_s = _simulate(design, rate_per_s, requests)
     used_s = time.process_time() - start
     peak_mib = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**10
     print(
-        f"{what:36} {requests / used_s / 1e6:6.1f} M/s   p99 {p99_s:7.3f} s   process peak {peak_mib:.0f} MiB",
+        f"{label:36} {requests / used_s / 1e6:6.1f} M/s   p99 {p99_s:7.3f} s   process peak {peak_mib:.0f} MiB",
         flush=True,
     )
 
 
-def _play(design: FleetDesign, rate_per_s: float, requests: int) -> float:
+def _simulate(design: FleetDesign, rate_per_s: float, requests: int) -> float:
     of_arrivals, of_service, of_fleet = np.random.SeedSequence(1).spawn(3)
     fleet = create_fleet(design, of_fleet)
     normals = np.random.Generator(np.random.SFC64(of_service))
-    varies, left = design.services[0].cv > 0, requests
+    varies, remaining = design.services[0].cv > 0, requests
     for times_s in iterate_poisson_arrivals(np.array([rate_per_s]), np.inf, of_arrivals):
-        serve(fleet, times_s[:left], normals.standard_normal(times_s.size) if varies else np.empty(0))
-        left -= times_s.size
-        if left <= 0:
+        serve(fleet, times_s[:remaining], normals.standard_normal(times_s.size) if varies else np.empty(0))
+        remaining -= times_s.size
+        if remaining <= 0:
             break
     advance_to(fleet, np.inf)
     assert get_totals(fleet).arrivals == requests
@@ -79,13 +79,13 @@ def _play(design: FleetDesign, rate_per_s: float, requests: int) -> float:
 
 def _compile_times() -> None:
     with tempfile.TemporaryDirectory() as folder:
-        for what in ("cold", "cached"):
+        for label in ("cold", "cached"):
             start = time.perf_counter()
             before = resource.getrusage(resource.RUSAGE_CHILDREN)
             subprocess.run([sys.executable, "-c", COMPILE], check=True, env={**os.environ, "NUMBA_CACHE_DIR": folder})
             used_s = resource.getrusage(resource.RUSAGE_CHILDREN).ru_utime - before.ru_utime
             print(
-                f"a new process, {what}: {time.perf_counter() - start:.1f} s, {used_s:.1f} s of processor", flush=True
+                f"a new process, {label}: {time.perf_counter() - start:.1f} s, {used_s:.1f} s of processor", flush=True
             )
 
 

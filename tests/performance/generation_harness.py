@@ -60,7 +60,7 @@ def main() -> int:
 def compare(label: str, folder: Path, shape: DecoderShape) -> bool:
     """Print the ratio of a model, and return whether it is within the budget or the steps are too short for it."""
     reporter = StepReporter(lambda _: None)
-    # What is loaded first can be a tenth faster, because of where its weights lie in memory. So each is loaded twice.
+    # The first loaded model can be a tenth faster because of its place in memory. So each is loaded twice.
     sides = [(load_run(folder), BareLoop(folder, shape)), (BareLoop(folder, shape), load_run(folder))]
     runs = [side for pair in sides for side in pair if isinstance(side, TestRun)]
     bare_loops = [side for pair in sides for side in pair if isinstance(side, BareLoop)]
@@ -83,14 +83,16 @@ def compare(label: str, folder: Path, shape: DecoderShape) -> bool:
     assert ratio.value is not None
     assert ratio.ci95 is not None
     step_ms = median(bare_ms for bare_ms, _ in pairs)
-    is_judged = step_ms >= MIN_STEP_MS
+    is_evaluated = step_ms >= MIN_STEP_MS
     is_within = ratio.ci95[0] <= MAX_RATIO
     verdict = (
-        ("within the budget" if is_within else "ABOVE THE BUDGET") if is_judged else "shorter than the budget's steps"
+        ("within the budget" if is_within else "ABOVE THE BUDGET")
+        if is_evaluated
+        else "shorter than the budget's steps"
     )
     ratio_text = f"{ratio.value:.3f} ({ratio.ci95[0]:.3f} to {ratio.ci95[1]:.3f})"
     print(f"{label:26} bare {step_ms:6.2f} ms, ratio {ratio_text}: {verdict}", flush=True)
-    return is_within or not is_judged
+    return is_within or not is_evaluated
 
 
 def load_run(folder: Path) -> TestRun:
@@ -106,7 +108,7 @@ def measure_harness(reporter: StepReporter, run: TestRun) -> float:
 
 
 class BareLoop:
-    """Greedy generation with ONNX Runtime alone, whose KV cache keeps its place."""
+    """Greedy generation with ONNX Runtime only, with a KV cache in fixed buffers."""
 
     def __init__(self, folder: Path, shape: DecoderShape) -> None:
         options = ort.SessionOptions()

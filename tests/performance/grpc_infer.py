@@ -1,7 +1,7 @@
 """How lean gRPC inference is: `python -m tests.performance.grpc_infer [--full]`.
 
-A closed loop of 16 against a server that answers at once; the worker has one core and the server the other, where there
-are two. What a core would carry is told from the CPU each call costs, since the server may be the slower of the two.
+A closed loop of 16 with a server that responds at once; the worker has one core and the server another one, if there
+are two. The capacity of a core is computed from the CPU time per call, since the server may be slower than the worker.
 `--full` takes longer stages.
 """
 
@@ -32,12 +32,12 @@ TRANSPORTS: tuple[Transport, ...] = ("grpc", "grpc-stream")
 
 
 def serve() -> None:
-    """Until standard input ends; the port is printed."""
+    """Print the port, and serve until standard input ends."""
     from loadgen.protocols.open_inference_pb2 import ModelStreamInferResponse
     from tests.fakes.open_inference import floats, inputs
 
     plain = floats(0, 1)
-    answers = {
+    responses = {
         "ModelMetadata": inputs(("x", "FP32", (-1, 64))).SerializeToString(),
         "ModelInfer": plain.SerializeToString(),
         "ModelStreamInfer": ModelStreamInferResponse(infer_response=plain).SerializeToString(),
@@ -46,10 +46,10 @@ def serve() -> None:
     class Handlers(grpc.GenericRpcHandler[bytes, bytes]):
         def service(self, details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[bytes, bytes]:
             method = details.method.rpartition("/")[2]
-            answer = answers[method]
+            response = responses[method]
             if method == "ModelStreamInfer":
-                return grpc.stream_stream_rpc_method_handler(lambda requests, _: (answer for _ in requests))
-            return grpc.unary_unary_rpc_method_handler(lambda _, __: answer)
+                return grpc.stream_stream_rpc_method_handler(lambda requests, _: (response for _ in requests))
+            return grpc.unary_unary_rpc_method_handler(lambda _, __: response)
 
     server = grpc.server(ThreadPoolExecutor(8), handlers=[Handlers()])
     print(server.add_insecure_port("127.0.0.1:0"), flush=True)
@@ -97,13 +97,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--full", action="store_true", help="stages of 20 s instead of 3")
     parser.add_argument("--serve", action="store_true", help=argparse.SUPPRESS)
-    asked = parser.parse_args()
-    if asked.serve:
+    arguments = parser.parse_args()
+    if arguments.serve:
         serve()
         return
     with serving() as url:
         for transport in TRANSPORTS:
-            bench(transport, url, 20.0 if asked.full else 3.0)
+            bench(transport, url, 20.0 if arguments.full else 3.0)
     print("budget: grpc ≥ 3,000 infer/s a core")
 
 

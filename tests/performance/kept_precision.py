@@ -1,4 +1,4 @@
-"""What a model made in int8 costs when it is there already: a part of `python -m tests.performance.local_harness`."""
+"""The cost of a cached int8 model: a part of `python -m tests.performance.local_harness`."""
 
 from __future__ import annotations
 
@@ -15,30 +15,30 @@ CALIBRATION_ROWS = 128
 
 
 def show_cache(cache: Path) -> None:
-    """A second run finds the quantised model: nothing is started and nothing written."""
+    """A second run uses the quantized model: no process is started and nothing is written."""
     with np.load(DIGITS_MODEL.with_suffix(".npz"), allow_pickle=False) as rows:
         calibration = {"image": rows["image"][:CALIBRATION_ROWS]}
-    started = Started()
-    found: list[tuple[float, int, list[tuple[str, int]]]] = []
+    started = StartedProcesses()
+    results: list[tuple[float, int, list[tuple[str, int]]]] = []
     for _ in range(2):
-        before, began_s = started.count, time.perf_counter()
-        made = convert_precision(DIGITS_MODEL, "int8-static", calibration, cache=cache, timeout_s=300)
+        before, start_s = started.count, time.perf_counter()
+        converted = convert_precision(DIGITS_MODEL, "int8-static", calibration, cache=cache, timeout_s=300)
         files = sorted((path.name, path.stat().st_mtime_ns) for path in cache.iterdir())
-        found.append((time.perf_counter() - began_s, started.count - before, files))
-    first, second = found
-    assert made.was_cached
+        results.append((time.perf_counter() - start_s, started.count - before, files))
+    first, second = results
+    assert converted.was_cached
     assert second[2] == first[2]
     assert second[1] == 0 < first[1]
     print(f"-- digits int8-static from {CALIBRATION_ROWS} rows: made in {first[0]:.2f} s by {first[1]} processes")
     print(f"   again: {1e3 * second[0]:.1f} ms, {second[1]} processes, the cache's files as they were")
 
 
-class Started:
-    """Processes that this one starts from now on, as Python's own audit tells."""
+class StartedProcesses:
+    """Counts the processes that this process starts, by an audit hook."""
 
     def __init__(self) -> None:
         self.count = 0
-        sys.addaudithook(self._hear)
+        sys.addaudithook(self._on_event)
 
-    def _hear(self, event: str, arguments: object) -> None:
+    def _on_event(self, event: str, arguments: object) -> None:
         self.count += event == "subprocess.Popen"

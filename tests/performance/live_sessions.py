@@ -1,7 +1,7 @@
-"""How late live sessions let requests be sent: `python -m tests.performance.live_sessions`, half a minute.
+"""Send lag of live sessions: `python -m tests.performance.live_sessions`, half a minute.
 
 200 clients have live sessions, whose next request is built from the response while others are due. The same load with
-prepared histories is played in turn: what live sessions add is the difference. The lag is from the scheduled time of a
+prepared histories is interleaved: the difference is what live sessions add. The lag is from the scheduled time of a
 request to its send; the limit is 1 ms at p99.
 """
 
@@ -31,8 +31,8 @@ PREPARED = SyntheticPrompts(
 LIVE = msgspec.structs.replace(PREPARED, live=LiveHistory())
 
 
-def lag_ms(url: str, prompts: SyntheticPrompts) -> tuple[float, float, int]:
-    """Of the requests after the first of each session: p50, p99, and how many there were."""
+def measure_lag_ms(url: str, prompts: SyntheticPrompts) -> tuple[float, float, int]:
+    """p50, p99 and number of the requests after the first of each session."""
     with on_core(CLIENT_CORE):
         load = LoadProcess()
     with load:
@@ -48,9 +48,9 @@ def main() -> None:
     stream = build_chunked_stream(build_openai_stream(Generation(tokens=TOKENS), FIRST_S, GAP_S), head_s=FIRST_S)
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; {SESSIONS} sessions of {TURNS} turns")
     with scripted_server(Script(reply=stream)) as url:
-        pairs = [(lag_ms(url, PREPARED), lag_ms(url, LIVE)) for _ in range(PAIRS)]
-    for name, runs in (("prepared", [one for one, _ in pairs]), ("live", [one for _, one in pairs])):
-        p50_ms, p99_ms = (median(run[at] for run in runs) for at in (0, 1))
+        pairs = [(measure_lag_ms(url, PREPARED), measure_lag_ms(url, LIVE)) for _ in range(PAIRS)]
+    for name, runs in (("prepared", [prepared for prepared, _ in pairs]), ("live", [live for _, live in pairs])):
+        p50_ms, p99_ms = (median(run[index] for run in runs) for index in (0, 1))
         print(f"{name:9} send lag p50 {p50_ms:.3f} ms, p99 {p99_ms:.3f} ms; {sum(run[2] for run in runs):,} requests")
     added_ms = median(live[1] - prepared[1] for prepared, live in pairs)
     outcome = "met" if added_ms <= LIMIT_MS else "missed"

@@ -1,6 +1,6 @@
 """How lean and how punctual the load worker is: `python -m tests.performance.load_worker [--full]`.
 
-The worker has one core and its target the other, where there are two. The peers take turns with it, against the same
+The worker has one core and its target another one, if there are two. Runs of the peers are interleaved, with the same
 target. Then come Poisson arrivals, as the worker sent them and as a server received them, and last a 60 s stage with a
 freeze of 5 s. `--full` takes longer stages.
 """
@@ -31,13 +31,13 @@ from tests.performance.targets import CLIENT_CORE, logging_server, nginx, null_s
 REPEATS = 3
 CLIENTS = 32
 USERS = 16
-"""Of FastHttpUser, which more make slower."""
+"""Users of FastHttpUser, which more users make slower."""
 DISPERSION_S = 20.0
 WINDOW_S = 0.005
 
 
 class Punctuality(NamedTuple):
-    """`achieved`: of the arrivals, those sent before the stage's time was over."""
+    """`achieved` is the share of the arrivals that were sent before the end of the stage."""
 
     achieved: float
     lag_p50_us: float
@@ -60,12 +60,12 @@ def poisson(rate_per_s: float) -> OpenArrivals:
     return OpenArrivals("poisson", ((0.0, rate_per_s),))
 
 
-def closed_loop(load: LoadProcess, seconds: float) -> tuple[float, float]:
+def measure_closed_loop(load: LoadProcess, seconds: float) -> tuple[float, float]:
     ended, rows = play(load, ClosedArrivals(CLIENTS), seconds)
     return len(rows) / seconds, 1e6 * ended.cpu_s / len(rows)
 
 
-def punctuality(load: LoadProcess, rate_per_s: float, seconds: float, seed: int) -> Punctuality:
+def measure_punctuality(load: LoadProcess, rate_per_s: float, seconds: float, seed: int) -> Punctuality:
     ended, rows = play(load, poisson(rate_per_s), seconds, seed)
     lag_us = (rows["sent_ns"] - rows["scheduled_ns"]) / 1e3
     return Punctuality(
@@ -78,32 +78,32 @@ def punctuality(load: LoadProcess, rate_per_s: float, seconds: float, seed: int)
 
 
 def medians(runs: list[tuple[float, ...]]) -> list[float]:
-    """Of each number over the repeats: what a noisy neighbour disturbs least."""
+    """The median of each number over the repeats, which other work disturbs least."""
     return [median(column) for column in zip(*runs, strict=True)]
 
 
 def bench_closed(name: str, url: str, load: LoadProcess, seconds: float) -> None:
-    contenders: dict[str, Callable[[], tuple[float, float]]] = {"sizewise": lambda: closed_loop(load, seconds)}
+    contenders: dict[str, Callable[[], tuple[float, float]]] = {"sizewise": lambda: measure_closed_loop(load, seconds)}
     if (executable := shutil.which("wrk")) is not None:
         contenders["wrk"] = lambda: wrk(executable, url, CLIENTS, seconds)
     contenders["FastHttpUser"] = lambda: fast_http_user(url, USERS, seconds)
     runs: dict[str, list[tuple[float, ...]]] = {contender: [] for contender in contenders}
-    for _ in range(REPEATS):  # in turn, so that a slow minute is everybody's
+    for _ in range(REPEATS):  # interleaved, so that a slow minute affects all of them
         for contender, run in contenders.items():
             runs[contender].append(run())
-    ours = medians(runs["sizewise"])[0]
+    own_per_s = medians(runs["sizewise"])[0]
     for contender in contenders:
         per_s, cpu_us = medians(runs[contender])
-        ratio = "" if contender == "sizewise" else f"  sizewise: {ours / per_s:5.2f} ×"
+        ratio = "" if contender == "sizewise" else f"  sizewise: {own_per_s / per_s:5.2f} ×"
         print(f"{name:6} closed  {contender:13}{per_s:9,.0f}/s  {cpu_us:6.1f} µs CPU each{ratio}")
 
 
 def bench_open(name: str, load: LoadProcess, seconds: float) -> None:
     for rate in (2_000, 20_000):
-        seen = Punctuality(*medians([punctuality(load, rate, seconds, seed) for seed in range(REPEATS)]))
+        run = Punctuality(*medians([measure_punctuality(load, rate, seconds, seed) for seed in range(REPEATS)]))
         print(
-            f"{name:6} {rate:6,}/s  achieved {seen.achieved:7.2%}  lag p50 {seen.lag_p50_us:6.0f} µs"
-            f"  p99 {seen.lag_p99_us:7.0f} µs  CPU {seen.cpu_percent:5.1f} %  {seen.cpu_us_per_request:.1f} µs each"
+            f"{name:6} {rate:6,}/s  achieved {run.achieved:7.2%}  lag p50 {run.lag_p50_us:6.0f} µs"
+            f"  p99 {run.lag_p99_us:7.0f} µs  CPU {run.cpu_percent:5.1f} %  {run.cpu_us_per_request:.1f} µs each"
         )
 
 
@@ -128,7 +128,7 @@ def bench_dispersion() -> None:
             log = Path(folder) / "received.txt"
             with on_core(CLIENT_CORE):
                 load = LoadProcess()
-            # the log is written when the server goes
+            # the log is written when the server exits
             with logging_server(log) as url, load:
                 load.configure(Endpoint((url,)), HttpWorkload())
                 play(load, ClosedArrivals(CLIENTS), 0.5)
@@ -139,7 +139,7 @@ def bench_dispersion() -> None:
             "sent": rows["sent_ns"].to_numpy(),
             "received": received,
         }
-        shown = [f"{what} {dispersion(times_ns, ended.start_ns)}" for what, times_ns in columns.items()]
+        shown = [f"{label} {dispersion(times_ns, ended.start_ns)}" for label, times_ns in columns.items()]
         print(f"{rate:6,}/s  dispersion in {1e3 * WINDOW_S:g} ms: {', '.join(shown)}")
 
 
@@ -148,7 +148,7 @@ def dispersion(times_ns: npt.NDArray[np.int64], start_ns: int) -> str:
 
 
 def dispersion_indices(times_ns: npt.NDArray[np.int64], start_ns: int) -> tuple[float, float]:
-    """The median of the seconds', and that of all."""
+    """The median of the dispersion indices of all seconds, and the index of the whole stage."""
     span_ns = (start_ns, start_ns + DISPERSION_S * 1e9)
     counts, _ = np.histogram(times_ns, bins=round(DISPERSION_S / WINDOW_S), range=span_ns)
     seconds = counts.reshape(round(DISPERSION_S), -1)

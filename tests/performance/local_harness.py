@@ -1,7 +1,7 @@
-"""What measuring a local model costs the model: `python -m tests.performance.local_harness`. Four minutes.
+"""Overhead of measuring a local model: `python -m tests.performance.local_harness`. Four minutes.
 
 The budgets: at least 98 % of the throughput of a bare loop of `session.run`, on small models at most 20 µs a call more,
-1 % for telemetry; and a model made in int8 once is not made again.
+1 % for telemetry; and an int8 model is converted only once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from app.records.calls import COLUMNS
 from app.telemetry.sampler import Sampler
 from tests.fakes.graphs import graph_of, written
 from tests.performance.kept_precision import show_cache
-from tests.performance.pairs import Done, load_average, paired, reported
+from tests.performance.pairs import RoundResult, format_pairs, load_average, measure_pairs
 
 MODELS = Path(__file__).parents[2] / "profiles" / "models"
 NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
@@ -49,11 +49,11 @@ def main() -> None:
         "--bare", metavar="MODEL", help="be the child that runs a bare loop of it at each line it reads"
     )
     parser.add_argument("--telemetry", metavar="MODEL", help="with the sampler and without, on this driver")
-    given = parser.parse_args()
-    if given.bare:
-        loop_on_demand(Path(given.bare))
-    elif given.telemetry:
-        show_telemetry(Path(given.telemetry))
+    arguments = parser.parse_args()
+    if arguments.bare:
+        loop_on_demand(Path(arguments.bare))
+    elif arguments.telemetry:
+        show_telemetry(Path(arguments.telemetry))
     else:
         show_all()
 
@@ -74,7 +74,7 @@ def show_all() -> None:
 
 
 def tiny(path: Path) -> Path:
-    """Two layers, of some 5 µs a call: nearly all of it the runtime's own and the binding's."""
+    """Two layers with calls of some 5 µs, nearly all of it in the runtime and the binding."""
     nodes = [
         helper.make_node("MatMul", ["x", "w1"], ["h"]),
         helper.make_node("Add", ["h", "b"], ["k"]),
@@ -88,43 +88,45 @@ def show_harness(model: Path) -> None:
     rows = SyntheticRows(session.inputs, 1)
     feeds = rows.batch(0, 1)
     print(
-        reported(
+        format_pairs(
             f"{model.stem}, in process",
-            paired(lambda: bare_loop(session, feeds), lambda: harness(session, rows), PAIRS),
+            measure_pairs(lambda: bare_loop(session, feeds), lambda: harness(session, rows), PAIRS),
         ),
         flush=True,
     )
 
 
-def bare_loop(session: ModelSession, feeds: Mapping[str, Array]) -> Done:
+def bare_loop(session: ModelSession, feeds: Mapping[str, Array]) -> RoundResult:
     run, names = session.runtime_session.run, [output.name for output in session.outputs]
     calls, cpu_ns = 0, thread_time_ns()
     start_ns = now_ns = perf_counter_ns()
     while now_ns < start_ns + ROUND_S * 1e9:
         run(names, feeds)
         calls, now_ns = calls + 1, perf_counter_ns()
-    return Done(calls / (now_ns - start_ns) * 1e9, (thread_time_ns() - cpu_ns) / calls / 1e3)
+    return RoundResult(calls / (now_ns - start_ns) * 1e9, (thread_time_ns() - cpu_ns) / calls / 1e3)
 
 
-def harness(session: ModelSession, rows: SyntheticRows) -> Done:
-    received = Heard()
+def harness(session: ModelSession, rows: SyntheticRows) -> RoundResult:
+    received = CallCounter()
     caller = PlainCaller(session, rows, 1, lambda outputs: None)
     cpu_ns = thread_time_ns()
-    ended = run_scenario(plan_of(ROUND_S), [caller], range(len(rows)), received, OutputSampler(is_enabled=False))
+    ended = run_scenario(
+        plan_measurement(ROUND_S), [caller], range(len(rows)), received, OutputSampler(is_enabled=False)
+    )
     cpu_us = (thread_time_ns() - cpu_ns) / received.count / 1e3
-    return Done(received.count / (ended.end_ns - received.start_ns) * 1e9, cpu_us)
+    return RoundResult(received.count / (ended.end_ns - received.start_ns) * 1e9, cpu_us)
 
 
-def plan_of(seconds: float) -> Measure:
-    """Without a warm-up, and for the whole time: no interval is ever narrow enough, which is looked at each window."""
+def plan_measurement(seconds: float) -> Measure:
+    """A measurement without a warm-up that uses the whole time: no interval is narrow enough to end it early."""
     return Measure(
         scenario="single-stream", batch=1, streams=1, min_duration_s=0.0, max_duration_s=seconds, half_width=0.0,
         min_calls=1, max_warmup_s=0.0,
     )  # fmt: skip
 
 
-class Heard:
-    """What a scenario tells, counted."""
+class CallCounter:
+    """Counts the reported calls of a scenario."""
 
     def __init__(self) -> None:
         self.start_ns = self.count = 0
@@ -135,7 +137,7 @@ class Heard:
     def on_calls(self, packed: bytes) -> None:
         self.count += len(packed) // (8 * len(COLUMNS))
 
-    def take(self, report: MeasurementStarted | CallRows) -> None:
+    def on_report(self, report: MeasurementStarted | CallRows) -> None:
         match report:
             case MeasurementStarted():
                 self.on_started(report.start_ns, report.warmup_windows, report.is_stationary)
@@ -152,13 +154,16 @@ def show_child(model: Path) -> None:
         assert child.stdout is not None
         stdin, stdout = child.stdin, child.stdout
 
-        def bare() -> Done:
+        def bare() -> RoundResult:
             stdin.write("again\n")
             stdin.flush()
-            return Done(*json.loads(stdout.readline()))
+            return RoundResult(*json.loads(stdout.readline()))
 
         print(
-            reported(f"{model.stem}, child", paired(bare, lambda: measured(variant, ROUND_S), CHILD_PAIRS)), flush=True
+            format_pairs(
+                f"{model.stem}, child", measure_pairs(bare, lambda: measure_round(variant, ROUND_S), CHILD_PAIRS)
+            ),
+            flush=True,
         )
     variant.close()
 
@@ -170,20 +175,20 @@ def loop_on_demand(model: Path) -> None:
         print(json.dumps(astuple(bare_loop(session, feeds))), flush=True)
 
 
-def measured(variant: VariantProcess, seconds: float) -> Done:
-    received, before = Heard(), run_and_wait_ns(variant.pid)
-    ended = variant.measure(plan_of(seconds), received.take)
+def measure_round(variant: VariantProcess, seconds: float) -> RoundResult:
+    received, before = CallCounter(), run_and_wait_ns(variant.pid)
+    ended = variant.measure(plan_measurement(seconds), received.on_report)
     after = run_and_wait_ns(variant.pid)
-    took_ns = ended.end_ns - received.start_ns
-    return Done(
-        calls_per_s=received.count / took_ns * 1e9,
+    duration_ns = ended.end_ns - received.start_ns
+    return RoundResult(
+        calls_per_s=received.count / duration_ns * 1e9,
         cpu_us=(after[0] - before[0]) / received.count / 1e3,
-        waited=(after[1] - before[1]) / took_ns,
+        waited=(after[1] - before[1]) / duration_ns,
     )
 
 
 def run_and_wait_ns(pid: int) -> tuple[int, int]:
-    """Of the thread that calls the model, by the kernel's own account: on a core, and ready without one."""
+    """Times of the model's main thread by the kernel: on a core, and runnable without one."""
     ran, waited, _ = Path(f"/proc/{pid}/schedstat").read_text(encoding="ascii").split()
     return int(ran), int(waited)
 
@@ -201,20 +206,20 @@ def show_telemetry(model: Path) -> None:
     variant = VariantProcess(model.stem, VariantJob(model=str(model), provider="cpu", batch=1))
     variant.wait_until_open(60)
 
-    def watched() -> Done:
+    def measure_watched_round() -> RoundResult:
         batches: list[pa.RecordBatch] = []
         sampler = Sampler()
         sampler.watch("engine", os.getpid())
         sampler.watch("model", variant.pid)
         sampler.start(batches.append)
         threading.Event().wait(0.2)  # opening the driver and describing its GPUs is no sampling
-        done = measured(variant, TELEMETRY_ROUND_S)
+        done = measure_round(variant, TELEMETRY_ROUND_S)
         sampler.close()
         assert any("gpu0" in batch.column("source").to_pylist() for batch in batches)
         return done
 
-    pairs = paired(lambda: measured(variant, TELEMETRY_ROUND_S), watched, CHILD_PAIRS)
-    print(reported(f"{model.stem}, telemetry on", pairs), flush=True)
+    pairs = measure_pairs(lambda: measure_round(variant, TELEMETRY_ROUND_S), measure_watched_round, CHILD_PAIRS)
+    print(format_pairs(f"{model.stem}, telemetry on", pairs), flush=True)
     variant.close()
 
 

@@ -1,6 +1,6 @@
-"""What a plan over the whole catalogue takes: previewed, settled by simulation, and the first of a process.
+"""Duration of a plan over the whole catalog: analytical estimate, simulated, and first plan of a process.
 
-The replica is a supposed one of one L4; every other card is reached by ratio, so that all priced offers are planned.
+The replica is an assumed L4; all other GPUs are extrapolated by ratio, so that all priced offers are planned.
 """
 
 from __future__ import annotations
@@ -30,14 +30,14 @@ _DATE = datetime.date(2026, 8, 1)
 
 
 def question() -> PlanningInputs:
-    law = BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002)
-    doubt = tuple(tuple(0.0004 if row == column else 0.0 for column in range(4)) for row in range(4))
-    fitted = FittedService(law, 1.0, ("fixed_s", "per_item_s", "cv", "outside_s"), doubt)
+    service = BatchService(0.004, 0.0006, 16, 0.001, 0.1, 0.002)
+    covariance = tuple(tuple(0.0004 if row == column else 0.0 for column in range(4)) for row in range(4))
+    fitted = FittedService(service, 1.0, ("fixed_s", "per_item_s", "cv", "outside_s"), covariance)
     target = MeasuredTarget(
         "supposed",
         Hardware("one L4", accelerator="l4", accelerator_count=1, vcpus=4),
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
-        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, law.max_throughput_per_s),
+        ServiceFit((fitted,), (), 0.0, 1.0, 10.0, service.max_throughput_per_s),
     )
     limits = PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated", 4.0), router="power-of-two")
     traffic = Traffic(20_000.0, "workday", SHAPES["workday"])
@@ -51,13 +51,13 @@ def main() -> None:
     if parser.parse_args().once:
         print(f"{_seconds(lambda: plan_fleets(question()))[0]:.3f}")
         return
-    asked = question()
-    plan = plan_fleets(asked)
+    inputs = question()
+    plan = plan_fleets(inputs)
     feasible = [fleet for fleet in plan.offers if fleet.rejected is None]
     simulated = sum(fleet.sizing_method == "simulated" for fleet in feasible)
-    print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {simulated} of them settled by simulation")
-    print(f"previewed, warm: {_median_ms(lambda: plan_fleets(asked, estimate_only=True)):.0f} ms")
-    print(f"planned, warm: {_median_ms(lambda: plan_fleets(asked)):.0f} ms")
+    print(f"{len(plan.offers)} offers, {len(feasible)} feasible, {simulated} of them simulated")
+    print(f"estimated, warm: {_median_ms(lambda: plan_fleets(inputs, estimate_only=True)):.0f} ms")
+    print(f"planned, warm: {_median_ms(lambda: plan_fleets(inputs)):.0f} ms")
     print(f"first plan of a process, kernels from the cache: {_first({}):.1f} s")
     with tempfile.TemporaryDirectory() as empty:
         print(f"first plan of a process, kernels compiled: {_first({'NUMBA_CACHE_DIR': empty}):.1f} s")
@@ -68,9 +68,9 @@ def _median_ms(call: Callable[[], object]) -> float:
 
 
 def _seconds(call: Callable[[], object]) -> tuple[float, object]:
-    began = time.perf_counter()
-    done = call()
-    return time.perf_counter() - began, done
+    start_s = time.perf_counter()
+    result = call()
+    return time.perf_counter() - start_s, result
 
 
 def _first(environment: dict[str, str]) -> float:

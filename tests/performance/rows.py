@@ -1,4 +1,4 @@
-"""What rows cost on their way from the worker to the result: `python -m tests.performance.rows [--rows N]`.
+"""CPU cost of rows from the load worker to the result: `python -m tests.performance.rows [--rows N]`.
 
 A child ships plain rows as a load worker does, in batches of 500; the engine is the real session, its store, its
 result and its report, on a clock of its own. Takes a minute with 10 million rows.
@@ -68,7 +68,7 @@ class PipedLoad(ScriptedLoad):
                     self.worker_s, self.engine_s = ended.cpu_s, time.process_time() - before_s
                     self.ended_s = time.perf_counter()
                     return msgspec.structs.replace(ended, cpu_s=0.1)
-        raise RuntimeError("the child left")
+        raise RuntimeError("the child process exited")
 
 
 @contextlib.contextmanager
@@ -103,8 +103,8 @@ def measure(rows: int, directory: Path) -> None:
         print(f"result: {result_s:.1f} s, peak {peak_gib():.2f} GiB    must: ≤ 10 s, < 2 GiB with 10 M rows")
         print(f"{measured.completed:,} answers, {measured.errors}, {size_gib:.2f} GiB on disk")
         before_s = time.perf_counter()
-        drawn = StoredRun(directory).requests(UNUSED_COLUMNS)
-        report = build_report(outcome.result, drawn, outcome.telemetry, "", "", outcome.result_text)
+        columns = StoredRun(directory).requests(UNUSED_COLUMNS)
+        report = build_report(outcome.result, columns, outcome.telemetry, "", "", outcome.result_text)
         store.write_file("report.html", render_html(report).encode())
         print(f"report: {time.perf_counter() - before_s:.1f} s, peak {peak_gib():.2f} GiB")
 

@@ -1,4 +1,4 @@
-"""A child that ships plain rows as a load worker does, and sends nothing: what `tests.performance.rows` listens to.
+"""A child that ships plain rows as a load worker does, and sends nothing; used by `tests.performance.rows`.
 
 Its one stage holds as many rows as the plan's `max_requests`, shipped at `SHIPPED_PER_S`. They are those of a Poisson
 process of the plan's rate, answered after an exponential time, in the order of their ends; one in `FAILS_ONE_IN` fails.
@@ -29,19 +29,19 @@ from loadgen.worker.rows import build_record_batch
 
 SHIPPED_PER_S = 400_000
 FAILS_ONE_IN = 2_000
-MEAN_ANSWER_S = 0.01
+MEAN_RESPONSE_S = 0.01
 BLOCK_ROWS = 100 * BATCH_ROWS
 _PROGRESS_BATCHES = 200
 _Block = tuple[list[int], list[int], list[int]]
 
 
 def blocks(rows: int, rate_per_s: float, start_ns: int) -> Iterator[_Block]:
-    """Index, scheduled start and end of so many rows."""
+    """Index, scheduled start and end of the rows, in blocks."""
     rng, next_ns = np.random.default_rng(1), start_ns
     for first in range(0, rows, BLOCK_ROWS):
         count = min(BLOCK_ROWS, rows - first)
         scheduled = next_ns + np.cumsum(rng.exponential(1e9 / rate_per_s, count)).astype(np.int64)
-        ends = scheduled + (1e6 + rng.exponential(1e9 * MEAN_ANSWER_S, count)).astype(np.int64)
+        ends = scheduled + (1e6 + rng.exponential(1e9 * MEAN_RESPONSE_S, count)).astype(np.int64)
         order, next_ns = np.argsort(ends, kind="stable"), int(scheduled[-1])
         yield (first + order).tolist(), scheduled[order].tolist(), ends[order].tolist()
 
@@ -50,9 +50,9 @@ def exchanges() -> list[Exchange]:
     return [Exchange(0, 0, 0, b"", lambda _: None, status=200, bytes_received=150) for _ in range(BATCH_ROWS)]
 
 
-def fill(kept: list[Exchange], block: _Block, start: int) -> list[Exchange]:
-    """The next batch's, made of those of the one before: exchanges themselves are the sender's cost."""
-    columns = zip(kept, *(column[start : start + BATCH_ROWS] for column in block), strict=False)
+def fill(reused: list[Exchange], block: _Block, start: int) -> list[Exchange]:
+    """Fill the exchanges of the next batch into those of the previous one, since only the sender creates exchanges."""
+    columns = zip(reused, *(column[start : start + BATCH_ROWS] for column in block), strict=False)
     count = 0
     for exchange, index, scheduled_ns, end_ns in columns:
         fails = index % FAILS_ONE_IN == 0
@@ -60,7 +60,7 @@ def fill(kept: list[Exchange], block: _Block, start: int) -> list[Exchange]:
         exchange.first_byte_ns = exchange.end_ns = end_ns
         exchange.status, exchange.error, exchange.reused = (500, "http-5xx", True) if fails else (200, None, True)
         count += 1
-    return kept[:count]
+    return reused[:count]
 
 
 def play(plan: StagePlan, reports: ReportWriter) -> None:
@@ -68,10 +68,10 @@ def play(plan: StagePlan, reports: ReportWriter) -> None:
     assert plan.max_requests is not None
     start_ns, rate_per_s = time.perf_counter_ns(), plan.arrivals.rates[0][1]
     reports.send(StageStarted(plan.index, start_ns, plan.max_requests))
-    kept, cpu_s, shipped, due_s = exchanges(), 0.0, 0, time.perf_counter()
+    reused, cpu_s, shipped, due_s = exchanges(), 0.0, 0, time.perf_counter()
     for block in blocks(plan.max_requests, rate_per_s, start_ns):
         for start in range(0, len(block[0]), BATCH_ROWS):
-            batch = fill(kept, block, start)
+            batch = fill(reused, block, start)
             before_s = time.process_time()
             reports.send_rows(build_record_batch(plan.index, batch))
             cpu_s += time.process_time() - before_s

@@ -1,4 +1,4 @@
-"""What the host's details and other machines' pages cost: `python -m tests.performance.scrapes`.
+"""CPU cost of reading host details and metrics pages: `python -m tests.performance.scrapes`.
 
 The budget is 1 % of a core for the host and three processes at 10 Hz, which is 1,000 µs a beat.
 """
@@ -32,13 +32,14 @@ def main() -> None:
         processes.watch(source, pid)
     processes.read(0)
     due = iter(range(DETAILS_INTERVAL_NS, 10**18, DETAILS_INTERVAL_NS))
-    whole = cost_us(lambda: list(host.iterate_readings(0)))
-    details = cost_us(lambda: list(host.iterate_readings(next(due)))) - whole
-    watched = cost_us(lambda: list(processes.iterate_readings(1)))
+    host_us = cost_us(lambda: list(host.iterate_readings(0)))
+    detail_us = cost_us(lambda: list(host.iterate_readings(next(due)))) - host_us
+    processes_us = cost_us(lambda: list(processes.iterate_readings(1)))
     print(
-        f"host {whole:.0f} µs, its details {details:.0f} µs once a second, three processes {watched:.0f} µs: ", end=""
+        f"host {host_us:.0f} µs, its details {detail_us:.0f} µs once a second, three processes {processes_us:.0f} µs: ",
+        end="",
     )
-    print(f"{((whole + watched) * BEATS_PER_S + details) / 1e4:.2f} % of a core at {BEATS_PER_S} Hz")
+    print(f"{((host_us + processes_us) * BEATS_PER_S + detail_us) / 1e4:.2f} % of a core at {BEATS_PER_S} Hz")
     for child in children:
         child.communicate()
     for name, page, repeats in pages():
@@ -65,22 +66,22 @@ def show_scrape(name: str, page: bytes, repeats: int) -> None:
         scraper = Scraper(server.url, source="scrape1")
         readings = dict(scraper.read(0))
         assert readings["scrape1"]["scrape_ok"] == 1
-        took_us = cost_us(lambda: scraper.read(0), repeats)
-    reported = sum(map(len, readings.values()))
+        scrape_us = cost_us(lambda: scraper.read(0), repeats)
+    count = sum(map(len, readings.values()))
     print(
-        f"{name:36} {len(page) / 1024:6.0f} KiB {reported:4} readings {took_us:8.0f} µs CPU a scrape, the server's too"
+        f"{name:36} {len(page) / 1024:6.0f} KiB {count:4} readings {scrape_us:8.0f} µs CPU a scrape, the server's too"
     )
 
 
 def cost_us(sample: Callable[[], object], repeats: int = 200) -> float:
-    """CPU of one, the median of five rounds."""
+    """Median CPU time of a sample over five rounds."""
     sample()
     rounds = []
     for _ in range(5):
-        began_s = time.process_time()
+        start_s = time.process_time()
         for _ in range(repeats):
             sample()
-        rounds.append((time.process_time() - began_s) / repeats * 1e6)
+        rounds.append((time.process_time() - start_s) / repeats * 1e6)
     return statistics.median(rounds)
 
 

@@ -23,13 +23,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m tests.performance.share_checks", description=__doc__)
     parser.add_argument("--stages", type=int, default=20_000)
     parser.add_argument("--seed", type=int, default=23)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     for burst in (1, _BURST):
         print(f"late sends in bursts of {burst}: % of stages INVALID by the rule (by the point estimate)")
         print("requests  " + "".join(f"{f'{100 * share:g} % late':>16}" for share in _SHARES))
         for count in _COUNTS:
-            rng = np.random.default_rng([given.seed, burst, count])
-            cells = [_format_cell(_draw(rng, count, share, burst, given.stages), count) for share in _SHARES]
+            rng = np.random.default_rng([arguments.seed, burst, count])
+            cells = [_format_cell(_draw(rng, count, share, burst, arguments.stages), count) for share in _SHARES]
             print(f"{count:>8,}  " + "".join(f"{cell:>16}" for cell in cells), flush=True)
 
 

@@ -1,4 +1,4 @@
-"""How lean and how exact streamed answers are read: `python -m tests.performance.streams [--full]`.
+"""CPU cost and time error of reading streamed responses: `python -m tests.performance.streams [--full]`.
 
 The worker has one core and the scripted server the other, where there are two. First events that come alone, 200
 streams with a token every 20 ms; then events that come many at a time; then what the server played against what the
@@ -34,8 +34,8 @@ WORKLOAD = OpenAiWorkload("chat", "scripted", SyntheticPrompts(FixedLength(100),
 
 
 @contextlib.contextmanager
-def playing(stream: Stream) -> Iterator[LoadProcess]:
-    """A worker whose target answers everything with `stream`."""
+def run_worker(stream: Stream) -> Iterator[LoadProcess]:
+    """A load worker whose target responds to every request with `stream`."""
     with scripted_server(Script(reply=stream)) as url:
         with on_core(CLIENT_CORE):
             load = LoadProcess()
@@ -44,7 +44,7 @@ def playing(stream: Stream) -> Iterator[LoadProcess]:
             yield load
 
 
-def events(rows: pd.DataFrame) -> int:
+def count_events(rows: pd.DataFrame) -> int:
     return int(rows["chunk_ns"].map(len).sum())
 
 
@@ -61,8 +61,8 @@ def bench_alone(load: LoadProcess, seconds: float) -> None:
     costs, rates = [], []
     for _ in range(REPEATS):
         ended, rows = play(load, ClosedArrivals(STREAMS), seconds)
-        costs.append(1e6 * ended.cpu_s / events(rows))
-        rates.append(events(rows) / ((ended.end_ns - ended.start_ns) / 1e9))
+        costs.append(1e6 * ended.cpu_s / count_events(rows))
+        rates.append(count_events(rows) / ((ended.end_ns - ended.start_ns) / 1e9))
     print(f"alone      {median(rates):9,.0f} events/s  {median(costs):5.1f} µs CPU an event")
 
 
@@ -74,32 +74,32 @@ def bench_exact(name: str, load: LoadProcess, arrivals: Arrivals, duration_s: fl
         for since in ("sent", "scheduled"):
             ttft_ms = (rows["first_token_ns"] - rows[f"{since}_ns"]).to_numpy() / 1e6
             errors[since].append(np.abs(ttft_ms - 1e3 * FIRST_S))
-        errors["ICL"].append(np.abs(np.concatenate([np.diff(each) for each in rows["chunk_ns"]]) / 1e6 - 1e3 * GAP_S))
+        errors["ICL"].append(np.abs(np.concatenate([np.diff(times) for times in rows["chunk_ns"]]) / 1e6 - 1e3 * GAP_S))
         reused.append(rows["reused"].mean())
         opened += ended.connections_opened
     print(
-        f"{name:10} TTFT error, from the send {_told(errors['sent'])}, from the scheduled time"
-        f" {_told(errors['scheduled'])}; ICL error {_told(errors['ICL'])};"
+        f"{name:10} TTFT error, from the send {_format_errors(errors['sent'])}, from the scheduled time"
+        f" {_format_errors(errors['scheduled'])}; ICL error {_format_errors(errors['ICL'])};"
         f" {median(reused):.0%} on a connection used before, {opened} opened"
     )
 
 
-def _told(errors_ms: list[npt.NDArray[np.float64]]) -> str:
-    p50, p99 = (median(float(np.percentile(one, q)) for one in errors_ms) for q in (50, 99))
+def _format_errors(errors_ms: list[npt.NDArray[np.float64]]) -> str:
+    p50, p99 = (median(float(np.percentile(errors, q)) for errors in errors_ms) for q in (50, 99))
     return f"p50 {p50:.3f} ms p99 {p99:.3f} ms"
 
 
 def bench_coalesced(seconds: float) -> None:
-    whole = b"".join(
+    content = b"".join(
         data for _, data in build_chunked_stream(build_openai_stream(Generation(tokens=BLAST_TOKENS), 0, 0)).pieces
     )
-    with playing(Stream(((0.0, whole),))) as load:
+    with run_worker(Stream(((0.0, content),))) as load:
         play(load, ClosedArrivals(8), 0.5)
         rates, costs = [], []
         for _ in range(REPEATS):
             ended, rows = play(load, ClosedArrivals(8), seconds)
-            rates.append(events(rows) / ((ended.end_ns - ended.start_ns) / 1e9))
-            costs.append(1e6 * ended.cpu_s / events(rows))
+            rates.append(count_events(rows) / ((ended.end_ns - ended.start_ns) / 1e9))
+            costs.append(1e6 * ended.cpu_s / count_events(rows))
     print(f"coalesced  {median(rates):9,.0f} events/s  {median(costs):5.1f} µs CPU an event")
 
 
@@ -110,7 +110,7 @@ def main() -> None:
     print(f"load average {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores; medians of {REPEATS}")
     # the head comes with the first token: 200 heads at once would make the server late for its own schedule
     generation = Generation(tokens=TOKENS, has_role_chunk=False)
-    with playing(build_chunked_stream(build_openai_stream(generation, FIRST_S, GAP_S), head_s=FIRST_S)) as load:
+    with run_worker(build_chunked_stream(build_openai_stream(generation, FIRST_S, GAP_S), head_s=FIRST_S)) as load:
         play(load, at_once(), 0.1)  # connections made
         bench_alone(load, seconds)
         bench_exact("at once", load, at_once(), 0.1)

@@ -1,4 +1,4 @@
-"""What is measured against: servers on a core of their own, where there are two."""
+"""Target servers of the benchmarks, on their own core if there are two."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ http {{
 
 @contextlib.contextmanager
 def on_core(core: int) -> Iterator[None]:
-    """Children started inside run on that core only; without two cores, anywhere."""
+    """Run children that are started in this context on that core only, or anywhere with a single core."""
     cores = os.sched_getaffinity(0)
     if core in cores and len(cores) > 1:
         os.sched_setaffinity(0, {core})
@@ -49,7 +49,7 @@ def null_server() -> Iterator[str]:
 
 @contextlib.contextmanager
 def logging_server(log: Path) -> Iterator[str]:
-    """A scripted server that answers at once; when it has gone, `log` holds the nanoseconds of what it received."""
+    """A scripted server that responds at once; when it exits, it writes the receive times in ns to `log`."""
     with _child("loadgen.reference.scripted", "--log", str(log)) as url:
         yield url
 

@@ -1,7 +1,7 @@
-"""What watching costs: `python -m tests.performance.telemetry`.
+"""CPU cost of telemetry: `python -m tests.performance.telemetry`.
 
-The budget: 100 µs CPU for all that is read of a GPU at a beat, and 1 % of a core for reading one at 20 Hz. The host and
-its processes are read at 10 Hz by another thread, and are told apart.
+The budget: 100 µs CPU for a sample of a GPU, and 1 % of a core for reading a GPU at 20 Hz. The host and
+its processes are read at 10 Hz by another thread, and are reported separately.
 """
 
 from __future__ import annotations
@@ -62,24 +62,24 @@ def measure() -> None:
     with open_gpus() as gpus:
         if gpus.readers:
             gpu = gpus.readers[0]
-            rare = SlowGpuReader(gpus)
+            slow_reader = SlowGpuReader(gpus)
             show("one GPU, at every beat", lambda: gpu.read(1))
-            show("all GPUs, once a second", lambda: list(rare.read(1)))
+            show("all GPUs, once a second", lambda: list(slow_reader.read(1)))
     show_shares(pids)
     for child in children:
         child.communicate()
 
 
-def show(what: str, sample: Callable[[], object], repeats: int = 200) -> None:
+def show(label: str, sample: Callable[[], object], repeats: int = 200) -> None:
     sample()
     rounds_us = []
     for _ in range(ROUNDS):
-        began = time.process_time()
+        start_s = time.process_time()
         for _ in range(repeats):
             sample()
-        rounds_us.append((time.process_time() - began) / repeats * 1e6)
-    median, least, most = statistics.median(rounds_us), min(rounds_us), max(rounds_us)
-    print(f"{what:40} {median:8.0f} µs CPU a sample ({least:.0f} to {most:.0f} in {ROUNDS} rounds)")
+        rounds_us.append((time.process_time() - start_s) / repeats * 1e6)
+    median, min_us, max_us = statistics.median(rounds_us), min(rounds_us), max(rounds_us)
+    print(f"{label:40} {median:8.0f} µs CPU a sample ({min_us:.0f} to {max_us:.0f} in {ROUNDS} rounds)")
 
 
 def show_shares(pids: list[int]) -> None:
@@ -93,14 +93,14 @@ def show_shares(pids: list[int]) -> None:
     rows: list[int] = []
     sampler.start(lambda batch: rows.append(batch.num_rows))
     threading.Event().wait(1)  # opening the driver and describing its GPUs is no sampling
-    before_s, began = thread_cpu_s(), time.perf_counter()
+    before_s, start_s = thread_cpu_s(), time.perf_counter()
     threading.Event().wait(SECONDS)
-    after_s, took_s = thread_cpu_s(), time.perf_counter() - began
+    after_s, duration_s = thread_cpu_s(), time.perf_counter() - start_s
     sampler.close()
-    for name, what in THREADS.items():
+    for name, label in THREADS.items():
         if name in after_s:
-            print(f"{what:40} {100 * (after_s[name] - before_s[name]) / took_s:8.2f} % of a core")
-    print(f"{'rows':40} {sum(rows) / (took_s + 1):8.0f} a second")
+            print(f"{label:40} {100 * (after_s[name] - before_s[name]) / duration_s:8.2f} % of a core")
+    print(f"{'rows':40} {sum(rows) / (duration_s + 1):8.0f} a second")
 
 
 def thread_cpu_s() -> dict[str, float]:

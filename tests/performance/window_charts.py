@@ -25,21 +25,21 @@ CHARTS, CURVES_A_CHART = 4, 2
 FRAMES = 200
 
 
-def charts(look: ThemeController) -> LinkedCharts:
+def create_charts(theme: ThemeController) -> LinkedCharts:
     time_axis = Axis("Time", "s")
-    made = LinkedCharts([Chart(f"Chart {n}", time_axis, Axis("Value", "ms"), look) for n in range(CHARTS)])
-    made.resize(1280, 800)
-    made.show()
-    return made
+    linked = LinkedCharts([Chart(f"Chart {n}", time_axis, Axis("Value", "ms"), theme) for n in range(CHARTS)])
+    linked.resize(1280, 800)
+    linked.show()
+    return linked
 
 
 def paint(application: QApplication) -> None:
-    application.processEvents()  # what was given is drawn and painted on the next turns
+    application.processEvents()  # the new data is drawn and painted in the next turns
     application.processEvents()
 
 
-def measure_frames(application: QApplication, look: ThemeController) -> None:
-    linked = charts(look)
+def measure_frames(application: QApplication, theme: ThemeController) -> None:
+    linked = create_charts(theme)
     x = np.arange(0.0, HOUR_S, 1 / RATE_HZ)
     numbers = np.random.default_rng(1)
     for chart in linked.charts:
@@ -48,11 +48,11 @@ def measure_frames(application: QApplication, look: ThemeController) -> None:
             chart.set_line(f"{curve}", f"curve {curve}", x, walk, style_index=curve)
     paint(application)
     viewing = linked.charts[0].view_range
-    for what in ("zoom", "pan"):
+    for action in ("zoom", "pan"):
         frames_ms, cpu_s = [], time.process_time()
         for frame in range(FRAMES):
             started_s = time.perf_counter()
-            if what == "zoom":
+            if action == "zoom":
                 viewing.zoom(0.97 if frame < FRAMES / 2 else 1 / 0.97, HOUR_S / 3, 0.0)
             else:
                 viewing.pan(HOUR_S / FRAMES * (1 if frame < FRAMES / 2 else -1), 0.0)
@@ -60,7 +60,7 @@ def measure_frames(application: QApplication, look: ThemeController) -> None:
             frames_ms.append(1e3 * (time.perf_counter() - started_s))
         median, worst = np.percentile(frames_ms, [50, 99])
         cpu_ms = 1e3 * (time.process_time() - cpu_s) / FRAMES
-        print(f"{what:5} {median:6.1f} ms a frame, p99 {worst:.1f} ms, CPU {cpu_ms:.1f} ms    must: ≤ 16 ms")
+        print(f"{action:5} {median:6.1f} ms a frame, p99 {worst:.1f} ms, CPU {cpu_ms:.1f} ms    must: ≤ 16 ms")
     linked.deleteLater()
 
 

@@ -1,7 +1,7 @@
-"""What a flood of events costs the window: `python -m tests.performance.window_flood`.
+"""Frame times of the window during a flood of events: `python -m tests.performance.window_flood`.
 
 The budget: a frame of 16 ms, whatever the event rate. A frame is one turn of the event loop with everything that it
-paints; of the CPU, what it takes on a machine that has a core for it.
+paints; its CPU time is what it takes on a machine that has a core for it.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tests.performance.pairs import load_average
 
 STAGES, STAGE_S, EVERY_S = 50, 100.0, 0.1
 FRAME_MS = 16.0
-WARM_S = 1.0
-_NOTHING_S = 0.0002
+WARM_UP_S = 1.0
+_IDLE_TURN_S = 0.0002
 
 
 def main() -> None:
@@ -39,28 +39,28 @@ def main() -> None:
         page.resize(1280, 800)
         page.show()
         page.watch(run)
-        frames, took_s = drained(application, page)
+        frames, duration_s = measure_frames(application, page)
         page.close()
-    print(f"{count:,} events in {took_s:.1f} s, {len(frames)} frames")
-    for what, times_ms in (("CPU", [cpu for cpu, _ in frames]), ("wall clock", [wall for _, wall in frames])):
-        reported = ", ".join(f"p{q} {np.percentile(times_ms, q):.1f}" for q in (50, 90, 99))
+    print(f"{count:,} events in {duration_s:.1f} s, {len(frames)} frames")
+    for label, times_ms in (("CPU", [cpu for cpu, _ in frames]), ("wall clock", [wall for _, wall in frames])):
+        percentiles = ", ".join(f"p{q} {np.percentile(times_ms, q):.1f}" for q in (50, 90, 99))
         over = np.mean(np.array(times_ms) > FRAME_MS)
-        print(f"{what:10}: {reported}, worst {max(times_ms):.1f} ms; {100 * over:.1f} % over {FRAME_MS:g} ms")
+        print(f"{label:10}: {percentiles}, worst {max(times_ms):.1f} ms; {100 * over:.1f} % over {FRAME_MS:g} ms")
 
 
-def drained(application: QApplication, page: LivePage) -> tuple[list[tuple[float, float]], float]:
-    """Milliseconds of each turn of the loop, CPU and wall clock, until the run has been told; but for the first second,
-    which imports."""
+def measure_frames(application: QApplication, page: LivePage) -> tuple[list[tuple[float, float]], float]:
+    """Duration in ms of each turn of the event loop, CPU and wall clock, until all events are handled, without the
+    first second, which imports modules."""
     frames: list[tuple[float, float]] = []
-    began_s = time.perf_counter()
+    start_s = time.perf_counter()
     while page.state.status != "finished":
         before_s, cpu_s = time.perf_counter(), time.thread_time()
         application.processEvents()
         after_s, used_s = time.perf_counter(), time.thread_time() - cpu_s
-        if after_s - began_s > WARM_S and used_s > _NOTHING_S:
+        if after_s - start_s > WARM_UP_S and used_s > _IDLE_TURN_S:
             frames.append((1000 * used_s, 1000 * (after_s - before_s)))
         time.sleep(0.001)
-    return frames, time.perf_counter() - began_s
+    return frames, time.perf_counter() - start_s
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.charts.ring_buffer import RingBuffer
 from app.gui.theme import ThemeController
-from tests.performance.window_charts import CHARTS, CURVES_A_CHART, RATE_HZ, charts, paint
+from tests.performance.window_charts import CHARTS, CURVES_A_CHART, RATE_HZ, create_charts, paint
 
 LIVE_S, SHOWN_S = 7200, 300
 PAINTED_EVERY_S = 10
@@ -22,7 +22,7 @@ PAINTED_EVERY_S = 10
 
 
 def measure_growth(application: QApplication) -> None:
-    linked = charts(ThemeController(application, "light"))
+    linked = create_charts(ThemeController(application, "light"))
     names = [f"curve {curve}" for curve in range(CHARTS * CURVES_A_CHART)]
     ring = RingBuffer(SHOWN_S * RATE_HZ, names)
     linked.follow(SHOWN_S)
@@ -32,9 +32,9 @@ def measure_growth(application: QApplication) -> None:
         ring.append(sample / RATE_HZ, *numbers.random(len(names)))
         if sample % (PAINTED_EVERY_S * RATE_HZ):
             continue
-        for place, name in enumerate(names):
-            chart = linked.charts[place // CURVES_A_CHART]
-            chart.set_line(name, name, ring.x, ring.column(name), style_index=place % CURVES_A_CHART)
+        for index, name in enumerate(names):
+            chart = linked.charts[index // CURVES_A_CHART]
+            chart.set_line(name, name, ring.x, ring.column(name), style_index=index % CURVES_A_CHART)
         paint(application)
         if sample == SHOWN_S * RATE_HZ:  # the rings are full, every cache is warm
             before = process.memory_info().rss

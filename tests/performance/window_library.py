@@ -23,15 +23,15 @@ from app.records.estimate import Estimate
 from app.reporting.run_rows import HeadlineNumber, Listing, RunRow
 
 ROWS, FRAMES = 100_000, 120
-_TRUSTS = ("VALID", "WARN", "INVALID")
+_VALIDITIES = ("VALID", "WARN", "INVALID")
 
 
 def main() -> None:
     application = QApplication.instance() or QApplication([])
     assert isinstance(application, QApplication)
-    navigation, look = Navigation(), ThemeController(application, "light")
+    navigation, theme = Navigation(), ThemeController(application, "light")
     presenter = RunsPresenter(navigation)
-    tab = RunsTab(navigation, look, presenter)
+    tab = RunsTab(navigation, theme, presenter)
     tab.resize(1120, 720)
     tab.show()
     rows = tuple(map(_row, range(ROWS)))
@@ -48,9 +48,9 @@ def main() -> None:
 
 
 def _scroll(application: QApplication, tab: RunsTab) -> None:
-    """By the wheel, three rows a notch; and by the bar, where every row is another."""
+    """Scroll by the wheel, three rows per notch, and by the bar, which replaces all rows."""
     bar = tab.table.verticalScrollBar()
-    for what, step in (("the wheel", 3), ("the bar", bar.maximum() // FRAMES)):
+    for tool, step in (("the wheel", 3), ("the bar", bar.maximum() // FRAMES)):
         frames_ms = []
         for frame in range(FRAMES):
             start = time.process_time()
@@ -58,25 +58,25 @@ def _scroll(application: QApplication, tab: RunsTab) -> None:
             application.processEvents()
             frames_ms.append(1e3 * (time.process_time() - start))
         print(
-            f"scrolled by {what}: median {np.median(frames_ms):.1f} ms a frame, p95 {np.percentile(frames_ms, 95):.1f}"
+            f"scrolled by {tool}: median {np.median(frames_ms):.1f} ms a frame, p95 {np.percentile(frames_ms, 95):.1f}"
         )
 
 
-def _row(place: int) -> RunRow:
+def _row(index: int) -> RunRow:
     return RunRow(
-        f"20260801-{place:06d}-scoring-1f2a",
-        f"/runs/20260801-{place:06d}-scoring-1f2a",
-        name=("scoring", "chat", "quickstart")[place % 3],
+        f"20260801-{index:06d}-scoring-1f2a",
+        f"/runs/20260801-{index:06d}-scoring-1f2a",
+        name=("scoring", "chat", "quickstart")[index % 3],
         outcome="PASS",
-        verdict=_TRUSTS[place % 7 % 3],
-        max_rate_text=f"{place % 900}/s",
-        number=HeadlineNumber("max_rate_within_slo", None, "1/s", "higher", "search", Estimate(float(place % 900))),
-        comparability_key=f"{place % 3}",
-        usd_per_month=float(place % 5_000),
-        tags=("nightly",) if place % 5 == 0 else (),
-        started_at=f"2026-08-01T{place // 3600 % 24:02d}:{place // 60 % 60:02d}:{place % 60:02d}+00:00",
+        verdict=_VALIDITIES[index % 7 % 3],
+        max_rate_text=f"{index % 900}/s",
+        number=HeadlineNumber("max_rate_within_slo", None, "1/s", "higher", "search", Estimate(float(index % 900))),
+        comparability_key=f"{index % 3}",
+        usd_per_month=float(index % 5_000),
+        tags=("nightly",) if index % 5 == 0 else (),
+        started_at=f"2026-08-01T{index // 3600 % 24:02d}:{index // 60 % 60:02d}:{index % 60:02d}+00:00",
         url="http://10.0.0.7/v1",
-        size_bytes=place * 997 % 5_000_000,
+        size_bytes=index * 997 % 5_000_000,
     )
 
 
@@ -85,15 +85,15 @@ def _search(application: QApplication, tab: RunsTab, words: str) -> None:
     application.processEvents()
 
 
-def _show(application: QApplication, do: Callable[[], object]) -> None:
-    do()
+def _show(application: QApplication, action: Callable[[], object]) -> None:
+    action()
     application.processEvents()
 
 
-def _timed(what: str, do: Callable[[], object]) -> None:
+def _timed(label: str, action: Callable[[], object]) -> None:
     start = time.process_time()
-    do()
-    print(f"{what}: {1e3 * (time.process_time() - start):,.0f} ms")
+    action()
+    print(f"{label}: {1e3 * (time.process_time() - start):,.0f} ms")
 
 
 if __name__ == "__main__":

@@ -53,11 +53,11 @@ def main() -> None:
                 before_mib = _resident_mib()
                 times_ms.clear()
                 cpu_ms.clear()
-            began_s, began_cpu_s = time.perf_counter(), time.thread_time()
+            start_s, start_cpu_s = time.perf_counter(), time.thread_time()
             window.show_page(key)
             application.processEvents()
-            times_ms.append(1000 * (time.perf_counter() - began_s))
-            cpu_ms.append(1000 * (time.thread_time() - began_cpu_s))
+            times_ms.append(1000 * (time.perf_counter() - start_s))
+            cpu_ms.append(1000 * (time.thread_time() - start_cpu_s))
             time.sleep(_PAUSE_S)
             application.processEvents()
         settle()
@@ -65,18 +65,18 @@ def main() -> None:
         choices: tuple[ThemeChoice, ...] = ("dark", "light", "dark", "light")
         theme_s = [_theme_change_s(window, choice) for choice in choices]
         window.close_without_question()
-    for what, values_ms in (("CPU", cpu_ms), ("wall clock", times_ms)):
-        reported = ", ".join(f"p{q} {np.percentile(values_ms, q):.1f}" for q in (50, 95, 99))
-        print(f"{what:10}: {reported}, worst {max(values_ms):.1f} ms; budget p95 {SWITCH_MS:g} ms")
+    for label, values_ms in (("CPU", cpu_ms), ("wall clock", times_ms)):
+        percentiles = ", ".join(f"p{q} {np.percentile(values_ms, q):.1f}" for q in (50, 95, 99))
+        print(f"{label:10}: {percentiles}, worst {max(values_ms):.1f} ms; budget p95 {SWITCH_MS:g} ms")
     print(f"{SWITCHES} switches grew by {grown_mib:.1f} MiB, of {BUDGET_MIB:g}")
     print(f"a change of the theme: {min(theme_s):.2f}–{max(theme_s):.2f} s CPU; budget {THEME_S:g}")
 
 
 def _theme_change_s(window: Window, choice: ThemeChoice) -> float:
-    began_s = time.thread_time()
+    start_s = time.thread_time()
     window.theme_controller.set_choice(choice)
     QApplication.processEvents()
-    return time.thread_time() - began_s
+    return time.thread_time() - start_s
 
 
 def _resident_mib() -> float:

@@ -1,6 +1,6 @@
-"""How long the Plan page takes from an edit to the preview on the screen, and to the simulated answer, once warm.
+"""How long the Plan page takes from an edit to the displayed estimate, and to the simulated plan, once warm.
 
-The whole catalogue is planned, as in `tests.performance.planning`: every card is reached by ratio.
+The whole catalog is planned, as in `tests.performance.planning`: all GPUs are extrapolated by ratio.
 """
 
 from __future__ import annotations
@@ -26,49 +26,53 @@ from app.planning.fleets import plan_fleets
 from app.wiring.plan_files import PlanFile, write_plan
 from tests.performance.planning import question
 
-_EDITS, _SETTLED = 25, 3
+_EDITS, _SIMULATIONS = 25, 3
 
 
 def main() -> None:
     application = QApplication([])
-    look, collecting = ThemeController(application, "light"), GuiThreadGc(application)
+    theme, collector = ThemeController(application, "light"), GuiThreadGc(application)
     with tempfile.TemporaryDirectory() as home:
         os.environ["SIZEWISE_HOME"] = home
-        page = PlanPage(Navigation(), look)
+        page = PlanPage(Navigation(), theme)
         page.resize(1440, 900)
         page.show()
         page.enter()
-        asked = question()
+        inputs = question()
         path = Path(home) / "plan.yaml"
-        write_plan(path, PlanFile("sizewise", plan_fleets(asked, estimate_only=True), asked))
+        write_plan(path, PlanFile("sizewise", plan_fleets(inputs, estimate_only=True), inputs))
         page.open_sources((path,))
         presenter = page.presenter
         _wait(application, lambda: presenter.state.phase == "simulated" and presenter.state.simulator_status == "ready")
         presenter.set_simulation_delay(600_000)
-        _tell("preview on the screen", _EDITS, lambda place: _preview_ms(application, page, place))
+        _print_durations("displayed estimate", _EDITS, lambda index: _measure_estimate_ms(application, page, index))
         presenter.set_simulation_delay(SIMULATION_DELAY_MS)
-        _tell("simulated answer, after the quiet", _SETTLED, lambda place: _settled_ms(application, page, place))
+        _print_durations(
+            "simulated plan, after the delay",
+            _SIMULATIONS,
+            lambda index: _measure_simulation_ms(application, page, index),
+        )
         QThreadPool.globalInstance().waitForDone()
         page.close()
-    collecting.stop()
+    collector.stop()
 
 
-def _preview_ms(application: QApplication, page: PlanPage, place: int) -> float:
-    """The slider is moved; the simulation is held off, as it is while a slider is dragged."""
+def _measure_estimate_ms(application: QApplication, page: PlanPage, index: int) -> float:
+    """Move the slider; the simulation is postponed, as it is while a user drags a slider."""
     state = page.presenter.state
     before = state.plan
-    began = time.perf_counter()
-    page.workbench.inputs.traffic.peak.slider.setValue(500 + 4 * (place + 1))
+    start_s = time.perf_counter()
+    page.workbench.inputs.traffic.peak.slider.setValue(500 + 4 * (index + 1))
     _wait(application, lambda: page.presenter.state.plan is not before and _is_current(page))
     application.processEvents()
-    return 1000 * (time.perf_counter() - began)
+    return 1000 * (time.perf_counter() - start_s)
 
 
-def _settled_ms(application: QApplication, page: PlanPage, place: int) -> float:
-    began = time.perf_counter()
-    page.workbench.inputs.traffic.peak.slider.setValue(300 + 20 * place)
+def _measure_simulation_ms(application: QApplication, page: PlanPage, index: int) -> float:
+    start_s = time.perf_counter()
+    page.workbench.inputs.traffic.peak.slider.setValue(300 + 20 * index)
     _wait(application, lambda: _is_current(page) and page.presenter.state.phase == "simulated")
-    return 1000 * (time.perf_counter() - began) - SIMULATION_DELAY_MS
+    return 1000 * (time.perf_counter() - start_s) - SIMULATION_DELAY_MS
 
 
 def _is_current(page: PlanPage) -> bool:
@@ -76,20 +80,22 @@ def _is_current(page: PlanPage) -> bool:
 
 
 def _wait(application: QApplication, condition: Callable[[], bool]) -> None:
-    """Asleep between events: whoever spins here takes the interpreter from the thread that plans."""
+    """Sleep between events: a busy loop would take the interpreter from the planning thread."""
     while not condition():
         application.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents)
 
 
-def _tell(what: str, times: int, edit_ms: Callable[[int], float]) -> None:
-    """By the clock, and by the processor, which other work beside it does not take part of."""
-    taken_ms, worked_ms = [], []
-    for place in range(times):
-        worked = time.process_time()
-        taken_ms.append(edit_ms(place))
-        worked_ms.append(1000 * (time.process_time() - worked))
-    for of, found_ms in (("", taken_ms), (", processor time of all threads", worked_ms)):
-        print(f"{what}{of}: median {statistics.median(found_ms):.0f} ms, worst {max(found_ms):.0f} ms of {times}")
+def _print_durations(label: str, times: int, edit_ms: Callable[[int], float]) -> None:
+    """Print the durations by the clock, and by processor time, which other work does not change."""
+    durations_ms, cpu_ms = [], []
+    for index in range(times):
+        start_s = time.process_time()
+        durations_ms.append(edit_ms(index))
+        cpu_ms.append(1000 * (time.process_time() - start_s))
+    for suffix, values_ms in (("", durations_ms), (", processor time of all threads", cpu_ms)):
+        print(
+            f"{label}{suffix}: median {statistics.median(values_ms):.0f} ms, worst {max(values_ms):.0f} ms of {times}"
+        )
 
 
 if __name__ == "__main__":

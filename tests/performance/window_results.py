@@ -1,4 +1,4 @@
-"""The result page with a run of a million requests: opened, judged again in a window, sorted, filtered, scrolled.
+"""The result page with a run of a million requests: opened, reevaluated in a window, sorted, filtered, scrolled.
 
 `python -m tests.performance.window_results [--rows N]`. The run is written as a load worker ships it, by the real
 session on a clock of its own.
@@ -33,16 +33,16 @@ from tests.performance.rows import PipedLoad, child
 
 ROWS, RATE_PER_S = 1_000_000, 10_000.0
 STEPS = 200
-PATIENCE_S = 120.0
+TIMEOUT_S = 120.0
 
 
-def wait(until: Callable[[], bool]) -> float:
-    """Seconds until it is so, the window painting meanwhile."""
+def wait(condition: Callable[[], bool]) -> float:
+    """Process events until the condition is true, and return the seconds."""
     start = time.perf_counter()
-    while not until():
+    while not condition():
         QCoreApplication.processEvents(QEventLoop.ProcessEventsFlag.WaitForMoreEvents, 20)
-        if time.perf_counter() - start > PATIENCE_S:
-            raise RuntimeError("nothing came of it")
+        if time.perf_counter() - start > TIMEOUT_S:
+            raise RuntimeError("the condition was not met in time")
     QCoreApplication.processEvents()
     return time.perf_counter() - start
 
@@ -56,7 +56,7 @@ def write_run(directory: Path, rows: int) -> None:
 
 
 def measure(application: QApplication, directory: Path) -> None:
-    page, collecting = ResultsPage(Navigation(), ThemeController(application, "light")), GuiThreadGc(application)
+    page, collector = ResultsPage(Navigation(), ThemeController(application, "light")), GuiThreadGc(application)
     page.resize(1280, 800)
     page.show()
     opened: list[object] = []
@@ -66,40 +66,40 @@ def measure(application: QApplication, directory: Path) -> None:
     wait(lambda: bool(opened))
     print(f"open: {time.perf_counter() - start:.2f} s from the click to the numbers, imports with it")
     content = page.content()
-    asked: list[object] = []
-    page.presenter.reevaluated.connect(asked.append)
+    reevaluated: list[object] = []
+    page.presenter.reevaluated.connect(reevaluated.append)
     middle = page.presenter.displayed_run.own_report.stages[0]  # type: ignore[union-attr]
-    asks: dict[str, Callable[[], object]] = {
+    requested_changes: dict[str, Callable[[], object]] = {
         "window of half": lambda: page.presenter.request_window((middle.start_s, (middle.start_s + middle.end_s) / 2)),
         "another SLO, whole run": lambda: page.presenter.request_slo(("latency_ms.p95 < 5",)),
         "as measured": page.presenter.reset,
     }
-    for name, ask in asks.items():
+    for name, request in requested_changes.items():
         if name.startswith("another"):
             page.presenter.reset()
             wait(lambda: not page.presenter.is_busy)
-        asked.clear()
+        reevaluated.clear()
         start, busy = time.perf_counter(), time.process_time()
-        ask()
-        wait(lambda: bool(asked))
-        took = f"{time.perf_counter() - start:.2f} s, {time.process_time() - busy:.2f} s of CPU"
-        print(f"judged again, {name}: {took}, painted")
+        request()
+        wait(lambda: bool(reevaluated))
+        durations = f"{time.perf_counter() - start:.2f} s, {time.process_time() - busy:.2f} s of CPU"
+        print(f"reevaluated, {name}: {durations}, painted")
     requests = content.requests_tab
     content.tabs.setCurrentWidget(requests)
-    print(f"requests: {wait(lambda: requests.model.rowCount() > 0):.2f} s until they stand, slowest first")
-    acts: dict[str, Callable[[], object]] = {
+    print(f"requests: {wait(lambda: requests.model.rowCount() > 0):.2f} s until they are listed, slowest first")
+    actions: dict[str, Callable[[], object]] = {
         "sort by latency": lambda: requests.table.sortByColumn(2, Qt.SortOrder.AscendingOrder),
         "sort by time": lambda: requests.table.sortByColumn(0, Qt.SortOrder.AscendingOrder),
         "filter by least latency": lambda: requests.min_latency_field.setText("0.5"),
     }
-    for name, act in acts.items():
+    for name, action in actions.items():
         start = time.perf_counter()
-        act()
+        action()
         QCoreApplication.processEvents()
         print(f"{name}: {1e3 * (time.perf_counter() - start):.0f} ms")
     requests.min_latency_field.setText("")
     scroll(requests.table.verticalScrollBar())
-    collecting.stop()
+    collector.stop()
     page.close()
     page.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
@@ -108,9 +108,9 @@ def measure(application: QApplication, directory: Path) -> None:
 
 def scroll(bar: object) -> None:
     steps = []
-    for place in np.linspace(0, bar.maximum(), STEPS).astype(int):  # type: ignore[attr-defined]
+    for position in np.linspace(0, bar.maximum(), STEPS).astype(int):  # type: ignore[attr-defined]
         start = time.perf_counter()
-        bar.setValue(int(place))  # type: ignore[attr-defined]
+        bar.setValue(int(position))  # type: ignore[attr-defined]
         QCoreApplication.processEvents()
         steps.append(1e3 * (time.perf_counter() - start))
     print(f"scroll: median {np.median(steps):.1f} ms, worst {max(steps):.1f} ms of {STEPS} steps    must: ≤ 50 ms")

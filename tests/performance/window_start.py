@@ -1,6 +1,6 @@
 """From the command to the window's first paint, as `sizewise gui` starts it, each time in a new process.
 
-On the offscreen platform: what a graphics stack adds is not in it.
+On the offscreen platform, without the time of a graphics stack.
 """
 
 from __future__ import annotations
@@ -42,9 +42,11 @@ def main() -> None:
             )  # fmt: skip
             seconds.append(float(done.stdout))
             loaded = ", ".join(line.split()[0] for line in done.stderr.splitlines() if line.endswith(" True"))
-    usual = statistics.median(seconds[1:])
+    usual_s = statistics.median(seconds[1:])
     print(load_average())
-    print(f"first start {seconds[0]:.2f} s, then {usual:.2f} s ({min(seconds):.2f}–{max(seconds[1:]):.2f}); budget 1.0")
+    print(
+        f"first start {seconds[0]:.2f} s, then {usual_s:.2f} s ({min(seconds):.2f}–{max(seconds[1:]):.2f}); budget 1.0"
+    )
     print(f"heavy libraries loaded by then: {loaded or 'none'}")
 
 

@@ -1,7 +1,7 @@
-"""What two hours of live view leave in memory: `python -m tests.performance.window_two_hours`.
+"""Memory growth of two hours of live view: `python -m tests.performance.window_two_hours`.
 
-The budget: 20 MiB. The run is told at four snapshots a second and ten readings of the machine, on a clock of its own:
-ten seconds of it at a time, each painted. What was allocated before its first minute is over does not count.
+The budget: 20 MiB. The run has four snapshots and ten readings of the machine per second, on a simulated clock:
+ten seconds at a time, each painted. Memory allocated in the first minute does not count.
 """
 
 from __future__ import annotations
@@ -29,16 +29,16 @@ BUDGET_MIB = 20
 
 def main() -> None:
     application = QApplication([])
-    look, now = ThemeController(application, "light"), [ZERO_NS]
-    presenter, body = LivePresenter(now_ns=lambda: now[0]), LiveBody(look)
+    theme, now = ThemeController(application, "light"), [ZERO_NS]
+    presenter, body = LivePresenter(now_ns=lambda: now[0]), LiveBody(theme)
     body.resize(1280, 800)
     body.show()
     body.begin(presenter)
     print(load_average())
     stages = int(HOURS * 3600 / STAGE_S)
-    began_s, before_mib, count = time.perf_counter(), 0.0, 0
-    for step, reported in groupby(whole_run(stages, STAGE_S), key=_step):
-        count += _tell(presenter, step, list(reported))
+    start_s, before_mib, count = time.perf_counter(), 0.0, 0
+    for step, events in groupby(whole_run(stages, STAGE_S), key=_step):
+        count += _handle_events(presenter, step, list(events))
         now[0] = ZERO_NS + (step + 1) * STEP_S * S
         body.mark_changed(frozenset(presenter.changed_parts))
         presenter.changed_parts.clear()
@@ -48,11 +48,11 @@ def main() -> None:
             before_mib = _resident_mib()
     grown_mib = _resident_mib() - before_mib
     body.close()
-    print(f"{count:,} events of {HOURS} hours in {time.perf_counter() - began_s:.0f} s")
+    print(f"{count:,} events of {HOURS} hours in {time.perf_counter() - start_s:.0f} s")
     print(f"grew by {grown_mib:.1f} MiB, of {BUDGET_MIB}")
 
 
-def _tell(presenter: LivePresenter, step: int, events: list[Event]) -> int:
+def _handle_events(presenter: LivePresenter, step: int, events: list[Event]) -> int:
     for event in events:
         presenter.handle_event(event)
     for second in range(step * STEP_S, (step + 1) * STEP_S):
@@ -61,7 +61,7 @@ def _tell(presenter: LivePresenter, step: int, events: list[Event]) -> int:
 
 
 def _paint(application: QApplication, body: LiveBody) -> None:
-    """Until everything that is marked has been painted."""
+    """Process events until all changed parts are painted."""
     application.processEvents()
     while body.is_painting:
         time.sleep(0.005)

@@ -31,15 +31,15 @@ def report_of(run: Run) -> Report:
 
 @pytest.fixture(scope="session")
 def full_report() -> Report:
-    """With the checksums of two data files, which the run in memory does not have."""
+    """A report with the checksums of two data files, which the run in memory does not have."""
     artifacts = tuple(ArtifactRow(path=name, sha256="0f3b" * 16) for name in ("requests.arrow", "telemetry.arrow"))
     return msgspec.structs.replace(report_of(full_run(gpu=True)), artifacts=artifacts)
 
 
 @pytest.fixture(scope="session")
 def small_report(full_report: Report) -> Report:
-    """With a chart of each kind of text: its points' names, its series and its legend."""
-    cores = [one for one in full_report.telemetry if one.unit == "cores"]
+    """A report with a chart for each kind of text: names of points, series and the legend."""
+    cores = [series for series in full_report.telemetry if series.unit == "cores"]
     return msgspec.structs.replace(
         full_report, stages=full_report.stages[-6:], telemetry=tuple(cores), load=None, heat_map=None, model=None
     )
@@ -47,7 +47,7 @@ def small_report(full_report: Report) -> Report:
 
 @pytest.fixture(scope="session")
 def compared_report(clients_report: Report) -> Report:
-    """Held against a baseline that may not be compared, and was all the same."""
+    """A report with a forced comparison with a baseline that is not comparable."""
     baseline = result(steady(10.0, 0.1), run_id="baseline")
     other = msgspec.structs.replace(baseline, workload_hash="other", stages=(steady(20.0, 0.1),))
     section = build_comparison_section(compare_runs([baseline], [other], is_forced=True))
@@ -56,7 +56,7 @@ def compared_report(clients_report: Report) -> Report:
 
 @pytest.fixture(scope="session")
 def pages() -> dict[str, str]:
-    """What was rendered, by the name of its report: rendering is what takes time here."""
+    """The rendered pages by the name of the report: rendering takes most of the time of these tests."""
     return {}
 
 
@@ -76,7 +76,7 @@ def text_pages() -> dict[str, str]:
 def rendered_text(
     pages: dict[str, str], text_pages: dict[str, str], pages_without_pictures: None, request: pytest.FixtureRequest
 ) -> Rendered:
-    """For tests of what a page says, where a browser draws the same page in another test: the page without pictures,
+    """For tests of the text of a page, where a browser draws the same page in another test: the page without pictures,
     unless it was rendered with them."""
     return lambda name: pages.get(name) or _render_once(text_pages, request, name)
 
@@ -170,7 +170,7 @@ def no_offer_plan_report() -> PlanReport:
 
 @pytest.fixture(scope="session")
 def planned_report(full_report: Report) -> Report:
-    """A run with all that a plan can tell."""
+    """A run with every part of a plan."""
     return msgspec.structs.replace(full_report, plan=build_plan_section(whole_plan()))
 
 

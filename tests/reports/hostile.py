@@ -62,7 +62,7 @@ MORE_PAYLOADS = (
     "*/ body { background: url(//example.invalid/x) } /*",
     "x" * 3000 + "<b>",
 )  # fmt: skip
-_MEANT = {  # fields a renderer decides by
+_DECIDING_FIELDS = {  # fields by which a renderer decides
     "basis", "validity", "verdict", "outcome", "level", "metric", "percentile", "comparator", "kind",
     "counts", "state", "slo", "sizing_method", "latency_metric",
 }  # fmt: skip
@@ -72,16 +72,16 @@ _Any = TypeVar("_Any", Report, PlanReport)
 
 
 def hostile(report: _Any, payload: str) -> _Any:
-    """The report with `payload` before every text that is free."""
+    """The report with `payload` in front of every free text."""
     return msgspec.convert(_poisoned(msgspec.to_builtins(report), payload), type=type(report))
 
 
 def _poisoned(value: Any, payload: str) -> Any:
     if isinstance(value, dict):
         return {
-            name: one if name in _MEANT and isinstance(one, str) else _poisoned(one, payload)
-            for name, one in value.items()
+            name: item if name in _DECIDING_FIELDS and isinstance(item, str) else _poisoned(item, payload)
+            for name, item in value.items()
         }
     if isinstance(value, list | tuple):
-        return [_poisoned(one, payload) for one in value]
+        return [_poisoned(item, payload) for item in value]
     return payload + value if isinstance(value, str) else value

@@ -19,32 +19,32 @@ QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
 class Tags(HTMLParser):
     def __init__(self, page: str) -> None:
         super().__init__()
-        self.found: list[tuple[str, tuple[str, ...]]] = []
+        self.tags: list[tuple[str, tuple[str, ...]]] = []
         self.feed(page)
         self.close()
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.found.append((tag, tuple(name for name, _ in attrs)))
+        self.tags.append((tag, tuple(name for name, _ in attrs)))
 
 
 @pytest.fixture
 def report() -> ComparisonReport:
-    compared = compare_runs(repeats(QUIET), repeats([1.2 * one for one in QUIET]))
+    compared = compare_runs(repeats(QUIET), repeats([1.2 * value for value in QUIET]))
     return build_comparison_report(compared, "sizewise compare baseline now")
 
 
 def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:
-    """In place of every text that may be of another's hand."""
+    """The report with `text` in place of every text that may come from someone else."""
     section = report.comparison
-    differences = tuple(msgspec.structs.replace(one, name=text, baseline=text) for one in section.differences)
-    rows = tuple(msgspec.structs.replace(one, metric=text, stage=text) for one in section.rows)
+    differences = tuple(msgspec.structs.replace(row, name=text, baseline=text) for row in section.differences)
+    rows = tuple(msgspec.structs.replace(row, metric=text, stage=text) for row in section.rows)
     section = msgspec.structs.replace(
         section, baseline=(text,), candidate=(text,), notes=(text,), rows=rows, differences=differences, summary=text
     )
     return msgspec.structs.replace(report, comparison=section, command=text)
 
 
-def test_a_page_of_its_own_says_what_the_text_says(report: ComparisonReport) -> None:
+def test_comparison_page_has_verdict_and_command_and_loads_nothing(report: ComparisonReport) -> None:
     page, text = render_comparison(report, "html"), render_comparison(report, "text")
     assert "REGRESSION: 2 headline metrics were compared: 1 worse, 1 same (tolerance" in text
     assert "REGRESSION: 2 headline metrics were compared: 1 worse, 1 same (tolerance" in page
@@ -54,12 +54,12 @@ def test_a_page_of_its_own_says_what_the_text_says(report: ComparisonReport) -> 
 
 
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_hostile_text_adds_nothing_to_the_page(report: ComparisonReport, payload: str) -> None:
+def test_hostile_text_adds_no_element_to_comparison_page(report: ComparisonReport, payload: str) -> None:
     attacked, harmless = (Tags(render_comparison(poisoned(report, text), "html")) for text in (payload, "plain"))
-    assert attacked.found == harmless.found
+    assert attacked.tags == harmless.tags
 
 
-def test_the_markdown_names_the_command(report: ComparisonReport) -> None:
-    written = render_comparison(report, "markdown")
-    assert written.startswith("# run-0, run-1")
-    assert written.endswith("sizewise compare baseline now\n")
+def test_comparison_markdown_ends_with_command(report: ComparisonReport) -> None:
+    markdown = render_comparison(report, "markdown")
+    assert markdown.startswith("# run-0, run-1")
+    assert markdown.endswith("sizewise compare baseline now\n")

@@ -30,14 +30,14 @@ def section() -> ComparisonSection:
         (Quantity(12.0, ""), "+1,100 %"),
     ],
 )
-def test_a_ratio_is_reported_as_the_change_it_is(ratio: Quantity, reported: str) -> None:
+def test_ratio_is_formatted_as_percent_change(ratio: Quantity, reported: str) -> None:
     assert format_effect(ratio).replace("\u202f", " ") == reported
 
 
-def test_environment_comes_first_then_what_got_worse(section: ComparisonSection) -> None:
+def test_environment_differences_precede_regressed_metrics(section: ComparisonSection) -> None:
     lines = render_comparison(section).splitlines()
-    environment = next(place for place, line in enumerate(lines) if line.startswith("Environment"))
-    (row,) = (place for place, line in enumerate(lines) if line.startswith("latency_ms.p95"))
+    environment = next(index for index, line in enumerate(lines) if line.startswith("Environment"))
+    (row,) = (index for index, line in enumerate(lines) if line.startswith("latency_ms.p95"))
     assert environment < row
     assert "10.0 ms" in lines[row]
     assert "12.0 ms" in lines[row]
@@ -45,12 +45,12 @@ def test_environment_comes_first_then_what_got_worse(section: ComparisonSection)
     assert "worse" in lines[row]
 
 
-def test_what_was_undecided_says_how_many_more_repeats_may_report() -> None:
-    found = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
-    assert "about 6 more runs per side are needed" in render_comparison(found)
+def test_inconclusive_comparison_states_needed_repeats() -> None:
+    section = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
+    assert "about 6 more runs per side are needed" in render_comparison(section)
 
 
-def test_a_runs_text_and_page_report_of_the_comparison(empty_report: Report, section: ComparisonSection) -> None:
+def test_run_report_contains_its_comparison(empty_report: Report, section: ComparisonSection) -> None:
     report = msgspec.structs.replace(empty_report, comparison=section)
     assert "Comparison REGRESSION: 2 headline metrics" in render_text(report)
     page = render_html(report)
@@ -59,9 +59,7 @@ def test_a_runs_text_and_page_report_of_the_comparison(empty_report: Report, sec
     assert '<section id="comparison">' not in render_html(empty_report)
 
 
-def test_a_page_shows_two_hundred_metrics_of_a_kind_and_says_how_many_more(
-    empty_report: Report, section: ComparisonSection
-) -> None:
+def test_html_shows_200_metrics_per_kind_and_counts_others(empty_report: Report, section: ComparisonSection) -> None:
     many = msgspec.structs.replace(section, rows=section.rows[:1] * 250)
     page = render_html(msgspec.structs.replace(empty_report, comparison=many))
     assert page.count('<span class="badge worse">') == 200

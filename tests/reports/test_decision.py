@@ -21,7 +21,7 @@ def _with_row(plan: PlanSection, **changes: object) -> PlanSection:
     return replace(plan, offers=tuple(row if other.offer == row.offer else other for other in plan.offers))
 
 
-def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: PlanSection) -> None:
+def test_plan_decision_has_offer_cost_probability_and_evidence(plan: PlanSection) -> None:
     decision = build_plan_decision(plan)
     assert decision.headline == "5 × gcp/g2-standard-4, $2,577/month"
     assert decision.sentence == (
@@ -35,7 +35,7 @@ def test_a_decision_says_what_to_buy_what_it_costs_and_how_sure_it_is(plan: Plan
     )  # fmt: skip
 
 
-def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: PlanSection) -> None:
+def test_extrapolated_evidence_names_measured_machine_and_unmeasured_instance_type(plan: PlanSection) -> None:
     assert plan.source is not None
     source = replace(plan.source, hardware="this machine", validity="WARN")
     decision = build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source))
@@ -45,7 +45,7 @@ def test_evidence_from_another_machine_names_it_and_what_was_not_measured(plan: 
     )
 
 
-def test_a_capacity_that_is_not_known_well_enough_is_low_evidence_whatever_its_basis(plan: PlanSection) -> None:
+def test_uncertain_capacity_is_low_evidence_even_if_measured(plan: PlanSection) -> None:
     spread = PercentileRange(p10=2.0, p50=4.0, p90=9.0)
     unsure = CapacityUncertainty(state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Go.")
     decision = build_plan_decision(replace(plan, capacity_knowledge=unsure))
@@ -54,13 +54,13 @@ def test_a_capacity_that_is_not_known_well_enough_is_low_evidence_whatever_its_b
 
 
 @pytest.mark.parametrize("text", ["high", "low", "measured"])
-def test_no_text_decides_the_level(plan: PlanSection, text: str) -> None:
+def test_evidence_level_does_not_depend_on_names_of_run_and_hardware(plan: PlanSection, text: str) -> None:
     assert plan.source is not None
     source = replace(plan.source, hardware=text, name=text)
     assert build_plan_decision(replace(_with_row(plan, basis="extrapolated"), source=source)).level == "medium"
 
 
-def test_a_plan_of_an_older_version_has_a_decision_without_what_it_does_not_know(plan: PlanSection) -> None:
+def test_decision_of_older_plan_omits_probability_and_source(plan: PlanSection) -> None:
     old = _with_row(plan, slo_probabilities=None, usd_per_month_needed=None, provider="", instance_type="", region="")
     decision = build_plan_decision(replace(old, source=None))
     assert decision.headline == "5 × gcp/g2-standard-4@us-central1, $2,577/month"
@@ -68,13 +68,13 @@ def test_a_plan_of_an_older_version_has_a_decision_without_what_it_does_not_know
     assert decision.details[:2] == ("4 instances for the load, 1 spare", "$2,062–3,092/month (95\u202f% CI)")
 
 
-def test_without_a_fitting_offer_there_is_no_evidence(no_offer_plan_report: PlanReport) -> None:
+def test_plan_without_feasible_offer_has_no_evidence(no_offer_plan_report: PlanReport) -> None:
     decision = build_plan_decision(no_offer_plan_report.plan)
     assert decision.headline == "No offer sustains a peak of 90.0\u202freq/s"
     assert decision.evidence == ""
 
 
-def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report) -> None:
+def test_run_decision_has_confidence_interval_and_basis(full_report: Report) -> None:
     result = build_run_decision(full_report)
     assert result.headline.startswith("Max rate 218\u202freq/s within SLO")
     assert result.sentence == "The 95\u202f% CI is 218–238\u202freq/s."
@@ -84,11 +84,11 @@ def test_a_result_says_its_interval_and_what_it_is_based_on(full_report: Report)
     )
 
 
-def test_nothing_measured_is_no_evidence(empty_report: Report) -> None:
+def test_run_without_measurement_has_no_evidence(empty_report: Report) -> None:
     assert build_run_decision(empty_report).evidence == ""
 
 
-def test_a_percentile_that_needs_more_samples_lowers_the_evidence_unless_another_has_enough(
+def test_undersampled_latencies_lower_evidence_unless_one_has_enough_samples(
     full_report: Report,
 ) -> None:
     latencies = [tile for tile in full_report.tiles if tile.quantity.unit == "ms"]
@@ -102,9 +102,7 @@ def test_a_percentile_that_needs_more_samples_lowers_the_evidence_unless_another
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
-def test_a_failed_run_leads_with_its_finding_and_not_with_its_plan(
-    full_report: Report, render: Callable[[Report], str]
-) -> None:
+def test_failed_run_shows_finding_before_plan(full_report: Report, render: Callable[[Report], str]) -> None:
     assert full_report.plan is not None
     verdict = replace(full_report.verdict, outcome="FAIL", headline="FINDING", sentence="FINDING.", exit_code=11)
     document = render(replace(full_report, verdict=verdict))
@@ -113,7 +111,7 @@ def test_a_failed_run_leads_with_its_finding_and_not_with_its_plan(
     assert decision not in document or document.index("FINDING") < document.index(decision)
 
 
-def test_caveats_are_counted_and_named_once(full_report: Report) -> None:
+def test_caveats_are_counted_and_each_check_is_named_once(full_report: Report) -> None:
     price = CheckRow(id="price_age", name="price age", value=132, limit=90, unit="d", verdict="WARN")
     assert full_report.plan is not None
     report = replace(full_report, plan=replace(full_report.plan, checks=(price,)))
@@ -125,7 +123,7 @@ def test_caveats_are_counted_and_named_once(full_report: Report) -> None:
 
 
 @pytest.mark.parametrize("render", [render_text, render_markdown, render_html])
-def test_a_run_without_numbers_says_its_reason_once(render: Callable[[Report], str], searched_report: Report) -> None:
+def test_run_without_numbers_shows_its_reason_once(render: Callable[[Report], str], searched_report: Report) -> None:
     verdict = replace(searched_report.verdict, detail="Nothing was fast enough.")
     report = replace(searched_report, tiles=(), verdict=verdict)
     text = re.sub("<script.*?</script>", "", render(report), flags=re.DOTALL)  # a page embeds the report

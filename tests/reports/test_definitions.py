@@ -32,7 +32,7 @@ SECTION = Definitions(
 )  # fmt: skip
 
 
-def test_numbers_stand_side_by_side_and_reasons_below() -> None:
+def test_definitions_table_has_column_per_tool_and_reasons_below() -> None:
     text = render_definitions(SECTION, width=60)
     assert text.splitlines()[:11] == [
         "Metrics by other tools' definitions",
@@ -52,20 +52,22 @@ def test_numbers_stand_side_by_side_and_reasons_below() -> None:
     assert "vLLM, based on serve.py\n  - its notes" in text
 
 
-def test_an_invalid_measurement_is_called_so_above_its_numbers() -> None:
+def test_invalid_measurement_is_stated_above_definitions_table() -> None:
     (table,) = SECTION.tables
-    doubted = DefinitionRow(metric="TTFT", aggregate="p50", quantities=(Quantity(1.0, "ms", validity="INVALID"), None))
-    section = msgspec.structs.replace(SECTION, tables=(msgspec.structs.replace(table, rows=(doubted,)),))
+    invalid_row = DefinitionRow(
+        metric="TTFT", aggregate="p50", quantities=(Quantity(1.0, "ms", validity="INVALID"), None)
+    )
+    section = msgspec.structs.replace(SECTION, tables=(msgspec.structs.replace(table, rows=(invalid_row,)),))
     assert render_definitions(section).splitlines()[3].startswith("This measurement is INVALID")
 
 
-def test_many_stages_are_cut_and_said_to_be() -> None:
+def test_definitions_tables_of_many_stages_are_truncated() -> None:
     text = render_definitions(msgspec.structs.replace(SECTION, tables=SECTION.tables * 11))
     assert text.count("chat <b>, times in ms") == 8
     assert "… and 3 more stages in the report" in text
 
 
-def test_the_section_is_in_a_report_that_has_one(empty_report: Report) -> None:
+def test_definitions_section_is_rendered_only_if_report_has_definitions(empty_report: Report) -> None:
     assert "definitions" not in render_html(empty_report)
     report = msgspec.structs.replace(empty_report, definitions=SECTION)
     page = render_html(report)

@@ -25,17 +25,17 @@ from reports.quantity import Basis, Validity
         ("extrapolated", "VALID", "unknown", "low"),
     ],
 )
-def test_the_level_is_the_lowest_of_basis_validity_and_knowledge(
+def test_evidence_level_is_lowest_of_basis_validity_and_knowledge(
     basis: Basis, validity: Validity | None, knowledge: str | None, level: EvidenceLevel
 ) -> None:
     assert grade_evidence(basis, validity, knowledge) == level  # type: ignore[arg-type]
 
 
-def test_too_few_samples_are_low_evidence_whatever_else_is_known() -> None:
+def test_undersampled_percentile_is_low_evidence() -> None:
     assert grade_evidence("measured", "VALID", is_undersampled=True) == "low"
 
 
-def test_every_basis_is_a_load_point_of_the_ladder_and_no_load_point_is_stronger_than_the_one_above() -> None:
+def test_weaker_basis_never_has_higher_evidence_level() -> None:
     assert tuple(BASIS_MEANINGS) == get_args(Basis)
     levels = [("low", "medium", "high").index(grade_evidence(basis)) for basis in BASIS_MEANINGS]
     assert levels == sorted(levels, reverse=True)

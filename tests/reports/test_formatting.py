@@ -14,12 +14,12 @@ from reports.model import CheckRow, Limit, Quantity
         (9.999, "10.0"), (-3.14159, "-3.14"), (1e-9, "<0.000001"), (float("inf"), "n/a"), (float("nan"), "n/a"),
     ],
 )  # fmt: skip
-def test_three_significant_digits(value: float, text: str) -> None:
+def test_numbers_have_three_significant_digits(value: float, text: str) -> None:
     assert formatting.format_number(value) == text
 
 
 @pytest.mark.parametrize(("number_of", "text"), [(0, "0 stages"), (1, "1 stage"), (1200, "1,200 stages")])
-def test_things_are_counted_in_words(number_of: int, text: str) -> None:
+def test_counted_nouns_have_plural(number_of: int, text: str) -> None:
     assert formatting.format_count_noun(number_of, "stage") == text
 
 
@@ -39,12 +39,12 @@ def test_things_are_counted_in_words(number_of: int, text: str) -> None:
         (Quantity(1.03, ""), "1.03"),
     ],
 )
-def test_quantities_carry_interval_and_unit(quantity: Quantity, text: str) -> None:
+def test_quantities_have_interval_and_unit(quantity: Quantity, text: str) -> None:
     assert formatting.format_quantity(quantity) == text
 
 
 @pytest.mark.parametrize(("value", "text"), [(50.0, "50"), (0.1, "0.1"), (1200.0, "1,200"), (0.0, "0")])
-def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
+def test_configured_numbers_have_no_trailing_zeros(value: float, text: str) -> None:
     assert formatting.format_plain(value) == text
 
 
@@ -52,18 +52,18 @@ def test_chosen_numbers_have_no_measured_zeros(value: float, text: str) -> None:
     ("value", "text"),
     [(1236.6, "1,237"), (12.345, "12.35"), (0.0412, "0.0412"), (0.5, "0.500"), (9.146e-5, "0.0000915")],
 )
-def test_money(value: float, text: str) -> None:
+def test_money_is_rounded_by_magnitude(value: float, text: str) -> None:
     assert formatting.format_money(value) == text
 
 
 @pytest.mark.parametrize(
     ("value", "text"), [(0.34, "340\u202fms"), (12.3, "12.3\u202fs"), (125.4, "2\u202fmin 5\u202fs")]
 )
-def test_durations(value: float, text: str) -> None:
+def test_durations_have_unit_by_magnitude(value: float, text: str) -> None:
     assert formatting.format_duration(value) == text
 
 
-def test_limits_of_shares_are_percent() -> None:
+def test_share_limits_are_percent() -> None:
     assert formatting.format_limit(Limit(comparator="<", value=0.001, unit="share")) == "< 0.1\u202f%"
     assert formatting.format_limit(Limit(comparator="<=", value=50.0, unit="ms")) == "<= 50\u202fms"
 
@@ -77,12 +77,12 @@ def test_limits_of_shares_are_percent() -> None:
         (Quantity(None, "ms", n=0), "n/a", "n/a"),
     ],
 )
-def test_a_percentile_of_too_few_samples_has_their_number(quantity: Quantity, with_unit: str, alone: str) -> None:
+def test_undersampled_percentile_has_sample_count(quantity: Quantity, with_unit: str, alone: str) -> None:
     assert formatting.format_value_unit(quantity) == formatting.format_quantity(quantity) == with_unit
     assert formatting.format_value(quantity) == alone
 
 
-def test_checks_show_words_numbers_and_what_is_missing() -> None:
+def test_check_values_and_limits_have_units_or_placeholders() -> None:
     missing = CheckRow(id="ceiling", name="ceiling", value=None, limit=0.7, unit="share", verdict="INVALID")
     few = CheckRow(id="samples", name="samples", value=0, limit=1, unit="responses", verdict="WARN")
     assert (formatting.format_check_value(few), formatting.format_check_limit(few)) == (
@@ -99,7 +99,7 @@ def test_checks_show_words_numbers_and_what_is_missing() -> None:
 @pytest.mark.parametrize(
     ("value", "text"), [(385, "385 bytes"), (385_357, "385 kB"), (1_474_781, "1.47 MB"), (12_300_000_000, "12.3 GB")]
 )
-def test_sizes_are_in_the_unit_that_fits(value: int, text: str) -> None:
+def test_byte_sizes_have_unit_by_magnitude(value: int, text: str) -> None:
     assert formatting.format_size(value).replace(formatting.THIN_SPACE, " ") == text
 
 
@@ -108,7 +108,7 @@ def test_p_values_have_three_decimals(value: float, text: str) -> None:
     assert formatting.format_p_value(value) == text
 
 
-def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
+def test_negative_interval_uses_to_instead_of_dash() -> None:
     assert formatting.format_interval(Quantity(-0.5, "ms", (-2.0, -0.1))) == "-2.000 to -0.100"
     assert formatting.format_interval(Quantity(0.5, "ms", (0.2, 0.8))) == "0.200–0.800"
 
@@ -120,5 +120,5 @@ def test_an_interval_below_zero_has_no_dash_beside_its_minus() -> None:
         (0.99996, "over 99.9"), (1.0, "over 99.9"),
     ],
 )  # fmt: skip
-def test_a_chance_is_never_rounded_to_certainty(value: float, text: str) -> None:
+def test_probability_is_never_rounded_to_0_or_1(value: float, text: str) -> None:
     assert formatting.format_probability(value) == f"{text}\u202f%"

@@ -12,11 +12,11 @@ def _series(report: Report) -> list[tuple[str, list[int]]]:
     return [(series.name, [point.depth for point in series.points]) for series in list_depth_series(report.local)]
 
 
-def test_a_series_is_what_differs_in_its_depth_alone(language_model_report: Report) -> None:
+def test_depth_series_differ_only_in_depth(language_model_report: Report) -> None:
     assert _series(language_model_report) == [("batch 1", [0, 1024]), ("batch 2", [0, 1024])]
 
 
-def test_depths_ascend_and_tests_are_named_where_there_are_several() -> None:
+def test_depth_series_ascend_and_name_tests_if_there_are_several() -> None:
     tests = [GenerationTest(0, 8, depth) for depth in (512, 0, 64)] + [
         GenerationTest(16, 8, depth) for depth in (0, 32)
     ]

@@ -36,7 +36,7 @@ _SVG = {"svg", "g", "path", "text", "line", "rect", "defs", "clippath", "tspan"}
 
 
 class _Elements(HTMLParser):
-    """What a parser finds: tags and attribute names, in and outside of pictures, and the text between."""
+    """The elements of a page: tags and attribute names, in and outside of pictures, and the text between."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -65,7 +65,7 @@ def _elements(html: str) -> _Elements:
 
 
 def _unfolded(html: str) -> str:
-    """What is not within a `details` element."""
+    """The page without its `details` elements."""
     depth, parts = 0, []
     for part in re.split(r"(<details[^>]*>|</details>)", html):
         depth += part.startswith("<details")
@@ -75,13 +75,13 @@ def _unfolded(html: str) -> str:
 
 
 def _text(html: str) -> str:
-    """Roughly what is read, top to bottom, without the contents list, which names the sections before they come."""
+    """The text of the page from top to bottom, without the table of contents, which names the sections, too."""
     body = re.sub(r"(?s)<(script|style|svg|nav).*?</\1>", "", html)
     return " ".join(re.sub(r"<[^>]+>", " ", body).split())
 
 
 @pytest.mark.process
-def test_same_report_same_bytes_in_another_process(full_report: Report, full_html: str, tmp_path: Path) -> None:
+def test_html_report_is_identical_in_another_process(full_report: Report, full_html: str, tmp_path: Path) -> None:
     stored = tmp_path / "report.json"
     stored.write_bytes(msgspec.json.encode(full_report))
     command = [sys.executable, "-m", "reports", str(stored), "-o", str(tmp_path / "report.html")]
@@ -89,7 +89,7 @@ def test_same_report_same_bytes_in_another_process(full_report: Report, full_htm
     assert (tmp_path / "report.html").read_text("utf-8") == full_html
 
 
-def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_report: Report, full_html: str) -> None:
+def test_html_report_is_small_and_omits_large_result_json(full_report: Report, full_html: str) -> None:
     assert len(full_html.encode()) < PREFERRED_BYTES
 
     large = msgspec.structs.replace(full_report, result_json=random.Random(1).randbytes(PREFERRED_BYTES).hex())
@@ -103,7 +103,7 @@ def test_the_file_is_small_and_leaves_out_data_that_would_make_it_large(full_rep
     ("times", "max_bytes", "row_limit"),
     [(10, 1_500_000, 100), pytest.param(200, MAX_BYTES, 1000, marks=pytest.mark.soak)],
 )
-def test_a_page_over_the_cap_shows_fewer_rows_and_says_so_above_the_first_number(
+def test_oversized_html_report_states_row_limit_above_first_number(
     full_report: Report, monkeypatch: pytest.MonkeyPatch, times: int, max_bytes: int, row_limit: int
 ) -> None:
     monkeypatch.setattr(html, "MAX_BYTES", max_bytes)
@@ -122,18 +122,18 @@ def test_a_page_over_the_cap_shows_fewer_rows_and_says_so_above_the_first_number
     assert page.count('<tr><th scope="row">probe') > row_limit / 2
 
 
-def test_the_raw_result_can_be_taken_out_again(full_report: Report, full_html: str) -> None:
+def test_embedded_result_json_can_be_extracted(full_report: Report, full_html: str) -> None:
     block = re.search(r'data-file="result.json">([^<]*)<', full_html)
     assert block is not None
     assert zlib.decompress(base64.b64decode(block[1])).decode() == full_report.result_json
     assert f"<code>{hashlib.sha256(full_report.result_json.encode()).hexdigest()}</code>" in full_html
 
 
-def test_files_beside_the_page_are_linked_in_its_own_folder_with_their_checksums(full_report: Report) -> None:
+def test_downloads_are_relative_links_with_checksums(full_report: Report) -> None:
     names = ("report-requests.parquet", "javascript:hit()", "//example.invalid/x", "../up", "a b?#")
     downloads = tuple(Download(name=name, contents="rows", sha256="ab" * 32, size_bytes=1200) for name in names)
     html = render_html(msgspec.structs.replace(full_report, downloads=downloads))
-    links = [one for one in re.findall(r'href="([^"]*)"', html) if not one.startswith("#")]
+    links = [link for link in re.findall(r'href="([^"]*)"', html) if not link.startswith("#")]
     assert links == [
         "./report-requests.parquet", "./javascript%3Ahit%28%29", "./%2F%2Fexample.invalid%2Fx", "./..%2Fup",
         "./a%20b%3F%23",
@@ -141,7 +141,7 @@ def test_files_beside_the_page_are_linked_in_its_own_folder_with_their_checksums
     assert html.count("ab" * 32) == len(names)
 
 
-def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(full_html: str) -> None:
+def test_html_of_planned_run_starts_with_verdict_decision_evidence_and_caveats(full_html: str) -> None:
     text = _text(full_html)
     order = [
         text.index(part)
@@ -155,7 +155,7 @@ def test_a_run_with_a_plan_begins_with_verdict_decision_evidence_and_caveats(ful
     assert order == sorted(order)
 
 
-def test_a_run_without_a_plan_begins_with_its_max_rate_its_interval_and_what_it_is_based_on(
+def test_html_of_run_without_plan_starts_with_max_rate_interval_and_basis(
     full_report: Report,
 ) -> None:
     html = render_html(msgspec.structs.replace(full_report, plan=None))
@@ -174,7 +174,7 @@ def test_a_run_without_a_plan_begins_with_its_max_rate_its_interval_and_what_it_
     assert 'id="basis"' not in html
 
 
-def test_an_invalid_run_begins_with_that_and_shows_its_caveats_although_it_has_a_plan(full_report: Report) -> None:
+def test_html_of_invalid_run_shows_verdict_and_open_caveats_before_plan(full_report: Report) -> None:
     verdict = msgspec.structs.replace(
         full_report.verdict, outcome="INVALID", validity="INVALID", headline="Measurement invalid: do not use"
     )
@@ -184,7 +184,7 @@ def test_an_invalid_run_begins_with_that_and_shows_its_caveats_although_it_has_a
     assert '<details class="caveats" open>' in html
 
 
-def test_what_is_empty_or_only_hashes_is_below_the_first_level(full_html: str, rendered: Rendered) -> None:
+def test_empty_sections_and_checksums_are_folded(full_html: str, rendered: Rendered) -> None:
     empty = rendered("empty_report")
     for page in (full_html, empty):
         assert "SHA-256" in page
@@ -196,18 +196,18 @@ def test_what_is_empty_or_only_hashes_is_below_the_first_level(full_html: str, r
     assert re.findall(r'<section id="([^"]*)"', rendered("empty_report")) == ["decision", "headlines", "appendix"]
 
 
-def test_a_check_list_without_warning_is_one_line(full_report: Report) -> None:
+def test_passed_checks_are_one_line_in_html(full_report: Report) -> None:
     checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
     assert "9 checks passed" in _text(render_html(msgspec.structs.replace(full_report, checks=checks)))
 
 
-def test_nothing_in_the_page_points_outside(full_html: str) -> None:
+def test_html_report_has_no_external_reference(full_html: str) -> None:
     html = full_html
     assert _elements(html).attributes.isdisjoint({"src", "onload", "onerror", "onclick", "style", "action"})
-    assert {one for one in re.findall(r'href="([^"]*)"', html) if not one.startswith("#")} == set()
+    assert {link for link in re.findall(r'href="([^"]*)"', html) if not link.startswith("#")} == set()
 
 
-def test_the_policy_allows_only_what_the_page_carries(full_html: str) -> None:
+def test_content_security_policy_allows_only_hashed_content(full_html: str) -> None:
     policy = re.search(r'Content-Security-Policy" content="([^"]*)"', full_html)
     assert policy is not None
     assert policy[1].startswith("default-src &#39;none&#39;")
@@ -224,7 +224,7 @@ def harmless(full_report: Report) -> _Elements:
     "payload",
     first_in_unit_tier(["".join(PAYLOADS), *("\n".join(PAYLOADS[at : at + 3]) for at in range(0, len(PAYLOADS), 3))]),
 )
-def test_hostile_text_adds_no_element_and_no_attribute(
+def test_hostile_text_adds_no_element_and_no_attribute_to_html(
     full_report: Report, harmless: _Elements, payload: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(html, "PREFERRED_BYTES", MAX_BYTES)  # so long a text would push the raw result out of the page
@@ -234,13 +234,13 @@ def test_hostile_text_adds_no_element_and_no_attribute(
     assert attacked.attributes == harmless.attributes
 
 
-def test_data_blocks_hold_no_character_that_could_end_them() -> None:
+def test_embedded_json_has_no_character_that_ends_script_element() -> None:
     block = encode_inert_json({"a": "</script>&\u2028\u2029"})
     assert not set("<>&\u2028\u2029") & set(block)
     assert msgspec.json.decode(str(block)) == {"a": "</script>&\u2028\u2029"}
 
 
-def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(full_html: str) -> None:
+def test_html_tables_have_captions_and_charts_have_text_alternatives(full_html: str) -> None:
     html, tags = full_html, Counter(tag for tag, _ in _elements(full_html).page)
     assert tags["table"] == tags["caption"] > 10
     assert "<th>" not in html
@@ -248,7 +248,7 @@ def test_every_table_has_a_caption_and_scopes_and_every_chart_an_alternative(ful
     assert html.count('class="chart-data"') == 13
 
 
-def test_sections_without_content_say_so(rendered: Rendered) -> None:
+def test_empty_sections_state_their_reason(rendered: Rendered) -> None:
     text = _text(rendered("empty_report"))
     for sentence in (
         "There are no results", "No objectives are set.", "This run measured only the endpoint.",
@@ -258,12 +258,12 @@ def test_sections_without_content_say_so(rendered: Rendered) -> None:
         assert sentence in text
 
 
-def test_a_percentile_of_too_few_samples_is_gray_and_says_so(full_html: str) -> None:
+def test_undersampled_percentile_is_gray_with_explanation(full_html: str) -> None:
     title = "too few samples for a percentile: 150 of 368 required samples"
     assert f'<span class="number undersampled" title="{title}">9.59\u202fms (n = 150)</span>' in full_html
 
 
-def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
+def test_html_of_interrupted_run_shows_available_results(rendered: Rendered) -> None:
     text = _text(rendered("interrupted_report"))
     assert "INCONCLUSIVE" in text
     assert "the user stopped the run" in text
@@ -272,9 +272,9 @@ def test_an_interrupted_run_shows_what_it_has(rendered: Rendered) -> None:
 
 
 @pytest.mark.parametrize("requests", [1, 2, 150])
-def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int) -> None:
+def test_html_of_short_single_stage_run_has_all_sections(requests: int) -> None:
     run = full_run()
-    probe = next(one for one in run.result.stages if one.name == "probe 50 req/s")
+    probe = next(candidate for candidate in run.result.stages if candidate.name == "probe 50 req/s")
     stage = msgspec.structs.replace(probe, name="steady", kind="steady")
     rows = run.rows[run.rows["stage"] == 2].iloc[:requests]
     result = msgspec.structs.replace(
@@ -293,28 +293,28 @@ def test_a_run_of_one_stage_of_a_few_seconds_has_all_its_sections(requests: int)
         assert heading in text
 
 
-def test_invalid_numbers_are_struck_through(full_report: Report) -> None:
-    def distrusted(one: msgspec.Struct) -> msgspec.Struct:
-        return msgspec.structs.replace(one, validity="INVALID")
+def test_invalid_numbers_are_struck_through_in_html(full_report: Report) -> None:
+    def mark_invalid(quantity: msgspec.Struct) -> msgspec.Struct:
+        return msgspec.structs.replace(quantity, validity="INVALID")
 
     tile = full_report.tiles[0]
-    tiles = (msgspec.structs.replace(tile, quantity=distrusted(tile.quantity)),)
+    tiles = (msgspec.structs.replace(tile, quantity=mark_invalid(tile.quantity)),)
     html = render_html(msgspec.structs.replace(full_report, tiles=tiles))
     assert re.search(r'<s class="big">218', html)
 
 
-def test_what_is_not_available_has_its_reason(rendered: Rendered) -> None:
+def test_unavailable_number_has_its_reason_as_tooltip(rendered: Rendered) -> None:
     assert '<abbr title="not evaluated: no stage qualified">n/a</abbr>' in rendered("interrupted_report")
 
 
 def _luminance(colour: str) -> float:
     channels = [int(colour[at : at + 2], 16) / 255 for at in (1, 3, 5)]
-    linear = [one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels]
+    linear = [channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4 for channel in channels]
     return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
 
 
 @pytest.mark.parametrize("theme", ["light", "dark"])
-def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None:
+def test_colors_have_wcag_aa_contrast(full_html: str, theme: str) -> None:
     """WCAG 2 AA: 4.5 for text, and no less for lines of charts."""
     light, dark = re.findall(r":root \{(.*?)\}", full_html, re.DOTALL)[:2]
     colours = dict(re.findall(r"--([\w-]+): (#\w{6})", light if theme == "light" else dark))
@@ -324,7 +324,7 @@ def test_text_and_lines_have_enough_contrast(full_html: str, theme: str) -> None
             assert (bright + 0.05) / (dim + 0.05) >= 4.5, f"{name} on {ground}"
 
 
-def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered_text: Rendered, full_html: str) -> None:
+def test_html_of_streaming_run_shows_token_metrics_and_their_caveats(rendered_text: Rendered, full_html: str) -> None:
     text = _text(rendered_text("streaming_report"))
     order = [
         text.index(part) for part in ("Prompt lengths are approximate", "15 checks passed", "p95 TTFT 252", "p50 TPOT")
@@ -335,21 +335,21 @@ def test_streams_show_their_tokens_and_what_must_be_known_of_them(rendered_text:
     assert "TTFT" not in _text(full_html)
 
 
-def test_a_spike_shows_how_it_passed(rendered_text: Rendered) -> None:
+def test_html_of_spike_run_shows_recovery(rendered_text: Rendered) -> None:
     text = _text(rendered_text("spike_report"))
     assert "Spikes" in text
     assert "burst 40 → 200 req/s 4.00 s 10.0 s 373 requests 6.03 s" in text
     assert "Stage morning had these arrivals: Poisson, ramp 0→150 req/s." in text
 
 
-def test_a_closed_loop_shows_its_clients(rendered_text: Rendered) -> None:
+def test_html_of_closed_loop_shows_latency_by_concurrency(rendered_text: Rendered) -> None:
     html = rendered_text("clients_report")
     assert "Latency by concurrency" in html
     assert "a slower target receives fewer requests" in html
     assert 'id="chart-curve"' not in html
 
 
-def test_a_locust_test_shows_service_time_by_name_and_its_warning(rendered_text: Rendered) -> None:
+def test_html_of_locust_run_shows_service_time_and_omission_warning(rendered_text: Rendered) -> None:
     text = _text(rendered_text("locust_report"))
     for part in (
         "coordinated omission cannot be ruled out",
@@ -360,7 +360,7 @@ def test_a_locust_test_shows_service_time_by_name_and_its_warning(rendered_text:
         assert part in text
 
 
-def test_a_local_run_shows_every_variant_and_what_was_found_of_it(rendered: Rendered) -> None:
+def test_html_of_local_run_shows_all_sections_in_order(rendered: Rendered) -> None:
     html = rendered("local_report")
     text = _text(html)
     order = [
@@ -383,7 +383,7 @@ def test_a_local_run_shows_every_variant_and_what_was_found_of_it(rendered: Rend
     assert "<th>" not in html
 
 
-def test_rates_that_a_search_tried_are_dim_and_say_so(rendered: Rendered) -> None:
+def test_search_steps_of_local_run_are_dimmed(rendered: Rendered) -> None:
     html = rendered("searched_report")
     assert html.count('<tr class="tried">') == 3
     assert "search step, SLO missed: at 800 calls/s" in html
@@ -392,7 +392,7 @@ def test_rates_that_a_search_tried_are_dim_and_say_so(rendered: Rendered) -> Non
     assert re.findall(r"server at \S+", parts) == ["server at 400"]
 
 
-def test_a_lower_bound_of_arrivals_is_marked(searched_report: Report) -> None:
+def test_lower_bound_of_call_rate_is_marked(searched_report: Report) -> None:
     assert searched_report.local is not None
     bound = msgspec.structs.replace(searched_report.local.variants[0], is_arrivals_lower_bound=True)
     local = msgspec.structs.replace(searched_report.local, variants=(bound,))
@@ -400,7 +400,7 @@ def test_a_lower_bound_of_arrivals_is_marked(searched_report: Report) -> None:
     assert re.search(r"≥\s*<span[^>]*>400\s*calls/s", html)
 
 
-def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
+def test_tables_of_many_variants_are_folded(local_report: Report) -> None:
     assert local_report.local is not None
     first = local_report.local.variants[0]
     many = tuple(msgspec.structs.replace(first, name=f"variant {number}") for number in range(20))
@@ -411,7 +411,7 @@ def test_of_many_variants_the_tables_fold(local_report: Report) -> None:
     assert len(html.encode()) < MAX_BYTES
 
 
-def test_a_run_of_a_language_model_shows_tests_and_no_calls(rendered: Rendered) -> None:
+def test_html_of_language_model_run_shows_generation_tests_and_no_calls(rendered: Rendered) -> None:
     html = rendered("language_model_report")
     assert "<p>Prefill: compute bound: 80 % of the peak</p><p>Decode: memory bound: 80 % of the peak</p>" in html
     assert "Predictions on the text of the profile, compared with batch 1" in html
@@ -430,13 +430,13 @@ def test_a_run_of_a_language_model_shows_tests_and_no_calls(rendered: Rendered) 
     assert "<th>" not in html
 
 
-def test_an_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered_text: Rendered) -> None:
+def test_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered_text: Rendered) -> None:
     html = rendered_text("strayed_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000</s>', html)
     assert "Conv 10 (fallback)" in _text(html)
 
 
-def test_a_run_of_one_variant_or_of_none_is_whole(rendered: Rendered) -> None:
+def test_html_of_run_with_one_or_no_measured_variant_is_complete(rendered: Rendered) -> None:
     alone, failed = rendered("alone_report"), rendered("failed_report")
     assert "Max throughput 500 inferences/s (single-stream): digits cpu as-is" in _text(alone)
     assert 'class="badge best"' not in alone
@@ -459,7 +459,7 @@ _KINDS = (
 
 
 @pytest.mark.parametrize("name", first_in_unit_tier(_KINDS))
-def test_hostile_text_adds_nothing_to_any_kind_of_report(
+def test_hostile_text_adds_no_element_to_any_kind_of_report(
     name: str, rendered: Rendered, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _assert_nothing_is_added_to_a_run(request.getfixturevalue(name), monkeypatch)
@@ -468,7 +468,7 @@ def test_hostile_text_adds_nothing_to_any_kind_of_report(
 
 @pytest.mark.usefixtures("pages_without_pictures")
 @pytest.mark.parametrize("name", first_in_unit_tier(_KINDS[1:], 3))
-def test_hostile_text_adds_nothing_to_any_kind_of_report_around_its_pictures(
+def test_hostile_text_adds_no_element_outside_charts_of_any_kind_of_report(
     name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     _assert_nothing_is_added_to_a_run(request.getfixturevalue(name), monkeypatch)
@@ -482,7 +482,7 @@ def _assert_nothing_is_added_to_a_run(report: Report, monkeypatch: pytest.Monkey
     assert attacked.attributes == harmless.attributes
 
 
-def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(rendered: Rendered) -> None:
+def test_html_of_planned_run_shows_probability_sensitivity_and_alternatives(rendered: Rendered) -> None:
     html = rendered("planned_report")
     text = _text(html)
     order = [
@@ -504,7 +504,7 @@ def test_a_plan_shows_how_sure_it_is_what_it_hangs_on_and_what_else_there_is(ren
     assert len(html.encode()) < MAX_BYTES
 
 
-def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered, whole_plan_report: PlanReport) -> None:
+def test_plan_numbers_are_equal_in_html_and_text(rendered: Rendered, whole_plan_report: PlanReport) -> None:
     page = _text(rendered("whole_plan_report")).replace("\u202f", " ")
     text = " ".join(render_plan(whole_plan_report.plan).split())
     row = whole_plan_report.plan.recommended_row
@@ -521,7 +521,7 @@ def test_every_number_of_a_plan_is_the_same_in_page_and_text(rendered: Rendered,
         assert number in text, number
 
 
-def test_an_offers_name_from_a_price_list_is_text(rendered: Rendered) -> None:
+def test_html_in_offer_name_is_escaped(rendered: Rendered) -> None:
     html = rendered("whole_plan_report")
     page = re.sub(r"(?s)<script>.*?</script>", "", html)  # the library knows of images
     assert "<img" not in page
@@ -531,7 +531,7 @@ def test_an_offers_name_from_a_price_list_is_text(rendered: Rendered) -> None:
 
 
 @pytest.mark.usefixtures("pages_without_pictures")
-def test_hostile_text_adds_nothing_to_a_plans_page_around_its_pictures(whole_plan_report: PlanReport) -> None:
+def test_hostile_text_adds_no_element_outside_charts_of_plan_page(whole_plan_report: PlanReport) -> None:
     _assert_nothing_is_added(whole_plan_report, "".join(PAYLOADS))
 
 
@@ -539,7 +539,7 @@ def test_hostile_text_adds_nothing_to_a_plans_page_around_its_pictures(whole_pla
 @pytest.mark.parametrize(
     "payload", ["".join(PAYLOADS), *("\n".join(PAYLOADS[at : at + 5]) for at in range(0, len(PAYLOADS), 5))]
 )
-def test_hostile_text_adds_nothing_to_a_plans_page(whole_plan_report: PlanReport, payload: str) -> None:
+def test_hostile_text_adds_no_element_to_plan_page(whole_plan_report: PlanReport, payload: str) -> None:
     _assert_nothing_is_added(whole_plan_report, payload)
 
 
@@ -551,7 +551,7 @@ def _assert_nothing_is_added(plan: PlanReport, payload: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["whole_plan_report", "max_rate_plan_report", "no_offer_plan_report"])
-def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
+def test_plan_page_is_complete_and_well_formed(name: str, rendered: Rendered) -> None:
     html = rendered(name)
     text = _text(html)
     tags = Counter(tag for tag, _ in _elements(html).page)
@@ -565,7 +565,7 @@ def test_a_plans_own_page_is_whole(name: str, rendered: Rendered) -> None:
     assert len(html.encode()) < MAX_BYTES
 
 
-def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_plan_report: PlanReport) -> None:
+def test_plan_page_states_uncertain_capacity_before_bottleneck(max_rate_plan_report: PlanReport) -> None:
     spread = PercentileRange(p10=2.0, p50=4.0, p90=9.0)
     unsure = CapacityUncertainty(
         state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it."
@@ -575,7 +575,7 @@ def test_a_plan_says_first_that_the_capacity_is_not_known_well_enough(max_rate_p
     assert text.index("Not known.") < text.index("Measure it.") < text.index("Bottleneck")
 
 
-def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rendered) -> None:
+def test_plan_page_based_on_max_rate_states_missing_data(rendered: Rendered) -> None:
     html = rendered("max_rate_plan_report")
     text = _text(html)
     assert "measured max rate of 20260801-chat only" in text
@@ -589,7 +589,7 @@ def test_a_plan_by_the_max_rate_alone_says_what_it_does_not_know(rendered: Rende
     )
 
 
-def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Rendered) -> None:
+def test_plan_page_without_feasible_offer_names_cheapest_excluded_offer(rendered: Rendered) -> None:
     html = rendered("no_offer_plan_report")
     text = _text(html)
     assert "Plan: no offer fits" in text
@@ -600,7 +600,7 @@ def test_a_plan_without_a_feasible_offer_names_the_cheapest_refused(rendered: Re
     assert "<figure" not in html
 
 
-def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_chart_library_is_cached_and_verified(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "sizewise"))
     bundled: list[str] = []
 
@@ -616,20 +616,20 @@ def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, mon
         return html.load_library()
 
     assert load() == "bundled"
-    (kept,) = tmp_path.glob("sizewise/cache/*.js")
-    assert kept.read_bytes() == b"bundled"
+    (cached_path,) = tmp_path.glob("sizewise/cache/*.js")
+    assert cached_path.read_bytes() == b"bundled"
     assert (load(), len(bundled)) == ("bundled", 1)
-    kept.write_bytes(b"alert(1)")
+    cached_path.write_bytes(b"alert(1)")
     assert (load(), len(bundled)) == ("bundled", 2)
-    assert kept.read_bytes() == b"bundled"
+    assert cached_path.read_bytes() == b"bundled"
     for digests in ({}, {version("vl-convert-python"): "that of another processor"}):
         monkeypatch.setattr(html, "LIBRARY_SHA256", digests)
-        kept.write_bytes(b"")
+        cached_path.write_bytes(b"")
         assert load() == "bundled"
-        assert kept.read_bytes() == b""
-    kept.unlink()
-    kept.parent.rmdir()
-    kept.parent.write_text("a file where the folder would be")
+        assert cached_path.read_bytes() == b""
+    cached_path.unlink()
+    cached_path.parent.rmdir()
+    cached_path.parent.write_text("a file where the folder would be")
     assert load() == "bundled"
     html.load_library.cache_clear()
 
@@ -637,12 +637,12 @@ def test_the_library_is_kept_for_the_next_report_and_checked(tmp_path: Path, mon
 @pytest.mark.skipif(
     version("vl-convert-python") not in html.LIBRARY_SHA256, reason="the digest of another version is not known"
 )
-def test_the_digest_of_the_library_is_known() -> None:
+def test_chart_library_has_recorded_digest() -> None:
     library = get_chart_renderer().bundle_library("window.vegaEmbed = vegaEmbed;")
     assert html.LIBRARY_SHA256[version("vl-convert-python")] == hashlib.sha256(library.encode()).hexdigest()
 
 
-def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report) -> None:
+def test_live_sessions_and_prefix_reuse_are_html_tables(full_report: Report) -> None:
     sessions = LiveSessionRow(
         stage="chat", outcomes={"completed": 1203, "cut off": 4}, built_requests=4012,
         build_mean=Quantity(52.3, "µs"), build_max=Quantity(None, "µs", reason="not measured"),
@@ -653,7 +653,7 @@ def test_live_sessions_and_the_reuse_of_prefixes_are_tables(full_report: Report)
     assert "share of the prompt tokens served by the server&#39;s cache 55.3 %" in text
 
 
-def test_audio_is_a_table_without_the_columns_of_images(full_report: Report) -> None:
+def test_audio_table_has_no_image_columns(full_report: Report) -> None:
     missing = Quantity(None, "", reason="not measured")
     row = MediaRow(
         stage="tts", ttfa_p50=Quantity(55.7, "ms"), ttfa_p95=Quantity(67.8, "ms"), ttfa_p99=missing,
@@ -677,7 +677,7 @@ def test_audio_is_a_table_without_the_columns_of_images(full_report: Report) -> 
     assert lines[index + 1 : index + 3] == ["           tts    3.00      11.6", ""], "no legend of audio"
 
 
-def test_streams_of_messages_are_a_table(full_report: Report) -> None:
+def test_message_streams_are_html_table(full_report: Report) -> None:
     names = ("first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95", "gap_p99")
     times = {name: Quantity(float(number), "ms") for number, name in enumerate(names, 11)}
     row = MessageRow(stage="calm", per_s=Quantity(170, "messages/s"), per_response=Quantity(4, "messages"), **times)
@@ -700,7 +700,7 @@ def test_streams_of_messages_are_a_table(full_report: Report) -> None:
         "whole_plan_report",
     ],
 )
-def test_every_chart_is_valid_vega_lite_and_shows_fields_that_its_data_has(name: str, rendered_text: Rendered) -> None:
+def test_charts_are_valid_vega_lite_with_existing_fields(name: str, rendered_text: Rendered) -> None:
     specs = re.findall(
         r'<script type="application/json" id="spec-[^"]*">(.*?)</script>', rendered_text(name), re.DOTALL
     )

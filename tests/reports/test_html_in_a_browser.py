@@ -1,4 +1,4 @@
-"""The report as a reader meets it: from disk, offline, with and without scripts."""
+"""The HTML report in a browser: from disk, offline, with and without scripts."""
 
 from __future__ import annotations
 
@@ -29,13 +29,13 @@ def _open(browser: webdriver.Chrome, html: str, folder: Path) -> str:
 
 
 class _Drawn(NamedTuple):
-    """A page of which all charts are drawn, in a tab of its own."""
+    """A page with all charts drawn, in its own tab."""
 
     handle: str
     address: str
     requested: set[str]
     messages: list[str]
-    """What the console said until the charts were drawn."""
+    """Console messages until the charts were drawn."""
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +60,7 @@ def drawn_page(chromium: webdriver.Chrome, drawn: _Drawn) -> Iterator[webdriver.
     chromium.switch_to.window(first)
 
 
-def test_every_chart_becomes_interactive_without_network_or_console_message(
+def test_charts_become_interactive_without_network_requests_or_console_messages(
     drawn: _Drawn, drawn_page: webdriver.Chrome
 ) -> None:
     pictures = drawn_page.find_elements(By.CSS_SELECTOR, "[data-spec]")
@@ -68,12 +68,12 @@ def test_every_chart_becomes_interactive_without_network_or_console_message(
         picture.find_elements(By.CSS_SELECTOR, ".live svg.marks path, .live svg.marks line") for picture in pictures
     ]
     assert len(pictures) == 13
-    assert all(len(one) > 5 for one in marks)
+    assert all(len(paths) > 5 for paths in marks)
     assert drawn.requested == {drawn.address}
     assert drawn.messages == []
 
 
-def test_the_static_pictures_stand_where_scripts_are_off(
+def test_static_charts_are_shown_if_scripts_are_disabled(
     browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
@@ -88,7 +88,7 @@ def test_the_static_pictures_stand_where_scripts_are_off(
     assert [entry for entry in browser.get_log("browser") if "Security Policy" in entry["message"]] == []
 
 
-def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_small_window(
+def test_verdict_is_in_first_400_pixels_and_page_fits_600_pixels(
     browser: webdriver.Chrome, full_html: str, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd(
@@ -103,9 +103,7 @@ def test_the_verdict_is_in_the_first_400_pixels_and_nothing_is_wider_than_a_smal
     assert browser.execute_script("return document.documentElement.scrollWidth") <= 600
 
 
-def test_long_advice_does_not_break_the_words_beside_it(
-    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
-) -> None:
+def test_long_hint_does_not_wrap_table_headings(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
     browser.execute_cdp_cmd(
         "Emulation.setDeviceMetricsOverride", {"width": 600, "height": 900, "deviceScaleFactor": 1, "mobile": False}
     )
@@ -126,7 +124,7 @@ def test_long_advice_does_not_break_the_words_beside_it(
     assert 0 < max(heights) < 40, "every word of the head is on one line"
 
 
-def test_hovering_a_point_shows_its_numbers(drawn_page: webdriver.Chrome) -> None:
+def test_chart_point_shows_its_numbers_on_hover(drawn_page: webdriver.Chrome) -> None:
     point = drawn_page.find_elements(By.CSS_SELECTOR, "#chart-curve .mark-symbol.role-mark path")[0]
     drawn_page.execute_script("arguments[0].scrollIntoView({block: 'center'})", point)
     webdriver.ActionChains(drawn_page).move_to_element(point).perform()
@@ -137,9 +135,7 @@ def test_hovering_a_point_shows_its_numbers(drawn_page: webdriver.Chrome) -> Non
     assert [entry["message"] for entry in drawn_page.get_log("browser")] == []
 
 
-def test_the_download_is_the_result_byte_for_byte(
-    drawn_page: webdriver.Chrome, full_report: Report, tmp_path: Path
-) -> None:
+def test_downloaded_result_json_is_identical(drawn_page: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
     drawn_page.execute_cdp_cmd("Browser.setDownloadBehavior", {"behavior": "allow", "downloadPath": str(tmp_path)})
     WebDriverWait(drawn_page, 30).until(lambda driver: driver.find_elements(By.TAG_NAME, "button"))
     drawn_page.execute_script("document.querySelector('#data').closest('details').open = true")
@@ -150,7 +146,9 @@ def test_the_download_is_the_result_byte_for_byte(
     assert saved.read_text("utf-8") == full_report.result_json
 
 
-def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rendered: Rendered, tmp_path: Path) -> None:
+def test_report_without_measurement_has_no_console_messages(
+    browser: webdriver.Chrome, rendered: Rendered, tmp_path: Path
+) -> None:
     _open(browser, rendered("empty_report"), tmp_path)
     wait_until_drawn(browser)
 
@@ -180,7 +178,7 @@ def test_a_run_without_measurement_opens_cleanly(browser: webdriver.Chrome, rend
         ),
     ],
 )
-def test_every_kind_of_traffic_is_drawn_without_a_console_message(
+def test_charts_of_every_kind_of_run_are_drawn_without_console_messages(
     browser: webdriver.Chrome, name: str, theme: str, rendered: Rendered, tmp_path: Path
 ) -> None:
     scheme = {"features": [{"name": "prefers-color-scheme", "value": theme}]}
@@ -194,7 +192,7 @@ def test_every_kind_of_traffic_is_drawn_without_a_console_message(
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-def test_a_plan_fits_a_small_window_and_its_charts_answer_the_pointer(
+def test_plan_page_fits_small_window_and_shows_chart_tooltips(
     browser: webdriver.Chrome, rendered: Rendered, tmp_path: Path
 ) -> None:
     browser.execute_cdp_cmd(
@@ -212,7 +210,9 @@ def test_a_plan_fits_a_small_window_and_its_charts_answer_the_pointer(
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_report: Report, tmp_path: Path) -> None:
+def test_hostile_text_runs_no_script_and_sends_no_request(
+    browser: webdriver.Chrome, full_report: Report, tmp_path: Path
+) -> None:
     address = _open(browser, render_html(hostile(full_report, "".join(PAYLOADS))), tmp_path)
     wait_until_drawn(browser)
 
@@ -221,7 +221,7 @@ def test_no_hostile_text_runs_or_reaches_out(browser: webdriver.Chrome, full_rep
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
-def test_the_printed_report_has_few_pages_and_light_colours(drawn_page: webdriver.Chrome) -> None:
+def test_printed_report_has_light_colors_and_no_chart_tables(drawn_page: webdriver.Chrome) -> None:
     drawn_page.execute_cdp_cmd(
         "Emulation.setEmulatedMedia",
         {"media": "print", "features": [{"name": "prefers-color-scheme", "value": "dark"}]},

@@ -31,79 +31,79 @@ _IN_PICTURES = "return [...new Set([...document.querySelectorAll('svg *')].map((
 _DRAWN = {"g", "path", "text", "tspan", "line", "rect", "defs", "clipPath"}
 
 _replace = msgspec.structs.replace
-Put = Callable[[Report, str], Report]
+SetText = Callable[[Report, str], Report]
 Elements = dict[bool, list[str]]
 
 
-def _in_first(field: str, name: str) -> Put:
-    """In a text of the first of several records."""
+def _set_in_first(field: str, name: str) -> SetText:
+    """Set a text of the first of several records."""
 
-    def put(report: Report, text: str) -> Report:
+    def set_text(report: Report, text: str) -> Report:
         first, *rest = getattr(report, field)
         return _replace(report, **{field: (_replace(first, **{name: text}), *rest)})
 
-    return put
+    return set_text
 
 
-def _in(field: str, name: str) -> Put:
+def _set_in(field: str, name: str) -> SetText:
     return lambda report, text: _replace(report, **{field: _replace(getattr(report, field), **{name: text})})
 
 
-def _in_offer(report: Report, text: str) -> Report:
+def _set_in_offer(report: Report, text: str) -> Report:
     assert report.plan is not None
     first, *rest = report.plan.offers
     return _replace(report, plan=_replace(report.plan, offers=(_replace(first, offer=text), *rest)))
 
 
-FIELDS: dict[str, Put] = {
-    "title": _in("header", "title"),
-    "run id": _in("header", "run_id"),
-    "target": _in("header", "target"),
-    "hardware": _in("header", "hardware"),
-    "tool": _in("header", "tool"),
-    "headline": _in("verdict", "headline"),
+FIELDS: dict[str, SetText] = {
+    "title": _set_in("header", "title"),
+    "run id": _set_in("header", "run_id"),
+    "target": _set_in("header", "target"),
+    "hardware": _set_in("header", "hardware"),
+    "tool": _set_in("header", "tool"),
+    "headline": _set_in("verdict", "headline"),
     "reason": lambda report, text: _replace(report, verdict=_replace(report.verdict, reasons=(text,))),
     "note": lambda report, text: _replace(report, notes=(text,)),
-    "tile": _in_first("tiles", "label"),
-    "tile's note": _in_first("tiles", "note"),
-    "check": _in_first("checks", "name"),
-    "check's value": _in_first("checks", "value"),
-    "advice": _in_first("checks", "hint"),
-    "objective": _in_first("objectives", "label"),
-    "stage": _in_first("stages", "name"),
-    "limit": _in("max_rate", "limited_by"),
-    "class of errors": _in_first("errors", "error"),
-    "what was seen of an error": _in_first("errors", "sample"),
-    "source of telemetry": _in_first("telemetry", "source"),
+    "tile": _set_in_first("tiles", "label"),
+    "tile's note": _set_in_first("tiles", "note"),
+    "check": _set_in_first("checks", "name"),
+    "check's value": _set_in_first("checks", "value"),
+    "advice": _set_in_first("checks", "hint"),
+    "objective": _set_in_first("objectives", "label"),
+    "stage": _set_in_first("stages", "name"),
+    "limit": _set_in("max_rate", "limited_by"),
+    "class of errors": _set_in_first("errors", "error"),
+    "sample of an error": _set_in_first("errors", "sample"),
+    "source of telemetry": _set_in_first("telemetry", "source"),
     "group": lambda report, text: _replace(report, groups=(GroupTable(title=text, column=text, rows=()),)),
-    "offer": _in_offer,
+    "offer": _set_in_offer,
     "method": lambda report, text: _replace(report, method=(text,)),
-    "environment": _in_first("environment", "value"),
-    "command": _in("reproduce", "command"),
-    "profile": _in("reproduce", "spec_text"),
-    "file of the run": _in_first("artifacts", "path"),
+    "environment": _set_in_first("environment", "value"),
+    "command": _set_in("reproduce", "command"),
+    "profile": _set_in("reproduce", "spec_text"),
+    "file of the run": _set_in_first("artifacts", "path"),
     "file beside it": lambda report, text: _replace(
         report, downloads=(Download(name=text, contents=text, sha256="0", size_bytes=1),)
     ),
 }
 
 
-_ALWAYS = tuple(range(0, len(_ALL), len(FIELDS)))
-"""With these turns every payload is in some field. The others, which put every payload into every field, are soak
+_ALWAYS_TESTED = tuple(range(0, len(_ALL), len(FIELDS)))
+"""These turns put every payload into some field. The others, which put every payload into every field, are soak
 tests."""
-_OTHERS = [turn for turn in range(len(_ALL)) if turn not in _ALWAYS]
+_OTHERS = [turn for turn in range(len(_ALL)) if turn not in _ALWAYS_TESTED]
 _PAGES_A_TEST = 5
 
 
 def _page(report: Report, texts: list[str]) -> str:
-    for put, text in zip(FIELDS.values(), texts, strict=True):
-        report = put(report, text)
+    for set_text, text in zip(FIELDS.values(), texts, strict=True):
+        report = set_text(report, text)
     return render_html(report)
 
 
-def _turned(turn: int) -> list[str]:
-    """So that over as many turns as there are payloads every field gets every one."""
-    return [_ALL[(turn + place) % len(_ALL)] for place in range(len(FIELDS))]
+def _list_payloads(turn: int) -> list[str]:
+    """The texts of the fields: over as many turns as there are payloads, every field has every payload."""
+    return [_ALL[(turn + index) % len(_ALL)] for index in range(len(FIELDS))]
 
 
 @pytest.fixture(scope="session")
@@ -121,36 +121,38 @@ def _elements(browser: webdriver.Chrome, page: Path, *, scripts: bool) -> list[s
 
 
 @pytest.fixture(scope="session")
-def of_harmless(harmless: str, chromium: webdriver.Chrome, tmp_path_factory: pytest.TempPathFactory) -> Elements:
+def harmless_elements(harmless: str, chromium: webdriver.Chrome, tmp_path_factory: pytest.TempPathFactory) -> Elements:
     """The elements of the page without payloads, with scripts and without."""
     page = tmp_path_factory.mktemp("harmless") / "plain.html"
     page.write_text(harmless, "utf-8", newline="\n")
     with tab_of(chromium) as tab:
-        found = {scripts: _elements(tab, page, scripts=scripts) for scripts in (True, False)}
+        elements = {scripts: _elements(tab, page, scripts=scripts) for scripts in (True, False)}
         _assert_nothing_happened(tab, [page])
-    return found
+    return elements
 
 
 def _assert_nothing_happened(browser: webdriver.Chrome, pages: list[Path]) -> None:
-    """Nothing but the pages was asked for, and the console has no word but of scripts that were off."""
+    """Only the pages were requested, and the console has only messages about scripts that were disabled."""
     assert requested(browser) == {page.as_uri() for page in pages}
-    reported = [entry["message"] for entry in browser.get_log("browser")]
-    assert [one for one in reported if "Blocked script execution" not in one] == [], os.linesep.join(reported)
+    messages = [entry["message"] for entry in browser.get_log("browser")]
+    assert [message for message in messages if "Blocked script execution" not in message] == [], os.linesep.join(
+        messages
+    )
 
 
-def test_there_are_fifty_payloads_and_twenty_fields() -> None:
+def test_at_least_fifty_payloads_and_twenty_fields_are_tested() -> None:
     assert len(set(_ALL)) >= 50
     assert len(FIELDS) >= 20
 
 
-def test_every_payload_is_in_a_field_of_the_pages_that_are_always_opened() -> None:
-    assert {text for turn in _ALWAYS for text in _turned(turn)} == set(_ALL)
+def test_pages_outside_soak_tier_contain_every_payload() -> None:
+    assert {text for turn in _ALWAYS_TESTED for text in _list_payloads(turn)} == set(_ALL)
 
 
 @pytest.mark.parametrize(
     "turns",
     [
-        _ALWAYS,
+        _ALWAYS_TESTED,
         *(
             pytest.param(tuple(_OTHERS[place : place + _PAGES_A_TEST]), marks=pytest.mark.soak)
             for place in range(0, len(_OTHERS), _PAGES_A_TEST)
@@ -158,16 +160,16 @@ def test_every_payload_is_in_a_field_of_the_pages_that_are_always_opened() -> No
     ],
     ids=lambda turns: f"from {turns[0]}",
 )
-def test_the_page_has_the_expected_elements_and_nothing_happens(
-    browser: webdriver.Chrome, small_report: Report, of_harmless: Elements, turns: tuple[int, ...], tmp_path: Path
+def test_hostile_payloads_add_no_element_and_run_no_script(
+    browser: webdriver.Chrome, small_report: Report, harmless_elements: Elements, turns: tuple[int, ...], tmp_path: Path
 ) -> None:
     pages = []
     for turn in turns:
-        texts = _turned(turn)
+        texts = _list_payloads(turn)
         pages.append(tmp_path / f"{turn}.html")
         pages[-1].write_text(_page(small_report, texts), "utf-8", newline="\n")
         for scripts in (True, False):
-            assert _elements(browser, pages[-1], scripts=scripts) == of_harmless[scripts]
+            assert _elements(browser, pages[-1], scripts=scripts) == harmless_elements[scripts]
             assert set(browser.execute_script(_IN_PICTURES)) <= _DRAWN
             assert browser.execute_script("return window.hit") is None
         shown = browser.execute_script("return document.documentElement.textContent")

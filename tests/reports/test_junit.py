@@ -36,15 +36,15 @@ def _row(report: Report, **changes: object) -> ObjectiveRow:
         ({"outcome": "PASS"}, {"validity": "INVALID"}, "open"),
     ],
 )
-def test_an_objective_is_evaluated_unless_the_measurement_is_not_to_be_relied_on(
+def test_objective_case_has_state_of_outcome_unless_measurement_is_invalid(
     full_report: Report, row: dict[str, object], verdict: dict[str, object], state: str
 ) -> None:
-    found = [
-        one
-        for one in build_case_results(_with(full_report, _row(full_report, **row), **verdict))
-        if one.subject == "SLO"
+    cases = [
+        case
+        for case in build_case_results(_with(full_report, _row(full_report, **row), **verdict))
+        if case.subject == "SLO"
     ]
-    assert [one.state for one in found] == [state]
+    assert [case.state for case in cases] == [state]
 
 
 @pytest.mark.parametrize(
@@ -53,23 +53,24 @@ def test_an_objective_is_evaluated_unless_the_measurement_is_not_to_be_relied_on
      (12, "INCONCLUSIVE", "failed"), (4, "INVALID", "error"), (5, "INCONCLUSIVE", "error"),
      (130, "INCONCLUSIVE", "error")],
 )  # fmt: skip
-def test_the_runs_own_fails_exactly_where_the_command_did(
-    full_report: Report, code: int, outcome: str, state: str
-) -> None:
+def test_run_case_state_follows_exit_code(full_report: Report, code: int, outcome: str, state: str) -> None:
     report = _with(full_report, full_report.objectives[0], exit_code=code, outcome=outcome)
     assert next(build_case_results(report)).state == state
 
 
-def test_a_detail_has_the_observed_value_its_interval_and_the_limit(full_report: Report) -> None:
-    found = next(one for one in build_case_results(full_report) if one.subject == "SLO")
-    assert found.detail.replace("\u202f", " ") == "observed 36.7 (32.8–46.4) ms in 3 steps at 218 req/s; limit < 50 ms"
+def test_objective_detail_has_observed_value_interval_and_limit(full_report: Report) -> None:
+    objective_case = next(case for case in build_case_results(full_report) if case.subject == "SLO")
+    assert (
+        objective_case.detail.replace("\u202f", " ")
+        == "observed 36.7 (32.8–46.4) ms in 3 steps at 218 req/s; limit < 50 ms"
+    )
 
 
-def test_each_validity_check_is_one(full_report: Report) -> None:
-    found = {one.name: one for one in build_case_results(full_report) if one.subject == "validity"}
-    assert set(found) == {check.name for check in full_report.checks}
-    assert found["step duration"].state == "warned"
-    assert "Lengthen each step to 10 s" in found["step duration"].detail
+def test_each_validity_check_is_junit_case(full_report: Report) -> None:
+    cases = {case.name: case for case in build_case_results(full_report) if case.subject == "validity"}
+    assert set(cases) == {check.name for check in full_report.checks}
+    assert cases["step duration"].state == "warned"
+    assert "Lengthen each step to 10 s" in cases["step duration"].detail
 
 
 @functools.cache
@@ -90,17 +91,17 @@ def _failing(report: Report) -> Report:
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_it_is_what_the_schema_says(name: str, request: pytest.FixtureRequest) -> None:
+def test_junit_report_is_valid_by_schema(name: str, request: pytest.FixtureRequest) -> None:
     _schema().validate(render_junit(request.getfixturevalue(name)))
 
 
-def test_a_failing_run_is_the_golden_one(full_report: Report) -> None:
+def test_junit_report_of_failing_run_matches_golden_file(full_report: Report) -> None:
     text = render_junit(_failing(full_report))
     _schema().validate(text)
     assert_golden("junit_failing.xml", text)
 
 
-def test_an_invalid_measurement_is_an_error_and_no_case_passes_for_a_number(empty_report: Report) -> None:
+def test_invalid_measurement_is_junit_error(empty_report: Report) -> None:
     suite = ElementTree.fromstring(render_junit(empty_report))[0]
     assert suite.get("errors") == "2"
     assert [case.get("name") for case in suite.iter("testcase") if case.find("error") is not None] == [
@@ -109,16 +110,16 @@ def test_an_invalid_measurement_is_an_error_and_no_case_passes_for_a_number(empt
 
 
 @pytest.mark.parametrize("name", _NAMES)
-def test_the_totals_are_those_of_the_cases(name: str, request: pytest.FixtureRequest) -> None:
+def test_junit_totals_match_cases(name: str, request: pytest.FixtureRequest) -> None:
     root = ElementTree.fromstring(render_junit(request.getfixturevalue(name)))
-    counted = {
+    totals = {
         "tests": len(list(root.iter("testcase"))),
         "failures": len(list(root.iter("failure"))),
         "errors": len(list(root.iter("error"))),
         "skipped": len(list(root.iter("skipped"))),
     }
-    assert {key: int(root.get(key, "")) for key in counted} == counted
-    assert {key: int(root[0].get(key, "")) for key in counted} == counted
+    assert {key: int(root.get(key, "")) for key in totals} == totals
+    assert {key: int(root[0].get(key, "")) for key in totals} == totals
 
 
 @pytest.fixture(scope="module")
@@ -127,11 +128,13 @@ def harmless(full_report: Report) -> list[tuple[str, list[str]]]:
 
 
 @pytest.mark.parametrize("payload", [*PAYLOADS, "]]>", "<!DOCTYPE x>", "\x0b\ufffe\x00", "&amp;&#0;"])
-def test_hostile_text_adds_no_element(full_report: Report, harmless: list[tuple[str, list[str]]], payload: str) -> None:
+def test_hostile_text_adds_no_element_to_junit_report(
+    full_report: Report, harmless: list[tuple[str, list[str]]], payload: str
+) -> None:
     attacked = render_junit(hostile(_failing(full_report), payload))
     _schema().validate(attacked)
     assert _elements(attacked) == harmless
 
 
 def _elements(text: str) -> list[tuple[str, list[str]]]:
-    return [(one.tag, sorted(one.keys())) for one in ElementTree.fromstring(text).iter()]
+    return [(element.tag, sorted(element.keys())) for element in ElementTree.fromstring(text).iter()]

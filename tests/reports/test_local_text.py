@@ -19,16 +19,16 @@ def _local(report: Report) -> LocalSection:
 
 
 def _many(local: LocalSection, count: int) -> LocalSection:
-    """The same variants again and again, and the best one last."""
-    others = [one for one in local.variants if one.state == "measured"]
-    best = next(one for one in local.variants if one.state == "best")
+    """The section with `count` variants, repeated from its own, and the best one last."""
+    others = [variant for variant in local.variants if variant.state == "measured"]
+    best = next(variant for variant in local.variants if variant.state == "best")
     slow = msgspec.structs.replace(best.throughput, value=1.0)
     best = msgspec.structs.replace(best, throughput=slow, is_on_frontier=False)
-    more = [msgspec.structs.replace(others[at % len(others)], name=f"variant {at}") for at in range(count - 1)]
+    more = [msgspec.structs.replace(others[index % len(others)], name=f"variant {index}") for index in range(count - 1)]
     return msgspec.structs.replace(local, variants=(*more, best))
 
 
-def test_a_variant_is_a_row_whatever_became_of_it(local_report: Report) -> None:
+def test_every_variant_is_table_row_with_its_slo_state(local_report: Report) -> None:
     header, *rows = build_variant_table(_local(local_report), 90)
     assert header == ["variant", "p50 / p99", "infer/s", "retained", "p99 server", "SLO"]
     assert [row[-1] for row in rows] == ["met", "met", "missed", "met", "met", "skipped", "ended early"]
@@ -37,22 +37,22 @@ def test_a_variant_is_a_row_whatever_became_of_it(local_report: Report) -> None:
     assert [row[3] for row in rows[:2]] == ["n/a", "100\u202f%"]
 
 
-def test_of_a_search_the_most_arrivals_and_the_answer_are_shown(searched_report: Report) -> None:
+def test_searched_variant_shows_max_call_rate_and_server_latency(searched_report: Report) -> None:
     header, row = build_variant_table(_local(searched_report), 90)
     assert header == ["variant", "p50 / p99", "max calls/s", "infer/s", "p99 server", "SLO"]
-    answer = _local(searched_report).variants[0].scenarios[1]
-    assert (row[2], row[4]) == ("400", formatting.format_value(answer.p99))
+    scenario = _local(searched_report).variants[0].scenarios[1]
+    assert (row[2], row[4]) == ("400", formatting.format_value(scenario.p99))
     bound = msgspec.structs.replace(_local(searched_report).variants[0], is_arrivals_lower_bound=True)
     assert build_variant_table(msgspec.structs.replace(_local(searched_report), variants=(bound,)), 90)[1][2] == "≥ 400"
 
 
-def test_columns_that_say_less_give_way_where_there_is_no_room(local_report: Report) -> None:
+def test_narrow_variant_table_drops_less_important_columns(local_report: Report) -> None:
     header = build_variant_table(_local(local_report), 78)[0]
     assert header == ["variant", "p50 / p99", "infer/s", "retained", "SLO"]
     assert build_variant_table(_local(local_report), 20)[0] == ["variant", "p50 / p99", "infer/s", "SLO"]
 
 
-def test_of_many_variants_a_dozen_are_shown_and_the_best_is_among_them(local_report: Report) -> None:
+def test_variant_table_shows_twelve_of_many_variants_including_best(local_report: Report) -> None:
     many = _many(_local(local_report), 40)
     rows = build_variant_table(many, 90)[1:]
     assert len(rows) == 12
@@ -60,15 +60,15 @@ def test_of_many_variants_a_dozen_are_shown_and_the_best_is_among_them(local_rep
     assert build_remaining_variant_lines(many)[0] == "… and 28 more in the report"
 
 
-def test_reasons_are_reported_once_for_all_variants_that_share_them(local_report: Report) -> None:
+def test_shared_reason_is_reported_once_for_its_variants(local_report: Report) -> None:
     local = _local(local_report)
-    left_out = next(one for one in local.variants if one.state == "skipped")
-    five = tuple(msgspec.structs.replace(left_out, name=f"batch {batch}") for batch in range(5))
-    (reported,) = build_remaining_variant_lines(msgspec.structs.replace(local, variants=five))
-    assert reported == "batch 0; batch 1; batch 2 and 2 more, skipped: batch 4 is beyond the SLO already."
+    skipped = next(variant for variant in local.variants if variant.state == "skipped")
+    variants = tuple(msgspec.structs.replace(skipped, name=f"batch {batch}") for batch in range(5))
+    (line,) = build_remaining_variant_lines(msgspec.structs.replace(local, variants=variants))
+    assert line == "batch 0; batch 1; batch 2 and 2 more, skipped: batch 4 is beyond the SLO already."
 
 
-def test_the_cold_start_of_a_variant_that_is_opened_alike_counts(local_report: Report) -> None:
+def test_cold_start_of_equally_opened_variant_is_reported(local_report: Report) -> None:
     local = _local(local_report)
     shown = msgspec.structs.replace(local, headline_variant="cpu as-is, batch 16")
     cold, cached = dict(build_headline_variant_lines(shown))["Cold start"]
@@ -77,25 +77,25 @@ def test_the_cold_start_of_a_variant_that_is_opened_alike_counts(local_report: R
     assert dict(build_headline_variant_lines(local))["Cold start"] == []
 
 
-def test_fallbacks_are_named_with_their_variant(strayed_report: Report) -> None:
-    reported = dict(build_headline_variant_lines(_local(strayed_report)))["Fallback"]
-    assert reported == ["cuda: Conv on CPUExecutionProvider, instead of cuda"]
+def test_fallback_lines_name_variant_and_providers(strayed_report: Report) -> None:
+    lines = dict(build_headline_variant_lines(_local(strayed_report)))["Fallback"]
+    assert lines == ["cuda: Conv on CPUExecutionProvider, instead of cuda"]
 
 
-def test_numbers_that_cannot_be_relied_on_are_in_brackets(strayed_report: Report) -> None:
+def test_invalid_numbers_are_in_parentheses(strayed_report: Report) -> None:
     rows = build_variant_table(_local(strayed_report), 90)[1:]
     assert rows[0][1].startswith("(")
     assert rows[0][2:] == ["(1,000)", "INVALID"]
 
 
-def test_without_a_number_there_is_no_table(failed_report: Report) -> None:
+def test_failed_local_run_has_no_variant_table(failed_report: Report) -> None:
     local = _local(failed_report)
     assert build_variant_table(local, 90) == []
     assert build_headline_variant_lines(local) == []
     assert build_remaining_variant_lines(local) == ["batch 1; batch 8, ended early: out of memory."]
 
 
-def test_outputs_that_differ_are_reported_by_how_much(local_report: Report) -> None:
+def test_output_differences_are_quantified(local_report: Report) -> None:
     scores, outputs = dict(build_headline_variant_lines(_local(local_report)))["Outputs"]
     assert scores == "top-1 96.9 (94.8–98.1)\u202f%, fp32 97.8\u202f% (p 0.062, McNemar)"
     assert outputs.startswith("compared with fp32 on the CPU, 64 rows of the measured run: agreement 98.4\u202f%")
@@ -107,7 +107,7 @@ def test_outputs_that_differ_are_reported_by_how_much(local_report: Report) -> N
     )
 
 
-def test_tests_of_language_models_are_a_table_of_their_own(language_model_report: Report, local_report: Report) -> None:
+def test_generation_tests_are_separate_table(language_model_report: Report, local_report: Report) -> None:
     local = _local(language_model_report)
     header, *rows = build_test_table(local, 200)
     assert header == [
@@ -122,7 +122,7 @@ def test_tests_of_language_models_are_a_table_of_their_own(language_model_report
     assert build_test_table(_local(local_report), 200) == []
 
 
-def test_a_narrow_table_of_tests_has_the_rates_and_the_median_gap(language_model_report: Report) -> None:
+def test_narrow_table_of_generation_tests_has_rates_and_median_itl(language_model_report: Report) -> None:
     header = build_test_table(_local(language_model_report), 85)[0]
     assert header == ["variant", "test", "prefill tok/s", "decode tok/s", "p50 ITL", "validity"]
     single = msgspec.structs.replace(_local(language_model_report), variants=_local(language_model_report).variants[:1])
@@ -131,7 +131,7 @@ def test_a_narrow_table_of_tests_has_the_rates_and_the_median_gap(language_model
     ]  # fmt: skip
 
 
-def test_variants_of_language_models_have_rates_and_memory_instead_of_calls(language_model_report: Report) -> None:
+def test_language_model_variants_show_rates_and_memory(language_model_report: Report) -> None:
     header, *rows = build_variant_table(_local(language_model_report), 200)
     assert header == ["variant", "decode tok/s", "prefill tok/s", "peak memory", "file size", "SLO"]
     assert rows[0] == [
@@ -141,7 +141,7 @@ def test_variants_of_language_models_have_rates_and_memory_instead_of_calls(lang
     assert "file size" not in build_variant_table(_local(language_model_report), 75)[0]
 
 
-def test_bottlenecks_of_both_phases_and_the_quality_are_lines_of_language_models(language_model_report: Report) -> None:
+def test_language_model_lines_have_bottleneck_per_phase_and_quality(language_model_report: Report) -> None:
     lines = dict(build_headline_variant_lines(_local(language_model_report)))
     assert lines["Bottleneck"] == [
         "batch 1, prefill: compute bound: 80 % of the peak",

@@ -1,4 +1,4 @@
-"""Rendering again, from report.json alone."""
+"""Rendering a stored report again, from report.json alone."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.reports.conftest import Rendered
 
 
 @pytest.mark.process
-def test_html_and_text_come_back_the_same(
+def test_html_and_text_rendered_from_report_json_are_identical(
     full_report: Report, full_html: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored, out = tmp_path / "report.json", tmp_path / "x.html"
@@ -30,7 +30,7 @@ def test_html_and_text_come_back_the_same(
     assert capsys.readouterr().out == render_text(full_report) + "\n"
 
 
-def test_a_plans_own_report_comes_back_too(
+def test_html_and_text_rendered_from_plan_json_are_identical(
     whole_plan_report: PlanReport, rendered: Rendered, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored, out = tmp_path / "plan.json", tmp_path / "x.html"
@@ -44,10 +44,10 @@ def test_a_plans_own_report_comes_back_too(
 
 @pytest.mark.process
 @pytest.mark.parametrize("name", ["small_report", pytest.param("full_report", marks=pytest.mark.soak)])
-def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
+def test_rendering_does_not_import_product_window_or_inference_libraries(
     name: str, tmp_path: Path, request: pytest.FixtureRequest
 ) -> None:
-    """Each of them is refused to the process, and what it writes is what is written with them."""
+    """A process that cannot import them writes the same files as this process."""
     report: Report = request.getfixturevalue(name)
     stored = tmp_path / "report.json"
     outputs = [tmp_path / f"x{ending}" for ending in (".html", ".md", ".txt", ".xml", ".prom", ".json")]
@@ -64,7 +64,7 @@ def test_it_needs_neither_the_product_nor_a_window_nor_an_inference_library(
         assert out.read_text("utf-8") == render(report, FORMATS_BY_SUFFIX[out.suffix].id), out.suffix
 
 
-def test_an_ending_that_is_no_format_is_one_sentence(
+def test_unsupported_file_extension_exits_with_2(
     full_report: Report, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = tmp_path / "report.json"
@@ -73,7 +73,7 @@ def test_an_ending_that_is_no_format_is_one_sentence(
     assert "error: the extension of x.docx is not supported. Use one of .html" in capsys.readouterr().err
 
 
-def test_a_plan_is_no_suite_of_cases(
+def test_junit_report_of_plan_exits_with_2(
     whole_plan_report: PlanReport, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = tmp_path / "plan.json"
@@ -83,7 +83,7 @@ def test_a_plan_is_no_suite_of_cases(
 
 
 @pytest.mark.parametrize("content", [None, b"{}"])
-def test_what_cannot_be_read_is_one_sentence(
+def test_missing_or_invalid_report_json_exits_with_2(
     content: bytes | None, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     stored = tmp_path / "report.json"

@@ -1,4 +1,4 @@
-"""Read by a CommonMark reader with tables and clickable addresses, as GitHub and GitLab have."""
+"""Markdown reports, parsed by a CommonMark parser with tables and clickable addresses, as GitHub and GitLab have."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ _MARKUP = (
 )  # fmt: skip
 
 
-def _told(markdown: str) -> tuple[list[str], str]:
+def _parse(markdown: str) -> tuple[list[str], str]:
     """The elements a reader sees, and the text in them."""
     tokens = _READER.parse(markdown)
     inline = [child for token in tokens for child in token.children or []]
@@ -40,42 +40,44 @@ def _told(markdown: str) -> tuple[list[str], str]:
 
 @given(st.text(st.characters(exclude_categories=("Cs", "Cc"))))
 @pytest.mark.parametrize("place", ["paragraph", "item", "cell"])
-def test_whatever_the_text_it_reads_as_itself_and_adds_no_element(place: str, raw: str) -> None:
-    _assert_reads_as_itself(raw, place)
+def test_random_text_renders_literally_and_adds_no_element(place: str, raw: str) -> None:
+    _assert_renders_literally(raw, place)
 
 
 @pytest.mark.parametrize("place", ["paragraph", "item", "cell"])
 @pytest.mark.parametrize("raw", [*PAYLOADS, *_MARKUP])
-def test_what_would_be_markup_reads_as_itself(raw: str, place: str) -> None:
-    _assert_reads_as_itself(raw.replace("\0", ""), place)
+def test_markup_renders_literally_and_adds_no_element(raw: str, place: str) -> None:
+    _assert_renders_literally(raw.replace("\0", ""), place)
 
 
-def _assert_reads_as_itself(raw: str, place: str) -> None:
+def _assert_renders_literally(raw: str, place: str) -> None:
     expected = " ".join(raw.split())
-    elements, shown = _told(_at(place, escape_text(raw) or "x"))
+    elements, shown = _parse(_place_text(place, escape_text(raw) or "x"))
     assert shown.removeprefix("head") == (expected or "x")
-    assert elements == _told(_at(place, "x"))[0]
+    assert elements == _parse(_place_text(place, "x"))[0]
 
 
-def _at(place: str, one: str) -> str:
+def _place_text(place: str, text: str) -> str:
     if place == "cell":
-        return "\n".join(build_table(["head"], [[one]]))
-    return one if place == "paragraph" else build_bullet_list([one])[0]
+        return "\n".join(build_table(["head"], [[text]]))
+    return text if place == "paragraph" else build_bullet_list([text])[0]
 
 
 @pytest.mark.parametrize(
     "raw", ["http://example.invalid/x", "https://example.invalid", "www.example.invalid", "a@b.cd"]
 )
-def test_an_address_is_nothing_to_click(raw: str) -> None:
-    """GitHub finds addresses in the source by these signs, which an escape between them keeps it from."""
+def test_addresses_are_not_linked_in_markdown(raw: str) -> None:
+    """GitHub links addresses by these characters in the source; an escape between them prevents that."""
     assert not any(sign in escape_text(raw) for sign in ("://", "www.", "a@b"))
 
 
-def test_a_table_without_rows_is_none() -> None:
+def test_table_without_rows_is_omitted() -> None:
     assert build_table(["a"], []) == []
 
 
-def test_a_summary_reports_what_forbids_before_what_got_worse(compared_report: Report, full_report: Report) -> None:
+def test_comparison_shows_environment_differences_before_regressions(
+    compared_report: Report, full_report: Report
+) -> None:
     shown = render_markdown(compared_report)
     assert "### Comparison\n\nREGRESSION: 2 headline metrics" in shown
     assert "**FORCED: the runs are compared although they are not comparable (workload).**" in shown
@@ -90,15 +92,15 @@ def test_a_summary_reports_what_forbids_before_what_got_worse(compared_report: R
     "name",
     ["full_report", "empty_report", "streaming_report", "local_report", "strayed_report", "language_model_report"],
 )
-def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
+def test_markdown_summary_matches_golden_file(name: str, request: pytest.FixtureRequest) -> None:
     assert_golden(f"summary_{name}.md", render_markdown(request.getfixturevalue(name)))
 
 
-def test_a_plans_is_the_golden_one(whole_plan_report: PlanReport) -> None:
+def test_markdown_of_plan_matches_golden_file(whole_plan_report: PlanReport) -> None:
     assert_golden("whole_plan.md", render_plan_markdown(whole_plan_report))
 
 
-def test_verdict_and_decision_stand_first_and_folded_caveats_above_the_table_of_numbers(full_report: Report) -> None:
+def test_markdown_starts_with_verdict_and_decision_then_caveats_then_numbers(full_report: Report) -> None:
     text = render_markdown(full_report)
     parts = (
         "## PASS: quickstart", "### 7 × aws/c7i.large, \\$456/month", "- Evidence: medium.",
@@ -116,7 +118,7 @@ def test_numbers_of_an_invalid_measurement_are_struck_through(full_report: Repor
     assert "~~218 (218–238) req/s~~ INVALID" in render_markdown(report)
 
 
-def test_it_is_never_larger_than_a_summary_may_be_and_says_what_is_left_out(full_report: Report) -> None:
+def test_markdown_summary_is_limited_in_bytes_and_refers_to_full_report(full_report: Report) -> None:
     max_bytes = len(render_markdown(full_report).partition("### Plan")[0].encode())
     text = render_markdown(full_report, max_bytes)
     assert len(text.encode()) <= max_bytes
@@ -126,14 +128,14 @@ def test_it_is_never_larger_than_a_summary_may_be_and_says_what_is_left_out(full
 
 
 @pytest.mark.parametrize("room", [-5, 0, 100])
-def test_without_room_for_the_verdict_there_is_nothing(full_report: Report, room: int) -> None:
+def test_markdown_summary_without_room_for_verdict_is_empty(full_report: Report, room: int) -> None:
     assert render_markdown(full_report, room) == ""
 
 
 def _elements(text: str) -> list[str]:
     tokens = _READER.parse(text)
-    parts = [one for token in tokens for one in (token, *(token.children or ()))]
-    return [one.type for one in parts if one.type not in ("text", "text_special")]
+    parts = [part for token in tokens for part in (token, *(token.children or ()))]
+    return [part.type for part in parts if part.type not in ("text", "text_special")]
 
 
 @pytest.fixture(scope="module")
@@ -144,7 +146,7 @@ def harmless(request: pytest.FixtureRequest) -> Callable[[str], list[str]]:
 
 @pytest.mark.parametrize("name", first_in_unit_tier(["full_report", "streaming_report", "local_report"]))
 @pytest.mark.parametrize("payload", PAYLOADS)
-def test_hostile_text_adds_no_element(
+def test_hostile_text_adds_no_element_to_markdown(
     name: str, payload: str, harmless: Callable[[str], list[str]], request: pytest.FixtureRequest
 ) -> None:
     report: Report = request.getfixturevalue(name)

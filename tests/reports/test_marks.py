@@ -9,7 +9,7 @@ from reports.text import render_text
 FEW = Quantity(None, "ms", n=57, reason="57 of 72 required samples", undersampled=54.43)
 
 
-def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_aligned(full_report: Report) -> None:
+def test_only_undersampled_percentiles_are_dimmed_and_columns_stay_aligned(full_report: Report) -> None:
     tiles = (*full_report.tiles, HeadlineTile(label="p95 TTFT", quantity=FEW))
     report = msgspec.structs.replace(full_report, tiles=tiles)
     marked = render_text(report, with_marks=True)
@@ -22,7 +22,7 @@ def test_only_a_percentile_of_too_few_samples_is_dimmed_and_its_columns_stay_ali
     assert first.index("measured") == few.index("57 of 72 required samples"), "the last column begins at the same place"
 
 
-def test_marks_take_no_width() -> None:
+def test_marks_have_no_display_width() -> None:
     text = f"{DIM_START}54.4{DIM_END}"
     assert compute_display_width(text) == 4
     assert pad_text(text, 6) == f"{text}  "

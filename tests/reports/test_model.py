@@ -6,20 +6,22 @@ import pytest
 from reports.model import PlanReport, Report, read_report
 
 
-def test_a_report_survives_its_json(full_report: Report) -> None:
+def test_report_survives_json_round_trip(full_report: Report) -> None:
     assert read_report(msgspec.json.encode(full_report)) == full_report
 
 
-def test_a_plans_own_report_survives_its_json(whole_plan_report: PlanReport) -> None:
+def test_plan_report_survives_json_round_trip(whole_plan_report: PlanReport) -> None:
     assert read_report(msgspec.json.encode(whole_plan_report)) == whole_plan_report
 
 
-def test_a_report_from_before_plans_reported_how_sure_they_are_is_read(full_report: Report) -> None:
-    before = msgspec.json.decode(msgspec.json.encode(full_report))
-    late = {"latency_limit", "router", "frontier", "unit_costs", "kwh_per_month", "kg_co2e_per_month", "sensitivity",
-            "day", "commitment", "savings", "mix"}  # fmt: skip
-    before["plan"] = {name: value for name, value in before["plan"].items() if name not in late}
-    for row in before["plan"]["offers"]:
+def test_report_of_version_without_plan_probabilities_is_read(full_report: Report) -> None:
+    document = msgspec.json.decode(msgspec.json.encode(full_report))
+    newer_fields = {
+        "latency_limit", "router", "frontier", "unit_costs", "kwh_per_month", "kg_co2e_per_month", "sensitivity",
+        "day", "commitment", "savings", "mix",
+    }  # fmt: skip
+    document["plan"] = {name: value for name, value in document["plan"].items() if name not in newer_fields}
+    for row in document["plan"]["offers"]:
         for name in (
             "slo_probabilities",
             "instances_needed",
@@ -29,13 +31,13 @@ def test_a_report_from_before_plans_reported_how_sure_they_are_is_read(full_repo
             "measured_on",
         ):
             row.pop(name, None)
-    read = read_report(msgspec.json.encode(before))
+    read = read_report(msgspec.json.encode(document))
     assert isinstance(read, Report)
     assert read.plan is not None
     assert (read.plan.day, read.plan.offers[0].slo_probabilities) == (None, None)
 
 
 @pytest.mark.parametrize("text", [b"", b"{}", b'{"schema": 2}', b"[]", b'{"kind": "plan"}'])
-def test_what_is_no_report_is_refused(text: bytes) -> None:
+def test_invalid_report_json_is_refused(text: bytes) -> None:
     with pytest.raises(ValueError, match="not a report of schema 2"):
         read_report(text)

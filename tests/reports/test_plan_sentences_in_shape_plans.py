@@ -32,7 +32,7 @@ def report(full_report: Report, empty_report: Report) -> Report:
 
 
 @pytest.mark.parametrize("renderer", [render_text, render_markdown, render_html])
-def test_each_report_says_that_nothing_of_the_run_is_in_it(report: Report, renderer: object) -> None:
+def test_reports_state_that_shape_plan_uses_no_measurement(report: Report, renderer: object) -> None:
     assert callable(renderer)
     text = " ".join(renderer(report).split())
     for part in (STATEMENT, "900 input tokens", "acme/g1.large", "assumed", "A note on prices."):
@@ -40,14 +40,14 @@ def test_each_report_says_that_nothing_of_the_run_is_in_it(report: Report, rende
     assert "Big 8B" not in renderer(replace(report, shape_plan=None))
 
 
-def test_a_page_leads_to_it(report: Report) -> None:
+def test_html_report_links_to_shape_plan(report: Report) -> None:
     page = render_html(report)
     assert '<a href="#shape-plan">' in page
     assert '<section id="shape-plan">' in page
     assert '"#shape-plan"' not in render_html(replace(report, shape_plan=None))
 
 
-def test_without_an_offer_that_fits_it_says_so(report: Report) -> None:
+def test_shape_plan_without_feasible_offer_is_reported(report: Report) -> None:
     assert report.shape_plan is not None
     bare = replace(report, shape_plan=replace(report.shape_plan, rows=()))
     assert "No offer meets the traffic and the SLO." in render_html(bare)
@@ -55,7 +55,7 @@ def test_without_an_offer_that_fits_it_says_so(report: Report) -> None:
     assert "No offer meets the traffic and the SLO." in render_markdown(bare)
 
 
-def test_it_is_read_again_as_written(report: Report) -> None:
+def test_shape_plan_survives_json_round_trip(report: Report) -> None:
     read = read_report(render(report, "json", lambda _: None))
     assert not isinstance(read, PlanReport)
     assert read.shape_plan == report.shape_plan

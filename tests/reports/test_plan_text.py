@@ -8,7 +8,7 @@ from reports.plan_text import build_detail_lines, build_summary_lines
 from reports.text import render_plan
 
 
-def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSection) -> None:
+def test_plan_summary_has_probability_and_cost_range_of_best_two_offers(plan: PlanSection) -> None:
     lines = build_summary_lines(plan)
     assert lines[0] == "5 × gcp/g2-standard-4, $2,577/month"
     assert lines[1].endswith("with 95.3\u202f% probability.")
@@ -18,7 +18,7 @@ def test_the_recommended_and_the_next_report_their_chance_and_range(plan: PlanSe
     assert "P(SLO met) 93.1\u202f%, extrapolated" in lines[6]
 
 
-def test_each_requested_accelerator_has_a_line(plan: PlanSection) -> None:
+def test_each_requested_accelerator_has_summary_line(plan: PlanSection) -> None:
     rows = plan.offers[0], plan.rejected_offers[0]
     offers = [rows[0].offer, rows[1].offer, None]
     requested = tuple(AcceleratorRow(accelerator=name, offer=offer) for name, offer in zip("abc", offers, strict=True))
@@ -28,7 +28,7 @@ def test_each_requested_accelerator_has_a_line(plan: PlanSection) -> None:
     assert str(rows[1].rejected) in lines[1]
 
 
-def test_the_latency_at_the_peak_is_named_by_its_metric(plan: PlanSection) -> None:
+def test_latency_at_peak_is_named_by_its_metric(plan: PlanSection) -> None:
     names = []
     for metric in ("ttft_ms.p95", "tpot_ms.p99", "latency_ms.mean"):
         measured, _ = dict(build_detail_lines(replace(plan, latency_metric=metric)))["Evidence"]
@@ -36,32 +36,32 @@ def test_the_latency_at_the_peak_is_named_by_its_metric(plan: PlanSection) -> No
     assert names == ["p95 TTFT", "p99 TPOT", "mean latency"]
 
 
-def test_the_numbers_are_listed_by_basis_the_strongest_first(plan: PlanSection) -> None:
+def test_evidence_lines_are_grouped_by_basis_with_strongest_basis_first(plan: PlanSection) -> None:
     measured, assumed = dict(build_detail_lines(plan))["Evidence"]
     assert measured.startswith("measured: max rate of one L4: 24.0\u202freq/s; capacity per instance: ")
     assert assumed == "assumed: energy: 262\u202fkWh/month; 2 possible savings"
 
 
-def test_the_three_widest_swings_are_reported_and_how_many_more(plan: PlanSection) -> None:
+def test_sensitivity_lists_three_widest_inputs_and_counts_others(plan: PlanSection) -> None:
     inputs = dict(build_detail_lines(plan))["Sensitivity"]
     assert [line.split()[0] for line in inputs] == ["peak", "confidence", "spare", "…"]
     assert inputs[-1] == "… and 1 more in the report"
 
 
-def test_where_nothing_moves_the_cost_that_is_reported(max_rate_plan_report: PlanReport) -> None:
+def test_inputs_without_effect_on_cost_are_one_sensitivity_line(max_rate_plan_report: PlanReport) -> None:
     (line,) = dict(build_detail_lines(max_rate_plan_report.plan))["Sensitivity"]
     assert line == (
         "These inputs do not change the monthly cost or the cheapest offer: router (least outstanding to random)."
     )
 
 
-def test_without_a_recommendation_there_is_nothing_more(no_offer_plan_report: PlanReport) -> None:
+def test_plan_without_recommendation_has_only_assumptions(no_offer_plan_report: PlanReport) -> None:
     plan = no_offer_plan_report.plan
     assert [title for title, lines in build_detail_lines(plan) if lines] == ["Assumptions"]
     assert render_plan(plan).startswith("Decision     No offer sustains a peak of 90.0 req/s\n")
 
 
-def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probability(plan: PlanSection) -> None:
+def test_uncertain_capacity_comes_first_and_service_model_error_follows_probability(plan: PlanSection) -> None:
     knowledge = CapacityUncertainty(
         state="uncertain",
         per_instance_per_s=PercentileRange(p10=2.0, p50=4.0, p90=9.0),
@@ -76,22 +76,22 @@ def test_what_is_not_known_leads_and_the_models_error_stands_beside_the_probabil
     assert confidence.endswith("; service model error 12.3\u202f% at the SLO percentile")
 
 
-def test_a_plan_of_before_is_reported_as_before(plan: PlanSection) -> None:
+def test_plan_of_older_version_omits_details_without_stored_data(plan: PlanSection) -> None:
     row = replace(
         plan.offers[0], slo_probabilities=None, instances_needed=None, usd_per_month_needed=None, sizing_method=None
     )
-    before = PlanSection(
+    older_plan = PlanSection(
         **{name: getattr(plan, name) for name in PlanSection.__struct_fields__[:15]} | {"offers": (row,)}  # up to notes
     )
-    assert {title for title, lines in build_detail_lines(before) if lines} == {
+    assert {title for title, lines in build_detail_lines(older_plan) if lines} == {
         "Evidence",
         "Why",
         "Break-even",
         "Assumptions",
     }
-    assert "$2,577/month (2,062–3,092), measured, price 20" in render_plan(before).replace("\n" + 15 * " ", " ")
+    assert "$2,577/month (2,062–3,092), measured, price 20" in render_plan(older_plan).replace("\n" + 15 * " ", " ")
 
 
-def test_no_line_is_wider_than_the_terminal(plan: PlanSection) -> None:
+def test_plan_text_fits_terminal_width(plan: PlanSection) -> None:
     for width in (60, 80, 100):
         assert max(map(len, render_plan(plan, width).splitlines())) <= width

@@ -42,13 +42,13 @@ def _read_html(page: str) -> str:
 
 def _read_markdown(markdown: str) -> str:
     tokens = MarkdownIt("commonmark").enable(["table", "strikethrough"]).parse(markdown)
-    return _plain(" ".join("".join(part.content for part in one.children or []) for one in tokens))
+    return _plain(" ".join("".join(part.content for part in token.children or []) for token in tokens))
 
 
 @settings(max_examples=60)
 @given(results())
-def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result) -> None:
-    """Each number of result.json, rounded as formatting says, stands in the console, in HTML, Markdown and JUnit, and
+def test_every_format_shows_numbers_of_stored_result(result: Result) -> None:
+    """Each number of result.json, rounded as it is formatted, is in the text, HTML, Markdown and JUnit reports, and
     to the last digit in the metrics."""
     report = _report(result)
     stored = msgspec.json.decode(report.result_json, type=Result)
@@ -58,41 +58,45 @@ def test_every_format_shows_the_same_numbers_as_the_stored_result(result: Result
         "markdown": _read_markdown(render(report, "markdown")),
     }
     junit = [
-        _plain(" ".join([*(one.get("message") or "" for one in case), *case.itertext()]))
+        _plain(" ".join([*(element.get("message") or "" for element in case), *case.itertext()]))
         for case in ElementTree.fromstring(render(report, "junit")).iter("testcase")
     ]
     evaluated = (*stored.slo, *stored.gates)
     assert len(evaluated) == len(report.objectives)
-    for one, row in zip(evaluated, report.objectives, strict=True):
-        assert (one.observed.value, one.observed.ci95, one.outcome) == (
+    for evaluation, row in zip(evaluated, report.objectives, strict=True):
+        assert (evaluation.observed.value, evaluation.observed.ci95, evaluation.outcome) == (
             row.observed.value, row.observed.ci95, row.outcome,
         )  # fmt: skip
         number = _plain(formatting.format_quantity(row.observed))
-        assert f"{one.outcome} {one.objective.label}: {number}" in shown["text"]
-        assert f"{one.objective.label} {row.kind}" in shown["html"]
+        assert f"{evaluation.outcome} {evaluation.objective.label}: {number}" in shown["text"]
+        assert f"{evaluation.objective.label} {row.kind}" in shown["html"]
         assert number in shown["html"]
         assert number in shown["markdown"]
         assert f"observed {number}" in " ".join(junit)
     for tile in report.tiles:
-        assert all(f"{tile.label} {_plain(formatting.format_quantity(tile.quantity))}" in shown[one] for one in _TERSE)
+        assert all(
+            f"{tile.label} {_plain(formatting.format_quantity(tile.quantity))}" in shown[form] for form in _TERSE
+        )
         assert f"{tile.label} {_plain(formatting.format_value_unit(tile.quantity))}" in shown["html"]
     for check in stored.validity:
         number = _plain(formatting.format_check_value(next(row for row in report.checks if row.id == check.id)))
         assert all(number in text for text in shown.values()) or check.verdict == "VALID"
         assert any(f"observed {number}" in case for case in junit)
     families = text_string_to_metric_families(render(report, "openmetrics"))
-    found = {(sample.name, sample.labels.get("objective")): sample.value for one in families for sample in one.samples}
-    for one in (*result.slo, *result.gates):
-        assert found.get(("sizewise_objective_observed", one.objective.text)) == one.observed.value
-        assert found["sizewise_objective_limit", one.objective.text] == one.objective.limit
+    samples = {
+        (sample.name, sample.labels.get("objective")): sample.value for family in families for sample in family.samples
+    }
+    for evaluation in (*result.slo, *result.gates):
+        assert samples.get(("sizewise_objective_observed", evaluation.objective.text)) == evaluation.observed.value
+        assert samples["sizewise_objective_limit", evaluation.objective.text] == evaluation.objective.limit
 
 
-def test_json_is_the_report_itself(full_report: Report) -> None:
+def test_json_format_is_whole_report(full_report: Report) -> None:
     assert msgspec.json.decode(render(full_report, "json"), type=Report) == full_report
     assert json.loads(render(full_report, "json"))["header"]["run_id"] == full_report.header.run_id
 
 
 @pytest.mark.parametrize("form", ["junit", "openmetrics"])
-def test_a_plan_has_no_case_that_could_fail(whole_plan_report: PlanReport, form: str) -> None:
+def test_junit_and_openmetrics_of_plan_are_refused(whole_plan_report: PlanReport, form: str) -> None:
     with pytest.raises(ValueError, match="a plan has no report in the format"):
         render(whole_plan_report, form)

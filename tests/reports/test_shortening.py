@@ -25,23 +25,23 @@ _PAYLOAD = "x" * 5_000
 
 
 @pytest.mark.parametrize("text", ["", "plain", "two  spaces", "größe µs", "x" * 200])
-def test_a_short_text_is_unchanged(text: str) -> None:
+def test_short_text_is_not_shortened(text: str) -> None:
     assert shorten(text) == text
 
 
 @pytest.mark.parametrize("max_chars", [24, 60, 99, 100, 120, 200, 2_000])
-def test_a_shortened_text_has_at_most_the_given_length(max_chars: int) -> None:
+def test_shortened_text_has_requested_length(max_chars: int) -> None:
     text = shorten(_LONG, max_chars)
     assert len(text) == max_chars
     assert text.endswith("… (100,000 characters)" if max_chars >= 100 else "x…")
 
 
 @pytest.mark.parametrize("text", ["one\ntwo", "one\r\n\t two", "one\x1b two", "one\x00\x07two\u2028"])
-def test_a_shortened_text_is_one_printable_line(text: str) -> None:
+def test_shortened_text_is_one_printable_line(text: str) -> None:
     assert shorten(text) == "one two"
 
 
-def test_a_line_of_usual_length_stays_whole() -> None:
+def test_line_of_usual_length_is_not_shortened() -> None:
     path = "/" + "folder/" * 250
     assert shorten_lines(f"{path} does not exist") == f"{path} does not exist"
 
@@ -51,7 +51,7 @@ def test_a_line_of_usual_length_stays_whole() -> None:
     [_LONG, "word " * 20_000, "a/" * 50_000, "'" * 100_000, "\\" * 100_000, 'it\'s "it" ' * 10_000, "é" * 100_000],
     ids=["letters", "words", "path", "quotes", "backslashes", "both quotes", "accents"],
 )
-def test_only_the_long_value_of_a_line_is_cut(value: str) -> None:
+def test_only_long_value_of_line_is_shortened(value: str) -> None:
     path = "/" + "folder/" * 60
     line = shorten_lines(f"{path}profile.yaml:3: load.rate: {value!r} is not a rate")
     assert len(line) <= MAX_LINE_CHARS
@@ -59,21 +59,21 @@ def test_only_the_long_value_of_a_line_is_cut(value: str) -> None:
     assert line.endswith(" characters)' is not a rate") or line.endswith(' characters)" is not a rate')
 
 
-def test_the_longest_values_are_cut_first() -> None:
+def test_longest_values_are_shortened_first() -> None:
     medium, long = "m" * 900, "z" * 5_000
     assert shorten_lines(f"{medium} {long}") == f"{medium} {shorten(long)}"
 
 
 @pytest.mark.parametrize("text", ["' " * 50_000, "a' \" " * 20_000, "\\' " * 30_000, "w " * 50_000, " " * 100_000])
-def test_a_line_without_long_values_is_cut_at_its_end(text: str) -> None:
+def test_line_without_long_values_is_shortened_at_its_end(text: str) -> None:
     assert len(shorten_lines(text)) <= MAX_LINE_CHARS
 
 
-def test_each_line_is_shortened_apart() -> None:
+def test_lines_are_shortened_separately() -> None:
     assert shorten_lines(f"one\n  {_LONG}\nthree\n").split("\n") == ["one", f"  {shorten(_LONG)}", "three", ""]
 
 
-def test_a_message_has_a_limited_number_of_lines() -> None:
+def test_message_is_limited_in_lines() -> None:
     assert shorten_message("one\ntwo") == "one\ntwo"
     lines = shorten_message("a\n" * 50_000).split("\n")
     assert lines == ["a"] * MAX_MESSAGE_LINES + ["… (49,951 more lines)"]
@@ -88,20 +88,22 @@ _RENDERERS: dict[str, Callable[[Report], str]] = {
 
 @pytest.mark.parametrize("payload", [_PAYLOAD, "word " * 1_000], ids=["letters", "words"])
 @pytest.mark.parametrize("name", _RENDERERS)
-def test_no_long_text_is_in_a_report_for_readers(full_report: Report, name: str, payload: str) -> None:
+def test_long_texts_are_shortened_in_text_markdown_and_junit_reports(
+    full_report: Report, name: str, payload: str
+) -> None:
     text = _RENDERERS[name](hostile(full_report, payload))
     assert payload[: MAX_LINE_CHARS + 1] not in text
     assert len(text) < 1_000_000
 
 
 @pytest.mark.parametrize("render", [lambda report: render_plan(report.plan), render_plan_markdown], ids=["text", "md"])
-def test_no_long_text_is_in_a_plan_for_readers(
+def test_long_texts_are_shortened_in_plan_reports(
     whole_plan_report: PlanReport, render: Callable[[PlanReport], str]
 ) -> None:
     assert _PAYLOAD[: MAX_VALUE_CHARS + 1] not in render(hostile(whole_plan_report, _PAYLOAD))
 
 
-def test_no_long_text_is_in_a_comparison_for_readers(compared_report: Report) -> None:
+def test_long_texts_are_shortened_in_comparison_text(compared_report: Report) -> None:
     section = hostile(compared_report, _PAYLOAD).comparison
     assert section is not None
     text = render_comparison(section)

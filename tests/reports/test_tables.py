@@ -21,7 +21,7 @@ def _read(text: str) -> list[list[str]]:
 
 
 @pytest.mark.parametrize("formula", _FORMULAE)
-def test_no_text_is_a_formula_or_leaves_its_cell(formula: str) -> None:
+def test_csv_text_is_never_formula_and_stays_in_its_cell(formula: str) -> None:
     _, row = _read(format_csv(("a", "b", "c"), [(formula, -1.5, None)]))
     assert len(row) == 3
     assert (
@@ -33,7 +33,7 @@ def test_no_text_is_a_formula_or_leaves_its_cell(formula: str) -> None:
     assert row[1:] == ["-1.5", ""], "numbers stay numbers, and what is missing is empty"
 
 
-def test_every_table_has_a_cell_for_every_column(full_report: Report, local_report: Report) -> None:
+def test_csv_rows_have_equal_length_in_every_table(full_report: Report, local_report: Report) -> None:
     tables = build_tables(full_report)
     assert [*tables] == ["stages", "timeline", "offers"]
     assert [*build_tables(local_report)] == ["variants"]
@@ -43,10 +43,10 @@ def test_every_table_has_a_cell_for_every_column(full_report: Report, local_repo
         assert len({len(row) for row in rows}) == 1
 
 
-def test_stages_and_times_are_those_of_the_report(full_report: Report) -> None:
+def test_csv_stages_and_timeline_match_report(full_report: Report) -> None:
     columns, *stages = _read(build_tables(full_report)["stages"])
     p95 = [row[columns.index("p95_ms")] for row in stages]
-    assert p95 == ["" if one.p95.value is None else str(one.p95.value) for one in full_report.stages]
+    assert p95 == ["" if stage.p95.value is None else str(stage.p95.value) for stage in full_report.stages]
     columns, *times = _read(build_tables(full_report)["timeline"])
     assert full_report.load is not None
     assert [float(row[columns.index("good_per_s")]) for row in times] == list(full_report.load.good_per_s)
@@ -55,7 +55,7 @@ def test_stages_and_times_are_those_of_the_report(full_report: Report) -> None:
 
 
 @pytest.mark.parametrize("payload", [*PAYLOADS, *_FORMULAE])
-def test_hostile_names_stay_in_their_cells(payload: str, full_report: Report, local_report: Report) -> None:
+def test_hostile_names_stay_in_csv_cells(payload: str, full_report: Report, local_report: Report) -> None:
     for report in (full_report, local_report):
         harmless = build_tables(report)
         for name, text in build_tables(hostile(report, payload)).items():
@@ -64,7 +64,7 @@ def test_hostile_names_stay_in_their_cells(payload: str, full_report: Report, lo
             assert not [cell for row in rows for cell in row if cell.startswith(("=", "@", "+", "\t", "\r", "\n"))]
 
 
-def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
+def test_plan_without_offers_and_run_without_stages_have_no_csv_table(
     full_report: Report, empty_report: Report
 ) -> None:
     assert full_report.plan is not None
@@ -72,7 +72,7 @@ def test_a_plan_without_offers_and_a_run_without_stages_have_no_table(
     assert build_tables(empty_report) == {}
 
 
-def test_language_models_have_a_table_of_tests(language_model_report: Report) -> None:
+def test_language_model_run_has_csv_table_of_tests(language_model_report: Report) -> None:
     tables = build_tables(language_model_report)
     assert [*tables] == ["tests"]
     header, *rows = _read(tables["tests"])

@@ -17,22 +17,22 @@ _REPORTS = (
 
 
 @pytest.mark.parametrize("name", _REPORTS)
-def test_the_summary_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
+def test_text_summary_matches_golden_file(name: str, request: pytest.FixtureRequest) -> None:
     assert_golden(f"summary_{name}.txt", render_text(request.getfixturevalue(name)) + "\n")
 
 
 @pytest.mark.parametrize("name", ["whole_plan_report", "max_rate_plan_report", "no_offer_plan_report"])
-def test_a_plans_text_is_the_golden_one(name: str, request: pytest.FixtureRequest) -> None:
+def test_text_of_plan_matches_golden_file(name: str, request: pytest.FixtureRequest) -> None:
     assert_golden(f"{name.removesuffix('_report')}.txt", render_plan(request.getfixturevalue(name).plan) + "\n")
 
 
-def test_a_screen_holds_it(full_report: Report) -> None:
+def test_text_summary_fits_80_columns_and_45_lines(full_report: Report) -> None:
     lines = render_text(full_report, width=80).splitlines()
     assert len(lines) <= 45
     assert max(map(len, lines)) <= 80
 
 
-def test_the_caveats_are_one_line_between_the_result_and_the_numbers_and_their_details_follow(
+def test_caveats_are_one_line_above_numbers_with_details_below(
     full_report: Report,
 ) -> None:
     text = render_text(full_report)
@@ -46,7 +46,7 @@ def test_the_caveats_are_one_line_between_the_result_and_the_numbers_and_their_d
     assert order == sorted(order)
 
 
-def test_what_is_invalid_is_said_in_full_above_the_numbers(full_report: Report) -> None:
+def test_failed_validity_check_is_above_numbers(full_report: Report) -> None:
     checks = tuple(msgspec.structs.replace(check, verdict="INVALID") for check in full_report.checks[:1])
     verdict = msgspec.structs.replace(full_report.verdict, outcome="INVALID", validity="INVALID")
     text = render_text(msgspec.structs.replace(full_report, checks=checks, verdict=verdict))
@@ -54,7 +54,7 @@ def test_what_is_invalid_is_said_in_full_above_the_numbers(full_report: Report) 
     assert text.index(f"INVALID {checks[0].name}: ") < text.index("Numbers") < text.index("7 × aws/c7i.large")
 
 
-def test_without_warning_the_checks_are_one_line(full_report: Report) -> None:
+def test_passed_checks_are_one_line_below_numbers(full_report: Report) -> None:
     checks = tuple(check for check in full_report.checks if check.verdict == "VALID")
     text = render_text(msgspec.structs.replace(full_report, checks=checks))
     assert "caveat" not in text
@@ -74,17 +74,17 @@ def test_without_warning_the_checks_are_one_line(full_report: Report) -> None:
         ),
     ],
 )
-def test_the_self_test_is_above_the_numbers(full_report: Report, selftest: SelfTestRow, line: str) -> None:
+def test_self_test_is_above_numbers(full_report: Report, selftest: SelfTestRow, line: str) -> None:
     text = render_text(msgspec.structs.replace(full_report, selftest=selftest))
     assert text.index(f"Self-test  {line}") < text.index("Numbers")
 
 
-def test_statuses_are_marked_and_the_same_words_in_names_are_not(full_report: Report) -> None:
+def test_only_statuses_are_marked_and_not_equal_words_in_names(full_report: Report) -> None:
     header = msgspec.structs.replace(full_report.header, title="FAIL", target="INVALID")
-    report, found = msgspec.structs.replace(full_report, header=header), list[str]()
+    report, statuses = msgspec.structs.replace(full_report, header=header), list[str]()
 
     def collect(status: str) -> str:
-        found.append(status)
+        statuses.append(status)
         return status
 
     text = replace_marks(render_text(report, with_marks=True), collect, "", "")
@@ -92,15 +92,15 @@ def test_statuses_are_marked_and_the_same_words_in_names_are_not(full_report: Re
     assert report.plan is not None
     checks = [check.verdict for check in (*report.checks, *report.plan.checks) if check.verdict != "VALID"]
     objectives = [row.outcome for row in report.objectives]
-    assert found == [report.verdict.outcome, report.verdict.validity, *objectives, *checks]
+    assert statuses == [report.verdict.outcome, report.verdict.validity, *objectives, *checks]
 
 
-def test_no_text_can_steer_the_terminal(full_report: Report) -> None:
+def test_control_characters_are_removed_from_text(full_report: Report) -> None:
     header = msgspec.structs.replace(full_report.header, title="\x1b[2J\x07evil\x9b")
     assert not {"\x1b", "\x07", "\x9b"} & set(render_text(msgspec.structs.replace(full_report, header=header)))
 
 
-def token_report(report: Report, *, stages: int = 1, width: int = 100) -> list[str]:
+def token_lines(report: Report, *, stages: int = 1, width: int = 100) -> list[str]:
     """The lines of the tables of tokens, with a stage per row."""
     (row,) = report.tokens
     few = Quantity(None, "ms", n=57, reason="57 of 368 required samples", undersampled=307.0)
@@ -111,33 +111,33 @@ def token_report(report: Report, *, stages: int = 1, width: int = 100) -> list[s
     return text.partition("\nTokens ")[2].partition("\n\n")[0].splitlines()
 
 
-def test_each_load_has_mean_p50_p95_and_p99_of_every_time_and_its_throughput(streaming_report: Report) -> None:
-    lines = [drop_marks(line).split() for line in token_report(streaming_report, stages=3)]
+def test_token_table_has_mean_percentiles_and_throughput_per_load(streaming_report: Report) -> None:
+    lines = [drop_marks(line).split() for line in token_lines(streaming_report, stages=3)]
     assert [line[:6] for line in lines[1:4]] == [["stage", str(n), "444", "7.37", "221", "171"] for n in range(3)]
     assert lines[4][2:6] == ["ITL", "p50", "p95", "p99"]
 
 
-def test_a_percentile_of_too_few_samples_is_dimmed_and_has_an_asterisk(streaming_report: Report) -> None:
-    lines = token_report(streaming_report)
+def test_undersampled_percentile_is_dimmed_with_asterisk(streaming_report: Report) -> None:
+    lines = token_lines(streaming_report)
     assert lines[1].count(f"{DIM_START}307*{DIM_END}") == 3
     assert "* too few samples" in lines[-1]
     assert "TTFT n/a" not in "\n".join(lines)
 
 
 @pytest.mark.parametrize(("width", "tables"), [(120, 2), (100, 2), (80, 3), (60, 6)])
-def test_the_tables_are_as_wide_as_the_page(streaming_report: Report, width: int, tables: int) -> None:
-    lines = [drop_marks(line) for line in token_report(streaming_report, width=width)]
+def test_token_tables_fit_page_width(streaming_report: Report, width: int, tables: int) -> None:
+    lines = [drop_marks(line) for line in token_lines(streaming_report, width=width)]
     assert max(map(len, lines)) <= width
     assert [line.split()[0] for line in lines].count("stage") == 2 * tables
 
 
-def test_a_line_that_fits_is_not_wrapped_because_of_its_marks(streaming_report: Report) -> None:
-    widest = max(len(drop_marks(line)) for line in token_report(streaming_report)[:2])
-    lines = token_report(streaming_report, width=widest)
+def test_token_table_that_fits_is_not_split_because_of_marks(streaming_report: Report) -> None:
+    widest = max(len(drop_marks(line)) for line in token_lines(streaming_report)[:2])
+    lines = token_lines(streaming_report, width=widest)
     assert [line.split()[0] for line in lines[:4]] == ["stage", "stage", "stage", "stage"]
 
 
-def test_streams_of_messages_have_their_times_gaps_and_rate(full_report: Report) -> None:
+def test_message_table_has_times_gaps_and_rate(full_report: Report) -> None:
     times = {
         name: Quantity(float(number), "ms", n=9)
         for number, name in enumerate(("first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95", "gap_p99"), 11)
@@ -148,7 +148,7 @@ def test_streams_of_messages_have_their_times_gaps_and_rate(full_report: Report)
     assert lines[1].split() == ["calm", "170", "4.00", "11.0", "12.0", "13.0", "14.0", "15.0", "16.0"]
 
 
-def test_times_that_no_stage_has_are_no_columns(streaming_report: Report) -> None:
+def test_token_columns_without_any_value_are_omitted(streaming_report: Report) -> None:
     (row,) = streaming_report.tokens
     unknown = Quantity(None, "ms", reason="the server does not count tokens")
     names = ("itl_mean", "itl_p50", "itl_p95", "itl_p99")
@@ -158,7 +158,7 @@ def test_times_that_no_stage_has_are_no_columns(streaming_report: Report) -> Non
     assert "ITL n/a: the server does not count tokens" in text
 
 
-def test_a_report_of_an_older_version_has_the_times_that_it_stored(streaming_report: Report) -> None:
+def test_report_of_older_version_shows_stored_token_times(streaming_report: Report) -> None:
     document = msgspec.to_builtins(streaming_report)
     for name in ("ttft_mean", "latency_mean", "latency_p50", "latency_p95", "latency_p99", "throughput"):
         del document["tokens"][0][name]
@@ -167,7 +167,7 @@ def test_a_report_of_an_older_version_has_the_times_that_it_stored(streaming_rep
     assert "mean latency  p50" not in text
 
 
-def test_stages_are_two_tables_where_one_is_too_wide(streaming_report: Report) -> None:
+def test_wide_stage_table_is_split_in_two(streaming_report: Report) -> None:
     def headers(width: int) -> list[str]:
         text = render_text(streaming_report, width)
         lines = text.partition("\nStages ")[2].partition("\n\n")[0].splitlines()
@@ -177,7 +177,7 @@ def test_stages_are_two_tables_where_one_is_too_wide(streaming_report: Report) -
     assert headers(72) == ["stage load throughput p50 latency p95", "stage failed SLO"]
 
 
-def test_a_column_that_is_empty_for_all_stages_takes_no_room(streaming_report: Report) -> None:
+def test_empty_stage_column_is_omitted(streaming_report: Report) -> None:
     (row,) = streaming_report.stages
     report = replace(streaming_report, stages=(replace(row, meets_slo=None),))
 

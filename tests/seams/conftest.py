@@ -24,9 +24,9 @@ print(read_environment(tuple(sys.argv[2:]), sys.argv[1]).fingerprint)
 
 
 @pytest.fixture(autouse=True, scope="module")
-def what_the_suite_holds_is_not_looked_at_again() -> None:
-    """The servers answer in this process. A collection of all that thousands of tests have left in it would hold them
-    up for tenths of a second, in the middle of a measurement."""
+def freeze_objects_of_earlier_tests() -> None:
+    """The servers run in this process. A garbage collection of everything that thousands of tests left would block them
+    for tenths of a second during a measurement."""
     gc.collect()
     gc.freeze()
 
@@ -35,7 +35,7 @@ def what_the_suite_holds_is_not_looked_at_again() -> None:
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The directory and the terminal output of a quickstart with steps of one second, in a home of its own.
 
-    A busy machine may spoil steps of one second, whatever the verdict. If it spoils so many that the search finds no
+    A busy machine may invalidate steps of one second. If so many are invalid that the search finds no
     rate, the quickstart runs again.
     """
     home = tmp_path_factory.mktemp("quickstart")
@@ -57,7 +57,7 @@ def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
 
 @pytest.fixture
 def sizewise_with_gpu(nvml_stand_in: Path, calibrated_home: Path, tmp_path: Path) -> Sizewise:
-    """In a home in which this machine counts as calibrated with the simulated GPUs that `nvml_stand_in`, as the
+    """Commands in a home in which this machine is calibrated with the simulated GPUs that `nvml_stand_in`, as the
     LD_LIBRARY_PATH of its commands, adds to it: another environment, which would be calibrated first."""
     probe = probe_once()
     assert probe.runtime_version is not None
@@ -68,9 +68,9 @@ def sizewise_with_gpu(nvml_stand_in: Path, calibrated_home: Path, tmp_path: Path
     )  # fmt: skip
     home = tmp_path / "home-with-gpu"
     home.mkdir()
-    known = msgspec.json.decode((calibrated_home / "calibration.json").read_bytes(), type=Calibration)
-    known = msgspec.structs.replace(known, fingerprint=done.stdout.strip())
-    (home / "calibration.json").write_bytes(msgspec.json.encode(known))
+    calibration = msgspec.json.decode((calibrated_home / "calibration.json").read_bytes(), type=Calibration)
+    calibration = msgspec.structs.replace(calibration, fingerprint=done.stdout.strip())
+    (home / "calibration.json").write_bytes(msgspec.json.encode(calibration))
     return Sizewise(home, tmp_path, draws=False)
 
 

@@ -1,4 +1,4 @@
-"""Recorded sessions of agents, as the server's own log has them: order, gaps and content of a thousand requests."""
+"""Recorded agent sessions, checked with the server's log: order, delays and content of a thousand requests."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ MODEL = LlmConfig(
 )  # fmt: skip
 
 
-def recorded() -> list[dict[str, Any]]:
+def build_recorded_sessions() -> list[dict[str, Any]]:
     """Sessions whose requests follow the last one, branch off an earlier one, or wait for several."""
     rng = random.Random(11)
     rows: list[dict[str, Any]] = []
@@ -54,7 +54,7 @@ def recorded() -> list[dict[str, Any]]:
     return sorted(rows, key=lambda row: int(row["request"]))  # the sessions' lines are mixed
 
 
-class Sent(NamedTuple):
+class SentRequest(NamedTuple):
     """A request as the server received it, with its times in the server's log."""
 
     request: LlmRequest
@@ -70,27 +70,27 @@ class Sent(NamedTuple):
         return text.rstrip() if self.request.script.is_tool_call else text
 
 
-def read_log(server: ObservedLlmServer) -> dict[tuple[str, int], Sent]:
+def read_log(server: ObservedLlmServer) -> dict[tuple[str, int], SentRequest]:
     """Return the requests by the first message of their session, which no other session has, and their number in it."""
     times_ns = {(event.kind, event.request_id): event.sent_ns or event.at_ns for event in server.events}
-    found: dict[tuple[str, int], Sent] = {}
+    sent_by_key: dict[tuple[str, int], SentRequest] = {}
     for request, text in list(zip(server.requests, server.bodies, strict=True))[1:]:  # after the preflight
         body = json.loads(text)
         key = body["messages"][0]["content"], body["max_tokens"] - FIRST_LIMIT
-        assert key not in found, "sent twice"
-        found[key] = Sent(
+        assert key not in sent_by_key, "sent twice"
+        sent_by_key[key] = SentRequest(
             request,
             body["messages"],
             times_ns[EventKind.ARRIVED, request.request_id],
             times_ns.get((EventKind.FINISHED, request.request_id)),
         )
-    return found
+    return sent_by_key
 
 
-def test_the_order_the_gaps_and_the_histories_of_a_thousand_requests(
+def test_thousand_recorded_requests_have_recorded_order_delays_and_histories(
     sizewise_here: SizewiseHere, tmp_path: Path
 ) -> None:
-    rows = recorded()
+    rows = build_recorded_sessions()
     sessions, profile, out = tmp_path / "agents.jsonl", tmp_path / "profile.yaml", tmp_path / "run"
     sessions.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     with llm_server(MODEL) as server:

@@ -22,7 +22,7 @@ slo: ["latency_ms.max < 60000", "error_rate < 10%", "output_tokens_per_s > 1"]
 """
 
 
-def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
+def finish_job(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
     *completed, refused, expired = (request["custom_id"] for request in requests)
     return (
         "expired",
@@ -31,12 +31,12 @@ def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
     )
 
 
-def test_a_job_is_a_run_with_a_result_a_report_and_no_key(
+def test_batch_job_has_result_and_report_without_api_key(
     sizewise_here: SizewiseHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCH_KEY", KEY)
     path, run = tmp_path / "profile.yaml", tmp_path / "run"
-    with BatchServer(end) as server:
+    with BatchServer(finish_job) as server:
         path.write_text(PROFILE.format(url=server.url))
         done = sizewise_here("run", str(path), "--out", str(run))
     assert done.returncode == 0, done.stderr
@@ -56,16 +56,18 @@ def test_a_job_is_a_run_with_a_result_a_report_and_no_key(
     assert stage["metrics"]["completed_per_s"]["value"]["n"] == 118
     assert {check["id"] for check in stage["checks"]} == {"samples", "errors", "token_counts"}
     assert len(StoredRun(run).requests()) == 120
-    again = tmp_path / "again.json"
-    done = sizewise_here("report", str(run), "--slo", "latency_ms.max < 1", "--format", "json", "--out", str(again))
+    new_report = tmp_path / "again.json"
+    done = sizewise_here(
+        "report", str(run), "--slo", "latency_ms.max < 1", "--format", "json", "--out", str(new_report)
+    )
     assert done.returncode == 10, done.stderr
-    (stage_again,) = json.loads(json.loads(again.read_text())["result_json"])["stages"]
-    assert (stage_again["good_per_s"]["value"], stage_again["good_per_s"]["ci95"]) == (0.0, None)
+    (reevaluated_stage,) = json.loads(json.loads(new_report.read_text())["result_json"])["stages"]
+    assert (reevaluated_stage["good_per_s"]["value"], reevaluated_stage["good_per_s"]["ci95"]) == (0.0, None)
     assert "The job expired" in (run / "report.html").read_text()
     assert not [file for file in run.rglob("*") if file.is_file() and KEY.encode() in file.read_bytes()]
 
 
-def test_a_server_without_the_api_is_3(
+def test_server_without_batch_api_exits_with_3(
     sizewise_here: SizewiseHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCH_KEY", KEY)

@@ -26,7 +26,7 @@ pytestmark = pytest.mark.process
 
 _ROOT = Path(__file__).parents[2]
 _CI = _ROOT / "docs" / "ci"
-Ran = tuple[Path, subprocess.CompletedProcess[str]]
+CommandRun = tuple[Path, subprocess.CompletedProcess[str]]
 _SHORT = ["--set", "load.stages.0.duration=2s", "--set", "load.stages.0.rate=400/s", "--set", "load.warmup=0s"]
 _FILES = {"result.json", "summary.md", "report.html", "junit.xml", "metrics.prom", "report.json", CHECKSUMS}
 
@@ -46,27 +46,27 @@ def _run_of(lines: Iterable[str]) -> list[str]:
 
 
 def _from_job() -> list[str]:
-    """With its mounted folders in the current one."""
+    """The command of the Kubernetes job, with its mounted folders in the current folder."""
     _, job = yaml.safe_load_all((_CI / "job.yaml").read_text())
     arguments = job["spec"]["template"]["spec"]["containers"][0]["args"]
     here = {"/profile/": "", "/results/$(POD_NAME)": "results"}
-    return ["sizewise", *(_replaced(one, here) for one in arguments)]
+    return ["sizewise", *(_replace_all(argument, here) for argument in arguments)]
 
 
-def _replaced(text: str, by: dict[str, str]) -> str:
+def _replace_all(text: str, by: dict[str, str]) -> str:
     for old, new in by.items():
         text = text.replace(old, new)
     return text
 
 
 class Runner:
-    """A checkout with the example's profile, and what a runner gives to a step."""
+    """A checkout with the example's profile, and the environment of a step in a CI runner."""
 
     def __init__(self, folder: Path, home: Path, process: type[subprocess.Popen[str]] = subprocess.Popen) -> None:
         self.folder, self.summary, self._home, self._process = folder, folder / "step-summary", home, process
         shutil.copy(_CI / "benchmark.yaml", folder)
 
-    def __call__(self, command: list[str], **given: str) -> subprocess.CompletedProcess[str]:
+    def __call__(self, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
         assert command[0] == "sizewise"
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "SIZEWISE_HOME": str(self._home)}
         paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -74,8 +74,9 @@ class Runner:
 
         def run() -> subprocess.CompletedProcess[str]:
             with self._process(
-                [SIZEWISE, *command[1:], *_SHORT], cwd=self.folder, env=environment | given, stdin=subprocess.DEVNULL,
-                stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True,
+                [SIZEWISE, *command[1:], *_SHORT], cwd=self.folder, env=environment | variables,
+                stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+                start_new_session=True,
             ) as process:  # fmt: skip
                 stdout, stderr = process.communicate(timeout=150)
             return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
@@ -85,16 +86,16 @@ class Runner:
 
 @pytest.fixture
 def runner(tmp_path: Path, calibrated_home: Path) -> Runner:
-    """Whose command is forked: those of the examples start as a runner starts them."""
+    """A runner with a forked command; the commands of the examples start as a CI runner starts them."""
     return Runner(tmp_path, calibrated_home, ForkedProcess if sys.platform == "linux" else subprocess.Popen)
 
 
 @pytest.fixture(scope="module")
-def ran(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Ran]:
-    """What a command left and told; one that several examples have is run once."""
+def run_command(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., CommandRun]:
+    """Results folder and output of a command; a command that several examples have is run once."""
 
     @cache
-    def run(*command: str) -> Ran:
+    def run(*command: str) -> CommandRun:
         runner = Runner(tmp_path_factory.mktemp("runner"), calibrated_home)
         return runner.folder / "results", runner(list(command), NO_COLOR="1", FORCE_COLOR="1")
 
@@ -103,8 +104,8 @@ def ran(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Call
 
 @pytest.mark.timing  # the command passes only if its measurement does
 @pytest.mark.parametrize("command", [_from_github, _from_gitlab, _from_job])
-def test_the_examples_command_leaves_every_file_whole(command: Any, ran: Callable[..., Ran]) -> None:
-    results, done = ran(*command())
+def test_example_command_writes_complete_files(command: Any, run_command: Callable[..., CommandRun]) -> None:
+    results, done = run_command(*command())
     assert done.returncode == 0, done.stderr
     assert "\x1b" not in done.stdout + done.stderr
     assert "::" not in done.stderr, "annotations are for GitHub alone"
@@ -119,14 +120,14 @@ def test_the_examples_command_leaves_every_file_whole(command: Any, ran: Callabl
     assert named == {path.name for path in results.iterdir() if path.is_file()} - {CHECKSUMS}
 
 
-def test_on_github_a_failed_slo_is_10_with_an_annotation_at_its_line_and_a_summary(runner: Runner) -> None:
+def test_failed_slo_on_github_exits_with_10_and_annotates_its_line(runner: Runner) -> None:
     profile = runner.folder / "benchmark.yaml"
     profile.write_text(profile.read_text().replace("latency_ms.p95 < 50", "latency_ms.p95 < 2"))
     line = profile.read_text().splitlines().index("  - latency_ms.p95 < 2") + 1
     done = runner(_from_github(), GITHUB_ACTIONS="true", GITHUB_WORKSPACE=str(runner.folder),
                   GITHUB_STEP_SUMMARY=str(runner.summary))  # fmt: skip
     assert done.returncode == 10, done.stderr
-    commands = [one for one in done.stderr.splitlines() if one.startswith("::")]
+    commands = [output_line for output_line in done.stderr.splitlines() if output_line.startswith("::")]
     assert commands[0].startswith(
         f"::error file=benchmark.yaml,line={line},title=sizewise%3A SLO::latency_ms.p95 < 2: "
     )
@@ -140,7 +141,7 @@ def test_on_github_a_failed_slo_is_10_with_an_annotation_at_its_line_and_a_summa
 
 
 class Service:
-    """What plays the shell steps of a job as its service does: a new checkout each time, and a cache that stays.
+    """Runs the shell steps of a job as a CI service does: with a new checkout each time, and a cache that remains.
 
     pip installs the wheel of this source, which is in the repository; its dependencies are those of the test's
     environment. The cache begins with the capacity of the load generator on this machine.
@@ -168,7 +169,7 @@ class Service:
         return document
 
     def play(self, steps: Iterable[str], environment: dict[str, str], cached: str) -> tuple[Path, str]:
-        """Run the steps, which all have to pass, and return the checkout and what they printed."""
+        """Run the steps, which must all pass, and return the checkout and their output."""
         self.checkouts += 1
         checkout = self._folder / f"checkout-{self.checkouts}"
         shutil.copytree(self.repository, checkout)
@@ -225,7 +226,7 @@ def _steps_of_github(job: dict[Any, Any], event: str) -> Iterator[str]:
 
 
 @pytest.mark.soak  # it installs Sizewise twice; its command is run every time
-def test_a_github_job_has_its_baseline_the_second_time(service: Service) -> None:
+def test_github_job_compares_second_run_with_baseline(service: Service) -> None:
     job = service.write_job("github")
     steps = job["jobs"]["sizewise"]["steps"]
     (cache,) = (step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/cache"))
@@ -241,7 +242,7 @@ def test_a_github_job_has_its_baseline_the_second_time(service: Service) -> None
 
 
 @pytest.mark.soak  # as the job above
-def test_a_gitlab_job_has_its_baseline_the_second_time(service: Service) -> None:
+def test_gitlab_job_compares_second_run_with_baseline(service: Service) -> None:
     job = service.write_job("gitlab")["benchmark"]
     (cache,), (upload,) = job["cache"]["paths"], job["artifacts"]["paths"]
     assert job["variables"] == {"SIZEWISE_HOME": f"$CI_PROJECT_DIR/{cache}"}
@@ -252,11 +253,13 @@ def test_a_gitlab_job_has_its_baseline_the_second_time(service: Service) -> None
     second, shown = service.play(steps, environment | {"CI_COMMIT_BRANCH": "feature"}, cache)
     assert "is now the baseline" not in shown
     _check_comparison(first / upload, second / upload)
-    assert {Path(name).name for name in job["artifacts"]["reports"].values()} <= {one.name for one in second.rglob("*")}
+    assert {Path(name).name for name in job["artifacts"]["reports"].values()} <= {
+        path.name for path in second.rglob("*")
+    }
 
 
 def _check_comparison(first: Path, second: Path) -> None:
-    """Both runs are whole, and the second is compared with the first."""
+    """Both runs are complete, and the second is compared with the first."""
     results = [json.loads((folder / "result.json").read_text()) for folder in (first, second)]
     assert results[0]["comparison"] is None
     assert results[1]["comparison"]["baseline"] == [results[0]["run_id"]]

@@ -1,4 +1,4 @@
-"""A run that starts the target's own server: how long that took, and that nothing of it is left behind."""
+"""A run that starts the target's server: the cold start is measured, and no process remains."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ WriteProfile = Callable[..., str]
 
 
 @pytest.fixture
-def starting(tmp_path: Path) -> WriteProfile:
+def write_cold_profile(tmp_path: Path) -> WriteProfile:
     """Writes a profile that starts a server with these options."""
 
     def write(*options: str, duration: str = "1s", timeout: str = "20s", command: str | None = None) -> str:
@@ -45,11 +45,11 @@ load:
     return write
 
 
-def test_a_started_server_is_timed_and_stopped(
-    sizewise_here: SizewiseHere, starting: WriteProfile, tmp_path: Path
+def test_started_server_is_timed_and_stopped(
+    sizewise_here: SizewiseHere, write_cold_profile: WriteProfile, tmp_path: Path
 ) -> None:
     options = ("after=0.7", f"child={tmp_path / 'child'}")
-    done = sizewise_here("run", starting(*options), "--out", str(tmp_path / "run"))
+    done = sizewise_here("run", write_cold_profile(*options), "--out", str(tmp_path / "run"))
     assert done.returncode in (0, 4), done.stderr
     result = sizewise_here.result(tmp_path / "run")
     cold = {name: estimate["value"] for name, estimate in result["cold_start"].items()}
@@ -62,8 +62,10 @@ def test_a_started_server_is_timed_and_stopped(
 
 
 @pytest.mark.usefixtures("unforked")  # the process that forks children is one, too
-def test_ctrl_c_leaves_no_process(sizewise: Sizewise, starting: WriteProfile, tmp_path: Path) -> None:
-    path = starting(f"child={tmp_path / 'child'}", duration="60s")
+def test_ctrl_c_ends_all_processes_of_started_server(
+    sizewise: Sizewise, write_cold_profile: WriteProfile, tmp_path: Path
+) -> None:
+    path = write_cold_profile(f"child={tmp_path / 'child'}", duration="60s")
     process = sizewise.start("run", path, "--out", str(tmp_path / "run"))
     wait_until(lambda: (tmp_path / "run" / "events.jsonl").exists())
     wait_until(lambda: '"snapshot"' in (tmp_path / "run" / "events.jsonl").read_text())
@@ -75,8 +77,10 @@ def test_ctrl_c_leaves_no_process(sizewise: Sizewise, starting: WriteProfile, tm
     assert [pid for pid in children if is_running(pid)] == []
 
 
-def test_leaving_at_once_leaves_no_process_either(sizewise: Sizewise, starting: WriteProfile, tmp_path: Path) -> None:
-    process = sizewise.start("run", starting(f"child={tmp_path / 'child'}", "after=1000", timeout="60s"))
+def test_repeated_ctrl_c_ends_all_processes_of_started_server(
+    sizewise: Sizewise, write_cold_profile: WriteProfile, tmp_path: Path
+) -> None:
+    process = sizewise.start("run", write_cold_profile(f"child={tmp_path / 'child'}", "after=1000", timeout="60s"))
     wait_until(lambda: (tmp_path / "child").exists() and (tmp_path / "child").read_text())
     children = [*children_of(process.pid), int((tmp_path / "child").read_text())]
     for _ in range(3):
@@ -85,33 +89,35 @@ def test_leaving_at_once_leaves_no_process_either(sizewise: Sizewise, starting: 
     wait_until(lambda: not any(is_running(pid) for pid in children), within_s=15)
 
 
-def test_a_server_that_dies_is_4_with_its_last_words_and_what_was_measured(
-    sizewise_here: SizewiseHere, starting: WriteProfile, tmp_path: Path
+def test_server_crash_exits_with_4_and_reports_cause_and_completed_requests(
+    sizewise_here: SizewiseHere, write_cold_profile: WriteProfile, tmp_path: Path
 ) -> None:
-    done = sizewise_here("run", starting("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
+    done = sizewise_here("run", write_cold_profile("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
     assert done.returncode == 4, done.stderr
     result = sizewise_here.result(tmp_path / "run")
-    (cause,) = (one["text"] for one in result["exit"]["causes"])
+    (cause,) = (exit_cause["text"] for exit_cause in result["exit"]["causes"])
     assert "target process: target.start: the server exited with code 7" in cause
     ended = [check["hint"] for check in result["validity"] if check["id"] == "target_process"]
     assert any("it is too much" in hint for hint in ended), ended
     assert sum(stage["completed"] for stage in result["stages"]) >= 70
 
 
-def test_a_command_that_ends_at_once_is_3_and_one_that_does_not_exist_is_2(
-    sizewise_here: SizewiseHere, starting: WriteProfile
+def test_failing_start_command_exits_with_3_and_missing_command_with_2(
+    sizewise_here: SizewiseHere, write_cold_profile: WriteProfile
 ) -> None:
-    done = sizewise_here("run", starting(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]"))
+    done = sizewise_here(
+        "run", write_cold_profile(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]")
+    )
     assert done.returncode == 3
     assert "exited with code 1 before it was ready" in done.stderr
     assert "no such model" in done.stderr
-    done = sizewise_here("run", starting(command="[no-such-program]"))
+    done = sizewise_here("run", write_cold_profile(command="[no-such-program]"))
     assert done.returncode == 2
     assert "no-such-program cannot be started" in done.stderr
 
 
-def test_an_endpoint_that_wakes_is_waited_for(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
-    """Nobody listens until the run has asked for a while; then its server comes up."""
+def test_run_waits_for_endpoint_that_wakes_up(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+    """The port is closed for the first requests of the run; then its server starts."""
     port = free_port()
     path = Path(profile("URL"))
     path.write_text(path.read_text().replace("url: URL", f"url: http://127.0.0.1:{port}/\n  wake: true"))

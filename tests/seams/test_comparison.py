@@ -1,4 +1,4 @@
-"""A run held against a baseline, and two profiles measured in turns, as whole processes."""
+"""A run compared with a baseline, and two profiles measured in A/B pairs, as processes."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
     return tmp_path / "a", tmp_path / "b"
 
 
-def test_a_slower_endpoint_ends_with_11_in_result_text_and_page(
+def test_regression_exits_with_11_in_result_text_and_html(
     sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
@@ -44,7 +44,7 @@ def test_a_slower_endpoint_ends_with_11_in_result_text_and_page(
     assert json.loads(compared.stdout) == sizewise_here.result(tmp_path / "now")["comparison"]
 
 
-def test_two_profiles_are_measured_in_new_processes_and_stored(
+def test_compare_measures_two_profiles_in_new_processes_and_stores_runs(
     sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
@@ -58,50 +58,48 @@ def test_two_profiles_are_measured_in_new_processes_and_stored(
         runs = {path.name for path in (sizewise_here.home / "runs").iterdir()}
         assert {*comparison.baseline, *comparison.candidate} <= runs
         assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
-        reported = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
-        assert [(one.pair, one.side) for one in reported if one.status != "INVALID"] == [
+        pair_events = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
+        assert [(pair_event.pair, pair_event.side) for pair_event in pair_events if pair_event.status != "INVALID"] == [
             (1, "baseline"),
             (1, "candidate"),
         ]
-        assert {Path(one.directory).name for one in reported} <= runs
+        assert {Path(pair_event.directory).name for pair_event in pair_events} <= runs
     finished = StoredRun(record).finished_event
     assert finished is not None
     assert finished.exit_code == done.returncode
     assert done.stderr.index("pair 1 of 1: baseline") < done.stderr.index("pair 1 of 1: candidate")
 
 
-def test_it_is_stopped_from_elsewhere_and_keeps_the_runs_that_were_made(
+def test_stopped_comparison_exits_with_130_and_its_run_is_stored(
     sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     record = tmp_path / "record"
     with ScriptedServer(Script(delay_s=0.01)) as server:
         profile = write_profile(folders[0], server.url, rate="20/s", duration="60s")
-        going = sizewise_here.start("compare", "--measure", profile, profile, "--record", str(record))
+        process = sizewise_here.start("compare", "--measure", profile, profile, "--record", str(record))
         try:
             wait_until(lambda: any('"snapshot"' in path.read_text() for path in events_of_runs(record)))
             assert sizewise_here("runs", "stop", str(record)).stdout.startswith("the run is stopping")
-            _, said = going.communicate(timeout=60)
+            _, stderr = process.communicate(timeout=60)
         finally:
-            going.kill()
-    assert going.returncode == ExitCode.INTERRUPTED
-    assert "the comparison was interrupted during a baseline run" in said
+            process.kill()
+    assert process.returncode == ExitCode.INTERRUPTED
+    assert "the comparison was interrupted during a baseline run" in stderr
     assert sizewise_here("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
     (run,) = (path.parent for path in events_of_runs(record))
     assert "the user stopped the run" in (run / "result.json").read_text()
 
 
 def events_of_runs(record: Path) -> list[Path]:
-    """Of the comparison's own, as far as they are there."""
+    """The existing event files of the runs of a comparison."""
     if not (record / "events.jsonl").exists():
         return []
-    reported = (event for event in StoredRun(record).events() if isinstance(event, PairRunStarted))
-    files = [Path(one.directory) / "events.jsonl" for one in reported]
+    started = (event for event in StoredRun(record).events() if isinstance(event, PairRunStarted))
+    files = [Path(pair_event.directory) / "events.jsonl" for pair_event in started]
     return [path for path in files if path.exists()]
 
 
-def test_a_profile_whose_target_is_not_there_ends_the_comparison_as_it_ends_a_run(
-    sizewise_here: SizewiseHere, folders: tuple[Path, Path]
-) -> None:
+def test_unreachable_target_of_comparison_exits_with_3(sizewise_here: SizewiseHere, folders: tuple[Path, Path]) -> None:
     gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
     done = sizewise_here("compare", "--measure", gone, gone)
     assert done.returncode == ExitCode.UNAVAILABLE

@@ -1,4 +1,4 @@
-"""A running run is spoken to from another terminal."""
+"""Commands from another terminal control a running run."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ WriteProfile = Callable[..., str]
 
 @contextmanager
 def running(sizewise: Sizewise, path: str, directory: Path) -> Iterator[subprocess.Popen[str]]:
-    """A run whose stage goes on."""
+    """A run in the middle of a stage."""
     process = sizewise.start("run", path, "--out", str(directory))
     events = directory / "events.jsonl"
     try:
@@ -35,9 +35,7 @@ def running(sizewise: Sizewise, path: str, directory: Path) -> Iterator[subproce
 
 
 @pytest.mark.timing
-def test_the_rate_of_a_running_stage_is_changed(
-    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
-) -> None:
+def test_rate_of_running_stage_is_changed(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
     run = tmp_path / "run"
     with ScriptedServer(Script()) as server:
         with running(sizewise_here, profile(server.url, rate="50/s", duration="300s"), run) as process:
@@ -63,7 +61,7 @@ def test_the_rate_of_a_running_stage_is_changed(
 
 
 @pytest.mark.timing
-def test_a_running_stage_is_made_longer_and_its_errors_are_reported(
+def test_running_stage_is_extended_and_its_errors_are_reported(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -79,10 +77,10 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_reported(
     assert attached.stderr.count("first http-5xx error: status 503 (Service Unavailable)\n") == 1
     assert "the stage was extended by 1 s to 4 s" in attached.stderr
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    facts = next(event["data"] for event in events if event["type"] == "stage_finished")
-    assert (facts["duration_s"], facts["extended_s"], facts["kind"]) == (4.0, 1.0, "steady")
+    stage_data = next(event["data"] for event in events if event["type"] == "stage_finished")
+    assert (stage_data["duration_s"], stage_data["extended_s"], stage_data["kind"]) == (4.0, 1.0, "steady")
     (stage,) = sizewise_here.result(run)["stages"]
-    assert [(one["error"], one["text"]) for one in stage["error_samples"]] == [
+    assert [(sample["error"], sample["text"]) for sample in stage["error_samples"]] == [
         ("http-5xx", "status 503 (Service Unavailable)")
     ]
     assert stage["errors"] == {"http-5xx": 200}
@@ -93,7 +91,7 @@ def test_a_running_stage_is_made_longer_and_its_errors_are_reported(
         assert not path.is_file() or b"the secret of the server" not in path.read_bytes(), path
 
 
-def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
+def test_stopped_run_has_report(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
     run, path = tmp_path / "run", Path(profile("URL"))
     with ScriptedServer(Script(delay_s=0.01)) as server:
         text = path.read_text().replace("URL", server.url)
@@ -112,7 +110,7 @@ def test_a_run_is_stopped_with_its_report(sizewise_here: SizewiseHere, profile: 
     assert (again.returncode, "has already finished" in again.stderr) == (2, True)
 
 
-def test_a_terminal_attaches_detaches_and_sees_the_end(
+def test_terminal_attaches_detaches_and_follows_run_to_its_end(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
@@ -120,23 +118,23 @@ def test_a_terminal_attaches_detaches_and_sees_the_end(
         ScriptedServer(Script()) as server,
         running(sizewise_here, profile(server.url, rate="50/s", duration="300s"), run) as process,
     ):
-        leaving = sizewise_here.start("runs", "attach", str(run))
-        assert leaving.stderr is not None
-        reported = [leaving.stderr.readline()]
-        while "sent " not in reported[-1] and leaving.poll() is None:  # all is imported that it shows a run with
-            reported.append(leaving.stderr.readline())
-        leaving.send_signal(signal.SIGINT)
-        reported += leaving.communicate(timeout=60)[1].splitlines()
-        assert leaving.returncode == 130
-        assert "the run continues; follow it again" in reported[-1]
+        detaching = sizewise_here.start("runs", "attach", str(run))
+        assert detaching.stderr is not None
+        lines = [detaching.stderr.readline()]
+        while "sent " not in lines[-1] and detaching.poll() is None:  # all is imported that it shows a run with
+            lines.append(detaching.stderr.readline())
+        detaching.send_signal(signal.SIGINT)
+        lines += detaching.communicate(timeout=60)[1].splitlines()
+        assert detaching.returncode == 130
+        assert "the run continues; follow it again" in lines[-1]
         assert process.poll() is None
-        staying = sizewise_here.start("runs", "attach", str(run))
-        assert staying.stderr is not None
-        seen = ""
-        while "sent " not in seen and staying.poll() is None:
-            seen += staying.stderr.readline()
+        attached = sizewise_here.start("runs", "attach", str(run))
+        assert attached.stderr is not None
+        output = ""
+        while "sent " not in output and attached.poll() is None:
+            output += attached.stderr.readline()
         assert sizewise_here("runs", "stop", str(run)).returncode == 0
-        seen += staying.communicate(timeout=60)[1]
+        output += attached.communicate(timeout=60)[1]
         process.communicate(timeout=60)
-    assert staying.returncode == process.returncode == 130, seen
-    assert "steady: p95" in seen
+    assert attached.returncode == process.returncode == 130, output
+    assert "steady: p95" in output

@@ -22,7 +22,7 @@ CYCLES = (
 )
 
 
-def test_nothing_is_left_of_runs_that_were_stopped(tmp_path: Path) -> None:
+def test_stopped_runs_leave_no_process_descriptor_or_thread(tmp_path: Path) -> None:
     moments = {moment.name: moment for moment in MOMENTS}
     cancelled_run(tmp_path / "first", moments[EARLY], 1)  # what is loaded once is there from now on
     before = Footprint.now()

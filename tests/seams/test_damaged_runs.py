@@ -24,8 +24,8 @@ ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture(scope="module")
-def found(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
-    """All copies were opened by one process, which came to its end."""
+def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
+    """The cases of all damaged copies, opened by one process, which does not crash."""
     folder = tmp_path_factory.mktemp("damaged")
     command = [sys.executable, "-m", "tests.fakes.damaged_runs", str(folder)]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, check=False)
@@ -34,38 +34,38 @@ def found(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 
 @pytest.mark.soak
-def test_no_copy_gives_another_number_silently(found: list[Case]) -> None:
-    assert Counter(one.sort for one in found) == dict.fromkeys(
+def test_damaged_copies_never_show_other_numbers_silently(cases: list[Case]) -> None:
+    assert Counter(case.sort for case in cases) == dict.fromkeys(
         ("flip", "cut"), sum(SEALED.values()) + OF_KILLED + OF_JOURNALED
     )
-    assert [one for one in found if "other" in (one.opened, one.recovered)] == []
+    assert [case for case in cases if "other" in (case.opened, case.recovered)] == []
 
 
 @pytest.mark.soak
-def test_damage_in_what_was_measured_is_refused_with_a_reason_and_marked_when_recovered(found: list[Case]) -> None:
+def test_damaged_measurement_is_refused_and_marked_when_recovered(cases: list[Case]) -> None:
     reports = (".html", ".json", ".parquet", ".csv", ".xml", ".prom", ".md")
     measured = [
-        one
-        for one in found
-        if (one.run != "killed" and not one.path.endswith(reports)) or one.path == RESULT
-        if (one.path, one.opened) != (CHECKSUMS, "same")  # in the line of a report, which can be made again
+        case
+        for case in cases
+        if (case.run != "killed" and not case.path.endswith(reports)) or case.path == RESULT
+        if (case.path, case.opened) != (CHECKSUMS, "same")  # in the line of a report, which can be rendered again
     ]
     assert len(measured) > 250
-    assert {one.opened for one in measured} == {"refused"}
-    assert all("DAMAGED" in one.reason for one in measured)
-    sealed = [one for one in measured if one.run != "journaled"]
-    assert [one for one in sealed if one.recovered != "DAMAGED"] == []
+    assert {case.opened for case in measured} == {"refused"}
+    assert all("DAMAGED" in case.reason for case in measured)
+    sealed = [case for case in measured if case.run != "journaled"]
+    assert [case for case in sealed if case.recovered != "DAMAGED"] == []
 
 
 @pytest.mark.soak
-def test_damage_in_the_telemetry_of_a_killed_run_is_noticed(found: list[Case]) -> None:
-    """Its checksums are written as it is measured: before, another CPU load was shown in silence."""
-    journaled = [one for one in found if one.run == "journaled"]
-    assert {one.opened for one in journaled} == {"refused"}
-    telemetry = [one for one in journaled if one.path == TELEMETRY]
+def test_damaged_telemetry_of_killed_run_is_detected(cases: list[Case]) -> None:
+    """Checksums of telemetry are written during the run."""
+    journaled = [case for case in cases if case.run == "journaled"]
+    assert {case.opened for case in journaled} == {"refused"}
+    telemetry = [case for case in journaled if case.path == TELEMETRY]
     assert len(telemetry) > 2
-    assert {one.recovered for one in telemetry} == {"DAMAGED"}
-    assert all("telemetry.arrow was" in one.reason for one in telemetry)
+    assert {case.recovered for case in telemetry} == {"DAMAGED"}
+    assert all("telemetry.arrow was" in case.reason for case in telemetry)
 
 
 @pytest.fixture
@@ -94,20 +94,20 @@ def cut_off(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "plan RUN",
     ],
 )
-def test_no_command_makes_numbers_of_a_run_whose_rows_were_cut_off(
+def test_commands_refuse_run_with_truncated_rows(
     command: str, cut_off: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     out = str(cut_off.parent / "out.zip")
     arguments = [{"RUN": str(cut_off), "OUT": out}.get(word, word) for word in command.split()]
     assert main(arguments) == 2
-    reported = capsys.readouterr()
-    assert reported.out == ""
-    assert f"{cut_off} is DAMAGED: requests.arrow was truncated" in reported.err
-    assert "--recover" in reported.err
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert f"{cut_off} is DAMAGED: requests.arrow was truncated" in captured.err
+    assert "--recover" in captured.err
     assert not Path(out).exists()
 
 
-def test_recover_shows_the_result_that_is_whole_as_invalid_and_says_what_is_missing(
+def test_recover_shows_stored_result_as_invalid_and_names_damage(
     cut_off: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["report", str(cut_off), "--recover", "--format", "text"]) == 0
@@ -117,23 +117,21 @@ def test_recover_shows_the_result_that_is_whole_as_invalid_and_says_what_is_miss
     assert "INVALID" in text
 
 
-def test_recover_evaluates_the_stages_that_have_all_their_rows(
-    cut_off: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recover_evaluates_only_stages_with_all_rows(cut_off: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["report", str(cut_off), "--recover", "--slo", "latency_ms.p95<500", "--format", "text"]) == 4
     text = " ".join(capsys.readouterr().out.split())
     assert "DAMAGED: requests.arrow was truncated" in text
     assert "These stages are not evaluated because rows are missing: high." in text
     evaluated = load_run(StoredRun(cut_off), recover=True).reevaluate(["latency_ms.p95<500"])
-    whole_run = load_run(StoredRun(golden_run("llm", cut_off.parent / "whole")))
-    recomputed = whole_run.reevaluate()  # with another SLO, the estimates that version 0.1.0 stored would be copied
+    undamaged_run = load_run(StoredRun(golden_run("llm", cut_off.parent / "whole")))
+    recomputed = undamaged_run.reevaluate()  # with another SLO, the estimates that version 0.1.0 stored would be copied
     assert 0 < len(evaluated.stages) < len(recomputed.stages)
     assert evaluated.verdict.status == "INVALID"
-    for stage, same in zip(evaluated.stages, recomputed.stages, strict=False):
-        assert stage.metrics["latency_ms"] == same.metrics["latency_ms"]
+    for stage, recomputed_stage in zip(evaluated.stages, recomputed.stages, strict=False):
+        assert stage.metrics["latency_ms"] == recomputed_stage.metrics["latency_ms"]
 
 
-def test_rows_of_unknown_state_are_not_evaluated_again(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_corrupt_rows_are_not_reevaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = golden_run("llm", tmp_path)
     content = bytearray((run / REQUESTS).read_bytes())
     content[len(content) // 2] ^= 1
@@ -143,9 +141,7 @@ def test_rows_of_unknown_state_are_not_evaluated_again(tmp_path: Path, capsys: p
         assert "Only warm-up stages have all rows, so the run cannot be re-evaluated" in capsys.readouterr().err
 
 
-def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_recover_rebuilds_missing_result_from_events(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = golden_run("llm", tmp_path)
     (run / RESULT).unlink()
     assert main(["report", str(run), "--format", "text"]) == 2
@@ -156,9 +152,7 @@ def test_recover_makes_a_result_of_the_events_where_the_result_is_lost(
     assert "The result was recovered" in text
 
 
-def test_stages_that_the_events_lack_are_not_evaluated_again(
-    tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_run_with_truncated_events_is_not_reevaluated(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     run = golden_run("llm", tmp_path)
     (run / CHECKSUMS).unlink()  # as where the engine was killed just before it wrote them
     lines = (run / EVENTS).read_bytes().splitlines(keepends=True)
@@ -167,7 +161,7 @@ def test_stages_that_the_events_lack_are_not_evaluated_again(
     assert "is DAMAGED: events.jsonl has 7 finished stages, but result.json has 9" in capsys.readouterr().err
 
 
-def test_names_of_runs_steer_no_terminal(
+def test_run_names_print_no_terminal_control_characters(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
@@ -180,7 +174,7 @@ def test_names_of_runs_steer_no_terminal(
     shown = ""
     for command in ("runs trend", "runs list", "runs show run-0", "runs promote run-0", "runs show \x1b[31m"):
         main(command.split())
-        reported = capsys.readouterr()
-        shown += reported.out + reported.err
+        captured = capsys.readouterr()
+        shown += captured.out + captured.err
     assert "red" in shown
-    assert not [one for one in shown if not one.isprintable() and one != "\n"]
+    assert not [character for character in shown if not character.isprintable() and character != "\n"]

@@ -1,4 +1,4 @@
-"""Every class of failure, brought about by a server or its absence, as the load worker tells it."""
+"""Every error class of the load worker, caused by a server or its absence."""
 
 import socket
 from collections.abc import Iterator
@@ -67,21 +67,21 @@ def endpoint(url: str) -> Endpoint:
 
 
 @pytest.mark.parametrize(("path", "error"), FAILING.items())
-def test_a_failing_answer_has_its_class_in_every_row(load: LoadProcess, url: str, path: str, error: str) -> None:
+def test_failed_response_has_error_class_in_every_row(load: LoadProcess, url: str, path: str, error: str) -> None:
     load.configure(endpoint(url), HttpWorkload(path=path, expect=EXPECT if path == "/wrong" else None))
     rows = Played(load, plan(rate=50, duration=0.1)).rows
     assert list(rows["error"]) == [error] * 5
 
 
 @pytest.mark.parametrize("path", ["/slow-head", "/slow-body", "/old"])
-def test_an_odd_answer_is_still_one(load: LoadProcess, url: str, path: str) -> None:
+def test_slow_or_http_1_0_response_is_accepted(load: LoadProcess, url: str, path: str) -> None:
     load.configure(endpoint(url), HttpWorkload(path=path))
     rows = Played(load, plan(rate=50, duration=0.1)).rows
     assert len(rows) == 5
     assert rows["error"].isna().all()
 
 
-def test_a_server_that_is_not_reached_has_its_classes_too(load: LoadProcess, tmp_path: Path) -> None:
+def test_unreachable_server_has_error_class(load: LoadProcess, tmp_path: Path) -> None:
     tls = server_context(self_signed(tmp_path / "server.pem"))
     with socket.socket() as taken, ScriptedServer(SCRIPT, tls) as untrusted:
         taken.bind(("127.0.0.1", 0))
@@ -90,10 +90,10 @@ def test_a_server_that_is_not_reached_has_its_classes_too(load: LoadProcess, tmp
             "connect": f"http://127.0.0.1:{taken.getsockname()[1]}/",
             "tls": untrusted.url,
         }
-        seen = {}
-        for error, to in urls.items():
-            load.configure(endpoint(to), HttpWorkload())
-            seen[error] = load.preflight().error
-    assert seen == {error: error for error in urls}
+        errors = {}
+        for error, target_url in urls.items():
+            load.configure(endpoint(target_url), HttpWorkload())
+            errors[error] = load.preflight().error
+    assert errors == {error: error for error in urls}
     # requests that fail by a limit of this machine are tested in tests/loadgen/transport/test_exchange.py
     assert {*urls, *FAILING.values(), "local-limit"} == set(ERROR_CLASSES)

@@ -1,4 +1,4 @@
-"""Every way a run can end, on real sockets: the right class, the right code, one clear sentence, in seconds."""
+"""Every way a run can end, on real sockets: error class, exit code and message."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ WriteProfile = Callable[..., str]
 
 
 @pytest.fixture(scope="module")
-def good(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+def successful_run(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The directory and the terminal output of a run that ended with 0, in a folder with packages named like ours."""
     folder = tmp_path_factory.mktemp("good")
     for name in ("app", "loadgen", "reports"):
@@ -30,13 +30,13 @@ def good(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
     with ScriptedServer(Script(delay_s=0.005)) as server:
         # a load worker that wakes seldom seldom waits for a core, so that the run need not be repeated
         path = write_profile(folder, server.url, rate="100/s", extra='gates: ["latency_ms.p95 < 1 | warn"]')
-        done = Sizewise(calibrated_home, folder, draws=False, may_fork=False).measured(path, out=folder / "run")
-    assert done.returncode == 0, done.stderr
-    return folder / "run", done.stdout
+        completed = Sizewise(calibrated_home, folder, draws=False, may_fork=False).measured(path, out=folder / "run")
+    assert completed.returncode == 0, completed.stderr
+    return folder / "run", completed.stdout
 
 
-def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> None:
-    directory, reported = good
+def test_successful_run_exits_with_0_and_has_result_and_report(successful_run: tuple[Path, str]) -> None:
+    directory, output = successful_run
     result = json.loads((directory / "result.json").read_text())
     (stage,) = result["stages"]
     assert stage["completed"] == 100
@@ -45,11 +45,11 @@ def test_a_good_run_has_its_result_and_its_report(good: tuple[Path, str]) -> Non
     p50_ms = stage["metrics"]["latency_ms"]["p50"]["value"]
     assert 4 < p50_ms == pytest.approx(np.quantile(latency_ms, 0.5, method="inverted_cdf"))
     assert result["exit"] == {"code": 0, "causes": []}
-    assert str(directory / "report.html") in reported
+    assert str(directory / "report.html") in output
 
 
-def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) -> None:
-    (gate,) = json.loads((good[0] / "result.json").read_text())["gates"]
+def test_warning_gate_does_not_fail_run(successful_run: tuple[Path, str]) -> None:
+    (gate,) = json.loads((successful_run[0] / "result.json").read_text())["gates"]
     assert gate["outcome"] == "FAIL"
 
 
@@ -64,7 +64,7 @@ def test_a_gate_that_only_warns_does_not_fail_the_run(good: tuple[Path, str]) ->
     ],
     ids=["422", "400", "truncated", "dropped", "timeout"],
 )
-def test_a_server_that_refuses_the_first_request_is_3_and_gets_no_load(
+def test_refused_first_request_exits_with_3_before_load(
     reply: Reply, hint: str, sizewise_here: SizewiseHere, tmp_path: Path
 ) -> None:
     saved = tmp_path / "saved.yaml"
@@ -77,20 +77,22 @@ def test_a_server_that_refuses_the_first_request_is_3_and_gets_no_load(
     assert not saved.exists()
 
 
-def test_a_port_that_nobody_listens_on_is_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
+def test_closed_port_exits_with_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
     done = sizewise_here("run", profile(f"http://127.0.0.1:{free_port()}"))
     assert done.returncode == 3
     assert "hint: Check that the server is running" in done.stderr
 
 
-def test_a_host_that_does_not_exist_is_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
+def test_unknown_host_exits_with_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
     done = sizewise_here("run", profile("http://no-such-host.invalid:8000/"))
     assert done.returncode == 3
     assert "no-such-host.invalid" in done.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
-def test_a_target_that_does_not_let_us_in_is_3(sizewise_here: SizewiseHere, profile: WriteProfile, status: int) -> None:
+def test_forbidden_or_missing_target_exits_with_3(
+    sizewise_here: SizewiseHere, profile: WriteProfile, status: int
+) -> None:
     with ScriptedServer(Script(reply=Reply(status=status))) as server:
         done = sizewise_here("run", profile(server.url))
     assert done.returncode == 3
@@ -105,7 +107,7 @@ def test_a_target_that_does_not_let_us_in_is_3(sizewise_here: SizewiseHere, prof
         ("{{protocol: torchserve, url: {url}, model: m}}\nworkload: {{body: [1]}}", 2),
     ],
 )
-def test_another_protocol_than_the_profiles_is_3_before_any_load(
+def test_wrong_protocol_exits_with_3_before_load(
     sizewise_here: SizewiseHere, tmp_path: Path, target: str, requests: int
 ) -> None:
     path = tmp_path / "profile.yaml"
@@ -127,7 +129,7 @@ def test_another_protocol_than_the_profiles_is_3_before_any_load(
         (Reply(status=429), "http-4xx"),
     ],
 )
-def test_a_target_without_one_success_is_10(
+def test_target_without_successful_response_exits_with_10(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
 ) -> None:
     with ScriptedServer(Script(reply=reply)) as server:
@@ -139,14 +141,14 @@ def test_a_target_without_one_success_is_10(
     assert "no request to the target succeeded" in done.stderr
 
 
-def test_an_slo_that_fails_is_10(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
+def test_missed_slo_exits_with_10(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.02)) as server:
         done = sizewise_here.measured(profile(server.url), "--set", "slo=[latency_ms.p95 < 5]", out=tmp_path / "run")
     assert done.returncode == 10
     assert "p95 latency < 5 ms was not met in steady" in done.stderr
 
 
-def test_a_measurement_that_the_generator_spoiled_is_4_and_keeps_the_rows(
+def test_overloaded_generator_exits_with_4_and_rows_are_stored(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
@@ -159,7 +161,7 @@ def test_a_measurement_that_the_generator_spoiled_is_4_and_keeps_the_rows(
     assert 'errors="0"' not in (tmp_path / "run" / "junit.xml").read_text()
 
 
-def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
+def test_reached_request_limit_exits_with_5_and_rows_are_stored(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
@@ -168,7 +170,7 @@ def test_a_limit_that_ends_the_run_is_5_and_keeps_the_rows(
     assert sizewise_here.result(tmp_path / "run")["stages"][0]["completed"] == 50
 
 
-def test_a_run_that_gives_up_is_5_and_keeps_the_rows(
+def test_abort_rule_exits_with_5_and_rows_are_stored(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
 ) -> None:
     extra = 'options: {abort_when: "error_rate > 20% after 1s"}'
@@ -184,7 +186,7 @@ def test_a_run_that_gives_up_is_5_and_keeps_the_rows(
 @pytest.mark.parametrize(
     ("choice", "code"), [pytest.param("pass", 0, marks=pytest.mark.soak), ("warn", 0), ("fail", 12)]
 )
-def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
+def test_inconclusive_gate_exits_as_configured(
     sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, choice: str, code: int
 ) -> None:
     extra = 'gates: ["latency_ms.p99.9 < 500", "change(latency_ms.p95) < +8%"]'
@@ -192,15 +194,15 @@ def test_what_its_interval_leaves_open_ends_as_it_is_asked_to(
         path = profile(server.url, extra=extra)
         done = sizewise_here.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
     assert done.returncode == code, done.stderr
-    reported = "change of p95 latency < 8 % is inconclusive: no baseline was specified"
-    assert (f"warning: {reported}; set a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
-    assert (f"also: {reported}" in done.stderr) is (choice == "fail")
-    assert {one["code"] for one in sizewise_here.result(tmp_path / "run")["exit"]["causes"]} == (
+    message = "change of p95 latency < 8 % is inconclusive: no baseline was specified"
+    assert (f"warning: {message}; set a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
+    assert (f"also: {message}" in done.stderr) is (choice == "fail")
+    assert {cause["code"] for cause in sizewise_here.result(tmp_path / "run")["exit"]["causes"]} == (
         {12} if code else set()
     )
 
 
-def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_ctrl_c_exits_with_130_and_rows_are_stored(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         process = sizewise.start("run", profile(server.url, duration="60s"), "--out", str(tmp_path / "run"))
         wait_until(lambda: len(server.received_ns) > 102)  # with the preflight's request, and the look for metrics
@@ -213,7 +215,7 @@ def test_ctrl_c_is_130_and_keeps_the_rows(sizewise: Sizewise, profile: WriteProf
     assert result["exit"]["causes"][0]["text"] == "the user stopped the run"
 
 
-def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
+def test_sigterm_exits_with_143(sizewise: Sizewise, profile: WriteProfile) -> None:
     with ScriptedServer(Script()) as server:
         process = sizewise.start("run", profile(server.url, duration="60s"))
         wait_until(lambda: len(server.received_ns) > 10)
@@ -230,7 +232,7 @@ def test_sigterm_is_143(sizewise: Sizewise, profile: WriteProfile) -> None:
         ("latency_ms.p95 < 500", "latencyms.p95 < 500", ("profile.yaml:11", "latency_ms")),
     ],
 )
-def test_a_typo_in_a_profile_is_2_with_its_line_and_the_right_name(
+def test_typo_in_profile_exits_with_2_and_names_line_and_valid_name(
     sizewise_here: SizewiseHere, profile: WriteProfile, line: str, replaced_by: str, reported: tuple[str, str]
 ) -> None:
     path = Path(profile("http://127.0.0.1:1"))
@@ -241,13 +243,13 @@ def test_a_typo_in_a_profile_is_2_with_its_line_and_the_right_name(
     assert reported[1] in done.stderr
 
 
-def test_a_host_beyond_private_networks_needs_permission(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
+def test_host_outside_private_networks_needs_permission(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
     done = sizewise_here("run", profile("http://192.0.2.1:9/"))
     assert done.returncode == 2
     assert "target.permitted" in done.stderr
 
 
-def test_a_run_that_does_not_know_its_hardware_succeeds_and_its_plan_is_2(
+def test_run_on_unknown_hardware_succeeds_and_its_plan_exits_with_2(
     sizewise_with_gpu: Sizewise,
     sizewise_here: SizewiseHere,
     profile: WriteProfile,
@@ -264,7 +266,7 @@ def test_a_run_that_does_not_know_its_hardware_succeeds_and_its_plan_is_2(
     assert "target.hardware" in planned.stderr
 
 
-def test_events_own_standard_output(sizewise: Sizewise, profile: WriteProfile) -> None:
+def test_events_option_writes_only_events_to_stdout(sizewise: Sizewise, profile: WriteProfile) -> None:
     with ScriptedServer(Script()) as server:
         done = sizewise("run", profile(server.url), "--events", "-")
     events = [json.loads(line) for line in done.stdout.splitlines()]
@@ -273,9 +275,7 @@ def test_events_own_standard_output(sizewise: Sizewise, profile: WriteProfile) -
     assert {"snapshot", "stage_finished"} <= {event["type"] for event in events}
 
 
-def test_a_reader_of_events_that_leaves_does_not_end_the_run(
-    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
-) -> None:
+def test_closed_events_pipe_does_not_end_run(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         process = sizewise.start("run", profile(server.url), "--events", "-", "--out", str(tmp_path / "run"))
         assert process.stdout is not None

@@ -1,4 +1,4 @@
-"""Where a latency comes from, against a server whose queue, prefill, decode and stalls are known, behind a network
+"""The breakdown of latency, with a server whose queue, prefill, decode and stalls are configured, behind a network
 that adds its own."""
 
 from __future__ import annotations
@@ -47,40 +47,40 @@ NETWORK_MS = 6.0
 
 def breakdowns(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     (stage,) = [stage for stage in result["stages"] if stage["name"] == "steady"]
-    return {one["aggregate"]: one for one in stage["breakdown"]}
+    return {row["aggregate"]: row for row in stage["breakdown"]}
 
 
-def test_each_part_is_what_the_server_and_the_network_did(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_latency_parts_match_server_and_network_delays(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with llm_server(MODEL) as model, FaultyProxy(model.port, Toxics(latency_s=NETWORK_MS / 1e3)) as proxy:
         profile.write_text(PROFILE.format(url=f"{proxy.url}/v1", usage=""))
         done = sizewise_here("run", str(profile), "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
     result = sizewise_here.result(out)
-    found = breakdowns(result)
+    breakdown_by_aggregate = breakdowns(result)
     (round_trip_ms,) = [stage["round_trip_ms"] for stage in result["stages"] if stage["name"] == "steady"]
     if sys.platform == "linux":
         # of the connection to the proxy, which acknowledges a request at once
-        assert found["p99"]["parts_ms"]["network"] == round_trip_ms
+        assert breakdown_by_aggregate["p99"]["parts_ms"]["network"] == round_trip_ms
         assert 0 < round_trip_ms < 1
     for aggregate in ("mean", "p50"):
-        one = found[aggregate]
-        assert one["evidence"] == "requests"
+        breakdown = breakdown_by_aggregate[aggregate]
+        assert breakdown["evidence"] == "requests"
         # the scheduler admits and begins at its next step, which takes 2 ms
         for part, expected_ms, steps in (
             ("queue", 60, 1), ("prefill", 40, 2), ("decode", DECODE_MS, 0), ("stalls", 90, 0), ("send_delay", 0, 0),
         ):  # fmt: skip
-            assert one["parts_ms"][part] == pytest.approx(expected_ms, abs=max(0.05 * expected_ms, 1) + 2 * steps), part
+            assert breakdown["parts_ms"][part] == pytest.approx(
+                expected_ms, abs=max(0.05 * expected_ms, 1) + 2 * steps
+            ), part
         # the proxy wakes up late, never early; without it, the rest is below 1 ms (next test)
-        assert NETWORK_MS - 0.5 <= one["unknown_ms"] <= NETWORK_MS + 3
-        parts_ms = sum(part_ms for part_ms in one["parts_ms"].values())
-        assert parts_ms + one["unknown_ms"] == pytest.approx(one["latency_ms"])
+        assert NETWORK_MS - 0.5 <= breakdown["unknown_ms"] <= NETWORK_MS + 3
+        parts_ms = sum(part_ms for part_ms in breakdown["parts_ms"].values())
+        assert parts_ms + breakdown["unknown_ms"] == pytest.approx(breakdown["latency_ms"])
 
 
-def test_the_means_of_the_servers_histograms_agree_with_the_clients(
-    sizewise_here: SizewiseHere, tmp_path: Path
-) -> None:
-    """Without usage, no response has evidence of its own, and the counters are all that is known."""
+def test_server_histogram_means_match_client_latencies(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+    """Without usage in the responses, only the server's counters have evidence."""
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with llm_server(MODEL) as model:
         usage = ", extra_body: {stream_options: {include_usage: false}}"
@@ -89,12 +89,17 @@ def test_the_means_of_the_servers_histograms_agree_with_the_clients(
     assert done.returncode in (0, 4), done.stderr
     result = sizewise_here.result(out)
     (stage,) = [stage for stage in result["stages"] if stage["name"] == "steady"]
-    latencies = {one["kind"]: one for one in stage["server_latencies"]}
+    latencies = {latency["kind"]: latency for latency in stage["server_latencies"]}
     assert latencies["ttft"]["server_count"] == latencies["ttft"]["client_count"] == 40
     for kind in ("ttft", "e2e"):
         assert latencies[kind]["client_ms"] == pytest.approx(latencies[kind]["server_ms"], abs=1), kind
-    found = breakdowns(result)
-    assert found["mean"]["evidence"] == "stage"
-    assert found["mean"]["unknown_ms"] == pytest.approx(0, abs=1)
-    assert (found["p50"]["parts_ms"]["queue"], found["p50"]["parts_ms"]["prefill"]) == (None, None)
-    assert found["p50"]["unknown_ms"] == pytest.approx(100, abs=8), "they are not given to other parts"
+    breakdown_by_aggregate = breakdowns(result)
+    assert breakdown_by_aggregate["mean"]["evidence"] == "stage"
+    assert breakdown_by_aggregate["mean"]["unknown_ms"] == pytest.approx(0, abs=1)
+    assert (
+        breakdown_by_aggregate["p50"]["parts_ms"]["queue"],
+        breakdown_by_aggregate["p50"]["parts_ms"]["prefill"],
+    ) == (None, None)
+    assert breakdown_by_aggregate["p50"]["unknown_ms"] == pytest.approx(100, abs=8), (
+        "unknown parts are not added to other parts"
+    )

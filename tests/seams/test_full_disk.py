@@ -1,4 +1,4 @@
-"""A disk that gets full during a run is told in one sentence, and what was written stays readable."""
+"""A disk that gets full during a run is reported in one message, and the written rows remain readable."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("size_bytes", [60_000, 300_000])
-def test_it_is_5_and_no_bug_of_ours(
+def test_full_disk_exits_with_5_and_rows_are_stored(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, size_bytes: int
 ) -> None:
     with ScriptedServer(Script()) as server, largest_file(size_bytes):

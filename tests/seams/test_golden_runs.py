@@ -1,4 +1,4 @@
-"""Version 0.1.0's runs, bundle and plan file are read, and their numbers are what that version showed."""
+"""Runs, a bundle and a plan file of version 0.1.0 are read and show the numbers of that version."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ def _numbers(estimate: Estimate | None) -> list[float | None] | None:
     return None if estimate is None else [estimate.value, *(estimate.ci95 or ()), estimate.n]
 
 
-def _shown(result: Result) -> dict[str, Any]:
+def _summarize_result(result: Result) -> dict[str, Any]:
     return {
         "exit_code": result.exit.code,
         "validity": result.verdict.status,
@@ -56,7 +56,7 @@ def _shown(result: Result) -> dict[str, Any]:
     }
 
 
-def _of_plan(path: Path) -> dict[str, Any]:
+def _summarize_plan(path: Path) -> dict[str, Any]:
     plan = read_plan(path).plan
     assert plan.recommendation is not None
     fleet = plan.recommendation.fleet
@@ -69,12 +69,12 @@ def _of_plan(path: Path) -> dict[str, Any]:
     }
 
 
-def _bounded(known: dict[str, Any], shown: dict[str, Any]) -> dict[str, Any]:
-    """The known metrics with those negative bounds of means at 0 that are shown as 0: version 0.1.0 did not bound them,
-    and what is not evaluated again, such as telemetry, stays as it was."""
+def _bound_at_zero(golden: dict[str, Any], current: dict[str, Any]) -> dict[str, Any]:
+    """The golden metrics with negative bounds of means set to 0 if they are 0 today: version 0.1.0 did not bound them,
+    and stored values that are not reevaluated, such as telemetry, have their old bounds."""
     return {
-        name: [numbers[0], 0, *numbers[2:]] if _has_bound(shown[name], 0) and numbers[1] < 0 else numbers
-        for name, numbers in known.items()
+        name: [numbers[0], 0, *numbers[2:]] if _has_bound(current[name], 0) and numbers[1] < 0 else numbers
+        for name, numbers in golden.items()
     }
 
 
@@ -82,18 +82,18 @@ def _has_bound(numbers: list[float | None] | None, bound: float) -> bool:
     return numbers is not None and len(numbers) == 4 and numbers[1] == bound
 
 
-def _assert_golden(name: str, shown: dict[str, Any]) -> None:
-    shown = _rounded(json.loads(json.dumps(shown)))
-    known: dict[str, Any] = json.loads(NUMBERS.read_text()) if NUMBERS.exists() else {}
+def _assert_golden(name: str, summary: dict[str, Any]) -> None:
+    summary = _rounded(json.loads(json.dumps(summary)))
+    golden: dict[str, Any] = json.loads(NUMBERS.read_text()) if NUMBERS.exists() else {}
     if os.environ.get("REFRESH_GOLDEN") == "1":
-        NUMBERS.write_text(json.dumps(known | {name: shown}, indent=1, sort_keys=True) + "\n")
+        NUMBERS.write_text(json.dumps(golden | {name: summary}, indent=1, sort_keys=True) + "\n")
         return
-    for stage, known_stage in zip(shown.get("stages", []), known[name].get("stages", []), strict=True):
-        # a later version may know more metrics, and computes them when it evaluates a run again
-        added = stage["metrics"].keys() - known_stage["metrics"].keys()
+    for stage, golden_stage in zip(summary.get("stages", []), golden[name].get("stages", []), strict=True):
+        # a later version may have more metrics, and computes them when it evaluates a run again
+        added = stage["metrics"].keys() - golden_stage["metrics"].keys()
         stage["metrics"] = {metric: value for metric, value in stage["metrics"].items() if metric not in added}
-        known_stage["metrics"] = _bounded(known_stage["metrics"], stage["metrics"])
-    assert shown == _rounded(known[name])
+        golden_stage["metrics"] = _bound_at_zero(golden_stage["metrics"], stage["metrics"])
+    assert summary == _rounded(golden[name])
 
 
 def _rounded(value: Any) -> Any:
@@ -106,30 +106,30 @@ def _rounded(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["search", "llm", "local"])
-def test_a_run_shows_the_numbers_that_its_own_version_showed(name: str, tmp_path: Path) -> None:
+def test_run_shows_numbers_of_its_own_version(name: str, tmp_path: Path) -> None:
     run = StoredRun(golden_run(name, tmp_path))
     opened = load_run(run)
-    _assert_golden(name, _shown(opened.result))
-    _assert_golden(REEVALUATED_LLM if name == "llm" else name, _shown(opened.reevaluate()))
+    _assert_golden(name, _summarize_result(opened.result))
+    _assert_golden(REEVALUATED_LLM if name == "llm" else name, _summarize_result(opened.reevaluate()))
 
 
 @pytest.mark.parametrize("name", ["search", "llm", "killed"])
-def test_the_stored_profile_of_a_run_can_be_run_again(name: str, tmp_path: Path) -> None:
+def test_stored_profile_of_golden_run_loads(name: str, tmp_path: Path) -> None:
     profile = load_profile(golden_run(name, tmp_path) / "spec.yaml", is_stored=True)
     assert profile.name.startswith("golden")
 
 
-def test_a_killed_run_shows_the_numbers_of_its_complete_stages(tmp_path: Path) -> None:
+def test_killed_run_shows_numbers_of_its_finished_stages(tmp_path: Path) -> None:
     opened = load_run(StoredRun(golden_run("killed", tmp_path)), recover=True)
-    _assert_golden("killed", _shown(opened.result) | {"rows": opened.table.num_rows})
+    _assert_golden("killed", _summarize_result(opened.result) | {"rows": opened.table.num_rows})
 
 
-def test_an_imported_bundle_shows_the_numbers_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_bundle_shows_numbers_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     directory, is_new = import_run(golden_bundle(tmp_path))
     assert is_new
-    _assert_golden(REEVALUATED_LLM, _shown(load_run(StoredRun(directory)).reevaluate()))
+    _assert_golden(REEVALUATED_LLM, _summarize_result(load_run(StoredRun(directory)).reevaluate()))
 
 
-def test_a_plan_file_shows_the_numbers_that_its_own_version_showed(tmp_path: Path) -> None:
-    _assert_golden("plan", _of_plan(golden_plan(tmp_path)))
+def test_plan_file_shows_numbers_of_its_own_version(tmp_path: Path) -> None:
+    _assert_golden("plan", _summarize_plan(golden_plan(tmp_path)))

@@ -1,4 +1,4 @@
-"""A vendor of GPUs is one row and the module that reads its GPUs; all else follows from the row."""
+"""A GPU vendor is one row and the module that reads its GPUs; everything else is derived from the row."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def vendor(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     telemetry_sources.find_gpu_vendor.cache_clear()
 
 
-def test_a_gpu_of_a_new_vendor_is_read_shown_and_analyzed() -> None:
+def test_gpu_of_new_vendor_is_read_displayed_and_analyzed() -> None:
     readings = dict(create_gpu_pollers()[-1].read(0))
     (gpu,) = build_state_in_run(readings, None).gpus
     assert (gpu.source, gpu.name, gpu.utilization_percent) == ("gpu-toy1", "Toy GPU", 60.0)
@@ -52,7 +52,7 @@ def test_a_gpu_of_a_new_vendor_is_read_shown_and_analyzed() -> None:
     assert list_gpu_sources(rows) == ("gpu-toy1",)
 
 
-def test_a_gpu_of_a_new_vendor_is_charted_live() -> None:
+def test_gpu_of_new_vendor_is_in_live_charts() -> None:
     series = MachineSeries()
     for at_ns in (0, 600_000_000, 1_200_000_000):
         columns = [pa.array([at_ns]), ["gpu-toy1"], ["gpu_utilization_percent"], [60.0]]
@@ -60,7 +60,7 @@ def test_a_gpu_of_a_new_vendor_is_charted_live() -> None:
     assert series.gpus == ("gpu-toy1",)
 
 
-def test_a_metrics_page_cannot_have_the_name_of_a_gpu_of_a_new_vendor() -> None:
+def test_metrics_page_cannot_use_gpu_source_name_of_new_vendor() -> None:
     settings = [{"scrape": "http://127.0.0.1:9400/metrics", "name": "gpu-toy1"}]
     tree = {
         "sizewise": 1, "name": "toy", "target": {"protocol": "http", "url": "http://127.0.0.1:1"},

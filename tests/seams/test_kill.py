@@ -1,4 +1,4 @@
-"""The engine is killed at random moments: what was measured is there, but for the last second, and can be resumed."""
+"""The engine is killed at random moments: all rows but those of the last second are stored, and runs can be resumed."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ pytestmark = pytest.mark.process
 
 
 @pytest.mark.parametrize("seed", [0, 1, *(pytest.param(seed, marks=pytest.mark.soak) for seed in (2, 3))])
-def test_a_killed_run_opens_and_lacks_at_most_its_last_second(
+def test_killed_run_lacks_at_most_its_last_second(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, seed: int
 ) -> None:
     sent_before_the_kill = random.Random(seed).randint(20, 500)
@@ -44,9 +44,7 @@ def test_a_killed_run_opens_and_lacks_at_most_its_last_second(
     assert run.requests["error"].isna().all()
 
 
-def test_a_killed_run_is_resumed_by_its_command_into_one_result(
-    sizewise_here: SizewiseHere, profile: Callable[..., str], tmp_path: Path
-) -> None:
+def test_resume_completes_killed_run(sizewise_here: SizewiseHere, profile: Callable[..., str], tmp_path: Path) -> None:
     out = tmp_path / "run"
     stages = [{"name": name, "arrivals": "constant", "rate": "100/s", "duration": "1s"} for name in "abc"]
     with ScriptedServer(Script(delay_s=0.005)) as server:
@@ -69,6 +67,6 @@ def test_a_killed_run_is_resumed_by_its_command_into_one_result(
     assert [stage["name"] for stage in result["stages"]] == ["a", "b", "c"]
     assert "resumed_run" in {check["id"] for check in result["validity"]}
     assert "resumed after 1 stage" in done.stdout
-    again = sizewise_here("runs", "resume", str(out))
-    assert again.returncode == 2
-    assert "is complete, so there is nothing to resume" in again.stderr
+    second_resume = sizewise_here("runs", "resume", str(out))
+    assert second_resume.returncode == 2
+    assert "is complete, so there is nothing to resume" in second_resume.stderr

@@ -1,4 +1,4 @@
-"""A language model run on this machine, by the whole program: one run, and what can be asked of it afterwards."""
+"""A language model run on this machine by the program: its table, result, steps, reevaluation and comparison."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def measured_run(tmp_path_factory: pytest.TempPathFactory) -> _MeasuredRun:
 pytestmark = pytest.mark.process
 
 
-def test_the_table_has_a_row_per_variant_and_test(measured_run: _MeasuredRun) -> None:
+def test_csv_table_has_row_per_variant_and_test(measured_run: _MeasuredRun) -> None:
     assert [(row["batch"], row["test"]) for row in measured_run.table] == [
         ("1", "pp16+tg4"), ("1", "tg4 @ d32"), ("2", "pp16+tg4"), ("2", "tg4 @ d32")
     ]  # fmt: skip
@@ -70,7 +70,7 @@ def test_the_table_has_a_row_per_variant_and_test(measured_run: _MeasuredRun) ->
     assert "Max decode throughput" in measured_run.summary, "the summary goes to standard error"
 
 
-def test_the_result_has_the_metrics_of_each_test_and_the_drift_of_the_first(measured_run: _MeasuredRun) -> None:
+def test_result_has_metrics_per_test_and_drift_of_first_test(measured_run: _MeasuredRun) -> None:
     result = measured_run.sizewise.result(measured_run.directory)
     stages = [(stage["tags"]["test"], stage["repeat"], stage["variant"]["batch"]) for stage in result["stages"]]
     assert stages == [
@@ -95,13 +95,13 @@ def test_the_result_has_the_metrics_of_each_test_and_the_drift_of_the_first(meas
     ]  # fmt: skip
 
 
-def test_its_steps_are_stored(measured_run: _MeasuredRun) -> None:
+def test_generation_steps_are_stored(measured_run: _MeasuredRun) -> None:
     calls = StoredRun(measured_run.directory).calls().to_pandas()
     assert set(calls["stage"]) == set(range(6))
     assert (calls.groupby(["stage", "query"]).size() == 4).all(), "a prefill and three steps, or four steps"
 
 
-def test_it_is_evaluated_again_with_another_slo(measured_run: _MeasuredRun) -> None:
+def test_language_model_run_is_reevaluated_with_new_slo(measured_run: _MeasuredRun) -> None:
     done = measured_run.sizewise(
         "report", str(measured_run.directory), "--slo", "itl_ms.p50 < 0.000001", "--format", "text"
     )
@@ -109,7 +109,7 @@ def test_it_is_evaluated_again_with_another_slo(measured_run: _MeasuredRun) -> N
     assert "missed p50 ITL <" in " ".join(done.stdout.split())
 
 
-def test_its_headline_and_its_comparison_are_in_tokens(measured_run: _MeasuredRun) -> None:
+def test_language_model_headline_and_comparison_are_in_tokens(measured_run: _MeasuredRun) -> None:
     listed = measured_run.sizewise("runs", "list")
     assert "tok/s, batch" in listed.stdout
     compared = measured_run.sizewise("compare", str(measured_run.directory), str(measured_run.directory), "--json")

@@ -1,4 +1,4 @@
-"""An inference server is one row: telemetry, counters of a stage, prefix cache and documentation follow from it."""
+"""An inference server is one row, from which telemetry, stage counters, prefix cache and documentation are derived."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def read_samples(page: str) -> Samples:
     return samples
 
 
-def test_a_new_row_is_read_as_telemetry(scrape: ModuleType) -> None:
+def test_metrics_of_new_server_are_read_as_telemetry(scrape: ModuleType) -> None:
     readings = scrape.ScrapeReadings()
     for sample in scrape.parse_samples(PAGE.format(n=2)):
         readings.add(sample)
@@ -93,7 +93,7 @@ def test_a_new_row_is_read_as_telemetry(scrape: ModuleType) -> None:
 
 
 @pytest.mark.usefixtures("scrape")
-def test_a_new_row_is_counted_in_each_stage() -> None:
+def test_metrics_of_new_server_are_counted_per_stage() -> None:
     before, after = read_samples(PAGE.format(n=1)), read_samples(PAGE.format(n=3))
     assert compute_server_counters([before], [after]) == ServerCounters(
         requests=20,
@@ -110,7 +110,7 @@ def test_a_new_row_is_counted_in_each_stage() -> None:
 
 
 @pytest.mark.usefixtures("scrape")
-def test_a_new_row_is_in_the_documentation() -> None:
+def test_new_server_is_in_documentation() -> None:
     cells = ["✓", "✓", "✓", "✓", "", "", "", "✓", "", ""]
     assert f"| Toy | {' | '.join(cells)} |" in server_counters().splitlines()
 
@@ -121,11 +121,11 @@ def iterate_names(server: ServerSeries) -> Iterator[str]:
             yield from getattr(server, field)
     for pair in server.cache_lookups:
         yield from pair
-    for series in (each for kind in server.latencies.values() for each in kind):
+    for series in (item for kind in server.latencies.values() for item in kind):
         yield from (series.total, series.number)
 
 
-def test_every_series_of_a_server_has_its_prefix_and_no_other_server_has_it() -> None:
+def test_server_series_have_prefix_that_no_other_server_has() -> None:
     names = {server.title: set(iterate_names(server)) for server in LLM_SERVERS}
     for server in LLM_SERVERS:
         assert all(name.startswith(server.prefixes) for name in names[server.title])

@@ -1,4 +1,4 @@
-"""A model run on this machine, by the whole program: what is measured, refused, and kept when it is stopped."""
+"""A model run on this machine by the program: measured variants, refused models, and stored calls of a stopped run."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from tests.fakes.program import Sizewise, SizewiseHere, until_valid, wait_until
 pytestmark = pytest.mark.process
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light" / "light_shufflenet.onnx"
-"""The quickest of the real graphs that come with the onnx package, with made-up weights."""
+"""The fastest of the real graphs in the onnx package, with artificial weights."""
 SHORT = {"warmup": "0s", "min_duration": "300ms", "max_duration": "300ms", "cold_starts": 0}
-Written = Callable[..., str]
+WriteLocalProfile = Callable[..., str]
 
 
 @pytest.fixture
 def sizewise(tmp_path: Path) -> Sizewise:
-    """Of a home of its own: nothing is calibrated for a model, nor is one kept from before."""
+    """Commands in an empty home, without calibration and without cached models."""
     return Sizewise(tmp_path / "home", tmp_path, draws=False)
 
 
@@ -36,7 +36,7 @@ def sizewise_here(tmp_path: Path) -> SizewiseHere:
 
 
 @pytest.fixture
-def written(tmp_path: Path) -> Written:
+def write_local_profile(tmp_path: Path) -> WriteLocalProfile:
     def write(target: dict[str, Any], load: dict[str, Any] = SHORT, **more: Any) -> str:
         path = tmp_path / "profile.yaml"
         values = {"sizewise": 1, "name": "local", "target": target, "load": load, **more}
@@ -47,8 +47,8 @@ def written(tmp_path: Path) -> Written:
 
 
 @pytest.mark.timing
-def test_variants_of_a_model_are_measured_and_the_best_is_named(
-    sizewise: Sizewise, written: Written, tmp_path: Path
+def test_variants_are_measured_and_best_variant_is_named(
+    sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path
 ) -> None:
     target = {
         "model": "digits",
@@ -62,19 +62,19 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
         "warmup": "1s", "cold_starts": 1, "scenarios": ["single-stream", "server"], "rates": ["50%"],
     }  # fmt: skip
     objectives = {"slo": ["service_ms.p50 < 1000"], "gates": ["throughput_per_s > 1"]}
-    profile, out = written(target, load, **objectives), tmp_path / "run"
+    profile, out = write_local_profile(target, load, **objectives), tmp_path / "run"
     done = until_valid(lambda: sizewise("run", profile, "--out", str(out)), out)
     assert done.returncode == 0, done.stderr
     result = sizewise.result(out)
     plain, quantised, cuda = result["local"]["variants"]
-    assert "NVIDIA" in cuda["failure"], "one that cannot run here costs the others nothing"
+    assert "NVIDIA" in cuda["failure"], "a variant that cannot run here does not end the others"
     assert any(check["id"] == "variant_ended" and check["verdict"] == "WARN" for check in result["validity"])
     assert (plain["failure"], quantised["failure"]) == (None, None)
     assert plain["model_sha256"] != quantised["model_sha256"]
     assert plain["fidelity"]["is_equal"]
     assert quantised["fidelity"]["top1_agreement"]["value"] > 0.9
-    assert [one["is_cached"] for one in plain["cold_starts"]] == [False, True]
-    assert {one["operator"] for one in plain["placements"]} >= {"Conv", "Gemm"}
+    assert [record["is_cached"] for record in plain["cold_starts"]] == [False, True]
+    assert {record["operator"] for record in plain["placements"]} >= {"Conv", "Gemm"}
     assert result["local"]["best"]["model"] == "digits"
     assert [(stage["tags"]["scenario"], stage["variant"]["precision"]) for stage in result["stages"]] == [
         ("single-stream", "as-is"),
@@ -104,39 +104,45 @@ def test_variants_of_a_model_are_measured_and_the_best_is_named(
         ({"model": "digits"}, {"slo": ["latencyms.p95 < 5"]}, "latency_ms"),
     ],
 )
-def test_wrong_profile_is_2_with_its_line(
-    sizewise_here: SizewiseHere, written: Written, target: dict[str, Any], more: dict[str, Any], says: str
+def test_invalid_local_profile_exits_with_2_and_line(
+    sizewise_here: SizewiseHere,
+    write_local_profile: WriteLocalProfile,
+    target: dict[str, Any],
+    more: dict[str, Any],
+    says: str,
 ) -> None:
-    done = sizewise_here("run", written(target, **more))
+    done = sizewise_here("run", write_local_profile(target, **more))
     assert done.returncode == 2
     assert says in done.stderr
     assert "profile.yaml:" in done.stderr
 
 
-def test_cuda_alone_without_a_driver_is_3(sizewise_here: SizewiseHere, written: Written) -> None:
-    done = sizewise_here("run", written({"model": "digits", "providers": ["cuda"]}))
+def test_cuda_without_driver_exits_with_3(sizewise_here: SizewiseHere, write_local_profile: WriteLocalProfile) -> None:
+    done = sizewise_here("run", write_local_profile({"model": "digits", "providers": ["cuda"]}))
     assert done.returncode == 3
     assert "no NVIDIA driver" in done.stderr
 
 
 @pytest.mark.soak  # test_provider asks a served model for CUDA in the same way every time
 @pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
-def test_cuda_that_falls_back_in_silence_is_4(
-    sizewise: Sizewise, written: Written, tmp_path: Path, nvml_stand_in: Path
+def test_silent_cuda_fallback_exits_with_4(
+    sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path, nvml_stand_in: Path
 ) -> None:
-    profile, out = written({"model": "digits", "providers": ["cuda"]}), tmp_path / "run"
+    profile, out = write_local_profile({"model": "digits", "providers": ["cuda"]}), tmp_path / "run"
     done = sizewise("run", profile, "--out", str(out), LD_LIBRARY_PATH=str(nvml_stand_in))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(out)
     check = next(check for check in result["validity"] if check["id"] == "provider")
     assert check["verdict"] == "INVALID"
-    assert any(one["is_fallback"] for one in result["local"]["variants"][0]["placements"])
+    assert any(placement["is_fallback"] for placement in result["local"]["variants"][0]["placements"])
 
 
-def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, written: Written, tmp_path: Path) -> None:
+def test_interrupted_local_run_exits_with_130_and_calls_are_stored(
+    sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path
+) -> None:
     load = SHORT | {"min_duration": "100s", "max_duration": "100s"}
     out = tmp_path / "run"
-    process = sizewise.start("run", written({"model": "digits", "batch": [1, 2]}, load), "--out", str(out))
+    process = sizewise.start("run", write_local_profile({"model": "digits", "batch": [1, 2]}, load), "--out", str(out))
     calls = out / "calls.arrow"
     wait_until(lambda: calls.exists() and StoredRun(out).calls().num_rows > 0)
     process.send_signal(signal.SIGINT)
@@ -146,7 +152,7 @@ def test_interrupted_run_is_130_with_the_calls_until_then(sizewise: Sizewise, wr
     result = sizewise.result(out)
     (stage,) = result["stages"]
     assert 0 < stage["completed"] <= StoredRun(out).calls().num_rows
-    assert [one["failure"] for one in result["local"]["variants"]] == [None]
+    assert [variant["failure"] for variant in result["local"]["variants"]] == [None]
 
 
 _RUN = {
@@ -159,20 +165,20 @@ _REFUSED = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequ
 
 
 @pytest.mark.parametrize("kinds", [1, pytest.param(len(_RUN), marks=pytest.mark.soak)])
-def test_models_of_many_kinds_are_each_run_or_refused_in_a_sentence(
-    sizewise_here: SizewiseHere, written: Written, tmp_path: Path, kinds: int
+def test_models_of_many_kinds_are_run_or_refused_with_reason(
+    sizewise_here: SizewiseHere, write_local_profile: WriteLocalProfile, tmp_path: Path, kinds: int
 ) -> None:
     """tests/app/inference/test_callers.py runs, and test_process.py refuses, every one of these kinds."""
-    runs, refused = (dict(list(made.items())[:kinds]) for made in (_RUN, _REFUSED))
-    made = {"hungry": odd_models.hungry, **refused, **runs}
-    models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in made.items()]
+    runs, refused = (dict(list(group.items())[:kinds]) for group in (_RUN, _REFUSED))
+    builders = {"hungry": odd_models.hungry, **refused, **runs}
+    models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in builders.items()]
     load = SHORT | {"scenarios": ["offline"], "min_duration": "100ms", "max_duration": "100ms"}
     out = tmp_path / "run"
-    profile = written({"model": [*models, str(LIGHT)]}, load, limits={"memory": "2 GiB"})
+    profile = write_local_profile({"model": [*models, str(LIGHT)]}, load, limits={"memory": "2 GiB"})
     done = sizewise_here("run", profile, "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
-    variants = {one["variant"]["model"]: one for one in sizewise_here.result(out)["local"]["variants"]}
-    assert {name for name, one in variants.items() if one["failure"] is None} == {*runs, LIGHT.stem}
+    variants = {variant["variant"]["model"]: variant for variant in sizewise_here.result(out)["local"]["variants"]}
+    assert {name for name, variant in variants.items() if variant["failure"] is None} == {*runs, LIGHT.stem}
     assert "ran out of memory" in variants["hungry"]["failure"]
     for name in refused:
         assert "plain tensor" in variants[name]["failure"]

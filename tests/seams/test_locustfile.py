@@ -1,4 +1,4 @@
-"""A Locust test of the user's own, unchanged, with our rows and verdicts around it."""
+"""An unchanged Locust test of a user, run with the rows and verdicts of Sizewise."""
 
 from __future__ import annotations
 
@@ -37,7 +37,9 @@ def locustfile(tmp_path: Path) -> Path:
     return path
 
 
-def test_it_is_driven_unchanged_and_measured(sizewise_here: SizewiseHere, locustfile: Path, tmp_path: Path) -> None:
+def test_locustfile_runs_unchanged_and_is_measured(
+    sizewise_here: SizewiseHere, locustfile: Path, tmp_path: Path
+) -> None:
     script = Script(delay_s=0.02, paths={"/fail": Reply(500)})
     with ScriptedServer(script) as server:
         done = sizewise_here(
@@ -58,16 +60,14 @@ def test_it_is_driven_unchanged_and_measured(sizewise_here: SizewiseHere, locust
     assert rows["scheduled_ns"].isna().all()
 
 
-def test_a_test_that_cannot_be_loaded_is_2(sizewise_here: SizewiseHere, locustfile: Path) -> None:
+def test_unloadable_locustfile_exits_with_2(sizewise_here: SizewiseHere, locustfile: Path) -> None:
     locustfile.write_text("import no_such_module_of_mine\n")
     done = sizewise_here("run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s")
     assert done.returncode == 2, done.stderr
     assert "no_such_module_of_mine" in done.stderr
 
 
-def test_a_public_host_that_the_test_names_itself_needs_permission(
-    sizewise_here: SizewiseHere, locustfile: Path
-) -> None:
+def test_public_host_in_locustfile_needs_permission(sizewise_here: SizewiseHere, locustfile: Path) -> None:
     locustfile.write_text(
         TEST.replace("class Reader(HttpUser):", 'class Reader(HttpUser):\n    host = "https://93.184.215.14"')
     )

@@ -46,7 +46,7 @@ def plan(folder: Path, environment: Mapping[str, str], *arguments: str) -> Plann
 
 
 @pytest.fixture(scope="module")
-def here(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planned]:
+def reference_fits(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Planned]:
     """New fits, as this processor computes them without any setting."""
     folder = tmp_path_factory.mktemp("here")
     return {name: plan(folder, clean(os.environ), *arguments) for name, arguments in NEW_FITS.items()}
@@ -74,7 +74,7 @@ def environment(request: pytest.FixtureRequest) -> dict[str, str]:
 
 
 def iterate_differences(value: Any, other: Any, path: str = "") -> Iterator[str]:
-    """Yield the path of each value of which the other one differs beyond the tolerance."""
+    """Yield the path of each value that differs from the other one by more than the tolerance."""
     if isinstance(value, dict) and isinstance(other, dict) and value.keys() == other.keys():
         for key in value:
             yield from iterate_differences(value[key], other[key], f"{path}.{key}")
@@ -88,14 +88,14 @@ def iterate_differences(value: Any, other: Any, path: str = "") -> Iterator[str]
         yield f"{path}: {value} and {other}"
 
 
-def test_a_plan_file_planned_again_prints_the_same_and_differs_in_last_digits_only(
+def test_replanned_file_prints_same_text_and_differs_only_in_last_digits(
     environment: dict[str, str], plan_files: list[tuple[Path, Planned]], tmp_path: Path
 ) -> None:
-    for path, known in plan_files:
-        again = plan(tmp_path, environment, str(path))
-        assert again.printed == known.printed
-        assert list(iterate_differences(known.document["plan"], again.document["plan"])) == []
-        assert known.document["inputs"] == again.document["inputs"]
+    for path, reference in plan_files:
+        replanned = plan(tmp_path, environment, str(path))
+        assert replanned.printed == reference.printed
+        assert list(iterate_differences(reference.document["plan"], replanned.document["plan"])) == []
+        assert reference.document["inputs"] == replanned.document["inputs"]
 
 
 def get_capacities(planned: Planned) -> dict[str, Any]:
@@ -109,12 +109,15 @@ def get_capacities(planned: Planned) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("name", NEW_FITS)
-def test_a_new_fit_gives_a_capacity_within_the_interval_of_another_processor(
-    environment: dict[str, str], here: dict[str, Planned], tmp_path: Path, name: str
+def test_capacity_of_new_fit_is_within_interval_of_other_processor(
+    environment: dict[str, str], reference_fits: dict[str, Planned], tmp_path: Path, name: str
 ) -> None:
-    known, again = get_capacities(here[name]), get_capacities(plan(tmp_path, environment, *NEW_FITS[name]))
-    assert known
-    assert known.keys() == again.keys()
-    for offer, capacity in known.items():
+    reference, refitted = (
+        get_capacities(reference_fits[name]),
+        get_capacities(plan(tmp_path, environment, *NEW_FITS[name])),
+    )
+    assert reference
+    assert reference.keys() == refitted.keys()
+    for offer, capacity in reference.items():
         low, high = capacity["ci95"]
-        assert low <= again[offer]["value"] <= high
+        assert low <= refitted[offer]["value"] <= high

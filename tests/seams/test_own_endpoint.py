@@ -1,4 +1,4 @@
-"""The endpoint that a run started itself is killed: the measurement is INVALID, and the target is not blamed."""
+"""The scripted server that a run started is killed: the measurement is INVALID."""
 
 from __future__ import annotations
 
@@ -26,16 +26,14 @@ load:
 
 @pytest.mark.usefixtures("unforked")  # it finds the server by its command line
 @pytest.mark.skipif(sys.platform != "linux", reason="processes are found in /proc")
-def test_a_killed_endpoint_of_our_own_ends_the_run_at_once_with_4_and_its_cause(
-    sizewise: Sizewise, tmp_path: Path
-) -> None:
+def test_killed_scripted_server_ends_run_with_4_and_cause(sizewise: Sizewise, tmp_path: Path) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     profile.write_text(PROFILE)
     process = sizewise.start("run", str(profile), "--out", str(out))
     events = out / "events.jsonl"
     try:
         wait_until(lambda: process.poll() is not None or (events.exists() and '"snapshot"' in events.read_text()))
-        (endpoint,) = (one for one in descendants_of(process.pid) if "loadgen.reference.scripted" in command_line(one))
+        (endpoint,) = (pid for pid in descendants_of(process.pid) if "loadgen.reference.scripted" in command_line(pid))
         os.kill(endpoint, signal.SIGKILL)
         _, stderr = process.communicate(timeout=150)
     finally:
@@ -43,8 +41,8 @@ def test_a_killed_endpoint_of_our_own_ends_the_run_at_once_with_4_and_its_cause(
         process.communicate()
     assert process.returncode == 4, stderr
     result = sizewise.result(out)
-    assert [one["code"] for one in result["exit"]["causes"]] == [4]
-    (cause,) = (one["text"] for one in result["exit"]["causes"])
+    assert [exit_cause["code"] for exit_cause in result["exit"]["causes"]] == [4]
+    (cause,) = (exit_cause["text"] for exit_cause in result["exit"]["causes"])
     assert "target process: the scripted server was killed by SIGKILL" in cause
     assert cause in stderr
     assert result["stages"][0]["errors"], "what failed after its end is shown"

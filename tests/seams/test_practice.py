@@ -1,4 +1,4 @@
-"""The doubts of a practitioner, of a run against a model that gives cause for all of them."""
+"""Warnings about unrealistic LLM measurements, with a server that causes all of them."""
 
 from __future__ import annotations
 
@@ -45,9 +45,7 @@ MODEL = LlmConfig(
 )  # fmt: skip
 
 
-def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_reported_of(
-    sizewise_here: SizewiseHere, tmp_path: Path
-) -> None:
+def test_repeated_prompt_and_short_outputs_cause_warnings(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with llm_server(MODEL) as model:
         profile.write_text(PROFILE.format(url=model.url))
@@ -75,8 +73,8 @@ def test_a_model_that_remembers_its_one_prompt_and_stops_early_is_reported_of(
     assert "canary" not in str(metrics_headers)
 
 
-def test_a_trace_is_replayed_with_its_prefixes_and_exported_again(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
-    """The server counts exactly the hits that the trace offers, of the prompts that are made of its IDs."""
+def test_replayed_trace_has_offered_prefix_hits_and_is_exported(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+    """The prompts are generated from the IDs of the trace: the server counts exactly the hits that the trace offers."""
     rng = np.random.default_rng(1)
     rows: list[tuple[int, int, list[int]]] = []
     for number in range(40):
@@ -112,7 +110,7 @@ def test_a_trace_is_replayed_with_its_prefixes_and_exported_again(sizewise_here:
         assert prompt == generator.generate_from_blocks(blocks, 512, seed=5)
     exported = sizewise_here("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
     assert exported.stdout == f"{tmp_path / 'again.csv'}: 40 requests\n"
-    again = read_trace(tmp_path / "again.csv")
-    assert again.at_s.tolist() == pytest.approx([at / 1000 for at, _, _ in rows], abs=1e-8)
-    assert again.input_tokens is not None
-    assert again.input_tokens.tolist() == [tokens for _, tokens, _ in rows]
+    exported_trace = read_trace(tmp_path / "again.csv")
+    assert exported_trace.at_s.tolist() == pytest.approx([at / 1000 for at, _, _ in rows], abs=1e-8)
+    assert exported_trace.input_tokens is not None
+    assert exported_trace.input_tokens.tolist() == [tokens for _, tokens, _ in rows]

@@ -1,4 +1,4 @@
-"""A published price catalog is one row and the module that reads it; all else follows from the row."""
+"""A published price catalog is one row and the module that reads it; everything else is derived from the row."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def read(files: Sequence[CatalogFile], _instances: KnownInstances, _provider: st
 
 
 def import_again(name: str) -> ModuleType:
-    """Import a second copy of a module, which derives its constants from the rows of now."""
+    """Import a second copy of a module, which derives its constants from the current rows."""
     spec = importlib.util.find_spec(name)
     assert spec is not None
     assert spec.loader is not None
@@ -66,7 +66,7 @@ def layout(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
 
 
-def test_prices_of_a_new_layout_are_detected_stored_and_trusted_as_the_row_says(
+def test_prices_of_new_layout_are_detected_stored_and_weighted_by_row(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (tmp_path / "prices.json").write_text('{"toyPrice": 0.75, "toyToken": "next"}')
@@ -80,7 +80,7 @@ def test_prices_of_a_new_layout_are_detected_stored_and_trusted_as_the_row_says(
     assert import_again("app.planning.risk").compute_price_sigma(offer, TODAY) > risk.compute_price_sigma(offer, TODAY)
 
 
-def test_a_new_layout_is_an_option_and_in_the_documentation() -> None:
+def test_new_price_layout_is_cli_option_and_documented() -> None:
     offers = import_again("app.cli.offers")
     options = {option.name: option for option in offers.COMMAND.commands["update"].params}
     option = options["format"]

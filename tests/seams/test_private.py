@@ -1,6 +1,6 @@
-"""Nothing a user starts reaches beyond this machine unasked, nor writes what would be sent later.
+"""No command sends data beyond this machine without request, or writes data that would be sent later.
 
-ONNX Runtime does both unless it is told not to, except where `CI` is set: it is not set here, and HOME is empty.
+ONNX Runtime does both unless it is configured otherwise or `CI` is set: it is not set here, and HOME is empty.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ from pathlib import Path
 from app.inference.session import open_session
 open_session(Path(sys.argv[1]), "cpu", threads=1)
 """
-_NOT_PROVED = "NOTHING WAS PROVED OF THE NETWORK: this system does not let the test make one"
-_ASK = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)"
+_NOT_VERIFIED = "NOT VERIFIED: this system does not permit the test to create a network"
+_REQUEST = "import sys, urllib.request; print(urllib.request.urlopen(sys.argv[1]).status)"
 
 
 @pytest.fixture(scope="module")
 def machine() -> Iterator[Host | None]:
-    """A machine whose every packet beyond loopback is counted; None where this system lets no test make one."""
+    """A host with a counter of packets beyond loopback; None if this system does not permit network namespaces."""
     try:
         host = Host("private", "10.77.0.1", 0)
     except (OSError, ValueError):
@@ -61,12 +61,12 @@ def machine() -> Iterator[Host | None]:
     host.close()
 
 
-def test_a_run_sends_nothing_to_anyone_but_its_target(sizewise: Sizewise, tmp_path: Path, machine: Host | None) -> None:
-    """Its target and its load worker are on the same machine, so that nothing is to leave it."""
+def test_run_on_loopback_sends_no_packet_to_network(sizewise: Sizewise, tmp_path: Path, machine: Host | None) -> None:
+    """The target and the load worker are on the same machine, so that no packet may leave it."""
     profile, run = tmp_path / "profile.yaml", tmp_path / "run"
     profile.write_text(SCRIPTED_TEMPLATE.format(name="private").replace("duration: 10s", "duration: 500ms"))
     if machine is None:
-        pytest.skip(_NOT_PROVED)
+        pytest.skip(_NOT_VERIFIED)
     before, host = machine.packets_sent(), {NAMESPACES: machine.namespaces}
     done = sizewise("run", str(profile), "--set", "load.warmup=0s", "--out", str(run), **host)
     assert done.returncode in (0, 4), done.stderr  # 4: a busy machine spoiled the measurement
@@ -74,8 +74,8 @@ def test_a_run_sends_nothing_to_anyone_but_its_target(sizewise: Sizewise, tmp_pa
     assert machine.packets_sent() == before
 
 
-def test_a_loaded_model_leaves_nothing_to_be_sent(tmp_path: Path, machine: Host | None) -> None:
-    """ONNX Runtime writes it as soon as a model is loaded."""
+def test_loaded_onnx_model_writes_and_sends_nothing(tmp_path: Path, machine: Host | None) -> None:
+    """ONNX Runtime writes its telemetry as soon as a model is loaded."""
     command = [sys.executable, "-c", _CALL, str(DIGITS_MODEL)]
     environment = {"PATH": os.environ["PATH"], "HOME": str(tmp_path)}
     before = machine and machine.packets_sent()
@@ -85,13 +85,13 @@ def test_a_loaded_model_leaves_nothing_to_be_sent(tmp_path: Path, machine: Host 
 
 
 def _enter(machine: Host | None) -> list[str]:
-    """Its network alone: with a clock of its own nsenter forks, and a signal would not pass it."""
+    """Enter only the network namespace: with a time namespace nsenter forks, and does not pass signals on."""
     return [] if machine is None else ["nsenter", f"--net=/proc/{machine.pid}/ns/net", "--"]
 
 
 @pytest.fixture(scope="module")
 def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The HOME of a user, after a run of a model, a window and a served model."""
+    """The HOME of a user after a run of a model, a session of the window and a served model."""
     folder = tmp_path_factory.mktemp("private")
     home, profile = folder / "home", folder / "profile.yaml"
     home.mkdir()
@@ -112,18 +112,18 @@ def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path
     try:
         assert serving.stdout is not None
         url = serving.stdout.readline().strip()
-        asked = [*enter, sys.executable, "-c", _ASK, f"{url}/v2/health/ready"]
-        assert subprocess.run(asked, capture_output=True, timeout=60, check=True).stdout == b"200\n"
+        request = [*enter, sys.executable, "-c", _REQUEST, f"{url}/v2/health/ready"]
+        assert subprocess.run(request, capture_output=True, timeout=60, check=True).stdout == b"200\n"
         started.append(window := start("gui"))
         _wait_for_probe(window.pid)
         started.append(running := start("run", str(profile), "--out", str(folder / "run")))
-        _, reported = running.communicate(timeout=120)
-        assert running.returncode in (0, 4), reported  # 4: a busy machine spoiled the measurement
+        _, output = running.communicate(timeout=120)
+        assert running.returncode in (0, 4), output  # 4: a busy machine spoiled the measurement
         assert (folder / "run" / "result.json").exists()
         for process in (window, serving):
             process.send_signal(signal.SIGINT)
-            _, reported = process.communicate(timeout=60)
-            assert process.returncode == 0, reported
+            _, output = process.communicate(timeout=60)
+            assert process.returncode == 0, output
     finally:
         for process in started:
             process.kill()
@@ -135,20 +135,24 @@ _PROBE_S = 30.0
 
 
 def _wait_for_probe(window: int) -> None:
-    """Until the window has tried ONNX Runtime's providers, in a child that lives for a quarter of a second: where it is
-    missed between two looks, until the window has had half a minute for it."""
+    """Wait until the window has probed ONNX Runtime's providers, in a child that runs for a quarter of a second.
+
+    If the child is missed between two polls, wait half a minute.
+    """
     children: list[psutil.Process] = []
     started_s = time.monotonic()
 
     def has_probed() -> bool:
-        children.extend(child for child in psutil.Process(window).children() if "app.inference.probe" in _words(child))
+        children.extend(
+            child for child in psutil.Process(window).children() if "app.inference.probe" in _read_command_line(child)
+        )
         is_over = bool(children) and not any(child.is_running() for child in children)
         return is_over or time.monotonic() - started_s > _PROBE_S
 
     wait_until(has_probed)
 
 
-def _words(process: psutil.Process) -> list[str]:
+def _read_command_line(process: psutil.Process) -> list[str]:
     try:
         return process.cmdline()
     except (psutil.NoSuchProcess, psutil.ZombieProcess):
@@ -156,20 +160,20 @@ def _words(process: psutil.Process) -> list[str]:
 
 
 @pytest.mark.soak
-def test_onnx_runtime_stores_no_telemetry(home: Path) -> None:
+def test_onnx_runtime_stores_no_telemetry_in_home(home: Path) -> None:
     assert [str(path.relative_to(home)) for path in home.rglob("*") if "Microsoft" in path.parts] == []
 
 
 @pytest.mark.soak
-def test_nothing_is_sent_beyond_loopback(home: Path, machine: Host | None) -> None:
+def test_commands_send_nothing_beyond_loopback(home: Path, machine: Host | None) -> None:
     assert home.is_dir()
     if machine is None:
-        pytest.skip(_NOT_PROVED)
+        pytest.skip(_NOT_VERIFIED)
     assert machine.packets_sent() == 0
 
 
 @pytest.mark.parametrize(("users", "read"), [({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")])
-def test_a_user_may_decide_otherwise(users: dict[str, str], read: str) -> None:
+def test_user_can_enable_onnx_runtime_telemetry(users: dict[str, str], read: str) -> None:
     environment = {name: text for name, text in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
     code = "import os, sizewise; print(os.environ['ORT_DISABLE_TELEMETRY'])"
     done = subprocess.run(

@@ -1,4 +1,4 @@
-"""Each protocol against its face: the worker's requests are understood, and the face's answers are as promised."""
+"""Each protocol with its mock: the mock accepts the load worker's requests, and the worker accepts the responses."""
 
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,15 +43,15 @@ pytestmark = pytest.mark.process
 
 PROMPTS = SyntheticPrompts(UniformLength(5, 20), FixedLength(4), unique=20)
 INPUTS = (TensorInput("x", "FP32", (-1, 3)), TensorInput("id", "INT64", (-1, 1)), TensorInput("t", "BYTES", (-1, 1)))
-LAW = ServiceModel(delay_s=0.002)
+SERVICE_MODEL = ServiceModel(delay_s=0.002)
 SCRIPT = Script(
     reply=Reply(404),
     protocols=(
-        HttpMock(LAW, "/score"),
-        OpenAiMock(LAW),
-        OipMock(LAW, inputs=INPUTS),
-        TfServingMock(LAW, inputs=INPUTS),
-        TorchServeMock(LAW),
+        HttpMock(SERVICE_MODEL, "/score"),
+        OpenAiMock(SERVICE_MODEL),
+        OipMock(SERVICE_MODEL, inputs=INPUTS),
+        TfServingMock(SERVICE_MODEL, inputs=INPUTS),
+        TorchServeMock(SERVICE_MODEL),
     ),
 )
 
@@ -81,13 +81,17 @@ def load() -> Iterator[LoadProcess]:
         ("", TfServingWorkload("scripted", rows_per_request=2)),
         ("", TorchServeWorkload("scripted", bodies=(b"[1]", b"[2]"))),
     ],
-    ids=lambda given: None if isinstance(given, str) else f"{type(given).__name__}-{getattr(given, 'api', '')}",
+    ids=lambda parameter: (
+        None if isinstance(parameter, str) else f"{type(parameter).__name__}-{getattr(parameter, 'api', '')}"
+    ),
 )
-def test_every_answer_is_as_promised(load: LoadProcess, base: str, workload: Workload) -> None:
+def test_responses_of_every_protocol_are_accepted_with_token_counts(
+    load: LoadProcess, base: str, workload: Workload
+) -> None:
     with ScriptedServer(SCRIPT) as server:
         load.configure(Endpoint((f"{server.url}{base}",)), workload)
-        reported = load.preflight()
-        assert reported.error is None, reported
+        preflight = load.preflight()
+        assert preflight.error is None, preflight
         rows = Played(load, plan(rate=100, duration=0.2)).rows
     assert len(rows) == 20
     assert rows["error"].isna().all()
@@ -116,7 +120,7 @@ CLIPS = GeneratedAudio(FixedLength(1), unique=2)
     ],
     ids=["speech", "transcriptions", "images"],
 )
-def test_audio_and_images_are_in_the_rows(
+def test_audio_and_images_are_in_rows(
     load: LoadProcess, workload: Workload, audio_s: float | None, images: int | None
 ) -> None:
     with ScriptedServer(MEDIA) as server:
@@ -129,7 +133,7 @@ def test_audio_and_images_are_in_the_rows(
     assert rows["first_audio_ns"].notna().all() == (audio_s == 0.1)
 
 
-def test_a_realtime_dialog_is_a_row(load: LoadProcess) -> None:
+def test_realtime_dialog_is_one_row(load: LoadProcess) -> None:
     with realtime_server(RealtimeServer([audio_delta(4_800), DONE])) as server:
         load.configure(Endpoint((server.url,)), RealtimeWorkload("m", CLIPS))
         assert load.preflight().error is None
@@ -141,7 +145,7 @@ def test_a_realtime_dialog_is_a_row(load: LoadProcess) -> None:
     assert (rows["first_audio_ns"] >= rows["input_end_ns"]).all()
 
 
-def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_path: Path) -> None:
+def test_popular_rows_of_folder_are_sent_more_often(load: LoadProcess, tmp_path: Path) -> None:
     for name in "abcdefgh":
         (tmp_path / f"{name}.png").write_bytes(name.encode())
     workload = TorchServeWorkload(
@@ -157,10 +161,10 @@ def test_popular_rows_of_a_folder_are_sent_more_often(load: LoadProcess, tmp_pat
 
 
 @pytest.mark.timing
-def test_a_law_with_servers_has_a_knee(load: LoadProcess) -> None:
-    """Two servers of 10 ms carry 200/s, however many ask."""
-    face = HttpMock(ServiceModel(delay_s=0.01, servers=2))
-    with ScriptedServer(Script(protocols=(face,))) as server:
+def test_service_model_with_two_servers_has_knee(load: LoadProcess) -> None:
+    """Two servers of 10 ms sustain 200 req/s at any concurrency."""
+    mock = HttpMock(ServiceModel(delay_s=0.01, servers=2))
+    with ScriptedServer(Script(protocols=(mock,))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         below = Played(load, plan(arrivals=ClosedArrivals(1), duration=0.5))
         beyond = Played(load, plan(arrivals=ClosedArrivals(8), duration=0.5))

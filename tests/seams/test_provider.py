@@ -1,4 +1,4 @@
-"""The provider asked for is not the provider used: INVALID, or unavailable when it cannot exist here."""
+"""The requested provider is not the used provider: INVALID, or unavailable if this machine cannot have it."""
 
 from __future__ import annotations
 
@@ -22,22 +22,22 @@ load:
 
 
 @pytest.fixture
-def asks_for_cuda(tmp_path: Path) -> str:
+def cuda_profile(tmp_path: Path) -> str:
     path = tmp_path / "profile.yaml"
     path.write_text(PROFILE)
     return str(path)
 
 
-def test_cuda_without_a_driver_is_3(sizewise_here: SizewiseHere, asks_for_cuda: str) -> None:
-    done = sizewise_here("run", asks_for_cuda)
+def test_cuda_without_driver_exits_with_3(sizewise_here: SizewiseHere, cuda_profile: str) -> None:
+    done = sizewise_here("run", cuda_profile)
     assert done.returncode == 3
     assert "cuda" in done.stderr.lower()
 
 
-def test_cuda_that_falls_back_in_silence_is_4(
-    sizewise: Sizewise, asks_for_cuda: str, tmp_path: Path, nvml_stand_in: Path
+def test_silent_cuda_fallback_exits_with_4(
+    sizewise: Sizewise, cuda_profile: str, tmp_path: Path, nvml_stand_in: Path
 ) -> None:
-    done = sizewise("run", asks_for_cuda, "--out", str(tmp_path / "run"), LD_LIBRARY_PATH=str(nvml_stand_in))
+    done = sizewise("run", cuda_profile, "--out", str(tmp_path / "run"), LD_LIBRARY_PATH=str(nvml_stand_in))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(tmp_path / "run")
     assert result["verdict"]["status"] == "INVALID"

@@ -1,4 +1,4 @@
-"""The one command, on this machine, from nothing to a report that a browser opens offline."""
+"""The quickstart command on this machine, up to a report that a browser opens offline."""
 
 from __future__ import annotations
 
@@ -27,31 +27,31 @@ def result(quickstart: tuple[Path, str]) -> dict[str, Any]:
     return document
 
 
-def test_the_result_meets_the_published_schema(result: dict[str, Any]) -> None:
+def test_quickstart_result_matches_published_schema(result: dict[str, Any]) -> None:
     jsonschema.validate(result, json.loads(SCHEMA.read_text()))
 
 
-def test_it_reports_what_the_model_does_here(result: dict[str, Any]) -> None:
-    alone = [stage for stage in result["stages"] if stage["variant"]]
-    assert [stage["variant"]["batch"] for stage in alone] == [1, 2, 4, 8]
-    assert all(stage["metrics"]["service_ms"]["p50"]["value"] > 0 for stage in alone)
-    accuracy = alone[0]["metrics"]["accuracy"]["value"]
+def test_quickstart_reports_service_time_and_accuracy_of_model(result: dict[str, Any]) -> None:
+    model_stages = [stage for stage in result["stages"] if stage["variant"]]
+    assert [stage["variant"]["batch"] for stage in model_stages] == [1, 2, 4, 8]
+    assert all(stage["metrics"]["service_ms"]["p50"]["value"] > 0 for stage in model_stages)
+    accuracy = model_stages[0]["metrics"]["accuracy"]["value"]
     assert accuracy["n"] == 450
     assert accuracy["value"] > 0.97
 
 
-def test_it_finds_a_rate_and_keeps_the_failed_probes(result: dict[str, Any]) -> None:
+def test_quickstart_finds_max_rate_and_stores_failed_probes(result: dict[str, Any]) -> None:
     assert result["max_rate"]["per_s"]["value"] > 10
     assert result["max_rate"]["limited_by"]
     assert {stage["meets_slo"] for stage in result["stages"] if stage["kind"] == "probe"} == {True, False}
 
 
-def test_short_holds_carry_a_warning(result: dict[str, Any]) -> None:
+def test_short_steps_have_warning(result: dict[str, Any]) -> None:
     check = next(check for check in result["validity"] if check["id"] == "step_duration")
     assert check["verdict"] == "WARN"
 
 
-def test_it_plans_a_fleet_on_cpu_offers_and_refuses_the_others_with_a_sentence(result: dict[str, Any]) -> None:
+def test_quickstart_plans_cpu_fleet_and_excludes_gpu_offers_with_reason(result: dict[str, Any]) -> None:
     plan = result["plan"]
     fleet = plan["recommendation"]["fleet"]
     assert fleet["accelerator"] is None
@@ -64,7 +64,7 @@ def test_it_plans_a_fleet_on_cpu_offers_and_refuses_the_others_with_a_sentence(r
     assert all(offer["rejected"] and offer["instances"] is None for offer in refused)
 
 
-def test_the_notebook_opens_it(quickstart: tuple[Path, str]) -> None:
+def test_notebook_opens_quickstart_run(quickstart: tuple[Path, str]) -> None:
     run = notebook.open_run(quickstart[0])
     assert run.is_complete
     assert len(run.requests) > 100
@@ -73,14 +73,14 @@ def test_the_notebook_opens_it(quickstart: tuple[Path, str]) -> None:
     assert (run.offers["rejected"].isna()).any()
 
 
-def test_its_terminal_output_begins_with_a_verdict_and_ends_with_the_report(quickstart: tuple[Path, str]) -> None:
+def test_quickstart_output_starts_with_verdict_and_ends_with_report_path(quickstart: tuple[Path, str]) -> None:
     lines = quickstart[1].splitlines()
     assert lines[0].split()[0] in ("PASS", "FAIL", "INCONCLUSIVE", "INVALID")
     assert lines[-1] == f"Report: {quickstart[0]}/report.html"
 
 
-def test_its_facts_are_enough_to_plan_again_elsewhere(quickstart: tuple[Path, str], tmp_path: Path) -> None:
-    """A run copied to a machine that has neither its model nor its rows."""
+def test_copied_run_is_planned_without_its_model(quickstart: tuple[Path, str], tmp_path: Path) -> None:
+    """A run copied to a machine that does not have its model."""
     copy = tmp_path / "copy"
     copy.mkdir()
     for path in quickstart[0].iterdir():
@@ -94,9 +94,7 @@ def test_its_facts_are_enough_to_plan_again_elsewhere(quickstart: tuple[Path, st
 
 
 @pytest.mark.browser
-def test_its_report_opens_offline_with_charts_and_without_a_request(
-    quickstart: tuple[Path, str], browser: webdriver.Chrome
-) -> None:
+def test_quickstart_report_draws_charts_offline(quickstart: tuple[Path, str], browser: webdriver.Chrome) -> None:
     page = quickstart[0] / "report.html"
     assert page.stat().st_size <= 2_000_000
     browser.get(page.as_uri())
@@ -107,7 +105,7 @@ def test_its_report_opens_offline_with_charts_and_without_a_request(
 
 
 @pytest.mark.browser
-def test_its_report_has_its_charts_where_scripts_are_off(
+def test_quickstart_report_has_static_charts_without_scripts(
     quickstart: tuple[Path, str], browser: webdriver.Chrome
 ) -> None:
     browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})

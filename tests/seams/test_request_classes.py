@@ -1,4 +1,4 @@
-"""Several classes of requests against a reference LLM server, whose log has what was really sent."""
+"""Several request classes, checked with the log of a reference LLM server."""
 
 from __future__ import annotations
 
@@ -43,22 +43,24 @@ def run(here: SizewiseHere, folder: Path, url: str, *, slo: str = "", extra: str
     return done.returncode, done.stderr, out
 
 
-def test_shares_priorities_and_sessions_are_those_of_the_classes(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_requests_have_shares_priorities_and_sessions_of_their_classes(
+    sizewise_here: SizewiseHere, tmp_path: Path
+) -> None:
     with llm_server(MODEL) as model:
         code, errors, out = run(sizewise_here, tmp_path, model.url, slo=', slo: ["ttft_ms.p50 < 0.01"]')
         bodies = [json.loads(body) for body in model.bodies]
     assert code in (4, 10), errors
     assert "p50 TTFT (batch) < 0.01 ms was not met in steady" in errors
     (stage,) = json.loads((out / "result.json").read_text())["stages"]
-    found = {summary["name"]: summary for summary in stage["classes"]}
-    assert [summary["meets_slo"] for summary in found.values()] == [True, False, None]
+    summaries = {summary["name"]: summary for summary in stage["classes"]}
+    assert [summary["meets_slo"] for summary in summaries.values()] == [True, False, None]
 
     # the first three bodies are the preflight's, one of each class
     sent = Counter(body["priority"] for body in bodies[3:])
     names = {0: "chat", 5: "batch", 9: "agent"}
     assert {body["priority"] for body in bodies[:3]} == set(names)
     assert {names[priority]: count for priority, count in sent.items()} == {
-        name: summary["requests"] for name, summary in found.items()
+        name: summary["requests"] for name, summary in summaries.items()
     }
     agent_first, agent_second = _split_turns([body for body in bodies[3:] if body["priority"] == 9])
     arrivals = sent[0] + sent[5] + len(agent_first)
@@ -70,7 +72,7 @@ def test_shares_priorities_and_sessions_are_those_of_the_classes(sizewise_here: 
     rows = StoredRun(out).requests().to_pandas()
     assert rows["class"].value_counts().to_dict() == {0: sent[0], 1: sent[5], 2: sent[9]}
     assert set(rows["max_output_tokens"][rows["class"] == 1]) == {4}
-    tokens = found["batch"]["tokens"]
+    tokens = summaries["batch"]["tokens"]
     assert (tokens["responses"], tokens["output_tokens"]) == (sent[5], 4 * sent[5])
 
 
@@ -79,9 +81,7 @@ def _split_turns(bodies: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
     return [body for body in bodies if body not in second], second
 
 
-def test_an_adapter_that_the_server_does_not_have_is_found_before_the_load(
-    sizewise_here: SizewiseHere, tmp_path: Path
-) -> None:
+def test_missing_adapter_of_class_exits_with_3_before_load(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
     with llm_server(MODEL) as model:
         extra = "    - {name: sql, model: sql-lora}"
         code, errors, _ = run(sizewise_here, tmp_path, model.url, extra=extra)

@@ -1,4 +1,4 @@
-"""Thirteen places where people keep secrets, and all that a run leaves behind: nothing of the one is in the other."""
+"""Secrets from thirteen places are in no file and no output of a run."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ slo: ["latency_ms.p95 < 500"]
 """
 
 
-def _written(folder: Path, port: int) -> str:
+def _write_profile(folder: Path, port: int) -> str:
     (folder / "cookie.txt").write_text(f"session={CANARIES['cookie']}\n")
     (folder / "prompts.jsonl").write_text(f'{{"question": "tell {CANARIES["prompt"]}"}}\n')
     profile = folder / "profile.yaml"
@@ -60,7 +60,7 @@ def _environment(proxy: int) -> dict[str, str]:
 
 
 def _unpacked(path: Path) -> bytes:
-    """What a file says, however it is packed."""
+    """The content of a file, with its compressed parts decompressed."""
     content = path.read_bytes()
     if path.suffix == ".parquet":
         content += str(pq.read_table(path).to_pydict()).encode()
@@ -69,13 +69,13 @@ def _unpacked(path: Path) -> bytes:
     return content
 
 
-def _shown(canary: str) -> list[bytes]:
-    """As it is, and as HTTP's basic credentials hold it."""
+def _list_encodings(canary: str) -> list[bytes]:
+    """The canary as it is, and as part of HTTP basic credentials."""
     return [canary.encode(), base64.b64encode(f"me:{canary}".encode()), base64.b64encode(canary.encode())]
 
 
 def _launch(arguments: tuple[str, ...], directory: Path, home: Path, environment: dict[str, str]) -> None:
-    """A run as the window starts it, to its end; its charts would be those of the first run."""
+    """Run to the end as the window starts a run, without charts, which would be those of the first run."""
     with pytest.MonkeyPatch.context() as patch:
         for name, value in (environment | {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(UNDRAWN)}).items():
             patch.setenv(name, value)
@@ -84,18 +84,18 @@ def _launch(arguments: tuple[str, ...], directory: Path, home: Path, environment
 
 
 @pytest.fixture(scope="module")
-def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    """Everything that a run, its report made again and its listing write or say; half the target's answers are errors
-    that repeat what they were sent."""
+def artifacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
+    """All files and output of a run, its rendered reports and its listing; the target's responses are errors
+    that contain canaries."""
     folder = tmp_path_factory.mktemp("secrets")
     run = folder / "run"
     failing = Reply(500, f'{{"error": "{CANARIES["error body"]} {CANARIES["log"]}"}}'.encode())
     with ScriptedServer(Script(reply=failing)) as server, HttpProxy(f"me:{CANARIES['proxy']}") as proxy:
         sizewise, here = Sizewise(calibrated_home, folder, draws=False), SizewiseHere(calibrated_home, folder)
         environment = _environment(proxy.port)
-        profile = _written(folder, server.port)
+        profile = _write_profile(folder, server.port)
         override = f"target.headers.X-Set={CANARIES['clipboard command']}"
-        reported = [
+        processes = [
             sizewise("run", profile, "--set", override, "--out", str(run), "--debug", **environment),
             here("run", profile, "--set", override, "--out", str(folder / "mirrored"), "--events", "-", **environment),
             here("report", str(run), **environment),
@@ -107,25 +107,32 @@ def artefacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
         heads = b"".join(proxy.heads)
     for kind in ("header", "cookie", "profile", "clipboard command"):
         assert CANARIES[kind].encode() in heads, f"the {kind}'s secret was not sent, so that its absence proves nothing"
-    found = {str(path.relative_to(folder)): _unpacked(path) for path in folder.glob("*/**/*") if path.is_file()}
-    found |= {f"output of {' '.join(one.args[1:3])}": (one.stdout + one.stderr).encode() for one in reported}
-    return found
+    contents = {str(path.relative_to(folder)): _unpacked(path) for path in folder.glob("*/**/*") if path.is_file()}
+    contents |= {
+        f"output of {' '.join(process.args[1:3])}": (process.stdout + process.stderr).encode() for process in processes
+    }
+    return contents
 
 
-def test_a_run_leaves_all_its_kinds_of_files(artefacts: dict[str, bytes]) -> None:
-    names = {Path(name).name for name in artefacts}
+def test_run_writes_all_kinds_of_files(artifacts: dict[str, bytes]) -> None:
+    names = {Path(name).name for name in artifacts}
     assert {
         "spec.yaml", "environment.json", "events.jsonl", "requests.arrow", "telemetry.arrow", "result.json",
         "report.json", "report.html", "report-requests.parquet", "report-stages.csv", "report-timeline.csv",
     } <= names  # fmt: skip
-    assert b"http-5xx" in artefacts["run/result.json"]
-    assert b"http-5xx" in artefacts["launched/result.json"]
-    assert b"steady" in artefacts[f"launched/{ENGINE_LOG}"]
+    assert b"http-5xx" in artifacts["run/result.json"]
+    assert b"http-5xx" in artifacts["launched/result.json"]
+    assert b"steady" in artifacts[f"launched/{ENGINE_LOG}"]
 
 
 @pytest.mark.parametrize("kind", CANARIES)
-def test_no_secret_is_in_anything_a_run_leaves(kind: str, artefacts: dict[str, bytes]) -> None:
-    leaks = [name for name, content in artefacts.items() for shown in _shown(CANARIES[kind]) if shown in content]
+def test_secrets_are_in_no_file_or_output_of_run(kind: str, artifacts: dict[str, bytes]) -> None:
+    leaks = [
+        name
+        for name, content in artifacts.items()
+        for encoding in _list_encodings(CANARIES[kind])
+        if encoding in content
+    ]
     assert leaks == []
 
 
@@ -141,20 +148,24 @@ def test_no_secret_is_in_anything_a_run_leaves(kind: str, artefacts: dict[str, b
         ("log", "target.headers.X-Other={}\\u0001"),
     ],
 )
-def test_a_refused_secret_is_not_repeated(
+def test_refused_secret_is_not_repeated_in_errors(
     sizewise_here: SizewiseHere, tmp_path: Path, kind: str, override: str, debug: tuple[str, ...]
 ) -> None:
-    profile = _written(tmp_path, 9)
+    profile = _write_profile(tmp_path, 9)
     override = override.format(CANARIES[kind])
     done = sizewise_here("run", profile, "--set", override, "--out", str(tmp_path / "run"), *debug)
     assert done.returncode == 2, done.stderr
     assert "error: " in done.stderr
     written = b"".join(_unpacked(path) for path in (tmp_path / "run").rglob("*") if path.is_file())
-    assert [one for one in _shown(CANARIES[kind]) if one in (done.stdout + done.stderr).encode() + written] == []
+    assert [
+        encoding
+        for encoding in _list_encodings(CANARIES[kind])
+        if encoding in (done.stdout + done.stderr).encode() + written
+    ] == []
 
 
-def test_a_server_that_crashes_leaves_no_secret_of_its_environment(sizewise: Sizewise, tmp_path: Path) -> None:
-    """Its own last words are shown, for they say why; what it was given to keep is not among them."""
+def test_crashed_server_output_has_no_secret_of_its_environment(sizewise: Sizewise, tmp_path: Path) -> None:
+    """The server's last output is shown as the cause, without the secrets of its environment."""
     (tmp_path / "server.py").write_text(
         "import os, sys\n"
         "sys.stderr.write('cannot load ' + os.environ['MODEL'] + '\\n')\n"

@@ -1,4 +1,4 @@
-"""The instrument proves itself with its real parts, and whatever is measured afterwards says so."""
+"""The self-test checks the load generator with its real parts, and later runs and reports refer to it."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ from tests.fakes.program import Sizewise, SizewiseHere
 pytestmark = pytest.mark.process
 
 TIMED = {"stall", "injection", "generator capacity"}
-"""What a busy machine spoils, and rightly."""
+"""Checks that fail on a busy machine."""
 
 
 @pytest.fixture
 def own_home(calibrated_home: Path, tmp_path: Path) -> Sizewise:
-    """A self-test of others' runs is none of theirs."""
+    """A home whose self-test does not affect the runs of other tests."""
     shutil.copy(calibrated_home / "calibration.json", tmp_path)
     return Sizewise(tmp_path, tmp_path, draws=False)
 
 
-def test_a_stored_self_test_stands_in_results_and_reports(
+def test_stored_self_test_is_in_results_and_reports(
     own_home: Sizewise, profile: Callable[..., str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(own_home.home))
@@ -47,45 +47,47 @@ def test_a_stored_self_test_stands_in_results_and_reports(
     stored = build_selftest(findings, at=at, tool=__version__, fingerprint=fingerprint, duration_s=50.0)
     store_selftest(stored)
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        ran = SizewiseHere(own_home.home, tmp_path, draws=False)(
+        completed = SizewiseHere(own_home.home, tmp_path, draws=False)(
             "run", profile(server.url, duration="0.3s"), "--out", str(tmp_path / "run")
         )
-    mark = own_home.result(tmp_path / "run")["selftest"]
-    assert (mark["id"], mark["passed"], mark["failed"]) == (stored.id, True, []), ran.stderr
+    selftest = own_home.result(tmp_path / "run")["selftest"]
+    assert (selftest["id"], selftest["passed"], selftest["failed"]) == (stored.id, True, []), completed.stderr
     assert f"self-test {stored.id}" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.soak
-def test_the_last_self_test_stands_in_results_and_reports(
+def test_last_self_test_is_in_results_and_reports(
     own_home: Sizewise, profile: Callable[..., str], tmp_path: Path
 ) -> None:
     done = own_home("selftest", "--json")
     assert done.stdout, done.stderr
     proof = json.loads(done.stdout)
-    failed = {one["check"] for one in proof["findings"] if not one["passed"]}
+    failed = {finding["check"] for finding in proof["findings"] if not finding["passed"]}
     assert failed <= TIMED, done.stdout
     assert done.returncode == (4 if failed else 0)
-    assert {one["check"] for one in proof["findings"]} == {"percentiles", "store", "clock", *TIMED}
+    assert {finding["check"] for finding in proof["findings"]} == {"percentiles", "store", "clock", *TIMED}
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        ran = SizewiseHere(own_home.home, tmp_path, draws=False)(
+        completed = SizewiseHere(own_home.home, tmp_path, draws=False)(
             "run", profile(server.url, duration="1s"), "--out", str(tmp_path / "run")
         )
-    mark = own_home.result(tmp_path / "run")["selftest"]
-    assert (mark["id"], mark["passed"], set(mark["failed"])) == (proof["id"], not failed, failed), ran.stderr
+    selftest = own_home.result(tmp_path / "run")["selftest"]
+    assert (selftest["id"], selftest["passed"], set(selftest["failed"])) == (proof["id"], not failed, failed), (
+        completed.stderr
+    )
     assert f"self-test {proof['id']}" in (tmp_path / "run" / "report.html").read_text()
 
 
-def test_a_real_server_that_lies_about_its_delay_is_found_out(tmp_path: Path) -> None:
-    """It answers at once, whatever it is told; a busy machine makes nothing of that."""
+def test_self_test_detects_wrong_server_delay(tmp_path: Path) -> None:
+    """The server responds at once, whatever its configured delay, on a busy machine, too."""
     parts = replace(build_selftest_dependencies("f", tmp_path), start_scripted=lambda _: start_script(Script()))
     load, store = parts.start_load_generator(), parts.open_store()
     try:
         limits = LimitMonitor(LimitSpec(duration_s=30.0), parts.now_ns())
-        found = [*check_injection(SelfTestBench(parts, load, store, limits, Interruption()))]
+        findings = [*check_injection(SelfTestBench(parts, load, store, limits, Interruption()))]
     finally:
         load.close()
         store.close()
-    added, beyond, answers = found
+    added, beyond, answers = findings
     assert not added.passed
     assert not beyond.passed
     assert answers.passed

@@ -1,4 +1,4 @@
-"""A stall of the target is seen by everyone who would have waited behind it."""
+"""A stall of the target is in the latency of all requests that would have waited."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.fakes.program import Sizewise, until_valid
 pytestmark = pytest.mark.timing
 
 
-def test_one_freeze_of_a_second_is_in_the_percentiles(
+def test_stall_of_one_second_is_in_latency_percentiles(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path
 ) -> None:
     """200/s for 6 s, 50 ms each, frozen for 1 s: 200 of 1,200 arrivals wait a uniform 0 to 1 s and 50 ms."""

@@ -1,4 +1,4 @@
-"""No decision reads a sentence: runs whose texts are all replaced give the same ids, exit codes and numbers.
+"""No decision depends on a text: runs with placeholders for all texts have the same ids, exit codes and numbers.
 
 So do golden runs with placeholders in their files, and runs by an engine that has placeholders in its code.
 """
@@ -51,15 +51,15 @@ def without_texts(value: Any, key: str = "") -> Any:
     if isinstance(value, dict) and "comparator" in value:
         return value
     if key in _TEXTS:
-        return _replaced(value)
+        return _replace_texts(value)
     if isinstance(value, dict):
-        return {name: without_texts(one, name) for name, one in value.items()}
-    return [without_texts(one) for one in value] if isinstance(value, list) else value
+        return {name: without_texts(item, name) for name, item in value.items()}
+    return [without_texts(item) for item in value] if isinstance(value, list) else value
 
 
-def _replaced(value: Any) -> Any:
+def _replace_texts(value: Any) -> Any:
     if isinstance(value, list):
-        return [_replaced(one) for one in value]
+        return [_replace_texts(item) for item in value]
     if isinstance(value, dict):
         return without_texts(value)
     return PLACEHOLDER if isinstance(value, str) else value
@@ -99,19 +99,19 @@ def live(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> tup
 
 @pytest.fixture(scope="module")
 def runs(tmp_path_factory: pytest.TempPathFactory, live: tuple[Path, int]) -> dict[str, tuple[StoredRun, StoredRun]]:
-    """Golden runs and the live one as they are, and with placeholders."""
-    found = {"live": Path(shutil.copytree(live[0], tmp_path_factory.mktemp("live-as-it-is") / "run"))}
+    """Golden runs and the live run, unchanged and with placeholders."""
+    folders = {"live": Path(shutil.copytree(live[0], tmp_path_factory.mktemp("live-as-it-is") / "run"))}
     for name in ("search", "llm", "local"):
-        found[name] = golden_run(name, tmp_path_factory.mktemp(f"{name}-as-it-is"))
-    for run in found.values():
+        folders[name] = golden_run(name, tmp_path_factory.mktemp(f"{name}-as-it-is"))
+    for run in folders.values():
         sealed_again(run)
     return {
         name: (StoredRun(run), with_placeholders(run, tmp_path_factory.mktemp(f"{name}-placeholders")))
-        for name, run in found.items()
+        for name, run in folders.items()
     }
 
 
-def test_a_session_without_sentences_finds_the_same(tmp_path: Path) -> None:
+def test_session_with_placeholder_texts_has_same_result(tmp_path: Path) -> None:
     as_is = stored_run(tmp_path / "as-is", SEARCHED).result
     assert without_sentences(tmp_path, "session", str(tmp_path / "replaced")) == 0
     replaced = StoredRun(tmp_path / "replaced").result
@@ -122,7 +122,7 @@ def test_a_session_without_sentences_finds_the_same(tmp_path: Path) -> None:
     assert plain(as_is) == plain(replaced)
 
 
-def test_a_live_run_without_sentences_is_what_its_rows_report(live: tuple[Path, int]) -> None:
+def test_live_run_with_placeholder_texts_matches_its_reevaluation(live: tuple[Path, int]) -> None:
     run, code = live
     result = StoredRun(run).result
     assert result is not None
@@ -130,7 +130,7 @@ def test_a_live_run_without_sentences_is_what_its_rows_report(live: tuple[Path, 
     assert plain(result) == plain(load_run(StoredRun(run)).reevaluate())
 
 
-def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
+def test_placeholder_runs_have_no_original_texts(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
     for as_is, replaced in runs.values():
         result = replaced.result
         assert result is not None
@@ -151,7 +151,7 @@ def test_the_texts_of_a_result_are_found(runs: dict[str, tuple[StoredRun, Stored
         ("live", ["latency_ms.p95 < 1"]),
     ],
 )
-def test_a_run_is_evaluated_again_alike(
+def test_reevaluation_does_not_depend_on_texts(
     runs: dict[str, tuple[StoredRun, StoredRun]], name: str, slo: list[str]
 ) -> None:
     as_is, replaced = (load_run(run).reevaluate(slo) for run in runs[name])
@@ -159,20 +159,22 @@ def test_a_run_is_evaluated_again_alike(
     assert [cause.id for cause in as_is.exit.causes] == [cause.id for cause in replaced.exit.causes]
 
 
-def test_runs_are_compared_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
-    def compared(which: int) -> Comparison:
-        first, second = (pair[which].complete_result for pair in (runs["search"], runs["llm"]))
+def test_comparison_does_not_depend_on_texts(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
+    def compare_side(side: int) -> Comparison:
+        first, second = (pair[side].complete_result for pair in (runs["search"], runs["llm"]))
         return compare_runs([first], [second], is_forced=True)
 
-    assert plain(compared(0)) == plain(compared(1))
+    assert plain(compare_side(0)) == plain(compare_side(1))
 
 
-def test_a_run_does_not_differ_from_itself_with_other_texts(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
+def test_run_with_placeholder_texts_has_no_environment_differences(
+    runs: dict[str, tuple[StoredRun, StoredRun]],
+) -> None:
     for as_is, replaced in runs.values():
         assert find_differences([as_is.complete_result], [replaced.complete_result]) == ()
 
 
-def test_the_verdict_of_a_report_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
+def test_report_verdict_does_not_depend_on_texts(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
     for pair in runs.values():
         as_is, replaced = (load_run(run).report().verdict for run in pair)
         assert (as_is.outcome, as_is.validity, as_is.exit_code) == (
@@ -182,7 +184,7 @@ def test_the_verdict_of_a_report_is_alike(runs: dict[str, tuple[StoredRun, Store
         )
 
 
-def test_what_a_plan_is_made_of_is_alike(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
+def test_plan_inputs_do_not_depend_on_texts(runs: dict[str, tuple[StoredRun, StoredRun]]) -> None:
     def planned_from(run: StoredRun) -> tuple[CapacityCurve, tuple[MeasuredLoadPoint, ...]]:
         result = run.complete_result
         assert result.max_rate is not None

@@ -1,4 +1,4 @@
-"""Every form of traffic through the whole program: what was asked for is what a server of known timings received."""
+"""Every form of traffic by the program: the requested load is the load that a server with fixed delays received."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ slo: ["error_rate < 10%"]
 """
 
 
-class Played(msgspec.Struct, frozen=True):
-    """One run of all forms: 50 ms an answer, however many at a time."""
+class TrafficRun(msgspec.Struct, frozen=True):
+    """One run with all forms of traffic: each response takes 50 ms at any concurrency."""
 
     result: dict[str, Any]
     rows: pd.DataFrame
@@ -44,8 +44,8 @@ class Played(msgspec.Struct, frozen=True):
     received_ns: npt.NDArray[np.int64]
 
     def stage(self, name: str) -> dict[str, Any]:
-        found: dict[str, Any] = next(stage for stage in self.result["stages"] if stage["name"] == name)
-        return found
+        record: dict[str, Any] = next(stage for stage in self.result["stages"] if stage["name"] == name)
+        return record
 
     def received_s(self, name: str) -> npt.NDArray[np.float64]:
         """When requests of the stage reached the server, from the stage's start."""
@@ -55,66 +55,68 @@ class Played(msgspec.Struct, frozen=True):
 
 
 @pytest.fixture(scope="module")
-def played(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Played:
+def traffic_run(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> TrafficRun:
     folder = tmp_path_factory.mktemp("traffic")
-    (folder / "trace.csv").write_text("timestamp\n" + "".join(f"{one}\n" for one in TRACE_S))
+    (folder / "trace.csv").write_text("timestamp\n" + "".join(f"{time_s}\n" for time_s in TRACE_S))
     sizewise = Sizewise(calibrated_home, folder, draws=False)
     with ScriptedServer(Script(delay_s=0.05)) as server:
         (folder / "profile.yaml").write_text(PROFILE.replace("URL", server.url))
         done = sizewise("run", "profile.yaml", "--out", "run")
         received_ns = np.array(server.received_ns)
-    # a busy machine may make a measurement INVALID (4); what was sent and told is judged here all the same
+    # a busy machine may make a measurement INVALID (4); the sent and reported load is tested anyway
     assert done.returncode in (0, 4), done.stderr
     rows = notebook.open_run(folder / "run").requests
-    return Played(sizewise.result(folder / "run"), rows, done.stderr, received_ns)
+    return TrafficRun(sizewise.result(folder / "run"), rows, done.stderr, received_ns)
 
 
-def test_clients_that_wait_for_answers(played: Played) -> None:
-    """Ten clients and 50 ms an answer make 200/s, whatever the client would like."""
-    stage = played.stage("ten")
+def test_closed_loop_rate_is_limited_by_latency(traffic_run: TrafficRun) -> None:
+    """Ten clients and 50 ms per response result in 200 req/s."""
+    stage = traffic_run.stage("ten")
     assert (stage["kind"], stage["concurrency"], stage["scheduled_per_s"]) == ("closed", 10, None)
     assert stage["metrics"]["completed_per_s"]["value"]["value"] == pytest.approx(200, rel=0.15)
 
 
-def test_a_share_of_what_clients_got(played: Played) -> None:
-    assert played.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.15)
-    assert "half: 50 % of the completed rate of ten is" in played.reported
-    assert [evaluated["stage"] for evaluated in played.result["slo"]] == ["half"], "the one steady stage is judged"
+def test_relative_rate_is_share_of_measured_rate(traffic_run: TrafficRun) -> None:
+    assert traffic_run.stage("half")["scheduled_per_s"] == pytest.approx(100, rel=0.15)
+    assert "half: 50 % of the completed rate of ten is" in traffic_run.reported
+    assert [evaluated["stage"] for evaluated in traffic_run.result["slo"]] == ["half"], (
+        "only the steady stage is evaluated"
+    )
 
 
-def test_a_spike_reports_how_it_was_borne(played: Played) -> None:
-    stage = played.stage("spike")
+def test_spike_sends_baseline_and_peak_rates(traffic_run: TrafficRun) -> None:
+    stage = traffic_run.stage("spike")
     assert stage["kind"] == "spike"
     assert (stage["spike"]["baseline_per_s"], stage["spike"]["peak_per_s"]) == (50, 400)
-    counts = np.histogram(played.received_s("spike"), bins=[0, 1, 2, 3])[0]
+    counts = np.histogram(traffic_run.received_s("spike"), bins=[0, 1, 2, 3])[0]
     assert counts == pytest.approx([50, 400, 50], abs=15)
 
 
-def test_a_ramp_and_its_lead_in(played: Played) -> None:
-    stage = played.stage("ramp")
+def test_ramp_sends_lead_in_before_its_window(traffic_run: TrafficRun) -> None:
+    stage = traffic_run.stage("ramp")
     assert (stage["kind"], stage["completed"]) == ("varying", pytest.approx(200, abs=3))
-    index = [one["name"] for one in played.result["stages"]].index("ramp")
-    rows = played.rows[played.rows["stage"] == index]
+    index = [other_stage["name"] for other_stage in traffic_run.result["stages"]].index("ramp")
+    rows = traffic_run.rows[traffic_run.rows["stage"] == index]
     assert (rows["scheduled_ns"] < stage["window"]["start_ns"]).sum() == pytest.approx(50, abs=2)
 
 
-def test_a_trace_is_replayed_as_it_was(played: Played) -> None:
-    stage = played.stage("replay")
+def test_trace_is_replayed_at_its_times(traffic_run: TrafficRun) -> None:
+    stage = traffic_run.stage("replay")
     assert (stage["kind"], stage["completed"]) == ("varying", 150)
-    index = [one["name"] for one in played.result["stages"]].index("replay")
-    scheduled_ns = played.rows.loc[played.rows["stage"] == index, "scheduled_ns"]
+    index = [other_stage["name"] for other_stage in traffic_run.result["stages"]].index("replay")
+    scheduled_ns = traffic_run.rows.loc[traffic_run.rows["stage"] == index, "scheduled_ns"]
     due_s = (np.sort(scheduled_ns) - stage["window"]["start_ns"]) / 1e9
     assert due_s == pytest.approx(np.array(TRACE_S), abs=1e-6)
-    assert played.received_s("replay") == pytest.approx(np.array(TRACE_S), abs=0.15)
+    assert traffic_run.received_s("replay") == pytest.approx(np.array(TRACE_S), abs=0.15)
 
 
-def test_the_clients_of_the_first_stage_warm_up(played: Played) -> None:
-    windows = [stage for stage in played.result["stages"] if stage["kind"] == "warmup"]
+def test_closed_loop_warms_up_with_clients_of_first_stage(traffic_run: TrafficRun) -> None:
+    windows = [stage for stage in traffic_run.result["stages"] if stage["kind"] == "warmup"]
     assert 3 <= len(windows) <= 6
     assert {window["concurrency"] for window in windows} == {10}
 
 
-def test_streamed_answers_have_tokens_in_the_result(sizewise: Sizewise, tmp_path: Path) -> None:
+def test_streamed_responses_have_token_metrics(sizewise: Sizewise, tmp_path: Path) -> None:
     path = tmp_path / "chat.yaml"
     path.write_text(
         """sizewise: 1

@@ -1,4 +1,4 @@
-"""Workers on two hosts, each with a network and a monotonic clock of its own, for a run on a third."""
+"""Workers on two hosts, each with its own network and monotonic clock, for a run on a third host."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
 PORT = 5557
-TOKEN, WRONG_TOKEN = "a secret that both of them know", "a secret that only one of them knows"
+TOKEN, WRONG_TOKEN = "a secret of both sides", "a secret of one side only"
 POISSON = "load.stages=[{name: steady, arrivals: poisson, rate: 200/s, duration: 2s}]"
 THREE_STAGES = (
     "load.stages=[{name: first, arrivals: constant, rate: 150/s, duration: 30s}, "
@@ -38,7 +38,7 @@ THREE_STAGES = (
 
 
 class Target:
-    """A server on the first host that tells when it was asked, by the clock of that host."""
+    """A server on the first host that reports when it received requests, by the clock of that host."""
 
     def __init__(self, host: Host) -> None:
         self.host = host
@@ -68,12 +68,12 @@ class Target:
 @pytest.fixture(scope="module")
 def hosts() -> Iterator[Network]:
     try:
-        together = network(1_000, 86_400)
-        found = together.__enter__()
+        networks = network(1_000, 86_400)
+        entered = networks.__enter__()
     except (OSError, ValueError, subprocess.CalledProcessError) as error:
-        pytest.skip(f"NOTHING WAS PROVED ACROSS HOSTS: this system does not let the test make networks ({error})")
-    yield found
-    together.__exit__(None, None, None)
+        pytest.skip(f"NOT VERIFIED: this system does not permit the test to create networks ({error})")
+    yield entered
+    networks.__exit__(None, None, None)
 
 
 @pytest.fixture
@@ -85,11 +85,16 @@ def target(hosts: Network) -> Iterator[Target]:
 
 @contextmanager
 def started(sizewise: Sizewise, host: Host, *arguments: str, token: str = TOKEN) -> Iterator[subprocess.Popen[str]]:
-    """`sizewise` on that host; what it says goes into a file of the host's name."""
-    own = {"SIZEWISE_HOME": str(sizewise.home), "SIZEWISE_TOKEN": token, NAMESPACES: host.namespaces}
-    with (sizewise.cwd / f"{host.name}.err").open("w") as said:
+    """Run `sizewise` on that host, with its output in a file of the host's name."""
+    environment = {"SIZEWISE_HOME": str(sizewise.home), "SIZEWISE_TOKEN": token, NAMESPACES: host.namespaces}
+    with (sizewise.cwd / f"{host.name}.err").open("w") as output:
         process = ForkedProcess(
-            [SIZEWISE, *arguments], cwd=sizewise.cwd, env=os.environ | own, stdout=said, stderr=said, text=True
+            [SIZEWISE, *arguments],
+            cwd=sizewise.cwd,
+            env=os.environ | environment,
+            stdout=output,
+            stderr=output,
+            text=True,
         )
         try:
             yield process
@@ -102,54 +107,58 @@ def started(sizewise: Sizewise, host: Host, *arguments: str, token: str = TOKEN)
 def running(sizewise: Sizewise, hosts: Network, profile: str, stages: str, workers: int) -> Iterator[Any]:
     options = ("--set", stages, "--remote-workers", str(workers), "--bind", f"{hosts.first.address}:{PORT}")
     with started(sizewise, hosts.first, "run", profile, *options, "--out", "run") as run:
-        gather = f"waiting for {workers} workers"
-        wait_until(lambda: gather in said(sizewise, hosts.first) or run.poll() is not None)
-        assert run.poll() is None, said(sizewise, hosts.first)
+        message = f"waiting for {workers} workers"
+        wait_until(lambda: message in read_output(sizewise, hosts.first) or run.poll() is not None)
+        assert run.poll() is None, read_output(sizewise, hosts.first)
         yield run
 
 
 @contextmanager
-def lending(sizewise: Sizewise, hosts: Network, host: Host, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
+def run_worker(sizewise: Sizewise, hosts: Network, host: Host, workers: int = 1) -> Iterator[subprocess.Popen[str]]:
     options = ("--master", f"{hosts.first.address}:{PORT}", "--workers", str(workers))
     with started(sizewise, host, "worker", *options) as lent:
         yield lent
 
 
-def said(sizewise: Sizewise, host: Host) -> str:
+def read_output(sizewise: Sizewise, host: Host) -> str:
     return (sizewise.cwd / f"{host.name}.err").read_text()
 
 
 def check(stage: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in stage["checks"] if one["id"] == name)
+    return next(row for row in stage["checks"] if row["id"] == name)
 
 
 def ended_ns(run: Path, stage: int) -> int | None:
-    """When the engine had the whole stage; None while it goes on."""
+    """When the engine finished the stage; None while it is running."""
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    ends = (one for one in events if one["type"] == "stage_finished" and one["index"] == stage)
-    return next((int(one["at_ns"]) for one in ends), None)
+    ends = (
+        event_record
+        for event_record in events
+        if event_record["type"] == "stage_finished" and event_record["index"] == stage
+    )
+    return next((int(event_record["at_ns"]) for event_record in ends), None)
 
 
 @pytest.mark.timing
-def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
+def test_two_hosts_send_one_schedule_and_strangers_are_rejected(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
 ) -> None:
     first, (second, third) = hosts.first, hosts.others
     with running(sizewise, hosts, profile(f"http://{target.place}/"), POISSON, 2) as run:
         assert first.listening() == {f"{first.address}:{PORT}", target.place}
         strangers = [*second.enter, sys.executable, "-m", "tests.fakes.stranger", first.address, str(PORT)]
-        asked = subprocess.run(strangers, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
-        assert (asked.stdout, asked.stderr) == ("0\n", "")
+        attempts = subprocess.run(strangers, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
+        assert (attempts.stdout, attempts.stderr) == ("0\n", "")
         options = ("worker", "--master", f"{first.address}:{PORT}", "--workers", "1", "--wait", "1s")
         with started(sizewise, second, *options, token=WRONG_TOKEN) as wrong:
             assert wrong.wait(60) == 3
-        assert "not a master with the same token" in said(sizewise, second)
-        assert "has joined" not in said(sizewise, first)
-        with lending(sizewise, hosts, second) as one, lending(sizewise, hosts, third) as other:
-            assert run.wait(60) in (0, 4), said(sizewise, first)  # 4: the machine was busy
-            assert (one.wait(60), other.wait(60)) == (0, 0)
-    assert "1 worker joined" in said(sizewise, third)
-    assert "the run has ended" in said(sizewise, third)
+        assert "not a master with the same token" in read_output(sizewise, second)
+        assert "has joined" not in read_output(sizewise, first)
+        with run_worker(sizewise, hosts, second) as second_worker, run_worker(sizewise, hosts, third) as third_worker:
+            assert run.wait(60) in (0, 4), read_output(sizewise, first)  # 4: the machine was busy
+            assert (second_worker.wait(60), third_worker.wait(60)) == (0, 0)
+    assert "1 worker joined" in read_output(sizewise, third)
+    assert "the run has ended" in read_output(sizewise, third)
     result = sizewise.result(tmp_path / "run")
     (stage,) = result["stages"]
     assert (check(stage, "workers")["value"], check(stage, "workers")["verdict"]) == ("2 of 2", "VALID")
@@ -169,40 +178,40 @@ def test_two_hosts_send_one_load_on_one_clock_and_strangers_are_nobody(
 
 
 @pytest.mark.soak  # on one host, tests/loadgen/master/test_main loses workers in the same ways
-def test_a_host_that_is_cut_off_and_a_worker_that_is_suspended_are_lost_and_the_others_go_on(
+def test_lost_workers_invalidate_stage_and_remaining_workers_continue(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
 ) -> None:
     first, (second, third) = hosts.first, hosts.others
     directory, suspended = tmp_path / "run", None
     with (
         running(sizewise, hosts, profile(f"http://{target.place}/"), THREE_STAGES, 3) as run,
-        lending(sizewise, hosts, second, workers=2) as two,
-        lending(sizewise, hosts, third) as one,
+        run_worker(sizewise, hosts, second, workers=2) as second_workers,
+        run_worker(sizewise, hosts, third) as third_worker,
     ):
         wait_until(lambda: len(target.received_ns()) > 10 or run.poll() is not None)
         hosts.cut(third)
         cut_ns = time.perf_counter_ns()
         try:
-            assert one.wait(30) == 4
+            assert third_worker.wait(30) == 4
             wait_until(lambda: ended_ns(directory, 0) is not None)
             before = len(target.received_ns())
             wait_until(lambda: len(target.received_ns()) > before + 10)
-            suspended = children_of(two.pid)[-1]
+            suspended = children_of(second_workers.pid)[-1]
             os.kill(suspended, signal.SIGSTOP)
             stopped_ns = time.perf_counter_ns()
-            assert run.wait(90) == 4, said(sizewise, first)
+            assert run.wait(90) == 4, read_output(sizewise, first)
         finally:
             hosts.mend(third)
             if suspended is not None:
                 os.kill(suspended, signal.SIGCONT)
-        assert two.wait(30) in (0, 4)
+        assert second_workers.wait(30) in (0, 4)
     assert (ended_ns(directory, 0) or cut_ns) - cut_ns < 3e9
     assert (ended_ns(directory, 1) or stopped_ns) - stopped_ns < 3e9
     stages = sizewise.result(directory)["stages"]
-    found = [check(stage, "workers") for stage in stages]
-    assert [(one["value"], one["verdict"]) for one in found] == [
+    worker_checks = [check(stage, "workers") for stage in stages]
+    assert [(worker_check["value"], worker_check["verdict"]) for worker_check in worker_checks] == [
         ("2 of 3", "INVALID"), ("1 of 2", "INVALID"), ("1 of 1", "VALID"),
     ]  # fmt: skip
-    assert "on host3 was disconnected" in found[0]["hint"]
-    assert "on host2 was disconnected" in found[1]["hint"]
+    assert "on host3 was disconnected" in worker_checks[0]["hint"]
+    assert "on host2 was disconnected" in worker_checks[1]["hint"]
     assert stages[2]["completed"] == 100

@@ -1,4 +1,4 @@
-"""A load that two workers of this machine share: one schedule, one result, nobody let in, nobody left behind."""
+"""A load of two workers on this machine: one schedule, one result, listening only on loopback, no process left."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ TWO_STAGES = (
 
 
 def offsets_ns(rows: pd.DataFrame) -> dict[int, int]:
-    """When each request was scheduled, from the first on, by its place in the schedule."""
+    """When each request was scheduled, relative to the first, by its index in the schedule."""
     return dict(zip(rows["index"], rows["scheduled_ns"] - rows["scheduled_ns"].min(), strict=True))
 
 
-def sent_by_one(url: str) -> pd.DataFrame:
+def run_single_worker(url: str) -> pd.DataFrame:
     """The rows of the profile's stage, with its seed."""
     plan = StagePlan(0, "steady", OpenArrivals("poisson", ((0.0, 200.0),)), 1.5, seed=7_000)
     batches: list[pa.RecordBatch] = []
@@ -59,7 +59,7 @@ def has_received(server: ScriptedServer, count: int) -> bool:
 
 
 def workers_of(engine: subprocess.Popen[str]) -> list[int]:
-    """The processes that send, and not their master."""
+    """The worker processes, without their master."""
     return [pid for pid in family_of(engine.pid) if "--join" in command_of(pid)]
 
 
@@ -72,16 +72,18 @@ def command_of(pid: int) -> list[str]:
 
 def ended_ns(run: Path, stage: int) -> int:
     events = [json.loads(line) for line in (run / "events.jsonl").read_text().splitlines()]
-    return next(int(one["at_ns"]) for one in events if one["type"] == "stage_finished" and one["index"] == stage)
+    return next(
+        int(event["at_ns"]) for event in events if event["type"] == "stage_finished" and event["index"] == stage
+    )
 
 
 def check(stage: dict[str, Any], name: str) -> dict[str, Any]:
-    return next(one for one in stage["checks"] if one["id"] == name)
+    return next(row for row in stage["checks"] if row["id"] == name)
 
 
 @pytest.fixture(scope="module")
 def wall_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A library that moves the wall clock of whoever it is loaded into."""
+    """A library that shifts the wall clock of the process that loads it."""
     compiler = shutil.which("cc")
     if compiler is None:
         pytest.fail("no C compiler (cc) for the wall clock: run tests/install-system-libraries")
@@ -91,31 +93,31 @@ def wall_clock(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return library
 
 
-def test_two_workers_send_what_one_would_and_listen_on_the_loopback_alone(
+def test_two_workers_send_schedule_of_one_worker_and_listen_only_on_loopback(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.002)) as server:
         path = profile(server.url, duration="1.5s")
-        alone = sent_by_one(server.url)
+        rows_of_single_worker = run_single_worker(server.url)
         before = len(server.received_ns)
         run = sizewise.start("run", path, "--set", POISSON, "--workers", "2", "--out", str(tmp_path / "run"))
         wait_until(lambda: len(server.received_ns) > before + 20)
         places = listening_of(family_of(run.pid))
-        reported, said = run.communicate(timeout=60)
-    assert run.returncode in (0, 4), said  # 4: the machine was busy
+        stdout, stderr = run.communicate(timeout=60)
+    assert run.returncode in (0, 4), stderr  # 4: the machine was busy
     assert {place.rpartition(":")[0] for place in places} == {"127.0.0.1"}
     requests = notebook.open_run(tmp_path / "run").requests
-    assert offsets_ns(requests) == offsets_ns(alone)
+    assert offsets_ns(requests) == offsets_ns(rows_of_single_worker)
     assert np.array_equal(requests["worker"], requests["index"] % 2)
     (stage,) = sizewise.result(tmp_path / "run")["stages"]
     assert (check(stage, "workers")["value"], check(stage, "worker_clocks")["value"]) == ("2 of 2", "one clock")
     assert sum(worker["sent"] for worker in stage["workers"]) == len(requests)
-    assert "1 on " in reported
+    assert "1 on " in stdout
     assert "The load was sent by 2 workers on" in (tmp_path / "run" / "report.html").read_text()
 
 
 @pytest.mark.soak  # tests/loadgen/master/test_main kills a worker, and asserts the same limit, every time
-def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
+def test_killed_worker_invalidates_stage_and_other_worker_sends_next_stage(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
@@ -124,8 +126,8 @@ def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
         wait_until(lambda: len(server.received_ns) > 20)
         os.kill(workers_of(run)[0], signal.SIGKILL)
         killed_ns = time.perf_counter_ns()
-        _, said = run.communicate(timeout=60)
-    assert run.returncode == 4, said
+        _, stderr = run.communicate(timeout=60)
+    assert run.returncode == 4, stderr
     assert ended_ns(tmp_path / "run", 0) - killed_ns < 3e9
     first, second = sizewise.result(tmp_path / "run")["stages"]
     assert check(first, "workers")["verdict"] == "INVALID"
@@ -135,7 +137,9 @@ def test_a_killed_worker_is_noticed_and_the_next_stage_is_sent_by_the_other(
 
 @pytest.mark.timing
 @pytest.mark.usefixtures("unforked")  # the process that forks children is one, too
-def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes_of_distributed_run(
+    sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
+) -> None:
     with ScriptedServer(Script()) as server:
         run = sizewise.start(
             "run", profile(server.url, duration="60s"), "--workers", "2", "--out", str(tmp_path / "run")
@@ -151,10 +155,10 @@ def test_ctrl_c_leaves_nothing(sizewise: Sizewise, profile: WriteProfile, tmp_pa
 
 @pytest.mark.timing
 @pytest.mark.usefixtures("unforked")  # it finds the workers by their command lines
-def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
+def test_ctrl_c_ends_run_without_workers_and_worker_without_master(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
-    """Both sides have the wrong port, and give up when told so."""
+    """Both sides have the wrong port, and stop at Ctrl+C."""
     path = profile("http://10.255.255.1:9/")
     token = {"SIZEWISE_TOKEN": "a secret of many letters"}
     bind = ("--remote-workers", "1", "--bind", f"127.0.0.1:{free_port()}")
@@ -168,19 +172,19 @@ def test_ctrl_c_while_workers_are_waited_for_and_while_a_master_is_looked_for(
     families = family_of(run.pid) | family_of(worker.pid)
     for process in (run, worker):
         process.send_signal(signal.SIGINT)
-    asked_s = time.monotonic()
+    interrupted_s = time.monotonic()
     worker.communicate(timeout=60)
-    assert time.monotonic() - asked_s < 2
+    assert time.monotonic() - interrupted_s < 2
     run.communicate(timeout=60)
     assert (run.returncode, worker.returncode) == (130, 130)
     wait_until(lambda: not any(map(is_running, families)), within_s=2)
 
 
 @pytest.mark.soak  # tests/loadgen/worker/test_master_worker sets the clock of a worker every time
-def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
+def test_wall_clock_step_of_one_hour_does_not_change_run(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path, wall_clock: Path
 ) -> None:
-    """It is set back before the run ends: a run whose two clocks differ then says so, since it may have been paused."""
+    """The clock is set back before the run ends: a run whose clocks differ has a warning, since it may have paused."""
     step = tmp_path / "step"
     step.write_text("0")
     with ScriptedServer(Script(delay_s=0.002)) as server:
@@ -191,13 +195,16 @@ def test_a_wall_clock_that_is_set_by_an_hour_changes_nothing(
         for count, seconds in ((100, "3600"), (220, "-3600"), (340, "0")):
             wait_until(partial(has_received, server, count))
             step.write_text(seconds)
-        _, said = run.communicate(timeout=60)
-    assert run.returncode in (0, 4), said  # 4: the machine was busy
+        _, stderr = run.communicate(timeout=60)
+    assert run.returncode in (0, 4), stderr  # 4: the machine was busy
     result = sizewise.result(tmp_path / "run")
     (stage,) = result["stages"]
     assert stage["completed"] == 500
     assert check(stage, "workers")["value"] == "2 of 2"
     requests = notebook.open_run(tmp_path / "run").requests
     assert offsets_ns(requests) == {index: index * 5_000_000 for index in range(500)}
-    assert next(one for one in result["validity"] if one["id"] == "clock")["verdict"] == "VALID"
+    assert (
+        next(validity_check for validity_check in result["validity"] if validity_check["id"] == "clock")["verdict"]
+        == "VALID"
+    )
     assert stage["metrics"]["service_ms"]["p50"]["value"] < 50

@@ -29,12 +29,14 @@ FLOATS = [{"name": "x", "datatype": "FP32", "shape": [-1, 3]}]
 
 @pytest.fixture(scope="session")
 def python() -> Path:
-    """The interpreter that has the servers. Fails where they cannot be installed."""
-    ours = Path(sys.prefix)
-    folder = (HERE.parents[1] / ".venv" if sys.prefix == sys.base_prefix else ours).with_name(f"{ours.name}-servers")
+    """The interpreter with the installed servers. Fails if they cannot be installed."""
+    environment = Path(sys.prefix)
+    folder = (HERE.parents[1] / ".venv" if sys.prefix == sys.base_prefix else environment).with_name(
+        f"{environment.name}-servers"
+    )
     executable = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
-    stamp, wanted = folder / ".installed", hashlib.sha256(REQUIREMENTS.read_bytes() + MODELS.read_bytes()).hexdigest()
-    if not stamp.exists() or stamp.read_text() != wanted:
+    stamp, digest = folder / ".installed", hashlib.sha256(REQUIREMENTS.read_bytes() + MODELS.read_bytes()).hexdigest()
+    if not stamp.exists() or stamp.read_text() != digest:
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
         for pinned in (("-r", str(REQUIREMENTS)), ("--no-deps", "-r", str(MODELS))):
             arguments = ("install", "--quiet", "--require-hashes", *pinned)
@@ -42,7 +44,7 @@ def python() -> Path:
                 _run(sys.executable, "-m", "uv", "pip", *arguments, "--python", str(executable))
             else:
                 _run(str(executable), "-m", "pip", *arguments, "--disable-pip-version-check")
-        stamp.write_text(wanted)
+        stamp.write_text(digest)
     return executable
 
 
@@ -57,11 +59,14 @@ def _run(*command: str) -> None:
 
 @contextlib.contextmanager
 def running(command: list[str], log: Path, ready: str | None = None, **environment: str) -> Iterator[Path]:
-    """A server, once it is ready: once `ready` answers, else once it has said something. Gives its standard output."""
-    said = log.with_suffix(".out")
+    """Run a server, and yield the file of its standard output once the server is ready.
+
+    It is ready when the URL `ready` responds with 200 or, without a URL, when it has printed a line.
+    """
+    output = log.with_suffix(".out")
     inherited = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
     with (
-        said.open("wb") as stdout,
+        output.open("wb") as stdout,
         log.open("wb") as stderr,
         subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=stdout, stderr=stderr, env=inherited | environment, cwd=log.parent
@@ -71,11 +76,11 @@ def running(command: list[str], log: Path, ready: str | None = None, **environme
         def is_up() -> bool:
             if server.poll() is not None:
                 pytest.fail(f"{command[1]} ended with code {server.returncode}: {log.read_text()[-2_000:]}")
-            return said.read_text().endswith("\n") if ready is None else _answers(ready)
+            return output.read_text().endswith("\n") if ready is None else _is_ready(ready)
 
         try:
             wait_until(is_up, within_s=START_S)
-            yield said
+            yield output
         finally:
             server.terminate()
             try:
@@ -84,10 +89,10 @@ def running(command: list[str], log: Path, ready: str | None = None, **environme
                 server.kill()
 
 
-def _answers(url: str) -> bool:
+def _is_ready(url: str) -> bool:
     try:
-        with _DIRECT.open(url, timeout=2) as answer:
-            return bool(answer.status == 200)
+        with _DIRECT.open(url, timeout=2) as response:
+            return bool(response.status == 200)
     except OSError:
         return False
 
@@ -95,9 +100,9 @@ def _answers(url: str) -> bool:
 def free_ports(count: int) -> list[int]:
     with contextlib.ExitStack() as sockets:
         bound = [sockets.enter_context(socket.socket()) for _ in range(count)]
-        for one in bound:
-            one.bind(("127.0.0.1", 0))
-        return [int(one.getsockname()[1]) for one in bound]
+        for listener in bound:
+            listener.bind(("127.0.0.1", 0))
+        return [int(listener.getsockname()[1]) for listener in bound]
 
 
 @pytest.fixture(scope="session")
@@ -118,10 +123,10 @@ def mlserver(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator
         {"name": "numbers", "datatype": "INT64", "shape": [-1, 1]},
     ]
     models = (("doubling", "Doubling", FLOATS), ("a/doubling", "Doubling", FLOATS), ("echo", "Echo", texts))
-    for place, (name, model, inputs) in enumerate(models):
-        described = {"name": name, "implementation": f"mlserver_models.{model}", "inputs": inputs}
-        (folder / str(place)).mkdir()
-        (folder / str(place) / "model-settings.json").write_text(json.dumps(described))
+    for index, (name, model, inputs) in enumerate(models):
+        model_settings = {"name": name, "implementation": f"mlserver_models.{model}", "inputs": inputs}
+        (folder / str(index)).mkdir()
+        (folder / str(index) / "model-settings.json").write_text(json.dumps(model_settings))
     url = f"http://127.0.0.1:{http_port}"
     command = [str(python.with_name("mlserver")), "start", str(folder)]
     with running(command, folder / "log", f"{url}/v2/health/ready", PYTHONPATH=str(HERE)):
@@ -140,11 +145,11 @@ def kserve(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[t
 
 @pytest.fixture(scope="session")
 def llama(python: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """Its base URL."""
+    """Base URL of llama.cpp's server with a tiny model."""
     folder = tmp_path_factory.mktemp("llama")
     command = [str(python), str(HERE / "llama_server.py"), str(folder / "tiny.gguf")]
-    with running(command, folder / "log") as said:
-        yield f"{said.read_text().strip()}/v1"
+    with running(command, folder / "log") as output:
+        yield f"{output.read_text().strip()}/v1"
 
 
 @pytest.fixture(scope="session")
@@ -161,5 +166,5 @@ def llama_smollm2(python: Path, smollm2: Path, tmp_path_factory: pytest.TempPath
     """Base URL of llama.cpp's server with SmolLM2."""
     folder = tmp_path_factory.mktemp("llama-smollm2")
     command = [str(python), str(HERE / "llama_server.py"), str(smollm2)]
-    with running(command, folder / "log") as said:
-        yield f"{said.read_text().strip()}/v1"
+    with running(command, folder / "log") as output:
+        yield f"{output.read_text().strip()}/v1"

@@ -1,4 +1,4 @@
-"""Models for MLServer: one that doubles numbers, one that answers with texts."""
+"""Models for MLServer: one doubles numbers, one returns texts."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class Doubling(MLModel):
 
 
 class Echo(MLModel):
-    """Takes texts and whole numbers; answers with the texts."""
+    """A model with texts and integers as inputs, which returns the texts."""
 
     async def load(self) -> bool:
         return True

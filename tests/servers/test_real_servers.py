@@ -1,4 +1,4 @@
-"""The load worker against servers that others wrote: no error, inputs from their metadata, tokens from their usage."""
+"""The load worker with third-party servers: no errors, inputs from their metadata, token counts from their usage."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from loadgen.workloads import FixedLength, OipWorkload, OpenAiWorkload, Syntheti
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
 
 TOKENS = 12
-REFUSED = "The server rejected binary tensors, so JSON was sent."
+BINARY_REFUSED = "The server rejected binary tensors, so JSON was sent."
 
 
 @pytest.fixture(scope="module")
@@ -31,10 +31,10 @@ CLOSED = ClosedArrivals(4)
 POISSON = OpenArrivals("poisson", ((0.0, 100.0),))
 
 
-def played(
+def run_stage(
     load: LoadProcess, url: str, workload: Workload, arrivals: Arrivals = CLOSED
 ) -> tuple[PreflightDone, pd.DataFrame]:
-    """A second of load."""
+    """Run a stage of one second."""
     endpoint = Endpoint((url,))
     load.configure(endpoint, workload)
     preflight = load.preflight()
@@ -47,7 +47,7 @@ def played(
     return preflight, pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
 
 
-def check(rows: pd.DataFrame) -> None:
+def assert_all_succeeded(rows: pd.DataFrame) -> None:
     assert len(rows) > 20
     assert rows["error"].isna().all(), rows["error"].value_counts().to_dict()
     assert (rows["status"] == 200).all()
@@ -57,31 +57,31 @@ def check(rows: pd.DataFrame) -> None:
 @pytest.mark.parametrize("model", ["doubling", "echo"])
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 @pytest.mark.parametrize("rows_per_request", [1, 4])
-def test_mlserver(
+def test_mlserver_requests_succeed_over_http_and_grpc(
     load: LoadProcess, mlserver: tuple[str, str], model: str, transport: Literal["http", "grpc"], rows_per_request: int
 ) -> None:
     workload = OipWorkload(model, transport=transport, rows_per_request=rows_per_request)
-    preflight, rows = played(load, mlserver[transport == "grpc"], workload, POISSON)
-    check(rows)
-    assert preflight.notes == ((REFUSED,) if transport == "http" else ())
+    preflight, rows = run_stage(load, mlserver[transport == "grpc"], workload, POISSON)
+    assert_all_succeeded(rows)
+    assert preflight.notes == ((BINARY_REFUSED,) if transport == "http" else ())
     assert rows["first_byte_ns"].isna().all() == (transport == "grpc")
 
 
-def test_mlserver_in_json_without_asking_for_binary(load: LoadProcess, mlserver: tuple[str, str]) -> None:
-    preflight, rows = played(load, mlserver[0], OipWorkload("doubling", binary=False))
-    check(rows)
+def test_mlserver_accepts_json_tensors_without_notes(load: LoadProcess, mlserver: tuple[str, str]) -> None:
+    preflight, rows = run_stage(load, mlserver[0], OipWorkload("doubling", binary=False))
+    assert_all_succeeded(rows)
     assert preflight.notes == ()
 
 
-def test_mlserver_streamed(load: LoadProcess, mlserver: tuple[str, str]) -> None:
-    _, rows = played(load, mlserver[1], OipWorkload("a/doubling", transport="grpc-stream"))
-    check(rows)
+def test_mlserver_grpc_stream_has_three_chunks_per_response(load: LoadProcess, mlserver: tuple[str, str]) -> None:
+    _, rows = run_stage(load, mlserver[1], OipWorkload("a/doubling", transport="grpc-stream"))
+    assert_all_succeeded(rows)
     assert set(rows["chunk_ns"].map(len)) == {3}
     assert (rows["first_token_ns"] <= rows["last_token_ns"]).all()
     assert (rows["last_token_ns"] <= rows["end_ns"]).all()
 
 
-def test_mlserver_without_the_model(load: LoadProcess, mlserver: tuple[str, str]) -> None:
+def test_missing_mlserver_model_fails_preflight_with_404(load: LoadProcess, mlserver: tuple[str, str]) -> None:
     workloads = (OipWorkload("nothing", transport="http"), OipWorkload("nothing", transport="grpc"))
     for url, workload in zip(mlserver, workloads, strict=True):
         load.configure(Endpoint((url,)), workload)
@@ -91,21 +91,25 @@ def test_mlserver_without_the_model(load: LoadProcess, mlserver: tuple[str, str]
 
 @pytest.mark.parametrize("transport", ["http", "grpc"])
 @pytest.mark.parametrize("binary", [True, False])
-def test_kserve(load: LoadProcess, kserve: tuple[str, str], transport: Literal["http", "grpc"], binary: bool) -> None:
+def test_kserve_requests_succeed_over_http_and_grpc(
+    load: LoadProcess, kserve: tuple[str, str], transport: Literal["http", "grpc"], binary: bool
+) -> None:
     workload = OipWorkload("doubling", transport=transport, binary=binary, rows_per_request=2)
-    preflight, rows = played(load, kserve[transport == "grpc"], workload)
-    check(rows)
+    preflight, rows = run_stage(load, kserve[transport == "grpc"], workload)
+    assert_all_succeeded(rows)
     assert preflight.notes == ()
 
 
 @pytest.mark.parametrize("api", ["chat", "completions"])
 @pytest.mark.parametrize("stream", [True, False])
-def test_llama_cpp(load: LoadProcess, llama: str, api: Literal["chat", "completions"], stream: bool) -> None:
+def test_llama_cpp_responses_have_token_counts_of_server(
+    load: LoadProcess, llama: str, api: Literal["chat", "completions"], stream: bool
+) -> None:
     prompts = SyntheticPrompts(FixedLength(8), FixedLength(TOKENS), unique=20)
     workload = OpenAiWorkload(api, "tiny", prompts, stream=stream)
-    preflight, rows = played(load, llama, workload)
-    check(rows)
-    assert preflight.keeps_connection != stream, "it closes the connection behind a stream and does not say so"
+    preflight, rows = run_stage(load, llama, workload)
+    assert_all_succeeded(rows)
+    assert preflight.keeps_connection != stream, "it closes the connection after a stream without an announcement"
     assert set(rows["token_source"]) == {"server"}
     assert set(rows["tokens_out"]) == {TOKENS}
     assert (rows["tokens_in"] > 8).all()

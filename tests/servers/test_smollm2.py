@@ -82,7 +82,9 @@ def measure_endpoint(url: str, model: str) -> tuple[float, float, pd.DataFrame]:
     return float((rows["tokens_in"] / first_token_s).mean()), float(1 / gap_s.mean()), rows
 
 
-def test_three_ways_to_measure_one_model(smollm2: Path, llama_smollm2: str, cache: Path) -> None:
+def test_endpoint_and_llama_cpp_count_equal_prompt_and_output_tokens(
+    smollm2: Path, llama_smollm2: str, cache: Path
+) -> None:
     contiguous = convert_gguf(smollm2, 4, cache=cache, timeout_s=CONVERSION_S)
     paged = convert_gguf(smollm2, 4, PagedCache(), cache=cache, timeout_s=CONVERSION_S)
     assert read_model_folder(contiguous).layers == 30

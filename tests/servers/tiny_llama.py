@@ -45,7 +45,7 @@ def write_tiny_llama(path: Path) -> None:
 def _vocabulary() -> list[tuple[str, gguf.TokenType]]:
     """Words of two letters beside the bytes, so that most of what is drawn reads as text."""
     single = [(f"<0x{byte:02X}>", gguf.TokenType.BYTE) for byte in range(256)]
-    words = [(f"▁{one}{other}", gguf.TokenType.NORMAL) for one in LETTERS for other in LETTERS]
+    words = [(f"▁{first}{second}", gguf.TokenType.NORMAL) for first in LETTERS for second in LETTERS]
     return [*SPECIAL, *single, *words, *((letter, gguf.TokenType.NORMAL) for letter in ("▁", *LETTERS))]
 
 

@@ -11,7 +11,7 @@ from tests.studies.law_replica import Influence, LawReplica
 
 
 class PeriodicPause(Influence):
-    """The whole server stands still for `pause_s`, `period_s` after it last did, such as for a scheduled snapshot."""
+    """The whole server pauses for `pause_s`, `period_s` after its last pause, such as for a scheduled snapshot."""
 
     def __init__(self, period_s: float, pause_s: float) -> None:
         self._period_s, self._pause_s = period_s, pause_s

@@ -132,7 +132,7 @@ class _StationState:
 
 
 class LawReplica:
-    """One server. `failed` holds the requests that it refused, which complete at once."""
+    """One server. `failed` has the refused requests, which complete at once."""
 
     def __init__(self, layout: Layout, influences: Sequence[Influence] = (), seed: int = 1) -> None:
         self.outstanding = 0

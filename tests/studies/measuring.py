@@ -45,14 +45,14 @@ MAX_FAILED_SHARE = 0.01
 HELD_OUT_SHARES = (0.5, 0.75, 0.92)
 """Held-out rates as shares of the max rate. The search measures none of them, except by chance."""
 _POSTERIOR_DRAWS, _POSTERIOR_REQUESTS = 40, 4_000
-_MOST_TIMES = 4
+_MAX_TIMES = 4
 """The need is looked for up to this multiple of the replicas that saturate at the peak."""
 _NS = 1_000_000_000
 
 
 @dataclasses.dataclass(frozen=True)
-class Played:
-    """Requests of a play, in the order of arrival. Times are seconds; `first_token_s` and `latency_s` from arrival."""
+class SimulatedRequests:
+    """Simulated requests in the order of arrival. Times are seconds; `first_token_s` and `latency_s` from arrival."""
 
     arrivals_s: Floats
     latency_s: Floats
@@ -72,10 +72,10 @@ class Played:
             return np.asarray((self.latency_s - self.first_token_s)[ok] / gaps[ok])
         return self.latency_s[ok]
 
-    def without_first(self, share: float) -> Played:
+    def without_first(self, share: float) -> SimulatedRequests:
         """Return the requests after the first share of them, which found the servers empty."""
         after = slice(int(share * self.latency_s.size), None)
-        return Played(
+        return SimulatedRequests(
             self.arrivals_s[after], self.latency_s[after],
             None if self.first_token_s is None else self.first_token_s[after],
             self.inputs[after], self.outputs[after], None if self.is_failed is None else self.is_failed[after],
@@ -84,8 +84,8 @@ class Played:
     def meets(self, objectives: Sequence[Objective]) -> bool:
         failed_share = 0.0 if self.is_failed is None else float(self.is_failed.mean())
         return failed_share <= MAX_FAILED_SHARE and all(
-            quantile(self.times_s(one.metric), PERCENTILES[one.aggregate or ""]) < one.limit / 1000
-            for one in objectives
+            quantile(self.times_s(objective.metric), PERCENTILES[objective.aggregate or ""]) < objective.limit / 1000
+            for objective in objectives
         )
 
 
@@ -106,15 +106,15 @@ class Truth(Protocol):
     @property
     def search(self) -> SearchSpec: ...
 
-    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> Played:
+    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
         """Play the measured replica, which goes on from where its last stage ended."""
         ...
 
-    def play_alone(self, rate_per_s: float) -> Played:
+    def play_alone(self, rate_per_s: float) -> SimulatedRequests:
         """Play the measured replica for long at a constant rate."""
         ...
 
-    def play_fleet(self, replicas: int, is_long: bool) -> Played:
+    def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
         """Play a fleet in production at the peak."""
         ...
 
@@ -160,7 +160,7 @@ class StageRunner:
         return self.stages[-1]
 
 
-def build_rows(played: Played, stage: int) -> pd.DataFrame:
+def build_rows(played: SimulatedRequests, stage: int) -> pd.DataFrame:
     """Return the rows of a run's requests."""
 
     def at_ns(times_s: Floats) -> NDArray[np.int64]:
@@ -209,7 +209,7 @@ def _build_inputs(truth: Truth, target: MeasuredTarget) -> PlanningInputs:
 
 
 class Statement(msgspec.Struct, frozen=True):
-    """What a plan states. `probability` is None where the plan has none, or recommends no fleet because the capacity
+    """Statements of a plan. `probability` is None if the plan has none, or recommends no fleet because the capacity
     is not known."""
 
     probability: float | None
@@ -217,9 +217,9 @@ class Statement(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def read_statement(made: Plan) -> Statement:
+def read_statement(fleet_plan: Plan) -> Statement:
     """Read the stated P(SLO met) from the fields of a plan: the one place that depends on their names."""
-    fleet, knowledge = made.offers[0], made.capacity_knowledge
+    fleet, knowledge = fleet_plan.offers[0], fleet_plan.capacity_knowledge
     if fleet.instances is None:
         return Statement(None, None, str(fleet.rejection or fleet.rejected_by or "no fleet"))
     reason = "no probability" if knowledge is None else knowledge.reason
@@ -256,43 +256,49 @@ def read_intervals(
         return []
     inputs = add_measured_tokens(_build_inputs(truth, target))
     shape = build_fleet_shape(inputs.traffic, build_slo_objectives(inputs.slo), "random")
-    drawn: list[list[float]] = []
+    draws: list[list[float]] = []
     for service in _draw_services(target.fit, np.random.default_rng(11)):
         outcome = simulate_fleet(build_design(service, shape, 1), shape, rate_per_s, _POSTERIOR_REQUESTS)
-        found = []
+        upper_values = []
         for metric, aggregate in metrics:
             statistics = {"ttft_ms": outcome.overall.first_token, "tpot_ms": outcome.overall.per_token}.get(
                 metric, outcome.overall.latency
             )
-            place = outcome.percentiles.index(100 * PERCENTILES[aggregate])
-            value = None if statistics is None else statistics.percentiles_s[place]
-            found.append(math.inf if value is None else value)
-        drawn.append(found)
+            index = outcome.percentiles.index(100 * PERCENTILES[aggregate])
+            value = None if statistics is None else statistics.percentiles_s[index]
+            upper_values.append(math.inf if value is None else value)
+        draws.append(upper_values)
     return [
         (float(np.quantile(column, 0.1)), float(np.quantile(column, 0.9)))
-        for column in np.array(drawn).T
+        for column in np.array(draws).T
     ]  # fmt: skip
 
 
 def _draw_services(fit: ServiceFit, rng: np.random.Generator) -> list[ServiceModel]:
-    weights = np.array([one.probability for one in fit.services])
-    drawn: list[ServiceModel] = []
-    for place in rng.choice(len(fit.services), _POSTERIOR_DRAWS, p=weights / weights.sum()):
-        one = fit.services[place]
-        if one.parameters:
-            center = np.log([getattr(one.service, name) for name in one.parameters])
-            values = rng.multivariate_normal(center, np.array(one.log_covariance), check_valid="ignore", method="eigh")
-            drawn.append(with_parameters(one.service, one.parameters, values))
+    weights = np.array([fitted.probability for fitted in fit.services])
+    services: list[ServiceModel] = []
+    for index in rng.choice(len(fit.services), _POSTERIOR_DRAWS, p=weights / weights.sum()):
+        service = fit.services[index]
+        if service.parameters:
+            center = np.log([getattr(service.service, name) for name in service.parameters])
+            values = rng.multivariate_normal(
+                center, np.array(service.log_covariance), check_valid="ignore", method="eigh"
+            )
+            services.append(with_parameters(service.service, service.parameters, values))
         else:
-            drawn.append(one.service)
-    return drawn
+            services.append(service.service)
+    return services
 
 
 def check_held_out_rates(truth: Truth, target: MeasuredTarget) -> list[HeldOut]:
     """Compare the stated intervals with what the measured replica does at rates between the measured ones."""
     objectives = [parse_objective(text) for text in truth.slo]
-    metrics = list(dict.fromkeys((one.metric, name) for one in objectives for name in ("p50", one.aggregate or "p95")))
-    found = []
+    metrics = list(
+        dict.fromkeys(
+            (objective.metric, name) for objective in objectives for name in ("p50", objective.aggregate or "p95")
+        )
+    )
+    checks = []
     for share in HELD_OUT_SHARES:
         rate_per_s = share * target.curve.max_rate_per_s
         intervals = read_intervals(truth, target, rate_per_s, metrics)
@@ -301,21 +307,21 @@ def check_held_out_rates(truth: Truth, target: MeasuredTarget) -> list[HeldOut]:
         played = truth.play_alone(rate_per_s)
         for (metric, aggregate), (low_s, high_s) in zip(metrics, intervals, strict=True):
             true_s = quantile(played.times_s(metric), PERCENTILES[aggregate])
-            found.append(HeldOut(share, metric, aggregate, low_s, high_s, true_s))
-    return found
+            checks.append(HeldOut(share, metric, aggregate, low_s, high_s, true_s))
+    return checks
 
 
 # --- what is true -----------------------------------------------------------------------------------------------------
 
 
-class Judgment(msgspec.Struct, frozen=True):
+class PlanEvaluation(msgspec.Struct, frozen=True):
     """`needed` is 0 where no fleet of up to four times the saturated replicas meets the SLO."""
 
     needed: int
     is_met: bool | None
 
 
-def judge(truth: Truth, planned: int | None) -> Judgment:
+def evaluate_plan(truth: Truth, planned: int | None) -> PlanEvaluation:
     """Find whether the planned fleet meets the SLO at the peak, and the fewest replicas that do."""
     objectives = [parse_objective(text) for text in truth.slo]
     long: dict[int, bool] = {}
@@ -327,13 +333,13 @@ def judge(truth: Truth, planned: int | None) -> Judgment:
 
     is_met = None if planned is None else meets_long(planned)
     least = max(1, math.floor(truth.peak_per_s / truth.saturation_per_s))
-    most = _MOST_TIMES * (least + 1)
+    most = _MAX_TIMES * (least + 1)
     needed = find_fewest(lambda replicas: truth.play_fleet(replicas, is_long=False).meets(objectives), least, most)
     while 0 < needed < most and not meets_long(needed):
         needed += 1
     while needed > least and meets_long(needed - 1):
         needed -= 1
-    return Judgment(needed, is_met)
+    return PlanEvaluation(needed, is_met)
 
 
 def find_fewest(meets: Callable[[int], bool], least: int, most: int) -> int:

@@ -19,7 +19,7 @@ from app.records.search import SearchSpec
 from tests.checks import request_truths
 from tests.checks.event_simulator import ROUTERS, Replica, simulate
 from tests.studies.laws import Law, draw_law
-from tests.studies.measuring import Floats, Played, quantile
+from tests.studies.measuring import Floats, SimulatedRequests, quantile
 
 KNOWN_FAMILIES: tuple[request_truths.Family, ...] = (
     "gamma", "lognormal", "hyperexponential", "bimodal", "processor sharing", "batches",
@@ -63,17 +63,19 @@ class RequestTruth:
     def _measured(self) -> Replica:
         return self.service.new_replica(self.seed)
 
-    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> Played:
+    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
         works_s = self.service.draw_works_s(arrivals_s.size, rng) / self.speed
-        return _play(self.service, arrivals_s, works_s, lambda: self._measured, 1, "random")
+        return _simulate(self.service, arrivals_s, works_s, lambda: self._measured, 1, "random")
 
-    def play_alone(self, rate_per_s: float) -> Played:
+    def play_alone(self, rate_per_s: float) -> SimulatedRequests:
         rng = np.random.default_rng([self.seed, 2])
         arrivals_s = np.cumsum(rng.exponential(1 / rate_per_s, self._count(rate_per_s)))
         works_s = self.service.draw_works_s(arrivals_s.size, rng) / self.speed
-        return self._settled(_play(self.service, arrivals_s, works_s, lambda: self.service.new_replica(3), 1, "random"))
+        return self._settled(
+            _simulate(self.service, arrivals_s, works_s, lambda: self.service.new_replica(3), 1, "random")
+        )
 
-    def play_fleet(self, replicas: int, is_long: bool) -> Played:
+    def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
         """Behind a random router each replica has Poisson arrivals of its own, and in a round robin every n-th request,
         so that one replica stands for all."""
         rng, times = np.random.default_rng([self.seed, 4]), _LONG_TIMES if is_long else 1
@@ -88,42 +90,42 @@ class RequestTruth:
         works_s = self.service.draw_works_s(count, rng)
         seeds = itertools.count(5)
         return self._settled(
-            _play(
+            _simulate(
                 self.service, np.cumsum(gaps_s), works_s, lambda: self.service.new_replica(next(seeds)), simulated,
                 self.router,
             )
         )  # fmt: skip
 
     def _count(self, per_s: float, times: int = 1) -> int:
-        """An aging server is judged over an hour from its start, others over many requests."""
+        """An aging server is evaluated over an hour from its start, others over many requests."""
         return max(100, round(HOUR_S * per_s)) if self.service.is_aging else times * _REQUESTS
 
-    def _settled(self, played: Played) -> Played:
+    def _settled(self, played: SimulatedRequests) -> SimulatedRequests:
         return played if self.service.is_aging else played.without_first(_WARM_UP)
 
 
-def _play(
-    service: RequestService, arrivals_s: Floats, works_s: Floats, new: Callable[[], Replica], replicas: int,
+def _simulate(
+    service: RequestService, arrivals_s: Floats, works_s: Floats, new_replica: Callable[[], Replica], replicas: int,
     router: Router,
-) -> Played:  # fmt: skip
-    made: list[Replica] = []
+) -> SimulatedRequests:  # fmt: skip
+    created: list[Replica] = []
 
     def create() -> Replica:
-        made.append(new())
-        return made[-1]
+        created.append(new_replica())
+        return created[-1]
 
     if router not in ROUTERS:
         raise ValueError(router)
     latencies_s = simulate(arrivals_s.tolist(), works_s.tolist(), create, replicas, router)
     is_failed = np.zeros(arrivals_s.size, bool)
-    for replica in made:
+    for replica in created:
         failed: set[int] = getattr(replica, "failed", set())
         is_failed[list(failed)] = True
         failed.clear()
-    return Played(arrivals_s, np.array(latencies_s) + service.outside_s, is_failed=is_failed)
+    return SimulatedRequests(arrivals_s, np.array(latencies_s) + service.outside_s, is_failed=is_failed)
 
 
-def _of_law(law: Law) -> RequestService:
+def _build_from_law(law: Law) -> RequestService:
     is_batched = any(station.max_batch > 1 for station in law.layout.stations)
     return RequestService(
         law.name, law.new_replica, law.draw_works_s, law.outside_s, law.pace_s, law.is_aging,
@@ -131,8 +133,8 @@ def _of_law(law: Law) -> RequestService:
     )  # fmt: skip
 
 
-def _of_family(truth: request_truths.Truth) -> RequestService:
-    """Works of batches are factors of their time, so that a faster machine divides them too."""
+def _build_from_family(truth: request_truths.Truth) -> RequestService:
+    """Work of batches is a factor of their time, so that a faster machine divides it, too."""
     return RequestService(
         truth.family, lambda _: truth.new_replica(), truth.services_s, truth.outside_s, 1 / truth.most_per_s,
         slack=_BATCH_SLACK if truth.family == "batches" else _SLACK,
@@ -140,22 +142,22 @@ def _of_family(truth: request_truths.Truth) -> RequestService:
 
 
 def draw_law_truth(number: int, seed: int) -> RequestTruth:
-    return _surround(_of_law(draw_law(number, seed)), [seed, number, 1])
+    return _surround(_build_from_law(draw_law(number, seed)), [seed, number, 1])
 
 
 def draw_known_truth(number: int, seed: int) -> RequestTruth:
-    """Return a service of a known family; families take turns."""
+    """Return a service of a known family; families rotate."""
     family = KNOWN_FAMILIES[number % len(KNOWN_FAMILIES)]
-    for place in itertools.count():
-        truth = request_truths.drawn(seed, 100_000 + 100 * number + place)
+    for offset in itertools.count():
+        truth = request_truths.draw_truth(seed, 100_000 + 100 * number + offset)
         if truth.family == family:
-            return _surround(_of_family(truth), [seed, number, 2])
+            return _surround(_build_from_family(truth), [seed, number, 2])
     raise AssertionError
 
 
 def _surround(service: RequestService, seed: list[int]) -> RequestTruth:
     """Draw an SLO that a lightly loaded server meets, a router, a peak and a measurement. The search has the time that
-    it needs, so that what is judged is a plan."""
+    it needs, so that a plan is evaluated."""
     rng = np.random.default_rng(seed)
 
     def between(low: float, high: float) -> float:
@@ -165,7 +167,7 @@ def _surround(service: RequestService, seed: list[int]) -> RequestTruth:
     percentile, share = ("p95", 0.95) if rng.random() < 0.6 else ("p99", 0.99)
     arrivals_s = np.cumsum(rng.exponential(1 / (0.1 * saturation_per_s), _IDLE_REQUESTS))
     works_s = service.draw_works_s(_IDLE_REQUESTS, rng)
-    idle = _play(service, arrivals_s, works_s, lambda: service.new_replica(7), 1, "random")
+    idle = _simulate(service, arrivals_s, works_s, lambda: service.new_replica(7), 1, "random")
     limit_s = service.outside_s + (quantile(idle.times_s("latency_ms"), share) - service.outside_s) * between(
         *service.slack
     )
@@ -190,7 +192,7 @@ def find_saturation_per_s(service: RequestService) -> float:
 
     def keeps_up(per_s: float) -> bool:
         arrivals_s = np.cumsum(gaps / per_s)
-        played = _play(service, arrivals_s, works_s, lambda: service.new_replica(8), 1, "random")
+        played = _simulate(service, arrivals_s, works_s, lambda: service.new_replica(8), 1, "random")
         assert played.is_failed is not None
         last_s = float((arrivals_s + played.latency_s - service.outside_s).max())
         is_late = last_s > 1.05 * float(arrivals_s[-1])

@@ -30,7 +30,7 @@ import numpy as np
 from scipy import stats
 
 from tests.studies.laws import LAWS
-from tests.studies.measuring import HeldOut, check_held_out_rates, judge, measure, plan, read_statement
+from tests.studies.measuring import HeldOut, check_held_out_rates, evaluate_plan, measure, plan, read_statement
 from tests.studies.request_services import RequestTruth, draw_known_truth, draw_law_truth
 from tests.studies.token_truths import TOKEN_TRUTHS, TokenTruth, draw_token_truth
 
@@ -49,7 +49,7 @@ _DRAW: dict[Kind, Callable[[int, int], RequestTruth | TokenTruth]] = {
 
 
 class Outcome(msgspec.Struct, frozen=True):
-    """What was stated about a truth, and what is true. `stated` is None where the capacity is "not known"."""
+    """The statements about a truth, and their true values. `stated` is None if the capacity is "not known"."""
 
     commit: str
     kind: Kind
@@ -97,7 +97,7 @@ def check(commit: str, kind: Kind, number: int) -> Outcome:
     except Exception as error:
         outcome = msgspec.structs.replace(outcome, error=_describe(error))
     if outcome.planned is not None:
-        judgment = judge(truth, outcome.planned)
+        judgment = evaluate_plan(truth, outcome.planned)
         outcome = msgspec.structs.replace(outcome, needed=judgment.needed, is_met=judgment.is_met)
     return msgspec.structs.replace(outcome, seconds=round(time.monotonic() - started, 1))
 

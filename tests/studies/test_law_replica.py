@@ -1,4 +1,4 @@
-"""The servers of the laws are held to timelines worked out by hand, to queueing formulas and to conservation laws."""
+"""The simulated servers are compared with manually computed timelines, queueing formulas and conservation laws."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ def poisson(count: int, per_s: float, seed: int = 4) -> list[float]:
         (Layout(tick_s=1.0), [0.0, 2.5], [0.4, 0.2], [1.0, 0.5]),
     ],
 )
-def test_a_layout_follows_the_timeline_worked_out_by_hand(
+def test_layout_follows_manually_computed_timeline(
     layout: Layout, arrivals_s: list[float], works_s: list[float], expected_s: list[float]
 ) -> None:
     assert latencies_s(layout, arrivals_s, works_s) == pytest.approx(expected_s)
@@ -55,7 +55,7 @@ def test_a_layout_follows_the_timeline_worked_out_by_hand(
 @pytest.mark.parametrize(
     ("influence", "expected_s"),
     [
-        # stands still from 2 to 3, and from 5 to 6
+        # pauses from 2 to 3, and from 5 to 6
         (PeriodicPause(2.0, 1.0), [2, 5, 8]),
         # after the second response, for 1 second and half a second for the one that is left
         (AllocationPause(2, 1.0, 0.5), [2, 4, 7.5]),
@@ -67,11 +67,11 @@ def test_a_layout_follows_the_timeline_worked_out_by_hand(
         (SlowStart(0.1, 3.0, 0.5), [6, 10, 13]),
     ],
 )
-def test_an_influence_follows_the_timeline_worked_out_by_hand(influence: Influence, expected_s: list[float]) -> None:
+def test_influence_follows_manually_computed_timeline(influence: Influence, expected_s: list[float]) -> None:
     assert latencies_s(ONE, [0, 0, 0], [2, 2, 2], influence) == pytest.approx(expected_s)
 
 
-def test_a_background_job_takes_a_worker_but_not_a_running_request() -> None:
+def test_background_job_does_not_preempt_running_request() -> None:
     """From 1 on, one of two workers is taken: the third request waits until both of the others are done, at 4."""
     assert latencies_s(TWO, [0, 0, 2], [3, 4, 1], BackgroundJob(1, 1.0, 100.0)) == pytest.approx([3, 4, 3])
 
@@ -81,15 +81,13 @@ def test_a_background_job_takes_a_worker_but_not_a_running_request() -> None:
     [(lambda rng: rng.expovariate(1 / 0.7), 0.7 / 0.3), (lambda _: 0.7, 0.7 + 0.7**2 / (2 * 0.3))],
     ids=["M/M/1", "M/D/1"],
 )
-def test_the_mean_latency_is_that_of_queueing_theory(
-    draw_work_s: Callable[[random.Random], float], expected_s: float
-) -> None:
+def test_mean_latency_matches_queueing_theory(draw_work_s: Callable[[random.Random], float], expected_s: float) -> None:
     rng, arrivals_s = random.Random(5), poisson(60_000, 1.0)
-    found_s = latencies_s(ONE, arrivals_s, [draw_work_s(rng) for _ in arrivals_s])
-    assert sum(found_s) / len(found_s) == pytest.approx(expected_s, rel=0.06)
+    observed_s = latencies_s(ONE, arrivals_s, [draw_work_s(rng) for _ in arrivals_s])
+    assert sum(observed_s) / len(observed_s) == pytest.approx(expected_s, rel=0.06)
 
 
-def test_a_refused_request_fails_with_the_probability_of_the_loss_formula() -> None:
+def test_share_of_refused_requests_matches_loss_formula() -> None:
     """One worker and one place in the queue is M/M/1/2: at load 1, a third is refused."""
     rng, arrivals_s = random.Random(6), poisson(40_000, 1.0)
     replica = LawReplica(Layout(threads=1, backlog=1), (), 1)
@@ -97,7 +95,7 @@ def test_a_refused_request_fails_with_the_probability_of_the_loss_formula() -> N
     assert len(replica.failed) / len(arrivals_s) == pytest.approx(1 / 3, rel=0.03)
 
 
-def test_requests_in_the_server_are_their_rate_times_their_latency() -> None:
+def test_requests_in_server_follow_littles_law() -> None:
     """Little's law, with a lock and pauses: the number at Poisson arrivals is the mean number over time."""
     rng, arrivals_s = random.Random(7), poisson(20_000, 1.0)
     replica = LawReplica(Layout((Station(9, 0.7), Station(1, 0.3)), threads=4), [PeriodicPause(50.0, 2.0)], 1)
@@ -109,13 +107,13 @@ def test_requests_in_the_server_are_their_rate_times_their_latency() -> None:
         arrive(now_s, request, service_s)
 
     replica.arrive = count_and_arrive  # type: ignore[method-assign]
-    found_s = simulate(arrivals_s, [rng.expovariate(1 / 1.8) for _ in arrivals_s], lambda: replica)
+    observed_s = simulate(arrivals_s, [rng.expovariate(1 / 1.8) for _ in arrivals_s], lambda: replica)
     per_s = len(arrivals_s) / arrivals_s[-1]
-    assert sum(counts) / len(counts) == pytest.approx(per_s * sum(found_s) / len(found_s), rel=0.03)
+    assert sum(counts) / len(counts) == pytest.approx(per_s * sum(observed_s) / len(observed_s), rel=0.03)
 
 
 @pytest.mark.parametrize("order", ["first in", "last in", "priority", "shared"])
-def test_work_is_conserved_whatever_the_order(order: str) -> None:
+def test_busy_period_ends_at_same_time_in_any_order(order: str) -> None:
     """One worker that never idles beside work ends its busy period at the same time in any order."""
     rng, arrivals_s = random.Random(8), poisson(400, 1.0)
     works_s = [rng.expovariate(1.0) for _ in arrivals_s]
@@ -123,12 +121,12 @@ def test_work_is_conserved_whatever_the_order(order: str) -> None:
     for arrival_s, work_s in zip(arrivals_s, works_s, strict=True):
         ends = max(ends, arrival_s) + work_s
     layout = Layout((Station(1, order=order),), priority_share=0.5)  # type: ignore[arg-type]
-    found_s = latencies_s(layout, arrivals_s, works_s)
-    assert max(a + b for a, b in zip(arrivals_s, found_s, strict=True)) == pytest.approx(ends)
+    observed_s = latencies_s(layout, arrivals_s, works_s)
+    assert max(a + b for a, b in zip(arrivals_s, observed_s, strict=True)) == pytest.approx(ends)
 
 
-def test_parts_of_a_request_are_joined_when_the_last_is_done() -> None:
+def test_parallel_parts_are_joined_when_last_part_ends() -> None:
     """With a worker for each of two exponential parts, the longer of them has a mean of 1.5."""
     arrivals_s = [1000.0 * number for number in range(5_000)]
-    found_s = latencies_s(Layout((Station(2),), parts=2), arrivals_s, [1.0] * 5_000)
-    assert sum(found_s) / len(found_s) == pytest.approx(1.5, rel=0.05)
+    observed_s = latencies_s(Layout((Station(2),), parts=2), arrivals_s, [1.0] * 5_000)
+    assert sum(observed_s) / len(observed_s) == pytest.approx(1.5, rel=0.05)

@@ -14,9 +14,9 @@ import numpy as np
 
 from app.records.offers import Router
 from app.records.search import SearchSpec
-from tests.checks.llm_truths import Requests, Server, draw_truth, faster, simulate
+from tests.checks.llm_truths import Requests, Server, draw_truth, simulate, speed_up_server
 from tests.checks.llm_truths import Truth as Drawn
-from tests.studies.measuring import Floats, Played
+from tests.studies.measuring import Floats, SimulatedRequests
 
 TOKEN_TRUTHS = 200
 _STEP_REQUESTS = 500
@@ -48,18 +48,18 @@ class TokenTruth:
 
     @property
     def _measured(self) -> Server:
-        return faster(self.drawn.server, self.drawn.speed)
+        return speed_up_server(self.drawn.server, self.drawn.speed)
 
-    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> Played:
+    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
         return self._play(self._measured, arrivals_s, rng)
 
-    def play_alone(self, rate_per_s: float) -> Played:
+    def play_alone(self, rate_per_s: float) -> SimulatedRequests:
         rng = np.random.default_rng([self.seed, 2])
         arrivals_s = np.cumsum(rng.exponential(1 / rate_per_s, _ALONE_REQUESTS))
         return self._play(self._measured, arrivals_s, rng).without_first(_WARM_UP)
 
-    def play_fleet(self, replicas: int, is_long: bool) -> Played:
-        """One replica stands for all behind a random router or a round robin."""
+    def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
+        """One replica represents all behind a random router or a round robin."""
         rng = np.random.default_rng([self.seed, 3])
         count, simulated, gap_s = _FLEET_REQUESTS * (_LONG_TIMES if is_long else 1), 1, replicas / self.peak_per_s
         every = replicas if self.router == "round-robin" else 1
@@ -68,11 +68,13 @@ class TokenTruth:
         arrivals_s = np.cumsum(rng.standard_gamma(every, count) / every * gap_s)
         return self._play(self.drawn.server, arrivals_s, rng, simulated).without_first(_WARM_UP)
 
-    def _play(self, server: Server, arrivals_s: Floats, rng: np.random.Generator, replicas: int = 1) -> Played:
+    def _play(
+        self, server: Server, arrivals_s: Floats, rng: np.random.Generator, replicas: int = 1
+    ) -> SimulatedRequests:
         inputs, outputs = self.drawn.lengths.draw(rng, arrivals_s.size)
         requests = Requests(arrivals_s.tolist(), inputs, outputs)
         times = simulate(server, requests, rng, replicas, self.drawn.router)
-        return Played(arrivals_s, times.latency_s, times.first_token_s, inputs, outputs)
+        return SimulatedRequests(arrivals_s, times.latency_s, times.first_token_s, inputs, outputs)
 
 
 def draw_token_truth(number: int, seed: int) -> TokenTruth:

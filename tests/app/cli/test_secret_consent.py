@@ -152,7 +152,7 @@ def sides(path: Path) -> list[str]:
     return [str(path), str(other)]
 
 
-def test_a_comparison_that_measures_needs_consent_before_its_first_run(
+def test_comparison_that_measures_needs_consent_before_its_first_run(
     sides: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     record = tmp_path / "record"
@@ -164,7 +164,7 @@ def test_a_comparison_that_measures_needs_consent_before_its_first_run(
         assert not record.exists()
 
 
-def test_one_option_allows_the_host_of_either_profile(sides: list[str]) -> None:
+def test_option_allows_the_host_of_either_profile(sides: list[str]) -> None:
     profiles = [load_profile(Path(side)) for side in sides]
     request_consent(profiles, ["10.0.0.6", "10.0.0.5"])
     request_consent(profiles, [])

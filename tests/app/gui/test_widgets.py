@@ -57,7 +57,7 @@ def test_plain_tool_tip_text_is_unchanged_and_bounded() -> None:
 @pytest.mark.parametrize(
     "value", ["x" * 100_000, "word " * 20_000, f"'{'x' * 100_000}'"], ids=["letters", "words", "quoted"]
 )
-def test_a_long_value_is_shortened_wherever_the_window_shows_it(qtbot: QtBot, value: str) -> None:
+def test_long_value_is_shortened_wherever_the_window_shows_it(qtbot: QtBot, value: str) -> None:
     created, changed, strip = label(value), label(), MessageStrip()
     changed.setText(value)
     for widget in (created, changed, strip):

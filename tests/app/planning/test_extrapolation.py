@@ -12,10 +12,10 @@ from app.records.offers import Accelerator, Workload
 from tests.checks.extrapolation import (
     Z80,
     Z95,
-    classes,
+    compute_bracket_share,
     coverage,
     errors,
-    in_bracket,
+    group_by_class,
     left_out,
     left_out_coverage,
     pairs,
@@ -141,8 +141,8 @@ def test_intervals_cover_published_results() -> None:
     assert len(UNCUT_PAIRS) > 1200
     assert 0.80 <= coverage(UNCUT_PAIRS, Z80) <= 0.90
     assert coverage(UNCUT_PAIRS, Z95) >= 0.95
-    assert in_bracket(UNCUT_PAIRS) >= 0.90
-    for name, class_pairs in classes(PAIRS).items():
+    assert compute_bracket_share(UNCUT_PAIRS) >= 0.90
+    for name, class_pairs in group_by_class(PAIRS).items():
         assert coverage(class_pairs, Z80) >= 0.80, name
         assert coverage(class_pairs, Z95) >= 0.90, name
 
@@ -154,14 +154,14 @@ def test_intervals_for_unknown_work_cover_published_results() -> None:
 
 
 def test_intervals_fitted_without_a_gpu_cover_most_of_its_results() -> None:
-    for name, class_pairs in classes(PAIRS).items():
+    for name, class_pairs in group_by_class(PAIRS).items():
         if len(class_pairs) > 40:
             assert left_out_coverage(class_pairs, 0.8) >= 0.75, name
             assert left_out_coverage(class_pairs, 0.95) >= 0.85, name
 
 
 def test_product_weights_are_no_worse_than_fitted_weights_on_a_left_out_gpu() -> None:
-    for name, class_pairs in classes(PAIRS).items():
+    for name, class_pairs in group_by_class(PAIRS).items():
         if class_pairs[0].work == "saturated":
             fitted, _ = left_out(class_pairs)
             assert math.sqrt((errors(class_pairs) ** 2).mean()) <= math.sqrt((fitted**2).mean()), name

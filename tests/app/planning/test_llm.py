@@ -25,7 +25,7 @@ from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import TokenService
-from tests.checks.language_models import held_against_published
+from tests.checks.language_models import compare_with_published
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B, MIXTRAL
 
 GPUS = load_catalog().accelerators
@@ -172,7 +172,7 @@ def test_precision_that_the_gpu_does_not_support_is_refused() -> None:
 
 
 def test_analytical_rates_are_close_to_published_rates() -> None:
-    checks = held_against_published()
+    checks = compare_with_published()
     assert len(checks) >= 15
     abs_log_errors = sorted(abs(check.log_error) for check in checks)
     assert abs_log_errors[len(abs_log_errors) // 2] < 0.25

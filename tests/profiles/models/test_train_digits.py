@@ -22,11 +22,11 @@ def record() -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("what", ["model", "script", "rows"])
-def test_files_are_those_recorded(record: dict[str, Any], what: str) -> None:
+def test_digits_files_match_recorded_checksums(record: dict[str, Any], what: str) -> None:
     assert hashlib.sha256((MODELS / record[what]).read_bytes()).hexdigest() == record[f"{what}_sha256"]
 
 
-def test_recorded_accuracy_is_what_the_model_answers(record: dict[str, Any]) -> None:
+def test_recorded_accuracy_is_reproduced(record: dict[str, Any]) -> None:
     rows = np.load(DIGITS_ROWS)
     (scores,) = open_session(DIGITS_MODEL, "cpu", threads=1).run({"image": rows["image"]})
     right = int((scores.argmax(axis=1) == rows["label"]).sum())
@@ -34,7 +34,7 @@ def test_recorded_accuracy_is_what_the_model_answers(record: dict[str, Any]) -> 
     assert record["held_out_accuracy"] == right / 450 >= 0.98
 
 
-def test_model_is_small_and_takes_raw_pixels_in_any_batch(record: dict[str, Any]) -> None:
+def test_digits_model_is_small_and_has_expected_inputs_and_outputs(record: dict[str, Any]) -> None:
     rows = np.load(DIGITS_ROWS)
     session = open_session(DIGITS_MODEL, "cpu", threads=1)
     assert DIGITS_MODEL.stat().st_size == record["size_bytes"] <= 2_000_000
@@ -44,8 +44,8 @@ def test_model_is_small_and_takes_raw_pixels_in_any_batch(record: dict[str, Any]
     assert (rows["image"].min(), rows["image"].max()) == (0, 16)
 
 
-def test_batched_rows_answer_as_they_do_alone() -> None:
+def test_batched_outputs_equal_single_row_outputs() -> None:
     image = np.load(DIGITS_ROWS)["image"][:4]
     session = open_session(DIGITS_MODEL, "cpu", threads=1)
-    alone = np.concatenate([session.run({"image": image[row : row + 1]})[0] for row in range(4)])
-    np.testing.assert_allclose(session.run({"image": image})[0], alone, rtol=1e-4, atol=1e-4)
+    single_row_scores = np.concatenate([session.run({"image": image[row : row + 1]})[0] for row in range(4)])
+    np.testing.assert_allclose(session.run({"image": image})[0], single_row_scores, rtol=1e-4, atol=1e-4)

@@ -23,17 +23,17 @@ class Text(NamedTuple):
 
 
 def read_texts(chart: Chart) -> list[Text]:
-    """The horizontal texts of the static picture, once each: a halo has the same words in the same place."""
+    """The distinct horizontal texts of the static picture: a halo repeats the words in the same place."""
     return list(dict.fromkeys(_texts_in(ElementTree.fromstring(render_svg(chart)), 0.0, 0.0)))
 
 
 def list_overlaps(chart: Chart) -> list[tuple[str, str]]:
-    """The words of each two texts that are drawn over each other."""
+    """Pairs of texts that overlap."""
     return [
-        (one.words, other.words)
-        for one, other in combinations(read_texts(chart), 2)
-        if min(one.right, other.right) > max(one.left, other.left)
-        and min(one.bottom, other.bottom) > max(one.top, other.top)
+        (text.words, other.words)
+        for text, other in combinations(read_texts(chart), 2)
+        if min(text.right, other.right) > max(text.left, other.left)
+        and min(text.bottom, other.bottom) > max(text.top, other.top)
     ]
 
 

@@ -25,28 +25,28 @@ def _with_row(plan: PlanSection, **changes: Any) -> PlanSection:
     return replace(plan, offers=tuple(row if other.offer == row.offer else other for other in plan.offers))
 
 
-def test_the_lines_are_one_instance_fewer_the_planned_and_one_more(plan: PlanSection) -> None:
+def test_demand_chart_has_lines_for_planned_one_fewer_and_one_more_instance(plan: PlanSection) -> None:
     levels = {level["count"]: (level["per_s"], level["planned"]) for level in _levels(plan)}
     assert levels == {4: (96.0, False), 5: (120.0, True), 6: (144.0, False)}
     assert _chart(plan).rows[12] == ("12:00", "90.0", "96.0", "120", "144")
 
 
-def test_the_capacity_is_that_by_which_the_fleet_was_sized_where_the_plan_has_it(plan: PlanSection) -> None:
+def test_demand_chart_uses_planned_rate_of_offer(plan: PlanSection) -> None:
     sized = _with_row(plan, planned_rate_per_s=20.0)
     assert [level["per_s"] for level in _levels(sized)] == [80.0, 100.0, 120.0]
     assert "95\u202f% probability" in (_chart(sized).note or "")
     assert "median" in (_chart(plan).note or "")
 
 
-def test_nothing_is_fewer_than_one_instance(plan: PlanSection) -> None:
+def test_demand_chart_has_no_line_for_zero_instances(plan: PlanSection) -> None:
     assert [level["count"] for level in _levels(_with_row(plan, instances=1, spare=0))] == [1, 2]
 
 
-def test_without_a_simulated_day_the_demand_is_the_peak_by_the_shares_of_its_hours(plan: PlanSection) -> None:
+def test_demand_without_simulated_day_follows_hourly_shares_of_peak(plan: PlanSection) -> None:
     drawing = _chart(replace(plan, day=None))
     assert [row[1] for row in (drawing.rows[0], drawing.rows[12])] == ["18.0", "90.0"]
 
 
-def test_without_a_fleet_there_is_no_chart(no_offer_plan_report: PlanReport) -> None:
+def test_plan_without_fleet_has_no_demand_chart(no_offer_plan_report: PlanReport) -> None:
     assert build_demand_chart(no_offer_plan_report.plan) is None
     assert build_demand_chart(None) is None

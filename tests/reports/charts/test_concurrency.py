@@ -7,7 +7,7 @@ from reports.charts.picture import render_svg
 from reports.model import Report
 
 
-def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -> None:
+def test_concurrency_charts_show_latency_and_throughput_by_clients(clients_report: Report) -> None:
     times, rates = build_concurrency_charts(clients_report)
     assert [row[0] for row in times.rows] == ["1", "2", "4", "8", "16", "32"]
     assert times.alternative.startswith("p50 changes from 19.7")
@@ -16,7 +16,7 @@ def test_more_clients_are_drawn_by_time_and_throughput(clients_report: Report) -
     assert render_svg(rates) == render_svg(rates)
 
 
-def test_one_number_of_clients_is_no_curve(clients_report: Report, full_report: Report) -> None:
-    alone = msgspec.structs.replace(clients_report, stages=clients_report.stages[:1])
-    assert build_concurrency_charts(alone) == ()
+def test_single_concurrency_has_no_concurrency_charts(clients_report: Report, full_report: Report) -> None:
+    single_stage_report = msgspec.structs.replace(clients_report, stages=clients_report.stages[:1])
+    assert build_concurrency_charts(single_stage_report) == ()
     assert build_concurrency_charts(full_report) == ()

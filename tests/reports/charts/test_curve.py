@@ -23,14 +23,14 @@ def _changed(report: Report, name: str, **changes: Any) -> Report:
     return msgspec.structs.replace(report, stages=tuple(map(change, report.stages)))
 
 
-def test_failed_probes_stay_and_the_warm_up_is_not_on_it(full_report: Report) -> None:
+def test_failed_probes_are_on_rate_curve_and_warm_up_is_not(full_report: Report) -> None:
     points = _points(full_report)
     assert points["probe 400 req/s"]["state"] == "failed"
     assert points["step 218 req/s #3"]["state"] == "passed"
     assert "warm-up" not in points
 
 
-def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Report) -> None:
+def test_invalid_stage_is_marked_and_left_out_of_line(full_report: Report) -> None:
     report = _changed(full_report, "probe 283 req/s", validity="INVALID")
     drawing = build_rate_chart(report)
     assert drawing is not None
@@ -39,7 +39,7 @@ def test_an_invalid_stage_is_marked_and_does_not_bend_the_line(full_report: Repo
     assert 283.0 not in {row["offered"] for row in lines[0]}
 
 
-def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_report: Report) -> None:
+def test_rate_curve_of_only_invalid_stages_has_points_and_no_line(full_report: Report) -> None:
     stages = tuple(msgspec.structs.replace(stage, validity="INVALID") for stage in full_report.stages)
     drawing = build_rate_chart(msgspec.structs.replace(full_report, stages=stages))
     assert drawing is not None
@@ -47,8 +47,8 @@ def test_where_every_stage_is_invalid_the_points_are_drawn_and_no_line(full_repo
     assert any("state" in rows[0] for rows in drawing.spec["datasets"].values())
 
 
-def test_a_stage_without_latency_is_reported_of_and_kept_in_the_table(full_report: Report) -> None:
-    stage = next(one for one in full_report.stages if one.name == "probe 400 req/s")
+def test_stage_without_latency_is_only_in_table(full_report: Report) -> None:
+    stage = next(row for row in full_report.stages if row.name == "probe 400 req/s")
     report = _changed(full_report, stage.name, evaluated=msgspec.structs.replace(stage.evaluated, value=None))
     drawing = build_rate_chart(report)
     assert drawing is not None
@@ -56,7 +56,7 @@ def test_a_stage_without_latency_is_reported_of_and_kept_in_the_table(full_repor
     assert len(drawing.rows) == 11
 
 
-def test_slo_and_max_rate_are_written_on_the_picture(full_report: Report) -> None:
+def test_rate_curve_shows_slo_and_max_rate(full_report: Report) -> None:
     drawing = build_rate_chart(full_report)
     assert drawing is not None
     svg = render_svg(drawing)
@@ -65,5 +65,5 @@ def test_slo_and_max_rate_are_written_on_the_picture(full_report: Report) -> Non
     assert render_svg(drawing) == svg
 
 
-def test_no_stage_no_curve(empty_report: Report) -> None:
+def test_report_without_stages_has_no_rate_curve(empty_report: Report) -> None:
     assert build_rate_chart(empty_report) is None

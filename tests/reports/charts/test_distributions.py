@@ -6,18 +6,18 @@ from reports.charts.distributions import build_cdf_chart
 from reports.model import Report
 
 
-def test_every_distribution_begins_at_nothing_and_ends_at_all(full_report: Report) -> None:
+def test_every_cdf_rises_from_0_to_100_percent(full_report: Report) -> None:
     drawing = build_cdf_chart(full_report)
     assert drawing is not None
     points = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
-    for one in full_report.distributions:
-        percents = [point["percent"] for point in points if point["series"] == one.label]
+    for distribution in full_report.distributions:
+        percents = [point["percent"] for point in points if point["series"] == distribution.label]
         assert percents[0] == 0
         assert percents[-1] == 100
         assert percents == sorted(percents)
 
 
-def test_the_table_says_what_share_was_answered_within_what(full_report: Report) -> None:
+def test_cdf_table_has_latency_by_share_of_responses(full_report: Report) -> None:
     drawing = build_cdf_chart(full_report)
     assert drawing is not None
     latency = [row for row in drawing.rows if row[0] == full_report.distributions[0].label]
@@ -26,7 +26,7 @@ def test_the_table_says_what_share_was_answered_within_what(full_report: Report)
     assert drawing.alternative.startswith("Latency (from scheduled start) ranges from 1.")
 
 
-def test_the_slo_stands_where_its_metric_is_drawn(full_report: Report) -> None:
+def test_cdf_shows_slo_only_if_its_metric_is_drawn(full_report: Report) -> None:
     limited = build_cdf_chart(full_report)
     assert limited is not None
     assert len(limited.spec["layer"]) == 4
@@ -36,7 +36,7 @@ def test_the_slo_stands_where_its_metric_is_drawn(full_report: Report) -> None:
     assert len(unlimited.spec["layer"]) == 1
 
 
-def test_one_answer_is_no_distribution(full_report: Report, empty_report: Report) -> None:
-    one = msgspec.structs.replace(full_report.distributions[0], n=1, share=(1.0,), ms=(5.0,))
-    assert build_cdf_chart(msgspec.structs.replace(full_report, distributions=(one,))) is None
+def test_single_response_has_no_cdf(full_report: Report, empty_report: Report) -> None:
+    single_response = msgspec.structs.replace(full_report.distributions[0], n=1, share=(1.0,), ms=(5.0,))
+    assert build_cdf_chart(msgspec.structs.replace(full_report, distributions=(single_response,))) is None
     assert build_cdf_chart(empty_report) is None

@@ -9,7 +9,7 @@ from reports.charts.picture import render_svg
 from reports.model import Report
 
 
-def test_only_cells_with_answers_are_drawn_and_they_hold_all(full_report: Report) -> None:
+def test_heat_map_draws_only_filled_cells_and_all_responses(full_report: Report) -> None:
     drawing, heat = build_heat_map_chart(full_report), full_report.heat_map
     assert drawing is not None
     assert heat is not None
@@ -19,7 +19,7 @@ def test_only_cells_with_answers_are_drawn_and_they_hold_all(full_report: Report
     assert drawing.alternative.startswith("5,864 responses are shown by latency. The most common range is 4.00–8.00 ms")
 
 
-def test_the_table_has_a_row_a_time_and_a_column_a_range(full_report: Report) -> None:
+def test_heat_map_table_has_row_per_time_and_column_per_range(full_report: Report) -> None:
     drawing, heat = build_heat_map_chart(full_report), full_report.heat_map
     assert drawing is not None
     assert heat is not None
@@ -28,12 +28,12 @@ def test_the_table_has_a_row_a_time_and_a_column_a_range(full_report: Report) ->
     assert drawing.columns[1] == "1.00–2.00 ms"
 
 
-def test_what_failed_is_not_there_and_a_run_without_answers_has_none(empty_report: Report) -> None:
+def test_run_without_responses_has_no_heat_map(empty_report: Report) -> None:
     assert build_heat_map_chart(empty_report) is None
 
 
-def test_the_title_of_the_latency_axis_is_inside_the_picture(full_report: Report) -> None:
-    """Vega omits the label "1,000" until it knows the height of the chart."""
+def test_latency_axis_title_is_inside_heat_map(full_report: Report) -> None:
+    """Vega omits the label "1,000" before it has computed the height of the chart."""
     assert full_report.heat_map is not None
     edges_ms = tuple(8 * 2 ** (index / 2) for index in range(14))
     counts = 13 * full_report.heat_map.counts[:1]

@@ -27,7 +27,9 @@ def _with_variants(report: Report, variants: tuple[VariantRow, ...]) -> Report:
     return msgspec.structs.replace(report, local=msgspec.structs.replace(report.local, variants=variants))
 
 
-def test_there_are_charts_only_for_what_was_measured(language_model_report: Report, local_report: Report) -> None:
+def test_language_model_charts_exist_only_for_measured_tests(
+    language_model_report: Report, local_report: Report
+) -> None:
     assert [*_charts(language_model_report)] == ["test-decode", "test-prefill", "decode-by-depth", "model-memory"]
     only_prompts = report_of(language_model_run(tests=(GenerationTest(512, 0),)))
     assert [*_charts(only_prompts)] == ["test-prefill", "model-memory"]
@@ -35,7 +37,7 @@ def test_there_are_charts_only_for_what_was_measured(language_model_report: Repo
     assert build_language_model_charts(_with_variants(language_model_report, ())) == ()
 
 
-def test_bars_have_intervals_and_no_repeated_or_invalid_test(language_model_report: Report) -> None:
+def test_generation_test_bars_have_intervals_and_skip_repeated_and_invalid_tests(language_model_report: Report) -> None:
     chart = _charts(language_model_report)["test-prefill"]
     assert [row[:2] for row in chart.rows] == [
         ("batch 1", "pp512"), ("batch 1", "pp512+tg16"), ("batch 2", "pp512"), ("batch 2", "pp512+tg16")
@@ -48,7 +50,7 @@ def test_bars_have_intervals_and_no_repeated_or_invalid_test(language_model_repo
     assert {row[0] for row in _charts(report)["test-prefill"].rows} == {"batch 2"}
 
 
-def test_depth_is_drawn_for_tests_that_differ_in_nothing_else(language_model_report: Report) -> None:
+def test_depth_chart_has_only_tests_that_differ_only_in_depth(language_model_report: Report) -> None:
     chart = _charts(language_model_report)["decode-by-depth"]
     assert [(point["series"], point["depth"]) for point in _points(chart)] == [
         ("batch 1", 0), ("batch 1", 1024), ("batch 2", 0), ("batch 2", 1024)
@@ -61,7 +63,7 @@ def test_depth_is_drawn_for_tests_that_differ_in_nothing_else(language_model_rep
     assert "decode-by-depth" not in _charts(mixed)
 
 
-def test_the_peak_memory_is_split_where_its_parts_are_known(language_model_report: Report) -> None:
+def test_peak_memory_is_split_if_its_parts_are_known(language_model_report: Report) -> None:
     chart = _charts(language_model_report)["model-memory"]
     weights_gib, kv_gib = 20_800_000 / 2**30, 1040 * 4096 / 2**30
     assert [(point["series"], point["value"]) for point in _points(chart) if point["variant"] == "batch 1"] == [

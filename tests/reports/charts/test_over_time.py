@@ -8,7 +8,7 @@ from reports.model import Report, SteadyRow
 from reports.quantity import Quantity
 
 
-def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report: Report) -> None:
+def test_rate_timeline_of_closed_loop_has_no_offered_rate(clients_report: Report, full_report: Report) -> None:
     closed, offered = build_rate_timeline_chart(clients_report), build_rate_timeline_chart(full_report)
     assert closed is not None
     assert offered is not None
@@ -28,7 +28,7 @@ def test_in_a_closed_loop_nothing_is_offered(clients_report: Report, full_report
         ("tpot_ms", "latency_ms", False),
     ],
 )
-def test_the_limit_is_drawn_where_it_is_of_the_times_shown(
+def test_slo_limit_is_drawn_only_on_chart_of_its_metric(
     full_report: Report, metric: str, times: str, is_drawn: bool
 ) -> None:
     assert full_report.curve.limit is not None
@@ -39,7 +39,7 @@ def test_the_limit_is_drawn_where_it_is_of_the_times_shown(
     assert ("SLO p95" in str(drawing.spec)) == is_drawn
 
 
-def test_the_steady_state_is_shaded_on_both_charts(full_report: Report) -> None:
+def test_steady_state_is_shaded_on_both_timelines(full_report: Report) -> None:
     nothing = Quantity(value=None, unit="ms")
     row = SteadyRow(
         stage="chat", start_s=2, end_s=8, window_s=(12.0, 18.0), throughput=nothing, steady_throughput=nothing,
@@ -47,7 +47,7 @@ def test_the_steady_state_is_shaded_on_both_charts(full_report: Report) -> None:
     )  # fmt: skip
     older = replace(row, window_s=None)  # of a report that does not have it
     for build in (build_rate_timeline_chart, build_latency_timeline_chart):
-        shaded, plain = (build(replace(full_report, steady=(one,))) for one in (row, older))
+        shaded, plain = (build(replace(full_report, steady=(steady_row,))) for steady_row in (row, older))
         assert shaded is not None
         assert plain is not None
         assert [{"from": 12.0, "to": 18.0, "stage": "chat"}] in shaded.spec["datasets"].values()

@@ -17,7 +17,7 @@ def _bars(drawing: Chart | None) -> list[dict[str, Any]]:
     return [row for rows in drawing.spec["datasets"].values() for row in rows if "percent" in row]
 
 
-def test_there_is_a_bar_for_one_fewer_the_planned_and_one_more(plan: PlanSection) -> None:
+def test_probability_chart_has_bars_for_planned_one_fewer_and_one_more_instance(plan: PlanSection) -> None:
     drawing = build_probability_chart(plan)
     assert drawing is not None
     assert drawing.rows == (("3", "41.2\u202f%"), ("4 (planned)", "95.3\u202f%"), ("5", "over 99.9\u202f%"))
@@ -25,14 +25,14 @@ def test_there_is_a_bar_for_one_fewer_the_planned_and_one_more(plan: PlanSection
     assert drawing.alternative.endswith("The target is 95\u202f%.")
 
 
-def test_one_instance_has_none_fewer_and_is_still_the_planned_one(plan: PlanSection) -> None:
+def test_probability_chart_of_single_instance_has_no_bar_for_zero(plan: PlanSection) -> None:
     assert plan.recommended_row is not None
     row = replace(plan.recommended_row, instances=2, spare=1)
     bars = _bars(build_probability_chart(replace(plan, offers=(row,))))
     assert [(bar["instances"], bar["color"] == ACCENT) for bar in bars] == [("1 (planned)", True), ("2", False)]
 
 
-def test_without_probabilities_there_is_no_chart(plan: PlanSection) -> None:
+def test_plan_without_probabilities_has_no_probability_chart(plan: PlanSection) -> None:
     assert plan.recommended_row is not None
     assert (
         build_probability_chart(replace(plan, offers=(replace(plan.recommended_row, slo_probabilities=None),))) is None
@@ -41,7 +41,7 @@ def test_without_probabilities_there_is_no_chart(plan: PlanSection) -> None:
 
 
 @pytest.mark.parametrize("target", [0.9, 0.95])
-def test_the_target_does_not_cover_the_value_of_a_bar_that_nearly_meets_it(plan: PlanSection, target: float) -> None:
+def test_probability_target_does_not_overlap_bar_values(plan: PlanSection, target: float) -> None:
     assert plan.recommended_row is not None
     assert plan.recommended_row.slo_probabilities is not None
     probabilities = replace(plan.recommended_row.slo_probabilities, one_fewer=target - 0.014, planned=0.991)

@@ -18,7 +18,7 @@ pytestmark = pytest.mark.process
 
 SPEC = {"data": {"values": [{"x": 1}]}, "mark": "bar", "encoding": {"x": {"field": "x"}}}
 TOO_LITTLE_FOR_V8 = 6 << 20
-"""KiB of address space: V8 reserves more than is left of it, and everything else in a report fits."""
+"""KiB of address space: V8 reserves more than remains, and the rest of a report fits."""
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def renderer() -> Iterator[ChartRenderer]:
     renderer.close()
 
 
-def test_a_renderer_that_died_starts_again(renderer: ChartRenderer) -> None:
+def test_killed_chart_renderer_is_restarted(renderer: ChartRenderer) -> None:
     before = set(children_of(os.getpid()))
     assert renderer.render_svg(SPEC).startswith("<svg")
     (child,) = set(children_of(os.getpid())) - before
@@ -37,21 +37,23 @@ def test_a_renderer_that_died_starts_again(renderer: ChartRenderer) -> None:
     assert renderer.render_svg(SPEC).startswith("<svg")
 
 
-def test_a_chart_that_vega_refuses_is_an_error_with_its_reason(renderer: ChartRenderer) -> None:
+def test_chart_refused_by_vega_raises_error_with_reason(renderer: ChartRenderer) -> None:
     with pytest.raises(ChartError, match="Cannot read properties of undefined"):
         renderer.render_svg({"mark": {}})
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="limits the address space")
-def test_a_report_without_memory_for_charts_has_everything_else(full_report: Report, tmp_path: Path) -> None:
+def test_report_without_memory_for_charts_has_warning_and_all_other_content(
+    full_report: Report, tmp_path: Path
+) -> None:
     (tmp_path / "report.json").write_bytes(msgspec.json.encode(full_report))
     script = f'ulimit -v {TOO_LITTLE_FOR_V8}; exec "$0" -m reports report.json -o report.html'
-    done = subprocess.run(
+    result = subprocess.run(
         ["sh", "-c", script, sys.executable], cwd=tmp_path, capture_output=True, text=True, check=False
     )
-    assert done.returncode == 0, done.stderr
+    assert result.returncode == 0, result.stderr
     message = "The report has no charts: the chart renderer was killed by signal"
-    assert done.stderr.startswith(f"warning: {message}")
+    assert result.stderr.startswith(f"warning: {message}")
     page = (tmp_path / "report.html").read_text()
     assert message in page
     assert "<svg" not in page
@@ -59,7 +61,7 @@ def test_a_report_without_memory_for_charts_has_everything_else(full_report: Rep
 
 
 @pytest.mark.skipif(not Path("/usr/share/fonts/truetype/dejavu/DejaVuSans.ttf").exists(), reason="needs a wide font")
-def test_the_layout_does_not_depend_on_the_fonts_of_the_machine(renderer: ChartRenderer) -> None:
+def test_chart_layout_does_not_depend_on_installed_fonts(renderer: ChartRenderer) -> None:
     labels = {"data": {"values": [{"x": "a wide label"}]}, "mark": "bar", "encoding": {"y": {"field": "x"}}}
     of_machine, of_none = (
         renderer.render_svg({**labels, "config": {"font": font}}) for font in ("DejaVu Sans", "Nowhere Sans")

@@ -14,8 +14,8 @@ from reports.model import Report
 def _with_bounds(report: Report, *bounds: BottleneckRow | None) -> Report:
     assert report.local is not None
     variants = tuple(
-        msgspec.structs.replace(one, bottleneck=bound)
-        for one, bound in zip(report.local.variants, bounds, strict=False)
+        msgspec.structs.replace(variant, bottleneck=bound)
+        for variant, bound in zip(report.local.variants, bounds, strict=False)
     )
     return msgspec.structs.replace(report, local=msgspec.structs.replace(report.local, variants=variants))
 
@@ -34,16 +34,16 @@ def _bound(flops: float, *, peak: float | None = 250e9) -> BottleneckRow:
 
 
 def _lines_and_points(drawing: Chart) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    every = [one for values in drawing.spec["datasets"].values() for one in values]
-    lines = max(drawing.spec["datasets"].values(), key=lambda values: sum("variant" not in one for one in values))
-    return lines, [one for one in every if "variant" in one]
+    rows = [row for values in drawing.spec["datasets"].values() for row in values]
+    lines = max(drawing.spec["datasets"].values(), key=lambda values: sum("variant" not in row for row in values))
+    return lines, [row for row in rows if "variant" in row]
 
 
-def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_report: Report) -> None:
+def test_roofline_bends_at_ridge_and_points_are_below(local_report: Report) -> None:
     drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9)))
     assert drawing is not None
     roof, points = _lines_and_points(drawing)
-    assert [round(one["rate"], 3) for one in roof] == [83.333, 250.0, 250.0]
+    assert [round(row["rate"], 3) for row in roof] == [83.333, 250.0, 250.0]
     assert roof[1]["intensity"] == 2.5
     (point,) = points
     assert (point["intensity"], point["rate"]) == (50.0, 200.0)
@@ -53,16 +53,16 @@ def test_points_stand_under_the_roof_and_the_roof_bends_at_its_ridge(local_repor
     assert drawing.alternative == "cpu as-is, batch 1 reaches 80.0\u202f% of its roof."
 
 
-def test_a_peak_that_was_measured_twice_is_one_roof(local_report: Report) -> None:
+def test_nearly_equal_measured_peaks_are_one_roofline(local_report: Report) -> None:
     alike, other = _bound(200e9, peak=255e9), _bound(200e9, peak=900e9)
     drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9), alike, other))
     assert drawing is not None
-    assert {one["roof"] for one in _lines_and_points(drawing)[0]} == {
+    assert {row["roof"] for row in _lines_and_points(drawing)[0]} == {
         "this CPU: 250 GFLOP/s, 100 GB/s", "this CPU: 900 GFLOP/s, 100 GB/s",
     }  # fmt: skip
 
 
-def _colours(drawing: Chart) -> dict[str, str]:
+def _colors(drawing: Chart) -> dict[str, str]:
     scale = next(
         layer["encoding"]["color"]["scale"]
         for layer in drawing.spec["layer"]
@@ -71,21 +71,23 @@ def _colours(drawing: Chart) -> dict[str, str]:
     return dict(zip(scale["domain"], scale["range"], strict=True))
 
 
-def test_a_family_has_the_colour_that_it_has_beside(local_report: Report) -> None:
+def test_variant_family_has_same_color_in_roofline_and_batch_charts(local_report: Report) -> None:
     drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9), None, None, None, None))
-    beside = _colours(build_batch_charts(local_report)[-1])
+    beside = _colors(build_batch_charts(local_report)[-1])
     assert drawing is not None
-    assert _colours(drawing) == {"cpu as-is": beside["cpu as-is"]}
+    assert _colors(drawing) == {"cpu as-is": beside["cpu as-is"]}
     assert beside["cpu as-is"] != beside["cpu int8-static"]
 
 
-def test_a_point_above_its_roof_says_what_that_means(local_report: Report) -> None:
+def test_point_above_roofline_has_note_on_measured_peak(local_report: Report) -> None:
     drawing = build_roofline_chart(_with_bounds(local_report, _bound(300e9)))
     assert drawing is not None
     assert "the measured peak is too low" in (drawing.note or "")
 
 
-def test_no_peak_no_roof(local_report: Report, full_report: Report, failed_report: Report) -> None:
+def test_run_without_measured_peak_has_no_roofline(
+    local_report: Report, full_report: Report, failed_report: Report
+) -> None:
     assert build_roofline_chart(_with_bounds(local_report, _bound(200e9, peak=None), None)) is None
     assert build_roofline_chart(full_report) is None
     assert build_roofline_chart(failed_report) is None

@@ -7,32 +7,37 @@ from reports.charts.telemetry import build_telemetry_charts
 from reports.model import Report
 
 
-def test_one_chart_a_unit_and_none_for_what_was_never_read(full_report: Report) -> None:
+def test_telemetry_has_one_chart_per_sampled_unit(full_report: Report) -> None:
     assert [drawing.key for drawing in build_telemetry_charts(full_report)] == ["busy", "cores", "memory"]
 
 
-def test_clocks_and_temperature_of_a_gpu_are_charts_of_their_own(full_report: Report) -> None:
-    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
-    clock = msgspec.structs.replace(one, metric="gpu_sm_clock_mhz", unit="MHz", values=(1410.0,) * len(one.values))
-    heat = msgspec.structs.replace(one, metric="gpu_temperature_c", unit="°C")
+def test_gpu_clocks_and_temperature_have_own_charts(full_report: Report) -> None:
+    utilization = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
+    clock = msgspec.structs.replace(
+        utilization, metric="gpu_sm_clock_mhz", unit="MHz", values=(1410.0,) * len(utilization.values)
+    )
+    heat = msgspec.structs.replace(utilization, metric="gpu_temperature_c", unit="°C")
     clocks, temperature = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(clock, heat)))
     assert (clocks.key, temperature.key) == ("clocks", "temperature")
     assert clocks.alternative == "gpu0 has a mean of 1,410\u202fMHz and a maximum of 1,410\u202fMHz."
 
 
-def test_the_hit_rate_of_a_prefix_cache_is_a_chart_beside_the_utilization(full_report: Report) -> None:
-    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
+def test_prefix_cache_hit_rate_has_own_chart(full_report: Report) -> None:
+    utilization = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
     hits = msgspec.structs.replace(
-        one, metric="server_cache_hit_percent", source="server", values=(25.0, 75.0) + (None,) * (len(one.values) - 2)
+        utilization,
+        metric="server_cache_hit_percent",
+        source="server",
+        values=(25.0, 75.0) + (None,) * (len(utilization.values) - 2),
     )
-    busy, rate = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(one, hits)))
+    busy, rate = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=(utilization, hits)))
     assert (busy.key, rate.key) == ("busy", "server-cache")
     assert rate.alternative == "prefix cache hits, server has a mean of 50.0\u202f% and a maximum of 75.0\u202f%."
 
 
-def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Report) -> None:
-    one = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
-    gpus = tuple(msgspec.structs.replace(one, source=f"gpu{index}") for index in range(8))
+def test_chart_of_many_gpus_is_limited_and_table_is_complete(full_report: Report) -> None:
+    utilization = next(series for series in full_report.telemetry if series.metric == "gpu_utilization_percent")
+    gpus = tuple(msgspec.structs.replace(utilization, source=f"gpu{index}") for index in range(8))
     (drawing,) = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=gpus))
     (values,) = drawing.spec["datasets"].values()
     assert len({value["series"] for value in values}) == MAX_SERIES
@@ -42,7 +47,7 @@ def test_many_gpus_leave_the_chart_readable_and_the_table_whole(full_report: Rep
     assert "not occupancy" in drawing.note
 
 
-def test_one_reading_is_no_line(full_report: Report) -> None:
+def test_single_sample_has_no_telemetry_chart(full_report: Report) -> None:
     once = tuple(
         msgspec.structs.replace(series, at_s=series.at_s[:1], values=series.values[:1])
         for series in full_report.telemetry
@@ -50,12 +55,12 @@ def test_one_reading_is_no_line(full_report: Report) -> None:
     assert build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=once)) == ()
 
 
-def test_no_reading_no_chart(empty_report: Report) -> None:
+def test_run_without_telemetry_has_no_telemetry_chart(empty_report: Report) -> None:
     assert build_telemetry_charts(empty_report) == ()
 
 
-def test_what_a_server_reports_are_charts_of_their_own(full_report: Report) -> None:
-    one = full_report.telemetry[0]
+def test_server_metrics_have_own_charts(full_report: Report) -> None:
+    any_series = full_report.telemetry[0]
     metrics = {
         "server_running_requests": "requests",
         "server_waiting_requests": "requests",
@@ -63,7 +68,7 @@ def test_what_a_server_reports_are_charts_of_their_own(full_report: Report) -> N
         "server_cache_hit_percent": "%",
     }
     series = tuple(
-        msgspec.structs.replace(one, source="vllm", metric=metric, unit=unit) for metric, unit in metrics.items()
+        msgspec.structs.replace(any_series, source="vllm", metric=metric, unit=unit) for metric, unit in metrics.items()
     )
     requests, cache = build_telemetry_charts(msgspec.structs.replace(full_report, telemetry=series))
     assert [[row[0] for row in chart.rows] for chart in (requests, cache)] == [

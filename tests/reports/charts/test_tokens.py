@@ -20,7 +20,7 @@ def _loaded(report: Report, tpots_ms: tuple[float, ...], *, is_closed: bool) -> 
     return replace(report, stages=tuple(stages), tokens=tuple(rows))
 
 
-def test_a_closed_loop_shows_its_times_by_concurrency_and_its_speed_per_user(streaming_report: Report) -> None:
+def test_closed_loop_token_charts_show_times_by_concurrency_and_speed_per_user(streaming_report: Report) -> None:
     times, frontier = build_token_charts(_loaded(streaming_report, (10.0, 20.0, 25.0), is_closed=True))
     assert times.title == "TTFT and TPOT by concurrency"
     assert [row[0] for row in times.rows] == ["concurrency 4", "concurrency 8", "concurrency 16"]
@@ -32,7 +32,7 @@ def test_a_closed_loop_shows_its_times_by_concurrency_and_its_speed_per_user(str
     assert "number of GPUs is unknown" in (frontier.note or "")
 
 
-def test_the_output_is_per_gpu_where_their_number_is_known(streaming_report: Report) -> None:
+def test_token_throughput_is_per_gpu_if_gpu_count_is_known(streaming_report: Report) -> None:
     report = _loaded(streaming_report, (10.0, 20.0), is_closed=True)
     report = replace(report, header=replace(report.header, accelerator_count=4.0))
     _, frontier = build_token_charts(report)
@@ -40,12 +40,12 @@ def test_the_output_is_per_gpu_where_their_number_is_known(streaming_report: Rep
     assert frontier.columns[2] == "tok/s/GPU"
 
 
-def test_an_open_loop_shows_them_by_its_rates(streaming_report: Report) -> None:
+def test_open_loop_token_chart_shows_times_by_offered_rate(streaming_report: Report) -> None:
     times, _ = build_token_charts(_loaded(streaming_report, (10.0, 20.0), is_closed=False))
     assert times.title == "TTFT and TPOT by offered rate"
     assert [row[0] for row in times.rows] == ["4.00\u202freq/s", "8.00\u202freq/s"]
 
 
-def test_one_load_or_no_tokens_is_no_chart(streaming_report: Report, full_report: Report) -> None:
+def test_single_load_or_run_without_tokens_has_no_token_charts(streaming_report: Report, full_report: Report) -> None:
     assert build_token_charts(streaming_report) == ()
     assert build_token_charts(full_report) == ()

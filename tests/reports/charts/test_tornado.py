@@ -16,15 +16,15 @@ from tests.reports.charts.conftest import read_texts
 def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
     drawing = build_tornado_chart(plan)
     assert drawing is not None
-    rows = [one for values in drawing.spec["datasets"].values() for one in values if "planned" in one]
-    return {(one["input"], one["at"]): one for one in rows}
+    rows = [row for values in drawing.spec["datasets"].values() for row in values if "planned" in row]
+    return {(row["input"], row["at"]): row for row in rows}
 
 
 def _with(plan: PlanSection, *swings: SensitivityRow) -> PlanSection:
     return replace(plan, sensitivity=swings)
 
 
-def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: PlanSection) -> None:
+def test_each_input_has_bar_per_end_and_names_new_cheapest_offer(plan: PlanSection) -> None:
     bars = _bars(plan)
     assert (bars["peak", "72/s"]["side"], bars["peak", "72/s"]["words"]) == ("left", "72/s")
     assert bars["peak", "108/s"]["words"] == "108/s → aws/g5.xlarge"
@@ -33,16 +33,16 @@ def test_each_input_has_a_bar_to_both_its_ends_and_names_who_would_win(plan: Pla
     }
 
 
-def test_an_end_where_nothing_fits_has_no_bar_and_the_table_says_so(plan: PlanSection) -> None:
-    end = _bars(plan)["confidence", "99 %"]
-    assert (end["usd"], end["words"], end["shown"]) == (end["planned"], "99 %: no offer fits", "n/a")
-    assert _bars(plan)["confidence", "80 %"]["usd"] < end["planned"]
+def test_sensitivity_without_feasible_offer_has_no_bar(plan: PlanSection) -> None:
+    bar = _bars(plan)["confidence", "99 %"]
+    assert (bar["usd"], bar["words"], bar["shown"]) == (bar["planned"], "99 %: no offer fits", "n/a")
+    assert _bars(plan)["confidence", "80 %"]["usd"] < bar["planned"]
     drawing = build_tornado_chart(plan)
     assert drawing is not None
     assert ("confidence", "80 %", "2,062", L4, "99 %", "n/a", "no offer fits") in drawing.rows
 
 
-def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
+def test_inputs_without_effect_are_in_note_and_not_drawn(plan: PlanSection) -> None:
     drawing = build_tornado_chart(plan)
     assert drawing is not None
     assert not [key for key in _bars(plan) if key[0] == "router"]
@@ -54,7 +54,7 @@ def test_what_moves_nothing_is_named_and_not_drawn(plan: PlanSection) -> None:
     assert build_tornado_chart(None) is None
 
 
-def test_another_cheapest_offer_is_named_shortly_if_it_has_a_short_name(plan: PlanSection) -> None:
+def test_new_cheapest_offer_is_labeled_by_its_short_name(plan: PlanSection) -> None:
     elsewhere = "gcp/g2-standard-4@europe-west4"
     swing = SensitivityRow(
         input="price",
@@ -73,7 +73,7 @@ def test_another_cheapest_offer_is_named_shortly_if_it_has_a_short_name(plan: Pl
 
 
 @pytest.mark.parametrize("costs", [(3000.0, 3500.0), (2000.0, 2200.0), (2576.9, 4000.0)])
-def test_words_stand_outside_both_bars_whatever_side_they_are_on(plan: PlanSection, costs: tuple[float, float]) -> None:
+def test_bar_labels_are_outside_both_bars(plan: PlanSection, costs: tuple[float, float]) -> None:
     swing = replace(plan.sensitivity[0], usd_per_month_low=costs[0], usd_per_month_high=costs[1], winner_high=L4)
     bars = _bars(_with(plan, swing))
     planned = bars["peak", "72/s"]["planned"]
@@ -81,7 +81,7 @@ def test_words_stand_outside_both_bars_whatever_side_they_are_on(plan: PlanSecti
     assert bars["peak", "108/s"]["edge"] == max(planned, *costs)
 
 
-def test_ticks_are_round_and_never_negative(plan: PlanSection) -> None:
+def test_cost_ticks_are_round_and_not_negative(plan: PlanSection) -> None:
     cheap = replace(plan.sensitivity[0], usd_per_month_low=10.0, low="a long word for this end", winner_low=A10G)
     drawing = build_tornado_chart(_with(plan, cheap))
     assert drawing is not None
@@ -94,7 +94,7 @@ def test_ticks_are_round_and_never_negative(plan: PlanSection) -> None:
     assert all(tick % 1000 == 0 for tick in axis["values"])
 
 
-def test_a_long_name_is_shortened_to_fit_in_the_widest_font(plan: PlanSection) -> None:
+def test_long_offer_name_is_shortened_to_chart_width(plan: PlanSection) -> None:
     swing = replace(plan.sensitivity[0], winner_high="far", winner_high_name="a fleet of many small machines, far away")
     drawing = build_tornado_chart(_with(plan, swing))
     assert drawing is not None

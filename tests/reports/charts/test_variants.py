@@ -14,7 +14,7 @@ def _points(drawing: Chart) -> dict[str, dict[str, Any]]:
     return {value["variant"]: value for value in max(drawing.spec["datasets"].values(), key=len)}
 
 
-def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report) -> None:
+def test_variant_pareto_chart_shows_every_variant_with_time_and_cost(local_report: Report) -> None:
     drawing = build_variant_pareto_chart(local_report)
     assert drawing is not None
     assert {name: point["role"] for name, point in _points(drawing).items()} == {
@@ -32,23 +32,23 @@ def test_every_variant_with_a_time_and_a_cost_has_its_place(local_report: Report
     assert drawing.note.endswith("2 of 7 variants are not shown, because they were not measured or have too few calls.")
 
 
-def test_the_line_joins_what_is_beaten_in_neither_cost_nor_latency(local_report: Report) -> None:
+def test_variant_pareto_line_joins_nondominated_variants(local_report: Report) -> None:
     drawing = build_variant_pareto_chart(local_report)
     assert drawing is not None
     line = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
-    assert [one["variant"] for one in line] == ["cpu int8-static, batch 4", "cpu int8-static, batch 1"]
+    assert [point["variant"] for point in line] == ["cpu int8-static, batch 4", "cpu int8-static, batch 1"]
 
 
-def test_the_best_is_named_with_its_accuracy(local_report: Report) -> None:
+def test_best_variant_is_labeled_with_its_accuracy(local_report: Report) -> None:
     drawing = build_variant_pareto_chart(local_report)
     assert drawing is not None
-    labels = {one["label"] for values in drawing.spec["datasets"].values() for one in values if "label" in one}
+    labels = {point["label"] for values in drawing.spec["datasets"].values() for point in values if "label" in point}
     assert "cpu int8-static, batch 4, 96.9\u202f%" in labels
     assert "97.8\u202f%" in labels
     assert "The best is cpu int8-static, batch 4." in drawing.alternative
 
 
-def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:
+def test_invalid_variant_is_hollow_in_pareto_chart(strayed_report: Report) -> None:
     drawing = build_variant_pareto_chart(strayed_report)
     assert drawing is not None
     points = _points(drawing)
@@ -57,24 +57,26 @@ def test_what_cannot_be_relied_on_is_hollow(strayed_report: Report) -> None:
     assert "dashed" not in (drawing.note or "")
 
 
-def test_one_variant_or_none_is_no_chart(local_report: Report, failed_report: Report, full_report: Report) -> None:
+def test_single_variant_has_no_pareto_chart(local_report: Report, failed_report: Report, full_report: Report) -> None:
     assert local_report.local is not None
-    one = msgspec.structs.replace(local_report.local, variants=local_report.local.variants[:1])
-    assert build_variant_pareto_chart(msgspec.structs.replace(local_report, local=one)) is None
+    single_variant = msgspec.structs.replace(local_report.local, variants=local_report.local.variants[:1])
+    assert build_variant_pareto_chart(msgspec.structs.replace(local_report, local=single_variant)) is None
     assert build_variant_pareto_chart(failed_report) is None
     assert build_variant_pareto_chart(full_report) is None
 
 
-def test_an_accuracy_that_would_cover_the_name_of_the_best_is_only_in_the_table(local_report: Report) -> None:
+def test_accuracy_label_that_overlaps_best_variant_is_only_in_table(local_report: Report) -> None:
     assert local_report.local is not None
-    best = next(one for one in local_report.local.variants if one.state == "best")
+    best = next(variant for variant in local_report.local.variants if variant.state == "best")
     beside = [
         msgspec.structs.replace(
-            one, latency=msgspec.structs.replace(one.latency, value=1.02 * (best.latency.value or 0.0)), cost=best.cost
+            variant,
+            latency=msgspec.structs.replace(variant.latency, value=1.02 * (best.latency.value or 0.0)),
+            cost=best.cost,
         )
-        if one.name == "cpu int8-static, batch 1"
-        else one
-        for one in local_report.local.variants
+        if variant.name == "cpu int8-static, batch 1"
+        else variant
+        for variant in local_report.local.variants
     ]
     local = msgspec.structs.replace(local_report.local, variants=tuple(beside))
     drawing = build_variant_pareto_chart(msgspec.structs.replace(local_report, local=local))

@@ -27,7 +27,7 @@ def test_profile_tab_follows_the_text_size_in_a_monospace_font(qtbot: QtBot, qap
         look.scale_text(1.0)
 
 
-def test_a_long_profile_is_copied_whole_and_shown_in_part(qtbot: QtBot, opened: OpenRun, stages: Path) -> None:
+def test_long_profile_is_copied_whole_and_shown_in_part(qtbot: QtBot, opened: OpenRun, stages: Path) -> None:
     displayed_run = opened(stages)
     spec_text = "sizewise: 1\n" + "# more\n" * 100_000
     long_run = dataclasses.replace(displayed_run.opened_run, spec_text=spec_text)
