@@ -1,18 +1,14 @@
 """Protocols of targets: one row per protocol.
 
-A row is all that Sizewise knows about a protocol apart from its settings and its requests. Options of
-commands, `init`, the Run page, templates, checks of profiles, test requests, probes and the tables of
-the documentation follow from the rows. The order of the rows is the order in which they are listed.
+Titles, templates of profiles, default SLOs, profile classes and the recognition of an API by its URL
+follow from the rows. The order of the rows is the order in which they are listed.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 import msgspec
-
-if TYPE_CHECKING:
-    pass
 
 LoadForm = Literal["rates", "users", "job", "scenarios"]
 """How load is defined: `rates` also stands for concurrency; `users` are those of a Locust test, `job`
