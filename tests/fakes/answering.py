@@ -1,4 +1,4 @@
-"""Answers of a language model server that no two requests share, and what was asked of it."""
+"""Responses of a scripted language model server: no two are equal, and the requests are recorded."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ USAGE = {"prompt_tokens": 20, "completion_tokens": 5}
 
 
 class Answer(NamedTuple):
-    """What the server says: a text, tool calls (ID, name, arguments) and reasoning."""
+    """The content of a response: a text, tool calls (ID, name, arguments) and reasoning."""
 
     text: str = ""
     calls: tuple[tuple[str | None, str | None, str], ...] = ()
@@ -22,7 +22,8 @@ class Answer(NamedTuple):
 
 
 class AnsweringServer:
-    """Fills exchanges in. `bodies` are the bodies of the requests, and `answers` what was said, by request."""
+    """Completes exchanges. `bodies` are the bodies of the requests, and `responses` the contents of the responses, in
+    the order of the requests."""
 
     def __init__(self, answer: Callable[[int, Any], Answer], api: str = "chat") -> None:
         self._answer, self._api = answer, api

@@ -1,4 +1,4 @@
-"""Asks an ASGI application in this process and on this event loop, with no server between."""
+"""Sends requests to an ASGI application in this process and on this event loop, without a server."""
 
 from __future__ import annotations
 
@@ -28,7 +28,8 @@ async def ask(
     headers: Mapping[str, str] | None = None,
     left: asyncio.Event | None = None,
 ) -> Reply:
-    """`parts` are the pieces the body comes in. The client disconnects after the body, or when it has `left`.
+    """Send a request, whose body arrives in the pieces `body_parts`. The client disconnects after the body, or when the
+    event `disconnected` is set.
 
     The status is 0 if the application sends nothing."""
     sent: list[Message] = []

@@ -1,4 +1,4 @@
-"""Someone who asks an endpoint through our transport and waits for what comes of it."""
+"""A client that sends requests through the product's HTTP transport and waits for the finished exchanges."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
 class Asker:
-    """`ask` ends with the exchange done, however it ended."""
+    """`request` returns the exchange when it is done, with or without an error."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
@@ -59,7 +59,8 @@ async def _converse(endpoint: Endpoint, talk: Talk) -> None:
 
 
 class KeptPieces:
-    """A reader that keeps what it is fed, and refuses everything from the piece on that holds `refused`."""
+    """A stream reader that records the pieces it receives. From the first piece that contains `refused` on, it returns
+    `error` for each."""
 
     def __init__(self, refused: bytes | None = None, error: str = "bad-payload") -> None:
         self.tokens, self.detail = Tokens(), "as refused"

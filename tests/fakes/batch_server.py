@@ -1,4 +1,5 @@
-"""A server with the Files and Batches API of OpenAI, whose jobs end as the test says. Threads of this process."""
+"""A server with the Files and Batches API of OpenAI, whose jobs end as the test defines. It runs in threads of this
+process."""
 
 from __future__ import annotations
 
@@ -35,8 +36,9 @@ def answer_all(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
 
 @dataclass
 class BatchServer:
-    """`end` gives the status of a job, and the lines of its output and error file. A job ends at its poll number
-    `polls`; `statuses` are given to the next requests before any answer. `overrides` are whole answers by path."""
+    """`end` returns the status of a job and the lines of its output and error files. A job ends at poll number `polls`;
+    `statuses` are the HTTP statuses of the next requests, before any are processed. `overrides` are complete response
+    bodies by path."""
 
     end: Callable[[list[Row]], tuple[str, list[Row], list[Row]]] = answer_all
     polls: int = 2

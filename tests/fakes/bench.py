@@ -1,4 +1,4 @@
-"""A whole session on a clock of its own, and the specs that its tests start from."""
+"""A whole session in virtual time, and the specs that its tests start from."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.parts import SteadyTelemetry, fake_parts
 
 SERVICE_S = 0.004
-"""One server: 250/s is the most it can do."""
+"""Service time of the one server, in s: it sustains at most 250 req/s."""
 
 
 def poisson(rate_per_s: float) -> OpenArrivals:

@@ -1,4 +1,4 @@
-"""Someone who calls a gRPC server through our transport and waits for what comes of it."""
+"""A client that calls a gRPC server through the product's transport and waits for the finished exchanges."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 REQUEST = ModelInferRequest(model_name="m").SerializeToString()
-
-Talk = Callable[["Caller"], Awaitable[None]]
-Call = Callable[[Endpoint, Talk], None]
 
 
 class Caller:
@@ -38,6 +35,10 @@ class Caller:
 
     async def ask(self, reader: StreamReader | None = None, method: str = "") -> Exchange:
         return await asyncio.wait_for(self.submit(reader, method), 20)
+
+
+Talk = Callable[[Caller], Awaitable[None]]
+Call = Callable[[Endpoint, Talk], None]
 
 
 def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER) -> None:

@@ -1,4 +1,4 @@
-"""Events and telemetry as a run would tell them, for whoever watches."""
+"""Events and telemetry of a run in progress, for the code that follows it."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from tests.fakes.results import full_run
 S = 1_000_000_000
 ZERO_NS = 1_000 * S
 GONE = 2**22 + 1
-"""No process of any Linux has this number, nor of a Mac."""
+"""A process ID that no Linux and no macOS assigns."""
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 VALID = Check("send_lag_p99", 0.2, 5.0, "ms", "VALID")
 INVALID = Check("send_lag_p99", 80.0, 5.0, "ms", "INVALID", "The generator was late: stop other work.")
@@ -46,22 +46,22 @@ def begun(
 def snapshot(
     index: int, at_s: float, since_s: float, per_s: float = 100.0, errors: dict[str, int] | None = None
 ) -> Snapshot:
-    done = round((at_s - since_s) * per_s)
+    completed = round((at_s - since_s) * per_s)
     wave = 1 + 0.3 * math.sin(at_s / 7)
     failed = sum((errors or {}).values())
     return Snapshot(
         at(at_s),
         index,
-        done,
-        done,
-        done - failed,
+        completed,
+        completed,
+        completed - failed,
         failed,
         3,
         5 * wave,
         9 * wave,
         12 * wave,
         0.3,
-        done - failed,
+        completed - failed,
         errors or {},
     )
 
@@ -100,7 +100,7 @@ def whole_run(stages: int = 3, lasts_s: float = 10.0, *, every_s: float = 0.25) 
 
 
 def write_events(directory: Path, events: Iterable[Event]) -> int:
-    """How many."""
+    """Append the events, and return their number."""
     directory.mkdir(parents=True, exist_ok=True)
     lines = [msgspec.json.encode(event) + b"\n" for event in events]
     with (directory / EVENTS).open("ab") as file:
@@ -109,7 +109,7 @@ def write_events(directory: Path, events: Iterable[Event]) -> int:
 
 
 def readings(at_s: float, rows: Iterable[tuple[str, str, float | None]]) -> pa.RecordBatch:
-    """All at one moment."""
+    """Readings of one moment."""
     sources, metrics, values = zip(*rows, strict=True)
     columns = [[at(at_s)] * len(sources), list(sources), list(metrics), list(values)]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, TELEMETRY_SCHEMA, strict=True)]
@@ -117,7 +117,7 @@ def readings(at_s: float, rows: Iterable[tuple[str, str, float | None]]) -> pa.R
 
 
 def second_of_host(second: int) -> pa.RecordBatch:
-    """Ten readings of the machine and its processes."""
+    """Ten readings of the host and its processes."""
     metrics = [("host", "host_cpu_percent"), ("host", "host_memory_gib")]
     metrics += [
         (one, f"{one}_{what}") for one in ("endpoint", "generator", "engine") for what in ("cpu_cores", "memory_gib")

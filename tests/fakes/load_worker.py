@@ -1,4 +1,5 @@
-"""A worker of a master, played: Locust's messages on a bare socket, with whatever clock and manners a test wants."""
+"""A simulated remote load worker: Locust's messages on a bare socket, with a clock and faults that the test
+controls."""
 
 from __future__ import annotations
 
@@ -40,15 +41,15 @@ from tests.fakes.program import wait_until
 
 ANSWERED = PreflightDone(None, 200, "answered", 1.0)
 LATE_NS = 300_000
-"""Each request is sent so long after its scheduled time."""
+"""Delay of each request after its scheduled time, in ns."""
 
 
 class FakeLoadWorker:
-    """Its clock is `ahead_ns` ahead of the test's, and gains `drift`. It sends a stage's rows when the stage starts,
-    and ends it when it `ends_stages`, or is told to stop. `commands` are those it was told, pings apart.
+    """Its clock is `ahead_ns` ahead of the test's, and gains `drift`. It sends the rows of a stage when the stage
+    starts, and ends the stage if `ends_stages` is set or when it receives a stop. `commands` are the received commands
+    without pings.
 
-    `token` None joins without CURVE. What it does to be odd is set before or while it runs.
-    """
+    `token` None joins without CURVE. Its faults are set before it runs or while it runs."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class FakeLoadWorker:
         self._id = f"fake_{host}_{pid}"
         self._stage: RunStage | None = None
         self._start_ns = 0
-        self._to_say: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._live, name=self._id)
 
@@ -101,7 +102,7 @@ class FakeLoadWorker:
         self.send_bytes(msgpack.packb((kind, data, self._id)))
 
     def send_bytes(self, message: bytes) -> None:
-        self._to_say.put(message)
+        self._outbox.put(message)
 
     def was_told(self, kind: type[Command]) -> bool:
         return any(isinstance(command, kind) for command in self.commands)
@@ -118,9 +119,9 @@ class FakeLoadWorker:
             socket.connect(f"tcp://127.0.0.1:{self._port}")
             self.send("client_ready", "2.46")
             while not self._is_closing.is_set():
-                # A master that has refused the worker takes nothing: a send would wait for ever.
-                while not self._to_say.empty() and socket.poll(0, zmq.POLLOUT):
-                    socket.send_multipart(split_into_frames(self._to_say.get()))
+                # A master that has rejected the worker receives nothing: a send would block forever.
+                while not self._outbox.empty() and socket.poll(0, zmq.POLLOUT):
+                    socket.send_multipart(split_into_frames(self._outbox.get()))
                 for _ in range(500 if self._floods else 0):
                     socket.send(msgpack.packb(("report", b"", self._id)))
                 if socket.poll(0 if self._floods else 2):
@@ -172,7 +173,7 @@ class FakeLoadWorker:
             self._end()
 
     def rows(self, **columns: pa.Array) -> pa.RecordBatch:
-        """Those of its share of the stage, with other columns where given."""
+        """Rows of its share of the stage, with other columns where given."""
         assert self._stage is not None
         plan, share = self._stage.plan, self._stage.share
         assert not isinstance(plan.arrivals, ClosedArrivals)
@@ -180,16 +181,16 @@ class FakeLoadWorker:
             share.index :: share.worker_count
         ]
         scheduled, count = self._start_ns + offsets, len(offsets)
-        known = {
+        defaults = {
             "stage": pa.array(np.full(count, plan.index, np.int32)),
             "worker": pa.array(np.full(count, share.index, np.int16)),
             "index": pa.array(share.index + share.worker_count * np.arange(count)),
             "scheduled_ns": pa.array(scheduled),
             "sent_ns": pa.array(scheduled + LATE_NS),
             "end_ns": pa.array(scheduled + 2_000_000),
-            "chunk_ns": pa.array([[int(one) + 1_000_000] for one in scheduled], pa.list_(pa.int64())),
+            "chunk_ns": pa.array([[int(scheduled_ns) + 1_000_000] for scheduled_ns in scheduled], pa.list_(pa.int64())),
         } | columns
-        arrays = [known.get(field.name, pa.nulls(count, field.type)) for field in REQUEST_SCHEMA]
+        arrays = [defaults.get(field.name, pa.nulls(count, field.type)) for field in REQUEST_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
     def _end(self, is_stopped: bool = False) -> None:

@@ -1,4 +1,4 @@
-"""A local run on a clock of its own: variants that are played, a real run directory, no processes."""
+"""A local run in virtual time: simulated variants and a real run directory, without processes."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def spec_of(*orders: VariantSpec, slo: tuple[str, ...] = (), gates: tuple[str, .
 
 
 class Script(msgspec.Struct, kw_only=True):
-    """How variants behave, by their label; a reference is "the reference run of m"."""
+    """Behavior of variants, by label; the label of a reference is "the reference run of m"."""
 
     service_ms: Callable[[VariantJob], float] = lambda job: 1.0 + 0.5 * job.batch
     late_ms: Callable[[Measure], float] = lambda plan: 0.0
@@ -94,14 +94,14 @@ class Script(msgspec.Struct, kw_only=True):
     right: Mapping[str, int] = {}
     """Of 1,000 labelled rows, how many are; else 900."""
     on_window: Callable[[str, Measure], None] = lambda _what, _plan: None
-    """Called amid each scenario, once rows of the measured part were told."""
+    """Called during each scenario, once rows of the measured part were reported."""
 
 
 class PlayedVariant:
     pid = 4242
 
-    def __init__(self, clock: FakeClock, script: Script, what: str, job: VariantJob) -> None:
-        self.what, self.job = what, job
+    def __init__(self, clock: FakeClock, script: Script, label: str, job: VariantJob) -> None:
+        self.what, self.job = label, job
         self.started_ns = clock.now_ns
         self.is_killed = self.is_closed = False
         self._clock, self._script = clock, script
@@ -170,8 +170,8 @@ class PlayedVariant:
 def played_calls(
     plan: Measure, start_ns: int, service_ns: int, seconds: float, late_ns: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Rows of calls that take `service_ns`, one in ten a hundredth more: those of one stream, of queries whose streams
-    are equally fast, of streams side by side, or of arrivals that are even, the last of which may never be got to."""
+    """Rows of calls that take `service_ns`, and one in ten 1 % longer: calls of one stream, of multi-stream queries
+    with equal streams, of parallel streams, or of evenly spaced arrivals, the last of which may never be started."""
     rows = _calls_from_zero(plan, service_ns, round(seconds * 1e9), late_ns).copy()
     times = rows[:, 2:]
     times[times >= 0] += start_ns
@@ -196,7 +196,7 @@ def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int, late_ns
             is_over = (due_ns if plan.rate_per_s is not None else begin_ns) >= start_ns + lasts_ns
             if is_over:
                 return
-            if plan.rate_per_s is not None and begin_ns > start_ns + 1.5 * lasts_ns:  # nobody gets to it any more
+            if plan.rate_per_s is not None and begin_ns > start_ns + 1.5 * lasts_ns:  # its call is never started
                 yield number, -1, due_ns, -1, -1, -1, -1, -1, -1
                 number += 1
                 continue
@@ -208,7 +208,7 @@ def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int, late_ns
 
 
 class LocalBench:
-    """Whatever `run` started is in `started`, in order; `events` are all that was told."""
+    """`started` are the variants that `run` started, in order; `events` are all reported events."""
 
     def __init__(self, directory: Path, script: Script | None = None) -> None:
         self.clock = FakeClock()
@@ -243,14 +243,14 @@ class LocalBench:
             load_selftest=self.selftests.get,
         )
 
-    def _start(self, what: str, job: VariantJob, _: tuple[tuple[str, str], ...]) -> PlayedVariant:
-        played = PlayedVariant(self.clock, self.script, what, job)
+    def _start(self, label: str, job: VariantJob, _: tuple[tuple[str, str], ...]) -> PlayedVariant:
+        played = PlayedVariant(self.clock, self.script, label, job)
         self.started.append(played)
         return played
 
     @property
     def names(self) -> list[str]:
-        return [one.what for one in self.started]
+        return [variant.what for variant in self.started]
 
     def rows(self) -> pd.DataFrame:
         rows: pd.DataFrame = StoredRun(self.directory).calls().to_pandas()

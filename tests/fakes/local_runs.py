@@ -1,4 +1,4 @@
-"""Runs of a local model, made by hand: what the session's own would be, with numbers that are easy to follow."""
+"""Runs of a local model, built by hand: the records of a real session, with simple numbers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def variant(
 
 
 def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | None = None, number: int = 0) -> Stage:
-    """600 calls of about `call_ms`, or half as much again from when they were due."""
+    """600 calls of about `call_ms`; from their due times they take half as long again."""
     random = np.random.default_rng(of.batch + len(of.precision) + len(scenario))
     times_ms = random.gamma(900, call_ms / 900, _CALLS)
     checks = () if check is None else (check,)
@@ -100,7 +100,7 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
 
 
 def facts(of: Variant, **changes: object) -> VariantData:
-    known = VariantData(
+    data = VariantData(
         variant=of,
         model_file=f"/home/someone/models/{of.model}.onnx",
         model_sha256="5d3c" * 16 if of.precision == "as-is" else "476b" * 16,
@@ -115,7 +115,7 @@ def facts(of: Variant, **changes: object) -> VariantData:
         bottleneck=_bound(),
         peak_memory_gib=0.21,
     )
-    return msgspec.structs.replace(known, **changes)
+    return msgspec.structs.replace(data, **changes)
 
 
 def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
@@ -168,7 +168,7 @@ def one_variant() -> Run:
 
 
 def only_failed() -> Run:
-    """Not one variant could be opened."""
+    """A run in which no variant could be opened."""
     variants = tuple(_never_ran(variant("as-is", batch), failure="out of memory") for batch in (1, 8))
     check = Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured.")
     local = LocalResult(variants=variants, best_reason="not_trusted")
@@ -176,7 +176,7 @@ def only_failed() -> Run:
 
 
 def strayed() -> Run:
-    """Asked for CUDA, and half of it ran on the CPU: INVALID, beside a variant that can be relied on."""
+    """A run on CUDA with half of its nodes on the CPU: INVALID, beside a valid variant."""
     astray, plain = variant("as-is", provider="cuda"), variant("as-is")
     check = Check("provider", "cuda; Conv on CPUExecutionProvider", "cuda", None, "INVALID", "Measure on another.")
     placements = (

@@ -1,5 +1,5 @@
-"""Prints its port, then lists the client whom each line names, if any, and tells as JSON who is listed, in which state
-Locust has them after many of its heartbeats' time, and what was heard from whom."""
+"""Prints its port, then registers the client that each line names, if any, and prints as JSON the registered clients,
+their states in Locust after many of its heartbeat periods, and the messages received from each."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What stands around a master's conductor: its door, its engine, and workers that say what a test has them say."""
+"""The surroundings of a master controller: its channel, its engine, and load workers whose messages the test sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_NS = 400 * 86_400 * 10**9
 
 
 def batch(count: int = 10, **columns: pa.Array) -> pa.RecordBatch:
-    """Requests 1 ms apart, each sent a tenth of its number late; every third was never started."""
+    """Requests 1 ms apart, each sent late by a tenth of its number; every third was never started."""
     due = START_NS + np.arange(count) * 1_000_000
     started = np.arange(count) % 3 != 2
     known = {
@@ -36,7 +36,7 @@ def batch(count: int = 10, **columns: pa.Array) -> pa.RecordBatch:
 
 
 class FakeDoor:
-    """Begins at once. `told` are the commands to each, pings apart."""
+    """Starts users at once. `reported` are the commands to each client, without pings."""
 
     def __init__(self) -> None:
         self.reported: dict[str, list[Command]] = {}
@@ -79,8 +79,8 @@ class FakeEngine:
 
 
 class Conducted:
-    """A conductor that gathers remote workers in virtual time. A worker is called by its host and pid, as in "a1"; its
-    clock is `ahead_ns` ahead of the master's, and it answers all pings unless it is `mute`."""
+    """A master controller that gathers remote workers in virtual time. A worker is named by its host and pid, as in
+    "a1"; its clock is `ahead_ns` ahead of the master's, and it responds to all pings unless it is in `mute`."""
 
     def __init__(self, remote: int, wait_s: float = 60.0) -> None:
         self.clock, self.door, self.engine = FakeClock(), FakeDoor(), FakeEngine()
@@ -108,7 +108,7 @@ class Conducted:
             self.conductor.on_message(client, "report", encode_message(report))
 
     def answer_pings(self) -> None:
-        """A round trip later, until there are no more."""
+        """Respond to pings a round trip later, until there are no more."""
         while any(pings and client not in self.mute for client, pings in self.door.pings.items()):
             at_ns = self.clock.now_ns + ROUND_TRIP_NS // 2
             self.clock.now_ns += ROUND_TRIP_NS

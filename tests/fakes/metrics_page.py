@@ -1,4 +1,4 @@
-"""A server that answers everyone with the same bytes, whatever they ask, and keeps what it was asked."""
+"""A server that sends the same bytes to every client, and records the requests."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from collections.abc import Iterator
 
 
 class MetricsPage:
-    """`answers` are told one after the other, the last of them again and again. A held answer is never ended: the
-    connection stays open until the client leaves."""
+    """`answers` are sent one after the other, the last of them repeatedly. With `stays_open`, a response is never
+    ended: the connection stays open until the client closes it."""
 
     def __init__(self, *answers: bytes, holds: bool = False, context: ssl.SSLContext | None = None) -> None:
         self._answers, self._holds, self._context = list(answers), holds, context

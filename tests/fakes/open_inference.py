@@ -1,4 +1,5 @@
-"""A server of the Open Inference Protocol over gRPC, whose behaviour the test says. Threads of this process."""
+"""A server of the Open Inference Protocol over gRPC, whose behavior the test sets. It runs in threads of this
+process."""
 
 from __future__ import annotations
 
@@ -39,10 +40,9 @@ def floats(*values: float, shape: tuple[int, ...] | None = None) -> ModelInferRe
 
 @dataclass
 class OpenInference:
-    """Answers every request with `answer`, every streamed one with the answers of `stream`.
+    """Sends the result of `respond` for every request, and the results of `stream` for every streamed one.
 
-    `seen` are the requests as they came; `metadata_seen` the calls' metadata, by method.
-    """
+    `requests` are the inference requests as received; `received_metadata` is the metadata of the calls, by method."""
 
     described: ModelMetadataResponse = field(default_factory=lambda: inputs(("x", "FP32", (-1, 2))))
     answer: Answer = lambda request, context: floats(0, 1)
@@ -75,13 +75,13 @@ class OpenInference:
         return f"{'grpc' if self.credentials is None else 'grpcs'}://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
-        """Cuts every call."""
+        """Cancels every call."""
         ended = self._server.stop(None)
-        self.released.set()  # after the cut, so that nobody answers before it
+        self.released.set()  # after the calls are canceled, so that none of them completes before
         ended.wait()
 
     def hang(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
-        """An answer that does not come while the server runs."""
+        """A response that is not sent while the server runs."""
         self.released.wait(30)
         return floats(0, 1)
 

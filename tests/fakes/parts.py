@@ -1,4 +1,4 @@
-"""Parts of a session on a clock of their own: a scripted load, a real run directory, no processes."""
+"""Dependencies of a session in virtual time: a scripted load, a real run directory, no processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ENVIRONMENT = Environment(
 
 
 class SteadyTelemetry:
-    """Ten readings a second from start to close, always the same ones, told at the close."""
+    """Ten equal readings per second from start to close, reported at the close."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
@@ -86,7 +86,7 @@ class SteadyTelemetry:
 
 
 class FakeServer:
-    """Ready `ready_after_s` after its start, never when None; it leaves when `leave` says so."""
+    """Ready `ready_after_s` after its start, or never if `None`; it ends when `end` is called."""
 
     pid = 777
 

@@ -1,4 +1,4 @@
-"""A load worker at the other end of bare pipes: what the engine's side would say is the test's to say."""
+"""A load worker behind bare pipes: the test sends the commands of the engine."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ class Piped:
         self.child.stdin.flush()
 
     def received(self, wanted: type[T]) -> T:
-        """The next of its kind; rows before it are kept, and everything else is passed over."""
+        """Return the next report of the kind. Rows before it are stored; other reports are dropped."""
         assert self.child.stdout is not None
         while (report := read_report(self.child.stdout)) is not None:
             if isinstance(report, pa.RecordBatch):

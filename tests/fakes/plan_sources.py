@@ -1,4 +1,4 @@
-"""What a plan starts from, as files: stored runs of an endpoint and of a local model, a typed curve, a shape."""
+"""Sources of a plan, as files: stored runs of an endpoint and of a local model, a typed curve, a traffic shape."""
 
 from __future__ import annotations
 
@@ -46,12 +46,12 @@ def stored(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
 
 
 def endpoint_run(directory: Path, spec: str = ENDPOINT_SPEC, **changes: Any) -> str:
-    """218/s inside latency_ms.p95 < 50 on two vCPUs, of which no service model can be fitted."""
+    """A max rate of 218 req/s within latency_ms.p95 < 50 on two vCPUs; no service model can be fitted to it."""
     return stored(directory, replace(results.full_run().result, **changes), spec)
 
 
 def local(directory: Path, spec: str = LOCAL_SPEC, **changes: Any) -> str:
-    """The digits model with a batch law."""
+    """The digits model with a batch service model."""
     result = local_run().result
     assert result.local is not None
     return stored(directory, replace(result, local=replace(result.local, **changes)), spec)

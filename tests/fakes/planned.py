@@ -1,4 +1,4 @@
-"""A plan's question about replicas whose law is known, so that it can be planned and played in a moment."""
+"""Planning inputs for replicas with a known service model, which are planned and simulated in a moment."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ DAYTIME = tuple(0.1 if hour < 6 else 1.0 if hour in (12, 13) else 0.5 for hour i
 
 
 def slow_question(slower: float = 10.0) -> PlanningInputs:
-    """So many times slower replicas with so many times fewer requests, as patient: the same fleet, whose day is played
-    in a tenth of the time."""
+    """Replicas slower and requests fewer by the same factor, with an equally longer SLO: the same fleet, whose day is
+    simulated in a fraction of the time."""
     law, limit_ms = replace(LAW, mean_s=slower * LAW.mean_s), 1000 * slower
     fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0 / slower, 9.0 / slower)
     (target,) = question().measured
@@ -42,7 +42,7 @@ def slow_question(slower: float = 10.0) -> PlanningInputs:
 
 
 def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanningInputs:
-    """Each vCPU is a replica: the c2 holds two at 1 USD an hour, the c4 four at 3 USD."""
+    """Each vCPU is a replica: c2 has two at 1 USD an hour, c4 four at 3 USD."""
     fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0, 9.0)
     hardware = Hardware("half a c16", vcpus=8, architecture="x86_64")
     target = MeasuredTarget("measured", hardware, curve(8.0), fit)
@@ -59,7 +59,7 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
 
 @contextmanager
 def fleets_simulated_briefly() -> Iterator[None]:
-    """Simulate a quarter of the requests in each step of a search for the rate of a fleet, but in long tests."""
+    """Simulate a quarter of the requests in each step of a search for the rate of a fleet, except in soak tests."""
     from tests.tiers import is_soak_session  # a plugin, which pytest must import first
 
     if is_soak_session():
@@ -80,7 +80,7 @@ _plans: dict[bytes, Plan] = {}
 
 
 def planned(asked: PlanningInputs) -> Plan:
-    """Plan each question once: many tests play the plan of the same one."""
+    """Compute the plan of equal inputs once: many tests use the same plan."""
     key = encode(asked, enc_hook=lambda values: values.tobytes())
     if key not in _plans:
         with fleets_simulated_briefly():
@@ -89,6 +89,6 @@ def planned(asked: PlanningInputs) -> Plan:
 
 
 def sized(asked: PlanningInputs) -> tuple[list[Option], Demand]:
-    """By formula, in the catalogue's order."""
+    """Analytical estimates, in the order of the catalog."""
     demand = build_demand(asked.traffic, asked.limits, asked.today)
     return list_options(asked, demand, build_slo_objectives(asked.slo), estimate_only=True), demand

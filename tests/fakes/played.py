@@ -1,4 +1,4 @@
-"""A stage on a load worker, with everything it told."""
+"""A stage on a load worker, with everything it reported."""
 
 from collections.abc import Callable
 from typing import Literal

@@ -1,4 +1,4 @@
-"""Results whose numbers are anything a measurement may give."""
+"""Results with any numbers that a measurement may give."""
 
 from __future__ import annotations
 
@@ -58,14 +58,14 @@ def _bare() -> Result:
 
 @st.composite
 def results(draw: st.DrawFn) -> Result:
-    """Of a run whose stages are not told, so that no chart has to be drawn; every check and objective is there once."""
+    """Results of a run without stages, so that no chart is drawn; every check and objective occurs once."""
     checks = draw(st.lists(_CHECK, max_size=3, unique_by=lambda check: check.id))
     return msgspec.structs.replace(
         _bare(),
         verdict=Verdict(draw(st.sampled_from(["VALID", "WARN", "INVALID"]))),
         validity=tuple(checks),
-        slo=tuple(draw(st.lists(evaluated(), max_size=3, unique_by=lambda one: one.objective.text))),
-        gates=tuple(draw(st.lists(evaluated("warn"), max_size=2, unique_by=lambda one: one.objective.text))),
+        slo=tuple(draw(st.lists(evaluated(), max_size=3, unique_by=lambda result: result.objective.text))),
+        gates=tuple(draw(st.lists(evaluated("warn"), max_size=2, unique_by=lambda result: result.objective.text))),
         max_rate=MaxRate(draw(estimates()), ("latency_ms.p95 < 50",), "the endpoint"),
         exit=ended(draw(st.sampled_from([4, 10])), "a cause"),
     )

@@ -32,15 +32,17 @@ def class_result(names: tuple[str, str] = ("chat", "batch")) -> Result:
     for stage_name, slow_ms in (("calm", 0.0), ("peak", 20.0)):
         facts = msgspec.structs.replace(stage_facts(50, 10, arrivals="constant"), name=stage_name, classes=shares)
         stages.append(summarize_stage(class_rows(slow_ms), None, facts, SLO))
-    last = msgspec.structs.replace(stages[-1], in_headline=True)
+    last_stage = msgspec.structs.replace(stages[-1], in_headline=True)
     slo = tuple(
-        msgspec.structs.replace(evaluate_objective(objective, find_estimate(last, objective)), stage=last.name)
+        msgspec.structs.replace(
+            evaluate_objective(objective, find_estimate(last_stage, objective)), stage=last_stage.name
+        )
         for objective in SLO
     )
     result = full_run().result
     return msgspec.structs.replace(
         result,
-        stages=(stages[0], last),
+        stages=(stages[0], last_stage),
         slo=slo,
         gates=(),
         max_rate=None,

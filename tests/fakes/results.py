@@ -1,7 +1,6 @@
-"""A whole run of the quickstart's kind, made by hand: result, request rows and telemetry that belong together.
+"""A whole run like the quickstart's, built by hand: result, request rows and telemetry that match each other.
 
-The endpoint is one server with 4 ms of work a request, so that it saturates near 250/s. Everything is seeded.
-"""
+The endpoint is one server with 4 ms of work per request, so that it saturates near 250 req/s. Everything is seeded."""
 
 from __future__ import annotations
 
@@ -143,7 +142,7 @@ def nothing_measured() -> Run:
 
 
 def interrupted() -> Run:
-    """Ctrl-C in the fifth probe: no max rate, no plan, objectives not judged."""
+    """Ctrl-C in the fifth probe: no max rate, no plan, objectives not evaluated."""
     full = full_run()
     no_stage = Estimate(None, reason="not evaluated: no stage qualified")
     stages = tuple(stage for stage in full.result.stages if stage.kind in ("steady", "warmup", "probe"))[:11]
@@ -176,7 +175,7 @@ def _loaded() -> tuple[pd.DataFrame, tuple[Stage, ...]]:
 
 
 def _requests(random: np.random.Generator, index: int, start_s: float, per_s: float) -> pd.DataFrame:
-    """A first-come-first-served queue (Lindley); overload fails with 429 after a second of waiting."""
+    """A first-come, first-served queue (Lindley); requests fail with 429 after a second of waiting."""
     count = int(per_s * _STAGE_S)
     scheduled = np.sort(random.uniform(0, _STAGE_S, count))
     work = random.gamma(16, 0.00396 / 16, count)

@@ -1,4 +1,4 @@
-"""Comparisons in turns as `compare --measure` leaves them, of runs that are stored: no process, no waiting."""
+"""A/B pairs as `compare --measure` stores them, of stored runs: no process, no waiting."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _SIDES: tuple[Side, ...] = ("baseline", "candidate")
 
 
 class WrittenPairs:
-    """Begun with this process as its engine; `tell_*` as it goes on."""
+    """Interleaved pairs that this process measures; `start_run`, `finish_run` and `add_pairs` write their progress."""
 
     def __init__(self, run_id: str = "20261127-120000-pairs-of-scoring-0001", pairs: int = 2, pid: int = 0) -> None:
         self.store = ComparisonWriter(comparisons_home() / run_id)
@@ -32,7 +32,7 @@ class WrittenPairs:
         self.store.append_event(PairRunFinished(self._later(), pair, side, str(run), status))
 
     def tell_pairs(self, pairs: Sequence[tuple[Path, Path]]) -> None:
-        """Whole ones, from the first."""
+        """Write complete pairs, from the first."""
         for pair, runs in enumerate(pairs, 1):
             for side, run in zip(_SIDES, runs, strict=True):
                 self.tell_begun(pair, side, run)

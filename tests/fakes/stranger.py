@@ -1,5 +1,5 @@
-"""Who has no right to join: `python -m tests.fakes.stranger HOST PORT` says Locust's greeting to a master, first in
-plain words and then encrypted with a token of its own, and prints how many answers it got within a second."""
+"""A client without the token: `python -m tests.fakes.stranger HOST PORT` sends Locust's greeting to a master, first
+unencrypted and then encrypted with another token, and prints how many responses it received within a second."""
 
 from __future__ import annotations
 

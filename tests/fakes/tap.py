@@ -1,4 +1,4 @@
-"""One connection to a port of this machine, and all that was said on it."""
+"""Records all bytes of one connection to a port of this machine."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import threading
 
 
 class Tap:
-    """Stands before 127.0.0.1:`port`. `seen` holds both directions, as pieces came."""
+    """Forwards to 127.0.0.1:`port`. `recorded` has the bytes of both directions, in the order of their arrival."""
 
     def __init__(self, port: int) -> None:
         self.seen = bytearray()

@@ -1,4 +1,4 @@
-"""A plan with all that a plan can tell, by hand: two kinds of cards, tokens, energy, a day of an autoscaler, a mix."""
+"""A plan with all optional data, built by hand: two kinds of cards, tokens, energy, a day of an autoscaler, a mix."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ _SHARES = tuple(0.2 + 0.8 * min(1.0, max(0.0, (hour - 6) / 4)) for hour in range
 
 
 def whole_plan() -> Plan:
-    """Recommends 5 × L4, of which 4 carry the load."""
+    """Recommends 5 × L4, of which 4 are needed for the load."""
     best = fleet(
         L4, 5, 0.706, 380.0, slo_probabilities=SloProbabilities(0.412, 0.953, 0.9998), frontier_probability=0.62
     )
@@ -112,7 +112,7 @@ def swings() -> tuple[SensitivityRange, ...]:
 
 
 def nothing_fits() -> Plan:
-    """The same question where every offer is refused."""
+    """The plan of the same inputs where every offer is rejected."""
     plan = whole_plan()
     return Plan(
         traffic=plan.traffic,
@@ -132,7 +132,7 @@ def nothing_fits() -> Plan:
 
 
 def by_max_rate() -> Plan:
-    """The same, planned without a service model: nothing is simulated and no day is played."""
+    """The plan without a service model: nothing is simulated, and there is no day."""
     plan = whole_plan()
     assert plan.recommendation is not None
     costs = UnitCosts(None, 0.00031, 0.0021)
@@ -209,7 +209,7 @@ def refused(offer: str) -> Fleet:
 
 
 def _hour(hour: int) -> Hour:
-    """At four in the morning nothing is answered."""
+    """There are no responses at four in the morning."""
     rate = 90.0 * _SHARES[hour]
     instances = 2.0 if hour < 8 else 5.0
     usd = 0.706 * instances
@@ -219,7 +219,7 @@ def _hour(hour: int) -> Hour:
 
 
 def question() -> PlanningInputs:
-    """What the plan could have answered: one measured target and three offers, one of them the user's own."""
+    """Inputs that match the plan: one measured target and three offers, one of them the user's own."""
     plan = whole_plan()
     own = offer("rack", overrides=(Override("on_demand_usd_per_hour", 0.7, TODAY),))
     return PlanningInputs(

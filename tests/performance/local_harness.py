@@ -36,7 +36,7 @@ from tests.performance.kept_precision import show_cache
 from tests.performance.pairs import RoundResult, format_pairs, load_average, measure_pairs
 
 MODELS = Path(__file__).parents[2] / "profiles" / "models"
-NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
+NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "simulated_nvml.c"
 ROUND_S = 0.25
 PAIRS = 60
 CHILD_PAIRS = 40

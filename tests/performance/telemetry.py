@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
+SOURCE = Path(__file__).parents[1] / "fakes" / "nvml" / "simulated_nvml.c"
 SECONDS = 8.0
 SOURCES = ("endpoint", "generator", "engine")
 ROUNDS = 9

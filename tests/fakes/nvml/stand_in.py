@@ -15,6 +15,6 @@ def run(script: str, *arguments: str, library: Path | None, **settings: str) -> 
     environment = os.environ | {f"NVML_STAND_IN_{name.upper()}": value for name, value in settings.items()}
     environment["LD_LIBRARY_PATH"] = str(library or "/nonexistent")
     command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)
