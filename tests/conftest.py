@@ -73,9 +73,9 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
 def short_simulations() -> Iterator[None]:
     """For tests that need no precise plans: the search for the rate of a fleet simulates a quarter of the requests,
     except in soak tests."""
-    from tests.fakes.planned import fleets_simulated_briefly
+    from tests.fakes.small_plan import short_fleet_simulations
 
-    with fleets_simulated_briefly():
+    with short_fleet_simulations():
         yield
 
 
@@ -109,7 +109,7 @@ def files_stay_in_the_page_cache() -> Iterator[None]:
 
 
 @pytest.fixture
-def pages_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
+def pages_without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Omit charts in tests of the text of a page: drawing them takes most of the time."""
     from reports.charts.renderer import get_chart_renderer
 
@@ -144,7 +144,7 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     No test may depend on them.
     """
     from app.wiring.machine import read_machine_info
-    from tests.fakes.parts import CALIBRATION
+    from tests.fakes.session_dependencies import CALIBRATION
 
     home = tmp_path_factory.mktemp("home")
     now = datetime.datetime.now(datetime.UTC).isoformat()
@@ -168,7 +168,7 @@ def measured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def simulated_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a simulated NVML library: LD_LIBRARY_PATH for a process, which then detects simulated GPUs."""
     compiler = shutil.which("cc")
     if compiler is None:
@@ -181,7 +181,7 @@ def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[webdriver.Chrome]:
-    from tests.fakes.browsing import offline_chromium
+    from tests.fakes.chromium import offline_chromium
 
     with offline_chromium() as driver:
         yield driver
@@ -190,7 +190,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
 @pytest.fixture
 def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     """A tab of an offline chromium with its own profile that records its network requests and console messages."""
-    from tests.fakes.browsing import tab_of
+    from tests.fakes.chromium import open_tab
 
-    with tab_of(chromium) as driver:
+    with open_tab(chromium) as driver:
         yield driver

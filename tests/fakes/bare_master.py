@@ -59,7 +59,7 @@ class BareMaster:
         job: dict[str, Any] = {"timestamp": timestamp, "host": None, "stop_timeout": 0.0, "parsed_options": {}}
         self.send("spawn", job | {"user_classes_count": {"ArrivalUser": 1}})
 
-    def tell(self, *commands: Command) -> None:
+    def send_commands(self, *commands: Command) -> None:
         for command in commands:
             self.send("command", encode_message(command))
 
@@ -68,7 +68,7 @@ class BareMaster:
         message = msgspec.msgpack.encode((kind, data, self._worker.decode()))
         self._socket.send_multipart([self._worker, message])
 
-    def received(self, wanted: type[T]) -> T:
+    def receive(self, wanted: type[T]) -> T:
         """Return the next report of the kind. Other reports, and rows, are stored."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
@@ -83,7 +83,7 @@ class BareMaster:
         """Receive the next message if one arrives within 50 ms."""
         if self.pings and self._worker and time.monotonic() - self._pinged_s > 0.2:
             self._pinged_s = time.monotonic()
-            self.tell(Ping(time.perf_counter_ns()))
+            self.send_commands(Ping(time.perf_counter_ns()))
         if not self._socket.poll(50):
             return
         self._worker, *frames = self._socket.recv_multipart()

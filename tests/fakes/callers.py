@@ -22,11 +22,11 @@ def plan_of(
     scenario: Scenario,
     *,
     streams: int = 1,
-    least_s: float = 0.0,
-    most_s: float = 0.3,
+    min_s: float = 0.0,
+    max_s: float = 0.3,
     half_width: float = -1.0,
-    least_calls: int = 1,
-    warmup_most_s: float = 0.0,
+    min_calls: int = 1,
+    max_warmup_s: float = 0.0,
     rate_per_s: float | None = None,
     batch: int = 1,
 ) -> Measure:
@@ -35,16 +35,16 @@ def plan_of(
         scenario=scenario,
         batch=batch,
         streams=streams,
-        min_duration_s=least_s,
-        max_duration_s=most_s,
+        min_duration_s=min_s,
+        max_duration_s=max_s,
         half_width=half_width,
-        min_calls=least_calls,
-        max_warmup_s=warmup_most_s,
+        min_calls=min_calls,
+        max_warmup_s=max_warmup_s,
         rate_per_s=rate_per_s,
     )
 
 
-class PlayedCaller:
+class SimulatedCaller:
     """Advances a clock by the next of `services_ms` for each call, half of it for the preparation."""
 
     def __init__(self, clock: FakeClock, services_ms: Iterator[float], *, fails_at: int | None = None) -> None:

@@ -15,15 +15,15 @@ START_NS = 10**9
 
 
 def call(
-    begin_ms: float, takes_ms: float, *, query: int = 0, stream: int = 0, due_ms: float | None = None
+    begin_ms: float, duration_ms: float, *, query: int = 0, stream: int = 0, due_ms: float | None = None
 ) -> list[float]:
     """A call: a tenth of its duration is preparation, a tenth postprocessing; copies are part of the execution."""
     due = -1.0 if due_ms is None else due_ms
-    end_ms = begin_ms + takes_ms
-    return [query, stream, due, begin_ms, begin_ms + takes_ms / 10, -1, end_ms - takes_ms / 10, -1, end_ms]
+    end_ms = begin_ms + duration_ms
+    return [query, stream, due, begin_ms, begin_ms + duration_ms / 10, -1, end_ms - duration_ms / 10, -1, end_ms]
 
 
-def copied(begin_ms: float, takes_ms: float) -> list[float]:
+def call_with_copies(begin_ms: float, takes_ms: float) -> list[float]:
     """A call with copies of a tenth of its duration each before and after the execution."""
     row = call(begin_ms, takes_ms)
     row[5], row[7] = begin_ms + takes_ms / 5, row[6]
@@ -31,7 +31,7 @@ def copied(begin_ms: float, takes_ms: float) -> list[float]:
     return row
 
 
-def never(query: int, due_ms: float) -> list[float]:
+def unserved_call(query: int, due_ms: float) -> list[float]:
     """An arrival whose call was never started."""
     return [query, -1, due_ms, -1, -1, -1, -1, -1, -1]
 

@@ -21,10 +21,10 @@ from app.storage.run_directory import RunWriter
 from app.wiring.dependencies import build_dependencies
 from app.wiring.spec import build_spec
 from loadgen.records import Gather
-from tests.fakes.parts import CALIBRATION, ENVIRONMENT, NOON
 from tests.fakes.processes import is_running
 from tests.fakes.profiles import load_endpoint_profile
 from tests.fakes.program import wait_until
+from tests.fakes.session_dependencies import CALIBRATION, ENVIRONMENT, NOON
 from tests.fakes.sockets import family_of
 
 PROFILE = """sizewise: 1
@@ -109,7 +109,7 @@ class Cancelled(NamedTuple):
     """`shutdown_s` is the time from the first signal to the end of the session; `None` if no signal was sent."""
 
     code: int
-    lasted_s: float | None
+    shutdown_s: float | None
     started: int
     """Processes."""
 

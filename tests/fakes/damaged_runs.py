@@ -31,7 +31,7 @@ DATA = 0.9
 """Share of the copies whose measured data is damaged; the others have damaged reports."""
 SEED = 20261128
 
-Sort = Literal["flip", "cut"]
+Damage = Literal["flip", "cut"]
 Outcome = Literal["same", "killed earlier", "DAMAGED", "refused", "other"]
 
 
@@ -39,10 +39,10 @@ class Case(msgspec.Struct, frozen=True):
     """The outcomes of opening one copy: as it is, with `--recover`, and reading its rows as in a notebook."""
 
     run: str
-    sort: Sort
+    damage: Damage
     path: str
     at: int
-    opened: Outcome
+    as_is: Outcome
     recovered: Outcome
     rows: Outcome
     reason: str
@@ -54,7 +54,7 @@ def cases(folder: Path) -> Iterator[Case]:
         name: _numbers(_opened(path, recover=name not in SEALED).result, name) for name, path in originals.items()
     }
     rng = random.Random(SEED)
-    sorts: tuple[Sort, ...] = ("flip", "cut")
+    sorts: tuple[Damage, ...] = ("flip", "cut")
     for sort in sorts:
         names = [
             name
@@ -65,7 +65,7 @@ def cases(folder: Path) -> Iterator[Case]:
             yield _case(folder / f"{sort}-{number}", originals[name], sort, numbers[name], rng)
 
 
-def _case(copy: Path, original: Path, sort: Sort, numbers: tuple[bytes, ...], rng: random.Random) -> Case:
+def _case(copy: Path, original: Path, sort: Damage, numbers: tuple[bytes, ...], rng: random.Random) -> Case:
     paths = sorted(path.relative_to(original) for path in original.rglob("*") if path.is_file() and path.stat().st_size)
     data = [path for path in paths if path.name in (*DATA_FILES, CHECKSUMS, JOURNAL) or path.parent.name == OUTPUTS]
     chosen = rng.choice(data if rng.random() < DATA else paths)

@@ -148,7 +148,7 @@ class FakeMachine:
         return self._use
 
 
-def nobody_knows(pids: Collection[int]) -> None:
+def unknown_core_use(pids: Collection[int]) -> None:
     """The core use of a machine that does not report it."""
 
 

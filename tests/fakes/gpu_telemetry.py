@@ -28,5 +28,5 @@ def readings(
     return frame.astype({"value": "float64"})
 
 
-def every(step_s: float, until_s: float, since_s: float = 0.0) -> list[float]:
+def sample_times(step_s: float, until_s: float, since_s: float = 0.0) -> list[float]:
     return [since_s + index * step_s for index in range(round((until_s - since_s) / step_s) + 1)]

@@ -28,7 +28,7 @@ def model_of(graph: Any, opset: int = 17) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def written(path: Path, graph: Any, opset: int = 17) -> Path:
+def write_graph(path: Path, graph: Any, opset: int = 17) -> Path:
     path.write_bytes(model_of(graph, opset).SerializeToString())
     return path
 
@@ -42,4 +42,4 @@ def attention(path: Path) -> Path:
         helper.make_node("Softmax", ["scores"], ["shares"], axis=-1),
         helper.make_node("MatMul", ["shares", "v"], ["y"]),
     ]
-    return written(path, graph_of(nodes, {"x": ["batch", "seq", 8]}, {f"w{part}": [8, 8] for part in "qkv"}))
+    return write_graph(path, graph_of(nodes, {"x": ["batch", "seq", 8]}, {f"w{part}": [8, 8] for part in "qkv"}))

@@ -75,7 +75,7 @@ class Speech:
     reflection: str | None = REFLECTION_METHODS[0]
     files: list[FileDescriptorProto] = field(default_factory=speech_files)
     refused: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
-    seen: list[Any] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> Speech:
         self._threads = ThreadPoolExecutor(16)
@@ -110,7 +110,7 @@ class Speech:
         return [grpc.method_handlers_generic_handler(service, {name: handler})]
 
     def _speak(self, text: Any, context: Any) -> Iterator[Any]:
-        self.seen.append(text)
+        self.requests.append(text)
         for word in text.text.split():
             if word == "stop":
                 context.abort(self.refused, "canary")

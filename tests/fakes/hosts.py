@@ -87,10 +87,10 @@ class Network:
             host.ip(f"addr add {host.address}/24 dev eth0")
             host.ip("link set eth0 up")
 
-    def cut(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         self.first.ip(f"link set {_cable(host)} down")
 
-    def mend(self, host: Host) -> None:
+    def reconnect(self, host: Host) -> None:
         self.first.ip(f"link set {_cable(host)} up")
 
 

@@ -24,7 +24,7 @@ _SERVICE_S = 0.001
 
 
 @dataclass(frozen=True)
-class Answers:
+class Responses:
     """The responses to each arrival. `failed` marks responses with status 503."""
 
     latency_s: Floats
@@ -33,7 +33,7 @@ class Answers:
     failed: np.ndarray | None = None
 
 
-Answering = Callable[[Floats, np.random.Generator], Answers]
+Respond = Callable[[Floats, np.random.Generator], Responses]
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class KnownServer:
     name: str
     limit_per_s: float
     slo: tuple[Objective, ...]
-    answer: Answering
+    respond: Respond
 
     def __str__(self) -> str:
         return self.name
@@ -90,54 +90,54 @@ def shed(arrivals_s: Floats, per_s: float, depth: float) -> np.ndarray:
     return np.array(turned_away, dtype=bool)
 
 
-def _mm1(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(latency_s(arrivals, rng.exponential(_SERVICE_S, arrivals.size)))
+def _mm1(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(latency_s(arrivals, rng.exponential(_SERVICE_S, arrivals.size)))
 
 
-def _md1(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(latency_s(arrivals, np.full(arrivals.size, _SERVICE_S)))
+def _md1(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(latency_s(arrivals, np.full(arrivals.size, _SERVICE_S)))
 
 
-def _mg1(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(latency_s(arrivals, lognormal_s(_SERVICE_S, 1.5, arrivals.size, rng)))
+def _mg1(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(latency_s(arrivals, lognormal_s(_SERVICE_S, 1.5, arrivals.size, rng)))
 
 
-def _mm4(arrivals: Floats, rng: np.random.Generator) -> Answers:
+def _mm4(arrivals: Floats, rng: np.random.Generator) -> Responses:
     service = rng.exponential(4 * _SERVICE_S, arrivals.size)
-    return Answers(many_servers_s(arrivals, service, 4) + service)
+    return Responses(many_servers_s(arrivals, service, 4) + service)
 
 
-def _mg8(arrivals: Floats, rng: np.random.Generator) -> Answers:
+def _mg8(arrivals: Floats, rng: np.random.Generator) -> Responses:
     service = lognormal_s(8 * _SERVICE_S, 1.5, arrivals.size, rng)
-    return Answers(many_servers_s(arrivals, service, 8) + service)
+    return Responses(many_servers_s(arrivals, service, 8) + service)
 
 
-def _batching(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(batches_s(arrivals, max_batch=16, wait_s=0.005, base_s=0.005, each_s=0.0005))
+def _batching(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(batches_s(arrivals, max_batch=16, wait_s=0.005, base_s=0.005, each_s=0.0005))
 
 
-def _cliff(arrivals: Floats, rng: np.random.Generator) -> Answers:
+def _cliff(arrivals: Floats, rng: np.random.Generator) -> Responses:
     """64 servers with a constant service time of 100 ms: the k-th arrival goes to server k mod 64."""
     latency = np.empty(arrivals.size)
     for server_index in range(64):
         own = arrivals[server_index::64]
         latency[server_index::64] = latency_s(own, np.full(own.size, 0.1))
-    return Answers(latency)
+    return Responses(latency)
 
 
-def _shedding(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(np.full(arrivals.size, 0.005), failed=shed(arrivals, per_s=500.0, depth=20.0))
+def _shedding(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(np.full(arrivals.size, 0.005), failed=shed(arrivals, per_s=500.0, depth=20.0))
 
 
-def _language_model(arrivals: Floats, rng: np.random.Generator) -> Answers:
+def _language_model(arrivals: Floats, rng: np.random.Generator) -> Responses:
     """32 slots; a prefill of 10 ms, then 40 tokens on average of about 4 ms each."""
     tokens = np.maximum(2, np.round(lognormal_s(40.0, 0.7, arrivals.size, rng)))
     gaps = lognormal_s(0.004, 0.1, arrivals.size, rng)
     first = many_servers_s(arrivals, 0.01 + tokens * gaps, 32) + 0.01
-    return Answers(first + tokens * gaps, ttft_s=first, itl_s=gaps)
+    return Responses(first + tokens * gaps, ttft_s=first, itl_s=gaps)
 
 
-def _server(name: str, limit_per_s: float, answer: Answering, *slo: str) -> KnownServer:
+def _server(name: str, limit_per_s: float, answer: Respond, *slo: str) -> KnownServer:
     return KnownServer(name, limit_per_s, tuple(parse_objective(text) for text in slo), answer)
 
 
@@ -171,7 +171,7 @@ class VirtualRunner:
 
     def run(self, order: ResolvedStage) -> Stage:
         assert isinstance(order.arrivals, OpenArrivals)
-        arrivals_s, answers = self.answers_of(order, len(self.stages))
+        arrivals_s, answers = self.responses_of(order, len(self.stages))
         rate_per_s = order.arrivals.rates[0][1]
         is_lost = self._is_over_saturated(arrivals_s, answers, rate_per_s)
         metrics = _metrics(answers, order.drain_s + order.duration_s - arrivals_s)
@@ -199,13 +199,13 @@ class VirtualRunner:
         self.stages.append(replace(stage, meets_slo=not is_lost and all(met)))
         return self.stages[-1]
 
-    def answers_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Answers]:
+    def responses_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Responses]:
         """Responses of the stage at `place` in the order of the search."""
         assert isinstance(order.arrivals, OpenArrivals)
         arrivals_s = compute_offsets_ns(order.arrivals, order.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
-        return arrivals_s, self._target.answer(arrivals_s, np.random.default_rng([self._seed, place]))
+        return arrivals_s, self._target.respond(arrivals_s, np.random.default_rng([self._seed, place]))
 
-    def _is_over_saturated(self, arrivals_s: Floats, answers: Answers, rate_per_s: float) -> bool:
+    def _is_over_saturated(self, arrivals_s: Floats, answers: Responses, rate_per_s: float) -> bool:
         ends, history = np.sort(arrivals_s + answers.latency_s), []
         answer_s = float(np.quantile(answers.latency_s[:RESPONSE_TIME_SAMPLE_COUNT], 0.95)) if arrivals_s.size else None
         for at_s in np.arange(0.25, arrivals_s[-1] if arrivals_s.size else 0.0, 0.25):
@@ -216,7 +216,7 @@ class VirtualRunner:
         return False
 
 
-def _metrics(answers: Answers, left_s: Floats) -> dict[str, dict[str, Estimate]]:
+def _metrics(answers: Responses, left_s: Floats) -> dict[str, dict[str, Estimate]]:
     """`left_s` is the time until the end of the drain, when unfinished requests count as failures."""
     failed = answers.latency_s > left_s
     if answers.failed is not None:

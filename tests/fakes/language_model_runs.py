@@ -107,7 +107,7 @@ def language_model(predictions: TextQuality) -> LanguageModelData:
     )
 
 
-def facts(of: Variant, **changes: object) -> VariantData:
+def build_variant_data(of: Variant, **changes: object) -> VariantData:
     data = VariantData(
         variant=of,
         model_file="/home/someone/models/tiny-decoder",
@@ -148,9 +148,13 @@ def language_model_run(
         tuple(stages),
         LocalResult(
             variants=(
-                facts(single, bottleneck=bottleneck("memory"), language_model=language_model(quality(3.0))),
-                facts(double, cold_starts=(), language_model=language_model(quality(3.3, reference=3.0))),
-                facts(failed, failure="out of memory", language_model=None, peak_memory_gib=None, cold_starts=()),
+                build_variant_data(
+                    single, bottleneck=bottleneck("memory"), language_model=language_model(quality(3.0))
+                ),
+                build_variant_data(double, cold_starts=(), language_model=language_model(quality(3.3, reference=3.0))),
+                build_variant_data(
+                    failed, failure="out of memory", language_model=None, peak_memory_gib=None, cold_starts=()
+                ),
             ),
             best=single,
             usd_per_hour=usd_per_hour,

@@ -22,7 +22,7 @@ from tests.fakes.results import full_run
 
 S = 1_000_000_000
 ZERO_NS = 1_000 * S
-GONE = 2**22 + 1
+ENDED_PID = 2**22 + 1
 """A process ID that no Linux and no macOS assigns."""
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 VALID = Check("send_lag_p99", 0.2, 5.0, "ms", "VALID")
@@ -33,14 +33,14 @@ def at(seconds: float) -> int:
     return ZERO_NS + round(seconds * S)
 
 
-def started(directory: Path | str = "/run", pid: int = GONE) -> RunStarted:
+def run_started(directory: Path | str = "/run", pid: int = ENDED_PID) -> RunStarted:
     return RunStarted(ZERO_NS, "id", "watched", str(directory), pid, SLO)
 
 
-def begun(
-    index: int, at_s: float, *, kind: StageKind = "steady", lasts_s: float = 10.0, name: str = ""
+def stage_started(
+    index: int, at_s: float, *, kind: StageKind = "steady", duration_s: float = 10.0, name: str = ""
 ) -> StageStarted:
-    return StageStarted(at(at_s), index, name or f"stage {index}", kind, 1, 100.0, lasts_s, at(at_s))
+    return StageStarted(at(at_s), index, name or f"stage {index}", kind, 1, 100.0, duration_s, at(at_s))
 
 
 def snapshot(
@@ -66,8 +66,8 @@ def snapshot(
     )
 
 
-def ended(
-    index: int, at_s: float, check: Check = VALID, *, kind: StageKind = "steady", held: bool | None = True,
+def stage_finished(
+    index: int, at_s: float, check: Check = VALID, *, kind: StageKind = "steady", is_slo_met: bool | None = True,
     errors: dict[str, int] | None = None, name: str = "",
 ) -> StageFinished:  # fmt: skip
     stage = replace(
@@ -77,26 +77,26 @@ def ended(
         repeat=1,
         checks=(check,),
         verdict=Verdict(check.verdict),
-        meets_slo=held,
+        meets_slo=is_slo_met,
         errors=errors or {},
     )
     return StageFinished(at(at_s), index, stage_facts(), stage)
 
 
-def finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:
+def run_finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:
     return RunFinished(at(at_s), "VALID", code, (message,) if message else ())
 
 
-def whole_run(stages: int = 3, lasts_s: float = 10.0, *, every_s: float = 0.25) -> Iterator[Event]:
-    yield started()
-    yield PhaseChanged(at(0.5), "stages", f"{stages} stage(s)", stages, stages * lasts_s)
+def whole_run(stages: int = 3, duration_s: float = 10.0, *, every_s: float = 0.25) -> Iterator[Event]:
+    yield run_started()
+    yield PhaseChanged(at(0.5), "stages", f"{stages} stage(s)", stages, stages * duration_s)
     for index in range(stages):
-        since_s = 1 + index * lasts_s
-        yield begun(index, since_s, lasts_s=lasts_s)
-        for number in range(1, int(lasts_s / every_s)):
+        since_s = 1 + index * duration_s
+        yield stage_started(index, since_s, duration_s=duration_s)
+        for number in range(1, int(duration_s / every_s)):
             yield snapshot(index, since_s + number * every_s, since_s)
-        yield ended(index, since_s + lasts_s)
-    yield finished(2 + stages * lasts_s)
+        yield stage_finished(index, since_s + duration_s)
+    yield run_finished(2 + stages * duration_s)
 
 
 def write_events(directory: Path, events: Iterable[Event]) -> int:

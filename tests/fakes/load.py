@@ -72,7 +72,7 @@ class ScriptedLoad:
         self.stops: list[bool] = []
         self.extended: list[float] = []
         self.endpoints: list[Endpoint] = []
-        self.asked = 0
+        self.preflight_count = 0
         self.is_closed = False
         self.live_sessions: LiveSessionCounts | None = None
         self.outputs: dict[OutputCount, int] | None = None
@@ -85,7 +85,7 @@ class ScriptedLoad:
         self.endpoints.append(endpoint)
 
     def preflight(self) -> PreflightDone:
-        self.asked += 1
+        self.preflight_count += 1
         return self._preflights.pop(0) if len(self._preflights) > 1 else self._preflights[0]
 
     def run_stage(

@@ -90,12 +90,12 @@ class FakeLoadWorker:
         self._thread.join()
 
     def now_ns(self) -> int:
-        return self.on_its_clock(time.perf_counter_ns())
+        return self.to_worker_clock(time.perf_counter_ns())
 
-    def on_its_clock(self, ns: int) -> int:
+    def to_worker_clock(self, ns: int) -> int:
         return ns + self._ahead_ns + round((ns - self._origin_ns) * self._drift)
 
-    def say(self, report: Report) -> None:
+    def send_report(self, report: Report) -> None:
         self.send("report", encode_message(report))
 
     def send(self, kind: object, data: object) -> None:
@@ -104,11 +104,11 @@ class FakeLoadWorker:
     def send_bytes(self, message: bytes) -> None:
         self._outbox.put(message)
 
-    def was_told(self, kind: type[Command]) -> bool:
+    def has_received(self, kind: type[Command]) -> bool:
         return any(isinstance(command, kind) for command in self.commands)
 
-    def wait_until_told(self, kind: type[Command], within_s: float = 10.0) -> None:
-        wait_until(lambda: self.was_told(kind), within_s=within_s)
+    def wait_for_command(self, kind: type[Command], within_s: float = 10.0) -> None:
+        wait_until(lambda: self.has_received(kind), within_s=within_s)
 
     def _live(self) -> None:
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
@@ -132,7 +132,7 @@ class FakeLoadWorker:
     def _hear(self, kind: str, data: Any) -> None:
         match kind:
             case "ack":
-                self.say(self.hello)
+                self.send_report(self.hello)
             case "spawn":
                 self.send("spawning", None)
                 self.send("spawning_complete", {"user_classes_count": {"whoever": "many"}, "user_count": 1})
@@ -142,15 +142,15 @@ class FakeLoadWorker:
     def _obey(self, command: Command) -> None:
         if isinstance(command, Ping):
             if not self.is_mute:
-                self.say(Pong(command.sent_ns, self.now_ns()))
+                self.send_report(Pong(command.sent_ns, self.now_ns()))
             return
         self.commands.append(command)
         match command:
             case Preflight():
-                self.say(self.preflight)
+                self.send_report(self.preflight)
             case RunStage():
                 self._stage = command
-                self.say(StagePrepared(command.plan.index))
+                self.send_report(StagePrepared(command.plan.index))
             case StartStage(start_ns=start_ns):
                 self._start_ns = start_ns
                 self._play()
@@ -165,10 +165,10 @@ class FakeLoadWorker:
         assert self._stage is not None
         rows = self.rows()
         index = self._stage.plan.index
-        self.say(StageStarted(index, self._start_ns, rows.num_rows))
+        self.send_report(StageStarted(index, self._start_ns, rows.num_rows))
         self.send("rows", encode_rows(rows))
         count = rows.num_rows
-        self.say(Progress(index, self.now_ns(), count, count, count, 0, 0, LATE_NS / 1e6))
+        self.send_report(Progress(index, self.now_ns(), count, count, count, 0, 0, LATE_NS / 1e6))
         if self.ends_stages:
             self._end()
 
@@ -199,6 +199,6 @@ class FakeLoadWorker:
         plan, rows = self._stage.plan, self.rows().num_rows
         self._stage = None
         assert isinstance(plan.arrivals, OpenArrivals)
-        self.say(
+        self.send_report(
             StageEnded(plan.index, self._start_ns, self.now_ns(), rows, 0, 0.25, 1, is_stopped, plan.arrivals.rates)
         )

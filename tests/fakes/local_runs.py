@@ -99,7 +99,7 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
     )
 
 
-def facts(of: Variant, **changes: object) -> VariantData:
+def build_variant_data(of: Variant, **changes: object) -> VariantData:
     data = VariantData(
         variant=of,
         model_file=f"/home/someone/models/{of.model}.onnx",
@@ -134,11 +134,13 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         stage(small[1], "single-stream", 2.5, number=6),
     )
     variants = (
-        facts(plain[0], cold_starts=_cold_starts(), accuracy=compute_accuracy(labelled, None, "top-1")),
-        facts(plain[1], accuracy=compute_accuracy(labelled, labelled, "top-1")),
-        facts(plain[2], accuracy=compute_accuracy(labelled, labelled, "top-1")),
-        facts(small[0], accuracy=compute_accuracy(quantised, labelled, "top-1")),
-        facts(small[1], accuracy=compute_accuracy(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)),
+        build_variant_data(plain[0], cold_starts=_cold_starts(), accuracy=compute_accuracy(labelled, None, "top-1")),
+        build_variant_data(plain[1], accuracy=compute_accuracy(labelled, labelled, "top-1")),
+        build_variant_data(plain[2], accuracy=compute_accuracy(labelled, labelled, "top-1")),
+        build_variant_data(small[0], accuracy=compute_accuracy(quantised, labelled, "top-1")),
+        build_variant_data(
+            small[1], accuracy=compute_accuracy(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)
+        ),
         _never_ran(small[2], failure="batch 4 is beyond the SLO already", is_excluded=True),
         _never_ran(
             variant("as-is", 1, provider="cuda"),
@@ -160,14 +162,14 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
     )
 
 
-def one_variant() -> Run:
+def run_of_one_variant() -> Run:
     """Five seconds of one model: no labels, no SLO, no price, no cold starts."""
     only = variant()
-    bare = facts(only, fidelity=None, bottleneck=None, peak_memory_gib=None)
+    bare = build_variant_data(only, fidelity=None, bottleneck=None, peak_memory_gib=None)
     return run_of((stage(only, "single-stream", 2.0),), LocalResult(variants=(bare,), best=only))
 
 
-def only_failed() -> Run:
+def run_of_failed_variants() -> Run:
     """A run in which no variant could be opened."""
     variants = tuple(_never_ran(variant("as-is", batch), failure="out of memory") for batch in (1, 8))
     check = Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured.")
@@ -175,7 +177,7 @@ def only_failed() -> Run:
     return run_of((), local, validity=(check,))
 
 
-def strayed() -> Run:
+def run_with_fallback_nodes() -> Run:
     """A run on CUDA with half of its nodes on the CPU: INVALID, beside a valid variant."""
     astray, plain = variant("as-is", provider="cuda"), variant("as-is")
     check = Check("provider", "cuda; Conv on CPUExecutionProvider", "cuda", None, "INVALID", "Measure on another.")
@@ -187,7 +189,9 @@ def strayed() -> Run:
         stage(astray, "single-stream", 1.0, check=check),
         stage(plain, "single-stream", 2.0, number=1),
     )
-    local = LocalResult(variants=(facts(astray, placements=placements), facts(plain)), best=plain)
+    local = LocalResult(
+        variants=(build_variant_data(astray, placements=placements), build_variant_data(plain)), best=plain
+    )
     return run_of(stages, local, validity=(check,))
 
 
@@ -219,7 +223,7 @@ def run_of(
 
 def _never_ran(of: Variant, **changes: object) -> VariantData:
     nothing = {"provider_used": None, "placements": (), "fidelity": None, "bottleneck": None, "peak_memory_gib": None}
-    return facts(of, **{**nothing, **changes})
+    return build_variant_data(of, **{**nothing, **changes})
 
 
 def _around(value: float) -> Estimate:

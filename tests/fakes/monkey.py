@@ -65,8 +65,8 @@ from app.gui.theme import ThemeChoice
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.golden_runs import golden_bundle, golden_plan, golden_run
-from tests.fakes.parts import CALIBRATION
-from tests.fakes.program import UNDRAWN, write_profile
+from tests.fakes.program import FAKE_RENDERER_FOLDER, write_profile
+from tests.fakes.session_dependencies import CALIBRATION
 
 LOG = "actions.log"
 """File in the folder with every action, written before the action is done."""
@@ -514,7 +514,7 @@ def main() -> None:
     arguments = parser.parse_args()
     faulthandler.enable()
     home = arguments.folder / "home"
-    os.environ |= {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(UNDRAWN)}
+    os.environ |= {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(FAKE_RENDERER_FOLDER)}
     with ScriptedServer(Script(delay_s=0.005)) as server, (arguments.folder / LOG).open("w", errors="replace") as log:
         _fill_home(home, server.url)
         monkey = Monkey(home, arguments.seed, arguments.actions, log)

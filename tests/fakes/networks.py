@@ -69,7 +69,7 @@ def tree() -> Any:
     return network([node], {"x": ["b", 4]}, {"y": ["b", 1]}, [])
 
 
-def saved(path: Path, model: Any) -> Path:
+def save_network(path: Path, model: Any) -> Path:
     path.write_bytes(model.SerializeToString())
     return path
 

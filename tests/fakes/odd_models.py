@@ -11,7 +11,7 @@ from onnx import TensorProto, helper, numpy_helper
 INT64 = TensorProto.INT64
 
 
-def hungry(path: Path, gib_a_row: int = 24) -> Path:
+def memory_hungry(path: Path, gib_a_row: int = 24) -> Path:
     """`y` is a sum over `gib_a_row` GiB per row, which are allocated when the model runs."""
     constants = [_constant("many", [gib_a_row * 2**28, 0]), _constant("one", [0, 1])]
     nodes = [
@@ -67,27 +67,27 @@ def nhwc(path: Path) -> Path:
     return _written(path, nodes, [_value("x", ["batch", 8, 8, 3])], [_value("y", ["batch", 3])])
 
 
-def of_sequences(path: Path) -> Path:
+def token_sequences(path: Path) -> Path:
     """Token numbers of symbolic length, each looked up."""
     table = numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "table")
     node = helper.make_node("Gather", ["table", "ids"], ["y"])
     return _written(path, [node], [_value("ids", ["batch", "sequence"], INT64)], [_value("y", None)], [table])
 
 
-def only_a_sequence(path: Path) -> Path:
+def sequence_output(path: Path) -> Path:
     """The only output is a sequence."""
     sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
     node = helper.make_node("SequenceConstruct", ["x"], ["s"])
     return _written(path, [node], [_value("x", ["batch", 3])], [sequence])
 
 
-def takes_a_sequence(path: Path) -> Path:
+def sequence_input(path: Path) -> Path:
     sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
     node = helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)
     return _written(path, [node], [sequence], [_value("y", ["n"])])
 
 
-def found(path: Path) -> Path:
+def detections(path: Path) -> Path:
     """`y` are the positions where `x` is above one half, as in detectors: one row per position."""
     half = numpy_helper.from_array(np.array(0.5, np.float32), "half")
     nodes = [

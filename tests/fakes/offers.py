@@ -32,7 +32,7 @@ def accelerator(key: str, name: str) -> Accelerator:
     return Accelerator(key, "NVIDIA", name, None, "Ada", 24.0, 300.0, 30.0, 120.0, 240.0, 72.0, 2023, "nv-ds")
 
 
-def catalogue(*offers: Offer) -> Catalog:
+def catalog_of(*offers: Offer) -> Catalog:
     parts = [accelerator("l4", "L4"), accelerator("l40s", "L40S")]
     return Catalog({part.key: part for part in parts}, offers)
 
@@ -68,8 +68,8 @@ def target(
     return MeasuredTarget(**(fields | changes))
 
 
-def question(
-    *measured: MeasuredTarget, peak_per_s: float = 2000.0, of: Catalog | None = None,
+def planning_inputs(
+    *measured: MeasuredTarget, peak_per_s: float = 2000.0, catalog: Catalog | None = None,
     limits: PlanLimits | None = None, slo: tuple[str, ...] = ("latency_ms.p95 < 50",),
     today: datetime.date = TODAY, **traffic: Any,
 ) -> PlanningInputs:  # fmt: skip
@@ -80,6 +80,6 @@ def question(
         traffic=Traffic(**(fields | traffic)),
         slo=tuple(parse_objective(text) for text in slo),
         limits=limits or PlanLimits(),
-        catalog=of or catalogue(offer()),
+        catalog=catalog or catalog_of(offer()),
         today=today,
     )

@@ -38,11 +38,11 @@ def classifier(path: Path, *, more_scores: bool = False) -> Path:
     return _written(path, nodes, [_value("x", ["batch", 4])], outputs)
 
 
-def labelled(path: Path, rows: int = 40, right: int = 30) -> Path:
+def labelled(path: Path, rows: int = 40, correct: int = 30) -> Path:
     """Rows for a `classifier`: the first `correct` labels are those it predicts, the others are not."""
     x = np.random.default_rng(7).normal(size=(rows, 4)).astype(np.float32)
     label = x.argmax(axis=1)
-    label[right:] = (label[right:] + 1) % 4
+    label[correct:] = (label[correct:] + 1) % 4
     np.savez(path, x=x, label=label)
     return path
 

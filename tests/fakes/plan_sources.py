@@ -38,7 +38,7 @@ OFFERS = """\
 """
 
 
-def stored(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
+def store_run(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
     with RunWriter(directory) as writer:
         writer.write_spec(spec)
         writer.write_result(result)
@@ -47,21 +47,21 @@ def stored(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
 
 def endpoint_run(directory: Path, spec: str = ENDPOINT_SPEC, **changes: Any) -> str:
     """A max rate of 218 req/s within latency_ms.p95 < 50 on two vCPUs; no service model can be fitted to it."""
-    return stored(directory, replace(results.full_run().result, **changes), spec)
+    return store_run(directory, replace(results.full_run().result, **changes), spec)
 
 
-def local(directory: Path, spec: str = LOCAL_SPEC, **changes: Any) -> str:
+def local_model_run(directory: Path, spec: str = LOCAL_SPEC, **changes: Any) -> str:
     """The digits model with a batch service model."""
     result = local_run().result
     assert result.local is not None
-    return stored(directory, replace(result, local=replace(result.local, **changes)), spec)
+    return store_run(directory, replace(result, local=replace(result.local, **changes)), spec)
 
 
-def written(path: Path, text: str) -> str:
+def write_file(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     return str(path)
 
 
-def plan_file(path: Path, question: PlanningInputs) -> str:
-    write_plan(path, PlanFile("sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
+def write_plan_file(path: Path, inputs: PlanningInputs) -> str:
+    write_plan(path, PlanFile("sizewise 0.1.0", plan_fleets(inputs, estimate_only=True), inputs))
     return str(path)

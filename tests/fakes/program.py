@@ -23,7 +23,7 @@ from reports.charts.renderer import get_chart_renderer
 from tests.fakes.forked import ForkedProcess, probe_once
 
 SIZEWISE = str(Path(sys.executable).with_name("sizewise"))
-UNDRAWN = Path(__file__).with_name("undrawn")
+FAKE_RENDERER_FOLDER = Path(__file__).with_name("undrawn")
 PATIENCE_S = 60.0
 TRIES = 5
 
@@ -90,7 +90,7 @@ class Sizewise:
         )
 
     def _undrawn(self) -> dict[str, str]:
-        paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(FAKE_RENDERER_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {} if self._draws else {"PYTHONPATH": os.pathsep.join(paths)}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ class Sizewise:
         return result
 
 
-class SizewiseHere(Sizewise):
+class SizewiseInProcess(Sizewise):
     """Runs commands in the test's own process, for tests to which the process does not matter.
 
     No command has to import the program again or start another chart renderer. `start` still starts a process.

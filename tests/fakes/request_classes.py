@@ -20,7 +20,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import START_NS, stage_facts
 from tests.fakes.results import full_run
 from tests.fakes.stored_runs import stored_run
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 SLO = (parse_objective("ttft_ms.p95{class=chat} < 10"), parse_objective("latency_ms.p95 < 500"))
 
@@ -70,8 +70,8 @@ def class_rows(slow_ms: float = 0.0) -> pd.DataFrame:
     return stream_rows(answers).assign(**{"class": numbers})
 
 
-def _answer(at_ms: float, latency_ms: float) -> Answer:
-    return Answer(
+def _answer(at_ms: float, latency_ms: float) -> StreamedResponse:
+    return StreamedResponse(
         scheduled_ms=at_ms,
         chunks_ms=(at_ms + latency_ms / 2, at_ms + latency_ms),
         tokens=(1, 1),

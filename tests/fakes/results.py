@@ -79,7 +79,7 @@ class Run(msgspec.Struct, frozen=True):
     telemetry: pd.DataFrame
 
 
-def ended(code: int, *texts: str) -> Exit:
+def run_exit(code: int, *texts: str) -> Exit:
     return Exit(code, tuple(Cause("target_failed", code, text) for text in texts))
 
 
@@ -122,7 +122,7 @@ def _simulated_run(gpu: bool) -> Run:
     return Run(result, rows, _telemetry(gpu))
 
 
-def nothing_measured() -> Run:
+def run_without_load() -> Run:
     """A run that ended before any load: INVALID, without stages, rows or telemetry."""
     full = full_run().result
     check = Check("generator_capacity", None, 250.0, "1/s", "INVALID", "Close other programs and calibrate again.")
@@ -136,12 +136,12 @@ def nothing_measured() -> Run:
         gates=(),
         plan=None,
         artifacts=(),
-        exit=ended(4, "the measurement is INVALID: the load generator could not be calibrated"),
+        exit=run_exit(4, "the measurement is INVALID: the load generator could not be calibrated"),
     )
     return Run(result, pd.DataFrame(), pd.DataFrame(columns=["at_ns", "source", "metric", "value"]))
 
 
-def interrupted() -> Run:
+def interrupted_run() -> Run:
     """Ctrl-C in the fifth probe: no max rate, no plan, objectives not evaluated."""
     full = full_run()
     no_stage = Estimate(None, reason="not evaluated: no stage qualified")
@@ -153,7 +153,7 @@ def interrupted() -> Run:
         slo=(ObjectiveResult(SLO, no_stage, "INCONCLUSIVE"),),
         gates=(),
         plan=None,
-        exit=ended(130, "the user stopped the run"),
+        exit=run_exit(130, "the user stopped the run"),
     )
     return Run(result, full.rows[full.rows["stage"] < 5], full.telemetry.iloc[:400])
 

@@ -11,7 +11,7 @@ from app.analysis.local.call_stages import SEARCH_TAG
 from app.analysis.rows import NOT_STARTED
 from app.records.local import LocalResult
 from app.records.result import Estimate, Objective, ObjectiveResult, Stage
-from tests.fakes.local_runs import facts, run_of, stage, variant
+from tests.fakes.local_runs import build_variant_data, run_of, stage, variant
 from tests.fakes.results import Run
 
 Bound = Literal["none", "generator", "untested"]
@@ -41,7 +41,7 @@ def searched_run(*, alone: bool = True, bound: Bound = "none") -> Run:
         searched_stage(200.0, 3.0),
         searched_stage(400.0, 4.0),
     )
-    variant_record = facts(
+    variant_record = build_variant_data(
         SEARCHED,
         server_per_s=Estimate(400.0, (380.0, 420.0)),
         is_server_rate_lower_bound=bound != "none",
@@ -49,7 +49,7 @@ def searched_run(*, alone: bool = True, bound: Bound = "none") -> Run:
     )
     second_variant = variant()
     beside = () if alone else (stage(second_variant, "single-stream", 2.0),)
-    variants = (variant_record,) if alone else (variant_record, facts(second_variant))
+    variants = (variant_record,) if alone else (variant_record, build_variant_data(second_variant))
     evaluated = ObjectiveResult(LATENCY, stages[-1].metrics["latency_ms"]["p95"], "PASS", stages[-1].name)
     return run_of((*stages, *beside), LocalResult(variants=variants, best=SEARCHED), slo=(evaluated,))
 
@@ -57,7 +57,7 @@ def searched_run(*, alone: bool = True, bound: Bound = "none") -> Run:
 def hopeless_run() -> Run:
     """No rate of the search met the SLO."""
     stages = (searched_stage(800.0, 20.0), endless_stage(1600.0))
-    variant_record = facts(SEARCHED, server_per_s=Estimate(None, reason="no tested rate met the SLO"))
+    variant_record = build_variant_data(SEARCHED, server_per_s=Estimate(None, reason="no tested rate met the SLO"))
     local = LocalResult(variants=(variant_record,), best_reason="missed")
     endless = stages[-1].metrics["latency_ms"]["p95"]
     return run_of(stages, local, slo=(ObjectiveResult(LATENCY, endless, "FAIL", stages[-1].name),))

@@ -59,8 +59,8 @@ class FakeServer:
 class Servers:
     """The last started server receives the load; `change_script` returns the script that it really follows."""
 
-    def __init__(self, lie: Callable[[Script], Script] = lambda script: script) -> None:
-        self._lie = lie
+    def __init__(self, change_script: Callable[[Script], Script] = lambda script: script) -> None:
+        self._lie = change_script
         self.started: list[FakeServer] = []
 
     def start(self, script: Script) -> FakeServer:
@@ -68,7 +68,7 @@ class Servers:
         return self.started[-1]
 
     @property
-    def asked(self) -> Script:
+    def current_script(self) -> Script:
         return next((server.script for server in self.started if not server.is_closed), _NULL)
 
 
@@ -123,7 +123,7 @@ class QueueingLoad:
         return StageEnded(plan.index, start_ns, end_ns, len(scheduled), 0, 0.1, 1, stopped_early=False)
 
     def _played(self, scheduled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        script, start_ns = self._servers.asked, int(scheduled[0])
+        script, start_ns = self._servers.current_script, int(scheduled[0])
         freeze_ns = round(script.freeze_after_s * 1e9)
         thaw_ns = freeze_ns + round(script.freeze_s * 1e9)
         sent, end = _queue(
@@ -195,7 +195,7 @@ def _estimate_once(values: np.ndarray) -> dict[str, Estimate]:
     return _estimated[key]
 
 
-def true_parts(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestDependencies:
+def selftest_dependencies(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestDependencies:
     """Dependencies that report the truth, except those in `changed`."""
     clock, servers = TickingClock(), servers or Servers()
     ours = {name: changed.pop(name) for name in ("per_s", "omits", "loses") if name in changed}

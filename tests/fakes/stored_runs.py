@@ -30,7 +30,7 @@ from app.storage.run_directory import (
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import fake_parts
+from tests.fakes.session_dependencies import fake_dependencies
 
 STAGES = msgspec.structs.replace(
     SPEC,
@@ -60,23 +60,23 @@ def stored_run(directory: Path, spec: RunSpec = STAGES, load: ScriptedLoad | Non
         store.append_event(RunStarted(clock.now_ns, spec.run_id, spec.name, str(directory), 1))
         store.write_spec(_spec_text(spec))
         load = load or ScriptedLoad(clock, service_s=SERVICE_S)
-        outcome = run(spec, fake_parts(clock, load, store, **parts), store.append_event, Interruption())
+        outcome = run(spec, fake_dependencies(clock, load, store, **parts), store.append_event, Interruption())
         code = outcome.result.exit.code
         store.append_event(RunFinished(clock.now_ns, outcome.result.verdict.status, code))
     return StoredRun(directory)
 
 
-def cut_short(run: StoredRun, stages: int) -> StoredRun:
+def truncate_run(run: StoredRun, stages: int) -> StoredRun:
     """Truncate the run as if the engine had been killed in the stage after `stages` stages."""
     lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)
     ends = [place for place, line in enumerate(lines) if b'"stage_finished"' in line]
     (run.directory / EVENTS).write_bytes(b"".join(lines[: ends[stages] - 1]))
     (run.directory / RESULT).unlink()
-    journaled_again(run.directory)
+    rewrite_journal(run.directory)
     return run
 
 
-def going_on(directory: Path, pid: int, name: str = "going on", events: Sequence[Event] = ()) -> Path:
+def unfinished_run(directory: Path, pid: int, name: str = "going on", events: Sequence[Event] = ()) -> Path:
     """A run whose engine has not ended, or was killed if no process has that ID."""
     with RunWriter(directory) as store:
         store.append_event(RunStarted(1_000_000_000, directory.name, name, str(directory), pid))
@@ -93,7 +93,7 @@ def _spec_text(spec: RunSpec) -> str:
     )
 
 
-def journaled_again(directory: Path) -> None:
+def rewrite_journal(directory: Path) -> None:
     """Rewrite the journal after files of a run were truncated or removed, as if the engine had not written the missing
     data."""
     lines = (directory / JOURNAL).read_bytes().splitlines(keepends=True)
@@ -105,7 +105,7 @@ def _is_there(directory: Path, line: bytes) -> bool:
     return (directory / name).exists() and (directory / name).stat().st_size >= int(end)
 
 
-def sealed_again(directory: Path) -> None:
+def reseal_run(directory: Path) -> None:
     """Rewrite the checksums after a file of a stored run was changed, as if the run had ended with that file."""
     for name in (CHECKSUMS, JOURNAL):
         (directory / name).unlink(missing_ok=True)

@@ -12,7 +12,7 @@ from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.queues import START_NS
 
 
-class Answer(msgspec.Struct, frozen=True, kw_only=True):
+class StreamedResponse(msgspec.Struct, frozen=True, kw_only=True):
     """Times are in ms from the stage's start. `chunks_ms` are the times of nonempty deltas, with `tokens` each where
     given. `first_event_ms` is the time of a first message without a delta; by default there is none. `end_ms` is the
     end of the connection, by default a millisecond after the last chunk."""
@@ -34,16 +34,16 @@ class Answer(msgspec.Struct, frozen=True, kw_only=True):
     has_tokens: bool = True
 
 
-def stream_table(answers: Sequence[Answer]) -> pa.Table:
+def stream_table(answers: Sequence[StreamedResponse]) -> pa.Table:
     return pa.Table.from_pylist([_row(index, response) for index, response in enumerate(answers)], REQUEST_SCHEMA)
 
 
-def stream_rows(answers: Sequence[Answer]) -> pd.DataFrame:
+def stream_rows(answers: Sequence[StreamedResponse]) -> pd.DataFrame:
     rows: pd.DataFrame = stream_table(answers).to_pandas()
     return rows
 
 
-def _row(index: int, response: Answer) -> dict[str, object]:
+def _row(index: int, response: StreamedResponse) -> dict[str, object]:
     sent_ms = response.scheduled_ms if response.sent_ms is None else response.sent_ms
     first, last = (response.chunks_ms[0], response.chunks_ms[-1]) if response.chunks_ms else (None, None)
     token_times = {"first_token_ns": _ns(first), "last_token_ns": _ns(last)} if response.has_tokens else {}

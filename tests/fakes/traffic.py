@@ -20,7 +20,7 @@ from app.records.server_counters import LatencyHistogram, ServerCounters
 from app.records.stage import StageData
 from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.results import Run, full_run
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 Floats = npt.NDArray[np.float64]
 NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
@@ -111,7 +111,7 @@ def locust_run() -> Run:
         name, took_ms = (("/search", 60.0), ("/item/[id]", 15.0))[int(rng.random() < 0.8)]
         sent_ms, end_ms = float(at), float(at) + took_ms * float(rng.gamma(9, 1 / 9))
         error = "http-5xx" if rng.random() < 0.004 else None
-        answers.append(Answer(scheduled_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
+        answers.append(StreamedResponse(scheduled_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
     facts = _named(stage_facts(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
     facts = msgspec.structs.replace(facts, rate_per_s=None, concurrency=4)
     sample = ErrorSample("http-5xx", START_NS, "status 503 (Service Unavailable), HTTPError")
@@ -119,13 +119,13 @@ def locust_run() -> Run:
     return _run("shop", [(facts, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
 
 
-def _chat(scheduled_ms: float, rng: np.random.Generator) -> Answer:
+def _chat(scheduled_ms: float, rng: np.random.Generator) -> StreamedResponse:
     """A reasoning delta first; sometimes two chunks are read together."""
     count = int(rng.integers(2, 60))
     gaps = rng.gamma(25, 20 / 25, count - 1) * (rng.random(count - 1) > 0.03)
     first = scheduled_ms + 90 + float(rng.gamma(4, 20))
     chunks = (first, *(first + float(gap) for gap in np.cumsum(gaps)))
-    return Answer(
+    return StreamedResponse(
         scheduled_ms=scheduled_ms,
         sent_ms=scheduled_ms + 0.03,
         chunks_ms=chunks,

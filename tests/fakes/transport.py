@@ -14,8 +14,8 @@ class FakeTransport:
 
     With `after_s` None, nothing is completed until `abort`."""
 
-    def __init__(self, answer: Callable[[Exchange], None] | None = None, after_s: float | None = 0.001) -> None:
-        self._answer, self._after_s = answer or (lambda _: None), after_s
+    def __init__(self, respond: Callable[[Exchange], None] | None = None, after_s: float | None = 0.001) -> None:
+        self._answer, self._after_s = respond or (lambda _: None), after_s
         self.submitted: list[Exchange] = []
         self.in_flight: dict[int, Exchange] = {}
         self.most_in_flight = 0

@@ -58,23 +58,23 @@ class _WindowWatch(QObject):
         return False
 
 
-def shown(root: QWidget) -> Iterator[QWidget]:
+def visible_widgets(root: QWidget) -> Iterator[QWidget]:
     """All visible widgets, except the inner parts of Qt's own widgets."""
     for widget in root.findChildren(QWidget):
         if widget.isVisible() and not _is_inner(widget):
             yield widget
 
 
-def unnamed(root: QWidget) -> list[str]:
+def unnamed_widgets(root: QWidget) -> list[str]:
     """Interactive widgets without a name for screen readers."""
     return [
         _place(widget)
-        for widget in shown(root)
+        for widget in visible_widgets(root)
         if isinstance(widget, _INTERACTIVE) and not (widget.accessibleName() or _own_text(widget))
     ]
 
 
-def unreachable(root: QWidget) -> list[str]:
+def unreachable_widgets(root: QWidget) -> list[str]:
     """Enabled controls outside the window's focus chain of the Tab key."""
     chain: set[QWidget] = set()
     widget = root.nextInFocusChain()
@@ -83,14 +83,14 @@ def unreachable(root: QWidget) -> list[str]:
         widget = widget.nextInFocusChain()
     return [
         _place(one)
-        for one in shown(root)
+        for one in visible_widgets(root)
         if isinstance(one, (QLineEdit, QComboBox, QAbstractItemView, QAbstractSpinBox, QPlainTextEdit))
         and one.isEnabled()
         and (one not in chain or not one.focusPolicy() & Qt.FocusPolicy.TabFocus)
     ]
 
 
-def passed_over(root: QWidget) -> list[str]:
+def controls_skipped_by_tab(root: QWidget) -> list[str]:
     """Controls that do not get the focus when Tab is pressed until the focus is back where it started."""
     came_by: list[QWidget] = []
     while (widget := QApplication.focusWidget()) is not None and widget not in came_by:
@@ -98,7 +98,7 @@ def passed_over(root: QWidget) -> list[str]:
         QTest.keyClick(widget, Qt.Key.Key_Tab)
     targets = {
         one: one.focusProxy() or one
-        for one in shown(root)
+        for one in visible_widgets(root)
         if one.isEnabled() and one.focusPolicy() & Qt.FocusPolicy.TabFocus
     }
     return [_place(one) for one, target in targets.items() if target not in came_by]
@@ -128,16 +128,16 @@ def _texts_with_mnemonics(root: QWidget) -> Iterator[str]:
             yield from (widget.tabText(place) for place in range(widget.count()) if widget.isTabVisible(place))
 
 
-def clipped(root: QWidget) -> list[str]:
+def clipped_texts(root: QWidget) -> list[str]:
     """Texts that need more room than they have."""
-    return [f"{_place(widget)}: {text!r}" for widget in shown(root) if (text := _clipped_text(widget))]
+    return [f"{_place(widget)}: {text!r}" for widget in visible_widgets(root) if (text := _clipped_text(widget))]
 
 
-def wider_than_the_window(root: QWidget) -> list[str]:
+def sideways_scrolling_areas(root: QWidget) -> list[str]:
     """Areas that scroll sideways. Tables, charts and source views may do so."""
     return [
         f"{_place(area)}: {inside.minimumSizeHint().width()} of {area.viewport().width()} px"
-        for area in shown(root)
+        for area in visible_widgets(root)
         if isinstance(area, QScrollArea) and (inside := area.widget()) is not None
         if area.horizontalScrollBar().maximum() > 0 or inside.width() > area.viewport().width() + _SLACK
     ]

@@ -23,7 +23,7 @@ from app.gui.navigation import Launch
 from app.gui.theme import ThemeController
 from reports.charts import renderer
 from tests.fakes.forked import forking, importer_pids
-from tests.fakes.program import UNDRAWN
+from tests.fakes.program import FAKE_RENDERER_FOLDER
 
 _PATIENCE_MS = 30_000
 _RENDERER = renderer.__name__
@@ -39,20 +39,20 @@ class PatientBot(QtBot):
     waitActive = partialmethod(QtBot.waitActive, timeout=_PATIENCE_MS)
 
 
-def look_of(application: QApplication) -> ThemeController:
+def theme_of(application: QApplication) -> ThemeController:
     """The theme controller of the application, created on first use."""
     controller = application.findChild(ThemeController)
     return controller if isinstance(controller, ThemeController) else ThemeController(application, "light")
 
 
-def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
+def start_engines_without_charts(patch: pytest.MonkeyPatch) -> None:
     """Start the engines of windows as forks, with a fake Vega: importing and drawing take longer than most of their
     measurements, and no test of a window needs the charts of their reports."""
     patch.setattr(engine_launch, "subprocess", forking(engine_launch))
 
     def start(launch: Launch) -> EngineProcess:
         with patch.context() as environment:
-            environment.setenv("PYTHONPATH", str(UNDRAWN), prepend=os.pathsep)
+            environment.setenv("PYTHONPATH", str(FAKE_RENDERER_FOLDER), prepend=os.pathsep)
             return start_engine(launch)
 
     for module in (run, recovery):
@@ -60,7 +60,7 @@ def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def leaving_nothing() -> Iterator[None]:
+def assert_nothing_is_left() -> Iterator[None]:
     """Fail if the context leaves a Python thread, a job that does not end within the time that a busy machine needs, or
     a child process that does not end within ten seconds. Reference cycles are collected in this thread alone, as in the
     window."""

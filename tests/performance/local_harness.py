@@ -31,7 +31,7 @@ from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, open_session
 from app.records.calls import COLUMNS
 from app.telemetry.sampler import Sampler
-from tests.fakes.graphs import graph_of, written
+from tests.fakes.graphs import graph_of, write_graph
 from tests.performance.kept_precision import show_cache
 from tests.performance.pairs import RoundResult, format_pairs, load_average, measure_pairs
 
@@ -80,7 +80,7 @@ def tiny(path: Path) -> Path:
         helper.make_node("Add", ["h", "b"], ["k"]),
         helper.make_node("MatMul", ["k", "w2"], ["y"]),
     ]
-    return written(path, graph_of(nodes, {"x": ["batch", 64]}, {"w1": [64, 256], "b": [256], "w2": [256, 64]}))
+    return write_graph(path, graph_of(nodes, {"x": ["batch", 64]}, {"w1": [64, 256], "b": [256], "w2": [256, 64]}))
 
 
 def show_harness(model: Path) -> None:

@@ -98,7 +98,7 @@ def test_html_report_is_small_and_omits_large_result_json(full_report: Report, f
     assert "result.json is too large to embed" in html
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 @pytest.mark.parametrize(
     ("times", "max_bytes", "row_limit"),
     [(10, 1_500_000, 100), pytest.param(200, MAX_BYTES, 1000, marks=pytest.mark.soak)],
@@ -466,7 +466,7 @@ def test_hostile_text_adds_no_element_to_any_kind_of_report(
     assert len(rendered(name).encode()) < PREFERRED_BYTES
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 @pytest.mark.parametrize("name", first_in_unit_tier(_KINDS[1:], 3))
 def test_hostile_text_adds_no_element_outside_charts_of_any_kind_of_report(
     name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -530,7 +530,7 @@ def test_html_in_offer_name_is_escaped(rendered: Rendered) -> None:
     assert not _elements(html).attributes & {"onerror", "src"}
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 def test_hostile_text_adds_no_element_outside_charts_of_plan_page(whole_plan_report: PlanReport) -> None:
     _assert_nothing_is_added(whole_plan_report, "".join(PAYLOADS))
 

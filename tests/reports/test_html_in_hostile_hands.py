@@ -13,7 +13,7 @@ import pytest
 from reports.html import render_html
 from reports.model import Download, GroupTable, Report
 from reports.shortening import shorten_lines
-from tests.fakes.browsing import requested, tab_of, wait_until_drawn
+from tests.fakes.chromium import open_tab, requested_urls, wait_until_drawn
 from tests.reports.hostile import MORE_PAYLOADS, PAYLOADS
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def harmless_elements(harmless: str, chromium: webdriver.Chrome, tmp_path_factor
     """The elements of the page without payloads, with scripts and without."""
     page = tmp_path_factory.mktemp("harmless") / "plain.html"
     page.write_text(harmless, "utf-8", newline="\n")
-    with tab_of(chromium) as tab:
+    with open_tab(chromium) as tab:
         elements = {scripts: _elements(tab, page, scripts=scripts) for scripts in (True, False)}
         _assert_nothing_happened(tab, [page])
     return elements
@@ -133,7 +133,7 @@ def harmless_elements(harmless: str, chromium: webdriver.Chrome, tmp_path_factor
 
 def _assert_nothing_happened(browser: webdriver.Chrome, pages: list[Path]) -> None:
     """Only the pages were requested, and the console has only messages about scripts that were disabled."""
-    assert requested(browser) == {page.as_uri() for page in pages}
+    assert requested_urls(browser) == {page.as_uri() for page in pages}
     messages = [entry["message"] for entry in browser.get_log("browser")]
     assert [message for message in messages if "Blocked script execution" not in message] == [], os.linesep.join(
         messages

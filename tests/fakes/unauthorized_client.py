@@ -1,5 +1,8 @@
-"""A client without the token: `python -m tests.fakes.stranger HOST PORT` sends Locust's greeting to a master, first
-unencrypted and then encrypted with another token, and prints how many responses it received within a second."""
+"""A client without the token.
+
+`python -m tests.fakes.unauthorized_client HOST PORT` sends Locust's greeting to a master, first unencrypted and then
+encrypted with another token, and prints how many responses it received within a second.
+"""
 
 from __future__ import annotations
 

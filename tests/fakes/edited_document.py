@@ -23,7 +23,7 @@ class EditedDocument:
             here = here[key]
         return here  # type: ignore[no-any-return]
 
-    def take(self, path: str, value: object) -> None:
+    def set_value(self, path: str, value: object) -> None:
         *parents, last = path.split(".")
         here = self.tree
         for key in parents:

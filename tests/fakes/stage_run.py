@@ -18,7 +18,7 @@ from loadgen.records import (
 )
 
 
-class Played:
+class StageRun:
     """`on_started` is called when the stage has started."""
 
     def __init__(

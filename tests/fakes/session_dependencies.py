@@ -100,7 +100,7 @@ class FakeServer:
         elapsed_s = (self._clock.now_ns - self.started_ns) / 1e9
         return self._ready_after_s is not None and elapsed_s >= self._ready_after_s
 
-    def leave(self, how: str) -> None:
+    def end(self, how: str) -> None:
         self._ending = how
 
     def end_reason(self) -> str | None:
@@ -123,7 +123,7 @@ def no_null_server(kind: LoadKind) -> NullServer:
     raise AssertionError(f"a calibration is stored: nothing is to be calibrated, and not {kind}")
 
 
-def fake_parts(
+def fake_dependencies(
     clock: FakeClock,
     load: ScriptedLoad,
     store: RunWriter,

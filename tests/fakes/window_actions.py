@@ -37,7 +37,7 @@ def press(qtbot: QtBot, root: QWidget, text: str) -> None:
     button.click()
 
 
-class HandCounter(QObject):
+class InputCounter(QObject):
     """Counts the clicks and keys that the application receives from any source.
 
     A click that several widgets receive, because the first did not handle it, has one time stamp and counts once."""
@@ -51,7 +51,7 @@ class HandCounter(QObject):
     def clicks(self) -> int:
         return len(self._pressed_at)
 
-    def __enter__(self) -> HandCounter:
+    def __enter__(self) -> InputCounter:
         QApplication.instance().installEventFilter(self)  # type: ignore[union-attr]
         return self
 
@@ -88,7 +88,7 @@ def type_in(window: Window, text: str) -> None:
         QTest.keyClick(handle, ord(character))
 
 
-def drop(window: Window, *paths: Path) -> str:
+def drop_files(window: Window, *paths: Path) -> str:
     """Drop files on the middle of the window, as from a file manager."""
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
@@ -108,7 +108,7 @@ def press_key(window: Window, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.Ke
     QTest.keyClick(QApplication.focusWidget() or window, key, modifier)
 
 
-def shows(window: Window, page: str) -> Callable[[], bool]:
+def is_page_shown(window: Window, page: str) -> Callable[[], bool]:
     return lambda: window.pages.current.key == page
 
 
@@ -132,7 +132,7 @@ def texts_of(root: QWidget) -> list[str]:
     return [label.text() for label in root.findChildren(QLabel) if label.isVisible() and label.text()]
 
 
-def shows_the_verdict_of(qtbot: QtBot, window: Window, run: StoredRun) -> None:
+def assert_verdict_is_shown(qtbot: QtBot, window: Window, run: StoredRun) -> None:
     """Wait until the Results page shows the run, and compare its badges with the run's own file."""
     page = window.pages.results
     qtbot.waitUntil(lambda: page.presenter.displayed_run is not None)

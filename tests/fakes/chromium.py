@@ -47,7 +47,7 @@ def offline_chromium() -> Iterator[webdriver.Chrome]:
 
 
 @contextmanager
-def tab_of(driver: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+def open_tab(driver: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     """Yield the browser in a new tab, without the emulation and logs of earlier tabs."""
     first = driver.current_window_handle
     driver.switch_to.new_window("tab")
@@ -77,7 +77,7 @@ def wait_until_drawn(browser: webdriver.Chrome) -> None:
     )
 
 
-def requested(browser: webdriver.Chrome) -> set[str]:
+def requested_urls(browser: webdriver.Chrome) -> set[str]:
     """URLs requested since the start, except those of the browser's own start page."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
