@@ -17,7 +17,7 @@ from loadgen.records import Command, Ping, Report
 T = TypeVar("T", bound=Report)
 
 TOKEN = "a token that both of them know"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class BareMaster:

@@ -113,7 +113,7 @@ def test_replayed_trace_has_offered_prefix_hits_and_is_exported(
     for prompt, blocks in zip(sent, blocks_by_row, strict=True):
         assert prompt == generator.generate_from_blocks(blocks, 512, seed=5)
     exported = sizewise_in_process("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
-    assert exported.stdout == f"{tmp_path / 'exported_trace.csv'}: 40 requests\n"
+    assert exported.stdout == f"{tmp_path / 'again.csv'}: 40 requests\n"
     exported_trace = read_trace(tmp_path / "again.csv")
     assert exported_trace.at_s.tolist() == pytest.approx([at / 1000 for at, _, _ in rows], abs=1e-8)
     assert exported_trace.input_tokens is not None
