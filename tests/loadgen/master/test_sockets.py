@@ -87,7 +87,11 @@ def test_master_receives_message_of_three_frames() -> None:
 
 def test_sending_worker_is_blocked_while_master_does_not_read() -> None:
     """TCP flow control blocks the sender."""
-    with start_fake("unresponsive_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:
+    with (
+        start_fake("unresponsive_master.py", TOKEN) as deaf,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as worker,
+    ):
         assert deaf.stdout is not None
         worker.linger, worker.sndhwm = 0, 10
         secure_worker_socket(worker, TOKEN)
