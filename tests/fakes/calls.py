@@ -23,11 +23,11 @@ def call(
     return [query, stream, due, begin_ms, begin_ms + duration_ms / 10, -1, end_ms - duration_ms / 10, -1, end_ms]
 
 
-def call_with_copies(begin_ms: float, takes_ms: float) -> list[float]:
+def call_with_copies(begin_ms: float, duration_ms: float) -> list[float]:
     """A call with copies of a tenth of its duration each before and after the execution."""
-    row = call(begin_ms, takes_ms)
-    row[5], row[7] = begin_ms + takes_ms / 5, row[6]
-    row[6] -= takes_ms / 10
+    row = call(begin_ms, duration_ms)
+    row[5], row[7] = begin_ms + duration_ms / 5, row[6]
+    row[6] -= duration_ms / 10
     return row
 
 

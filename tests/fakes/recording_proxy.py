@@ -15,7 +15,7 @@ class RecordingProxy:
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._ends: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._listen, name="tap", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="recording-proxy", daemon=True)
 
     def __enter__(self) -> RecordingProxy:
         self._thread.start()

@@ -21,7 +21,7 @@ def greet(context: zmq.Context[zmq.Socket[bytes]], address: str, token: str | No
     if token is not None:
         secure_worker_socket(socket, token)
     socket.connect(address)
-    socket.send(msgspec.msgpack.encode(("client_ready", "2.44.0", "stranger")))
+    socket.send(msgspec.msgpack.encode(("client_ready", "2.44.0", "unauthorized")))
     return socket
 
 

@@ -35,7 +35,7 @@ def main() -> None:
         library = Path(folder) / "libnvidia-ml.so.1"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
         for gpus in ("0", "1", "8"):
-            print(f"-- {gpus} GPUs (stand-in: without the driver's own time)", flush=True)
+            print(f"-- {gpus} GPUs (simulated: without the driver's own time)", flush=True)
             environment = os.environ | {"LD_LIBRARY_PATH": folder, "NVML_STAND_IN_GPUS": gpus}
             subprocess.run([sys.executable, "-m", "tests.performance.telemetry"], env=environment, check=True)
 

@@ -149,7 +149,7 @@ def language_model_report() -> Report:
 
 
 @pytest.fixture(scope="session")
-def strayed_report() -> Report:
+def fallback_report() -> Report:
     return report_of(run_with_fallback_nodes())
 
 

@@ -431,7 +431,7 @@ def test_html_of_language_model_run_shows_generation_tests_and_no_calls(rendered
 
 
 def test_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered_text: Rendered) -> None:
-    html = rendered_text("strayed_report")
+    html = rendered_text("fallback_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000</s>', html)
     assert "Conv 10 (fallback)" in _text(html)
 
@@ -454,7 +454,7 @@ _KINDS = (
     "spike_report",
     "clients_report",
     "locust_report",
-    "strayed_report",
+    "fallback_report",
 )
 
 
@@ -694,7 +694,7 @@ def test_message_streams_are_html_table(full_report: Report) -> None:
         "clients_report",
         "locust_report",
         "local_report",
-        "strayed_report",
+        "fallback_report",
         "language_model_report",
         "failed_report",
         "whole_plan_report",

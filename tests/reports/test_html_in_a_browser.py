@@ -164,7 +164,7 @@ def test_report_without_measurement_has_no_console_messages(
         ("spike_report", "dark"),
         ("clients_report", "dark"),
         ("locust_report", "light"),
-        ("strayed_report", "light"),
+        ("fallback_report", "light"),
         ("failed_report", "dark"),
         ("whole_plan_report", "dark"),
         # The unit tier draws these without a browser.

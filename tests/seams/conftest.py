@@ -57,8 +57,8 @@ def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
 
 @pytest.fixture
 def sizewise_with_gpu(simulated_nvml: Path, calibrated_home: Path, tmp_path: Path) -> Sizewise:
-    """Commands in a home in which this machine is calibrated with the simulated GPUs that `nvml_stand_in`, as the
-    LD_LIBRARY_PATH of its commands, adds to it: another environment, which would be calibrated first."""
+    """Commands with the simulated GPUs of `simulated_nvml`, in a home with a calibration for that environment. Without
+    it, each command would calibrate first, because GPUs change the fingerprint of the machine."""
     probe = probe_once()
     assert probe.runtime_version is not None
     done = subprocess.run(

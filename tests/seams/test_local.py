@@ -126,7 +126,7 @@ def test_cuda_without_driver_exits_with_3(
 
 
 @pytest.mark.soak  # test_provider asks a served model for CUDA in the same way every time
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML is a Linux library")
 def test_silent_cuda_fallback_exits_with_4(
     sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path, simulated_nvml: Path
 ) -> None:

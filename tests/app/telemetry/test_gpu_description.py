@@ -9,7 +9,7 @@ from tests.fakes.nvml.simulated_nvml import run
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH"),
+    pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH"),
 ]
 
 DESCRIBE = """

@@ -11,7 +11,7 @@ import pytest
 from app.telemetry.gpu import ByteRate
 from tests.fakes.nvml.simulated_nvml import run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
 
 READ = """
 import json, sys, time

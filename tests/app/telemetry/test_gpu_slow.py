@@ -10,7 +10,7 @@ from tests.fakes.nvml.simulated_nvml import run
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH"),
+    pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH"),
 ]
 
 READ = """

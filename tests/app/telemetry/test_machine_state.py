@@ -25,7 +25,7 @@ reader.close()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
 def test_machine_state_has_metrics_of_each_gpu(simulated_nvml: Path) -> None:
     state = msgspec.convert(run(READ, library=simulated_nvml, gpus="2", values="throttle_reasons=4"), MachineNow)
     assert [gpu.source for gpu in state.gpus] == ["gpu0", "gpu1"]
@@ -35,7 +35,7 @@ def test_machine_state_has_metrics_of_each_gpu(simulated_nvml: Path) -> None:
     assert state.driver is not None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
 def test_unreported_gpu_temperature_is_none(simulated_nvml: Path) -> None:
     faults = "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED"
     state = msgspec.convert(run(READ, library=simulated_nvml, faults=faults), MachineNow)

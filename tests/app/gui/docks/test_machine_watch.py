@@ -103,7 +103,7 @@ def test_machine_is_inspected_once(qtbot: QtBot, watch: MachineWatch) -> None:
     watch.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
 def test_each_gpu_has_a_card_and_missing_values_are_na(simulated_nvml: Path) -> None:
     settings = {
         "NVML_STAND_IN_GPUS": "2",
