@@ -83,7 +83,7 @@ class BatchServer:
             self.requests = [json.loads(line) for line in lines[1].splitlines()]
             return b'{"id": "file-in"}'
         if (method, path) == ("POST", "/v1/batches"):
-            self.batch = {"id": "batch_1", "status": "validating", "asked": json.loads(body)}
+            self.batch = {"id": "batch_1", "status": "validating", "creation_request": json.loads(body)}
             return json.dumps(self.batch).encode()
         if (method, path) == ("POST", "/v1/batches/batch_1/cancel"):
             if self.cancels:

@@ -175,7 +175,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def laughing_functions(folder: Path) -> Path:
-    """Thirty functions, each of which calls the previous one twice: 2^30 nodes."""
+    """Thirty functions that each call the previous one twice: 2^30 nodes."""
     opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     functions = [helper.make_function("own", "f0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], opset)]
     for i in range(1, 31):

@@ -171,7 +171,7 @@ def simulated_calls(
     plan: Measure, start_ns: int, service_ns: int, seconds: float, late_ns: int = 0
 ) -> npt.NDArray[np.int64]:
     """Rows of calls that take `service_ns`, and one in ten 1 % longer: calls of one stream, of multi-stream queries
-    with equal streams, of parallel streams, or of evenly spaced arrivals, the last of which may never be started."""
+    with equal streams, of parallel streams, or of evenly spaced arrivals; the last ones may never be started."""
     rows = _calls_from_zero(plan, service_ns, round(seconds * 1e9), late_ns).copy()
     times = rows[:, 2:]
     times[times >= 0] += start_ns

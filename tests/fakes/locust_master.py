@@ -24,5 +24,5 @@ for line in iter(lambda: gevent.get_hub().threadpool.apply(sys.stdin.readline), 
         master.register(line.strip())
     gevent.sleep(10 * runners.HEARTBEAT_INTERVAL)
     states = {client: node.state for client, node in master.clients.items()}
-    print(json.dumps({"listed": states, "heard": received}), flush=True)
+    print(json.dumps({"listed": states, "received": received}), flush=True)
 master.shut_down(0.1)

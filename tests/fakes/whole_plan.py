@@ -42,7 +42,7 @@ _SHARES = tuple(0.2 + 0.8 * min(1.0, max(0.0, (hour - 6) / 4)) for hour in range
 
 
 def whole_plan() -> Plan:
-    """Recommends 5 × L4, of which 4 are needed for the load."""
+    """Recommends 5 × L4; 4 are needed for the load."""
     best = fleet(
         L4, 5, 0.706, 380.0, slo_probabilities=SloProbabilities(0.412, 0.953, 0.9998), frontier_probability=0.62
     )

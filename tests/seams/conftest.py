@@ -35,7 +35,7 @@ def freeze_objects_of_earlier_tests() -> None:
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The directory and the terminal output of a quickstart with steps of one second, in a home of its own.
 
-    A busy machine may invalidate steps of one second. If so many are invalid that the search finds no
+    A busy machine may invalidate steps of one second. If the search therefore finds no
     rate, the quickstart runs again.
     """
     home = tmp_path_factory.mktemp("quickstart")

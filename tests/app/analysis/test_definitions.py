@@ -394,7 +394,7 @@ def test_unstreamed_responses_with_tokens_have_token_throughput() -> None:
 
 
 def test_unknown_content_tokens_per_delta_withhold_inference_perf_metrics() -> None:
-    """Five tokens in three deltas, of which the first is reasoning: the number of content tokens is unknown."""
+    """Five tokens in three deltas, the first with reasoning: the number of content tokens is unknown."""
     metrics_by_tool = compute_tools(
         build_answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), build_answer(100, (10, 20), 40, tokens_out=2)
     )

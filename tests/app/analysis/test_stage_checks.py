@@ -593,7 +593,7 @@ def run_stream_checks(frame: pd.DataFrame, facts: StageData = STREAM_FACTS, *sen
 
 
 def check_coalesced_chunks(share: float, *sending: Check) -> Check:
-    """Check of one response of 1,001 chunks, a `share` of which was read together with the previous chunk."""
+    """Check of one response of 1,001 chunks; a `share` of them was read together with the previous chunk."""
     gaps = np.where(np.arange(1_000) < share * 1_000, 0.0, 1.0)
     return run_stream_checks(
         stream_rows([StreamedResponse(chunks_ms=(5.0, *(5.0 + np.cumsum(gaps))))]), STREAM_FACTS, *sending

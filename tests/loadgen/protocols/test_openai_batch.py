@@ -71,7 +71,7 @@ def test_batch_job_is_uploaded_created_polled_and_downloaded() -> None:
     ]
     assert {headers["Authorization"] for _, _, headers in server.http_requests} == {f"Bearer {KEY}"}
     creation_request = {"input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    assert server.batch["asked"] == creation_request
+    assert server.batch["creation_request"] == creation_request
     assert [request["custom_id"] for request in server.requests] == [f"request-{number}" for number in range(4)]
     assert {request["url"] for request in server.requests} == {"/v1/chat/completions"}
     bodies = [request["body"] for request in server.requests]

@@ -190,7 +190,7 @@ def test_session_turns_are_sent_after_previous_responses(
     rows = played.rows
     assert rows["error"].isna().all()
     assert played.ended.scheduled is None
-    # 40 sessions of three turns, some of which are cut off by the end of the stage
+    # 40 sessions of three turns; the end of the stage cuts some off
     assert 90 < len(rows) <= 120
     assert bodies[-1] > 2 * bodies[0]
     assert set(rows["tokens_out"]) == {4}

@@ -118,7 +118,7 @@ def clock_set_back() -> Any:
 
 
 def wall_clock_set() -> Any:
-    """Return clocks of which the wall clock is set by a minute between the two readings."""
+    """Return clocks whose wall clock is set by a minute between the two readings."""
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**12, 10**18 + 10**12 + 60 * 10**9, 10**12)])
     return lambda: next(readings)
 

@@ -53,7 +53,7 @@ def test_guidellm_latency_of_a_rate_starts_at_the_scheduled_start(read_curve: Re
 
 
 def test_guidellm_warm_up_requests_are_not_counted(read_curve: Read) -> None:
-    """The report has three requests, of which two are in its window: 0.4 s, and 0.5 s late plus 0.5 s."""
+    """The report has three requests; two are in its window: 0.4 s, and 0.5 s late plus 0.5 s."""
     imported = read_curve("guidellm-0.7.json")
     rate = imported.load_points[0]
     assert (imported.version, imported.model) == ("0.7.3", "example/llama-8b")

@@ -14,7 +14,7 @@ FILES = Path(__file__).parent / "files"
 
 
 def test_aggregated_row_of_locust_statistics_is_the_load_point(read_curve: Read) -> None:
-    """900 requests, of which 30 failed, at 30 req/s (1 req/s failed); p95 230 ms and a mean of 135.5 ms."""
+    """900 requests, 30 of them failed, at 30 req/s (1 req/s failed); p95 230 ms and a mean of 135.5 ms."""
     imported = read_curve("locust_stats.csv")
     (load_point,) = imported.load_points
     assert (imported.tool, imported.precision) == ("Locust", "rounded")

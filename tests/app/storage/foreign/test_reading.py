@@ -89,7 +89,7 @@ HOSTILE: dict[str, tuple[str | bytes, str]] = {
         "one of its load points has an offered rate or a concurrency of 0",
     ),
     "another word for infinity": (format_result(request_rate="Infinity"), r"must be a number \(got 'Infinity'\)"),
-    "a rate beyond belief": (format_result(request_throughput=1e12), r"one of its rates is above 1e\+09 req/s"),
+    "a rate that is impossible": (format_result(request_throughput=1e12), r"one of its rates is above 1e\+09 req/s"),
     "a latency beyond belief": (
         format_result(mean_e2el_ms=1e12),
         r"its latency of 1e\+09 s is implausibly high",
