@@ -226,10 +226,10 @@ PROTOCOLS = (
 
 def get_protocol(protocol_id: str) -> TargetProtocol:
     """Return the row of a protocol. Raises KeyError if the protocol is unknown."""
-    for protocol in PROTOCOLS:
-        if protocol.id == protocol_id:
-            return protocol
-    raise KeyError(protocol_id)
+    protocol = find_target_protocol(protocol_id)
+    if protocol is None:
+        raise KeyError(protocol_id)
+    return protocol
 
 
 def find_target_protocol(protocol_id: object) -> TargetProtocol | None:

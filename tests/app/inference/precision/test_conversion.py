@@ -158,7 +158,7 @@ def test_quantized_model_cannot_be_converted_to_fp16(cache: Path) -> None:
 
 
 def test_model_input_named_file_is_calibrated(tmp_path: Path) -> None:
-    model = networks.saved(tmp_path / "m.onnx", networks.matrix(source="file"))
+    model = networks.save_network(tmp_path / "m.onnx", networks.matrix(source="file"))
     rows = {"file": np.random.default_rng(1).random((20, 8), np.float32)}
     assert convert_precision(model, "int8-static", rows, cache=tmp_path / "c", timeout_s=60).calibration_rows == 20
 
@@ -180,10 +180,10 @@ def test_unwritable_conversion_cache_is_a_usage_error(tmp_path: Path) -> None:
 
 
 def test_model_that_changes_during_conversion_is_not_cached(tmp_path: Path) -> None:
-    model = networks.saved(tmp_path / "m.onnx", networks.matrix())
+    model = networks.save_network(tmp_path / "m.onnx", networks.matrix())
 
     def overwrite() -> int:
-        networks.saved(model, networks.matrix(classes=4))
+        networks.save_network(model, networks.matrix(classes=4))
         return 0
 
     with pytest.raises(MeasurementError, match="the model file changed during the conversion"):
@@ -200,4 +200,4 @@ def test_weights_that_expand_beyond_memory_are_rejected(tmp_path: Path) -> None:
     ]
     model = networks.network(nodes, {"x": ["b", 8]}, {"y": ["b", 8]}, [shape])
     with pytest.raises(UsageError, match="memory"):
-        convert_precision(networks.saved(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)
+        convert_precision(networks.save_network(tmp_path / "m.onnx", model), "fp16", cache=tmp_path / "c", timeout_s=60)

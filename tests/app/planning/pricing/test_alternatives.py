@@ -12,8 +12,8 @@ from app.planning.pricing.costs import compute_effective_spot_usd_per_hour
 from app.planning.sizing import HOURS_PER_MONTH
 from app.records.offers import Offer, OwnedHardware, PlanLimits
 from app.records.plan import Commitment, Mix
-from tests.fakes.offers import catalogue, curve, offer, question, target
-from tests.fakes.planned import sized
+from tests.fakes.offers import catalog_of, curve, offer, planning_inputs, target
+from tests.fakes.small_plan import sized_by_formula
 
 
 def compute_cost_usd(
@@ -137,8 +137,10 @@ CERTAIN = PlanLimits(confidence=0.5, redundancy=0)
 def compute_commitment(
     an_offer: Offer, peak_per_s: float = 395.0, limits: PlanLimits = CERTAIN, **traffic: Any
 ) -> Commitment | None:
-    inputs = question(target(curve(100.0)), peak_per_s=peak_per_s, of=catalogue(an_offer), limits=limits, **traffic)
-    (option,), demand = sized(inputs)
+    inputs = planning_inputs(
+        target(curve(100.0)), peak_per_s=peak_per_s, catalog=catalog_of(an_offer), limits=limits, **traffic
+    )
+    (option,), demand = sized_by_formula(inputs)
     return plan_commitment(get_candidate(option), demand, inputs)
 
 
@@ -177,8 +179,8 @@ LARGE = offer("large", vcpus=10.0, on_demand_usd_per_hour=8.0)
 
 def compute_mix(*offers: Offer, limits: PlanLimits = CERTAIN, peak_per_s: float = 1180.0) -> Mix | None:
     """Return the mix for a capacity of 100 req/s per vCPU."""
-    inputs = question(target(curve(100.0)), peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits)
-    options, demand = sized(inputs)
+    inputs = planning_inputs(target(curve(100.0)), peak_per_s=peak_per_s, catalog=catalog_of(*offers), limits=limits)
+    options, demand = sized_by_formula(inputs)
     return plan_mix(options, demand, inputs)
 
 

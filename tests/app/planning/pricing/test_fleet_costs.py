@@ -25,9 +25,9 @@ from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Hardware
 from app.records.service import BatchService, TokenService
 from app.records.traffic import TokenLengths
-from tests.fakes.offers import TODAY, accelerator, catalogue, curve, gpu_offer, question, target
-from tests.fakes.planned import sized
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import TODAY, accelerator, catalog_of, curve, gpu_offer, planning_inputs, target
+from tests.fakes.services import fit_of, fitted_service
+from tests.fakes.small_plan import sized_by_formula
 
 GRID = GridCarbonIntensity("DE", 400.0, datetime.date(2023, 12, 31), "codecarbon")
 L4 = accelerator("l4", "L4")  # 72 W
@@ -88,12 +88,12 @@ FLEET_COSTS_GRID = GridCarbonIntensity("ZZ", 250.0, TODAY, "a table")
 
 def build_costed_fleet(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) -> Fleet:
     """Return the fleet of instances with two L4 of 72 W each, with its costs."""
-    catalog = replace(catalogue(gpu_offer("g", "l4", 2.0)), grid={"acme/here": FLEET_COSTS_GRID})
+    catalog = replace(catalog_of(gpu_offer("g", "l4", 2.0)), grid={"acme/here": FLEET_COSTS_GRID})
     limits = PlanLimits(confidence=0.5, redundancy=0)
-    inputs = question(
-        measured, of=catalog, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic
+    inputs = planning_inputs(
+        measured, catalog=catalog, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic
     )
-    (option,), demand = sized(inputs)
+    (option,), demand = sized_by_formula(inputs)
     candidate = get_candidate(option)
     return add_costs(
         build_fleet(candidate, candidate.instances, demand, option.latency_curve, TODAY), option, demand, inputs
@@ -110,7 +110,7 @@ def test_cost_per_1k_inferences_at_mean_is_monthly_cost_over_requests() -> None:
 
 def test_cost_per_inference_is_lowest_at_saturation() -> None:
     service = BatchService(0.05, 0.005, 16)  # 123 req/s at most
-    unit_costs = build_costed_fleet(target(curve(100.0), GPU, fit_of(fitted(service)))).per_1k_inferences
+    unit_costs = build_costed_fleet(target(curve(100.0), GPU, fit_of(fitted_service(service)))).per_1k_inferences
     assert unit_costs is not None
     assert unit_costs.at_saturation == pytest.approx(1 / (service.max_throughput_per_s * 3.6))
     assert (unit_costs.at_saturation or 9.0) < (unit_costs.at_slo or 0.0) < (unit_costs.at_mean or 0.0)
@@ -120,7 +120,7 @@ def test_input_and_output_token_costs_sum_to_the_request_cost() -> None:
     service = TokenService(0.02, 0.0002, 1e-5, max_sequences=64, kv_tokens=200_000)
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1600.0, 500.0))  # 1,000 in and 200 out
     fleet = build_costed_fleet(
-        target(curve(8.0), GPU, fit_of(fitted(service), highest_per_s=9.0)), peak_per_s=40.0, tokens=tokens
+        target(curve(8.0), GPU, fit_of(fitted_service(service), highest_per_s=9.0)), peak_per_s=40.0, tokens=tokens
     )
     assert fleet.per_1k_inferences is not None
     assert fleet.per_1m_tokens is not None
@@ -149,8 +149,8 @@ def test_fleet_energy_with_measured_joules_adds_idle_power() -> None:
 
 
 def test_energy_of_a_cpu_instance_is_unknown() -> None:
-    inputs = question()
-    (option,), demand = sized(inputs)
+    inputs = planning_inputs()
+    (option,), demand = sized_by_formula(inputs)
     fleet = build_fleet(get_candidate(option), 3, demand, option.latency_curve, TODAY)
     with_costs = add_costs(fleet, option, demand, inputs)
     assert with_costs.kwh_per_month is not None
@@ -160,11 +160,11 @@ def test_energy_of_a_cpu_instance_is_unknown() -> None:
 
 def test_energy_of_owned_instances_matches_their_electricity_cost() -> None:
     owned = OwnedHardware(capex_usd=10_000.0, life_years=4.0, power_w=900.0, pue=1.4, tariff_usd_per_kwh=0.15)
-    catalog = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
-    inputs = question(
-        target(curve(100.0), GPU), of=catalog, limits=PlanLimits(confidence=0.5, redundancy=0), peak_per_s=500.0
+    catalog = replace(catalog_of(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
+    inputs = planning_inputs(
+        target(curve(100.0), GPU), catalog=catalog, limits=PlanLimits(confidence=0.5, redundancy=0), peak_per_s=500.0
     )
-    (option,), demand = sized(inputs)
+    (option,), demand = sized_by_formula(inputs)
     candidate = get_candidate(option)
     fleet = build_fleet(candidate, candidate.instances, demand, option.latency_curve, TODAY)
     with_costs = add_costs(fleet, option, demand, inputs)

@@ -14,7 +14,7 @@ from app.planning.pricing.ownership import (
     price_owned_offer,
 )
 from app.records.offers import OwnedHardware
-from tests.fakes.offers import catalogue, gpu_offer, offer
+from tests.fakes.offers import catalog_of, gpu_offer, offer
 
 RACK = OwnedHardware(
     capex_usd=40_000, life_years=4, power_w=1000, pue=1.5, tariff_usd_per_kwh=0.1, staff_usd_per_month=100,
@@ -56,7 +56,7 @@ def test_interest_raises_and_residual_value_lowers_the_owned_cost() -> None:
 def test_owned_offers_are_priced_and_rented_offers_unchanged() -> None:
     owned_offer = gpu_offer("rack-a", "l4", 4, on_demand_usd_per_hour=None, owned=RACK)
     rented = offer()
-    offers = price_catalog(catalogue(owned_offer, rented)).offers
+    offers = price_catalog(catalog_of(owned_offer, rented)).offers
     assert offers[0].on_demand_usd_per_hour == pytest.approx(15_914 / 8760)
     assert offers[1] == price_owned_offer(rented) == rented
 

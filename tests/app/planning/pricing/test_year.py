@@ -13,8 +13,8 @@ from app.planning.options import get_candidate
 from app.planning.pricing.year import count_hourly_replicas, forecast_year, simulate_year
 from app.records.offers import PlanLimits
 from app.records.plan import AnnualForecast
-from tests.fakes.offers import curve, question, target
-from tests.fakes.planned import sized
+from tests.fakes.offers import curve, planning_inputs, target
+from tests.fakes.small_plan import sized_by_formula
 
 
 def compute_backlogs(
@@ -114,8 +114,8 @@ def build_forecast(
     peak_per_s: float, instances: int = 2, limits: PlanLimits = CERTAIN, **traffic: Any
 ) -> AnnualForecast:
     """Return the forecast for instances that sustain 100 req/s each."""
-    inputs = question(target(curve(100.0)), peak_per_s=peak_per_s, limits=limits, **traffic)
-    (option,), demand = sized(inputs)
+    inputs = planning_inputs(target(curve(100.0)), peak_per_s=peak_per_s, limits=limits, **traffic)
+    (option,), demand = sized_by_formula(inputs)
     return forecast_year(replace(get_candidate(option), needed_instances=instances), demand, inputs)
 
 
