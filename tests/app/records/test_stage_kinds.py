@@ -15,7 +15,7 @@ from app.analysis.max_rate import derive_search_outcome
 from app.gui.live.stages import LiveStages
 from app.records.result import Stage
 from app.records.stage_kinds import STAGE_KINDS, StageKind, StageTraits
-from tests.fakes.live_runs import begun
+from tests.fakes.live_runs import stage_started
 from tests.fakes.results import full_run
 
 ROOT = Path(__file__).parents[3]
@@ -66,7 +66,7 @@ def test_new_kind_can_be_changed_on_the_live_page_if_its_row_says_so(
 ) -> None:
     monkeypatch.setitem(STAGE_KINDS, TOY, StageTraits(can_change_rate=can_change, can_be_extended=not can_change))
     stages = LiveStages()
-    stages.begin(begun(0, 0.0, kind=TOY), 0, None)
+    stages.begin(stage_started(0, 0.0, kind=TOY), 0, None)
     (cell,) = stages.cells()
     assert (cell.can_change_rate, cell.can_extend) == (can_change, not can_change)
 
