@@ -355,7 +355,7 @@ def llms_text(pages: Path) -> str:
 
 
 def _first_sentence(text: str) -> str:
-    plain = re.sub(r"<!--.*?-->|^```.*?^```|^\*\*\w+\.\*\*", "", text, flags=re.DOTALL | re.MULTILINE)
+    plain = re.sub(r"<!--.*?-->|^```.*?^```|^\*\*[\w ]+\.\*\*", "", text, flags=re.DOTALL | re.MULTILINE)
     paragraphs = [" ".join(part.split()) for part in plain.split("\n\n")]
     first = next((part for part in paragraphs if re.match(r"[A-Z*`]|- ", part)), "").removeprefix("- ")
     words = re.sub(r"\[([^\]]*)\]\([^)]*\)", r"\1", first).replace("**", "")

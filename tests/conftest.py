@@ -46,9 +46,9 @@ def pytest_collection() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
-    """Outcomes by fleet and load: equal ones are simulated once, because most plans of the tests are of the same runs.
+    """Outcomes by fleet and load. Equal simulations run once, because most plans of the tests use the same runs.
 
-    Who tests that equal seeds simulate the same clears them.
+    A test that equal seeds give equal simulations clears the outcomes.
     """
     from app.planning import fleet_rate
     from app.planning.simulation.steady import simulate_steady
@@ -71,17 +71,17 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
 
 @pytest.fixture(scope="module")
 def short_simulations() -> Iterator[None]:
-    """For tests of what is planned, not of how precisely: the search for the rate of a fleet simulates a quarter of the
-    requests, but in long tests."""
-    from tests.fakes.planned import fleets_simulated_briefly
+    """For tests that need no precise plans: the search for the rate of a fleet simulates a quarter of the requests,
+    except in soak tests."""
+    from tests.fakes.small_plan import short_fleet_simulations
 
-    with fleets_simulated_briefly():
+    with short_fleet_simulations():
         yield
 
 
 @pytest.fixture(scope="session", autouse=True)
 def equal_charts_are_drawn_once() -> Iterator[None]:
-    """Most reports of the tests differ in a word from another one, and have the same pictures."""
+    """Draw equal charts once: most reports of the tests have the same charts."""
     from reports.charts.renderer import get_chart_renderer
 
     svgs: dict[bytes, str] = {}
@@ -102,15 +102,15 @@ def equal_charts_are_drawn_once() -> Iterator[None]:
 @pytest.fixture(scope="session", autouse=True)
 def files_stay_in_the_page_cache() -> Iterator[None]:
     """Runs are stored without the wait for the disk, which only a power cut would need, and which takes longer than
-    most tests. Who tests what is flushed, and when, records the calls."""
+    most tests. Tests of the flushes record the calls."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(os, "fsync", lambda _: None)
         yield
 
 
 @pytest.fixture
-def pages_without_pictures(monkeypatch: pytest.MonkeyPatch) -> None:
-    """For tests of what a page says: drawing its charts takes most of their time."""
+def pages_without_charts(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Omit charts in tests of the text of a page: drawing them takes most of the time."""
     from reports.charts.renderer import get_chart_renderer
 
     monkeypatch.setattr(get_chart_renderer(), "render_svg", lambda _: "<svg></svg>")
@@ -144,14 +144,14 @@ def calibrated_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     No test may depend on them.
     """
     from app.wiring.machine import read_machine_info
-    from tests.fakes.parts import CALIBRATION
+    from tests.fakes.session_dependencies import CALIBRATION
 
     home = tmp_path_factory.mktemp("home")
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    known = msgspec.structs.replace(
+    calibration = msgspec.structs.replace(
         CALIBRATION, measured_at=now, fingerprint=read_machine_info().environment.fingerprint
     )
-    (home / "calibration.json").write_bytes(msgspec.json.encode(known))
+    (home / "calibration.json").write_bytes(msgspec.json.encode(calibration))
     return home
 
 
@@ -161,27 +161,27 @@ def measured_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     from tests.fakes.program import Sizewise
 
     home = tmp_path_factory.mktemp("home")
-    done = Sizewise(home, home)("calibrate", "--workers", "1", "--json")
-    assert done.returncode == 0, done.stderr
-    (home / "calibration.json").write_text(done.stdout)
+    process = Sizewise(home, home)("calibrate", "--workers", "1", "--json")
+    assert process.returncode == 0, process.stderr
+    (home / "calibration.json").write_text(process.stdout)
     return home
 
 
 @pytest.fixture(scope="session")
-def nvml_stand_in(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def simulated_nvml(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a simulated NVML library: LD_LIBRARY_PATH for a process, which then detects simulated GPUs."""
     compiler = shutil.which("cc")
     if compiler is None:
-        pytest.fail("no C compiler (cc) for the stand-in NVML library: run tests/install-system-libraries")
+        pytest.fail("no C compiler (cc) for the simulated NVML library: run tests/install-system-libraries")
     folder = tmp_path_factory.mktemp("nvml")
-    library, source = folder / "libnvidia-ml.so.1", FAKES / "nvml" / "nvml_stand_in.c"
+    library, source = folder / "libnvidia-ml.so.1", FAKES / "nvml" / "simulated_nvml.c"
     subprocess.run([compiler, "-O2", "-Wall", "-Werror", "-shared", "-fPIC", "-o", library, source], check=True)
     return folder
 
 
 @pytest.fixture(scope="session")
 def chromium() -> Iterator[webdriver.Chrome]:
-    from tests.fakes.browsing import offline_chromium
+    from tests.fakes.chromium import offline_chromium
 
     with offline_chromium() as driver:
         yield driver
@@ -190,7 +190,7 @@ def chromium() -> Iterator[webdriver.Chrome]:
 @pytest.fixture
 def browser(chromium: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
     """A tab of an offline chromium with its own profile that records its network requests and console messages."""
-    from tests.fakes.browsing import tab_of
+    from tests.fakes.chromium import open_tab
 
-    with tab_of(chromium) as driver:
+    with open_tab(chromium) as driver:
         yield driver

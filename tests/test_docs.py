@@ -27,7 +27,7 @@ from app.records.offers import PlanLimits
 from docs.build import GENERATORS, nav_pages
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.command_line import iter_commands, parse
-from tests.fakes.offers import catalogue, offer, question
+from tests.fakes.offers import catalog_of, offer, planning_inputs
 from tests.fakes.pages import (
     DOCS,
     EXAMPLES,
@@ -111,7 +111,7 @@ def test_plan_example_has_one_spare_for_failures_and_one_for_updates() -> None:
     keys: TypeAdapter[PlanLimits] = TypeAdapter(PlanKeys)
     limits = keys.validate_python(_example_of_plan())
     assert (limits.redundancy, limits.max_unavailable) == (1, 1)
-    assert build_demand(question().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
+    assert build_demand(planning_inputs().traffic, msgspec.structs.replace(limits, zones=1)).spares == 2
 
 
 def test_max_accelerators_limits_each_instance() -> None:
@@ -119,7 +119,7 @@ def test_max_accelerators_limits_each_instance() -> None:
     wide = offer("wide", accelerator_count=8.0)
     narrow = offer("narrow", accelerator_count=4.0)
     limits = PlanLimits(max_accelerators=float(_example_of_plan()["max_accelerators"]))
-    plan = plan_fleets(question(of=catalogue(wide, narrow), limits=limits))
+    plan = plan_fleets(planning_inputs(catalog=catalog_of(wide, narrow), limits=limits))
     rejected = {fleet.instance_type: fleet.rejected_by for fleet in plan.offers}
     assert rejected == {"wide": "accelerators", "narrow": None}
     assert plan.recommendation is not None

@@ -88,7 +88,7 @@ _LONG_FILES = {"test_planned_day.py", "test_service_fit.py", "test_definitions.p
 
 _FIXTURES = {
     Tier.UI: {"qapp", "qtbot", "chromium"},
-    Tier.PROCESS: {"calibrated_home", "measured_home", "nvml_stand_in"},
+    Tier.PROCESS: {"calibrated_home", "measured_home", "simulated_nvml"},
 }
 """A test that uses one of these, directly or through another fixture, belongs to the tier."""
 

@@ -319,7 +319,8 @@ class RateSearch:
             return self._choose_lower_probe()
         is_short_of_time = self.is_shortened and self.remaining_probes <= _RESERVED_ATTEMPTS * self._repeats
         if self._has_varying_generator_limit or (is_short_of_time and self._unsendable_rates):
-            return Probe("step", min(sustained_rate, unsendable_rate * _GENERATOR_SHARE))
+            step_rate = min(sustained_rate, unsendable_rate * _GENERATOR_SHARE)
+            return Probe("step", self._find_nearest_allowed_rate(step_rate))
         if self.remaining_probes <= self._repeats or unsendable_rate / sustained_rate <= _NEAR_GENERATOR_RATIO:
             return Probe("step", self._find_nearest_allowed_rate(sustained_rate))
         return Probe("probe", min(sustained_rate * 2, math.sqrt(sustained_rate * unsendable_rate)))

@@ -64,6 +64,7 @@ from app.profiles.workload import (
 )
 from app.records.abort import AbortRule
 from app.records.offers import PlanLimits
+from app.records.protocols import PROTOCOLS
 from app.records.result import Objective
 
 _ABORT_RULE = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
@@ -380,27 +381,7 @@ EndpointProfile = (
     | BatchProfile
 )
 Profile = EndpointProfile | LocalProfile
-PROFILES: dict[str, type[Profile]] = {
-    "http": HttpProfile,
-    "openai-chat": GeneratingProfile,
-    "openai-completions": GeneratingProfile,
-    "openai-responses": GeneratingProfile,
-    "anthropic-messages": GeneratingProfile,
-    "openai-embeddings": EmbeddingsProfile,
-    "openai-rerank": RerankProfile,
-    "openai-speech": SpeechProfile,
-    "openai-transcriptions": TranscriptionProfile,
-    "openai-images": ImageProfile,
-    "openai-realtime": RealtimeProfile,
-    "oip": OipProfile,
-    "oip-grpc": OipGrpcProfile,
-    "tf-serving": TfServingProfile,
-    "torchserve": TorchServeProfile,
-    "locust": LocustProfile,
-    "local": LocalProfile,
-    "grpc": GrpcProfile,
-    "openai-batch": BatchProfile,
-}
+PROFILES: dict[str, type[Profile]] = {protocol.id: globals()[protocol.profile] for protocol in PROTOCOLS}
 """Profile class for each protocol of a target. A target with a model but without a protocol has the
 protocol `local`."""
 

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 import copy
 import re
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, get_args
 from urllib.parse import unquote, urlsplit
 
 from app.profiles.editing import REMOVED, format_inline, get_value
-from app.profiles.endpoint import ADDRESS_KEYS, GRPC_PROTOCOLS
+from app.profiles.endpoint import ADDRESS_KEYS
 from app.profiles.fields import FieldSpec, profile_fields
 from app.profiles.generation_tests import DEFAULT_TESTS
 from app.profiles.profile import find_protocol
 from app.records.language_model import is_gguf_file, is_language_model
 from app.records.local import OnnxPrecision, Precision
+from app.records.protocols import LOCAL_OBJECTIVES, PROTOCOLS, TargetProtocol, find_target_protocol, get_protocol
 
 _HEADER = "sizewise: 1\nname: {name}\n"
-_TEMPLATE_OBJECTIVES = {False: "service_ms.p95 < 50", True: "itl_ms.p95 < 50"}
+_TEMPLATE_OBJECTIVES = {False: LOCAL_OBJECTIVES[0], True: "itl_ms.p95 < 50"}
 """Objective of the templates of local models, by whether the model is a language model."""
 UNUSED_KEYS = {
     True: (
@@ -106,98 +108,8 @@ slo:
   - error_rate < 1%
 """
 )
-TEMPLATE_MODEL = "my-model"
-"""Name of the model in templates. It stands for the model that the server serves."""
-_TARGET_TEMPLATES: dict[str, dict[str, Any]] = {
-    "http": {"url": "http://127.0.0.1:8000/score"},
-    "openai-chat": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-completions": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-responses": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "anthropic-messages": {"url": "http://127.0.0.1:8000", "model": TEMPLATE_MODEL},
-    "openai-embeddings": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-rerank": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-speech": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-transcriptions": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-images": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "openai-realtime": {"url": "ws://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-    "oip": {"url": "http://127.0.0.1:8000", "model": TEMPLATE_MODEL},
-    "oip-grpc": {"url": "grpc://127.0.0.1:8001", "model": TEMPLATE_MODEL},
-    "tf-serving": {"url": "http://127.0.0.1:8501", "model": TEMPLATE_MODEL},
-    "torchserve": {"url": "http://127.0.0.1:8080", "model": TEMPLATE_MODEL},
-    "locust": {"file": "locustfile.py"},
-    "local": {"model": "digits"},
-    "grpc": {"url": "grpc://127.0.0.1:50051"},
-    "openai-batch": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
-}
-_SERVED_MODELS = {"oip": "onnx", "openai-chat": "language", "openai-completions": "language"}
-"""Kind of model that the run itself can serve, by protocol."""
-_PROMPTS = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
-_TEXTS = {"prompts": {"input_tokens": 512}}
-_WORKLOAD_TEMPLATES: dict[str, dict[str, Any]] = {
-    "http": {"method": "POST", "body": {"features": [0.1, 0.2]}},
-    "openai-chat": _PROMPTS,
-    "openai-completions": _PROMPTS,
-    "openai-responses": _PROMPTS,
-    "anthropic-messages": _PROMPTS,
-    "openai-embeddings": _TEXTS,
-    "openai-rerank": _TEXTS,
-    "openai-speech": {"prompts": {"input_tokens": 40}},
-    "openai-transcriptions": {"audio": {"seconds": 10}},
-    "openai-images": {"prompts": {"input_tokens": 30}},
-    "openai-realtime": {"audio": {"seconds": 3}},
-    "torchserve": {"body": {"inputs": [0.1, 0.2]}},
-    "grpc": {"method": "grpc.health.v1.Health/Check", "body": {"service": ""}},
-    "openai-batch": _PROMPTS,
-}
-_GENERATION_OBJECTIVES = ("ttft_ms.p95 < 500", "tpot_ms.p95 < 50", "goodput_share >= 90%")
-"""Objectives of streamed text. If 95% of the requests meet each of the two limits, at least 90% meet
-both."""
-_LATENCY_OBJECTIVES = ("latency_ms.p95 < 50", "error_rate < 1%")
-_TEXT_OBJECTIVES = ("latency_ms.p95 < 200", "error_rate < 1%")
-_DEFAULT_OBJECTIVES: dict[str, tuple[str, ...]] = {
-    "openai-chat": _GENERATION_OBJECTIVES,
-    "openai-completions": _GENERATION_OBJECTIVES,
-    "openai-responses": _GENERATION_OBJECTIVES,
-    "anthropic-messages": _GENERATION_OBJECTIVES,
-    "openai-embeddings": _TEXT_OBJECTIVES,
-    "openai-rerank": _TEXT_OBJECTIVES,
-    "openai-speech": ("ttfa_ms.p95 < 500", "error_rate < 1%"),
-    "openai-transcriptions": ("latency_ms.p95 < 3000", "error_rate < 1%"),
-    "openai-images": ("latency_ms.p95 < 30000", "error_rate < 1%"),
-    "openai-realtime": ("ttfa_ms.p95 < 1000", "error_rate < 1%"),
-    "openai-batch": ("error_rate < 1%",),
-    "locust": ("service_ms.p95 < 50", "error_rate < 1%"),
-    "local": (_TEMPLATE_OBJECTIVES[False],),
-}
-"""Objectives of a new profile, by protocol; all other protocols have `_LATENCY_OBJECTIVES`."""
 _DEFAULT_LOAD = {"stages": [{"name": "steady", "arrivals": "poisson", "rate": "50/s", "duration": "30s"}]}
 _CONCURRENCY_SWEEP = {"sweep": {"concurrency": [1, 2, 4, 8, 16, 32], "step_duration": "20s"}}
-_STREAMED_TEXT_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages")
-_OPENAI_PROTOCOLS = tuple(protocol for protocol in _TARGET_TEMPLATES if protocol.startswith("openai-"))
-_API_PATHS = tuple(
-    (re.compile(pattern), protocol)
-    for pattern, protocol in (
-        (r"(?P<base>.*/v1)/chat/completions", "openai-chat"),
-        (r"(?P<base>.*/v1)/completions", "openai-completions"),
-        (r"(?P<base>.*/v1)/responses", "openai-responses"),
-        (r"(?P<base>.*/v1)/embeddings", "openai-embeddings"),
-        (r"(?P<base>.*/v1)/rerank", "openai-rerank"),
-        (r"(?P<base>.*/v1)/audio/speech", "openai-speech"),
-        (r"(?P<base>.*/v1)/audio/transcriptions", "openai-transcriptions"),
-        (r"(?P<base>.*/v1)/images/generations", "openai-images"),
-        (r"(?P<base>.*/v1)/realtime", "openai-realtime"),
-        (r"(?P<base>.*/v1)/batches", "openai-batch"),
-        (r"(?P<base>.*)/v1/messages", "anthropic-messages"),
-        (r"(?P<base>.*)/v1/models/(?P<model>[^/:]+):predict", "tf-serving"),
-        (r"(?P<base>.*/v1)(?P<is_any>(/models)?)", "openai-chat"),
-        (r"(?P<base>.*)/v2/models/(?P<model>[^/]+)(/versions/[^/]+)?/infer", "oip"),
-        (r"(?P<base>.*)/v2(/health/ready)?", "oip"),
-        (r"(?P<base>.*)/predictions/(?P<model>[^/]+)", "torchserve"),
-    )
-)
-"""Paths of the URLs of known APIs, with the path of the base URL, and the protocol of each API."""
-_READABLE_PATHS = ("", "/models", "/v2", "/v2/health/ready")
-"""What follows the base URL in the URLs of known APIs that are not those of requests."""
 _TEMPLATE_KEYS = ("body", "prompts", "audio")
 _LOCUST_LOAD = {"stages": [{"name": "steady", "concurrency": 10, "duration": "30s"}]}
 
@@ -254,10 +166,10 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     original_workload = _select_valid_keys(tree.get("workload"), _get_child_field(profile_spec, "workload"))
     if (protocol == "grpc") != (find_protocol(tree) == "grpc"):
         original_workload = _omit_keys(original_workload, "method", "body")  # a method of HTTP is none of gRPC
-    workload = {**_WORKLOAD_TEMPLATES.get(protocol, {}), **original_workload}
+    workload = {**get_protocol(protocol).workload, **original_workload}
     profile["workload"] = _resolve_exclusive_keys(workload, _get_child_field(profile_spec, "workload"))
     if protocol == "anthropic-messages":
-        _fill_in_output_tokens(profile["workload"])
+        _fill_in_output_tokens(profile["workload"], get_protocol(protocol).workload)
     if not profile["workload"]:
         del profile["workload"]
     profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(profile_spec, "load"))
@@ -274,7 +186,7 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 def list_default_objectives(protocol: str) -> list[str]:
     """Return the SLO of a new profile for a protocol."""
-    return list(_DEFAULT_OBJECTIVES.get(protocol, _LATENCY_OBJECTIVES))
+    return list((find_target_protocol(protocol) or get_protocol("http")).objectives)
 
 
 def has_default_slo(tree: dict[str, Any]) -> bool:
@@ -306,7 +218,7 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
     adapted = copy.deepcopy({**tree, "target": {**target, "url": base_url}})
     if protocol != find_protocol(tree):
         adapted = convert_profile(adapted, protocol)
-        if is_template and protocol in _STREAMED_TEXT_PROTOCOLS:
+        if is_template and get_protocol(protocol).generates_text:
             adapted["load"] = copy.deepcopy(_CONCURRENCY_SWEEP)
     if model is not None:
         adapted["target"]["model"] = model
@@ -317,7 +229,10 @@ def recognize_request(url: str) -> tuple[str, str, str | None] | None:
     """Return the protocol, the base URL and the model of the API to whose requests a URL belongs, such as
     …/v1/chat/completions; `None` for any other URL, including one that can be read with GET, such as …/v1/models."""
     recognized = _recognize_api(url, "http")
-    if recognized is None or url.removeprefix(recognized[1]).rstrip("/") in _READABLE_PATHS:
+    if recognized is None:
+        return None
+    path = url.removeprefix(recognized[1]).rstrip("/")
+    if not path or any(path in row.readable_paths for row in PROTOCOLS):
         return None
     return recognized
 
@@ -331,45 +246,55 @@ def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | Non
         url_parts = urlsplit(url.strip())
     except ValueError:
         return None
-    if url_parts.scheme in ("grpc", "grpcs") and protocol not in GRPC_PROTOCOLS:
+    known_protocol = get_protocol(protocol)
+    is_grpc = known_protocol.url_scheme == "grpc"
+    if url_parts.scheme in ("grpc", "grpcs") and not is_grpc:
         return "oip-grpc", url.strip(), None
     if url_parts.scheme not in ("http", "https", "ws", "wss") or not url_parts.netloc or url_parts.query:
         return None
     origin, path = f"{url_parts.scheme}://{url_parts.netloc}", url_parts.path.rstrip("/")
     is_web_socket = url_parts.scheme in ("ws", "wss")
-    for pattern, api_protocol in _API_PATHS:
-        match = pattern.fullmatch(path)
-        if match is None:
-            continue
+    for api_protocol, match in _iterate_matches(path):
         groups = match.groupdict()
         if groups.get("is_any") is not None and is_web_socket:
-            api_protocol = "openai-realtime"
-        elif groups.get("is_any") is not None and protocol in _OPENAI_PROTOCOLS:
-            api_protocol = protocol
-        if is_web_socket and api_protocol != "openai-realtime":
+            api_protocol = get_protocol("openai-realtime")
+        elif groups.get("is_any") is not None and known_protocol.is_openai:
+            api_protocol = known_protocol
+        if is_web_socket and api_protocol.url_scheme != "ws":
             return None
         model = groups.get("model")
-        return api_protocol, f"{origin}{groups['base']}", None if model is None else unquote(model)
-    return ("http", url.strip(), None) if protocol in GRPC_PROTOCOLS and not is_web_socket else None
+        return api_protocol.id, f"{origin}{groups['base']}", None if model is None else unquote(model)
+    return ("http", url.strip(), None) if is_grpc and not is_web_socket else None
 
 
-def _fill_in_output_tokens(workload: dict[str, Any]) -> None:
+def _iterate_matches(path: str) -> Iterator[tuple[TargetProtocol, re.Match[str]]]:
+    """Yield the protocols to whose APIs the path of a URL belongs, with the matches of their patterns."""
+    for protocol in PROTOCOLS:
+        for pattern in protocol.url_patterns:
+            match = re.fullmatch(pattern, path)
+            if match is not None:
+                yield protocol, match
+
+
+def _fill_in_output_tokens(workload: dict[str, Any], template: dict[str, Any]) -> None:
     """Set the maximum number of output tokens, which the Messages API requires, unless it is set."""
     prompts = workload.get("prompts")
     if isinstance(prompts, dict) and prompts.get("output_tokens") is None:
-        workload["prompts"] = {**prompts, "output_tokens": _PROMPTS["prompts"]["output_tokens"]}
+        workload["prompts"] = {**prompts, "output_tokens": template["prompts"]["output_tokens"]}
 
 
 def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldSpec) -> dict[str, Any]:
     preserved_values = _select_valid_keys(original_target, spec)
-    if _SERVED_MODELS.get(str(original_target.get("protocol"))) != _SERVED_MODELS.get(protocol):
+    original_protocol, new_protocol = find_target_protocol(original_target.get("protocol")), get_protocol(protocol)
+    if (None if original_protocol is None else original_protocol.served_model) != new_protocol.served_model:
         preserved_values.pop("serve", None)
-    defaults = dict(_TARGET_TEMPLATES[protocol])
+    defaults = dict(new_protocol.target)
     if any(preserved_values.get(key) for key in ADDRESS_KEYS):
         defaults.pop("url", None)
-    if "url" in preserved_values and (protocol in GRPC_PROTOCOLS) != str(preserved_values["url"]).startswith("grpc"):
+    is_grpc = new_protocol.url_scheme == "grpc"
+    if "url" in preserved_values and is_grpc != str(preserved_values["url"]).startswith("grpc"):
         del preserved_values["url"]
-        defaults = dict(_TARGET_TEMPLATES[protocol])
+        defaults = dict(new_protocol.target)
     if preserved_values.get("scripted") is not None:
         defaults.pop("model", None)
     if isinstance(preserved_values.get("serve"), dict):
@@ -386,16 +311,17 @@ def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldS
 
 def _convert_load(original_load: Any, protocol: str, spec: FieldSpec) -> dict[str, Any]:
     preserved_values = _select_valid_keys(original_load, spec)
-    if protocol == "local":
+    load_form = get_protocol(protocol).load
+    if load_form == "scenarios":
         preserved_values.pop("search", None)
         return {"scenarios": ["single-stream"], **preserved_values}
-    if protocol == "openai-batch":
+    if load_form == "job":
         return {
             **_omit_keys(preserved_values, "search", "sweep", "stages"),
             "batch": preserved_values.get("batch") or {},
         }
     preserved_values.pop("batch", None)
-    if protocol == "locust":
+    if load_form == "users":
         return {**_omit_keys(preserved_values, "search", "sweep", "workers"), **_LOCUST_LOAD}
     if isinstance(preserved_values.get("search"), str):
         del preserved_values["search"]

@@ -40,8 +40,9 @@ class ServerSeries(msgspec.Struct, frozen=True, kw_only=True):
     """Names of the series on the metrics page of an inference server.
 
     A name may end with one label, as in `nv_trt_llm_request_metrics{request_type="waiting"}`. If a
-    field has several names, they are those of different versions or variants of the server, and the
-    first one that is exposed counts, except for the gauges, which are summed.
+    field has several names, they are those of different versions or variants of the server. For a
+    stage, the first one that is exposed counts. Telemetry sums those that are exposed, and of shares
+    it uses the largest.
     """
 
     title: str

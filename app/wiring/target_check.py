@@ -18,8 +18,8 @@ from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import BatchProfile, EndpointProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact_header
 from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
-from app.profiles.templates import TEMPLATE_MODEL
 from app.profiles.url_profile import UrlProtocol, UrlTarget
+from app.records.protocols import TEMPLATE_MODEL
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint

@@ -32,7 +32,7 @@ from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
 from app.records.service import BatchService, RequestService
-from tests.fakes.offers import TODAY, catalogue, offer
+from tests.fakes.offers import TODAY, catalog_of, offer
 
 Family = Literal["requests", "batches", "exponential requests", "batches with a window"]
 Floats = NDArray[np.float64]
@@ -221,7 +221,7 @@ def check_truth(seed: int, family: Family) -> Outcome:
     peak_per_s = REPLICAS_AT_THE_PEAK * per_s
     question = PlanningInputs(
         (target,), Traffic(peak_per_s, "flat", (1.0,) * 24), (parse_objective(truth.slo),),
-        PlanLimits(confidence=0.9, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+        PlanLimits(confidence=0.9, redundancy=0, router=truth.router), catalog_of(offer()), TODAY,
     )  # fmt: skip
     fleet = plan_fleets(question).offers[0]
     needs, capacity = fleet.instances_needed, fleet.capacity_per_instance_per_s

@@ -86,11 +86,6 @@ _SUBORDINATE = frozenset(
 )
 """A docstring begins with one of these only if a main clause follows after a comma."""
 
-ALLOWED = {
-    "stand-in": ("nvml_stand_in",),
-}
-"""Legitimate uses, as part of the passage."""
-
 MAX_LEFT = {
     "belief": 1, "hear": 1, "most/least": 2, "settle": 1, "stand-in": 1, "tell": 4, "wish": 1,
 }  # fmt: skip
@@ -112,17 +107,14 @@ def findings(every: Iterable[Passage]) -> Iterator[Finding]:
 
 
 def words_in(passage: Passage) -> list[str]:
-    """Return the words of the list that the passage uses, without the allowed uses."""
-    if passage.kind is Kind.NAME:
-        parts = _PARTS.findall(passage.text)
-        found = [
-            word for word in _WORDS if word not in _PHRASES and any(_IN_NAMES[word].fullmatch(part) for part in parts)
-        ]
-        if not passage.text.lstrip("_").isupper():
-            found = [word for word in found if word != "most/least"]
-    else:
-        found = [word for word, pattern in _IN_TEXT.items() if pattern.search(passage.text)]
-    return [word for word in found if not any(use in passage.text for use in ALLOWED.get(word, ()))]
+    """Return the words of the list that the passage uses."""
+    if passage.kind is not Kind.NAME:
+        return [word for word, pattern in _IN_TEXT.items() if pattern.search(passage.text)]
+    parts = _PARTS.findall(passage.text)
+    words = [word for word in _WORDS if word not in _PHRASES and any(_IN_NAMES[word].fullmatch(part) for part in parts)]
+    if passage.text.lstrip("_").isupper():
+        return words
+    return [word for word in words if word != "most/least"]
 
 
 def is_fragment(docstring: str) -> bool:

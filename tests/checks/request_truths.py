@@ -36,7 +36,7 @@ from app.records.offers import CapacityCurve, CurvePoint, PlanLimits
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
 from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
-from tests.fakes.offers import TODAY, catalogue, offer
+from tests.fakes.offers import TODAY, catalog_of, offer
 
 Family = Literal["gamma", "lognormal", "hyperexponential", "bimodal", "pareto", "processor sharing", "batches"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
@@ -297,7 +297,7 @@ def check_truth(seed: int, number: int) -> Outcome:
     slo = (parse_objective(truth.slo),)
     question = PlanningInputs(
         (target,), Traffic(truth.peak_per_s, "flat", (1.0,) * 24), slo,
-        PlanLimits(confidence=ASSURANCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+        PlanLimits(confidence=ASSURANCE, redundancy=0, router=truth.router), catalog_of(offer()), TODAY,
     )  # fmt: skip
     plan = plan_fleets(question)
     fleet, state = plan.offers[0], "known" if plan.capacity_knowledge is None else plan.capacity_knowledge.state
@@ -347,8 +347,8 @@ def _stored(outcomes: Iterator[Outcome], state: Path | None) -> Iterator[Outcome
 class Bound(msgspec.Struct, frozen=True):
     name: str
     shown: str
-    wanted: str
-    is_kept: bool
+    required: str
+    is_met: bool
 
 
 def list_bounds(outcomes: Sequence[Outcome]) -> list[Bound]:
@@ -386,7 +386,7 @@ def list_tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "| bound | found | wanted | kept |"
     yield "|---|---|---|---|"
     for bound in list_bounds(outcomes):
-        yield f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_kept else 'NO'} |"
+        yield f"| {bound.name} | {bound.shown} | {bound.required} | {'yes' if bound.is_met else 'NO'} |"
     yield ""
     yield "| truths | plans | covered | SLO met | bought / needed: median, range | not known well enough |"
     yield "|---|---|---|---|---|---|"
@@ -431,7 +431,7 @@ def main() -> None:
         if arguments.each:
             print(json.dumps(msgspec.to_builtins(outcome)), flush=True)
     print("\n".join(list_tables(outcomes)))
-    raise SystemExit(0 if all(bound.is_kept for bound in list_bounds(outcomes)) else 1)
+    raise SystemExit(0 if all(bound.is_met for bound in list_bounds(outcomes)) else 1)
 
 
 if __name__ == "__main__":

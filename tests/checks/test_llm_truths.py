@@ -120,7 +120,7 @@ def test_llm_bounds_are_evaluated_by_intervals_and_exceptions() -> None:
         wide = [dataclasses.replace(good, number=at, p10=9 if at % 5 else 9.5) for at in range(100)]
         missed = [dataclasses.replace(good, bought=8, stated=0.5) for _ in range(4)]
         changed = [dataclasses.replace(good, **changes)] * count  # type: ignore[arg-type]
-        return [bound.is_kept for bound in list_bounds([*wide, *missed, *changed])]
+        return [bound.is_met for bound in list_bounds([*wide, *missed, *changed])]
 
     assert list_kept(1) == [True] * 5
     assert list_kept(100, p10=9.5) == [False, True, True, True, True]

@@ -26,7 +26,7 @@ def outcome(number: int, bought: int = 10, **changes: object) -> Outcome:
 
 
 def list_kept(outcomes: list[Outcome]) -> list[bool]:
-    return [bound.is_kept for bound in list_bounds(outcomes)]
+    return [bound.is_met for bound in list_bounds(outcomes)]
 
 
 def test_request_bounds_are_evaluated_by_binomial_interval_and_exceptions() -> None:

@@ -18,7 +18,7 @@ import pytest
 
 from app.errors import ExitCode
 from tests.fakes.pages import DOCS, EXAMPLES, PAGES, Block, blocks_of, name_of
-from tests.fakes.program import SizewiseHere, wait_until
+from tests.fakes.program import SizewiseInProcess, wait_until
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(1200)]
 _SMALLEST = 1e-9
@@ -32,7 +32,7 @@ class Reader:
 
     def __init__(self, home: Path, folder: Path) -> None:
         self.folder = folder
-        self._sizewise = SizewiseHere(home, folder)
+        self._sizewise = SizewiseInProcess(home, folder)
         self._ports = {port: str(_free_port()) for port in PORTS}
         self._background: list[subprocess.Popen[str]] = []
         self._has_server = False

@@ -1,4 +1,4 @@
-"""Asks an ASGI application in this process and on this event loop, with no server between."""
+"""Sends requests to an ASGI application in this process and on this event loop, without a server."""
 
 from __future__ import annotations
 
@@ -20,19 +20,20 @@ class Reply(NamedTuple):
         return json.loads(self.body)
 
 
-async def ask(
+async def send_request(
     app: ASGIApp,
     method: str,
     path: str,
-    parts: Iterable[bytes] = (b"",),
+    body_parts: Iterable[bytes] = (b"",),
     headers: Mapping[str, str] | None = None,
-    left: asyncio.Event | None = None,
+    disconnected: asyncio.Event | None = None,
 ) -> Reply:
-    """`parts` are the pieces the body comes in. The client disconnects after the body, or when it has `left`.
+    """Send a request, whose body arrives in the pieces `body_parts`. The client disconnects after the body, or when the
+    event `disconnected` is set.
 
     The status is 0 if the application sends nothing."""
     sent: list[Message] = []
-    pieces = list(parts)
+    pieces = list(body_parts)
     messages = [
         {"type": "http.request", "body": piece, "more_body": number < len(pieces) - 1}
         for number, piece in enumerate(pieces)
@@ -41,8 +42,8 @@ async def ask(
 
     async def receive() -> Message:
         message = next(coming, None)
-        if message is None and left is not None:
-            await left.wait()
+        if message is None and disconnected is not None:
+            await disconnected.wait()
         return message or {"type": "http.disconnect"}
 
     async def send(message: Message) -> None:

@@ -1,8 +1,7 @@
-"""A balancer before servers on the loopback: `python -m tests.fakes.balancer ROUTER PORT...` prints its own port.
+"""A load balancer for servers on loopback: `python -m tests.fakes.balancer ROUTER PORT...` prints its own port.
 
-ROUTER is round_robin or least_outstanding; of equals each has its turn. Requests and answers have a Content-Length. It
-leaves when its standard input closes.
-"""
+ROUTER is round-robin or least-outstanding; ties are broken in turn. Requests and responses have a Content-Length. The
+process ends when its standard input is closed."""
 
 from __future__ import annotations
 
@@ -15,7 +14,8 @@ from loadgen.reference.child import RequestSplitter, serve_until_stdin_closes
 
 
 class Balancer:
-    """Makes a protocol for each client's connection; connections to a replica carry one request at a time, and stay."""
+    """Creates a protocol for each client connection. Connections to replicas carry one request at a time and are
+    reused."""
 
     def __init__(self, router: str, ports: Sequence[int]) -> None:
         self._replicas = [_Replica(port) for port in ports]
@@ -29,26 +29,26 @@ class Balancer:
         turn, count = self._turn, len(self._replicas)
         self._turn = (turn + 1) % count
         from_turn = [self._replicas[(turn + step) % count] for step in range(count)]
-        return min(from_turn, key=lambda one: one.outstanding) if self._is_by_load else from_turn[0]
+        return min(from_turn, key=lambda replica: replica.outstanding) if self._is_by_load else from_turn[0]
 
 
 class _Client(asyncio.Protocol):
     def __init__(self, balancer: Balancer) -> None:
         self._balancer = balancer
-        self._cut = RequestSplitter().split
+        self._split = RequestSplitter().split
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
     def data_received(self, data: bytes) -> None:
-        for request in self._cut(data):
-            self._balancer.pick().take(request, self)
+        for request in self._split(data):
+            self._balancer.pick().forward(request, self)
 
-    def answer(self, answer: bytes) -> None:
+    def respond(self, response: bytes) -> None:
         if not self._transport.is_closing():
-            self._transport.write(answer)
+            self._transport.write(response)
 
-    def give_up(self) -> None:
+    def close(self) -> None:
         self._transport.close()
 
 
@@ -59,10 +59,10 @@ class _Replica:
         self._connecting: set[asyncio.Task[None]] = set()
         self.outstanding = 0
 
-    def take(self, request: bytes, client: _Client) -> None:
+    def forward(self, request: bytes, client: _Client) -> None:
         self.outstanding += 1
         if self._idle:
-            self._idle.pop().carry(request, client)
+            self._idle.pop().send(request, client)
             return
         task = asyncio.get_running_loop().create_task(self._connect(request, client))
         self._connecting.add(task)
@@ -72,7 +72,7 @@ class _Replica:
         self.outstanding -= 1
         self._idle.append(upstream)
 
-    def lose(self, upstream: _Upstream, client: _Client | None) -> None:
+    def drop_upstream(self, upstream: _Upstream, client: _Client | None) -> None:
         if client is None:
             self._idle.remove(upstream)
         else:
@@ -80,7 +80,7 @@ class _Replica:
 
     def _drop(self, client: _Client) -> None:
         self.outstanding -= 1
-        client.give_up()
+        client.close()
 
     async def _connect(self, request: bytes, client: _Client) -> None:
         try:
@@ -89,31 +89,31 @@ class _Replica:
         except OSError:
             self._drop(client)
         else:
-            upstream.carry(request, client)
+            upstream.send(request, client)
 
 
 class _Upstream(asyncio.Protocol):
     def __init__(self, replica: _Replica) -> None:
         self._replica = replica
         self._client: _Client | None = None
-        self._cut = RequestSplitter().split  # an answer ends where a request would
+        self._split = RequestSplitter().split  # responses are split as requests are
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.Transport, transport)
 
-    def carry(self, request: bytes, client: _Client) -> None:
+    def send(self, request: bytes, client: _Client) -> None:
         self._client = client
         self._transport.write(request)
 
     def data_received(self, data: bytes) -> None:
-        for answer in self._cut(data):
+        for response in self._split(data):
             client, self._client = self._client, None
             if client is not None:
                 self._replica.finish(self)
-                client.answer(answer)
+                client.respond(response)
 
     def connection_lost(self, _error: Exception | None) -> None:
-        self._replica.lose(self, self._client)
+        self._replica.drop_upstream(self, self._client)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""The other end of a worker's line: a bare socket that says what Locust's master would, and what the test wants."""
+"""The master's end of a load worker's connection: a bare socket that sends what Locust's master sends, and the commands
+of the test."""
 
 from __future__ import annotations
 
@@ -16,11 +17,11 @@ from loadgen.records import Command, Ping, Report
 T = TypeVar("T", bound=Report)
 
 TOKEN = "a token that both of them know"
-_PATIENCE_S = 20.0
+_PATIENCE_S = 60.0
 
 
 class BareMaster:
-    """Of one worker. It pings while it listens, every 0.2 s, unless it was told not to."""
+    """The master of one load worker. While it listens it sends a ping every 0.2 s, unless `pings` is false."""
 
     def __init__(self, token: str = TOKEN, port: int = 0) -> None:
         self._context = zmq.Context()
@@ -46,7 +47,7 @@ class BareMaster:
         self._context.destroy(linger=0)
 
     def accept(self) -> None:
-        """Wait for the worker, and let it join."""
+        """Wait for the load worker, and acknowledge it."""
         deadline = time.monotonic() + _PATIENCE_S
         while "client_ready" not in self.kinds:
             self.listen()
@@ -54,11 +55,11 @@ class BareMaster:
         self.send("ack", {"index": 0})
 
     def spawn(self, timestamp: float = 0.0) -> None:
-        """Have it start its one user."""
+        """Start the load worker's only user."""
         job: dict[str, Any] = {"timestamp": timestamp, "host": None, "stop_timeout": 0.0, "parsed_options": {}}
         self.send("spawn", job | {"user_classes_count": {"ArrivalUser": 1}})
 
-    def tell(self, *commands: Command) -> None:
+    def send_commands(self, *commands: Command) -> None:
         for command in commands:
             self.send("command", encode_message(command))
 
@@ -67,22 +68,22 @@ class BareMaster:
         message = msgspec.msgpack.encode((kind, data, self._worker.decode()))
         self._socket.send_multipart([self._worker, message])
 
-    def received(self, wanted: type[T]) -> T:
-        """The next of its kind; all else, and rows, are kept."""
+    def receive(self, wanted: type[T]) -> T:
+        """Return the next report of the kind. Other reports, and rows, are stored."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
-            known = len(self.reports)
+            received_count = len(self.reports)
             self.listen()
-            for report in self.reports[known:]:
+            for report in self.reports[received_count:]:
                 if isinstance(report, wanted):
                     return report
             assert time.monotonic() < deadline, f"no {wanted.__name__} among {self.reports}"
 
     def listen(self) -> None:
-        """Take the next message, if one comes soon."""
+        """Receive the next message if one arrives within 50 ms."""
         if self.pings and self._worker and time.monotonic() - self._pinged_s > 0.2:
             self._pinged_s = time.monotonic()
-            self.tell(Ping(time.perf_counter_ns()))
+            self.send_commands(Ping(time.perf_counter_ns()))
         if not self._socket.poll(50):
             return
         self._worker, *frames = self._socket.recv_multipart()

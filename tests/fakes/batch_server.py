@@ -1,4 +1,5 @@
-"""A server with the Files and Batches API of OpenAI, whose jobs end as the test says. Threads of this process."""
+"""A server with the Files and Batches API of OpenAI, whose jobs end as the test defines. It runs in threads of this
+process."""
 
 from __future__ import annotations
 
@@ -14,7 +15,7 @@ KEY = "canary-key"
 Row = dict[str, Any]
 
 
-def answer(custom_id: str, tokens: int = 5, status: int = 200) -> Row:
+def output_line(custom_id: str, tokens: int = 5, status: int = 200) -> Row:
     """A line of an output file."""
     body: Row = {
         "choices": [{"message": {"content": "hi"}}],
@@ -24,25 +25,26 @@ def answer(custom_id: str, tokens: int = 5, status: int = 200) -> Row:
     return {"custom_id": custom_id, "response": {"status_code": status, "body": body}, "error": None}
 
 
-def unanswered(custom_id: str, code: str) -> Row:
+def error_line(custom_id: str, code: str) -> Row:
     """A line of an error file."""
     return {"custom_id": custom_id, "response": None, "error": {"code": code, "message": KEY}}
 
 
-def answer_all(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
-    return "completed", [answer(request["custom_id"]) for request in requests], []
+def complete_all(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
+    return "completed", [output_line(request["custom_id"]) for request in requests], []
 
 
 @dataclass
 class BatchServer:
-    """`end` gives the status of a job, and the lines of its output and error file. A job ends at its poll number
-    `polls`; `statuses` are given to the next requests before any answer. `overrides` are whole answers by path."""
+    """`end` returns the status of a job and the lines of its output and error files. A job ends at poll number `polls`;
+    `statuses` are the HTTP statuses of the next requests, before any are processed. `overrides` are complete response
+    bodies by path."""
 
-    end: Callable[[list[Row]], tuple[str, list[Row], list[Row]]] = answer_all
+    end: Callable[[list[Row]], tuple[str, list[Row], list[Row]]] = complete_all
     polls: int = 2
     statuses: list[int] = field(default_factory=list)
     overrides: dict[str, bytes] = field(default_factory=dict)
-    seen: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
+    http_requests: list[tuple[str, str, dict[str, str]]] = field(default_factory=list)
     requests: list[Row] = field(default_factory=list)
     batch: Row = field(default_factory=dict)
     cancels: bool = True
@@ -63,7 +65,7 @@ class BatchServer:
         self._server.server_close()
 
     def respond(self, method: str, path: str, headers: dict[str, str], body: bytes) -> tuple[int, bytes]:
-        self.seen.append((method, path, headers))
+        self.http_requests.append((method, path, headers))
         if self.statuses and (status := self.statuses.pop(0)) != 200:
             return status, KEY.encode()
         if path in self.overrides:
@@ -81,11 +83,11 @@ class BatchServer:
             self.requests = [json.loads(line) for line in lines[1].splitlines()]
             return b'{"id": "file-in"}'
         if (method, path) == ("POST", "/v1/batches"):
-            self.batch = {"id": "batch_1", "status": "validating", "asked": json.loads(body)}
+            self.batch = {"id": "batch_1", "status": "validating", "creation_request": json.loads(body)}
             return json.dumps(self.batch).encode()
         if (method, path) == ("POST", "/v1/batches/batch_1/cancel"):
             if self.cancels:
-                self._finish("cancelled", [answer(self.requests[0]["custom_id"])], [])
+                self._finish("cancelled", [output_line(self.requests[0]["custom_id"])], [])
             return json.dumps(self.batch).encode()
         if (method, path) == ("GET", "/v1/batches/batch_1"):
             self._polled += 1

@@ -1,4 +1,4 @@
-"""A whole session on a clock of its own, and the specs that its tests start from."""
+"""A whole session in virtual time, and the specs that its tests start from."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ from loadgen.records import Endpoint, OpenArrivals
 from loadgen.workloads import HttpWorkload
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import SteadyTelemetry, fake_parts
+from tests.fakes.session_dependencies import SteadyTelemetry, fake_dependencies
 
 SERVICE_S = 0.004
-"""One server: 250/s is the most it can do."""
+"""Service time of the one server, in s: it sustains at most 250 req/s."""
 
 
 def poisson(rate_per_s: float) -> OpenArrivals:
@@ -63,7 +63,7 @@ class Bench:
     def run(self, spec: RunSpec, load: ScriptedLoad | None = None, **parts: Any) -> RunOutcome:
         self.load = load or ScriptedLoad(self.clock, service_s=SERVICE_S)
         with RunWriter(self.directory) as store:
-            built = fake_parts(self.clock, self.load, store, telemetry=self.telemetry, **parts)
+            built = fake_dependencies(self.clock, self.load, store, telemetry=self.telemetry, **parts)
             return run(spec, built, self.events.append, self.interruption)
 
     def rows(self) -> pd.DataFrame:

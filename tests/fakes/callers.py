@@ -1,4 +1,4 @@
-"""Streams of calls that nobody computes: on a clock of their own, or each for as long as it is told to take."""
+"""Streams of calls without a model: in virtual time, or with a given duration in real time."""
 
 from __future__ import annotations
 
@@ -22,30 +22,30 @@ def plan_of(
     scenario: Scenario,
     *,
     streams: int = 1,
-    least_s: float = 0.0,
-    most_s: float = 0.3,
+    min_s: float = 0.0,
+    max_s: float = 0.3,
     half_width: float = -1.0,
-    least_calls: int = 1,
-    warmup_most_s: float = 0.0,
+    min_calls: int = 1,
+    max_warmup_s: float = 0.0,
     rate_per_s: float | None = None,
     batch: int = 1,
 ) -> Measure:
-    """Without a `half_width` no interval is ever narrow enough, and it takes `most_s`."""
+    """Without a `half_width` no interval is narrow enough, and the measurement takes `max_s`."""
     return Measure(
         scenario=scenario,
         batch=batch,
         streams=streams,
-        min_duration_s=least_s,
-        max_duration_s=most_s,
+        min_duration_s=min_s,
+        max_duration_s=max_s,
         half_width=half_width,
-        min_calls=least_calls,
-        max_warmup_s=warmup_most_s,
+        min_calls=min_calls,
+        max_warmup_s=max_warmup_s,
         rate_per_s=rate_per_s,
     )
 
 
-class PlayedCaller:
-    """Moves a clock on by the next of `services_ms`, half of it to prepare."""
+class SimulatedCaller:
+    """Advances a clock by the next of `services_ms` for each call, half of it for the preparation."""
 
     def __init__(self, clock: FakeClock, services_ms: Iterator[float], *, fails_at: int | None = None) -> None:
         self.outputs: Sequence[Array] = ()
@@ -66,7 +66,7 @@ class PlayedCaller:
 
 
 class TimedCaller:
-    """Takes `service_s` by the real clock, for as many calls as `calls`: then it fails."""
+    """Each call takes `service_s` of real time. After `calls` calls, it fails."""
 
     def __init__(self, service_s: float, calls: int | None = None) -> None:
         self.outputs: Sequence[Array] = (np.zeros((1, 1)),)
@@ -87,7 +87,7 @@ class TimedCaller:
 
 
 class ReceivedCalls:
-    """Whatever a scenario tells, in order: rows are arrays [calls, COLUMNS]."""
+    """Records everything that a scenario reports, in order: rows are arrays [calls, COLUMNS]."""
 
     def __init__(self, on_rows: Callable[[], None] = lambda: None) -> None:
         self.warmups: list[npt.NDArray[np.int64]] = []

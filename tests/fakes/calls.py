@@ -1,4 +1,4 @@
-"""Calls of a stage as rows, by the times one gives them in milliseconds."""
+"""Calls of a stage as rows, from their times in milliseconds."""
 
 from __future__ import annotations
 
@@ -15,29 +15,29 @@ START_NS = 10**9
 
 
 def call(
-    begin_ms: float, takes_ms: float, *, query: int = 0, stream: int = 0, due_ms: float | None = None
+    begin_ms: float, duration_ms: float, *, query: int = 0, stream: int = 0, due_ms: float | None = None
 ) -> list[float]:
-    """A tenth of it to prepare, a tenth to post-process; copies are a part of the execution."""
+    """A call: a tenth of its duration is preparation, a tenth postprocessing; copies are part of the execution."""
     due = -1.0 if due_ms is None else due_ms
-    end_ms = begin_ms + takes_ms
-    return [query, stream, due, begin_ms, begin_ms + takes_ms / 10, -1, end_ms - takes_ms / 10, -1, end_ms]
+    end_ms = begin_ms + duration_ms
+    return [query, stream, due, begin_ms, begin_ms + duration_ms / 10, -1, end_ms - duration_ms / 10, -1, end_ms]
 
 
-def copied(begin_ms: float, takes_ms: float) -> list[float]:
-    """As `call`, with copies of a tenth each before and after the execution."""
-    one = call(begin_ms, takes_ms)
-    one[5], one[7] = begin_ms + takes_ms / 5, one[6]
-    one[6] -= takes_ms / 10
-    return one
+def call_with_copies(begin_ms: float, duration_ms: float) -> list[float]:
+    """A call with copies of a tenth of its duration each before and after the execution."""
+    row = call(begin_ms, duration_ms)
+    row[5], row[7] = begin_ms + duration_ms / 5, row[6]
+    row[6] -= duration_ms / 10
+    return row
 
 
-def never(query: int, due_ms: float) -> list[float]:
-    """An arrival that nobody got to."""
+def unserved_call(query: int, due_ms: float) -> list[float]:
+    """An arrival whose call was never started."""
     return [query, -1, due_ms, -1, -1, -1, -1, -1, -1]
 
 
 def table_of(calls: Sequence[Sequence[float]]) -> pa.Table:
-    """Milliseconds count from the start of the measured part."""
+    """The rows of the calls; milliseconds count from the start of the measured part."""
     table = np.array(calls, np.float64).reshape(-1, len(COLUMNS))
     times = table[:, 2:]
     table[:, 2:] = np.where(times == -1, -1, START_NS + times * 1e6)

@@ -1,4 +1,4 @@
-"""A real session that is cancelled at a moment of one's choosing, and what it leaves behind in this process."""
+"""A real session that is cancelled at a chosen moment, and what it leaves in this process."""
 
 from __future__ import annotations
 
@@ -21,10 +21,10 @@ from app.storage.run_directory import RunWriter
 from app.wiring.dependencies import build_dependencies
 from app.wiring.spec import build_spec
 from loadgen.records import Gather
-from tests.fakes.parts import CALIBRATION, ENVIRONMENT, NOON
 from tests.fakes.processes import is_running
 from tests.fakes.profiles import load_endpoint_profile
 from tests.fakes.program import wait_until
+from tests.fakes.session_dependencies import CALIBRATION, ENVIRONMENT, NOON
 from tests.fakes.sockets import family_of
 
 PROFILE = """sizewise: 1
@@ -42,10 +42,10 @@ slo: ["latency_ms.p95 < 500"]
 
 
 class Moment(NamedTuple):
-    """`after_s` behind the first event that `begins` it, a signal; as long after that another, where there are two.
+    """The session receives a signal `after_s` after the first event that `begins` accepts, and a second one `after_s`
+    later if `signals` is 2.
 
-    The one stage lasts `duration_s` if it is not stopped.
-    """
+    The only stage lasts `duration_s` if it is not stopped."""
 
     name: str
     begins: Callable[[Event], bool]
@@ -80,7 +80,7 @@ MOMENTS = (
 
 
 class Footprint(NamedTuple):
-    """Of this process: what its descriptors lead to, its threads, its resident memory."""
+    """File descriptors (their targets), threads and resident memory of this process."""
 
     descriptors: tuple[str, ...]
     threads: tuple[str, ...]
@@ -97,25 +97,25 @@ class Footprint(NamedTuple):
         return cls(tuple(sorted(links)), tuple(threads), resident)
 
     def left_since(self, before: Footprint) -> list[str]:
-        """Descriptors and threads that were not there before."""
+        """Descriptors and threads that did not exist before."""
         left = list(self.descriptors + self.threads)
-        for known in before.descriptors + before.threads:
-            if known in left:
-                left.remove(known)
+        for earlier in before.descriptors + before.threads:
+            if earlier in left:
+                left.remove(earlier)
         return left
 
 
 class Cancelled(NamedTuple):
-    """`lasted_s`: from the first signal to the end of the session; None where the moment never came."""
+    """`shutdown_s` is the time from the first signal to the end of the session; `None` if no signal was sent."""
 
     code: int
-    lasted_s: float | None
+    shutdown_s: float | None
     started: int
     """Processes."""
 
 
 def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
-    """Fails the test when a process that it started lives on."""
+    """Run and cancel a session. Fails the test if a process that the session started survives it."""
     path = directory / "profile.yaml"
     directory.mkdir()
     path.write_text(PROFILE)
@@ -124,7 +124,7 @@ def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
     with RunWriter(directory / "run") as store, handle_stop_signals() as interruption:
         parts = msgspec.structs.replace(
             build_dependencies(profile, store, Gather(local_workers=workers) if workers > 1 else None),
-            inspect_machine=lambda: (ENVIRONMENT, ()),  # which asks a child for a second what nobody needs to know
+            inspect_machine=lambda: (ENVIRONMENT, ()),  # the real inspection runs a child for a second
             load_calibration=lambda _fingerprint, _now: CALIBRATION if moment.is_calibrated else None,
             store_calibration=lambda _: None,
         )
@@ -140,7 +140,7 @@ def cancelled_run(directory: Path, moment: Moment, workers: int) -> Cancelled:
 
 
 class _Killer:
-    """Listens to the session's events; signals this process, as a terminal would."""
+    """Observes the events of the session and signals this process, as a terminal would."""
 
     def __init__(self, moment: Moment) -> None:
         self._moment = moment
@@ -151,7 +151,7 @@ class _Killer:
         """All processes seen that this one has started since, and they."""
 
     def __call__(self, event: Event) -> None:
-        self._look()
+        self._observe()
         if self._timer is None and self._moment.begins(event):
             self._timer = threading.Thread(target=self._signal)
             self._timer.start()
@@ -166,9 +166,9 @@ class _Killer:
         pause = threading.Event()
         for _ in range(self._moment.signals):
             pause.wait(self._moment.after_s)
-            self._look()
+            self._observe()
             self.signalled_s = self.signalled_s or time.monotonic()
             os.kill(os.getpid(), signal.SIGINT)
 
-    def _look(self) -> None:
+    def _observe(self) -> None:
         self.family |= family_of(os.getpid()) - self._before - {os.getpid()}

@@ -1,4 +1,4 @@
-"""The command line without running a command: what its words mean, and which options there are."""
+"""The command line without running commands: the parsed arguments, and the options that exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from app.cli.main import PROGRAM, build_command_line
 
 
 def parse(words: Sequence[str]) -> dict[str, Any]:
-    """Return the values of the command that the words name. Raises click.UsageError as the command would."""
+    """Return the values of the command that the arguments name. Raises click.UsageError as the command would."""
     command: click.Command | None = build_command_line()
     name, rest, context = PROGRAM, [*words], None
     while isinstance(command, click.Group):
@@ -24,7 +24,7 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
 
 
 def iter_commands(group: click.Group | None = None) -> Iterator[click.Command]:
-    """Every command that is run, without the groups."""
+    """Yield every command that can be run, without the groups."""
     group = build_command_line() if group is None else group
     context = click.Context(group)
     for name in group.list_commands(context):

@@ -1,4 +1,4 @@
-"""A disk that gets full."""
+"""A full disk."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from contextlib import contextmanager
 
 @contextmanager
 def largest_file(size_bytes: int) -> Iterator[None]:
-    """A write that goes over the size is cut short there, and the next one fails."""
+    """Limit the size of files: a write beyond it is truncated, and the next one fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size_bytes, hard))
     try:

@@ -1,4 +1,4 @@
-"""A load worker whose target dies, and may come back: rows are reported four times a second."""
+"""A load worker whose target stops responding, and may recover; rows are reported four times a second."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from tests.fakes.load import ScriptedLoad
 
 
 class DyingLoad(ScriptedLoad):
-    """Requests take 4 ms, and are sent `lag_s` too late. From `dies_after_s` to `returns_after_s` after the first open
-    stage, they fail with `error` and `status`."""
+    """Requests take 4 ms, and are sent `lag_s` too late. From `dies_after_s` to `returns_after_s` after the start of
+    the first open-loop stage they fail with `error` and `status`."""
 
     def __init__(
         self,

@@ -1,4 +1,4 @@
-"""A gRPC server whose responses go on until their message is as large as a client takes, and never end."""
+"""A gRPC server whose responses grow up to the client's message limit and never end."""
 
 from __future__ import annotations
 
@@ -52,12 +52,12 @@ class _Connection:
             case kind if kind == _PING and not flags & _ACK:
                 self._writer.write(_frame(_PING, _ACK, 0, body))
             case kind if kind == _WINDOW_UPDATE:
-                (more,) = struct.unpack(">I", body)
+                (increment,) = struct.unpack(">I", body)
                 async with self._changed:
                     if stream == 0:
-                        self._window += more
+                        self._window += increment
                     else:
-                        self._windows[stream] = self._windows.get(stream, self._initial) + more
+                        self._windows[stream] = self._windows.get(stream, self._initial) + increment
                     self._changed.notify_all()
             case kind if kind == _HEADERS:
                 self._windows.setdefault(stream, self._initial)
@@ -85,7 +85,7 @@ class _Connection:
                 left -= len(piece)
 
     async def _claim(self, stream: int, size: int) -> None:
-        """Wait until the client lets so much be sent."""
+        """Wait until the client's window allows `size` bytes."""
         async with self._changed:
             await self._changed.wait_for(lambda: min(self._window, self._windows[stream]) >= size)
             self._window -= size
@@ -94,7 +94,7 @@ class _Connection:
 
 @contextmanager
 def endless_grpc_server(metadata: ModelMetadataResponse) -> Iterator[str]:
-    """Its URL. The first call is the one for the metadata."""
+    """Yield the URL of the server. Its first call must be the one for the metadata."""
     first = [metadata.SerializeToString()]
 
     async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,10 @@
-"""Short pages in the manner of exporters and servers, with numbers made up for the tests."""
+"""Short metrics pages in the format of exporters and servers, with invented numbers."""
 
 from __future__ import annotations
 
 
 def dcgm(power_w: float = 71.5, energy_mj: int = 9_000_000) -> bytes:
-    """Two GPUs, the second one split; what it does not support it leaves out or fills with a number of its own."""
+    """Two GPUs, the second one partitioned. Unsupported metrics are missing or have placeholder numbers, as in DCGM."""
     first = 'gpu="0",UUID="GPU-aaaa",device="nvidia0",modelName="NVIDIA L4",Hostname="node-1",pod="server-0"'
     part = 'gpu="1",UUID="GPU-bbbb",device="nvidia1",modelName="NVIDIA A100",GPU_I_PROFILE="1g.5gb",GPU_I_ID="7"'
     return f"""# HELP DCGM_FI_DEV_SM_CLOCK SM clock frequency (in MHz).

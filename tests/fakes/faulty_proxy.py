@@ -1,4 +1,4 @@
-"""A TCP proxy that spoils what passes through it, in ways that are known."""
+"""A TCP proxy that disturbs its traffic in configured ways."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ import msgspec
 
 
 class Toxics(msgspec.Struct, frozen=True, kw_only=True):
-    """What happens to answers. `latency_s`, and up to `jitter_s` more by the seed, comes before each piece of one;
-    `reset_after` counts bytes of the connection; `slow_close_s` is how much later than the server the proxy closes.
-    A half-open connection is accepted, and then nothing comes of it."""
+    """Disturbances of responses. Each piece is delayed by `latency_s`, and by up to `jitter_s` more, drawn with the
+    seed. `reset_after` is the number of bytes after which the connection is reset; `slow_close_s` is how much later
+    than the server the proxy closes. A half-open connection is accepted and never served."""
 
     latency_s: float = 0.0
     jitter_s: float = 0.0
@@ -29,7 +29,7 @@ class Toxics(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class FaultyProxy:
-    """Stands before 127.0.0.1:`port`, in a thread of its own. `connections` counts those accepted."""
+    """Forwards to 127.0.0.1:`port`, in its own thread. `connections` counts accepted connections."""
 
     def __init__(self, port: int, toxics: Toxics) -> None:
         self._target_port, self._toxics = port, toxics

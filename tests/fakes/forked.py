@@ -127,9 +127,9 @@ def forking(module: types.ModuleType) -> types.ModuleType:
     """Return `subprocess` as the module is to see it: its processes are forked if they can be."""
     if sys.platform != "linux":
         return subprocess
-    found = types.ModuleType(module.subprocess.__name__)
-    vars(found).update(vars(subprocess), Popen=ForkedModule)
-    return found
+    replacement = types.ModuleType(module.subprocess.__name__)
+    vars(replacement).update(vars(subprocess), Popen=ForkedModule)
+    return replacement
 
 
 class Importer:
@@ -198,8 +198,8 @@ def _import_program() -> None:
     os.environ["LOCUST_SKIP_MONKEY_PATCH"] = "1"  # as load workers and their master set it before they import Locust
     names = ["app.__main__", *(f"app.cli.{module.name}" for module in pkgutil.iter_modules(app.cli.__path__))]
     for name in IMPORTED:
-        found = importlib.import_module(name)
-        names += [f"{name}.{module.name}" for module in pkgutil.iter_modules(getattr(found, "__path__", []))]
+        imported = importlib.import_module(name)
+        names += [f"{name}.{module.name}" for module in pkgutil.iter_modules(getattr(imported, "__path__", []))]
     for name in (*names, *_IMPORTED_BY_MODULES):
         importlib.import_module(name)
     del sys.modules["loadgen.reference.scripted"]  # because it is to run as a program

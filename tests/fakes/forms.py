@@ -1,4 +1,4 @@
-"""A form and its document, joined as the Run page joins them."""
+"""A form and its document, connected as on the Run page."""
 
 from __future__ import annotations
 

@@ -56,9 +56,9 @@ def genai_folder(folder: Path, *, experts: int = 0, **changes: Any) -> Path:
     if experts:
         outputs.append(helper.make_tensor_value_info("z", TensorProto.FLOAT16, ["batch", "sequence", HIDDEN]))
     opsets = [helper.make_opsetid("", 21), helper.make_opsetid(_DOMAIN, 1)]
-    made = helper.make_graph(graph.nodes, "decoder", inputs, outputs, graph.weights)
+    graph_proto = helper.make_graph(graph.nodes, "decoder", inputs, outputs, graph.weights)
     folder.mkdir(parents=True, exist_ok=True)
-    save_model(helper.make_model(made, opset_imports=opsets, ir_version=10), folder / "model.onnx")
+    save_model(helper.make_model(graph_proto, opset_imports=opsets, ir_version=10), folder / "model.onnx")
     (folder / "genai_config.json").write_text(json.dumps(genai_config(**changes)))
     (folder / "tokenizer.json").write_text("{}")
     return folder

@@ -1,4 +1,4 @@
-"""A load worker that can send only so much: a queue in virtual time, one request after the other."""
+"""A load worker with limited capacity: a queue in virtual time that sends one request after the other."""
 
 from __future__ import annotations
 
@@ -26,8 +26,8 @@ from loadgen.workloads import OpenAiWorkload, Workload
 
 
 class LimitedLoad:
-    """Sends at most `per_s` requests a second, and reads at most `chunks_per_s`; what is more waits. `disturbed` stages
-    are those in which it sends nothing in time; every `cut_off`-th stream is not read to its end."""
+    """Sends at most `per_s` requests per second, and reads at most `chunks_per_s` chunks; the rest waits. In
+    `disturbed` stages every request is late; every `cut_off`-th stream is not read to its end."""
 
     pid = 4242
     pacing = event_loop = "fake"
@@ -82,36 +82,36 @@ class LimitedLoad:
         return waited
 
     def stop(self, drain: bool) -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a calibration")
 
     def change_rate(self, rate_per_s: float) -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a calibration")
 
     def extend(self, duration_s: float) -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a calibration")
 
     def close(self) -> None:
         pass
 
 
 class FakeNullServer:
-    """`cores` of CPU while `elapsed_s` of a rung go by, by which each asking for its CPU moves it on."""
+    """Uses `cores` of CPU. A calibration step lasts `elapsed_s`, and each query of the CPU time ends one step."""
 
     def __init__(self, cores: float | None = 0.3, elapsed_s: float = 0.8) -> None:
         self.url = "http://127.0.0.1:9/"
-        self._cores, self._elapsed_s, self._asked = cores, elapsed_s, 0
+        self._cores, self._elapsed_s, self._query_count = cores, elapsed_s, 0
         self.is_closed = False
 
     def cpu_s(self) -> float | None:
-        self._asked += 1
-        return None if self._cores is None else self._cores * self._elapsed_s * self._asked
+        self._query_count += 1
+        return None if self._cores is None else self._cores * self._elapsed_s * self._query_count
 
     def close(self) -> None:
         self.is_closed = True
 
 
 def null_servers(cores: float | None = 0.3) -> tuple[list[FakeNullServer], Callable[[object], NullServer]]:
-    """Those that were started, and what starts them."""
+    """Returns the list of started servers, and the function that starts one."""
     started: list[FakeNullServer] = []
 
     def start(kind: object) -> NullServer:
@@ -122,8 +122,9 @@ def null_servers(cores: float | None = 0.3) -> tuple[list[FakeNullServer], Calla
 
 
 class FakeMachine:
-    """Of two cores, read before and after each stage: other processes use `others` of them in the stages of those
-    numbers, or in all; our own processes half a core, and one fake null server what it does."""
+    """The core use of a machine with two cores, read before and after each stage: other processes use `others` cores in
+    the stages with those numbers, or in all; the own processes use half a core, and one fake null server its own
+    share."""
 
     def __init__(self, others: float, stages: Collection[int] | None = None, *, idle: float = 0.1) -> None:
         self._others, self._stages, self._idle = others, stages, idle
@@ -147,18 +148,19 @@ class FakeMachine:
         return self._use
 
 
-def nobody_knows(pids: Collection[int]) -> None:
-    """Of a machine that does not tell how its cores are used."""
+def unknown_core_use(pids: Collection[int]) -> None:
+    """The core use of a machine that does not report it."""
 
 
 def _rows(scheduled: np.ndarray, sent: np.ndarray, **columns: pa.Array) -> pa.RecordBatch:
-    known = {"scheduled_ns": pa.array(scheduled), "sent_ns": pa.array(sent), **columns}
-    arrays = [known.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
+    columns_by_name = {"scheduled_ns": pa.array(scheduled), "sent_ns": pa.array(sent), **columns}
+    arrays = [columns_by_name.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
 
 def _streamed(scheduled: np.ndarray, waited: np.ndarray, cut_off: int) -> pa.RecordBatch:
-    """Sent in time, and each chunk read so much too late; every `cut_off`-th answer has no end."""
+    """Streams that are sent in time, with each chunk read too late by its wait; every `cut_off`-th response has no
+    end."""
     ticks = scheduled // TICK_NS + 1
     chunks = (ticks * TICK_NS + waited)[:, None] + np.arange(CHUNK_COUNT) * GAP_NS
     is_cut = np.arange(1, len(ticks) + 1) % cut_off == 0 if cut_off else np.zeros(len(ticks), bool)

@@ -1,4 +1,4 @@
-"""Golden files: what a renderer gave when somebody last looked at it."""
+"""Golden files: the reviewed output of a renderer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 _FOLDER = Path(__file__).parents[1] / "golden"
 _REFRESH = "REFRESH_GOLDEN"
-"""Set it to 1 to write the golden files anew; look at the difference before keeping it."""
+"""Set this variable to 1 to rewrite the golden files; review the difference before you commit it."""
 
 
 def assert_golden(name: str, text: str) -> None:

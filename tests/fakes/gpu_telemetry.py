@@ -1,4 +1,4 @@
-"""Telemetry of GPUs, made of functions of time."""
+"""Telemetry of GPUs as functions of time."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pandas as pd
 from app.records.result import Window
 
 BEGAN_NS = 5_000_000_000_123
-"""Some moment of the monotonic clock: far from 0, as it is on a machine that has run for a while."""
+"""Start of the measurement on the monotonic clock: far from 0, as on a machine that has run for a while."""
 
 
 def at(seconds: float) -> int:
@@ -23,10 +23,10 @@ def window(start_s: float, end_s: float) -> Window:
 def readings(
     metric: str, seconds: Sequence[float], value: Callable[[float], float | None], source: str = "gpu0"
 ) -> pd.DataFrame:
-    rows = [(at(one), source, metric, value(one)) for one in seconds]
+    rows = [(at(second), source, metric, value(second)) for second in seconds]
     frame = pd.DataFrame(rows, columns=["at_ns", "source", "metric", "value"])
     return frame.astype({"value": "float64"})
 
 
-def every(step_s: float, until_s: float, since_s: float = 0.0) -> list[float]:
+def sample_times(step_s: float, until_s: float, since_s: float = 0.0) -> list[float]:
     return [since_s + index * step_s for index in range(round((until_s - since_s) / step_s) + 1)]

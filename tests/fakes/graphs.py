@@ -1,4 +1,4 @@
-"""Graphs whose costs one can work out by hand."""
+"""Graphs whose costs can be computed by hand."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ def graph_of(
     weights: Mapping[str, Sequence[int]] | None = None,
     output: str = "y",
 ) -> Any:
-    """Of float32 inputs and weights; the output's shape is left to be inferred."""
+    """A graph with float32 inputs and weights; the output's shape must be inferred."""
     stored = [numpy_helper.from_array(np.zeros(shape, np.float32), name) for name, shape in (weights or {}).items()]
     fed = [helper.make_tensor_value_info(name, TensorProto.FLOAT, shape) for name, shape in inputs.items()]
     return helper.make_graph(nodes, "g", fed, [helper.make_tensor_value_info(output, TensorProto.FLOAT, None)], stored)
@@ -28,13 +28,13 @@ def model_of(graph: Any, opset: int = 17) -> Any:
     return helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)], ir_version=8)
 
 
-def written(path: Path, graph: Any, opset: int = 17) -> Path:
+def write_graph(path: Path, graph: Any, opset: int = 17) -> Path:
     path.write_bytes(model_of(graph, opset).SerializeToString())
     return path
 
 
 def attention(path: Path) -> Path:
-    """One head over `seq` steps of 8 features: three projections, scores, softmax, the weighted sum."""
+    """One head over `seq` steps of 8 features: three projections, scores, softmax and the weighted sum."""
     nodes = [
         *(helper.make_node("MatMul", ["x", f"w{part}"], [part]) for part in "qkv"),
         helper.make_node("Transpose", ["k"], ["kt"], perm=[0, 2, 1]),
@@ -42,4 +42,4 @@ def attention(path: Path) -> Path:
         helper.make_node("Softmax", ["scores"], ["shares"], axis=-1),
         helper.make_node("MatMul", ["shares", "v"], ["y"]),
     ]
-    return written(path, graph_of(nodes, {"x": ["batch", "seq", 8]}, {f"w{part}": [8, 8] for part in "qkv"}))
+    return write_graph(path, graph_of(nodes, {"x": ["batch", "seq", 8]}, {f"w{part}": [8, 8] for part in "qkv"}))

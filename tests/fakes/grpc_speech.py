@@ -1,4 +1,4 @@
-"""A gRPC server of a service that nobody knows ahead, described by reflection. Threads of this process."""
+"""A gRPC server of a service that the product learns by reflection. It runs in threads of this process."""
 
 from __future__ import annotations
 
@@ -53,8 +53,8 @@ def _message_classes() -> tuple[Any, Any]:
     pool.AddSerializedFile(duration_pb2.DESCRIPTOR.serialized_pb)
     for file in reversed(speech_files()):
         pool.AddSerializedFile(file.SerializeToString())
-    found = (pool.FindMessageTypeByName(f"demo.speech.{name}") for name in ("Text", "Audio"))
-    text, audio = map(message_factory.GetMessageClass, found)
+    descriptors = (pool.FindMessageTypeByName(f"demo.speech.{name}") for name in ("Text", "Audio"))
+    text, audio = map(message_factory.GetMessageClass, descriptors)
     return text, audio
 
 
@@ -68,15 +68,14 @@ def speech_set(*, imports: bool = True) -> bytes:
 
 @dataclass
 class Speech:
-    """Each word of a text is a piece of audio. `refused` is the code at the first word `stop`.
+    """Each word of a text becomes a piece of audio. `refused` is the status of a call whose text contains `stop`.
 
-    Reflection gives one file at a time, as some servers do, by the service `reflection` only.
-    """
+    Reflection returns one file at a time, as some servers do, and only by the service `reflection`."""
 
     reflection: str | None = REFLECTION_METHODS[0]
     files: list[FileDescriptorProto] = field(default_factory=speech_files)
     refused: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE
-    seen: list[Any] = field(default_factory=list)
+    requests: list[Any] = field(default_factory=list)
 
     def __enter__(self) -> Speech:
         self._threads = ThreadPoolExecutor(16)
@@ -111,7 +110,7 @@ class Speech:
         return [grpc.method_handlers_generic_handler(service, {name: handler})]
 
     def _speak(self, text: Any, context: Any) -> Iterator[Any]:
-        self.seen.append(text)
+        self.requests.append(text)
         for word in text.text.split():
             if word == "stop":
                 context.abort(self.refused, "canary")
@@ -136,7 +135,7 @@ class Speech:
 
 
 def reflect(files: list[FileDescriptorProto], request: Any) -> Any:
-    """The answer of a reflection service that knows `files`."""
+    """The response of a reflection service that has `files`."""
     symbols = {f"{file.package}.{service.name}": file for file in files for service in file.service}
     names = {file.name: file for file in files}
     if request.list_services:

@@ -1,8 +1,7 @@
-"""Files of language models made to harm whoever reads them, none of them large on disk. Each maker writes into an empty
-folder and returns the path to inspect.
+"""Files of language models that attack their reader, none of them large on disk. Each maker writes into an empty folder
+and returns the path to inspect.
 
-`REFUSED_LANGUAGE_MODELS` holds, by maker, a pattern of what the user is told.
-"""
+`REFUSED_LANGUAGE_MODELS` maps each maker to a pattern of the error message."""
 
 from __future__ import annotations
 

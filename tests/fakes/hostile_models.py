@@ -1,7 +1,6 @@
-"""Models made to harm whoever opens them, none of them large on disk. Each maker writes into an empty folder.
+"""Models that attack their reader, none of them large on disk. Each maker writes into an empty folder.
 
-`REFUSED` holds, by maker, a pattern of what the user is told.
-"""
+`REFUSED` maps each maker to a pattern of the error message."""
 
 from __future__ import annotations
 
@@ -15,7 +14,7 @@ import numpy as np
 from onnx import TensorProto, helper, numpy_helper
 
 SECRET = b"root:x:0:0:secret:/root:/bin/sh\n" * 4
-"""What lies outside the model's folder and must not be read: 128 bytes."""
+"""Content of a file outside the model's folder that must not be read: 128 bytes."""
 
 Maker = Callable[[Path], Path]
 
@@ -46,7 +45,7 @@ def _adding(folder: Path, tensor: TensorProto) -> Path:
 
 
 def weights_at(folder: Path, location: str, length: int = 128, **entries: str) -> Path:
-    """A model whose only weights, 32 floats, lie in that file."""
+    """A model whose only weights, 32 floats, are in the file at `location`."""
     tensor = TensorProto(name="w", dims=[32], data_type=TensorProto.FLOAT, data_location=TensorProto.EXTERNAL)
     for key, value in {"location": location, "offset": "0", "length": str(length), **entries}.items():
         tensor.external_data.add(key=key, value=value)
@@ -97,7 +96,7 @@ def in_a_pipe(folder: Path) -> Path:
 
 
 def in_memory(folder: Path) -> Path:
-    """A marker by which ONNX Runtime means an address in its own process."""
+    """The location that ONNX Runtime reads as an address in its own process."""
     return weights_at(folder, "*/_ORT_MEM_ADDR_/*", offset="4096")
 
 
@@ -131,7 +130,7 @@ def a_terabyte_of_weights(folder: Path) -> Path:
 
 
 def overflowing_weights(folder: Path) -> Path:
-    """2^64 elements: none, for whoever multiplies in 64 bits."""
+    """2^64 elements: 0 in 64-bit arithmetic."""
     return _adding(folder, TensorProto(name="w", dims=[2**32, 2**32], data_type=TensorProto.FLOAT))
 
 
@@ -144,7 +143,7 @@ def overflowing_input(folder: Path) -> Path:
 
 
 def endless_growth(folder: Path) -> Path:
-    """Each of 58 nodes doubles the first axis, whose length still goes into 64 bits at the end; the bytes do not."""
+    """Each of 58 nodes doubles the first axis. Its final length fits into 64 bits; the number of bytes does not."""
     names = ["x", *(f"v{i}" for i in range(57)), "y"]
     nodes = [helper.make_node("Concat", [a, a], [b], axis=0) for a, b in pairwise(names)]
     return _model(folder, _graph(nodes))
@@ -158,7 +157,7 @@ def a_crowd_of_nodes(folder: Path) -> Path:
 
 
 def nested(folder: Path, depth: int = 400) -> Path:
-    """An If within an If within an If; onnx's own helpers do not go so deep."""
+    """Nested If nodes, deeper than onnx's own helpers support."""
     graph = b""
     for _ in range(depth):
         branch = _field(1, b"then_branch") + _field(6, graph)
@@ -168,7 +167,7 @@ def nested(folder: Path, depth: int = 400) -> Path:
 
 
 def _field(number: int, content: bytes) -> bytes:
-    """As protobuf writes it. A message that is there twice is merged by whoever reads it."""
+    """A field in protobuf's wire format. Readers merge a message that occurs twice."""
     length, size = b"", len(content)
     while size > 127:
         length, size = length + bytes([size & 127 | 128]), size >> 7
@@ -176,7 +175,7 @@ def _field(number: int, content: bytes) -> bytes:
 
 
 def laughing_functions(folder: Path) -> Path:
-    """Thirty functions, each calling the one before it twice: 2^30 nodes."""
+    """Thirty functions that each call the previous one twice: 2^30 nodes."""
     opset = [helper.make_opsetid("", 17), helper.make_opsetid("own", 1)]
     functions = [helper.make_function("own", "f0", ["a"], ["b"], [helper.make_node("Relu", ["a"], ["b"])], opset)]
     for i in range(1, 31):
@@ -245,13 +244,13 @@ def format_of_tomorrow(folder: Path) -> Path:
 
 
 def shapes_at_odds(folder: Path) -> Path:
-    """Not among the refused: what can be told of it is told."""
+    """Not refused: everything except the conflicting shapes is reported."""
     weights = numpy_helper.from_array(np.ones((3, 4), np.float32), "w")
     return _model(folder, _graph([helper.make_node("MatMul", ["x", "w"], ["y"])], [weights]))
 
 
 def escapes_in_names(folder: Path) -> Path:
-    """Clears the screen of whoever prints the name as it is."""
+    """A name that clears the screen of a terminal that prints it unescaped."""
     return _model(folder, _graph([helper.make_node("Add", ["x", "\x1b[2Jgone"], ["y"])]))
 
 
@@ -284,7 +283,7 @@ OUTSIDE: dict[Maker, str] = {
     hidden_in_a_branch: "outside the model's folder",
     at_a_path_that_is_no_text: "names that are not valid UTF-8",
 }
-"""Models whose weights lie where they must not be read."""
+"""Models with weights at locations that must not be read."""
 
 REFUSED: dict[Maker, str] = {
     **OUTSIDE,

@@ -1,9 +1,7 @@
-"""Several hosts on one machine: each with a name and a network of its own, joined by a bridge, and a monotonic clock of
-its own.
+"""Several hosts on one machine, each with its own name, network and monotonic clock, joined by a bridge.
 
-A host is a process that holds its namespaces (network_namespaces(7), time_namespaces(7)); when it leaves, they go, and
-with them all links. Needs root, unshare, nsenter and ip.
-"""
+A host is a process that holds its namespaces (network_namespaces(7), time_namespaces(7)); they and their links end with
+it. Needs root, unshare, nsenter and ip."""
 
 from __future__ import annotations
 
@@ -20,7 +18,7 @@ _HOLD = "import os, socket, sys; socket.sethostname(sys.argv[1]); print(os.getpi
 
 class Host:
     def __init__(self, name: str, address: str, monotonic_s: int) -> None:
-        """Its monotonic clock is so many seconds ahead of this machine's."""
+        """Its monotonic clock is `monotonic_s` ahead of this machine's."""
         self.name, self.address = name, address
         clock = ["--time", "--monotonic", str(monotonic_s)] if monotonic_s else []
         self._holder = subprocess.Popen(
@@ -36,21 +34,21 @@ class Host:
 
     @property
     def enter(self) -> list[str]:
-        """What a command is preceded by to be run there."""
+        """Prefix of a command that runs on the host."""
         return ["nsenter", *(f"--{kind}={self.namespaces}/{kind}" for kind in ("uts", "net", "time")), "--"]
 
     def ip(self, arguments: str) -> None:
         subprocess.run([*self.enter, "ip", *arguments.split()], check=True, timeout=10)
 
     def listening(self) -> set[str]:
-        """The addresses, with their ports, at which anybody listens there."""
+        """Addresses, with ports, of the listening sockets of the host."""
         return set(listening(self.pid).values())
 
     def count_packets(self) -> None:
-        """Give it loopback, and a default route to a cable that nobody listens at."""
+        """Set up loopback and a default route to an unconnected cable, so that its packets are counted."""
         self.ip("link set lo up")
         self.ip("link add out type veth peer name nobody")
-        for end in ("out", "nobody"):  # without an address of IPv6, which a host announces unasked
+        for end in ("out", "nobody"):  # without an address of IPv6, which a host announces by itself
             self.ip(f"link set {end} addrgenmode none")
         self.ip(f"addr add {self.address}/24 dev out")
         self.ip("link set out up")
@@ -58,7 +56,7 @@ class Host:
         self.ip("route add default dev out")
 
     def packets_sent(self) -> int:
-        """By anybody there, beyond loopback: requests for a neighbour's address and for a name are among them."""
+        """Packets sent by the host beyond loopback, including ARP and DNS requests."""
         command = [*self.enter, "ip", "-json", "-statistics", "link", "show", "out"]
         reported = subprocess.run(command, capture_output=True, check=True, timeout=10).stdout
         return int(json.loads(reported)[0]["stats64"]["tx"]["packets"])
@@ -72,7 +70,7 @@ class Host:
 
 
 class Network:
-    """The first host has the bridge; `cut` and `mend` are the cable of one of the others."""
+    """The first host has the bridge; `disconnect` and `reconnect` control the cable of another host."""
 
     def __init__(self, first: Host, others: tuple[Host, ...]) -> None:
         self.first, self.others = first, others
@@ -89,17 +87,17 @@ class Network:
             host.ip(f"addr add {host.address}/24 dev eth0")
             host.ip("link set eth0 up")
 
-    def cut(self, host: Host) -> None:
+    def disconnect(self, host: Host) -> None:
         self.first.ip(f"link set {_cable(host)} down")
 
-    def mend(self, host: Host) -> None:
+    def reconnect(self, host: Host) -> None:
         self.first.ip(f"link set {_cable(host)} up")
 
 
 @contextmanager
 def network(*clocks_s: int) -> Iterator[Network]:
-    """10.77.0.1, host1, and a host more for each clock. Raises OSError, ValueError or CalledProcessError where that is
-    not permitted."""
+    """Yield 10.77.0.1, host1, and one more host for each clock. Raises OSError, ValueError or CalledProcessError where
+    namespaces are not permitted."""
     with ExitStack() as open_hosts:
         hosts = []
         for number, monotonic_s in enumerate((0, *clocks_s), start=1):

@@ -10,8 +10,8 @@ from urllib.parse import urlsplit
 
 
 class HttpProxy:
-    """On the loopback, in a thread of its own, and so is every name in `.invalid` to it. `heads` are the requests it
-    got, as they came."""
+    """Listens on loopback, in its own thread; names in `.invalid` lead to loopback, too. `heads` are the heads of the
+    requests, as received."""
 
     def __init__(self, credentials: str | None = None) -> None:
         self._wanted = None if credentials is None else b"Basic " + b64encode(credentials.encode())

@@ -43,7 +43,7 @@ def journaled_run(folder: Path, name: str = "journaled") -> Path:
 
 
 def _batches(run: StoredRun, name: str, schema: pa.Schema) -> list[pa.RecordBatch]:
-    """With every column of this version."""
+    """Rows with every column of this version."""
     return [
         pa.RecordBatch.from_pylist(batch.to_pylist(), schema=schema)
         for batch in stream_batches(run.directory / name, schema)
@@ -51,5 +51,5 @@ def _batches(run: StoredRun, name: str, schema: pa.Schema) -> list[pa.RecordBatc
 
 
 def _last(batch: pa.RecordBatch, column: str) -> int:
-    found: int = pa.compute.max(batch[column]).as_py()
-    return found
+    latest: int = pa.compute.max(batch[column]).as_py()
+    return latest

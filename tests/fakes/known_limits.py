@@ -24,8 +24,8 @@ _SERVICE_S = 0.001
 
 
 @dataclass(frozen=True)
-class Answers:
-    """Of each arrival. `failed`: answered with 503."""
+class Responses:
+    """The responses to each arrival. `failed` marks responses with status 503."""
 
     latency_s: Floats
     ttft_s: Floats | None = None
@@ -33,17 +33,17 @@ class Answers:
     failed: np.ndarray | None = None
 
 
-Answering = Callable[[Floats, np.random.Generator], Answers]
+Respond = Callable[[Floats, np.random.Generator], Responses]
 
 
 @dataclass(frozen=True)
 class KnownServer:
-    """`limit_per_s` is the rate of Poisson arrivals at which, in the long run, the SLO is just met."""
+    """`limit_per_s` is the rate of Poisson arrivals at which the SLO is just met in the long run."""
 
     name: str
     limit_per_s: float
     slo: tuple[Objective, ...]
-    answer: Answering
+    respond: Respond
 
     def __str__(self) -> str:
         return self.name
@@ -55,7 +55,7 @@ def lognormal_s(mean_s: float, cv: float, n: int, rng: np.random.Generator) -> F
 
 
 def many_servers_s(arrivals_s: Floats, service_s: Floats, servers: int) -> Floats:
-    """Waiting times at several servers with one queue, first come first served."""
+    """Waiting times at several servers with one queue, first come, first served."""
     free_s = [0.0] * servers
     waits: list[float] = []
     replace_first = heapq.heapreplace
@@ -66,13 +66,13 @@ def many_servers_s(arrivals_s: Floats, service_s: Floats, servers: int) -> Float
     return np.array(waits)
 
 
-def batches_s(arrivals_s: Floats, most: int, wait_s: float, base_s: float, each_s: float) -> Floats:
-    """One server of batches: it waits for a full one, but not longer than `wait_s` after the first."""
+def batches_s(arrivals_s: Floats, max_batch: int, wait_s: float, base_s: float, each_s: float) -> Floats:
+    """Latencies of one server with batches: it waits for a full batch, but at most `wait_s` after the first request."""
     at, ends, free, first = arrivals_s.tolist(), [], 0.0, 0
     while first < len(at):
-        full = at[first + most - 1] if first + most <= len(at) else math.inf
+        full = at[first + max_batch - 1] if first + max_batch <= len(at) else math.inf
         start = max(free, min(at[first] + wait_s, full))
-        after = bisect_right(at, start, first, min(len(at), first + most))
+        after = bisect_right(at, start, first, min(len(at), first + max_batch))
         free = start + base_s + each_s * (after - first)
         ends += [free] * (after - first)
         first = after
@@ -80,7 +80,8 @@ def batches_s(arrivals_s: Floats, most: int, wait_s: float, base_s: float, each_
 
 
 def shed(arrivals_s: Floats, per_s: float, depth: float) -> np.ndarray:
-    """Whom a bucket of tokens turns away: it fills at `per_s` up to `depth`, and each who gets in takes one."""
+    """Arrivals rejected by a token bucket, which fills at `per_s` up to `depth`; each accepted arrival consumes one
+    token."""
     tokens, last, turned_away = depth, 0.0, []
     for at in arrivals_s.tolist():
         tokens, last = min(depth, tokens + (at - last) * per_s), at
@@ -89,54 +90,54 @@ def shed(arrivals_s: Floats, per_s: float, depth: float) -> np.ndarray:
     return np.array(turned_away, dtype=bool)
 
 
-def _mm1(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(latency_s(arrivals, rng.exponential(_SERVICE_S, arrivals.size)))
+def _mm1(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(latency_s(arrivals, rng.exponential(_SERVICE_S, arrivals.size)))
 
 
-def _md1(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(latency_s(arrivals, np.full(arrivals.size, _SERVICE_S)))
+def _md1(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(latency_s(arrivals, np.full(arrivals.size, _SERVICE_S)))
 
 
-def _mg1(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(latency_s(arrivals, lognormal_s(_SERVICE_S, 1.5, arrivals.size, rng)))
+def _mg1(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(latency_s(arrivals, lognormal_s(_SERVICE_S, 1.5, arrivals.size, rng)))
 
 
-def _mm4(arrivals: Floats, rng: np.random.Generator) -> Answers:
+def _mm4(arrivals: Floats, rng: np.random.Generator) -> Responses:
     service = rng.exponential(4 * _SERVICE_S, arrivals.size)
-    return Answers(many_servers_s(arrivals, service, 4) + service)
+    return Responses(many_servers_s(arrivals, service, 4) + service)
 
 
-def _mg8(arrivals: Floats, rng: np.random.Generator) -> Answers:
+def _mg8(arrivals: Floats, rng: np.random.Generator) -> Responses:
     service = lognormal_s(8 * _SERVICE_S, 1.5, arrivals.size, rng)
-    return Answers(many_servers_s(arrivals, service, 8) + service)
+    return Responses(many_servers_s(arrivals, service, 8) + service)
 
 
-def _batching(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(batches_s(arrivals, most=16, wait_s=0.005, base_s=0.005, each_s=0.0005))
+def _batching(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(batches_s(arrivals, max_batch=16, wait_s=0.005, base_s=0.005, each_s=0.0005))
 
 
-def _cliff(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    """64 servers of 100 ms each: with all alike, the k-th arrival goes to the (k mod 64)-th."""
+def _cliff(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    """64 servers with a constant service time of 100 ms: the k-th arrival goes to server k mod 64."""
     latency = np.empty(arrivals.size)
-    for one in range(64):
-        own = arrivals[one::64]
-        latency[one::64] = latency_s(own, np.full(own.size, 0.1))
-    return Answers(latency)
+    for server_index in range(64):
+        own = arrivals[server_index::64]
+        latency[server_index::64] = latency_s(own, np.full(own.size, 0.1))
+    return Responses(latency)
 
 
-def _shedding(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    return Answers(np.full(arrivals.size, 0.005), failed=shed(arrivals, per_s=500.0, depth=20.0))
+def _shedding(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    return Responses(np.full(arrivals.size, 0.005), failed=shed(arrivals, per_s=500.0, depth=20.0))
 
 
-def _language_model(arrivals: Floats, rng: np.random.Generator) -> Answers:
-    """32 slots; 10 ms of prefill, then 40 tokens in the mean, each of some 4 ms."""
+def _language_model(arrivals: Floats, rng: np.random.Generator) -> Responses:
+    """32 slots; a prefill of 10 ms, then 40 tokens on average of about 4 ms each."""
     tokens = np.maximum(2, np.round(lognormal_s(40.0, 0.7, arrivals.size, rng)))
     gaps = lognormal_s(0.004, 0.1, arrivals.size, rng)
     first = many_servers_s(arrivals, 0.01 + tokens * gaps, 32) + 0.01
-    return Answers(first + tokens * gaps, ttft_s=first, itl_s=gaps)
+    return Responses(first + tokens * gaps, ttft_s=first, itl_s=gaps)
 
 
-def _server(name: str, limit_per_s: float, answer: Answering, *slo: str) -> KnownServer:
+def _server(name: str, limit_per_s: float, answer: Respond, *slo: str) -> KnownServer:
     return KnownServer(name, limit_per_s, tuple(parse_objective(text) for text in slo), answer)
 
 
@@ -156,11 +157,11 @@ KNOWN_SERVERS = (
 
 
 def server(name: str) -> KnownServer:
-    return next(one for one in KNOWN_SERVERS if one.name == name)
+    return next(candidate for candidate in KNOWN_SERVERS if candidate.name == name)
 
 
 class VirtualRunner:
-    """Runs the stages of a search on a server in virtual time, and judges them by the SLO's metrics alone: as
+    """Runs the stages of a search on a server in virtual time, and evaluates only the metrics of the SLO: as
     `StageRunner` and `summarize_stage` would, at a twentieth of the cost."""
 
     def __init__(self, target: KnownServer, seed: int) -> None:
@@ -170,7 +171,7 @@ class VirtualRunner:
 
     def run(self, order: ResolvedStage) -> Stage:
         assert isinstance(order.arrivals, OpenArrivals)
-        arrivals_s, answers = self.answers_of(order, len(self.stages))
+        arrivals_s, answers = self.responses_of(order, len(self.stages))
         rate_per_s = order.arrivals.rates[0][1]
         is_lost = self._is_over_saturated(arrivals_s, answers, rate_per_s)
         metrics = _metrics(answers, order.drain_s + order.duration_s - arrivals_s)
@@ -191,17 +192,20 @@ class VirtualRunner:
             verdict=Verdict("VALID"),
             scheduled_per_s=rate_per_s,
         )
-        met = (is_met(one, find_estimate(stage, one)) for one in select_binding_objectives(self._target.slo))
+        met = (
+            is_met(objective, find_estimate(stage, objective))
+            for objective in select_binding_objectives(self._target.slo)
+        )
         self.stages.append(replace(stage, meets_slo=not is_lost and all(met)))
         return self.stages[-1]
 
-    def answers_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Answers]:
-        """Of the stage that is run there in the order of all."""
+    def responses_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Responses]:
+        """Responses of the stage at `place` in the order of the search."""
         assert isinstance(order.arrivals, OpenArrivals)
         arrivals_s = compute_offsets_ns(order.arrivals, order.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
-        return arrivals_s, self._target.answer(arrivals_s, np.random.default_rng([self._seed, place]))
+        return arrivals_s, self._target.respond(arrivals_s, np.random.default_rng([self._seed, place]))
 
-    def _is_over_saturated(self, arrivals_s: Floats, answers: Answers, rate_per_s: float) -> bool:
+    def _is_over_saturated(self, arrivals_s: Floats, answers: Responses, rate_per_s: float) -> bool:
         ends, history = np.sort(arrivals_s + answers.latency_s), []
         answer_s = float(np.quantile(answers.latency_s[:RESPONSE_TIME_SAMPLE_COUNT], 0.95)) if arrivals_s.size else None
         for at_s in np.arange(0.25, arrivals_s[-1] if arrivals_s.size else 0.0, 0.25):
@@ -212,14 +216,14 @@ class VirtualRunner:
         return False
 
 
-def _metrics(answers: Answers, left_s: Floats) -> dict[str, dict[str, Estimate]]:
-    """`left_s`: until the end of the drain, where what is not answered is a failure."""
+def _metrics(answers: Responses, left_s: Floats) -> dict[str, dict[str, Estimate]]:
+    """`left_s` is the time until the end of the drain, when unfinished requests count as failures."""
     failed = answers.latency_s > left_s
     if answers.failed is not None:
         failed |= answers.failed
     times = {"latency_ms": answers.latency_s, "ttft_ms": answers.ttft_s, "itl_ms": answers.itl_s}
-    found = {name: {"p95": _p95(times_s[~failed])} for name, times_s in times.items() if times_s is not None}
-    return {**found, "error_rate": {"value": Estimate(float(failed.mean()) if failed.size else None)}}
+    metrics = {name: {"p95": _p95(times_s[~failed])} for name, times_s in times.items() if times_s is not None}
+    return {**metrics, "error_rate": {"value": Estimate(float(failed.mean()) if failed.size else None)}}
 
 
 def _p95(times_s: Floats) -> Estimate:

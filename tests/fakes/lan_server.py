@@ -1,6 +1,6 @@
 """The scripted server at an address that other hosts reach: `python -m tests.fakes.lan_server HOST DELAY_S` prints its
-port; for each line on its standard input, when it received what it has until then, in JSON; and leaves at its end.
-"""
+port. For each line on its standard input it prints the receive times of all requests so far, in JSON. It ends when its
+standard input is closed."""
 
 from __future__ import annotations
 

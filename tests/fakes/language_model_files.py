@@ -343,7 +343,7 @@ def _qwen2() -> tuple[dict[str, Any], Tensors]:
     return config, _decoder(config, _gated(3584, 18944), bias=True)
 
 
-def published(name: str) -> Published:
+def published_model(name: str) -> Published:
     """Return a model with the figures of its card or paper, which are named beside each."""
     return {
         # Hugging Face lists 8,030,261,248 parameters in the files of meta-llama/Llama-3.1-8B

@@ -1,4 +1,4 @@
-"""A run of a language model on this machine, made by hand from steps that are easy to follow."""
+"""A run of a language model on this machine, built from steps with simple durations."""
 
 from __future__ import annotations
 
@@ -107,8 +107,8 @@ def language_model(predictions: TextQuality) -> LanguageModelData:
     )
 
 
-def facts(of: Variant, **changes: object) -> VariantData:
-    known = VariantData(
+def build_variant_data(of: Variant, **changes: object) -> VariantData:
+    data = VariantData(
         variant=of,
         model_file="/home/someone/models/tiny-decoder",
         model_sha256="5d3c" * 16,
@@ -123,7 +123,7 @@ def facts(of: Variant, **changes: object) -> VariantData:
         language_model=language_model(quality(3.0)),
         peak_memory_gib=0.25,
     )
-    return msgspec.structs.replace(known, **changes)
+    return msgspec.structs.replace(data, **changes)
 
 
 def language_model_run(
@@ -133,9 +133,9 @@ def language_model_run(
     sequences takes twice as long. Its last measurement shows a drift of a fifth."""
     single, double, failed = variant(1), variant(2), variant(64)
     stages = [measured_stage(of, test, repetitions=repetitions) for of in (single, double) for test in tests]
-    last = measured_stage(single, tests[0], repeat=2, slower=1.2)
-    checks = (*last.checks, check_drift(stages[0], last))
-    stages.insert(len(tests), msgspec.structs.replace(last, checks=checks, verdict=compute_verdict(checks)))
+    drifting = measured_stage(single, tests[0], repeat=2, slower=1.2)
+    checks = (*drifting.checks, check_drift(stages[0], drifting))
+    stages.insert(len(tests), msgspec.structs.replace(drifting, checks=checks, verdict=compute_verdict(checks)))
     evaluated = max(
         (stage for stage in stages if stage.variant == single and "itl_ms" in stage.metrics),
         key=lambda stage: stage.metrics["itl_ms"]["p50"].value or 0.0,
@@ -148,9 +148,13 @@ def language_model_run(
         tuple(stages),
         LocalResult(
             variants=(
-                facts(single, bottleneck=bottleneck("memory"), language_model=language_model(quality(3.0))),
-                facts(double, cold_starts=(), language_model=language_model(quality(3.3, reference=3.0))),
-                facts(failed, failure="out of memory", language_model=None, peak_memory_gib=None, cold_starts=()),
+                build_variant_data(
+                    single, bottleneck=bottleneck("memory"), language_model=language_model(quality(3.0))
+                ),
+                build_variant_data(double, cold_starts=(), language_model=language_model(quality(3.3, reference=3.0))),
+                build_variant_data(
+                    failed, failure="out of memory", language_model=None, peak_memory_gib=None, cold_starts=()
+                ),
             ),
             best=single,
             usd_per_hour=usd_per_hour,

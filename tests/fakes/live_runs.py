@@ -1,4 +1,4 @@
-"""Events and telemetry as a run would tell them, for whoever watches."""
+"""Events and telemetry of a run in progress, for the code that follows it."""
 
 from __future__ import annotations
 
@@ -22,8 +22,8 @@ from tests.fakes.results import full_run
 
 S = 1_000_000_000
 ZERO_NS = 1_000 * S
-GONE = 2**22 + 1
-"""No process of any Linux has this number, nor of a Mac."""
+ENDED_PID = 2**22 + 1
+"""A process ID that no Linux and no macOS assigns."""
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 VALID = Check("send_lag_p99", 0.2, 5.0, "ms", "VALID")
 INVALID = Check("send_lag_p99", 80.0, 5.0, "ms", "INVALID", "The generator was late: stop other work.")
@@ -33,41 +33,41 @@ def at(seconds: float) -> int:
     return ZERO_NS + round(seconds * S)
 
 
-def started(directory: Path | str = "/run", pid: int = GONE) -> RunStarted:
+def run_started(directory: Path | str = "/run", pid: int = ENDED_PID) -> RunStarted:
     return RunStarted(ZERO_NS, "id", "watched", str(directory), pid, SLO)
 
 
-def begun(
-    index: int, at_s: float, *, kind: StageKind = "steady", lasts_s: float = 10.0, name: str = ""
+def stage_started(
+    index: int, at_s: float, *, kind: StageKind = "steady", duration_s: float = 10.0, name: str = ""
 ) -> StageStarted:
-    return StageStarted(at(at_s), index, name or f"stage {index}", kind, 1, 100.0, lasts_s, at(at_s))
+    return StageStarted(at(at_s), index, name or f"stage {index}", kind, 1, 100.0, duration_s, at(at_s))
 
 
 def snapshot(
     index: int, at_s: float, since_s: float, per_s: float = 100.0, errors: dict[str, int] | None = None
 ) -> Snapshot:
-    done = round((at_s - since_s) * per_s)
+    completed = round((at_s - since_s) * per_s)
     wave = 1 + 0.3 * math.sin(at_s / 7)
     failed = sum((errors or {}).values())
     return Snapshot(
         at(at_s),
         index,
-        done,
-        done,
-        done - failed,
+        completed,
+        completed,
+        completed - failed,
         failed,
         3,
         5 * wave,
         9 * wave,
         12 * wave,
         0.3,
-        done - failed,
+        completed - failed,
         errors or {},
     )
 
 
-def ended(
-    index: int, at_s: float, check: Check = VALID, *, kind: StageKind = "steady", held: bool | None = True,
+def stage_finished(
+    index: int, at_s: float, check: Check = VALID, *, kind: StageKind = "steady", is_slo_met: bool | None = True,
     errors: dict[str, int] | None = None, name: str = "",
 ) -> StageFinished:  # fmt: skip
     stage = replace(
@@ -77,30 +77,30 @@ def ended(
         repeat=1,
         checks=(check,),
         verdict=Verdict(check.verdict),
-        meets_slo=held,
+        meets_slo=is_slo_met,
         errors=errors or {},
     )
     return StageFinished(at(at_s), index, stage_facts(), stage)
 
 
-def finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:
+def run_finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:
     return RunFinished(at(at_s), "VALID", code, (message,) if message else ())
 
 
-def whole_run(stages: int = 3, lasts_s: float = 10.0, *, every_s: float = 0.25) -> Iterator[Event]:
-    yield started()
-    yield PhaseChanged(at(0.5), "stages", f"{stages} stage(s)", stages, stages * lasts_s)
+def whole_run(stages: int = 3, duration_s: float = 10.0, *, every_s: float = 0.25) -> Iterator[Event]:
+    yield run_started()
+    yield PhaseChanged(at(0.5), "stages", f"{stages} stage(s)", stages, stages * duration_s)
     for index in range(stages):
-        since_s = 1 + index * lasts_s
-        yield begun(index, since_s, lasts_s=lasts_s)
-        for number in range(1, int(lasts_s / every_s)):
+        since_s = 1 + index * duration_s
+        yield stage_started(index, since_s, duration_s=duration_s)
+        for number in range(1, int(duration_s / every_s)):
             yield snapshot(index, since_s + number * every_s, since_s)
-        yield ended(index, since_s + lasts_s)
-    yield finished(2 + stages * lasts_s)
+        yield stage_finished(index, since_s + duration_s)
+    yield run_finished(2 + stages * duration_s)
 
 
 def write_events(directory: Path, events: Iterable[Event]) -> int:
-    """How many."""
+    """Append the events, and return their number."""
     directory.mkdir(parents=True, exist_ok=True)
     lines = [msgspec.json.encode(event) + b"\n" for event in events]
     with (directory / EVENTS).open("ab") as file:
@@ -109,7 +109,7 @@ def write_events(directory: Path, events: Iterable[Event]) -> int:
 
 
 def readings(at_s: float, rows: Iterable[tuple[str, str, float | None]]) -> pa.RecordBatch:
-    """All at one moment."""
+    """Readings of one moment."""
     sources, metrics, values = zip(*rows, strict=True)
     columns = [[at(at_s)] * len(sources), list(sources), list(metrics), list(values)]
     arrays = [pa.array(column, field.type) for column, field in zip(columns, TELEMETRY_SCHEMA, strict=True)]
@@ -117,7 +117,7 @@ def readings(at_s: float, rows: Iterable[tuple[str, str, float | None]]) -> pa.R
 
 
 def second_of_host(second: int) -> pa.RecordBatch:
-    """Ten readings of the machine and its processes."""
+    """Ten readings of the host and its processes."""
     metrics = [("host", "host_cpu_percent"), ("host", "host_memory_gib")]
     metrics += [
         (one, f"{one}_{what}") for one in ("endpoint", "generator", "engine") for what in ("cpu_cores", "memory_gib")

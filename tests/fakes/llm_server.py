@@ -1,4 +1,4 @@
-"""A reference LLM server on a thread of the test, with all of its events."""
+"""A reference LLM server in a thread of the test, with all of its events."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from loadgen.reference.llm_scheduler import LlmConfig, LlmRequest, LlmScheduler,
 
 
 class ObservedLlmServer(LlmServer):
-    """`events` is the log; `heads` are the paths and headers of all requests, and `bodies` what they contained.
-    `requests` are those that the scheduler was given."""
+    """`events` is the log; `heads` are the paths and headers of all requests, and `bodies` their bodies. `requests` are
+    those that reached the scheduler."""
 
     def __init__(self, config: LlmConfig) -> None:
         self.events: list[SchedulerEvent] = []

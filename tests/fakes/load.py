@@ -1,4 +1,4 @@
-"""A load worker whose target is simulated in virtual time: one server, first come first served."""
+"""A load worker whose target is simulated in virtual time: one server, first come, first served."""
 
 from __future__ import annotations
 
@@ -30,13 +30,13 @@ OK = PreflightDone(error=None, status=200, detail="answered", service_ms=1.0)
 
 
 class ScriptedLoad:
-    """Service takes `service_s` always. `error` fails a share of the requests from stage `error_after` on.
+    """The service time is always `service_s`. `error` fails a share of the requests from stage `error_after` on.
 
-    `preflights` are told in their order, the last one again and again. With `tokens`, an answer is a stream of so many,
-    evenly over its service, counted by `token_source`. `on_plan` runs before the requests of a stage are simulated, and
-    may change `service_s`. `on_stage` runs as each stage starts, `on_progress` with each progress told. With
-    `right_share`, each request is of one labelled row, and that share of them is right.
-    """
+    `preflights` are reported in order, the last one repeatedly. With `tokens`, a response is a stream of that many
+    tokens, evenly spaced over its service time and counted by `token_source`. `on_plan` runs before the requests of a
+    stage are simulated, and may change `service_s`. `on_stage` runs when a stage starts, `on_progress` with each
+    progress report. With `right_share`, each request belongs to one labelled row, and that share of the responses is
+    correct."""
 
     pid = 4242
     pacing = "fake"
@@ -72,7 +72,7 @@ class ScriptedLoad:
         self.stops: list[bool] = []
         self.extended: list[float] = []
         self.endpoints: list[Endpoint] = []
-        self.asked = 0
+        self.preflight_count = 0
         self.is_closed = False
         self.live_sessions: LiveSessionCounts | None = None
         self.outputs: dict[OutputCount, int] | None = None
@@ -85,7 +85,7 @@ class ScriptedLoad:
         self.endpoints.append(endpoint)
 
     def preflight(self) -> PreflightDone:
-        self.asked += 1
+        self.preflight_count += 1
         return self._preflights.pop(0) if len(self._preflights) > 1 else self._preflights[0]
 
     def run_stage(
@@ -130,7 +130,7 @@ class ScriptedLoad:
         )
 
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
-        """When each is due, and when it is answered."""
+        """Scheduled times and response times of the requests."""
         arrivals = plan.arrivals
         if isinstance(arrivals, ClosedArrivals):
             ends_ns = start_ns + round(plan.duration_s * 1e9)
@@ -140,7 +140,7 @@ class ScriptedLoad:
         return start_ns + offsets, _queue(start_ns + offsets, self._service_ns)
 
     def _rates_played(self, plan: StagePlan) -> tuple[tuple[float, float], ...]:
-        """A change is told in the curve, and has no other effect on what was simulated."""
+        """A change of the rate is reported in the curve, and does not affect the simulated requests."""
         if not isinstance(plan.arrivals, OpenArrivals):
             return ()
         if self._changed is None:
@@ -151,18 +151,20 @@ class ScriptedLoad:
     def _follow(
         self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
-        """Tell progress four times a second; when the stage was stopped, if at all, and whether to drain."""
+        """Report progress four times a second. Returns when the stage was stopped, if it was, and whether to drain."""
         duration_s = plan.lead_in_s + plan.duration_s
         if plan.max_requests is not None and len(end) >= plan.max_requests:
             duration_s = min(duration_s, (int(end[-1]) - int(scheduled[0])) / 1e9)
         times_ns = int(scheduled[0]) + 250_000_000 * np.arange(1, int(duration_s * 4) + 1)
         counts = (np.searchsorted(times, times_ns, side="right").tolist() for times in (scheduled, end))
-        for at_ns, due, done in zip(times_ns.tolist(), *counts, strict=True):
+        for at_ns, due, completed in zip(times_ns.tolist(), *counts, strict=True):
             is_failing = self._error is not None and plan.index >= self._error_after
-            failed = round(done * self._error_share) if is_failing else 0
-            seen = (FirstError(self._error or "", at_ns, f"seen {self._error}"),) if failed else ()
-            progress = Progress(plan.index, at_ns, due, due, done - failed, failed, due - done, 0.1, first_errors=seen)
-            self._seen = self._seen or seen
+            failed = round(completed * self._error_share) if is_failing else 0
+            first_errors = (FirstError(self._error or "", at_ns, f"seen {self._error}"),) if failed else ()
+            progress = Progress(
+                plan.index, at_ns, due, due, completed - failed, failed, due - completed, 0.1, first_errors=first_errors
+            )
+            self._seen = self._seen or first_errors
             self._on_progress(progress)
             if not on_progress(progress):
                 return at_ns, False
@@ -188,7 +190,9 @@ class ScriptedLoad:
             "first_byte_ns": pa.array(end, mask=~answered | unknown),
             "end_ns": pa.array(np.minimum(end, cut_ns), mask=~started),
             "status": pa.array(np.where(failing, 500, 200).astype(np.int16), mask=~answered),
-            "error": pa.array([one if begun else None for one, begun in zip(error, started, strict=True)], pa.utf8()),
+            "error": pa.array(
+                [error_code if begun else None for error_code, begun in zip(error, started, strict=True)], pa.utf8()
+            ),
             "bytes_received": pa.array(np.full(len(scheduled), 100, np.int32)),
             "reused": pa.array(np.ones(len(scheduled), bool)),
             **self._labelled(answered & ~failing),
@@ -231,7 +235,8 @@ class ScriptedLoad:
 
 
 def _queue(scheduled: np.ndarray, service_ns: int) -> np.ndarray:
-    """Ends of a D-service single-server queue: the k-th end is at least one service after the one before."""
+    """Ends of a single-server queue with constant service: the k-th end is at least one service time after the previous
+    one."""
     order = np.arange(len(scheduled)) * service_ns
     return np.maximum.accumulate(scheduled - order) + order + service_ns
 
@@ -239,7 +244,7 @@ def _queue(scheduled: np.ndarray, service_ns: int) -> np.ndarray:
 def _closed(
     clients: ClosedArrivals, start_ns: int, end_ns: int, service_ns: int, seed: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Each client's next request comes when its last one was answered, and it has thought about it."""
+    """Closed loop: a client's next request follows the response to its last one, after a think time."""
     rng = np.random.default_rng(seed)
     waiting = [start_ns] * clients.concurrency
     scheduled, ends, free_ns = [], [], start_ns

@@ -1,4 +1,5 @@
-"""A worker of a master, played: Locust's messages on a bare socket, with whatever clock and manners a test wants."""
+"""A simulated remote load worker: Locust's messages on a bare socket, with a clock and faults that the test
+controls."""
 
 from __future__ import annotations
 
@@ -40,15 +41,15 @@ from tests.fakes.program import wait_until
 
 ANSWERED = PreflightDone(None, 200, "answered", 1.0)
 LATE_NS = 300_000
-"""Each request is sent so long after its scheduled time."""
+"""Delay of each request after its scheduled time, in ns."""
 
 
 class FakeLoadWorker:
-    """Its clock is `ahead_ns` ahead of the test's, and gains `drift`. It sends a stage's rows when the stage starts,
-    and ends it when it `ends_stages`, or is told to stop. `commands` are those it was told, pings apart.
+    """Its clock is `ahead_ns` ahead of the test's, and gains `drift`. It sends the rows of a stage when the stage
+    starts, and ends the stage if `ends_stages` is set or when it receives a stop. `commands` are the received commands
+    without pings.
 
-    `token` None joins without CURVE. What it does to be odd is set before or while it runs.
-    """
+    `token` None joins without CURVE. Its faults are set before it runs or while it runs."""
 
     def __init__(
         self,
@@ -76,7 +77,7 @@ class FakeLoadWorker:
         self._id = f"fake_{host}_{pid}"
         self._stage: RunStage | None = None
         self._start_ns = 0
-        self._to_say: queue.SimpleQueue[bytes] = queue.SimpleQueue()
+        self._outbox: queue.SimpleQueue[bytes] = queue.SimpleQueue()
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._live, name=self._id)
 
@@ -89,25 +90,25 @@ class FakeLoadWorker:
         self._thread.join()
 
     def now_ns(self) -> int:
-        return self.on_its_clock(time.perf_counter_ns())
+        return self.to_worker_clock(time.perf_counter_ns())
 
-    def on_its_clock(self, ns: int) -> int:
+    def to_worker_clock(self, ns: int) -> int:
         return ns + self._ahead_ns + round((ns - self._origin_ns) * self._drift)
 
-    def say(self, report: Report) -> None:
+    def send_report(self, report: Report) -> None:
         self.send("report", encode_message(report))
 
     def send(self, kind: object, data: object) -> None:
         self.send_bytes(msgpack.packb((kind, data, self._id)))
 
     def send_bytes(self, message: bytes) -> None:
-        self._to_say.put(message)
+        self._outbox.put(message)
 
-    def was_told(self, kind: type[Command]) -> bool:
+    def has_received(self, kind: type[Command]) -> bool:
         return any(isinstance(command, kind) for command in self.commands)
 
-    def wait_until_told(self, kind: type[Command], within_s: float = 10.0) -> None:
-        wait_until(lambda: self.was_told(kind), within_s=within_s)
+    def wait_for_command(self, kind: type[Command], within_s: float = 10.0) -> None:
+        wait_until(lambda: self.has_received(kind), within_s=within_s)
 
     def _live(self) -> None:
         with zmq.Context() as context, context.socket(zmq.DEALER) as socket:
@@ -118,9 +119,9 @@ class FakeLoadWorker:
             socket.connect(f"tcp://127.0.0.1:{self._port}")
             self.send("client_ready", "2.46")
             while not self._is_closing.is_set():
-                # A master that has refused the worker takes nothing: a send would wait for ever.
-                while not self._to_say.empty() and socket.poll(0, zmq.POLLOUT):
-                    socket.send_multipart(split_into_frames(self._to_say.get()))
+                # A master that has rejected the worker receives nothing: a send would block forever.
+                while not self._outbox.empty() and socket.poll(0, zmq.POLLOUT):
+                    socket.send_multipart(split_into_frames(self._outbox.get()))
                 for _ in range(500 if self._floods else 0):
                     socket.send(msgpack.packb(("report", b"", self._id)))
                 if socket.poll(0 if self._floods else 2):
@@ -131,7 +132,7 @@ class FakeLoadWorker:
     def _hear(self, kind: str, data: Any) -> None:
         match kind:
             case "ack":
-                self.say(self.hello)
+                self.send_report(self.hello)
             case "spawn":
                 self.send("spawning", None)
                 self.send("spawning_complete", {"user_classes_count": {"whoever": "many"}, "user_count": 1})
@@ -141,15 +142,15 @@ class FakeLoadWorker:
     def _obey(self, command: Command) -> None:
         if isinstance(command, Ping):
             if not self.is_mute:
-                self.say(Pong(command.sent_ns, self.now_ns()))
+                self.send_report(Pong(command.sent_ns, self.now_ns()))
             return
         self.commands.append(command)
         match command:
             case Preflight():
-                self.say(self.preflight)
+                self.send_report(self.preflight)
             case RunStage():
                 self._stage = command
-                self.say(StagePrepared(command.plan.index))
+                self.send_report(StagePrepared(command.plan.index))
             case StartStage(start_ns=start_ns):
                 self._start_ns = start_ns
                 self._play()
@@ -164,15 +165,15 @@ class FakeLoadWorker:
         assert self._stage is not None
         rows = self.rows()
         index = self._stage.plan.index
-        self.say(StageStarted(index, self._start_ns, rows.num_rows))
+        self.send_report(StageStarted(index, self._start_ns, rows.num_rows))
         self.send("rows", encode_rows(rows))
         count = rows.num_rows
-        self.say(Progress(index, self.now_ns(), count, count, count, 0, 0, LATE_NS / 1e6))
+        self.send_report(Progress(index, self.now_ns(), count, count, count, 0, 0, LATE_NS / 1e6))
         if self.ends_stages:
             self._end()
 
     def rows(self, **columns: pa.Array) -> pa.RecordBatch:
-        """Those of its share of the stage, with other columns where given."""
+        """Rows of its share of the stage, with other columns where given."""
         assert self._stage is not None
         plan, share = self._stage.plan, self._stage.share
         assert not isinstance(plan.arrivals, ClosedArrivals)
@@ -180,16 +181,16 @@ class FakeLoadWorker:
             share.index :: share.worker_count
         ]
         scheduled, count = self._start_ns + offsets, len(offsets)
-        known = {
+        defaults = {
             "stage": pa.array(np.full(count, plan.index, np.int32)),
             "worker": pa.array(np.full(count, share.index, np.int16)),
             "index": pa.array(share.index + share.worker_count * np.arange(count)),
             "scheduled_ns": pa.array(scheduled),
             "sent_ns": pa.array(scheduled + LATE_NS),
             "end_ns": pa.array(scheduled + 2_000_000),
-            "chunk_ns": pa.array([[int(one) + 1_000_000] for one in scheduled], pa.list_(pa.int64())),
+            "chunk_ns": pa.array([[int(scheduled_ns) + 1_000_000] for scheduled_ns in scheduled], pa.list_(pa.int64())),
         } | columns
-        arrays = [known.get(field.name, pa.nulls(count, field.type)) for field in REQUEST_SCHEMA]
+        arrays = [defaults.get(field.name, pa.nulls(count, field.type)) for field in REQUEST_SCHEMA]
         return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
     def _end(self, is_stopped: bool = False) -> None:
@@ -198,6 +199,6 @@ class FakeLoadWorker:
         plan, rows = self._stage.plan, self.rows().num_rows
         self._stage = None
         assert isinstance(plan.arrivals, OpenArrivals)
-        self.say(
+        self.send_report(
             StageEnded(plan.index, self._start_ns, self.now_ns(), rows, 0, 0.25, 1, is_stopped, plan.arrivals.rates)
         )

@@ -1,4 +1,4 @@
-"""A local run on a clock of its own: variants that are played, a real run directory, no processes."""
+"""A local run in virtual time: simulated variants and a real run directory, without processes."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ from app.session.spec import LimitSpec
 from app.storage.run_directory import RunWriter, StoredRun
 from app.telemetry.clock import ClockReading
 from tests.fakes.clock import FakeClock
-from tests.fakes.parts import ENVIRONMENT, NOON, SteadyTelemetry
+from tests.fakes.session_dependencies import ENVIRONMENT, NOON, SteadyTelemetry
 
 WINDOW_CALLS = 250
 CPU = "CPUExecutionProvider"
@@ -82,26 +82,26 @@ def spec_of(*orders: VariantSpec, slo: tuple[str, ...] = (), gates: tuple[str, .
 
 
 class Script(msgspec.Struct, kw_only=True):
-    """How variants behave, by their label; a reference is "the reference run of m"."""
+    """Behavior of variants, by label; the label of a reference is "the reference run of m"."""
 
     service_ms: Callable[[VariantJob], float] = lambda job: 1.0 + 0.5 * job.batch
-    late_ms: Callable[[Measure], float] = lambda plan: 0.0
+    lag_ms: Callable[[Measure], float] = lambda plan: 0.0
     """How late each call of the measured part begins."""
-    fails_opening: Mapping[str, Exception] = {}
-    fails_measuring: Mapping[str, Exception] = {}
+    open_errors: Mapping[str, Exception] = {}
+    measure_errors: Mapping[str, Exception] = {}
     """After the first window of the measured part."""
     provider_used: Mapping[str, str] = {}
-    right: Mapping[str, int] = {}
+    correct_rows: Mapping[str, int] = {}
     """Of 1,000 labelled rows, how many are; else 900."""
     on_window: Callable[[str, Measure], None] = lambda _what, _plan: None
-    """Called amid each scenario, once rows of the measured part were told."""
+    """Called during each scenario, once rows of the measured part were reported."""
 
 
-class PlayedVariant:
+class SimulatedVariant:
     pid = 4242
 
-    def __init__(self, clock: FakeClock, script: Script, what: str, job: VariantJob) -> None:
-        self.what, self.job = what, job
+    def __init__(self, clock: FakeClock, script: Script, label: str, job: VariantJob) -> None:
+        self.what, self.job = label, job
         self.started_ns = clock.now_ns
         self.is_killed = self.is_closed = False
         self._clock, self._script = clock, script
@@ -109,7 +109,7 @@ class PlayedVariant:
     def wait_until_open(self, timeout_s: float) -> VariantOpened:
         assert timeout_s > 0
         self._clock.advance(0.2)
-        if (failure := self._script.fails_opening.get(self.what)) is not None:
+        if (failure := self._script.open_errors.get(self.what)) is not None:
             raise failure
         used = self._script.provider_used.get(self.what, self.job.provider)
         return VariantOpened(
@@ -127,20 +127,20 @@ class PlayedVariant:
 
     def measure(self, plan: Measure, on_told: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
         service_ns = round(self._script.service_ms(self.job) * 1e6)
-        warm = played_calls(
+        warm = simulated_calls(
             msgspec.structs.replace(plan, scenario="single-stream"), self._clock.now_ns, service_ns, 0.75
         )
         on_told(CallRows(warm.tobytes()))
         self._clock.now_ns = int(warm[:, -1].max())
         start_ns = self._clock.now_ns
         on_told(MeasurementStarted(start_ns=start_ns, warmup_windows=3, is_stationary=True))
-        late_ns = round(self._script.late_ms(plan) * 1e6)
-        rows = played_calls(plan, start_ns, service_ns, plan.max_duration_s, late_ns)
+        late_ns = round(self._script.lag_ms(plan) * 1e6)
+        rows = simulated_calls(plan, start_ns, service_ns, plan.max_duration_s, late_ns)
         for window in np.split(rows, range(WINDOW_CALLS, len(rows), WINDOW_CALLS)):
             on_told(CallRows(window.tobytes()))
             self._clock.now_ns = max(self._clock.now_ns, int(window.max()))
             self._script.on_window(self.what, plan)
-            if (failure := self._script.fails_measuring.get(self.what)) is not None:
+            if (failure := self._script.measure_errors.get(self.what)) is not None:
                 raise failure
             if self.is_killed:
                 raise ChildKilledError(f"{self.what} was killed, possibly out of memory")
@@ -154,7 +154,7 @@ class PlayedVariant:
 
     def score(self, timeout_s: float) -> VariantScored:
         assert timeout_s > 0
-        scores = (np.arange(1000) < self._script.right.get(self.what, 900)).astype(np.float64)
+        scores = (np.arange(1000) < self._script.correct_rows.get(self.what, 900)).astype(np.float64)
         return VariantScored(metric="top-1", scores=scores.tobytes())
 
     def score_text(self, command: ScoreText, timeout_s: float) -> TextScored:
@@ -167,11 +167,11 @@ class PlayedVariant:
         self.is_closed = True
 
 
-def played_calls(
+def simulated_calls(
     plan: Measure, start_ns: int, service_ns: int, seconds: float, late_ns: int = 0
 ) -> npt.NDArray[np.int64]:
-    """Rows of calls that take `service_ns`, one in ten a hundredth more: those of one stream, of queries whose streams
-    are equally fast, of streams side by side, or of arrivals that are even, the last of which may never be got to."""
+    """Rows of calls that take `service_ns`, and one in ten 1 % longer: calls of one stream, of multi-stream queries
+    with equal streams, of parallel streams, or of evenly spaced arrivals; the last ones may never be started."""
     rows = _calls_from_zero(plan, service_ns, round(seconds * 1e9), late_ns).copy()
     times = rows[:, 2:]
     times[times >= 0] += start_ns
@@ -196,7 +196,7 @@ def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int, late_ns
             is_over = (due_ns if plan.rate_per_s is not None else begin_ns) >= start_ns + lasts_ns
             if is_over:
                 return
-            if plan.rate_per_s is not None and begin_ns > start_ns + 1.5 * lasts_ns:  # nobody gets to it any more
+            if plan.rate_per_s is not None and begin_ns > start_ns + 1.5 * lasts_ns:  # its call is never started
                 yield number, -1, due_ns, -1, -1, -1, -1, -1, -1
                 number += 1
                 continue
@@ -208,14 +208,14 @@ def _calls(plan: Measure, start_ns: int, service_ns: int, lasts_ns: int, late_ns
 
 
 class LocalBench:
-    """Whatever `run` started is in `started`, in order; `events` are all that was told."""
+    """`started` are the variants that `run` started, in order; `events` are all reported events."""
 
     def __init__(self, directory: Path, script: Script | None = None) -> None:
         self.clock = FakeClock()
         self.directory = directory
         self.script = script or Script()
         self.events: list[Event] = []
-        self.started: list[PlayedVariant] = []
+        self.started: list[SimulatedVariant] = []
         self.interruption = Interruption()
         self.telemetry = SteadyTelemetry(self.clock)
         self.kept_model: str | None = None
@@ -243,14 +243,14 @@ class LocalBench:
             load_selftest=self.selftests.get,
         )
 
-    def _start(self, what: str, job: VariantJob, _: tuple[tuple[str, str], ...]) -> PlayedVariant:
-        played = PlayedVariant(self.clock, self.script, what, job)
+    def _start(self, label: str, job: VariantJob, _: tuple[tuple[str, str], ...]) -> SimulatedVariant:
+        played = SimulatedVariant(self.clock, self.script, label, job)
         self.started.append(played)
         return played
 
     @property
     def names(self) -> list[str]:
-        return [one.what for one in self.started]
+        return [variant.what for variant in self.started]
 
     def rows(self) -> pd.DataFrame:
         rows: pd.DataFrame = StoredRun(self.directory).calls().to_pandas()

@@ -1,4 +1,4 @@
-"""Runs of a local model, made by hand: what the session's own would be, with numbers that are easy to follow."""
+"""Runs of a local model, built by hand: the records of a real session, with simple numbers."""
 
 from __future__ import annotations
 
@@ -64,7 +64,7 @@ def variant(
 
 
 def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | None = None, number: int = 0) -> Stage:
-    """600 calls of about `call_ms`, or half as much again from when they were due."""
+    """600 calls of about `call_ms`; from their due times they take half as long again."""
     random = np.random.default_rng(of.batch + len(of.precision) + len(scenario))
     times_ms = random.gamma(900, call_ms / 900, _CALLS)
     checks = () if check is None else (check,)
@@ -99,8 +99,8 @@ def stage(of: Variant, scenario: Scenario, call_ms: float, *, check: Check | Non
     )
 
 
-def facts(of: Variant, **changes: object) -> VariantData:
-    known = VariantData(
+def build_variant_data(of: Variant, **changes: object) -> VariantData:
+    data = VariantData(
         variant=of,
         model_file=f"/home/someone/models/{of.model}.onnx",
         model_sha256="5d3c" * 16 if of.precision == "as-is" else "476b" * 16,
@@ -115,7 +115,7 @@ def facts(of: Variant, **changes: object) -> VariantData:
         bottleneck=_bound(),
         peak_memory_gib=0.21,
     )
-    return msgspec.structs.replace(known, **changes)
+    return msgspec.structs.replace(data, **changes)
 
 
 def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
@@ -134,11 +134,13 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         stage(small[1], "single-stream", 2.5, number=6),
     )
     variants = (
-        facts(plain[0], cold_starts=_cold_starts(), accuracy=compute_accuracy(labelled, None, "top-1")),
-        facts(plain[1], accuracy=compute_accuracy(labelled, labelled, "top-1")),
-        facts(plain[2], accuracy=compute_accuracy(labelled, labelled, "top-1")),
-        facts(small[0], accuracy=compute_accuracy(quantised, labelled, "top-1")),
-        facts(small[1], accuracy=compute_accuracy(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)),
+        build_variant_data(plain[0], cold_starts=_cold_starts(), accuracy=compute_accuracy(labelled, None, "top-1")),
+        build_variant_data(plain[1], accuracy=compute_accuracy(labelled, labelled, "top-1")),
+        build_variant_data(plain[2], accuracy=compute_accuracy(labelled, labelled, "top-1")),
+        build_variant_data(small[0], accuracy=compute_accuracy(quantised, labelled, "top-1")),
+        build_variant_data(
+            small[1], accuracy=compute_accuracy(quantised, labelled, "top-1"), notes=("calibrated with 128 rows.",)
+        ),
         _never_ran(small[2], failure="batch 4 is beyond the SLO already", is_excluded=True),
         _never_ran(
             variant("as-is", 1, provider="cuda"),
@@ -160,23 +162,23 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
     )
 
 
-def one_variant() -> Run:
+def run_of_one_variant() -> Run:
     """Five seconds of one model: no labels, no SLO, no price, no cold starts."""
     only = variant()
-    bare = facts(only, fidelity=None, bottleneck=None, peak_memory_gib=None)
+    bare = build_variant_data(only, fidelity=None, bottleneck=None, peak_memory_gib=None)
     return run_of((stage(only, "single-stream", 2.0),), LocalResult(variants=(bare,), best=only))
 
 
-def only_failed() -> Run:
-    """Not one variant could be opened."""
+def run_of_failed_variants() -> Run:
+    """A run in which no variant could be opened."""
     variants = tuple(_never_ran(variant("as-is", batch), failure="out of memory") for batch in (1, 8))
     check = Check("variants", 0, 1, "measured", "INVALID", "Not one variant could be measured.")
     local = LocalResult(variants=variants, best_reason="not_trusted")
     return run_of((), local, validity=(check,))
 
 
-def strayed() -> Run:
-    """Asked for CUDA, and half of it ran on the CPU: INVALID, beside a variant that can be relied on."""
+def run_with_fallback_nodes() -> Run:
+    """A run on CUDA with half of its nodes on the CPU: INVALID, beside a valid variant."""
     astray, plain = variant("as-is", provider="cuda"), variant("as-is")
     check = Check("provider", "cuda; Conv on CPUExecutionProvider", "cuda", None, "INVALID", "Measure on another.")
     placements = (
@@ -187,7 +189,9 @@ def strayed() -> Run:
         stage(astray, "single-stream", 1.0, check=check),
         stage(plain, "single-stream", 2.0, number=1),
     )
-    local = LocalResult(variants=(facts(astray, placements=placements), facts(plain)), best=plain)
+    local = LocalResult(
+        variants=(build_variant_data(astray, placements=placements), build_variant_data(plain)), best=plain
+    )
     return run_of(stages, local, validity=(check,))
 
 
@@ -219,7 +223,7 @@ def run_of(
 
 def _never_ran(of: Variant, **changes: object) -> VariantData:
     nothing = {"provider_used": None, "placements": (), "fidelity": None, "bottleneck": None, "peak_memory_gib": None}
-    return facts(of, **{**nothing, **changes})
+    return build_variant_data(of, **{**nothing, **changes})
 
 
 def _around(value: float) -> Estimate:

@@ -1,5 +1,5 @@
-"""Prints its port, then lists the client whom each line names, if any, and tells as JSON who is listed, in which state
-Locust has them after many of its heartbeats' time, and what was heard from whom."""
+"""Prints its port, then registers the client that each line names, if any, and prints as JSON the registered clients,
+their states in Locust after many of its heartbeat periods, and the messages received from each."""
 
 from __future__ import annotations
 
@@ -24,5 +24,5 @@ for line in iter(lambda: gevent.get_hub().threadpool.apply(sys.stdin.readline), 
         master.register(line.strip())
     gevent.sleep(10 * runners.HEARTBEAT_INTERVAL)
     states = {client: node.state for client, node in master.clients.items()}
-    print(json.dumps({"listed": states, "heard": received}), flush=True)
+    print(json.dumps({"listed": states, "received": received}), flush=True)
 master.shut_down(0.1)

@@ -1,7 +1,8 @@
-"""Every text of the window 40 % longer, as in a language that needs more room: what is then clipped has none to spare.
+"""Makes every text of the window 40 % longer, as in a language that needs more room: a text that is then clipped has no
+spare room.
 
-The setters of Qt's own widgets and the display role of our models are patched, so it works on any text, however made.
-"""
+The setters of Qt's own widgets and the display role of the product's models are patched, so that it applies to every
+text."""
 
 from __future__ import annotations
 
@@ -55,13 +56,14 @@ _LONGER = "\u200b"
 
 
 def longer(text: str) -> str:
-    """Each word grows by 40 %; numbers, markup and mnemonics stay."""
+    """Lengthen each word by 40 %; numbers, markup and mnemonics stay."""
     return text if not text or text.endswith(_LONGER) else _MARKUP_OR_WORD.sub(_longer_word, text) + _LONGER
 
 
 @contextmanager
 def longer_texts(application: QApplication) -> Iterator[None]:
-    """For every widget and model that is filled meanwhile. Values in fields and data of items stay."""
+    """Lengthen texts of every widget and model that is filled in this context. Values in fields and data of items
+    stay."""
     constructed = _ConstructedTexts()
     application.installEventFilter(constructed)
     with pytest.MonkeyPatch.context() as monkeypatch:
@@ -86,21 +88,21 @@ class _ConstructedTexts(QObject):
         return False
 
 
-def _longer_word(found: re.Match[str]) -> str:
-    word = found[0]
+def _longer_word(match: re.Match[str]) -> str:
+    word = match[0]
     return word if word[0] in "<&" else word + word[: round(0.4 * len(word))]
 
 
 def _on_longer_text(setter: Callable[..., Any]) -> Callable[..., Any]:
     """The first argument that is a text, or several: what follows it is an item's data or a shortcut."""
 
-    def patched(self: object, *given: object, **named: object) -> object:
-        place = next((at for at, one in enumerate(given) if isinstance(one, (str, list, tuple))), None)
+    def patched(self: object, *arguments: object, **named: object) -> object:
+        place = next((at for at, argument in enumerate(arguments) if isinstance(argument, (str, list, tuple))), None)
         if place is None:
-            return setter(self, *given, **named)
-        one = given[place]
-        text = longer(one) if isinstance(one, str) else [longer(each) for each in one]  # type: ignore[attr-defined]
-        return setter(self, *given[:place], text, *given[place + 1 :], **named)
+            return setter(self, *arguments, **named)
+        argument = arguments[place]
+        text = longer(argument) if isinstance(argument, str) else [longer(item) for item in argument]  # type: ignore[attr-defined]
+        return setter(self, *arguments[:place], text, *arguments[place + 1 :], **named)
 
     return patched
 
@@ -110,9 +112,12 @@ def _choosing_longer(setter: Callable[..., None]) -> Callable[..., None]:
 
 
 def _displaying_longer(reader: Callable[..., object]) -> Callable[..., object]:
-    def patched(self: object, *given: Any, **named: Any) -> object:
-        value = reader(self, *given, **named)
-        role = next((one for one in given if isinstance(one, Qt.ItemDataRole)), named.get("role", _DISPLAY_ROLE))
+    def patched(self: object, *arguments: Any, **named: Any) -> object:
+        value = reader(self, *arguments, **named)
+        role = next(
+            (argument for argument in arguments if isinstance(argument, Qt.ItemDataRole)),
+            named.get("role", _DISPLAY_ROLE),
+        )
         return longer(value) if isinstance(value, str) and role == _DISPLAY_ROLE else value
 
     return patched
@@ -120,7 +125,7 @@ def _displaying_longer(reader: Callable[..., object]) -> Callable[..., object]:
 
 def _our_models(kind: type) -> Iterator[type]:
     below: list[type] = kind.__subclasses__()
-    for one in below:
-        if one.__module__.startswith("app."):
-            yield one
-        yield from _our_models(one)
+    for model in below:
+        if model.__module__.startswith("app."):
+            yield model
+        yield from _our_models(model)

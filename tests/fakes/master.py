@@ -1,4 +1,4 @@
-"""What stands around a master's conductor: its door, its engine, and workers that say what a test has them say."""
+"""The surroundings of a master controller: its channel, its engine, and load workers whose messages the test sends."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ START_NS = 400 * 86_400 * 10**9
 
 
 def batch(count: int = 10, **columns: pa.Array) -> pa.RecordBatch:
-    """Requests 1 ms apart, each sent a tenth of its number late; every third was never started."""
+    """Requests 1 ms apart, each sent late by a tenth of its number; every third was never started."""
     due = START_NS + np.arange(count) * 1_000_000
     started = np.arange(count) % 3 != 2
     known = {
@@ -35,8 +35,8 @@ def batch(count: int = 10, **columns: pa.Array) -> pa.RecordBatch:
     return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
 
-class FakeDoor:
-    """Begins at once. `told` are the commands to each, pings apart."""
+class FakeChannel:
+    """Starts users at once. `reported` are the commands to each client, without pings."""
 
     def __init__(self) -> None:
         self.reported: dict[str, list[Command]] = {}
@@ -70,7 +70,7 @@ class FakeEngine:
     def send_rows(self, body: bytes) -> None:
         self.rows.append(body)
 
-    def of(self, kind: type[Report]) -> list[Report]:
+    def reports_of(self, kind: type[Report]) -> list[Report]:
         return [report for report in self.reports if isinstance(report, kind)]
 
     @property
@@ -78,12 +78,12 @@ class FakeEngine:
         return [decode_rows(body).column("worker")[0].as_py() for body in self.rows]
 
 
-class Conducted:
-    """A conductor that gathers remote workers in virtual time. A worker is called by its host and pid, as in "a1"; its
-    clock is `ahead_ns` ahead of the master's, and it answers all pings unless it is `mute`."""
+class VirtualMaster:
+    """A master controller that gathers remote workers in virtual time. A worker is named by its host and pid, as in
+    "a1"; its clock is `ahead_ns` ahead of the master's, and it responds to all pings unless it is in `mute`."""
 
     def __init__(self, remote: int, wait_s: float = 60.0) -> None:
-        self.clock, self.door, self.engine = FakeClock(), FakeDoor(), FakeEngine()
+        self.clock, self.channel, self.engine = FakeClock(), FakeChannel(), FakeEngine()
         self.failures: list[Failed] = []
         self.mute: set[str] = set()
         self.ahead_ns = 0
@@ -91,32 +91,32 @@ class Conducted:
             Gather(local_workers=0, remote_workers=remote, wait_s=wait_s), "10.0.0.1:5557", (), self.clock.now_ns
         )
         self.conductor = MasterController(
-            gathering, self.door, self.engine, self.failures.append, lambda: self.clock.now_ns
+            gathering, self.channel, self.engine, self.failures.append, lambda: self.clock.now_ns
         )
 
     def hello(self, client: str, wire: int = WIRE_VERSION) -> None:
         host, pid = client[0], int(client[1:])
-        self.say(client, Hello(wire, host, pid, f"clock of {host}", "timerfd", "uvloop"))
+        self.send_reports(client, Hello(wire, host, pid, f"clock of {host}", "timerfd", "uvloop"))
 
     def join(self, *clients: str) -> None:
         for client in clients:
             self.hello(client)
             self.answer_pings()
 
-    def say(self, client: str, *reports: Report) -> None:
+    def send_reports(self, client: str, *reports: Report) -> None:
         for report in reports:
             self.conductor.on_message(client, "report", encode_message(report))
 
     def answer_pings(self) -> None:
-        """A round trip later, until there are no more."""
-        while any(pings and client not in self.mute for client, pings in self.door.pings.items()):
+        """Respond to pings a round trip later, until there are no more."""
+        while any(pings and client not in self.mute for client, pings in self.channel.pings.items()):
             at_ns = self.clock.now_ns + ROUND_TRIP_NS // 2
             self.clock.now_ns += ROUND_TRIP_NS
-            for client, pings in list(self.door.pings.items()):
-                sent, self.door.pings[client] = list(pings), []
+            for client, pings in list(self.channel.pings.items()):
+                sent, self.channel.pings[client] = list(pings), []
                 if client not in self.mute:
                     for sent_ns in sent:
-                        self.say(client, Pong(sent_ns, at_ns + self.ahead_ns))
+                        self.send_reports(client, Pong(sent_ns, at_ns + self.ahead_ns))
 
     def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds / 0.05)):
@@ -125,7 +125,7 @@ class Conducted:
             self.answer_pings()
 
     def reported(self, client: str, kind: type[Command]) -> list[Command]:
-        return [command for command in self.door.reported.get(client, []) if isinstance(command, kind)]
+        return [command for command in self.channel.reported.get(client, []) if isinstance(command, kind)]
 
     @property
     def joined(self) -> list[int]:

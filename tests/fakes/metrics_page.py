@@ -1,4 +1,4 @@
-"""A server that answers everyone with the same bytes, whatever they ask, and keeps what it was asked."""
+"""A server that sends the same bytes to every client, and records the requests."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from collections.abc import Iterator
 
 
 class MetricsPage:
-    """`answers` are told one after the other, the last of them again and again. A held answer is never ended: the
-    connection stays open until the client leaves."""
+    """`answers` are sent one after the other, the last of them repeatedly. With `stays_open`, a response is never
+    ended: the connection stays open until the client closes it."""
 
-    def __init__(self, *answers: bytes, holds: bool = False, context: ssl.SSLContext | None = None) -> None:
-        self._answers, self._holds, self._context = list(answers), holds, context
-        self.asked: list[bytes] = []
+    def __init__(self, *answers: bytes, stays_open: bool = False, context: ssl.SSLContext | None = None) -> None:
+        self._answers, self._holds, self._context = list(answers), stays_open, context
+        self.requests: list[bytes] = []
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.url = f"{'http' if context is None else 'https'}://127.0.0.1:{self._listener.getsockname()[1]}"
         self._thread = threading.Thread(target=self._serve, name="metrics-page")
@@ -45,21 +45,23 @@ class MetricsPage:
         request = b""
         while b"\r\n\r\n" not in request and (block := connection.recv(4096)):
             request += block
-        self.asked.append(request)
+        self.requests.append(request)
         connection.sendall(self._answers.pop(0) if len(self._answers) > 1 else self._answers[0])
         if self._holds:
             connection.recv(1)
 
 
 @contextlib.contextmanager
-def metrics_page(*answers: bytes, holds: bool = False, context: ssl.SSLContext | None = None) -> Iterator[MetricsPage]:
-    page = MetricsPage(*answers, holds=holds, context=context)
+def metrics_page(
+    *answers: bytes, stays_open: bool = False, context: ssl.SSLContext | None = None
+) -> Iterator[MetricsPage]:
+    page = MetricsPage(*answers, stays_open=stays_open, context=context)
     try:
         yield page
     finally:
         page.close()
 
 
-def answer(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
+def http_response(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers]
     return "\r\n".join([*lines, "", ""]).encode() + body

@@ -65,8 +65,8 @@ from app.gui.theme import ThemeChoice
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
 from tests.fakes.golden_runs import golden_bundle, golden_plan, golden_run
-from tests.fakes.parts import CALIBRATION
-from tests.fakes.program import UNDRAWN, write_profile
+from tests.fakes.program import FAKE_RENDERER_FOLDER, write_profile
+from tests.fakes.session_dependencies import CALIBRATION
 
 LOG = "actions.log"
 """File in the folder with every action, written before the action is done."""
@@ -182,7 +182,7 @@ class Monkey:
         weights, choices = zip(*self._choices, strict=True)
         action = self._random.choices(choices, weights)[0]
         number, started_s = len(self.actions), time.thread_time()
-        self.actions.append(action.__name__)  # Until it has said what it does.
+        self.actions.append(action.__name__)  # Until the action has logged itself.
         self._log.write(f"{number}: {action.__name__}\n")
         self._depth += 1
         try:
@@ -223,7 +223,9 @@ class Monkey:
         """Return the window that takes the user's input."""
         top = QApplication.activePopupWidget() or QApplication.activeModalWidget()
         if top is None:
-            others = [one for one in QApplication.topLevelWidgets() if one.isVisible() and one.windowHandle()]
+            others = [
+                widget for widget in QApplication.topLevelWidgets() if widget.isVisible() and widget.windowHandle()
+            ]
             top = self._random.choice(others) if others and self._random.random() < 0.1 else self.window
         return top
 
@@ -233,10 +235,10 @@ class Monkey:
             around: list[QWidget] = [self.window.rail, self.window.toolbar, self.window.strip, self.window.statusBar()]
             around += [one for one in self.window.list_visible_docks() if not one.isFloating()]
             top = self._random.choice(around) if self._random.random() < _AROUND_SHARE else self.window.pages.current
-        found = [one for kind in kinds or _CONTROLS for one in top.findChildren(kind)]
+        controls = [one for kind in kinds or _CONTROLS for one in top.findChildren(kind)]
         self._searched = top  # PySide invalidates what is found in a menu of a combo box with the last reference to it.
-        self._random.shuffle(found)  # To look for the visible part of every control takes longer than most actions.
-        usable = (one for one in found if one.isVisible() and one.isEnabled() and not one.visibleRegion().isEmpty())
+        self._random.shuffle(controls)  # To look for the visible part of every control takes longer than most actions.
+        usable = (one for one in controls if one.isVisible() and one.isEnabled() and not one.visibleRegion().isEmpty())
         return next(usable, None)
 
     def _point_in(self, widget: QWidget) -> QPoint:
@@ -293,7 +295,9 @@ class Monkey:
         window = (popup or self._top()).windowHandle()
         if window is not None:
             QTest.keyPress(window, key, modifier)
-            if shiboken6.isValid(window):  # The press may have closed it: QTest would release the key on what is gone.
+            if shiboken6.isValid(
+                window
+            ):  # The press may have closed it: QTest would release the key on a deleted window.
                 QTest.keyRelease(window, key, modifier)
 
     def _drag(self) -> str:
@@ -348,19 +352,19 @@ class Monkey:
         return f"page {key}"
 
     def _open_run(self) -> str:
-        run, other = self._random.choice(self._runs), self._random.choice(self._runs)
+        run, other_run = self._random.choice(self._runs), self._random.choice(self._runs)
         navigation = self.window.navigation
         requests: tuple[Callable[[], None], ...] = (
             lambda: navigation.open_run_requested.emit(run),
             lambda: navigation.watch_run_requested.emit(run),
-            lambda: navigation.comparison_requested.emit((run, other)),
+            lambda: navigation.comparison_requested.emit((run, other_run)),
             lambda: navigation.plan_requested.emit((run,)),
             lambda: navigation.open_profile_requested.emit(run / "spec.yaml"),
         )
         place = self._random.randrange(len(requests))
-        self._log.write(f"  request {place} for {run.name}, {other.name}\n")
+        self._log.write(f"  request {place} for {run.name}, {other_run.name}\n")
         requests[place]()
-        return f"request {place} for {run.name}, {other.name}"
+        return f"request {place} for {run.name}, {other_run.name}"
 
     def _drop(self) -> str:
         paths = self._random.sample([*self._files, *self._runs], self._random.choice((1, 1, 2)))
@@ -464,12 +468,12 @@ def _watch_for_failures(monkey: Monkey) -> None:
             monkey.fail(f"Qt: {text}\n{''.join(traceback.format_stack(limit=8))}")
 
     sys.excepthook = report
-    sys.unraisablehook = lambda found: monkey.fail(
-        f"{found.err_msg}: {found.object!r}\n"
-        + "".join(traceback.format_exception(found.exc_type, found.exc_value, found.exc_traceback))
+    sys.unraisablehook = lambda unraisable: monkey.fail(
+        f"{unraisable.err_msg}: {unraisable.object!r}\n"
+        + "".join(traceback.format_exception(unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback))
     )
-    threading.excepthook = lambda found: monkey.fail(
-        "".join(traceback.format_exception(found.exc_type, found.exc_value, found.exc_traceback))
+    threading.excepthook = lambda unraisable: monkey.fail(
+        "".join(traceback.format_exception(unraisable.exc_type, unraisable.exc_value, unraisable.exc_traceback))
     )
     qInstallMessageHandler(report_message)
 
@@ -507,13 +511,13 @@ def main() -> None:
     parser.add_argument("folder", type=Path)
     parser.add_argument("--seed", type=int, required=True)
     parser.add_argument("--actions", type=int, default=5000)
-    given = parser.parse_args()
+    arguments = parser.parse_args()
     faulthandler.enable()
-    home = given.folder / "home"
-    os.environ |= {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(UNDRAWN)}
-    with ScriptedServer(Script(delay_s=0.005)) as server, (given.folder / LOG).open("w", errors="replace") as log:
+    home = arguments.folder / "home"
+    os.environ |= {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(FAKE_RENDERER_FOLDER)}
+    with ScriptedServer(Script(delay_s=0.005)) as server, (arguments.folder / LOG).open("w", errors="replace") as log:
         _fill_home(home, server.url)
-        monkey = Monkey(home, given.seed, given.actions, log)
+        monkey = Monkey(home, arguments.seed, arguments.actions, log)
         _watch_for_failures(monkey)
         monkey.run()
     grown_mib = monkey.memory_mib[-1] - monkey.memory_mib[min(WARM_ACTIONS // 250, len(monkey.memory_mib) - 1)]

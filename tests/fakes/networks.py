@@ -21,8 +21,8 @@ def weights(name: str, *shape: int, kind: str = "float32") -> Any:
 def network(
     nodes: Sequence[Any], inputs: dict[str, Shape], outputs: dict[str, Shape], stored: Sequence[Any], opset: int = 17
 ) -> Any:
-    fed, given = ([_value(*item) for item in values.items()] for values in (inputs, outputs))
-    graph = helper.make_graph(nodes, "g", fed, given, stored)
+    input_values, output_values = ([_value(*item) for item in values.items()] for values in (inputs, outputs))
+    graph = helper.make_graph(nodes, "g", input_values, output_values, stored)
     opsets = [helper.make_opsetid("", opset), helper.make_opsetid("ai.onnx.ml", 3)]
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
@@ -69,7 +69,7 @@ def tree() -> Any:
     return network([node], {"x": ["b", 4]}, {"y": ["b", 1]}, [])
 
 
-def saved(path: Path, model: Any) -> Path:
+def save_network(path: Path, model: Any) -> Path:
     path.write_bytes(model.SerializeToString())
     return path
 

@@ -1,4 +1,4 @@
-"""Models with inputs, outputs or manners that few have."""
+"""Models with unusual inputs, outputs or behavior."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from onnx import TensorProto, helper, numpy_helper
 INT64 = TensorProto.INT64
 
 
-def hungry(path: Path, gib_a_row: int = 24) -> Path:
-    """`y` is a sum over so much memory, which is first wanted when it runs."""
+def memory_hungry(path: Path, gib_a_row: int = 24) -> Path:
+    """`y` is a sum over `gib_a_row` GiB per row, which are allocated when the model runs."""
     constants = [_constant("many", [gib_a_row * 2**28, 0]), _constant("one", [0, 1])]
     nodes = [
         helper.make_node("Shape", ["x"], ["shape"]),
@@ -42,7 +42,7 @@ def endless(path: Path) -> Path:
 
 
 def with_state(path: Path) -> Path:
-    """A step of a recurrence: the state has no axis for the batch, and comes out again."""
+    """A step of a recurrence: the state has no batch axis, and is an output, too."""
     nodes = [
         helper.make_node("Add", ["x", "state"], ["y"]),
         helper.make_node("Neg", ["state"], ["next_state"]),
@@ -52,7 +52,7 @@ def with_state(path: Path) -> Path:
 
 
 def with_scalar(path: Path) -> Path:
-    """As speech models have it: beside the samples a single int64, the sampling rate."""
+    """A speech model's inputs: the samples, and the sampling rate as a single int64."""
     nodes = [
         helper.make_node("Cast", ["rate"], ["hertz"], to=TensorProto.FLOAT),
         helper.make_node("Div", ["x", "hertz"], ["y"]),
@@ -62,33 +62,33 @@ def with_scalar(path: Path) -> Path:
 
 
 def nhwc(path: Path) -> Path:
-    """A picture with its channels last, as models from TensorFlow take it."""
+    """An image with its channels last, as in models from TensorFlow."""
     nodes = [helper.make_node("ReduceMean", ["x"], ["y"], axes=[1, 2], keepdims=0)]
     return _written(path, nodes, [_value("x", ["batch", 8, 8, 3])], [_value("y", ["batch", 3])])
 
 
-def of_sequences(path: Path) -> Path:
+def token_sequences(path: Path) -> Path:
     """Token numbers of symbolic length, each looked up."""
     table = numpy_helper.from_array(np.arange(8, dtype=np.float32).reshape(4, 2), "table")
     node = helper.make_node("Gather", ["table", "ids"], ["y"])
     return _written(path, [node], [_value("ids", ["batch", "sequence"], INT64)], [_value("y", None)], [table])
 
 
-def only_a_sequence(path: Path) -> Path:
-    """No output is a tensor."""
+def sequence_output(path: Path) -> Path:
+    """The only output is a sequence."""
     sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
     node = helper.make_node("SequenceConstruct", ["x"], ["s"])
     return _written(path, [node], [_value("x", ["batch", 3])], [sequence])
 
 
-def takes_a_sequence(path: Path) -> Path:
+def sequence_input(path: Path) -> Path:
     sequence = helper.make_tensor_sequence_value_info("s", TensorProto.FLOAT, None)
     node = helper.make_node("ConcatFromSequence", ["s"], ["y"], axis=0)
     return _written(path, [node], [sequence], [_value("y", ["n"])])
 
 
-def found(path: Path) -> Path:
-    """`y` is where `x` is above one half, as detectors answer: as many rows as there are such places."""
+def detections(path: Path) -> Path:
+    """`y` are the positions where `x` is above one half, as in detectors: one row per position."""
     half = numpy_helper.from_array(np.array(0.5, np.float32), "half")
     nodes = [
         helper.make_node("Greater", ["x", "half"], ["is_above"]),

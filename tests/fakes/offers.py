@@ -1,4 +1,4 @@
-"""Offers, catalogues, curves and questions with only what a test cares about."""
+"""Offers, catalogs, curves and planning inputs with only the fields that a test needs."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def accelerator(key: str, name: str) -> Accelerator:
     return Accelerator(key, "NVIDIA", name, None, "Ada", 24.0, 300.0, 30.0, 120.0, 240.0, 72.0, 2023, "nv-ds")
 
 
-def catalogue(*offers: Offer) -> Catalog:
+def catalog_of(*offers: Offer) -> Catalog:
     parts = [accelerator("l4", "L4"), accelerator("l40s", "L40S")]
     return Catalog({part.key: part for part in parts}, offers)
 
@@ -55,7 +55,7 @@ def curve(max_rate_per_s: float = 100.0, **changes: Any) -> CapacityCurve:
 def target(
     what: CapacityCurve | None = None, hardware: Hardware | None = None, fit: ServiceFit | None = None, **changes: Any
 ) -> MeasuredTarget:
-    """Measured on acme/c16 where nothing is said; without a fit its max rate is all that is known."""
+    """Measured on acme/c16 by default; without a fit only its max rate is known."""
     why = None if fit is not None else "too few rates were measured"
     on = hardware or Hardware("acme/c16", offer="acme/c16", vcpus=16, architecture="x86_64")
     fields: dict[str, Any] = {
@@ -68,18 +68,18 @@ def target(
     return MeasuredTarget(**(fields | changes))
 
 
-def question(
-    *measured: MeasuredTarget, peak_per_s: float = 2000.0, of: Catalog | None = None,
+def planning_inputs(
+    *measured: MeasuredTarget, peak_per_s: float = 2000.0, catalog: Catalog | None = None,
     limits: PlanLimits | None = None, slo: tuple[str, ...] = ("latency_ms.p95 < 50",),
     today: datetime.date = TODAY, **traffic: Any,
 ) -> PlanningInputs:  # fmt: skip
-    """Of flat traffic at the peak, asked of one offer where no catalogue is given."""
+    """Constant traffic at the peak rate, with one offer where no catalog is given."""
     fields: dict[str, Any] = {"peak_per_s": peak_per_s, "shape": "flat", "hourly_share": (1.0,) * 24}
     return PlanningInputs(
         measured=measured or (target(),),
         traffic=Traffic(**(fields | traffic)),
         slo=tuple(parse_objective(text) for text in slo),
         limits=limits or PlanLimits(),
-        catalog=of or catalogue(offer()),
+        catalog=catalog or catalog_of(offer()),
         today=today,
     )

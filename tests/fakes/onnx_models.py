@@ -1,4 +1,4 @@
-"""Small models with an answer one can work out by hand."""
+"""Small models whose outputs can be computed by hand."""
 
 from __future__ import annotations
 
@@ -24,8 +24,9 @@ def lookup(path: Path) -> Path:
 
 
 def classifier(path: Path, *, more_scores: bool = False) -> Path:
-    """As skl2onnx exports one: of `x`, [batch, 4], `label` is the place of the largest, int64 of [batch, 1], and
-    `probabilities` are the softmax. `more_scores` adds another output of scores, `x` itself, and leaves `label` out."""
+    """A classifier as skl2onnx exports one: of `x`, [batch, 4], `label` is the index of the largest value, int64 of
+    [batch, 1], and `probabilities` are the softmax. `more_scores` adds another output of scores, `x` itself, and leaves
+    `label` out."""
     nodes = [
         helper.make_node("ArgMax", ["x"], ["label"], axis=1, keepdims=1),
         helper.make_node("Softmax", ["x"], ["probabilities"], axis=1),
@@ -37,11 +38,11 @@ def classifier(path: Path, *, more_scores: bool = False) -> Path:
     return _written(path, nodes, [_value("x", ["batch", 4])], outputs)
 
 
-def labelled(path: Path, rows: int = 40, right: int = 30) -> Path:
-    """Rows for a `classifier`: the first `right` labels are those it gives, the others are not."""
+def labelled(path: Path, rows: int = 40, correct: int = 30) -> Path:
+    """Rows for a `classifier`: the first `correct` labels are those it predicts, the others are not."""
     x = np.random.default_rng(7).normal(size=(rows, 4)).astype(np.float32)
     label = x.argmax(axis=1)
-    label[right:] = (label[right:] + 1) % 4
+    label[correct:] = (label[correct:] + 1) % 4
     np.savez(path, x=x, label=label)
     return path
 
@@ -84,7 +85,7 @@ def with_sequence_output(path: Path) -> Path:
 
 
 def convolutions(path: Path, layers: int, channels: int = 256) -> Path:
-    """Work for a core: 151 million multiplications a row and layer at 256 channels; `x` is [rows, 1, 16, 16]."""
+    """CPU load: 151 million multiplications per row and layer at 256 channels; `x` is [rows, 1, 16, 16]."""
     rng, nodes, constants, ins = np.random.default_rng(0), [], [], 1
     for layer in range(layers):
         weights = rng.standard_normal((channels, ins, 3, 3)) / np.sqrt(9 * ins)
@@ -93,8 +94,8 @@ def convolutions(path: Path, layers: int, channels: int = 256) -> Path:
         nodes.append(helper.make_node("Conv", [taken, f"w{layer}"], [f"h{layer}"], pads=[1, 1, 1, 1]))
         ins = channels
     nodes.append(helper.make_node("GlobalAveragePool", [f"h{layers - 1}"], ["y"]))
-    given, reported = _value("x", ["batch", 1, 16, 16]), _value("y", ["batch", channels, 1, 1])
-    return _written(path, nodes, [given], [reported], constants)
+    input_value, output_value = _value("x", ["batch", 1, 16, 16]), _value("y", ["batch", channels, 1, 1])
+    return _written(path, nodes, [input_value], [output_value], constants)
 
 
 def _value(name: str, shape: list[int | str], kind: int = TensorProto.FLOAT) -> Any:

@@ -1,4 +1,5 @@
-"""A server of the Open Inference Protocol over gRPC, whose behaviour the test says. Threads of this process."""
+"""A server of the Open Inference Protocol over gRPC, whose behavior the test sets. It runs in threads of this
+process."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ from loadgen.protocols.open_inference_pb2 import (
 
 SERVICE = "inference.GRPCInferenceService"
 Context = grpc.ServicerContext
-Answer = Callable[[ModelInferRequest, Context], ModelInferResponse]
+Respond = Callable[[ModelInferRequest, Context], ModelInferResponse]
 Stream = Callable[[ModelInferRequest, Context], Iterable[ModelStreamInferResponse]]
 
 
@@ -39,20 +40,19 @@ def floats(*values: float, shape: tuple[int, ...] | None = None) -> ModelInferRe
 
 @dataclass
 class OpenInference:
-    """Answers every request with `answer`, every streamed one with the answers of `stream`.
+    """Sends the result of `respond` for every request, and the results of `stream` for every streamed one.
 
-    `seen` are the requests as they came; `metadata_seen` the calls' metadata, by method.
-    """
+    `requests` are the inference requests as received; `received_metadata` is the metadata of the calls, by method."""
 
-    described: ModelMetadataResponse = field(default_factory=lambda: inputs(("x", "FP32", (-1, 2))))
-    answer: Answer = lambda request, context: floats(0, 1)
+    model_metadata: ModelMetadataResponse = field(default_factory=lambda: inputs(("x", "FP32", (-1, 2))))
+    respond: Respond = lambda request, context: floats(0, 1)
     stream: Stream = lambda request, context: [ModelStreamInferResponse(infer_response=floats(0, 1))]
     credentials: grpc.ServerCredentials | None = None
     unix_socket: str | None = None
     port: int = 0
-    seen: list[ModelInferRequest] = field(default_factory=list)
-    asked: list[ModelMetadataRequest] = field(default_factory=list)
-    metadata_seen: list[tuple[str, dict[str, str | bytes]]] = field(default_factory=list)
+    requests: list[ModelInferRequest] = field(default_factory=list)
+    metadata_requests: list[ModelMetadataRequest] = field(default_factory=list)
+    received_metadata: list[tuple[str, dict[str, str | bytes]]] = field(default_factory=list)
     released: threading.Event = field(default_factory=threading.Event)
 
     def __enter__(self) -> OpenInference:
@@ -75,13 +75,13 @@ class OpenInference:
         return f"{'grpc' if self.credentials is None else 'grpcs'}://127.0.0.1:{self.port}"
 
     def stop(self) -> None:
-        """Cuts every call."""
+        """Cancels every call."""
         ended = self._server.stop(None)
-        self.released.set()  # after the cut, so that nobody answers before it
+        self.released.set()  # after the calls are canceled, so that none of them completes before
         ended.wait()
 
     def hang(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
-        """An answer that does not come while the server runs."""
+        """A response that is not sent while the server runs."""
         self.released.wait(30)
         return floats(0, 1)
 
@@ -102,20 +102,20 @@ class OpenInference:
         )
 
     def _note(self, method: str, context: Context) -> None:
-        self.metadata_seen.append((method, dict(context.invocation_metadata())))
+        self.received_metadata.append((method, dict(context.invocation_metadata())))
 
     def _metadata(self, request: ModelMetadataRequest, context: Context) -> ModelMetadataResponse:
         self._note("ModelMetadata", context)
-        self.asked.append(request)
-        return self.described
+        self.metadata_requests.append(request)
+        return self.model_metadata
 
     def _infer(self, request: ModelInferRequest, context: Context) -> ModelInferResponse:
         self._note("ModelInfer", context)
-        self.seen.append(request)
-        return self.answer(request, context)
+        self.requests.append(request)
+        return self.respond(request, context)
 
     def _stream(self, requests: Iterator[ModelInferRequest], context: Context) -> Iterator[ModelStreamInferResponse]:
         self._note("ModelStreamInfer", context)
         for request in requests:
-            self.seen.append(request)
+            self.requests.append(request)
             yield from self.stream(request, context)

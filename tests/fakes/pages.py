@@ -1,4 +1,4 @@
-"""README and the pages of docs as tests see them: fenced blocks, the comment for tests before each, links."""
+"""README and the pages of docs for tests: fenced blocks, the comment for tests before each, and links."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ _BLOCK = re.compile(
 
 
 def name_of(page: Path) -> str:
-    """As the page is called in a test's id."""
+    """Name of a page in the ID of a test."""
     return str(page.relative_to(ROOT))
 
 
@@ -33,7 +33,7 @@ class Block:
 
     @property
     def commands(self) -> list[str]:
-        """Of a block of commands: each line without its comment."""
+        """The lines of a block of commands, without comments."""
         return [line for line in (re.sub(r"\s+# .*", "", line).strip() for line in self.text.splitlines()) if line]
 
     @property
@@ -43,8 +43,8 @@ class Block:
 
 def blocks_of(page: Path) -> list[Block]:
     return [
-        Block(found["language"], found["title"] or "", found["text"], _orders(found["orders"] or ""))
-        for found in _BLOCK.finditer(page.read_text("utf-8"))
+        Block(match["language"], match["title"] or "", match["text"], _orders(match["orders"] or ""))
+        for match in _BLOCK.finditer(page.read_text("utf-8"))
     ]
 
 
@@ -54,7 +54,7 @@ def _orders(text: str) -> dict[str, str]:
 
 
 def without_comments(text: str) -> str:
-    """A file's lines but those of comments."""
+    """The lines of a file without its comments."""
     return "".join(line for line in text.splitlines(keepends=True) if not line.lstrip().startswith("#"))
 
 
@@ -68,7 +68,7 @@ def links_of(page: Path) -> list[str]:
 
 
 def anchors_of(page: Path) -> set[str]:
-    """The anchors of a page's headings, as the generator of the site makes them."""
+    """The anchors of a page's headings, as the site generator makes them."""
     headings = re.findall(r"^#+ (.+)$", prose_of(page), re.MULTILINE)
     plain = (re.sub(r"[^\w\s-]", "", heading.replace("`", "")).strip().lower() for heading in headings)
     return {re.sub(r"[\s-]+", "-", heading) for heading in plain}

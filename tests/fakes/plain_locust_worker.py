@@ -1,4 +1,4 @@
-"""Locust's own worker, as anybody may start one, at the port of its argument. Says what came of it."""
+"""Locust's own worker, started without Sizewise, at the port given as argument. It prints what happened."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ runners.CONNECT_TIMEOUT, runners.CONNECT_RETRY_COUNT = 1, 0
 class Anybody(User):
     @task
     def do_nothing(self) -> None:
-        """Never."""
+        """Never run."""
 
 
 try:

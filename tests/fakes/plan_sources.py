@@ -1,4 +1,4 @@
-"""What a plan starts from, as files: stored runs of an endpoint and of a local model, a typed curve, a shape."""
+"""Sources of a plan, as files: stored runs of an endpoint and of a local model, a typed curve, a traffic shape."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ OFFERS = """\
 """
 
 
-def stored(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
+def store_run(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
     with RunWriter(directory) as writer:
         writer.write_spec(spec)
         writer.write_result(result)
@@ -46,22 +46,22 @@ def stored(directory: Path, result: Result, spec: str = ENDPOINT_SPEC) -> str:
 
 
 def endpoint_run(directory: Path, spec: str = ENDPOINT_SPEC, **changes: Any) -> str:
-    """218/s inside latency_ms.p95 < 50 on two vCPUs, of which no service model can be fitted."""
-    return stored(directory, replace(results.full_run().result, **changes), spec)
+    """A max rate of 218 req/s within latency_ms.p95 < 50 on two vCPUs; no service model can be fitted to it."""
+    return store_run(directory, replace(results.full_run().result, **changes), spec)
 
 
-def local(directory: Path, spec: str = LOCAL_SPEC, **changes: Any) -> str:
-    """The digits model with a batch law."""
+def local_model_run(directory: Path, spec: str = LOCAL_SPEC, **changes: Any) -> str:
+    """The digits model with a batch service model."""
     result = local_run().result
     assert result.local is not None
-    return stored(directory, replace(result, local=replace(result.local, **changes)), spec)
+    return store_run(directory, replace(result, local=replace(result.local, **changes)), spec)
 
 
-def written(path: Path, text: str) -> str:
+def write_file(path: Path, text: str) -> str:
     path.write_text(text, encoding="utf-8")
     return str(path)
 
 
-def plan_file(path: Path, question: PlanningInputs) -> str:
-    write_plan(path, PlanFile("sizewise 0.1.0", plan_fleets(question, estimate_only=True), question))
+def write_plan_file(path: Path, inputs: PlanningInputs) -> str:
+    write_plan(path, PlanFile("sizewise 0.1.0", plan_fleets(inputs, estimate_only=True), inputs))
     return str(path)

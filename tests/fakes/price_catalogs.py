@@ -21,8 +21,8 @@ Rows = Sequence[Mapping[str, object]]
 def catalog(*changed: Offer) -> Catalog:
     """A catalog of instance types whose names are real, with `changed` in place of offers of the same key."""
     offers = {
-        found.key: found
-        for found in (
+        offer.key: offer
+        for offer in (
             _offer("aws", "g6.xlarge", "us-east-1", 0.8, "l4", 1, 4, 16),
             _offer("aws", "g6.12xlarge", "us-east-1", 4.6, "l4", 4, 48, 192),
             _offer("aws", "g6f.2xlarge", "us-east-1", 0.475, "l4", 0.25, 8, 32),

@@ -19,11 +19,11 @@ def children_of(pid: int) -> list[int]:
 
 def descendants_of(pid: int) -> list[int]:
     """Whichever of its threads started them, and theirs."""
-    found = []
+    descendants = []
     for thread in Path(f"/proc/{pid}/task").iterdir():
         for child in map(int, (thread / "children").read_text().split()):
-            found += [child, *descendants_of(child)]
-    return found
+            descendants += [child, *descendants_of(child)]
+    return descendants
 
 
 def command_line(pid: int) -> list[str]:

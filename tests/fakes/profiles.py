@@ -1,4 +1,4 @@
-"""Profiles of endpoints, read from a file."""
+"""Profiles of endpoints, read from files."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from app.profiles.profile import EndpointProfile
 def load_endpoint_profile(
     path: Path, overrides: Sequence[str] = (), *, files_must_exist: bool = True
 ) -> EndpointProfile:
-    """As `load_profile`; fails on the profile of a local model."""
+    """As `load_profile`; fails for the profile of a local model."""
     profile = load_profile(path, overrides, files_must_exist=files_must_exist)
     assert not isinstance(profile, LocalProfile)
     return profile

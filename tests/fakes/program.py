@@ -23,7 +23,7 @@ from reports.charts.renderer import get_chart_renderer
 from tests.fakes.forked import ForkedProcess, probe_once
 
 SIZEWISE = str(Path(sys.executable).with_name("sizewise"))
-UNDRAWN = Path(__file__).with_name("undrawn")
+FAKE_RENDERER_FOLDER = Path(__file__).with_name("undrawn")
 PATIENCE_S = 60.0
 TRIES = 5
 
@@ -61,18 +61,18 @@ def write_profile(folder: Path, url: str, *, rate: str = "200/s", duration: str 
 def until_valid(run: Callable[[], subprocess.CompletedProcess[str]], out: Path) -> subprocess.CompletedProcess[str]:
     """Run into `out`, again if a busy machine made the run invalid, which the exit code 4 reports."""
     for _ in range(TRIES - 1):
-        done = run()
-        if done.returncode != 4:
-            return done
+        process = run()
+        if process.returncode != 4:
+            return process
         shutil.rmtree(out)
     return run()
 
 
 class Sizewise:
-    """Draws the charts of its reports only if asked to: that takes longer than the import of the program.
+    """Draws the charts of its reports only if `draws` is set: drawing takes longer than the import of the program.
 
-    A command that draws none is forked from a process that has imported the program already, unless it must not be.
-    """
+    A command without charts is forked from a process that has imported the program already, unless `may_fork` is
+    false."""
 
     def __init__(self, home: Path, cwd: Path, *, draws: bool = True, may_fork: bool = True) -> None:
         self.home, self.cwd, self._draws, self._may_fork = home, cwd, draws, may_fork
@@ -90,7 +90,7 @@ class Sizewise:
         )
 
     def _undrawn(self) -> dict[str, str]:
-        paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(FAKE_RENDERER_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
         return {} if self._draws else {"PYTHONPATH": os.pathsep.join(paths)}
 
     def __call__(self, *arguments: str, **environment: str) -> subprocess.CompletedProcess[str]:
@@ -110,7 +110,7 @@ class Sizewise:
         return result
 
 
-class SizewiseHere(Sizewise):
+class SizewiseInProcess(Sizewise):
     """Runs commands in the test's own process, for tests to which the process does not matter.
 
     No command has to import the program again or start another chart renderer. `start` still starts a process.
@@ -134,9 +134,9 @@ class SizewiseHere(Sizewise):
             if not self._draws:
                 patch.setattr(get_chart_renderer(), "render_svg", lambda _: "<svg></svg>")
             code = main(arguments)
-        reported, said = (_text(stream) for stream in (stdout, stderr))
-        assert "--debug" in arguments or "Traceback" not in said
-        return subprocess.CompletedProcess(arguments, code, reported, said)
+        reported, messages = (_text(stream) for stream in (stdout, stderr))
+        assert "--debug" in arguments or "Traceback" not in messages
+        return subprocess.CompletedProcess(arguments, code, reported, messages)
 
 
 def _text(stream: io.TextIOWrapper) -> str:

@@ -1,4 +1,4 @@
-"""Simulated servers in virtual time, and the rows a load worker would send home about them."""
+"""Simulated servers in virtual time, and the rows that a load worker would report about them."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ def constant_s(rate_per_s: float, duration_s: float) -> Floats:
 
 
 def latency_s(arrivals_s: Floats, service_s: Floats) -> Floats:
-    """One server, first come first served (Lindley's recursion, by running minima)."""
+    """Latencies of one server, first come, first served (Lindley's recursion, by running minima)."""
     if arrivals_s.size == 0:
         return arrivals_s
     steps = np.concatenate([[0.0], np.cumsum(service_s[:-1] - np.diff(arrivals_s))])
@@ -39,7 +39,7 @@ def mm1_latency_quantile_s(rate_per_s: float, service_per_s: float, q: float) ->
 def request_rows(
     scheduled_s: Floats, latency: Floats, lag_s: Floats | float = 0.0, errors: Sequence[str | None] | None = None
 ) -> pd.DataFrame:
-    """Rows as they come home: in the order of their ends, with nulls as pandas makes them from Arrow."""
+    """Rows as the engine receives them: in the order of their ends, with nulls as pandas makes them from Arrow."""
     scheduled_ns = START_NS + np.round(scheduled_s * 1e9).astype(np.int64)
     end_ns = scheduled_ns + np.round(latency * 1e9).astype(np.int64)
     n = scheduled_ns.size

@@ -1,4 +1,4 @@
-"""Results whose numbers are anything a measurement may give."""
+"""Results with any numbers that a measurement may give."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ import msgspec
 from hypothesis import strategies as st
 
 from app.records.result import Check, Estimate, MaxRate, Objective, ObjectiveOutcome, ObjectiveResult, Result, Verdict
-from tests.fakes.results import ended, nothing_measured
+from tests.fakes.results import run_exit, run_without_load
 
 _NUMBER = st.floats(1e-9, 1e12) | st.just(0.0)
 _NAMED = (("latency_ms", "p95", "<"), ("ttft_ms", "p99", "<="), ("error_rate", None, "<"), ("good_per_s", None, ">="))
 
 
 @st.composite
-def estimates(draw: st.DrawFn, most: float = 1e12) -> Estimate:
+def estimates(draw: st.DrawFn, max_value: float = 1e12) -> Estimate:
     if draw(st.integers(0, 9)) == 0:
         return Estimate(None, n=draw(st.integers(0, 50)), reason="too few answers for it")
-    number = st.floats(1e-9, most) | st.just(0.0)
+    number = st.floats(1e-9, max_value) | st.just(0.0)
     low, value, high = sorted(draw(st.tuples(number, number, number)))
     interval = draw(st.sampled_from([(low, high), None]))
     return Estimate(value, interval, n=draw(st.integers(1, 10**9)), reason=None if interval else "no interval")
@@ -53,19 +53,19 @@ _CHECK = st.builds(
 
 @cache
 def _bare() -> Result:
-    return nothing_measured().result
+    return run_without_load().result
 
 
 @st.composite
 def results(draw: st.DrawFn) -> Result:
-    """Of a run whose stages are not told, so that no chart has to be drawn; every check and objective is there once."""
+    """Results of a run without stages, so that no chart is drawn; every check and objective occurs once."""
     checks = draw(st.lists(_CHECK, max_size=3, unique_by=lambda check: check.id))
     return msgspec.structs.replace(
         _bare(),
         verdict=Verdict(draw(st.sampled_from(["VALID", "WARN", "INVALID"]))),
         validity=tuple(checks),
-        slo=tuple(draw(st.lists(evaluated(), max_size=3, unique_by=lambda one: one.objective.text))),
-        gates=tuple(draw(st.lists(evaluated("warn"), max_size=2, unique_by=lambda one: one.objective.text))),
+        slo=tuple(draw(st.lists(evaluated(), max_size=3, unique_by=lambda result: result.objective.text))),
+        gates=tuple(draw(st.lists(evaluated("warn"), max_size=2, unique_by=lambda result: result.objective.text))),
         max_rate=MaxRate(draw(estimates()), ("latency_ms.p95 < 50",), "the endpoint"),
-        exit=ended(draw(st.sampled_from([4, 10])), "a cause"),
+        exit=run_exit(draw(st.sampled_from([4, 10])), "a cause"),
     )

@@ -1,4 +1,4 @@
-"""Results of the same profile, run again: one steady stage whose numbers are given."""
+"""Results of repeated runs of one profile: one steady stage with given numbers."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _STEADY = next(stage for stage in FULL.stages if stage.kind == "step")
 
 
 def steady(p95_ms: float, half_ms: float | None = None, *, repeat: int = 1, errors: float = 0.0) -> Stage:
-    """The interval of its latency goes `half_ms` to both sides."""
+    """A stage whose latency interval extends `half_ms` to both sides."""
     ci95 = None if half_ms is None else (p95_ms - half_ms, p95_ms + half_ms)
     rate = Estimate(errors, (0.0, 0.002) if errors == 0 else (0.8 * errors, 1.2 * errors), 2_000)
     return msgspec.structs.replace(

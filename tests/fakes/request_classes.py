@@ -20,7 +20,7 @@ from tests.fakes.load import ScriptedLoad
 from tests.fakes.queues import START_NS, stage_facts
 from tests.fakes.results import full_run
 from tests.fakes.stored_runs import stored_run
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 SLO = (parse_objective("ttft_ms.p95{class=chat} < 10"), parse_objective("latency_ms.p95 < 500"))
 
@@ -32,15 +32,17 @@ def class_result(names: tuple[str, str] = ("chat", "batch")) -> Result:
     for stage_name, slow_ms in (("calm", 0.0), ("peak", 20.0)):
         facts = msgspec.structs.replace(stage_facts(50, 10, arrivals="constant"), name=stage_name, classes=shares)
         stages.append(summarize_stage(class_rows(slow_ms), None, facts, SLO))
-    last = msgspec.structs.replace(stages[-1], in_headline=True)
+    last_stage = msgspec.structs.replace(stages[-1], in_headline=True)
     slo = tuple(
-        msgspec.structs.replace(evaluate_objective(objective, find_estimate(last, objective)), stage=last.name)
+        msgspec.structs.replace(
+            evaluate_objective(objective, find_estimate(last_stage, objective)), stage=last_stage.name
+        )
         for objective in SLO
     )
     result = full_run().result
     return msgspec.structs.replace(
         result,
-        stages=(stages[0], last),
+        stages=(stages[0], last_stage),
         slo=slo,
         gates=(),
         max_rate=None,
@@ -68,8 +70,8 @@ def class_rows(slow_ms: float = 0.0) -> pd.DataFrame:
     return stream_rows(answers).assign(**{"class": numbers})
 
 
-def _answer(at_ms: float, latency_ms: float) -> Answer:
-    return Answer(
+def _answer(at_ms: float, latency_ms: float) -> StreamedResponse:
+    return StreamedResponse(
         scheduled_ms=at_ms,
         chunks_ms=(at_ms + latency_ms / 2, at_ms + latency_ms),
         tokens=(1, 1),

@@ -1,7 +1,6 @@
-"""A whole run of the quickstart's kind, made by hand: result, request rows and telemetry that belong together.
+"""A whole run like the quickstart's, built by hand: result, request rows and telemetry that match each other.
 
-The endpoint is one server with 4 ms of work a request, so that it saturates near 250/s. Everything is seeded.
-"""
+The endpoint is one server with 4 ms of work per request, so that it saturates near 250 req/s. Everything is seeded."""
 
 from __future__ import annotations
 
@@ -80,7 +79,7 @@ class Run(msgspec.Struct, frozen=True):
     telemetry: pd.DataFrame
 
 
-def ended(code: int, *texts: str) -> Exit:
+def run_exit(code: int, *texts: str) -> Exit:
     return Exit(code, tuple(Cause("target_failed", code, text) for text in texts))
 
 
@@ -123,7 +122,7 @@ def _simulated_run(gpu: bool) -> Run:
     return Run(result, rows, _telemetry(gpu))
 
 
-def nothing_measured() -> Run:
+def run_without_load() -> Run:
     """A run that ended before any load: INVALID, without stages, rows or telemetry."""
     full = full_run().result
     check = Check("generator_capacity", None, 250.0, "1/s", "INVALID", "Close other programs and calibrate again.")
@@ -137,13 +136,13 @@ def nothing_measured() -> Run:
         gates=(),
         plan=None,
         artifacts=(),
-        exit=ended(4, "the measurement is INVALID: the load generator could not be calibrated"),
+        exit=run_exit(4, "the measurement is INVALID: the load generator could not be calibrated"),
     )
     return Run(result, pd.DataFrame(), pd.DataFrame(columns=["at_ns", "source", "metric", "value"]))
 
 
-def interrupted() -> Run:
-    """Ctrl-C in the fifth probe: no max rate, no plan, objectives not judged."""
+def interrupted_run() -> Run:
+    """Ctrl-C in the fifth probe: no max rate, no plan, objectives not evaluated."""
     full = full_run()
     no_stage = Estimate(None, reason="not evaluated: no stage qualified")
     stages = tuple(stage for stage in full.result.stages if stage.kind in ("steady", "warmup", "probe"))[:11]
@@ -154,7 +153,7 @@ def interrupted() -> Run:
         slo=(ObjectiveResult(SLO, no_stage, "INCONCLUSIVE"),),
         gates=(),
         plan=None,
-        exit=ended(130, "the user stopped the run"),
+        exit=run_exit(130, "the user stopped the run"),
     )
     return Run(result, full.rows[full.rows["stage"] < 5], full.telemetry.iloc[:400])
 
@@ -176,7 +175,7 @@ def _loaded() -> tuple[pd.DataFrame, tuple[Stage, ...]]:
 
 
 def _requests(random: np.random.Generator, index: int, start_s: float, per_s: float) -> pd.DataFrame:
-    """A first-come-first-served queue (Lindley); overload fails with 429 after a second of waiting."""
+    """A first-come, first-served queue (Lindley); requests fail with 429 after a second of waiting."""
     count = int(per_s * _STAGE_S)
     scheduled = np.sort(random.uniform(0, _STAGE_S, count))
     work = random.gamma(16, 0.00396 / 16, count)

@@ -1,5 +1,5 @@
-"""Parts of a self-test in virtual time: servers that keep their script, or do not, and a load that tells the truth, or
-does not."""
+"""Dependencies of a self-test in virtual time: servers that follow their script or do not, and a load that reports the
+truth or does not."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ class FakeServer:
 
 
 class Servers:
-    """The last one started is who is asked; `lie` is what it does instead of its script."""
+    """The last started server receives the load; `change_script` returns the script that it really follows."""
 
-    def __init__(self, lie: Callable[[Script], Script] = lambda script: script) -> None:
-        self._lie = lie
+    def __init__(self, change_script: Callable[[Script], Script] = lambda script: script) -> None:
+        self._lie = change_script
         self.started: list[FakeServer] = []
 
     def start(self, script: Script) -> FakeServer:
@@ -68,15 +68,15 @@ class Servers:
         return self.started[-1]
 
     @property
-    def asked(self) -> Script:
-        return next((one.script for one in self.started if not one.is_closed), _NULL)
+    def current_script(self) -> Script:
+        return next((server.script for server in self.started if not server.is_closed), _NULL)
 
 
 class QueueingLoad:
-    """Each connection has one request at a time; who finds none free waits for one. It sends `per_s` at most.
+    """Each connection has one request at a time; a request without a free connection waits for one. The load sends at
+    most `per_s`.
 
-    `omits`: what is sent late is told to have been scheduled then. `loses` answers are told of no one.
-    """
+    With `omits`, a late request is reported as scheduled when it was sent. `loses` responses are not reported."""
 
     pid = 4242
     pacing = event_loop = "fake"
@@ -93,7 +93,7 @@ class QueueingLoad:
         self._connections = endpoint.max_connections
 
     def preflight(self) -> PreflightDone:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a self-test")
 
     def run_stage(
         self,
@@ -123,7 +123,7 @@ class QueueingLoad:
         return StageEnded(plan.index, start_ns, end_ns, len(scheduled), 0, 0.1, 1, stopped_early=False)
 
     def _played(self, scheduled: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        script, start_ns = self._servers.asked, int(scheduled[0])
+        script, start_ns = self._servers.current_script, int(scheduled[0])
         freeze_ns = round(script.freeze_after_s * 1e9)
         thaw_ns = freeze_ns + round(script.freeze_s * 1e9)
         sent, end = _queue(
@@ -133,13 +133,13 @@ class QueueingLoad:
         return start_ns + sent, start_ns + end
 
     def stop(self, drain: bool) -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a self-test")
 
     def change_rate(self, rate_per_s: float) -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a self-test")
 
     def extend(self, duration_s: float) -> None:
-        raise AssertionError("nobody asked for it")
+        raise AssertionError("not expected in a self-test")
 
     def close(self) -> None:
         self.is_closed = True
@@ -149,34 +149,35 @@ class QueueingLoad:
 def _queue(
     due: bytes, gap_ns: int, delay_ns: int, freeze_ns: int, thaw_ns: int, connections: int
 ) -> tuple[np.ndarray, np.ndarray]:
-    """When requests are sent and answered, after the first is due: every self-test plays the same ones."""
+    """Times at which requests are sent and answered, relative to the first scheduled time: every self-test simulates
+    the same ones."""
     free, before = [0] * connections, -gap_ns
     sent: list[int] = []
     end: list[int] = []
     for due_ns in np.frombuffer(due, np.int64).tolist():
         before = max(due_ns, free[0], before + gap_ns)
-        done = before + delay_ns
-        done = thaw_ns if freeze_ns <= done < thaw_ns else done
-        heapq.heapreplace(free, done)
+        end_ns = before + delay_ns
+        end_ns = thaw_ns if freeze_ns <= end_ns < thaw_ns else end_ns
+        heapq.heapreplace(free, end_ns)
         sent.append(before)
-        end.append(done)
+        end.append(end_ns)
     return np.array(sent), np.array(end)
 
 
 def _rows(stage: int, scheduled: np.ndarray, sent: np.ndarray, end: np.ndarray) -> pa.RecordBatch:
-    known = {
+    columns_by_name = {
         "stage": pa.array(np.full(len(scheduled), stage, np.int32)),
         "scheduled_ns": pa.array(scheduled),
         "sent_ns": pa.array(sent),
         "first_byte_ns": pa.array(end),
         "end_ns": pa.array(end),
     }
-    arrays = [known.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
+    arrays = [columns_by_name.get(field.name, pa.nulls(len(scheduled), field.type)) for field in REQUEST_SCHEMA]
     return pa.RecordBatch.from_arrays(arrays, schema=REQUEST_SCHEMA)
 
 
 class TickingClock(FakeClock):
-    """A microsecond goes by with each reading."""
+    """Each reading advances the clock by a microsecond."""
 
     def __call__(self) -> int:
         self.now_ns += 1_000
@@ -194,8 +195,8 @@ def _estimate_once(values: np.ndarray) -> dict[str, Estimate]:
     return _estimated[key]
 
 
-def true_parts(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestDependencies:
-    """Nothing of them lies but what is `changed`; of its load, whatever `QueueingLoad` is told."""
+def selftest_dependencies(folder: Path, *, servers: Servers | None = None, **changed: Any) -> SelfTestDependencies:
+    """Dependencies that report the truth, except those in `changed`."""
     clock, servers = TickingClock(), servers or Servers()
     ours = {name: changed.pop(name) for name in ("per_s", "omits", "loses") if name in changed}
     parts = SelfTestDependencies(

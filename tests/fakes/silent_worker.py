@@ -1,5 +1,5 @@
-"""A child of the engine's that is silent: BUSY_S seconds of processor time before it is ready, 0 for one that waits for
-ever. BUSY_SHARE is how much of one core it gets meanwhile."""
+"""A silent child of the engine: it uses BUSY_S seconds of processor time before it is ready; 0 means that it waits
+forever. BUSY_SHARE is its share of one core meanwhile."""
 
 from __future__ import annotations
 

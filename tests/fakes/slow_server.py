@@ -1,9 +1,9 @@
-"""A user's own server, run as a command: `python slow_server.py PORT [OPTION=VALUE...]`, with nothing of ours in it.
+"""A user's own server, run as a command: `python slow_server.py PORT [OPTION=VALUE...]`. It uses nothing of the
+product.
 
-`after=S`: readiness comes so late; `says=TEXT`: printed at the start; `dies_after=N`: exits with code 7 at the Nth
-request; `child=FILE`: starts a child of its own that would outlive it, and writes its process id there; `deaf=1`: does
-not hear SIGTERM; `environment=NAME`: prints that variable.
-"""
+`after=S`: seconds until it is ready; `says=TEXT`: printed at the start; `dies_after=N`: exits with code 7 at the Nth
+request; `child=FILE`: starts a child of its own that would outlive it, and writes its process ID there; `deaf=1`:
+ignores SIGTERM; `environment=NAME`: prints that variable."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ SLEEPER = [sys.executable, "-c", "import signal; signal.signal(signal.SIGTERM, s
 
 
 def main() -> None:
-    port, options = int(sys.argv[1]), dict(one.split("=", 1) for one in sys.argv[2:])
+    port, options = int(sys.argv[1]), dict(option.split("=", 1) for option in sys.argv[2:])
     started_s, requests = time.monotonic(), 0
     if "deaf" in options:
         signal.signal(signal.SIGTERM, signal.SIG_IGN)

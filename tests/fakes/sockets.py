@@ -1,4 +1,4 @@
-"""Who listens where, among the processes of this machine."""
+"""Listening sockets of the processes of this machine."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _LISTENING = "0A"
 
 
 def family_of(pid: int) -> set[int]:
-    """The process and all it has started, and they."""
+    """The process and all of its descendants."""
     members, new = {pid}, [pid]
     while new:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):  # it has just left
@@ -23,7 +23,7 @@ def family_of(pid: int) -> set[int]:
 
 
 def listening(pid: int) -> dict[str, str]:
-    """By the socket's inode, where somebody listens in the network of that process: 10.0.0.1:80, IPv6 in hex."""
+    """Addresses of listening sockets in the network namespace of that process, by inode: 10.0.0.1:80, IPv6 in hex."""
     lines = [
         line.split()
         for name in ("tcp", "tcp6")
@@ -33,13 +33,13 @@ def listening(pid: int) -> dict[str, str]:
 
 
 def listening_of(pids: Iterable[int]) -> set[str]:
-    """Where these processes do."""
-    found: set[str] = set()
+    """Addresses at which these processes listen."""
+    addresses: set[str] = set()
     for pid in pids:
         with contextlib.suppress(FileNotFoundError, ProcessLookupError):
             sockets = listening(pid)
-            found.update(sockets[inode] for inode in _sockets_of(pid) if inode in sockets)
-    return found
+            addresses.update(sockets[inode] for inode in _sockets_of(pid) if inode in sockets)
+    return addresses
 
 
 def _sockets_of(pid: int) -> Iterable[str]:

@@ -1,4 +1,4 @@
-"""Steps of a language model as rows, by the times one gives them in milliseconds."""
+"""Steps of a language model as rows, from their times in milliseconds."""
 
 from __future__ import annotations
 

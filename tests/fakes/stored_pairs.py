@@ -1,4 +1,4 @@
-"""Comparisons in turns as `compare --measure` leaves them, of runs that are stored: no process, no waiting."""
+"""A/B pairs as `compare --measure` stores them, of stored runs: no process, no waiting."""
 
 from __future__ import annotations
 
@@ -16,27 +16,27 @@ NAME = "pairs of scoring"
 _SIDES: tuple[Side, ...] = ("baseline", "candidate")
 
 
-class WrittenPairs:
-    """Begun with this process as its engine; `tell_*` as it goes on."""
+class StoredPairs:
+    """Interleaved pairs that this process measures; `start_run`, `finish_run` and `add_pairs` write their progress."""
 
     def __init__(self, run_id: str = "20261127-120000-pairs-of-scoring-0001", pairs: int = 2, pid: int = 0) -> None:
         self.store = ComparisonWriter(comparisons_home() / run_id)
         self.directory, self.pairs, self._at_ns = self.store.directory, pairs, SECOND
         self.store.append_event(RunStarted(SECOND, run_id, NAME, str(self.directory), pid or os.getpid()))
 
-    def tell_begun(self, pair: int, side: Side, run: Path) -> None:
+    def start_run(self, pair: int, side: Side, run: Path) -> None:
         self.store.append_event(PairRunStarted(self._later(), pair, side, str(run), self.pairs))
 
-    def tell_done(self, pair: int, side: Side, run: Path, *, is_invalid: bool = False) -> None:
+    def finish_run(self, pair: int, side: Side, run: Path, *, is_invalid: bool = False) -> None:
         status: Validity = "INVALID" if is_invalid else "VALID"
         self.store.append_event(PairRunFinished(self._later(), pair, side, str(run), status))
 
-    def tell_pairs(self, pairs: Sequence[tuple[Path, Path]]) -> None:
-        """Whole ones, from the first."""
+    def add_pairs(self, pairs: Sequence[tuple[Path, Path]]) -> None:
+        """Write complete pairs, from the first."""
         for pair, runs in enumerate(pairs, 1):
             for side, run in zip(_SIDES, runs, strict=True):
-                self.tell_begun(pair, side, run)
-                self.tell_done(pair, side, run)
+                self.start_run(pair, side, run)
+                self.finish_run(pair, side, run)
 
     def end(self, code: int = 0, status: str = "OK", message: str = "") -> None:
         self.store.append_event(RunFinished(self._later(), status, code, (message,) if message else ()))

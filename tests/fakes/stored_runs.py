@@ -1,4 +1,4 @@
-"""Run directories as the engine leaves them, made by a whole session on a clock of its own: no process, no waiting."""
+"""Run directories as the engine writes them, made by a whole session in virtual time: no process, no waiting."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from app.storage.run_directory import (
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import fake_parts
+from tests.fakes.session_dependencies import fake_dependencies
 
 STAGES = msgspec.structs.replace(
     SPEC,
@@ -49,35 +49,35 @@ DAY = msgspec.structs.replace(
         for hour in range(24)
     ),
 )
-"""Too many stages for a headline of one of them; each of them is too short for the percentiles of the SLO."""
+"""A run with too many stages for a headline of one of them; each is too short for the percentiles of the SLO."""
 SEARCHED = msgspec.structs.replace(SEARCH, name="searched")
 
 
 def stored_run(directory: Path, spec: RunSpec = STAGES, load: ScriptedLoad | None = None, **parts: Any) -> StoredRun:
-    """By a server of 250/s, or by `load`, which is on `parts["clock"]` then."""
+    """A run against a server of 250 req/s, or with `load`, which must use `parts["clock"]`."""
     clock = parts.pop("clock", None) or FakeClock()
     with RunWriter(directory) as store:
         store.append_event(RunStarted(clock.now_ns, spec.run_id, spec.name, str(directory), 1))
         store.write_spec(_spec_text(spec))
         load = load or ScriptedLoad(clock, service_s=SERVICE_S)
-        outcome = run(spec, fake_parts(clock, load, store, **parts), store.append_event, Interruption())
+        outcome = run(spec, fake_dependencies(clock, load, store, **parts), store.append_event, Interruption())
         code = outcome.result.exit.code
         store.append_event(RunFinished(clock.now_ns, outcome.result.verdict.status, code))
     return StoredRun(directory)
 
 
-def cut_short(run: StoredRun, stages: int) -> StoredRun:
-    """As if the engine had been killed in the stage after so many."""
+def truncate_run(run: StoredRun, stages: int) -> StoredRun:
+    """Truncate the run as if the engine had been killed in the stage after `stages` stages."""
     lines = (run.directory / EVENTS).read_bytes().splitlines(keepends=True)
     ends = [place for place, line in enumerate(lines) if b'"stage_finished"' in line]
     (run.directory / EVENTS).write_bytes(b"".join(lines[: ends[stages] - 1]))
     (run.directory / RESULT).unlink()
-    journaled_again(run.directory)
+    rewrite_journal(run.directory)
     return run
 
 
-def going_on(directory: Path, pid: int, name: str = "going on", events: Sequence[Event] = ()) -> Path:
-    """As an engine leaves it that has not ended, or was killed where there is no process of that id."""
+def unfinished_run(directory: Path, pid: int, name: str = "going on", events: Sequence[Event] = ()) -> Path:
+    """A run whose engine has not ended, or was killed if no process has that ID."""
     with RunWriter(directory) as store:
         store.append_event(RunStarted(1_000_000_000, directory.name, name, str(directory), pid))
         for event in events:
@@ -87,14 +87,15 @@ def going_on(directory: Path, pid: int, name: str = "going on", events: Sequence
 
 
 def _spec_text(spec: RunSpec) -> str:
-    lines = "".join(f"- {one.text}\n" for one in spec.slo)
+    lines = "".join(f"- {objective.text}\n" for objective in spec.slo)
     return (
         f"sizewise: 1\nname: {spec.name}\nload:\n  seed: {spec.seed}\n  stages:\n  - arrivals: poisson\nslo:\n{lines}"
     )
 
 
-def journaled_again(directory: Path) -> None:
-    """After files of a run were cut short or removed: as if its engine had not written what is gone."""
+def rewrite_journal(directory: Path) -> None:
+    """Rewrite the journal after files of a run were truncated or removed, as if the engine had not written the missing
+    data."""
     lines = (directory / JOURNAL).read_bytes().splitlines(keepends=True)
     (directory / JOURNAL).write_bytes(b"".join(line for line in lines if _is_there(directory, line)))
 
@@ -104,8 +105,8 @@ def _is_there(directory: Path, line: bytes) -> bool:
     return (directory / name).exists() and (directory / name).stat().st_size >= int(end)
 
 
-def sealed_again(directory: Path) -> None:
-    """After a file of a stored run was changed: as if the run had ended with it."""
+def reseal_run(directory: Path) -> None:
+    """Rewrite the checksums after a file of a stored run was changed, as if the run had ended with that file."""
     for name in (CHECKSUMS, JOURNAL):
         (directory / name).unlink(missing_ok=True)
     path = directory / RESULT

@@ -1,4 +1,4 @@
-"""A TCP server of asyncio streams in a thread of its own."""
+"""A TCP server of asyncio streams in its own thread."""
 
 from __future__ import annotations
 

@@ -1,9 +1,10 @@
-"""A server whose work is only waiting: `python -m tests.fakes.timed_server LAW...` prints its port.
+"""A server whose only work is waiting: `python -m tests.fakes.timed_server LAW...` prints its port.
 
-`batches FIXED_S PER_ROW_S MAX_ROWS DELAY_S`: one batch at a time, put together as the product's own endpoint does.
-`two-speeds SLOTS QUICK_S SLOW_S SLOW_SHARE SEED`: so many at a time, each quick or slow by chance.
-It leaves when its standard input closes.
-"""
+`batches FIXED_S PER_ROW_S MAX_ROWS DELAY_S`: one batch at a time, assembled as the product's own endpoint does.
+
+`two-speeds SLOTS QUICK_S SLOW_S SLOW_SHARE SEED`: `SLOTS` requests at a time, each quick or slow at random.
+
+The process ends when its standard input is closed."""
 
 from __future__ import annotations
 
@@ -22,7 +23,7 @@ from loadgen.reference.null import REPLY
 
 Reply = Callable[[], None]
 Later = Callable[[float, Callable[[], None]], None]
-"""Calls the function so many seconds from now."""
+"""Calls the function after a number of seconds."""
 _QUEUE_LIMIT = 100_000
 
 

@@ -1,4 +1,5 @@
-"""Runs of every kind of traffic, made by hand and judged by the real analysis: streams, a spike, clients, Locust."""
+"""Runs of every kind of traffic, built by hand and evaluated by the real analysis: streams, a spike, clients,
+Locust."""
 
 from __future__ import annotations
 
@@ -19,7 +20,7 @@ from app.records.server_counters import LatencyHistogram, ServerCounters
 from app.records.stage import StageData
 from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
 from tests.fakes.results import Run, full_run
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 Floats = npt.NDArray[np.float64]
 NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
@@ -27,7 +28,7 @@ JUMP = ((0.0, 40.0), (8.0, 40.0), (8.0, 200.0), (12.0, 200.0), (12.0, 40.0))
 
 
 def _simulated_once(simulate: Callable[[], Run]) -> Callable[[], Run]:
-    """Simulate the run for its first caller only. Each one gets rows of its own."""
+    """Simulate the run for its first caller only. Each caller gets its own copy of the rows."""
     run_once = functools.cache(simulate)
 
     @functools.wraps(simulate)
@@ -40,7 +41,7 @@ def _simulated_once(simulate: Callable[[], Run]) -> Callable[[], Run]:
 
 @_simulated_once
 def streaming_run() -> Run:
-    """Chat answers of some 30 tokens at 8/s for 60 s, over two targets, from an endpoint that had to be woken."""
+    """Chat responses of some 30 tokens at 8 req/s for 60 s, over two targets, from an endpoint that started cold."""
     rng = np.random.default_rng(3)
     answers = [_chat(at_s * 1e3, rng) for at_s in poisson_s(8, 60, rng)]
     facts = msgspec.structs.replace(
@@ -71,7 +72,7 @@ def streaming_run() -> Run:
 
 @_simulated_once
 def spike_run() -> Run:
-    """One server of 100/s under 40/s that jump to 200/s for 4 s; then a ramp that it carries."""
+    """One server of 100 req/s under 40 req/s that jump to 200 req/s for 4 s; then a ramp that it sustains."""
     rng = np.random.default_rng(5)
     before, during, after = (poisson_s(rate, length, rng) for rate, length in ((40, 8), (200, 4), (40, 18)))
     arrivals = np.concatenate([before, 8 + during, 12 + after])
@@ -88,7 +89,7 @@ def spike_run() -> Run:
 
 @_simulated_once
 def clients_run() -> Run:
-    """1 to 32 clients of a closed loop on four servers of 20 ms of work, one after the other."""
+    """1 to 32 clients of a closed loop on four servers of 20 ms of work, in ascending order."""
     stages = []
     for clients in (1, 2, 4, 8, 16, 32):
         answer_s = 0.02 * max(1.0, clients / 4)
@@ -103,28 +104,28 @@ def clients_run() -> Run:
 
 @_simulated_once
 def locust_run() -> Run:
-    """A user's own test of two kinds of request; Locust says nothing of scheduled starts."""
+    """A user's own test with two kinds of requests; Locust does not report scheduled starts."""
     rng = np.random.default_rng(9)
     answers = []
     for at in np.arange(0, 20_000, 12.5):
         name, took_ms = (("/search", 60.0), ("/item/[id]", 15.0))[int(rng.random() < 0.8)]
         sent_ms, end_ms = float(at), float(at) + took_ms * float(rng.gamma(9, 1 / 9))
         error = "http-5xx" if rng.random() < 0.004 else None
-        answers.append(Answer(scheduled_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
+        answers.append(StreamedResponse(scheduled_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
     facts = _named(stage_facts(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
     facts = msgspec.structs.replace(facts, rate_per_s=None, concurrency=4)
-    seen = ErrorSample("http-5xx", START_NS, "status 503 (Service Unavailable), HTTPError")
-    facts = msgspec.structs.replace(facts, error_samples=(seen,))
+    sample = ErrorSample("http-5xx", START_NS, "status 503 (Service Unavailable), HTTPError")
+    facts = msgspec.structs.replace(facts, error_samples=(sample,))
     return _run("shop", [(facts, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
 
 
-def _chat(scheduled_ms: float, rng: np.random.Generator) -> Answer:
-    """A reasoning delta first; now and then two chunks are read together."""
+def _chat(scheduled_ms: float, rng: np.random.Generator) -> StreamedResponse:
+    """A reasoning delta first; sometimes two chunks are read together."""
     count = int(rng.integers(2, 60))
     gaps = rng.gamma(25, 20 / 25, count - 1) * (rng.random(count - 1) > 0.03)
     first = scheduled_ms + 90 + float(rng.gamma(4, 20))
     chunks = (first, *(first + float(gap) for gap in np.cumsum(gaps)))
-    return Answer(
+    return StreamedResponse(
         scheduled_ms=scheduled_ms,
         sent_ms=scheduled_ms + 0.03,
         chunks_ms=chunks,
@@ -144,7 +145,7 @@ def _named(facts: StageData, name: str) -> StageData:
 
 
 def _run(name: str, measured: Sequence[tuple[StageData, pd.DataFrame]], slo: tuple[Objective, ...]) -> Run:
-    """The stages one after the other, with 2 s between."""
+    """The stages in sequence, with pauses of 2 s."""
     stages, frames = [], []
     start_ns = START_NS + 2 * 10**9
     for index, (facts, rows) in enumerate(measured):
@@ -169,8 +170,10 @@ def _result(name: str, stages: tuple[Stage, ...], slo: tuple[Objective, ...]) ->
     full = full_run().result
     checks = combine_stage_checks(stages)
     evaluated = tuple(
-        msgspec.structs.replace(evaluate_objective(one, find_estimate(stages[0], one)), stage=stages[0].name)
-        for one in slo
+        msgspec.structs.replace(
+            evaluate_objective(objective, find_estimate(stages[0], objective)), stage=stages[0].name
+        )
+        for objective in slo
     )
     return msgspec.structs.replace(
         full,

@@ -1,4 +1,4 @@
-"""A transport that answers by itself: when and how is the test's to say."""
+"""A transport without a network: the test defines the responses and their times."""
 
 from __future__ import annotations
 
@@ -10,13 +10,12 @@ from loadgen.transport.exchange import Exchange
 
 
 class FakeTransport:
-    """`answer` fills an exchange in, `after_s` its submission; without a delay, before `submit` returns.
+    """`respond` completes an exchange `after_s` after its submission, or before `submit` returns if that is 0.
 
-    `after_s` of None answers nothing until `abort`.
-    """
+    With `after_s` None, nothing is completed until `abort`."""
 
-    def __init__(self, answer: Callable[[Exchange], None] | None = None, after_s: float | None = 0.001) -> None:
-        self._answer, self._after_s = answer or (lambda _: None), after_s
+    def __init__(self, respond: Callable[[Exchange], None] | None = None, after_s: float | None = 0.001) -> None:
+        self._answer, self._after_s = respond or (lambda _: None), after_s
         self.submitted: list[Exchange] = []
         self.in_flight: dict[int, Exchange] = {}
         self.most_in_flight = 0

@@ -1,4 +1,4 @@
-"""A screen that nobody sees, for a window as a user has it: Xvfb, real keys by xdotool, and a picture of it."""
+"""A virtual screen for a window on a real platform: Xvfb, real keys by xdotool, and screenshots."""
 
 from __future__ import annotations
 
@@ -22,25 +22,25 @@ class VirtualScreen(msgspec.Struct, frozen=True):
         return {"DISPLAY": self.display, "QT_QPA_PLATFORM": "xcb"}
 
     def press(self, *keys: str) -> None:
-        """As xdotool names them: ctrl+3, Return."""
+        """Press keys by their names in xdotool: ctrl+3, Return."""
         self._xdotool("key", "--clearmodifiers", *keys)
 
     def has_window(self, title: str) -> bool:
         return bool(self._xdotool("search", "--onlyvisible", "--name", title))
 
     def focus(self, title: str) -> None:
-        """There is no window manager to give it the keys."""
+        """Focus the window: no window manager does so."""
         self._xdotool("search", "--onlyvisible", "--name", title, "windowfocus")
 
     def picture(self) -> Image.Image:
         return ImageGrab.grab(xdisplay=self.display)
 
     def _xdotool(self, *arguments: str) -> str:
-        done = subprocess.run(
+        process = subprocess.run(
             ["xdotool", *arguments], env=os.environ | self.environment, capture_output=True, text=True, timeout=20,
             check=False,
         )  # fmt: skip
-        return done.stdout.strip()
+        return process.stdout.strip()
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""A plan with all that a plan can tell, by hand: two kinds of cards, tokens, energy, a day of an autoscaler, a mix."""
+"""A plan with all optional data, built by hand: two kinds of cards, tokens, energy, a day of an autoscaler, a mix."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from app.records.plan import (
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Objective
 from app.records.traffic import Traffic
-from tests.fakes.offers import TODAY, catalogue, curve, offer
+from tests.fakes.offers import TODAY, catalog_of, curve, offer
 
 L4, A10G, OWN = (
     "gcp/g2-standard-4@us-central1",
@@ -42,7 +42,7 @@ _SHARES = tuple(0.2 + 0.8 * min(1.0, max(0.0, (hour - 6) / 4)) for hour in range
 
 
 def whole_plan() -> Plan:
-    """Recommends 5 × L4, of which 4 carry the load."""
+    """Recommends 5 × L4; 4 are needed for the load."""
     best = fleet(
         L4, 5, 0.706, 380.0, slo_probabilities=SloProbabilities(0.412, 0.953, 0.9998), frontier_probability=0.62
     )
@@ -70,12 +70,12 @@ def whole_plan() -> Plan:
             best, f"5 × {L4} (4 for the load, 1 spare): $2,577/month", "the peak", ("It is cheapest.",), ("More.",)
         ),
         runner_up=second,
-        cheapest_rejected=refused(T4),
-        offers=(best, second, own, refused(T4)),
+        cheapest_rejected=rejected_offer(T4),
+        offers=(best, second, own, rejected_offer(T4)),
         pareto=(best, second, larger),
         notes=("Measured on one L4.",),
         router="least-outstanding",
-        sensitivity=swings(),
+        sensitivity=sensitivity_ranges(),
         hours=tuple(map(_hour, range(24))),
         commitment=Commitment(2, 1710.0, 2576.9, "Were 2 reserved for a year, a month would cost 1,710 USD."),
         savings=(
@@ -101,7 +101,7 @@ def whole_plan() -> Plan:
     )
 
 
-def swings() -> tuple[SensitivityRange, ...]:
+def sensitivity_ranges() -> tuple[SensitivityRange, ...]:
     return (
         SensitivityRange("peak", "72/s", "108/s", 2061.52, 3607.66, L4, A10G),
         SensitivityRange("confidence", "80 %", "99 %", 2061.52, None, L4, None),
@@ -111,8 +111,8 @@ def swings() -> tuple[SensitivityRange, ...]:
     )
 
 
-def nothing_fits() -> Plan:
-    """The same question where every offer is refused."""
+def plan_without_feasible_offer() -> Plan:
+    """The plan of the same inputs where every offer is rejected."""
     plan = whole_plan()
     return Plan(
         traffic=plan.traffic,
@@ -123,16 +123,16 @@ def nothing_fits() -> Plan:
         planned_on=plan.planned_on,
         recommendation=None,
         runner_up=None,
-        cheapest_rejected=refused(T4),
-        offers=(refused(T4), refused(L4)),
+        cheapest_rejected=rejected_offer(T4),
+        offers=(rejected_offer(T4), rejected_offer(L4)),
         pareto=(),
         notes=("No instance type qualifies.",),
         router="round-robin",
     )
 
 
-def by_max_rate() -> Plan:
-    """The same, planned without a service model: nothing is simulated and no day is played."""
+def plan_by_max_rate() -> Plan:
+    """The plan without a service model: nothing is simulated, and there is no day."""
     plan = whole_plan()
     assert plan.recommendation is not None
     costs = UnitCosts(None, 0.00031, 0.0021)
@@ -192,7 +192,7 @@ def _sureness(instances: int, month: float) -> dict[str, Any]:
     }
 
 
-def refused(offer: str) -> Fleet:
+def rejected_offer(offer: str) -> Fleet:
     missing = Estimate(None, basis="assumed", reason=REFUSAL)
     return replace(
         fleet(offer, 1, 0.526, 1.0, measured_on=None, instances_needed=None, usd_per_month_needed=None),
@@ -209,7 +209,7 @@ def refused(offer: str) -> Fleet:
 
 
 def _hour(hour: int) -> Hour:
-    """At four in the morning nothing is answered."""
+    """There are no responses at four in the morning."""
     rate = 90.0 * _SHARES[hour]
     instances = 2.0 if hour < 8 else 5.0
     usd = 0.706 * instances
@@ -218,8 +218,8 @@ def _hour(hour: int) -> Hour:
     return Hour(hour, rate, instances, 1200 + rate, 3000 + 20 * rate, 5000 + 30 * rate, 0.999, usd)
 
 
-def question() -> PlanningInputs:
-    """What the plan could have answered: one measured target and three offers, one of them the user's own."""
+def planning_inputs() -> PlanningInputs:
+    """Inputs that match the plan: one measured target and three offers, one of them the user's own."""
     plan = whole_plan()
     own = offer("rack", overrides=(Override("on_demand_usd_per_hour", 0.7, TODAY),))
     return PlanningInputs(
@@ -227,6 +227,6 @@ def question() -> PlanningInputs:
         traffic=plan.traffic,
         slo=(Objective("ttft_ms.p95 < 500", "ttft_ms", "p95", "<", 500.0),),
         limits=PlanLimits(),
-        catalog=catalogue(offer(), offer("c8", as_of=datetime.date(2026, 7, 9)), own),
+        catalog=catalog_of(offer(), offer("c8", as_of=datetime.date(2026, 7, 9)), own),
         today=TODAY,
     )

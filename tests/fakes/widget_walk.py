@@ -1,4 +1,4 @@
-"""What is wrong with a window's widgets: without a name, out of reach of the keys, or clipped."""
+"""Finds defects of a window's widgets: without a name, not reachable by keyboard, or clipped."""
 
 from __future__ import annotations
 
@@ -39,8 +39,8 @@ _SLACK = 1
 
 @contextmanager
 def windows_shown(application: QApplication) -> Iterator[list[str]]:
-    """The kinds of what is shown as a window of its own meanwhile: a page's part that is shown before it has a parent
-    flashes up as one, and takes the keyboard away."""
+    """Classes of widgets that are shown as separate windows in this context: a part of a page that is shown before it
+    has a parent flashes as a window, and takes the keyboard focus."""
     watch = _WindowWatch()
     application.installEventFilter(watch)
     yield watch.kinds
@@ -58,24 +58,24 @@ class _WindowWatch(QObject):
         return False
 
 
-def shown(root: QWidget) -> Iterator[QWidget]:
-    """All that is visible in it, but for the inner parts of Qt's own widgets."""
+def visible_widgets(root: QWidget) -> Iterator[QWidget]:
+    """All visible widgets, except the inner parts of Qt's own widgets."""
     for widget in root.findChildren(QWidget):
         if widget.isVisible() and not _is_inner(widget):
             yield widget
 
 
-def unnamed(root: QWidget) -> list[str]:
-    """Interactive widgets that a reader of screens would call nothing."""
+def unnamed_widgets(root: QWidget) -> list[str]:
+    """Interactive widgets without a name for screen readers."""
     return [
         _place(widget)
-        for widget in shown(root)
+        for widget in visible_widgets(root)
         if isinstance(widget, _INTERACTIVE) and not (widget.accessibleName() or _own_text(widget))
     ]
 
 
-def unreachable(root: QWidget) -> list[str]:
-    """Enabled controls that the tab key does not come to, by the window's own chain of focus."""
+def unreachable_widgets(root: QWidget) -> list[str]:
+    """Enabled controls outside the window's focus chain of the Tab key."""
     chain: set[QWidget] = set()
     widget = root.nextInFocusChain()
     while widget is not None and widget is not root and widget not in chain:
@@ -83,33 +83,33 @@ def unreachable(root: QWidget) -> list[str]:
         widget = widget.nextInFocusChain()
     return [
         _place(one)
-        for one in shown(root)
+        for one in visible_widgets(root)
         if isinstance(one, (QLineEdit, QComboBox, QAbstractItemView, QAbstractSpinBox, QPlainTextEdit))
         and one.isEnabled()
         and (one not in chain or not one.focusPolicy() & Qt.FocusPolicy.TabFocus)
     ]
 
 
-def passed_over(root: QWidget) -> list[str]:
-    """Controls that the keyboard focus does not come to when Tab is pressed until it is where it began."""
+def controls_skipped_by_tab(root: QWidget) -> list[str]:
+    """Controls that do not get the focus when Tab is pressed until the focus is back where it started."""
     came_by: list[QWidget] = []
     while (widget := QApplication.focusWidget()) is not None and widget not in came_by:
         came_by.append(widget)
         QTest.keyClick(widget, Qt.Key.Key_Tab)
     targets = {
         one: one.focusProxy() or one
-        for one in shown(root)
+        for one in visible_widgets(root)
         if one.isEnabled() and one.focusPolicy() & Qt.FocusPolicy.TabFocus
     }
     return [_place(one) for one, target in targets.items() if target not in came_by]
 
 
 def shared_mnemonics(root: QWidget) -> list[str]:
-    """Letters that lead, with Alt, to more than one of what is visible and enabled, of the menus, too."""
+    """Letters that select more than one visible and enabled widget or menu with Alt."""
     texts_by_letter: dict[str, list[str]] = {}
     for text in _texts_with_mnemonics(root):
-        if found := _MNEMONIC.search(text.replace("&&", "")):
-            texts_by_letter.setdefault(found[1].lower(), []).append(text)
+        if match := _MNEMONIC.search(text.replace("&&", "")):
+            texts_by_letter.setdefault(match[1].lower(), []).append(text)
     return [f"Alt+{letter}: {texts}" for letter, texts in texts_by_letter.items() if len(texts) > 1]
 
 
@@ -128,16 +128,16 @@ def _texts_with_mnemonics(root: QWidget) -> Iterator[str]:
             yield from (widget.tabText(place) for place in range(widget.count()) if widget.isTabVisible(place))
 
 
-def clipped(root: QWidget) -> list[str]:
+def clipped_texts(root: QWidget) -> list[str]:
     """Texts that need more room than they have."""
-    return [f"{_place(widget)}: {text!r}" for widget in shown(root) if (text := _clipped_text(widget))]
+    return [f"{_place(widget)}: {text!r}" for widget in visible_widgets(root) if (text := _clipped_text(widget))]
 
 
-def wider_than_the_window(root: QWidget) -> list[str]:
-    """Areas that scroll sideways: reading a line in one takes a scroll to and fro. Tables, charts and source do so."""
+def sideways_scrolling_areas(root: QWidget) -> list[str]:
+    """Areas that scroll sideways. Tables, charts and source views may do so."""
     return [
         f"{_place(area)}: {inside.minimumSizeHint().width()} of {area.viewport().width()} px"
-        for area in shown(root)
+        for area in visible_widgets(root)
         if isinstance(area, QScrollArea) and (inside := area.widget()) is not None
         if area.horizontalScrollBar().maximum() > 0 or inside.width() > area.viewport().width() + _SLACK
     ]
@@ -170,9 +170,9 @@ def _label_is_clipped(label: QLabel) -> bool:
     if "\n" in label.text() and not label.wordWrap():
         flags = Qt.TextFlag.TextExpandTabs
     text = label.text() if label.buddy() is None else label.text().replace("&", "")
-    wanted = label.fontMetrics().boundingRect(QRect(0, 0, room.width(), 100_000), flags, text)
-    is_wide = wanted.width() > room.width() + _SLACK and label.textFormat() != Qt.TextFormat.RichText
-    return is_wide or wanted.height() > room.height() + 2 * _SLACK
+    needed = label.fontMetrics().boundingRect(QRect(0, 0, room.width(), 100_000), flags, text)
+    is_wide = needed.width() > room.width() + _SLACK and label.textFormat() != Qt.TextFormat.RichText
+    return is_wide or needed.height() > room.height() + 2 * _SLACK
 
 
 def _own_text(widget: QWidget) -> str:

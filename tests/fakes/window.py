@@ -1,4 +1,4 @@
-"""What a test of a part of the window stands on."""
+"""Common parts of the tests of windows."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ from app.gui.navigation import Launch
 from app.gui.theme import ThemeController
 from reports.charts import renderer
 from tests.fakes.forked import forking, importer_pids
-from tests.fakes.program import UNDRAWN
+from tests.fakes.program import FAKE_RENDERER_FOLDER
 
 _PATIENCE_MS = 30_000
 _RENDERER = renderer.__name__
 
 
 class PatientBot(QtBot):
-    """Where nothing else is said it waits so long that a busy machine comes to it too; qtbot waits five seconds."""
+    """By default it waits long enough for a busy machine; qtbot waits five seconds."""
 
     waitUntil = partialmethod(QtBot.waitUntil, timeout=_PATIENCE_MS)
     waitSignal = partialmethod(QtBot.waitSignal, timeout=_PATIENCE_MS)
@@ -39,20 +39,20 @@ class PatientBot(QtBot):
     waitActive = partialmethod(QtBot.waitActive, timeout=_PATIENCE_MS)
 
 
-def look_of(application: QApplication) -> ThemeController:
-    """The one of the application, made on first use."""
-    found = application.findChild(ThemeController)
-    return found if isinstance(found, ThemeController) else ThemeController(application, "light")
+def theme_of(application: QApplication) -> ThemeController:
+    """The theme controller of the application, created on first use."""
+    controller = application.findChild(ThemeController)
+    return controller if isinstance(controller, ThemeController) else ThemeController(application, "light")
 
 
-def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
-    """Start the engines of windows as forks, with the stand-in for Vega: importing and drawing take longer than what
-    most of them measure, and no test of a window looks at the charts in their reports."""
+def start_engines_without_charts(patch: pytest.MonkeyPatch) -> None:
+    """Start the engines of windows as forks, with a fake Vega: importing and drawing take longer than most of their
+    measurements, and no test of a window needs the charts of their reports."""
     patch.setattr(engine_launch, "subprocess", forking(engine_launch))
 
     def start(launch: Launch) -> EngineProcess:
         with patch.context() as environment:
-            environment.setenv("PYTHONPATH", str(UNDRAWN), prepend=os.pathsep)
+            environment.setenv("PYTHONPATH", str(FAKE_RENDERER_FOLDER), prepend=os.pathsep)
             return start_engine(launch)
 
     for module in (run, recovery):
@@ -60,10 +60,10 @@ def start_engines_that_draw_nothing(patch: pytest.MonkeyPatch) -> None:
 
 
 @contextmanager
-def leaving_nothing() -> Iterator[None]:
-    """Fails when what ran inside left a Python thread, a piece of work that does not end by itself in the time that a
-    busy machine needs, or a child process that does not within ten seconds. Cycles are collected in this thread alone,
-    as the window does."""
+def assert_nothing_is_left() -> Iterator[None]:
+    """Fail if the context leaves a Python thread, a job that does not end within the time that a busy machine needs, or
+    a child process that does not end within ten seconds. Reference cycles are collected in this thread alone, as in the
+    window."""
     threads, children = set(threading.enumerate()), _children()
     was_enabled = gc.isenabled()
     gc.disable()
@@ -83,8 +83,8 @@ def leaving_nothing() -> Iterator[None]:
 
 
 def _children() -> set[psutil.Process]:
-    """Without the chart renderer and the process that imports the program, which last as long as this process, so that
-    the next report is drawn and the next command runs at once."""
+    """Child processes without the chart renderer and the process that imports the program: those live as long as this
+    process, so that the next report is drawn and the next command runs at once."""
     children = [child for child in psutil.Process().children() if child.pid not in importer_pids()]
     return {child for child in children if not (_has_ended(child) or _RENDERER in child.cmdline())}
 

@@ -1,8 +1,7 @@
 """The product with a placeholder for each English sentence in its engine, as a program.
 
-Its arguments are those of `sizewise`, or `session DIRECTORY` for a search on a clock of its own. Names of stages are no
-sentences: they have three spaces at most, except for the name of pooled steps.
-"""
+Its arguments are those of `sizewise`, or `session DIRECTORY` for a search in virtual time. Names of stages are not
+sentences: they have at most three spaces, except for the name of pooled steps."""
 
 from __future__ import annotations
 
@@ -40,7 +39,7 @@ _cached_code = SourceFileLoader.get_code
 
 
 def _get_code(self: SourceFileLoader, fullname: str) -> CodeType | None:
-    """Of the engine's modules from their source, never from a cache, nor into one."""
+    """Compile the engine's modules from source, without reading or writing a bytecode cache."""
     path = self.get_filename(fullname)
     if not any(room in Path(path).as_posix() for room in _ROOMS):
         return _cached_code(self, fullname)

@@ -18,8 +18,8 @@ from PySide6.QtWidgets import QApplication
 
 from app.gui.assembly import assemble
 from app.gui.window import Window
-from tests.fakes.program import SizewiseHere
-from tests.fakes.window import PatientBot, leaving_nothing, look_of, start_engines_that_draw_nothing
+from tests.fakes.program import SizewiseInProcess
+from tests.fakes.window import PatientBot, assert_nothing_is_left, start_engines_without_charts, theme_of
 
 PROFILE = """sizewise: 1
 name: {name}
@@ -50,7 +50,9 @@ def measured_runs(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactor
     for name, delay in (("first", "5ms"), ("second", "6ms")):
         profile = folder / f"{name}.yaml"
         profile.write_text(PROFILE.format(name="window-test", delay=delay))
-        process = SizewiseHere(calibrated_home, folder, draws=False)("run", str(profile), "--out", str(folder / name))
+        process = SizewiseInProcess(calibrated_home, folder, draws=False)(
+            "run", str(profile), "--out", str(folder / name)
+        )
         assert process.returncode in (0, 4, 10), process.stderr
         run_directories.append(folder / name)
     return tuple(run_directories)
@@ -63,12 +65,12 @@ def home(tmp_path: Path, calibrated_home: Path, monkeypatch: pytest.MonkeyPatch)
     folder.mkdir()
     shutil.copy(calibrated_home / "calibration.json", folder)
     monkeypatch.setenv("SIZEWISE_HOME", str(folder))
-    start_engines_that_draw_nothing(monkeypatch)
+    start_engines_without_charts(monkeypatch)
     return folder
 
 
 @pytest.fixture
-def kept_runs(home: Path, measured_runs: tuple[Path, ...]) -> tuple[Path, ...]:
+def library_runs(home: Path, measured_runs: tuple[Path, ...]) -> tuple[Path, ...]:
     """Copies of the measured runs in the Library."""
     return tuple(shutil.copytree(run, home / "runs" / f"20261127-12000{index}-window-test-{index:04x}")
                  for index, run in enumerate(measured_runs))  # fmt: skip
@@ -87,9 +89,9 @@ def open_window(qtbot: QtBot, qapp: QApplication, home: Path) -> Iterator[Callab
             window.activateWindow()  # an X server without a window manager does not do this
         return window
 
-    look_of(qapp).set_choice("light")
-    look_of(qapp).scale_text(1)
-    with leaving_nothing():
+    theme_of(qapp).set_choice("light")
+    theme_of(qapp).scale_text(1)
+    with assert_nothing_is_left():
         yield open_assembled_window
         for window in windows:
             window.may_close = None

@@ -15,7 +15,7 @@ from app.gui.window import Window
 from app.profiles.document import read_document
 from app.profiles.loading import load_profile
 from app.storage.run_directory import StoredRun, list_stored_runs
-from tests.fakes.driving import drop, press, press_key, shows, shows_the_verdict_of
+from tests.fakes.window_actions import assert_verdict_is_shown, drop_files, is_page_shown, press, press_key
 
 OpenWindow = Callable[[], Window]
 
@@ -53,7 +53,7 @@ def test_exported_ci_job_runs_the_edited_profile(open_window: OpenWindow, tmp_pa
 
 def test_bundle_dropped_on_an_empty_window_is_imported_and_shown(
     open_window: OpenWindow,
-    kept_runs: tuple[Path, ...],
+    library_runs: tuple[Path, ...],
     tmp_path: Path,
     qtbot: QtBot,
     monkeypatch: pytest.MonkeyPatch,
@@ -63,14 +63,14 @@ def test_bundle_dropped_on_an_empty_window_is_imported_and_shown(
     library = exporting_window.pages.library.runs_tab
     qtbot.waitUntil(lambda: library.model.rowCount() == 2)
     bundle = tmp_path / "run.zip"
-    library.presenter.export(kept_runs[0], bundle)  # the path comes from a system dialog
+    library.presenter.export(library_runs[0], bundle)  # the path comes from a system dialog
     qtbot.waitUntil(bundle.exists)
     exporting_window.close()
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "elsewhere"))
     importing_window = open_window()
     assert list_stored_runs() == []
-    assert drop(importing_window, bundle) == "Import this run"
-    qtbot.waitUntil(shows(importing_window, "results"))
+    assert drop_files(importing_window, bundle) == "Import this run"
+    qtbot.waitUntil(is_page_shown(importing_window, "results"))
     (run,) = list_stored_runs()
-    assert run.complete_result == StoredRun(kept_runs[0]).complete_result
-    shows_the_verdict_of(qtbot, importing_window, run)
+    assert run.complete_result == StoredRun(library_runs[0]).complete_result
+    assert_verdict_is_shown(qtbot, importing_window, run)

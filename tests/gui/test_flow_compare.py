@@ -18,36 +18,36 @@ from app.gui.formatting import NOT_AVAILABLE
 from app.gui.home.page import HomePage
 from app.gui.window import Window
 from app.records.comparison import Comparison
-from tests.app.gui.compare.conftest import store
-from tests.fakes.driving import HandCounter, find_button, press, press_key, shows
-from tests.fakes.program import SizewiseHere
+from tests.app.gui.compare.conftest import store_run
+from tests.fakes.program import SizewiseInProcess
 from tests.fakes.repeated import result, steady
+from tests.fakes.window_actions import InputCounter, find_button, is_page_shown, press, press_key
 
 OpenWindow = Callable[[], Window]
 _PATIENCE_MS = 90_000
 
 
 def test_two_checked_runs_are_compared_as_by_the_command(
-    open_window: OpenWindow, kept_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
+    open_window: OpenWindow, library_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     window = open_window()
     window.show_page("library")
     tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2)
-    for run in kept_runs:
+    for run in library_runs:
         row_index = tab.model.find_visible_row(str(run))
         assert row_index is not None
         tab.table.selectRow(row_index)
         qtbot.keyClick(tab.table, Qt.Key.Key_Space)
     press_key(window, Qt.Key.Key_D, Qt.KeyboardModifier.ControlModifier)
     page = window.pages.compare
-    qtbot.waitUntil(shows(window, "compare"))
+    qtbot.waitUntil(is_page_shown(window, "compare"))
     presenter = page.presenter
     qtbot.waitUntil(lambda: presenter.outcome is not None and not presenter.is_busy)
-    assert page.run_directories() == kept_runs
+    assert page.run_directories() == library_runs
     line = page.command_line()
     assert line is not None
-    process = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    process = SizewiseInProcess(home, tmp_path)(*shlex.split(line)[1:], "--json")
     outcome = presenter.outcome
     assert outcome is not None
     if outcome.comparison is None:  # the machine was too busy for valid runs
@@ -88,7 +88,7 @@ def test_two_runs_are_compared_in_three_clicks_from_library_and_one_from_home(
     open_window: OpenWindow, home: Path, qtbot: QtBot
 ) -> None:
     runs = tuple(
-        store(
+        store_run(
             result(replace(steady(10.0 + row_index, 0.1), in_headline=True), run_id=f"20261127-12000{row_index}-short"),
             1,
         )
@@ -98,7 +98,7 @@ def test_two_runs_are_compared_in_three_clicks_from_library_and_one_from_home(
     window.show_page("library")
     tab = window.pages.library.runs_tab
     qtbot.waitUntil(lambda: tab.model.rowCount() == 2)
-    with HandCounter() as hand:
+    with InputCounter() as hand:
         for run in runs:
             row_index = tab.model.find_visible_row(str(run))
             assert row_index is not None
@@ -113,7 +113,7 @@ def test_two_runs_are_compared_in_three_clicks_from_library_and_one_from_home(
         button = find_button(tab, "Compare 2 runs")
         assert button is not None
         click_on(qtbot, button)
-    qtbot.waitUntil(shows(window, "compare"))
+    qtbot.waitUntil(is_page_shown(window, "compare"))
     assert window.pages.compare.run_directories() == runs
     assert hand.clicks == 3
 
@@ -124,9 +124,9 @@ def test_two_runs_are_compared_in_three_clicks_from_library_and_one_from_home(
     compare_button = find_button(page.run_rows, "Compare")
     assert compare_button is not None
     page.findChildren(QScrollArea)[0].ensureWidgetVisible(compare_button)
-    with HandCounter() as hand:
+    with InputCounter() as hand:
         click_on(qtbot, compare_button)
-    qtbot.waitUntil(shows(window, "compare"))
+    qtbot.waitUntil(is_page_shown(window, "compare"))
     assert window.pages.compare.run_directories() == runs
     assert hand.clicks == 1
 
@@ -151,7 +151,7 @@ def short_runs(home: Path, tmp_path: Path) -> tuple[Path, ...]:
     profile.write_text(SHORT)
     runs = tuple(home / "runs" / f"20261127-12000{index}-short-000{index}" for index in range(2))
     for run in runs:
-        process = SizewiseHere(home, tmp_path, draws=False).measured(str(profile), out=run)
+        process = SizewiseInProcess(home, tmp_path, draws=False).measured(str(profile), out=run)
         assert process.returncode in (0, 4), process.stderr
     return runs
 
@@ -187,6 +187,6 @@ def test_another_ab_pair_is_measured_and_joins_the_comparison(
     line, outcome = page.command_line(), presenter.outcome
     assert line is not None
     assert outcome is not None
-    process = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--json")
+    process = SizewiseInProcess(home, tmp_path)(*shlex.split(line)[1:], "--json")
     assert outcome.comparison == msgspec.json.decode(process.stdout, type=Comparison)
     qtbot.waitUntil(lambda: jobs.finished_model.rowCount() == 1)

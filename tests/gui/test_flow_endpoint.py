@@ -21,15 +21,15 @@ from app.storage.run_directory import StoredRun, find_run
 from loadgen.reference.script import HttpMock, OpenAiMock, Script, ServiceModel
 from loadgen.reference.scripted import ScriptedServer
 from reports.formatting import format_number
-from tests.fakes.driving import (
-    HandCounter,
+from tests.fakes.window_actions import (
+    InputCounter,
+    assert_verdict_is_shown,
     click,
     fill_in,
     find,
+    is_page_shown,
     press,
     press_key,
-    shows,
-    shows_the_verdict_of,
     texts_of,
     type_in,
 )
@@ -56,7 +56,7 @@ def endpoint() -> Iterator[str]:
 def create_profile(qtbot: QtBot, window: Window, url: str) -> None:
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
     press_key(window, Qt.Key.Key_N, Qt.KeyboardModifier.ControlModifier)
-    qtbot.waitUntil(shows(window, "run"))
+    qtbot.waitUntil(is_page_shown(window, "run"))
     fill(qtbot, window, ("target", "url"), url)
 
 
@@ -73,7 +73,7 @@ def start(qtbot: QtBot, window: Window) -> StoredRun:
 
 
 def wait_until_running(qtbot: QtBot, window: Window) -> StoredRun:
-    qtbot.waitUntil(shows(window, "live"))
+    qtbot.waitUntil(is_page_shown(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.status == "running", timeout=_PATIENCE_MS)
     directory = window.pages.live.state.directory
     assert directory is not None
@@ -81,9 +81,9 @@ def wait_until_running(qtbot: QtBot, window: Window) -> StoredRun:
 
 
 def wait_for_results(qtbot: QtBot, window: Window, run: StoredRun) -> None:
-    qtbot.waitUntil(shows(window, "results"), timeout=_PATIENCE_MS)
+    qtbot.waitUntil(is_page_shown(window, "results"), timeout=_PATIENCE_MS)
     assert find_run("last").directory == run.directory
-    shows_the_verdict_of(qtbot, window, run)
+    assert_verdict_is_shown(qtbot, window, run)
 
 
 def test_ttft_by_concurrency_of_a_chat_server_needs_four_clicks(
@@ -95,7 +95,7 @@ def test_ttft_by_concurrency_of_a_chat_server_needs_four_clicks(
     monkeypatch.setattr(templates, "_CONCURRENCY_SWEEP", short)
     window, url = open_window(), f"{chat_server}/v1/chat/completions"
     qtbot.waitUntil(lambda: QApplication.focusWidget() is not None)
-    with HandCounter() as hand:
+    with InputCounter() as hand:
         click(qtbot, window, "Load-test an endpoint")
         qtbot.waitUntil(lambda: isinstance(QApplication.focusWidget(), QLineEdit))
         type_in(window, url)

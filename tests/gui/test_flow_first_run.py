@@ -15,7 +15,7 @@ from app.gui.home.page import HomePage
 from app.gui.window import Window
 from app.records.result import Result
 from app.storage.run_directory import find_run, runs_home
-from tests.fakes.driving import press_key, shows
+from tests.fakes.window_actions import is_page_shown, press_key
 
 _TIMEOUT_MS = 600_000
 """70 s on an idle machine; on a busy machine the report and plan wait for processor time."""
@@ -41,7 +41,7 @@ def press_enter_on_home(window: Window, qtbot: QtBot) -> None:
     assert isinstance(page, HomePage)
     qtbot.waitUntil(lambda: QApplication.focusWidget() is page.quick_check_button)
     press_key(window, Qt.Key.Key_Return)
-    qtbot.waitUntil(shows(window, "live"))
+    qtbot.waitUntil(is_page_shown(window, "live"))
     qtbot.waitUntil(lambda: window.pages.live.state.phase == "model", timeout=60_000)
     qtbot.waitUntil(lambda: has_chart_data(window), timeout=60_000)
 
@@ -49,7 +49,7 @@ def press_enter_on_home(window: Window, qtbot: QtBot) -> None:
 def wait_for_result(window: Window, qtbot: QtBot) -> Result:
     """Return the result of the run after the Results page shows it."""
     try:
-        qtbot.waitUntil(shows(window, "results"), timeout=_TIMEOUT_MS)
+        qtbot.waitUntil(is_page_shown(window, "results"), timeout=_TIMEOUT_MS)
     except qtbot.TimeoutError:
         raise AssertionError(f"no result; the last events: {read_last_events()}") from None
     run = find_run("last")

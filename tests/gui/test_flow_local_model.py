@@ -12,32 +12,41 @@ from app.gui.run.preview import Preview
 from app.gui.window import Window
 from app.profiles.bundled import bundled_models
 from app.storage.run_directory import find_run
-from tests.fakes.driving import HandCounter, click, drop, fill_in, find, press, shows, shows_the_verdict_of
+from tests.fakes.window_actions import (
+    InputCounter,
+    assert_verdict_is_shown,
+    click,
+    drop_files,
+    fill_in,
+    find,
+    is_page_shown,
+    press,
+)
 
 
 def test_dropped_model_is_inspected_benchmarked_and_shown(open_window: Callable[[], Window], qtbot: QtBot) -> None:
     """fp32, as stored, is compared with int8 in two clicks after the drop; the other settings shorten the run."""
     window = open_window()
-    assert drop(window, bundled_models()["digits"]) == "Benchmark this model"
-    assert shows(window, "run")()
+    assert drop_files(window, bundled_models()["digits"]) == "Benchmark this model"
+    assert is_page_shown(window, "run")()
     page = window.pages.run
     editor, preview = find(page, ModelEditor), find(page, Preview)
     qtbot.waitUntil(lambda: editor.tree.isVisible() and editor.tree.model().rowCount() > 0)
     inspection = editor.inspector.state.inspection
     assert inspection is not None
-    with HandCounter() as hand:
+    with InputCounter() as hand:
         click(qtbot, editor.precision, "int8-dynamic")
         shorten_run(qtbot, window)
         qtbot.waitUntil(page.header.start_button.isEnabled)
         summary = "The run measures 2 stages on this machine"
         qtbot.waitUntil(lambda: summary in preview.start_summary.text(), timeout=60_000)
         click(qtbot, page.header, "Start (F5)")
-        qtbot.waitUntil(shows(window, "live"))
+        qtbot.waitUntil(is_page_shown(window, "live"))
     assert hand.clicks == 2
     qtbot.waitUntil(lambda: window.pages.live.body is not None and is_listing_variants(window), timeout=60_000)
-    qtbot.waitUntil(shows(window, "results"), timeout=60_000)
+    qtbot.waitUntil(is_page_shown(window, "results"), timeout=60_000)
     run = find_run("last")
-    shows_the_verdict_of(qtbot, window, run)
+    assert_verdict_is_shown(qtbot, window, run)
     local = run.complete_result.local
     assert local is not None
     variants = [(variant.variant.model, variant.variant.batch, variant.variant.precision) for variant in local.variants]

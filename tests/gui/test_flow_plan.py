@@ -19,8 +19,8 @@ from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.plan.pareto_chart import ParetoChart
 from app.gui.plan.rows import ChoiceRow
 from app.gui.window import Window
-from tests.fakes import plan_sources, planned, results
-from tests.fakes.driving import HandCounter, fill_in, press, press_key, shows
+from tests.fakes import plan_sources, results, small_plan
+from tests.fakes.window_actions import InputCounter, fill_in, is_page_shown, press, press_key
 
 MAX_CLICKS = 6
 
@@ -28,7 +28,7 @@ MAX_CLICKS = 6
 def test_opened_plan_is_edited_and_equals_that_of_its_command(
     open_window: Callable[[], Window], qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(plan_sources.plan_file(tmp_path / "small.yaml", planned.question()))
+    path = Path(plan_sources.write_plan_file(tmp_path / "small.yaml", small_plan.planning_inputs()))
     window = open_window()
     window.navigation.plan_requested.emit((path,))
     page = window.pages.plan
@@ -66,7 +66,7 @@ def test_stored_run_is_planned_and_an_offer_selected_in_the_chart(
     qtbot.waitUntil(lambda: library.model.rowCount() == 1)
     library.table.selectRow(0)
     press(qtbot, library, "Plan from run")
-    qtbot.waitUntil(shows(window, "plan"))
+    qtbot.waitUntil(is_page_shown(window, "plan"))
     page, workbench = window.pages.plan, window.pages.plan.workbench
     qtbot.waitUntil(lambda: presenter.state.phase == "preview" and presenter.state.is_current, timeout=60_000)
 
@@ -127,7 +127,7 @@ def test_h100_and_l4_are_compared_for_900_req_per_s_in_six_clicks(
     def click(widget: QWidget, position: QPoint | None = None) -> None:
         qtbot.mouseClick(widget, Qt.MouseButton.LeftButton, pos=position or widget.rect().center())
 
-    with HandCounter() as hand:
+    with InputCounter() as hand:
         rate = workbench.inputs.traffic.peak.rate.lineEdit()
         click(rate)
         rate.selectAll()

@@ -16,16 +16,16 @@ from selenium.webdriver.common.by import By
 
 from app.gui.window import Window
 from reports import formatting
-from tests.fakes.browsing import requested, wait_until_drawn
-from tests.fakes.driving import fill_in, press, press_key
-from tests.fakes.program import SizewiseHere
+from tests.fakes.chromium import requested_urls, wait_until_drawn
+from tests.fakes.program import SizewiseInProcess
+from tests.fakes.window_actions import fill_in, press, press_key
 
 PATIENCE_MS = 60_000
 
 
 @pytest.fixture
-def run(kept_runs: tuple[Path, ...]) -> Path:
-    return kept_runs[0]
+def run(library_runs: tuple[Path, ...]) -> Path:
+    return library_runs[0]
 
 
 def test_run_is_reevaluated_for_a_time_range_and_exported_as_by_the_command(
@@ -60,7 +60,7 @@ def test_run_is_reevaluated_for_a_time_range_and_exported_as_by_the_command(
     with qtbot.waitSignal(drawer.saved, timeout=PATIENCE_MS):
         drawer.save_button.click()
     page = (tmp_path / "window.html").read_text()
-    process = SizewiseHere(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
+    process = SizewiseInProcess(home, tmp_path)(*shlex.split(line)[1:], "--out", str(tmp_path / "terminal.html"))
     assert process.returncode in (0, 4, 10), process.stderr
     assert (tmp_path / "terminal.html").read_text() == page
     for tile in displayed.report.tiles:
@@ -92,5 +92,5 @@ def test_exported_report_opens_in_a_browser_and_the_summary_is_copied(
     displayed = results.presenter.displayed_run
     assert displayed is not None
     assert displayed.own_report.header.run_id in browser.find_element(By.TAG_NAME, "body").text
-    assert all(url.startswith(("file:", "data:", "blob:")) for url in requested(browser))
+    assert all(url.startswith(("file:", "data:", "blob:")) for url in requested_urls(browser))
     assert browser.get_log("browser") == []

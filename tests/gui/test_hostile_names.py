@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.page import TITLES
 from app.gui.window import Window
 from reports.shortening import MAX_LINE_CHARS
-from tests.fakes.stored_runs import sealed_again
+from tests.fakes.stored_runs import reseal_run
 from tests.gui.screens.rendering import fill, settle
 
 _LONG = b"x" * 100_000
@@ -29,7 +29,7 @@ def rename_run(run: Path, new_name: bytes = _HOSTILE) -> Path:
         content = (run / name).read_bytes()
         quoted = b'"' + new_name + b'"' if name == "spec.yaml" else new_name
         (run / name).write_bytes(content.replace(_NAME, quoted).replace(b'"low"', b'"<b>low"'))
-    sealed_again(run)
+    reseal_run(run)
     return run
 
 
@@ -66,9 +66,9 @@ def list_tooltips(view: QAbstractItemView, role: Qt.ItemDataRole = Qt.ItemDataRo
 
 
 def test_markup_in_a_run_name_is_shown_as_plain_text(
-    open_window: Callable[[], Window], kept_runs: tuple[Path, ...], qtbot: QtBot
+    open_window: Callable[[], Window], library_runs: tuple[Path, ...], qtbot: QtBot
 ) -> None:
-    runs = tuple(rename_run(run) for run in kept_runs)
+    runs = tuple(rename_run(run) for run in library_runs)
     window = open_window()
     fill(window, runs)
     markup_texts: set[str] = set()
@@ -95,9 +95,9 @@ def list_texts(window: Window) -> Iterator[str]:
 
 
 def test_long_run_name_is_shortened_everywhere(
-    open_window: Callable[[], Window], kept_runs: tuple[Path, ...], qtbot: QtBot
+    open_window: Callable[[], Window], library_runs: tuple[Path, ...], qtbot: QtBot
 ) -> None:
-    runs = tuple(rename_run(run, _LONG) for run in kept_runs)
+    runs = tuple(rename_run(run, _LONG) for run in library_runs)
     window = open_window()
     fill(window, runs)
     lines: set[str] = set()

@@ -8,7 +8,7 @@ import weakref
 
 import pytest
 
-from tests.fakes.window import leaving_nothing
+from tests.fakes.window import assert_nothing_is_left
 
 
 class Node:
@@ -19,7 +19,7 @@ class Node:
 def test_leaked_thread_is_reported_by_name() -> None:
     may_end = threading.Event()
     thread = threading.Thread(target=may_end.wait, name="left over")
-    with pytest.raises(AssertionError, match="left over"), leaving_nothing():
+    with pytest.raises(AssertionError, match="left over"), assert_nothing_is_left():
         thread.start()
     may_end.set()
     thread.join()
@@ -30,7 +30,7 @@ def test_reference_cycles_are_collected_before_and_after_the_checked_block() -> 
     node = Node()
     earlier = weakref.ref(node)
     del node
-    with leaving_nothing():
+    with assert_nothing_is_left():
         assert earlier() is None
         inside = weakref.ref(Node())
         assert not gc.isenabled()

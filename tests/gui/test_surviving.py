@@ -20,9 +20,9 @@ from app.records.events import RunStarted
 from app.storage.run_directory import StoredRun
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.driving import press, shows
 from tests.fakes.processes import is_running
 from tests.fakes.program import write_profile
+from tests.fakes.window_actions import is_page_shown, press
 
 OpenWindow = Callable[[], Window]
 _PATIENCE_MS = 40_000
@@ -58,7 +58,7 @@ def press_on_close(text: str) -> None:
     def press_button() -> None:
         dialog = QApplication.activeModalWidget()
         assert isinstance(dialog, QDialog)
-        from tests.fakes.driving import find_button
+        from tests.fakes.window_actions import find_button
 
         button = find_button(dialog, text)
         assert button is not None
@@ -140,19 +140,19 @@ def test_killed_benchmark_process_is_reported_and_partial_results_open(
     window.close()
     second = open_window()
     press(qtbot, second.pages.page("home"), "Show results so far")
-    qtbot.waitUntil(shows(second, "results"))
+    qtbot.waitUntil(is_page_shown(second, "results"))
     qtbot.waitUntil(lambda: "--recover" in (second.pages.results.command_line() or ""), timeout=_PATIENCE_MS)
 
 
 @pytest.mark.soak  # test_launching.py stops a run on closing that another page than the shown one watches
 def test_running_run_is_stopped_on_closing_while_another_run_is_shown(
-    open_window: OpenWindow, kept_runs: tuple[Path, ...], home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
+    open_window: OpenWindow, library_runs: tuple[Path, ...], home: Path, endpoint: str, tmp_path: Path, qtbot: QtBot
 ) -> None:
     launch = make_launch(home, write_profile(tmp_path, endpoint, rate="50/s", duration="60s"))
     window = open_window()
     window.navigation.launch_requested.emit(launch)
     qtbot.waitUntil(lambda: is_sending(launch.directory), timeout=_PATIENCE_MS)
-    window.navigation.watch_run_requested.emit(kept_runs[0])
+    window.navigation.watch_run_requested.emit(library_runs[0])
     qtbot.waitUntil(lambda: window.pages.live.state.status == "finished", timeout=_PATIENCE_MS)
     press_on_close("Stop run")
     assert window.close()

@@ -12,12 +12,12 @@ from app.gui.page import TITLES
 from app.gui.window import Window
 from tests.fakes.long_texts import longer_texts
 from tests.fakes.widget_walk import (
-    clipped,
-    passed_over,
+    clipped_texts,
+    controls_skipped_by_tab,
     shared_mnemonics,
-    unnamed,
-    unreachable,
-    wider_than_the_window,
+    sideways_scrolling_areas,
+    unnamed_widgets,
+    unreachable_widgets,
     windows_shown,
 )
 from tests.gui.screens.rendering import fill, settle
@@ -55,16 +55,27 @@ def iter_tabs(window: Window) -> Iterator[str]:
 
 
 def test_controls_with_a_run_are_named_reachable_and_unclipped_at_twice_the_text_size(
-    open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication
+    open_window: OpenWindow, library_runs: tuple[Path, ...], qapp: QApplication
 ) -> None:
     """Checks the open tab of every page with a run; the following tests check every tab, and pages without a run."""
     window = open_window()
     window.theme_controller.scale_text(2)
     window.resize(1600, 1000)
     with windows_shown(qapp) as kinds:
-        fill(window, kept_runs)
+        fill(window, library_runs)
     assert kinds == []
-    assert find_faults(window, clipped, unnamed, unreachable, passed_over, shared_mnemonics, in_tabs=False) == {}
+    assert (
+        find_faults(
+            window,
+            clipped_texts,
+            unnamed_widgets,
+            unreachable_widgets,
+            controls_skipped_by_tab,
+            shared_mnemonics,
+            in_tabs=False,
+        )
+        == {}
+    )
 
 
 @pytest.mark.soak
@@ -75,28 +86,32 @@ def test_controls_of_all_tabs_are_named_and_reachable_without_and_with_runs(
     with windows_shown(qapp) as kinds:
         window = open_window()
     assert kinds == ["Window"]
-    assert find_faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
+    assert find_faults(window, unnamed_widgets, unreachable_widgets, controls_skipped_by_tab, shared_mnemonics) == {}
     with windows_shown(qapp) as kinds:
-        fill(window, request.getfixturevalue("kept_runs"))
+        fill(window, request.getfixturevalue("library_runs"))
     assert kinds == []
-    assert find_faults(window, unnamed, unreachable, passed_over, shared_mnemonics) == {}
+    assert find_faults(window, unnamed_widgets, unreachable_widgets, controls_skipped_by_tab, shared_mnemonics) == {}
 
 
 @pytest.mark.soak
-def test_pages_fit_a_laptop_screen_at_twice_the_text_size(open_window: OpenWindow, kept_runs: tuple[Path, ...]) -> None:
+def test_pages_fit_a_laptop_screen_at_twice_the_text_size(
+    open_window: OpenWindow, library_runs: tuple[Path, ...]
+) -> None:
     """A page that is higher than the screen scrolls; no text is clipped and no page is wider."""
     window = open_window()
     window.theme_controller.scale_text(2)
     window.resize(*LAPTOP)
-    assert find_faults(window, clipped, wider_than_the_window) == {}
-    fill(window, kept_runs)
-    assert find_faults(window, clipped, wider_than_the_window) == {}
+    assert find_faults(window, clipped_texts, sideways_scrolling_areas) == {}
+    fill(window, library_runs)
+    assert find_faults(window, clipped_texts, sideways_scrolling_areas) == {}
     assert (window.width(), window.height()) == LAPTOP
 
 
 @pytest.mark.soak
-def test_longer_texts_are_not_clipped(open_window: OpenWindow, kept_runs: tuple[Path, ...], qapp: QApplication) -> None:
+def test_longer_texts_are_not_clipped(
+    open_window: OpenWindow, library_runs: tuple[Path, ...], qapp: QApplication
+) -> None:
     with longer_texts(qapp):
         window = open_window()
-        fill(window, kept_runs)
-        assert find_faults(window, clipped) == {}
+        fill(window, library_runs)
+        assert find_faults(window, clipped_texts) == {}

@@ -23,7 +23,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.tables import FrameModel
 from tests.fakes.long_texts import longer_texts
-from tests.fakes.widget_walk import clipped, unnamed, unreachable, windows_shown
+from tests.fakes.widget_walk import clipped_texts, unnamed_widgets, unreachable_widgets, windows_shown
 
 LONG = "Every number on this page is made again of the window that is chosen"
 
@@ -55,25 +55,25 @@ def add_widget(page: QWidget, widget: QWidget) -> QWidget:
 
 def test_label_narrower_than_its_text_is_clipped(page: QWidget) -> None:
     label = add_widget(page, QLabel(LONG))
-    assert clipped(page) == []
+    assert clipped_texts(page) == []
     label.setFixedWidth(60)
-    assert LONG in clipped(page)[0]
+    assert LONG in clipped_texts(page)[0]
 
 
 def test_wrapped_label_lower_than_its_lines_is_clipped(page: QWidget) -> None:
     label = QLabel(LONG)
     label.setWordWrap(True)
     add_widget(page, label)
-    assert clipped(page) == []
+    assert clipped_texts(page) == []
     label.setFixedSize(120, label.fontMetrics().height())
-    assert len(clipped(page)) == 1
+    assert len(clipped_texts(page)) == 1
 
 
 def test_button_narrower_than_its_text_is_clipped(page: QWidget) -> None:
     button = add_widget(page, QPushButton("&Choose what to plan from"))
-    assert clipped(page) == []
+    assert clipped_texts(page) == []
     button.setFixedWidth(40)
-    assert len(clipped(page)) == 1
+    assert len(clipped_texts(page)) == 1
 
 
 def test_exactly_fitting_label_and_button_are_clipped_with_longer_texts(page: QWidget, qapp: QApplication) -> None:
@@ -81,11 +81,11 @@ def test_exactly_fitting_label_and_button_are_clipped_with_longer_texts(page: QW
     widths = set_early.sizeHint().width(), button.fontMetrics().horizontalAdvance(button.text())
     for widget, width in zip((set_early, button), widths, strict=True):
         add_widget(page, widget).setFixedWidth(width)
-    assert clipped(page) == []
+    assert clipped_texts(page) == []
     with longer_texts(qapp):
         button.setText("&Choose what to plan from")
         add_widget(page, QLabel(LONG)).setFixedWidth(widths[0])
-    assert len(clipped(page)) == 2
+    assert len(clipped_texts(page)) == 2
 
 
 @pytest.mark.usefixtures("lengthened")
@@ -114,16 +114,16 @@ def test_longer_texts_lengthen_every_displayed_text_but_no_value(page: QWidget) 
 def test_widget_without_accessible_name_is_unnamed(page: QWidget) -> None:
     field = add_widget(page, QLineEdit())
     add_widget(page, QPushButton("&Start"))
-    assert len(unnamed(page)) == 1
+    assert len(unnamed_widgets(page)) == 1
     field.setAccessibleName("Filter")
-    assert unnamed(page) == []
+    assert unnamed_widgets(page) == []
 
 
 def test_widget_outside_the_tab_order_is_unreachable(page: QWidget) -> None:
     field = add_widget(page, QLineEdit())
-    assert unreachable(page) == []
+    assert unreachable_widgets(page) == []
     field.setFocusPolicy(Qt.FocusPolicy.ClickFocus)
-    assert len(unreachable(page)) == 1
+    assert len(unreachable_widgets(page)) == 1
 
 
 def test_widget_shown_before_it_has_a_parent_is_listed_as_a_window(page: QWidget, qapp: QApplication) -> None:

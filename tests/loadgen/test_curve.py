@@ -15,7 +15,7 @@ from loadgen.curve import (
     secure_worker_socket,
     split_into_frames,
 )
-from tests.fakes.tap import Tap
+from tests.fakes.recording_proxy import RecordingProxy
 
 TOKEN = "a token for the tests"
 TIMEOUT_MS = 5_000
@@ -103,15 +103,15 @@ def test_worker_sends_no_data_to_master_without_token(net: Net, token: str | Non
 def test_recorded_connection_contains_no_keys_and_no_messages(net: Net) -> None:
     """A recorded connection does not reveal the token."""
     master = net.listen(TOKEN)
-    with Tap(get_port(master)) as tap:
+    with RecordingProxy(get_port(master)) as proxy:
         worker = net.socket(zmq.DEALER)
         secure_worker_socket(worker, TOKEN)
-        worker.connect(f"tcp://127.0.0.1:{tap.port}")
+        worker.connect(f"tcp://127.0.0.1:{proxy.port}")
         worker.send(b"let me in")
         assert master.poll(TIMEOUT_MS)
         master.send_multipart([*master.recv_multipart()[:1], b"welcome"])
         assert worker.poll(TIMEOUT_MS)
-        recorded = bytes(tap.seen)
+        recorded = bytes(proxy.recorded)
     assert b"CURVE" in recorded
     master_options, worker_options = SimpleNamespace(), SimpleNamespace()  # the keys of a socket cannot be read
     secure_master_socket(master_options, TOKEN)  # type: ignore[arg-type]

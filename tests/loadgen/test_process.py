@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.child import start_module
+from loadgen.child import is_suspended, start_module
 from loadgen.frames import encode_message_frame, read_report
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelMetadataResponse
@@ -38,9 +38,9 @@ from loadgen.records import (
 from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import HttpWorkload, OipWorkload
 from tests.fakes.endless_grpc import endless_grpc_server
-from tests.fakes.played import Played, plan
 from tests.fakes.processes import children_of, is_running
 from tests.fakes.program import wait_until
+from tests.fakes.stage_run import StageRun, plan
 from tests.fakes.stream_server import stream_server
 
 pytestmark = pytest.mark.process
@@ -71,7 +71,7 @@ def test_stage_sends_every_arrival_and_reports_rows_and_counts(load: LoadProcess
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=(b"a", b"b")))
         requests_before = len(server.requests)
-        played = Played(load, plan(rate=1_000))
+        played = StageRun(load, plan(rate=1_000))
         bodies = [request[-1:] for request in server.requests[requests_before:]]
         connections = server.connection_count
     rows, ended = played.rows, played.ended
@@ -104,7 +104,7 @@ def test_sent_requests_follow_scheduled_poisson_process(load: LoadProcess) -> No
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         load.preflight()  # opens the first connection
-        rows = Played(load, plan(200, 3, "poisson")).rows
+        rows = StageRun(load, plan(200, 3, "poisson")).rows
     gaps_s = np.diff(np.sort(rows["sent_ns"])) / 1e9
     # a busy machine sends some requests together; evenly spaced ones would be at 0.63, closed-loop ones at 0.4
     assert stats.kstest(gaps_s, "expon", args=(0, 1 / 200)).statistic < 0.25
@@ -115,7 +115,7 @@ def test_latency_of_open_arrivals_includes_server_freeze(load: LoadProcess) -> N
     """200 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.75 s and p99 0.99 s."""
     with ScriptedServer(FREEZE) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = Played(load, plan(rate=200, duration=6))
+        played = StageRun(load, plan(rate=200, duration=6))
     p95, p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
     assert p95 == pytest.approx(750, rel=0.05)
     assert p99 == pytest.approx(990, rel=0.05)
@@ -130,7 +130,7 @@ def test_delayed_sends_hide_server_freeze_in_service_time_but_not_in_latency(
     """Five connections sustain 100 req/s at 50 ms, like five closed-loop users: five of 585 sends meet the freeze."""
     with ScriptedServer(Script(delay_s=0.05, freeze_after_s=1, freeze_s=1)) as server:
         load.configure(Endpoint((server.url,), max_connections=5), HttpWorkload())
-        played = Played(load, plan(rate=90, duration=6.5))
+        played = StageRun(load, plan(rate=90, duration=6.5))
     naive_p50, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [50, 99])
     true_p95, true_p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
     assert naive_p50 == pytest.approx(50, abs=10)
@@ -154,7 +154,7 @@ def test_delay_of_suspended_load_worker_is_included_in_latency(load: LoadProcess
             os.kill(load.pid, signal.SIGCONT)
             frozen_ms.append((perf_counter() - since_s) * 1e3)
 
-        played = Played(load, plan(rate=100, duration=3), on_started=threading.Timer(1.0, freeze).start)
+        played = StageRun(load, plan(rate=100, duration=3), on_started=threading.Timer(1.0, freeze).start)
     lag_ms = (played.rows["sent_ns"] - played.rows["scheduled_ns"]) / 1e6
     assert frozen_ms[0] - 50 < lag_ms.max() < frozen_ms[0] + 500
     late = lag_ms > 200
@@ -183,7 +183,7 @@ def test_failures_have_same_error_class_in_rows_and_preflight(load: LoadProcess,
     with ScriptedServer(Script(reply)) as server:
         load.configure(Endpoint((server.url,), headers, timeouts=make_timeouts(error)), HttpWorkload())
         preflight = load.preflight()
-        rows = Played(load, plan(rate=20, duration=0.5)).rows
+        rows = StageRun(load, plan(rate=20, duration=0.5)).rows
     assert preflight.error == error
     assert preflight.status == (None if error in ("send", "timeout") else reply.status)
     assert "canary" not in preflight.detail
@@ -227,7 +227,7 @@ def test_closed_port_is_connect_error_in_preflight_and_rows(load: LoadProcess) -
         closed_url = server.url
     load.configure(Endpoint((closed_url,)), HttpWorkload())
     assert load.preflight().error == "connect"
-    rows = Played(load, plan(rate=20, duration=0.5)).rows
+    rows = StageRun(load, plan(rate=20, duration=0.5)).rows
     assert set(rows["error"]) == {"connect"}
     assert rows["sent_ns"].notna().all()
 
@@ -242,7 +242,7 @@ def test_unresolvable_host_is_dns_error_in_preflight(load: LoadProcess) -> None:
 def test_requests_in_flight_and_queued_time_out_at_end_of_drain(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server:
         load.configure(Endpoint((server.url,), max_connections=4), HttpWorkload())
-        played = Played(load, plan(rate=100, duration=0.2, drain_s=0.3))
+        played = StageRun(load, plan(rate=100, duration=0.2, drain_s=0.3))
     assert set(played.rows["error"]) == {"timeout"}
     assert len(played.rows) == 20
     assert played.rows["sent_ns"].isna().sum() == played.ended.never_started == 16
@@ -254,7 +254,7 @@ def test_stage_is_stopped_when_progress_callback_returns_false(load: LoadProcess
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         start_s = perf_counter()
-        played = Played(load, plan(rate=100, duration=60), goes_on=False)
+        played = StageRun(load, plan(rate=100, duration=60), goes_on=False)
     assert perf_counter() - start_s < 3
     assert played.ended.stopped_early
     assert played.ended.scheduled == 6_000
@@ -266,7 +266,7 @@ def test_stop_with_drain_lets_requests_in_flight_finish(load: LoadProcess) -> No
     with ScriptedServer(Script(delay_s=0.2)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         stop = threading.Timer(0.5, load.stop, (True,))
-        played = Played(load, plan(rate=100, duration=60), on_started=stop.start)
+        played = StageRun(load, plan(rate=100, duration=60), on_started=stop.start)
     assert played.ended.stopped_early
     assert played.rows["error"].isna().all()
     assert 10 < len(played.rows) < 200
@@ -278,7 +278,7 @@ def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
         previous_handler = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.5)
-            played = Played(load, plan(rate=100, duration=60))
+            played = StageRun(load, plan(rate=100, duration=60))
         finally:
             signal.signal(signal.SIGALRM, previous_handler)
     assert played.ended.stopped_early
@@ -288,8 +288,8 @@ def test_stop_between_stages_applies_to_next_stage(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         load.stop(drain=True)
-        assert Played(load, plan(duration=60)).ended.stopped_early
-        assert not Played(load, plan(duration=0.3)).ended.stopped_early
+        assert StageRun(load, plan(duration=60)).ended.stopped_early
+        assert not StageRun(load, plan(duration=0.3)).ended.stopped_early
 
 
 def test_stop_before_preflight_interrupts_preflight() -> None:
@@ -326,7 +326,7 @@ def test_inference_responses_are_compared_with_labels(load: LoadProcess, tmp_pat
     with ScriptedServer(Script(paths=OIP_PATHS)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m", tensors=str(tmp_path / "t.npz"), labels="y"))
         assert load.preflight().error is None
-        rows = Played(load, plan(rate=40, duration=0.5)).rows
+        rows = StageRun(load, plan(rate=40, duration=0.5)).rows
     assert rows["error"].isna().all()
     assert rows["correct_rows"].sum() == 15
 
@@ -360,7 +360,7 @@ def test_malformed_response_is_recorded_as_bad_payload_row(load: LoadProcess, sh
     response_body = json.dumps({"outputs": [{"name": "o", "datatype": "FP32", "shape": shape, "data": data}]}).encode()
     with ScriptedServer(Script(paths={**OIP_PATHS, "/v2/models/m/infer": Reply(body=response_body)})) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
-        played = Played(load, plan(rate=20, duration=0.5))
+        played = StageRun(load, plan(rate=20, duration=0.5))
     assert set(played.rows["error"]) == {"bad-payload"}
     assert len(played.rows) == played.ended.scheduled == 10
 
@@ -370,7 +370,7 @@ def test_slow_metadata_may_delay_first_report(load: LoadProcess, monkeypatch: py
     monkeypatch.setattr("loadgen.process._SILENCE_TIMEOUT_S", 1.0)
     with ScriptedServer(Script(paths=OIP_PATHS, delay_s=1.3)) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
-        assert Played(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
+        assert StageRun(load, plan(rate=20, duration=0.5, drain_s=4)).rows["error"].isna().all()
 
 
 def test_exit_reason_of_worker_is_reported_by_next_command() -> None:
@@ -407,7 +407,7 @@ def test_unresolvable_host_fails_stage_with_dns_error() -> None:
     with LoadProcess() as load:
         load.configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload())
         with pytest.raises(LoadError) as failed:
-            Played(load, plan())
+            StageRun(load, plan())
     assert (failed.value.error, failed.value.is_workload_invalid) == ("dns", False)
 
 
@@ -416,7 +416,7 @@ def test_killed_worker_raises_load_error() -> None:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.pid, signal.SIGKILL)).start()
         with pytest.raises(LoadError, match="killed by SIGKILL") as failed:
-            Played(load, plan(duration=60))
+            StageRun(load, plan(duration=60))
         load.stop(drain=True)
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
@@ -444,7 +444,7 @@ def test_worker_without_file_descriptors_reports_limit_and_remedy() -> None:
         assert load.preflight().error is None
         resource.prlimit(load.pid, resource.RLIMIT_NOFILE, (3, 3))
         with pytest.raises(LoadError, match="the load worker failed: Too many open files") as failed:
-            Played(load, plan())
+            StageRun(load, plan())
     assert "ulimit -n" in str(failed.value.hint)
     assert (failed.value.error, failed.value.is_workload_invalid) == (None, False)
 
@@ -454,7 +454,7 @@ def test_worker_without_file_descriptors_reports_limit_and_remedy() -> None:
     ("child", "step"),
     [
         ("loadgen.worker", lambda load: load.configure(NOWHERE, HttpWorkload("POST", bodies=(bytes(2**20),)))),
-        ("loadgen.worker", lambda load: Played(load, plan())),
+        ("loadgen.worker", lambda load: StageRun(load, plan())),
         ("loadgen.locustfile", LoadProcess.preflight),
         ("loadgen.master", LoadProcess.preflight),
     ],
@@ -471,6 +471,7 @@ def test_suspended_process_fails_without_timeout_of_slow_target(
     ) as load:
         load.configure(NOWHERE, HttpWorkload())
         os.kill(load.pid, signal.SIGSTOP)
+        wait_until(lambda: is_suspended(load.pid))
         with pytest.raises(LoadError, match=f"process {load.pid} is suspended") as failed:
             step(load)
         assert failed.value.hint is not None
@@ -588,7 +589,7 @@ def test_two_workers_send_same_schedule_as_single_worker() -> None:
         with ScriptedServer(Script()) as server, LoadProcess(gather=gather) as load:
             assert len(load.workers) == (0 if gather is None else gather.local_workers)
             load.configure(Endpoint((server.url,)), workload)
-            played = Played(load, arrivals)
+            played = StageRun(load, arrivals)
         rows = played.rows.sort_values("index")
         offsets = (rows["scheduled_ns"] - played.ended.start_ns).tolist()
         bodies = sorted(request.partition(b"\r\n\r\n")[2] for request in server.requests)

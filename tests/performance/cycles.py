@@ -38,11 +38,11 @@ def main() -> int:
                 Path(folder) / str(cycle), moment._replace(after_s=moment.after_s * rng.uniform(0.5, 1.5)), workers
             )
             left = Footprint.now().left_since(before)
-            if left or cancelled.code != USUAL_CODE or (cancelled.lasted_s or 0.0) > LONGEST_S:
+            if left or cancelled.code != USUAL_CODE or (cancelled.shutdown_s or 0.0) > LONGEST_S:
                 failures.append(f"{workers} worker(s), {moment.name}: {cancelled}, left {left}")
             processes += cancelled.started
-            missed += cancelled.lasted_s is None
-            durations_s.append(cancelled.lasted_s or 0.0)
+            missed += cancelled.shutdown_s is None
+            durations_s.append(cancelled.shutdown_s or 0.0)
         grown_mib = Footprint.now().resident_mib - before.resident_mib
     print(f"{cycles} runs in {time.monotonic() - started_s:.0f} s; {processes} processes, none of which is left")
     print(f"from the signal to the end: median {median(durations_s):.2f} s, longest {max(durations_s):.2f} s")

@@ -31,12 +31,12 @@ from app.inference.scenarios import run_scenario
 from app.inference.session import ModelSession, open_session
 from app.records.calls import COLUMNS
 from app.telemetry.sampler import Sampler
-from tests.fakes.graphs import graph_of, written
+from tests.fakes.graphs import graph_of, write_graph
 from tests.performance.kept_precision import show_cache
 from tests.performance.pairs import RoundResult, format_pairs, load_average, measure_pairs
 
 MODELS = Path(__file__).parents[2] / "profiles" / "models"
-NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
+NVML = Path(__file__).parents[1] / "fakes" / "nvml" / "simulated_nvml.c"
 ROUND_S = 0.25
 PAIRS = 60
 CHILD_PAIRS = 40
@@ -68,7 +68,7 @@ def show_all() -> None:
         print(f"-- app.inference.worker, beside a child with a bare loop: {CHILD_PAIRS} pairs, {load_average()}")
         for model in models:
             show_child(model)
-        show_with_stand_in(folder, DIGITS_MODEL)
+        show_with_simulated_gpu(folder, DIGITS_MODEL)
         show_cache(folder / "cache")
     print("must: at least 98 %, of the tiny model at most 20 µs a call more; with telemetry at least 99 %")
 
@@ -80,7 +80,7 @@ def tiny(path: Path) -> Path:
         helper.make_node("Add", ["h", "b"], ["k"]),
         helper.make_node("MatMul", ["k", "w2"], ["y"]),
     ]
-    return written(path, graph_of(nodes, {"x": ["batch", 64]}, {"w1": [64, 256], "b": [256], "w2": [256, 64]}))
+    return write_graph(path, graph_of(nodes, {"x": ["batch", 64]}, {"w1": [64, 256], "b": [256], "w2": [256, 64]}))
 
 
 def show_harness(model: Path) -> None:
@@ -193,7 +193,7 @@ def run_and_wait_ns(pid: int) -> tuple[int, int]:
     return int(ran), int(waited)
 
 
-def show_with_stand_in(folder: Path, model: Path) -> None:
+def show_with_simulated_gpu(folder: Path, model: Path) -> None:
     library = folder / "libnvidia-ml.so.1"
     subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, NVML], check=True)
     environment = os.environ | {"LD_LIBRARY_PATH": str(folder), "NVML_STAND_IN_GPUS": "1"}
@@ -202,7 +202,7 @@ def show_with_stand_in(folder: Path, model: Path) -> None:
 
 
 def show_telemetry(model: Path) -> None:
-    print(f"-- telemetry of host, processes and one stand-in GPU: {CHILD_PAIRS} pairs, {load_average()}")
+    print(f"-- telemetry of host, processes and one simulated GPU: {CHILD_PAIRS} pairs, {load_average()}")
     variant = VariantProcess(model.stem, VariantJob(model=str(model), provider="cpu", batch=1))
     variant.wait_until_open(60)
 

@@ -30,7 +30,7 @@ from reports.html import render_html
 from tests.fakes.bench import SPEC, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import fake_parts
+from tests.fakes.session_dependencies import fake_dependencies
 
 ROWS = 10_000_000
 RATE_PER_S = 10_000.0
@@ -94,7 +94,7 @@ def measure(rows: int, directory: Path) -> None:
     print(f"before: peak {peak_gib():.2f} GiB")
     with child() as pipes, RunWriter(directory) as store:
         load = PipedLoad(clock, pipes)
-        outcome = run(spec, fake_parts(clock, load, store), lambda _: None, Interruption())
+        outcome = run(spec, fake_dependencies(clock, load, store), lambda _: None, Interruption())
         result_s = time.perf_counter() - load.ended_s
         (measured,) = outcome.result.stages
         size_gib = (directory / REQUESTS).stat().st_size / 2**30

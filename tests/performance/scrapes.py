@@ -16,7 +16,7 @@ from app.telemetry.host import DETAILS_INTERVAL_NS, HostReader
 from app.telemetry.processes import ProcessReader
 from app.telemetry.scrape import Scraper
 from tests.fakes import exporters
-from tests.fakes.metrics_page import answer, metrics_page
+from tests.fakes.metrics_page import http_response, metrics_page
 
 BEATS_PER_S = 10
 MODES = ("idle", "user", "system", "nice", "irq", "softirq", "steal", "iowait")
@@ -62,7 +62,7 @@ def pages() -> list[tuple[str, bytes, int]]:
 
 
 def show_scrape(name: str, page: bytes, repeats: int) -> None:
-    with metrics_page(answer(page)) as server:
+    with metrics_page(http_response(page)) as server:
         scraper = Scraper(server.url, source="scrape1")
         readings = dict(scraper.read(0))
         assert readings["scrape1"]["scrape_ok"] == 1

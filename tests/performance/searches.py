@@ -52,7 +52,7 @@ def _searches(server: KnownServer, hold_s: float, seeds: int) -> str:
 
 def _truth(server: KnownServer, parts: int = 20) -> str:
     random = np.random.default_rng(2026)
-    runs = [server.answer(np.cumsum(random.exponential(1 / server.limit_per_s, _PART)), random) for _ in range(parts)]
+    runs = [server.respond(np.cumsum(random.exponential(1 / server.limit_per_s, _PART)), random) for _ in range(parts)]
     texts = [f"{parts * _PART:,} arrivals at {server.limit_per_s:g}/s"]
     for name in ("latency_s", "ttft_s", "itl_s"):
         if (times_s := getattr(runs[0], name)) is not None:

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-SOURCE = Path(__file__).parents[1] / "fakes" / "nvml" / "nvml_stand_in.c"
+SOURCE = Path(__file__).parents[1] / "fakes" / "nvml" / "simulated_nvml.c"
 SECONDS = 8.0
 SOURCES = ("endpoint", "generator", "engine")
 ROUNDS = 9
@@ -35,7 +35,7 @@ def main() -> None:
         library = Path(folder) / "libnvidia-ml.so.1"
         subprocess.run(["cc", "-O2", "-shared", "-fPIC", "-o", library, SOURCE], check=True)
         for gpus in ("0", "1", "8"):
-            print(f"-- {gpus} GPUs (stand-in: without the driver's own time)", flush=True)
+            print(f"-- {gpus} GPUs (simulated: without the driver's own time)", flush=True)
             environment = os.environ | {"LD_LIBRARY_PATH": folder, "NVML_STAND_IN_GPUS": gpus}
             subprocess.run([sys.executable, "-m", "tests.performance.telemetry"], env=environment, check=True)
 

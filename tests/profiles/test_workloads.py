@@ -9,7 +9,7 @@ import pytest
 from app.profiles.bundled import bundled_profiles
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
-from tests.fakes.program import SizewiseHere
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -48,7 +48,7 @@ def test_bundled_profile_runs_with_short_stages(calibrated_home: Path, tmp_path:
     if getattr(profile.target, "serve", None) is not None:
         overrides.append("target.serve.max_batch=1")  # the model alone is measured once for each power of two
     settings = [part for override in overrides + FASTER.get(name, []) for part in ("--set", override)]
-    sizewise = SizewiseHere(calibrated_home, tmp_path, draws=False)
+    sizewise = SizewiseInProcess(calibrated_home, tmp_path, draws=False)
     done = sizewise("run", name, *settings, "--out", str(tmp_path / "run"))
     # a busy machine may spoil the measurement (4) or fail an SLO (10); only the completed requests are tested
     assert done.returncode in (0, 4, 10), done.stderr
@@ -72,7 +72,7 @@ def test_bundled_local_profile_runs_with_short_measurements(tmp_path: Path) -> N
         "target.batch=[1, 4]",
     )
     settings = [part for override in shorter for part in ("--set", override)]
-    sizewise = SizewiseHere(tmp_path / "home", tmp_path, draws=False)
+    sizewise = SizewiseInProcess(tmp_path / "home", tmp_path, draws=False)
     done = sizewise("run", "local-model", *settings, "--out", str(tmp_path / "run"))
     assert done.returncode in (0, 10), done.stderr  # on a busy machine calls may take longer than the SLO allows
     local = sizewise.result(tmp_path / "run")["local"]

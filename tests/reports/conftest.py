@@ -15,12 +15,12 @@ from app.reporting.plan import build_plan_report
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
 from tests.fakes.language_model_runs import language_model_run
-from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
+from tests.fakes.local_runs import local_run, run_of_failed_variants, run_of_one_variant, run_with_fallback_nodes
 from tests.fakes.repeated import result, steady
-from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted_run, run_without_load
 from tests.fakes.searched_runs import searched_run
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
-from tests.fakes.whole_plan import by_max_rate, nothing_fits, question, whole_plan
+from tests.fakes.whole_plan import plan_by_max_rate, plan_without_feasible_offer, planning_inputs, whole_plan
 
 Rendered = Callable[[str], str]
 
@@ -74,7 +74,7 @@ def text_pages() -> dict[str, str]:
 
 @pytest.fixture
 def rendered_text(
-    pages: dict[str, str], text_pages: dict[str, str], pages_without_pictures: None, request: pytest.FixtureRequest
+    pages: dict[str, str], text_pages: dict[str, str], pages_without_charts: None, request: pytest.FixtureRequest
 ) -> Rendered:
     """For tests of the text of a page, where a browser draws the same page in another test: the page without pictures,
     unless it was rendered with them."""
@@ -95,7 +95,7 @@ def full_html(rendered: Rendered) -> str:
 
 @pytest.fixture(scope="session")
 def empty_report() -> Report:
-    return report_of(nothing_measured())
+    return report_of(run_without_load())
 
 
 @pytest.fixture(scope="session")
@@ -120,7 +120,7 @@ def locust_report() -> Report:
 
 @pytest.fixture(scope="session")
 def interrupted_report() -> Report:
-    return report_of(interrupted())
+    return report_of(interrupted_run())
 
 
 @pytest.fixture(scope="session")
@@ -135,12 +135,12 @@ def searched_report() -> Report:
 
 @pytest.fixture(scope="session")
 def alone_report() -> Report:
-    return report_of(one_variant())
+    return report_of(run_of_one_variant())
 
 
 @pytest.fixture(scope="session")
 def failed_report() -> Report:
-    return report_of(only_failed())
+    return report_of(run_of_failed_variants())
 
 
 @pytest.fixture(scope="session")
@@ -149,23 +149,25 @@ def language_model_report() -> Report:
 
 
 @pytest.fixture(scope="session")
-def strayed_report() -> Report:
-    return report_of(strayed())
+def fallback_report() -> Report:
+    return report_of(run_with_fallback_nodes())
 
 
 @pytest.fixture(scope="session")
 def whole_plan_report() -> PlanReport:
-    return build_plan_report(whole_plan(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+    return build_plan_report(whole_plan(), planning_inputs(), "sizewise 0.1.0", "sizewise plan chat.yaml")
 
 
 @pytest.fixture(scope="session")
 def max_rate_plan_report() -> PlanReport:
-    return build_plan_report(by_max_rate(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+    return build_plan_report(plan_by_max_rate(), planning_inputs(), "sizewise 0.1.0", "sizewise plan chat.yaml")
 
 
 @pytest.fixture(scope="session")
 def no_offer_plan_report() -> PlanReport:
-    return build_plan_report(nothing_fits(), question(), "sizewise 0.1.0", "sizewise plan chat.yaml")
+    return build_plan_report(
+        plan_without_feasible_offer(), planning_inputs(), "sizewise 0.1.0", "sizewise plan chat.yaml"
+    )
 
 
 @pytest.fixture(scope="session")

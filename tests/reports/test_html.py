@@ -98,7 +98,7 @@ def test_html_report_is_small_and_omits_large_result_json(full_report: Report, f
     assert "result.json is too large to embed" in html
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 @pytest.mark.parametrize(
     ("times", "max_bytes", "row_limit"),
     [(10, 1_500_000, 100), pytest.param(200, MAX_BYTES, 1000, marks=pytest.mark.soak)],
@@ -431,7 +431,7 @@ def test_html_of_language_model_run_shows_generation_tests_and_no_calls(rendered
 
 
 def test_invalid_variant_is_struck_through_and_its_fallbacks_are_named(rendered_text: Rendered) -> None:
-    html = rendered_text("strayed_report")
+    html = rendered_text("fallback_report")
     assert re.search(r'<s title="INVALID[^>]*>1,000</s>', html)
     assert "Conv 10 (fallback)" in _text(html)
 
@@ -454,7 +454,7 @@ _KINDS = (
     "spike_report",
     "clients_report",
     "locust_report",
-    "strayed_report",
+    "fallback_report",
 )
 
 
@@ -466,7 +466,7 @@ def test_hostile_text_adds_no_element_to_any_kind_of_report(
     assert len(rendered(name).encode()) < PREFERRED_BYTES
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 @pytest.mark.parametrize("name", first_in_unit_tier(_KINDS[1:], 3))
 def test_hostile_text_adds_no_element_outside_charts_of_any_kind_of_report(
     name: str, request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch
@@ -530,7 +530,7 @@ def test_html_in_offer_name_is_escaped(rendered: Rendered) -> None:
     assert not _elements(html).attributes & {"onerror", "src"}
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 def test_hostile_text_adds_no_element_outside_charts_of_plan_page(whole_plan_report: PlanReport) -> None:
     _assert_nothing_is_added(whole_plan_report, "".join(PAYLOADS))
 
@@ -694,7 +694,7 @@ def test_message_streams_are_html_table(full_report: Report) -> None:
         "clients_report",
         "locust_report",
         "local_report",
-        "strayed_report",
+        "fallback_report",
         "language_model_report",
         "failed_report",
         "whole_plan_report",

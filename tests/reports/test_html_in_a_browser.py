@@ -14,7 +14,7 @@ from selenium.webdriver.support.ui import WebDriverWait
 
 from reports.html import render_html
 from reports.model import CheckRow, Report
-from tests.fakes.browsing import requested, tab_of, wait_until_drawn
+from tests.fakes.chromium import open_tab, requested_urls, wait_until_drawn
 from tests.reports.conftest import Rendered
 from tests.reports.hostile import PAYLOADS, hostile
 
@@ -42,11 +42,11 @@ class _Drawn(NamedTuple):
 def drawn(chromium: webdriver.Chrome, full_html: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[_Drawn]:
     """The page with all charts, loaded once for tests that leave it as it is: drawing it takes seconds."""
     first = chromium.current_window_handle
-    with tab_of(chromium):
+    with open_tab(chromium):
         address = _open(chromium, full_html, tmp_path_factory.mktemp("drawn"))
         wait_until_drawn(chromium)
         messages = [entry["message"] for entry in chromium.get_log("browser")]
-        page = _Drawn(chromium.current_window_handle, address, requested(chromium), messages)
+        page = _Drawn(chromium.current_window_handle, address, requested_urls(chromium), messages)
         chromium.switch_to.window(first)
         yield page
         chromium.switch_to.window(page.handle)
@@ -84,7 +84,7 @@ def test_static_charts_are_shown_if_scripts_are_disabled(
     assert all(picture.is_displayed() and picture.size["height"] == 280 for picture in pictures)
     assert browser.find_element(By.CSS_SELECTOR, ".outcome strong").text == "PASS"
     assert browser.find_elements(By.TAG_NAME, "button") == []
-    assert requested(browser) == {address}
+    assert requested_urls(browser) == {address}
     assert [entry for entry in browser.get_log("browser") if "Security Policy" in entry["message"]] == []
 
 
@@ -164,7 +164,7 @@ def test_report_without_measurement_has_no_console_messages(
         ("spike_report", "dark"),
         ("clients_report", "dark"),
         ("locust_report", "light"),
-        ("strayed_report", "light"),
+        ("fallback_report", "light"),
         ("failed_report", "dark"),
         ("whole_plan_report", "dark"),
         # The unit tier draws these without a browser.
@@ -188,7 +188,7 @@ def test_charts_of_every_kind_of_run_are_drawn_without_console_messages(
 
     live = browser.find_elements(By.CSS_SELECTOR, ".live svg.marks")
     assert len(live) == len(browser.find_elements(By.CSS_SELECTOR, "[data-spec]")) >= 3
-    assert requested(browser) == {address}
+    assert requested_urls(browser) == {address}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
@@ -217,7 +217,7 @@ def test_hostile_text_runs_no_script_and_sends_no_request(
     wait_until_drawn(browser)
 
     assert browser.execute_script("return window.hit") is None
-    assert requested(browser) == {address}
+    assert requested_urls(browser) == {address}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 

@@ -81,7 +81,7 @@ def _schema() -> xmlschema.XMLSchema:
 
 
 _NAMES = ("full_report", "empty_report", "interrupted_report", "streaming_report", "clients_report", "local_report",
-          "failed_report", "strayed_report")  # fmt: skip
+          "failed_report", "fallback_report")  # fmt: skip
 
 
 def _failing(report: Report) -> Report:

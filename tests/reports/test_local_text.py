@@ -77,13 +77,13 @@ def test_cold_start_of_equally_opened_variant_is_reported(local_report: Report) 
     assert dict(build_headline_variant_lines(local))["Cold start"] == []
 
 
-def test_fallback_lines_name_variant_and_providers(strayed_report: Report) -> None:
-    lines = dict(build_headline_variant_lines(_local(strayed_report)))["Fallback"]
+def test_fallback_lines_name_variant_and_providers(fallback_report: Report) -> None:
+    lines = dict(build_headline_variant_lines(_local(fallback_report)))["Fallback"]
     assert lines == ["cuda: Conv on CPUExecutionProvider, instead of cuda"]
 
 
-def test_invalid_numbers_are_in_parentheses(strayed_report: Report) -> None:
-    rows = build_variant_table(_local(strayed_report), 90)[1:]
+def test_invalid_numbers_are_in_parentheses(fallback_report: Report) -> None:
+    rows = build_variant_table(_local(fallback_report), 90)[1:]
     assert rows[0][1].startswith("(")
     assert rows[0][2:] == ["(1,000)", "INVALID"]
 

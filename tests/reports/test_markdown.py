@@ -90,7 +90,7 @@ def test_comparison_shows_environment_differences_before_regressions(
 
 @pytest.mark.parametrize(
     "name",
-    ["full_report", "empty_report", "streaming_report", "local_report", "strayed_report", "language_model_report"],
+    ["full_report", "empty_report", "streaming_report", "local_report", "fallback_report", "language_model_report"],
 )
 def test_markdown_summary_matches_golden_file(name: str, request: pytest.FixtureRequest) -> None:
     assert_golden(f"summary_{name}.md", render_markdown(request.getfixturevalue(name)))

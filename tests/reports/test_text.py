@@ -11,7 +11,7 @@ from tests.fakes.golden import assert_golden
 
 _REPORTS = (
     "full_report", "empty_report", "interrupted_report", "streaming_report", "spike_report", "clients_report",
-    "locust_report", "local_report", "alone_report", "failed_report", "strayed_report",
+    "locust_report", "local_report", "alone_report", "failed_report", "fallback_report",
     "searched_report", "language_model_report",
 )  # fmt: skip
 

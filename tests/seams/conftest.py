@@ -14,7 +14,7 @@ import pytest
 
 from app.records.calibration import Calibration
 from tests.fakes.forked import probe_once
-from tests.fakes.program import TRIES, Sizewise, SizewiseHere, write_profile
+from tests.fakes.program import TRIES, Sizewise, SizewiseInProcess, write_profile
 
 _FINGERPRINT = """
 import sys
@@ -35,7 +35,7 @@ def freeze_objects_of_earlier_tests() -> None:
 def quickstart(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """The directory and the terminal output of a quickstart with steps of one second, in a home of its own.
 
-    A busy machine may invalidate steps of one second. If so many are invalid that the search finds no
+    A busy machine may invalidate steps of one second. If the search therefore finds no
     rate, the quickstart runs again.
     """
     home = tmp_path_factory.mktemp("quickstart")
@@ -56,14 +56,14 @@ def sizewise(calibrated_home: Path, tmp_path: Path) -> Sizewise:
 
 
 @pytest.fixture
-def sizewise_with_gpu(nvml_stand_in: Path, calibrated_home: Path, tmp_path: Path) -> Sizewise:
-    """Commands in a home in which this machine is calibrated with the simulated GPUs that `nvml_stand_in`, as the
-    LD_LIBRARY_PATH of its commands, adds to it: another environment, which would be calibrated first."""
+def sizewise_with_gpu(simulated_nvml: Path, calibrated_home: Path, tmp_path: Path) -> Sizewise:
+    """Commands with the simulated GPUs of `simulated_nvml`, in a home with a calibration for that environment. Without
+    it, each command would calibrate first, because GPUs change the fingerprint of the machine."""
     probe = probe_once()
     assert probe.runtime_version is not None
     done = subprocess.run(
         [sys.executable, "-c", _FINGERPRINT, probe.runtime_version, *probe.working_providers],
-        env=os.environ | {"LD_LIBRARY_PATH": str(nvml_stand_in)},
+        env=os.environ | {"LD_LIBRARY_PATH": str(simulated_nvml)},
         capture_output=True, text=True, check=True,
     )  # fmt: skip
     home = tmp_path / "home-with-gpu"
@@ -75,8 +75,8 @@ def sizewise_with_gpu(nvml_stand_in: Path, calibrated_home: Path, tmp_path: Path
 
 
 @pytest.fixture
-def sizewise_here(calibrated_home: Path, tmp_path: Path) -> SizewiseHere:
-    return SizewiseHere(calibrated_home, tmp_path, draws=False)
+def sizewise_in_process(calibrated_home: Path, tmp_path: Path) -> SizewiseInProcess:
+    return SizewiseInProcess(calibrated_home, tmp_path, draws=False)
 
 
 @pytest.fixture

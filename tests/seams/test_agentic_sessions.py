@@ -13,7 +13,7 @@ import pytest
 
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, ScriptShare
 from tests.fakes.llm_server import ObservedLlmServer, llm_server
-from tests.fakes.program import SizewiseHere
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -88,14 +88,14 @@ def read_log(server: ObservedLlmServer) -> dict[tuple[str, int], SentRequest]:
 
 
 def test_thousand_recorded_requests_have_recorded_order_delays_and_histories(
-    sizewise_here: SizewiseHere, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path
 ) -> None:
     rows = build_recorded_sessions()
     sessions, profile, out = tmp_path / "agents.jsonl", tmp_path / "profile.yaml", tmp_path / "run"
     sessions.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
     with llm_server(MODEL) as server:
         profile.write_text(PROFILE.format(url=server.url, sessions=sessions, requests=REQUESTS))
-        done = sizewise_here("run", str(profile), "--out", str(out))
+        done = sizewise_in_process("run", str(profile), "--out", str(out))
         sent = read_log(server)
     assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
     assert len(sent) == REQUESTS

@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 
 from app.storage.run_directory import StoredRun
-from tests.fakes.batch_server import KEY, BatchServer, Row, answer, unanswered
-from tests.fakes.program import SizewiseHere
+from tests.fakes.batch_server import KEY, BatchServer, Row, error_line, output_line
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -26,19 +26,19 @@ def finish_job(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
     *completed, refused, expired = (request["custom_id"] for request in requests)
     return (
         "expired",
-        [answer(name) for name in completed],
-        [answer(refused, status=400), unanswered(expired, "batch_expired")],
+        [output_line(name) for name in completed],
+        [output_line(refused, status=400), error_line(expired, "batch_expired")],
     )
 
 
 def test_batch_job_has_result_and_report_without_api_key(
-    sizewise_here: SizewiseHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCH_KEY", KEY)
     path, run = tmp_path / "profile.yaml", tmp_path / "run"
     with BatchServer(finish_job) as server:
         path.write_text(PROFILE.format(url=server.url))
-        done = sizewise_here("run", str(path), "--out", str(run))
+        done = sizewise_in_process("run", str(path), "--out", str(run))
     assert done.returncode == 0, done.stderr
     assert "The job expired after" in done.stdout
     assert "120 requests: 118 completed, 1 failed, 1 expired" in done.stdout
@@ -57,7 +57,7 @@ def test_batch_job_has_result_and_report_without_api_key(
     assert {check["id"] for check in stage["checks"]} == {"samples", "errors", "token_counts"}
     assert len(StoredRun(run).requests()) == 120
     new_report = tmp_path / "again.json"
-    done = sizewise_here(
+    done = sizewise_in_process(
         "report", str(run), "--slo", "latency_ms.max < 1", "--format", "json", "--out", str(new_report)
     )
     assert done.returncode == 10, done.stderr
@@ -68,13 +68,13 @@ def test_batch_job_has_result_and_report_without_api_key(
 
 
 def test_server_without_batch_api_exits_with_3(
-    sizewise_here: SizewiseHere, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("BATCH_KEY", KEY)
     path = tmp_path / "profile.yaml"
     with BatchServer(statuses=[404]) as server:
         path.write_text(PROFILE.format(url=server.url))
-        done = sizewise_here("run", str(path))
+        done = sizewise_in_process("run", str(path))
     assert done.returncode == 3
     assert "/v1/batches, status 404" in done.stderr
     assert KEY not in done.stderr

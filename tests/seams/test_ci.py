@@ -20,7 +20,7 @@ import yaml
 
 from app.storage.checksums import CHECKSUMS
 from tests.fakes.forked import ForkedProcess
-from tests.fakes.program import SIZEWISE, UNDRAWN, until_valid
+from tests.fakes.program import FAKE_RENDERER_FOLDER, SIZEWISE, until_valid
 
 pytestmark = pytest.mark.process
 
@@ -69,7 +69,7 @@ class Runner:
     def __call__(self, command: list[str], **variables: str) -> subprocess.CompletedProcess[str]:
         assert command[0] == "sizewise"
         environment = {"PATH": os.environ["PATH"], "HOME": str(self.folder), "SIZEWISE_HOME": str(self._home)}
-        paths = [str(UNDRAWN), *filter(None, [os.environ.get("PYTHONPATH")])]
+        paths = [str(FAKE_RENDERER_FOLDER), *filter(None, [os.environ.get("PYTHONPATH")])]
         environment |= {"PYTHONPATH": os.pathsep.join(paths)}
 
         def run() -> subprocess.CompletedProcess[str]:
@@ -177,7 +177,7 @@ class Service:
         variables = {
             "PATH": f"{self._python / 'bin'}:{os.environ['PATH']}", "HOME": str(checkout), "PIP_NO_INDEX": "1",
             "PIP_NO_DEPS": "1", "PIP_IGNORE_INSTALLED": "1",
-            "PYTHONPATH": str(UNDRAWN),
+            "PYTHONPATH": str(FAKE_RENDERER_FOLDER),
             **{name: value.replace("WORKSPACE", str(checkout)) for name, value in environment.items()},
         }  # fmt: skip
         shown = ""

@@ -12,7 +12,7 @@ import pytest
 
 from tests.fakes import slow_server
 from tests.fakes.processes import children_of, free_port, is_running
-from tests.fakes.program import Sizewise, SizewiseHere, wait_until
+from tests.fakes.program import Sizewise, SizewiseInProcess, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -46,12 +46,12 @@ load:
 
 
 def test_started_server_is_timed_and_stopped(
-    sizewise_here: SizewiseHere, write_cold_profile: WriteProfile, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, write_cold_profile: WriteProfile, tmp_path: Path
 ) -> None:
     options = ("after=0.7", f"child={tmp_path / 'child'}")
-    done = sizewise_here("run", write_cold_profile(*options), "--out", str(tmp_path / "run"))
+    done = sizewise_in_process("run", write_cold_profile(*options), "--out", str(tmp_path / "run"))
     assert done.returncode in (0, 4), done.stderr
-    result = sizewise_here.result(tmp_path / "run")
+    result = sizewise_in_process.result(tmp_path / "run")
     cold = {name: estimate["value"] for name, estimate in result["cold_start"].items()}
     assert 700 <= cold["ready_ms"] < 5_000
     assert cold["ready_ms"] <= cold["first_response_ms"]
@@ -90,11 +90,13 @@ def test_repeated_ctrl_c_ends_all_processes_of_started_server(
 
 
 def test_server_crash_exits_with_4_and_reports_cause_and_completed_requests(
-    sizewise_here: SizewiseHere, write_cold_profile: WriteProfile, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, write_cold_profile: WriteProfile, tmp_path: Path
 ) -> None:
-    done = sizewise_here("run", write_cold_profile("dies_after=80", duration="30s"), "--out", str(tmp_path / "run"))
+    done = sizewise_in_process(
+        "run", write_cold_profile("dies_after=80", duration="30s"), "--out", str(tmp_path / "run")
+    )
     assert done.returncode == 4, done.stderr
-    result = sizewise_here.result(tmp_path / "run")
+    result = sizewise_in_process.result(tmp_path / "run")
     (cause,) = (exit_cause["text"] for exit_cause in result["exit"]["causes"])
     assert "target process: target.start: the server exited with code 7" in cause
     ended = [check["hint"] for check in result["validity"] if check["id"] == "target_process"]
@@ -103,15 +105,15 @@ def test_server_crash_exits_with_4_and_reports_cause_and_completed_requests(
 
 
 def test_failing_start_command_exits_with_3_and_missing_command_with_2(
-    sizewise_here: SizewiseHere, write_cold_profile: WriteProfile
+    sizewise_in_process: SizewiseInProcess, write_cold_profile: WriteProfile
 ) -> None:
-    done = sizewise_here(
+    done = sizewise_in_process(
         "run", write_cold_profile(command=f"[{sys.executable}, -c, \"import sys; sys.exit('no such model')\"]")
     )
     assert done.returncode == 3
     assert "exited with code 1 before it was ready" in done.stderr
     assert "no such model" in done.stderr
-    done = sizewise_here("run", write_cold_profile(command="[no-such-program]"))
+    done = sizewise_in_process("run", write_cold_profile(command="[no-such-program]"))
     assert done.returncode == 2
     assert "no-such-program cannot be started" in done.stderr
 

@@ -14,7 +14,7 @@ from app.records.events import PairRunFinished, PairRunStarted
 from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import SizewiseHere, wait_until, write_profile
+from tests.fakes.program import SizewiseInProcess, wait_until, write_profile
 
 pytestmark = pytest.mark.process
 
@@ -27,35 +27,35 @@ def folders(tmp_path: Path) -> tuple[Path, Path]:
 
 
 def test_regression_exits_with_11_in_result_text_and_html(
-    sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
-        before = sizewise_here.measured(write_profile(folders[0], fast.url), out=tmp_path / "before")
+        before = sizewise_in_process.measured(write_profile(folders[0], fast.url), out=tmp_path / "before")
         assert before.returncode == 0, before.stderr
         baseline = str(tmp_path / "before" / "result.json")
         profile = write_profile(folders[1], slow.url)
-        now = sizewise_here.measured(profile, "--baseline", baseline, out=tmp_path / "now")
+        now = sizewise_in_process.measured(profile, "--baseline", baseline, out=tmp_path / "now")
     assert now.returncode == ExitCode.REGRESSION, now.stderr
     assert "exit 11: p50 latency in steady regressed" in now.stderr
     assert "Comparison REGRESSION" in now.stdout
     assert '<section id="comparison">' in (tmp_path / "now" / "report.html").read_text()
-    compared = sizewise_here("compare", str(tmp_path / "before"), str(tmp_path / "now"), "--json")
+    compared = sizewise_in_process("compare", str(tmp_path / "before"), str(tmp_path / "now"), "--json")
     assert compared.returncode == ExitCode.REGRESSION
-    assert json.loads(compared.stdout) == sizewise_here.result(tmp_path / "now")["comparison"]
+    assert json.loads(compared.stdout) == sizewise_in_process.result(tmp_path / "now")["comparison"]
 
 
 def test_compare_measures_two_profiles_in_new_processes_and_stores_runs(
-    sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     with ScriptedServer(Script(delay_s=0.01)) as fast, ScriptedServer(Script(delay_s=0.1)) as slow:
         # at a low rate, since a load worker that wakes seldom seldom waits for a core: an invalid run is repeated
         profiles = write_profile(folders[0], fast.url, rate="50/s"), write_profile(folders[1], slow.url, rate="50/s")
         record = tmp_path / "record"
-        done = sizewise_here("compare", "--measure", *profiles, "--pairs", "1", "--json", "--record", str(record))
+        done = sizewise_in_process("compare", "--measure", *profiles, "--pairs", "1", "--json", "--record", str(record))
     assert done.returncode in (ExitCode.REGRESSION, ExitCode.INVALID), done.stderr
     if done.returncode == ExitCode.REGRESSION:  # a machine too busy to measure on says so
         comparison = msgspec.json.decode(done.stdout, type=Comparison)
-        runs = {path.name for path in (sizewise_here.home / "runs").iterdir()}
+        runs = {path.name for path in (sizewise_in_process.home / "runs").iterdir()}
         assert {*comparison.baseline, *comparison.candidate} <= runs
         assert json.loads((record / "comparison.json").read_text()) == json.loads(done.stdout)
         pair_events = [event for event in StoredRun(record).events() if isinstance(event, PairRunFinished)]
@@ -71,21 +71,21 @@ def test_compare_measures_two_profiles_in_new_processes_and_stores_runs(
 
 
 def test_stopped_comparison_exits_with_130_and_its_run_is_stored(
-    sizewise_here: SizewiseHere, folders: tuple[Path, Path], tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, folders: tuple[Path, Path], tmp_path: Path
 ) -> None:
     record = tmp_path / "record"
     with ScriptedServer(Script(delay_s=0.01)) as server:
         profile = write_profile(folders[0], server.url, rate="20/s", duration="60s")
-        process = sizewise_here.start("compare", "--measure", profile, profile, "--record", str(record))
+        process = sizewise_in_process.start("compare", "--measure", profile, profile, "--record", str(record))
         try:
             wait_until(lambda: any('"snapshot"' in path.read_text() for path in events_of_runs(record)))
-            assert sizewise_here("runs", "stop", str(record)).stdout.startswith("the run is stopping")
+            assert sizewise_in_process("runs", "stop", str(record)).stdout.startswith("the run is stopping")
             _, stderr = process.communicate(timeout=60)
         finally:
             process.kill()
     assert process.returncode == ExitCode.INTERRUPTED
     assert "the comparison was interrupted during a baseline run" in stderr
-    assert sizewise_here("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
+    assert sizewise_in_process("runs", "attach", str(record)).returncode == ExitCode.INTERRUPTED
     (run,) = (path.parent for path in events_of_runs(record))
     assert "the user stopped the run" in (run / "result.json").read_text()
 
@@ -99,9 +99,11 @@ def events_of_runs(record: Path) -> list[Path]:
     return [path for path in files if path.exists()]
 
 
-def test_unreachable_target_of_comparison_exits_with_3(sizewise_here: SizewiseHere, folders: tuple[Path, Path]) -> None:
+def test_unreachable_target_of_comparison_exits_with_3(
+    sizewise_in_process: SizewiseInProcess, folders: tuple[Path, Path]
+) -> None:
     gone = write_profile(folders[0], f"http://127.0.0.1:{free_port()}")
-    done = sizewise_here("compare", "--measure", gone, gone)
+    done = sizewise_in_process("compare", "--measure", gone, gone)
     assert done.returncode == ExitCode.UNAVAILABLE
     assert "error: a baseline run exited with code 3" in done.stderr
     assert "Check that the server is running" in done.stderr

@@ -29,7 +29,7 @@ def test_stopped_runs_leave_no_process_descriptor_or_thread(tmp_path: Path) -> N
     for number, (workers, name) in enumerate(CYCLES):
         cancelled = cancelled_run(tmp_path / str(number), moments[name], workers)
         assert cancelled.code == 130, name
-        assert cancelled.lasted_s is not None
-        assert cancelled.lasted_s < 20, f"{name}: the stage of 60 s was not stopped"
+        assert cancelled.shutdown_s is not None
+        assert cancelled.shutdown_s < 20, f"{name}: the stage of 60 s was not stopped"
         assert cancelled.started >= 1 + (name != "as the target starts"), name
         assert Footprint.now().left_since(before) == [], name

@@ -35,10 +35,10 @@ def cases(tmp_path_factory: pytest.TempPathFactory) -> list[Case]:
 
 @pytest.mark.soak
 def test_damaged_copies_never_show_other_numbers_silently(cases: list[Case]) -> None:
-    assert Counter(case.sort for case in cases) == dict.fromkeys(
+    assert Counter(case.damage for case in cases) == dict.fromkeys(
         ("flip", "cut"), sum(SEALED.values()) + OF_KILLED + OF_JOURNALED
     )
-    assert [case for case in cases if "other" in (case.opened, case.recovered)] == []
+    assert [case for case in cases if "other" in (case.as_is, case.recovered)] == []
 
 
 @pytest.mark.soak
@@ -48,10 +48,10 @@ def test_damaged_measurement_is_refused_and_marked_when_recovered(cases: list[Ca
         case
         for case in cases
         if (case.run != "killed" and not case.path.endswith(reports)) or case.path == RESULT
-        if (case.path, case.opened) != (CHECKSUMS, "same")  # in the line of a report, which can be rendered again
+        if (case.path, case.as_is) != (CHECKSUMS, "same")  # in the line of a report, which can be rendered again
     ]
     assert len(measured) > 250
-    assert {case.opened for case in measured} == {"refused"}
+    assert {case.as_is for case in measured} == {"refused"}
     assert all("DAMAGED" in case.reason for case in measured)
     sealed = [case for case in measured if case.run != "journaled"]
     assert [case for case in sealed if case.recovered != "DAMAGED"] == []
@@ -61,7 +61,7 @@ def test_damaged_measurement_is_refused_and_marked_when_recovered(cases: list[Ca
 def test_damaged_telemetry_of_killed_run_is_detected(cases: list[Case]) -> None:
     """Checksums of telemetry are written during the run."""
     journaled = [case for case in cases if case.run == "journaled"]
-    assert {case.opened for case in journaled} == {"refused"}
+    assert {case.as_is for case in journaled} == {"refused"}
     telemetry = [case for case in journaled if case.path == TELEMETRY]
     assert len(telemetry) > 2
     assert {case.recovered for case in telemetry} == {"DAMAGED"}

@@ -12,7 +12,7 @@ from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.workloads import Expectation, HttpWorkload
 from tests.fakes.certificates import self_signed, server_context
-from tests.fakes.played import Played, plan
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = pytest.mark.process
 
@@ -69,14 +69,14 @@ def endpoint(url: str) -> Endpoint:
 @pytest.mark.parametrize(("path", "error"), FAILING.items())
 def test_failed_response_has_error_class_in_every_row(load: LoadProcess, url: str, path: str, error: str) -> None:
     load.configure(endpoint(url), HttpWorkload(path=path, expect=EXPECT if path == "/wrong" else None))
-    rows = Played(load, plan(rate=50, duration=0.1)).rows
+    rows = StageRun(load, plan(rate=50, duration=0.1)).rows
     assert list(rows["error"]) == [error] * 5
 
 
 @pytest.mark.parametrize("path", ["/slow-head", "/slow-body", "/old"])
 def test_slow_or_http_1_0_response_is_accepted(load: LoadProcess, url: str, path: str) -> None:
     load.configure(endpoint(url), HttpWorkload(path=path))
-    rows = Played(load, plan(rate=50, duration=0.1)).rows
+    rows = StageRun(load, plan(rate=50, duration=0.1)).rows
     assert len(rows) == 5
     assert rows["error"].isna().all()
 

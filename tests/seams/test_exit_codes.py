@@ -13,7 +13,7 @@ import pytest
 from app.storage.run_directory import StoredRun
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.processes import free_port
-from tests.fakes.program import Sizewise, SizewiseHere, wait_until, write_profile
+from tests.fakes.program import Sizewise, SizewiseInProcess, wait_until, write_profile
 
 pytestmark = pytest.mark.process
 
@@ -65,36 +65,36 @@ def test_warning_gate_does_not_fail_run(successful_run: tuple[Path, str]) -> Non
     ids=["422", "400", "truncated", "dropped", "timeout"],
 )
 def test_refused_first_request_exits_with_3_before_load(
-    reply: Reply, hint: str, sizewise_here: SizewiseHere, tmp_path: Path
+    reply: Reply, hint: str, sizewise_in_process: SizewiseInProcess, tmp_path: Path
 ) -> None:
     saved = tmp_path / "saved.yaml"
     options = ("--rate", "5/s", "--save", str(saved), "--set", "target.timeouts={total: 500ms, idle: 500ms}")
     with ScriptedServer(Script(reply=reply)) as server:
-        done = sizewise_here("run", server.url, "-d", "{}", *options)
+        done = sizewise_in_process("run", server.url, "-d", "{}", *options)
         assert len(server.received_ns) == 1
     assert done.returncode == 3, done.stderr
     assert hint in done.stderr
     assert not saved.exists()
 
 
-def test_closed_port_exits_with_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
-    done = sizewise_here("run", profile(f"http://127.0.0.1:{free_port()}"))
+def test_closed_port_exits_with_3(sizewise_in_process: SizewiseInProcess, profile: WriteProfile) -> None:
+    done = sizewise_in_process("run", profile(f"http://127.0.0.1:{free_port()}"))
     assert done.returncode == 3
     assert "hint: Check that the server is running" in done.stderr
 
 
-def test_unknown_host_exits_with_3(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
-    done = sizewise_here("run", profile("http://no-such-host.invalid:8000/"))
+def test_unknown_host_exits_with_3(sizewise_in_process: SizewiseInProcess, profile: WriteProfile) -> None:
+    done = sizewise_in_process("run", profile("http://no-such-host.invalid:8000/"))
     assert done.returncode == 3
     assert "no-such-host.invalid" in done.stderr
 
 
 @pytest.mark.parametrize("status", [401, 403, 404])
 def test_forbidden_or_missing_target_exits_with_3(
-    sizewise_here: SizewiseHere, profile: WriteProfile, status: int
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile, status: int
 ) -> None:
     with ScriptedServer(Script(reply=Reply(status=status))) as server:
-        done = sizewise_here("run", profile(server.url))
+        done = sizewise_in_process("run", profile(server.url))
     assert done.returncode == 3
     assert str(status) in done.stderr
 
@@ -108,13 +108,13 @@ def test_forbidden_or_missing_target_exits_with_3(
     ],
 )
 def test_wrong_protocol_exits_with_3_before_load(
-    sizewise_here: SizewiseHere, tmp_path: Path, target: str, requests: int
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path, target: str, requests: int
 ) -> None:
     path = tmp_path / "profile.yaml"
     with ScriptedServer(Script(reply=Reply(body=b"<html>hello</html>"))) as server:
         load = "load: {warmup: 1s, stages: [{rate: 5/s, duration: 1s}]}"
         path.write_text(f"sizewise: 1\nname: wrong\ntarget: {target.format(url=server.url.rstrip('/'))}\n{load}\n")
-        done = sizewise_here("run", str(path))
+        done = sizewise_in_process("run", str(path))
         assert len(server.requests) == requests
     assert done.returncode == 3, done.stderr
     assert "cannot be measured" in done.stderr
@@ -130,20 +130,24 @@ def test_wrong_protocol_exits_with_3_before_load(
     ],
 )
 def test_target_without_successful_response_exits_with_10(
-    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile, tmp_path: Path, reply: Reply, error: str
 ) -> None:
     with ScriptedServer(Script(reply=reply)) as server:
-        done = sizewise_here.measured(profile(server.url), out=tmp_path / "run")
+        done = sizewise_in_process.measured(profile(server.url), out=tmp_path / "run")
     assert done.returncode == 10, done.stderr
-    (stage,) = sizewise_here.result(tmp_path / "run")["stages"]
+    (stage,) = sizewise_in_process.result(tmp_path / "run")["stages"]
     assert stage["errors"] == {error: 200}
     assert stage["completed"] == 0
     assert "no request to the target succeeded" in done.stderr
 
 
-def test_missed_slo_exits_with_10(sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path) -> None:
+def test_missed_slo_exits_with_10(
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile, tmp_path: Path
+) -> None:
     with ScriptedServer(Script(delay_s=0.02)) as server:
-        done = sizewise_here.measured(profile(server.url), "--set", "slo=[latency_ms.p95 < 5]", out=tmp_path / "run")
+        done = sizewise_in_process.measured(
+            profile(server.url), "--set", "slo=[latency_ms.p95 < 5]", out=tmp_path / "run"
+        )
     assert done.returncode == 10
     assert "p95 latency < 5 ms was not met in steady" in done.stderr
 
@@ -162,23 +166,23 @@ def test_overloaded_generator_exits_with_4_and_rows_are_stored(
 
 
 def test_reached_request_limit_exits_with_5_and_rows_are_stored(
-    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile, tmp_path: Path
 ) -> None:
     with ScriptedServer(Script()) as server:
-        done = sizewise_here.measured(profile(server.url, extra="limits: {requests: 50}"), out=tmp_path / "run")
+        done = sizewise_in_process.measured(profile(server.url, extra="limits: {requests: 50}"), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
-    assert sizewise_here.result(tmp_path / "run")["stages"][0]["completed"] == 50
+    assert sizewise_in_process.result(tmp_path / "run")["stages"][0]["completed"] == 50
 
 
 def test_abort_rule_exits_with_5_and_rows_are_stored(
-    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile, tmp_path: Path
 ) -> None:
     extra = 'options: {abort_when: "error_rate > 20% after 1s"}'
     with ScriptedServer(Script(reply=Reply(status=500))) as server:
-        done = sizewise_here.measured(profile(server.url, duration="20s", extra=extra), out=tmp_path / "run")
+        done = sizewise_in_process.measured(profile(server.url, duration="20s", extra=extra), out=tmp_path / "run")
     assert done.returncode == 5, done.stderr
     assert "exit 5: the abort rule error_rate > 20% after 1s was met in steady after 1" in done.stderr
-    (stage,) = sizewise_here.result(tmp_path / "run")["stages"]
+    (stage,) = sizewise_in_process.result(tmp_path / "run")["stages"]
     assert 200 <= stage["errors"]["http-5xx"] < 1000
     assert "abort_when" in (tmp_path / "run" / "report.html").read_text()
 
@@ -187,17 +191,17 @@ def test_abort_rule_exits_with_5_and_rows_are_stored(
     ("choice", "code"), [pytest.param("pass", 0, marks=pytest.mark.soak), ("warn", 0), ("fail", 12)]
 )
 def test_inconclusive_gate_exits_as_configured(
-    sizewise_here: SizewiseHere, profile: WriteProfile, tmp_path: Path, choice: str, code: int
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile, tmp_path: Path, choice: str, code: int
 ) -> None:
     extra = 'gates: ["latency_ms.p99.9 < 500", "change(latency_ms.p95) < +8%"]'
     with ScriptedServer(Script()) as server:
         path = profile(server.url, extra=extra)
-        done = sizewise_here.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
+        done = sizewise_in_process.measured(path, "--on-inconclusive", choice, out=tmp_path / "run")
     assert done.returncode == code, done.stderr
     message = "change of p95 latency < 8 % is inconclusive: no baseline was specified"
     assert (f"warning: {message}; set a baseline with --baseline RUN" in done.stderr) is (choice == "warn")
     assert (f"also: {message}" in done.stderr) is (choice == "fail")
-    assert {cause["code"] for cause in sizewise_here.result(tmp_path / "run")["exit"]["causes"]} == (
+    assert {cause["code"] for cause in sizewise_in_process.result(tmp_path / "run")["exit"]["causes"]} == (
         {12} if code else set()
     )
 
@@ -233,35 +237,41 @@ def test_sigterm_exits_with_143(sizewise: Sizewise, profile: WriteProfile) -> No
     ],
 )
 def test_typo_in_profile_exits_with_2_and_names_line_and_valid_name(
-    sizewise_here: SizewiseHere, profile: WriteProfile, line: str, replaced_by: str, reported: tuple[str, str]
+    sizewise_in_process: SizewiseInProcess,
+    profile: WriteProfile,
+    line: str,
+    replaced_by: str,
+    reported: tuple[str, str],
 ) -> None:
     path = Path(profile("http://127.0.0.1:1"))
     path.write_text(path.read_text().replace(line, replaced_by))
-    done = sizewise_here("run", str(path))
+    done = sizewise_in_process("run", str(path))
     assert done.returncode == 2
     assert reported[0] in done.stderr
     assert reported[1] in done.stderr
 
 
-def test_host_outside_private_networks_needs_permission(sizewise_here: SizewiseHere, profile: WriteProfile) -> None:
-    done = sizewise_here("run", profile("http://192.0.2.1:9/"))
+def test_host_outside_private_networks_needs_permission(
+    sizewise_in_process: SizewiseInProcess, profile: WriteProfile
+) -> None:
+    done = sizewise_in_process("run", profile("http://192.0.2.1:9/"))
     assert done.returncode == 2
     assert "target.permitted" in done.stderr
 
 
 def test_run_on_unknown_hardware_succeeds_and_its_plan_exits_with_2(
     sizewise_with_gpu: Sizewise,
-    sizewise_here: SizewiseHere,
+    sizewise_in_process: SizewiseInProcess,
     profile: WriteProfile,
     tmp_path: Path,
-    nvml_stand_in: Path,
+    simulated_nvml: Path,
 ) -> None:
     """On a machine with a GPU, a loopback target could be on either processor."""
-    library = {"LD_LIBRARY_PATH": str(nvml_stand_in)}
+    library = {"LD_LIBRARY_PATH": str(simulated_nvml)}
     with ScriptedServer(Script()) as server:
         done = sizewise_with_gpu.measured(profile(server.url, rate="20/s"), out=tmp_path / "run", **library)
     assert done.returncode == 0, done.stderr
-    planned = sizewise_here("plan", str(tmp_path / "run"), "--set", "traffic.peak=900/s")
+    planned = sizewise_in_process("plan", str(tmp_path / "run"), "--set", "traffic.peak=900/s")
     assert planned.returncode == 2
     assert "target.hardware" in planned.stderr
 

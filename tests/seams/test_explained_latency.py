@@ -12,7 +12,7 @@ import pytest
 from loadgen.reference.llm_scheduler import LlmConfig, ScriptShare
 from tests.fakes.faulty_proxy import FaultyProxy, Toxics
 from tests.fakes.llm_server import llm_server
-from tests.fakes.program import SizewiseHere
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.timing
 
@@ -50,13 +50,13 @@ def breakdowns(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["aggregate"]: row for row in stage["breakdown"]}
 
 
-def test_latency_parts_match_server_and_network_delays(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_latency_parts_match_server_and_network_delays(sizewise_in_process: SizewiseInProcess, tmp_path: Path) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with llm_server(MODEL) as model, FaultyProxy(model.port, Toxics(latency_s=NETWORK_MS / 1e3)) as proxy:
         profile.write_text(PROFILE.format(url=f"{proxy.url}/v1", usage=""))
-        done = sizewise_here("run", str(profile), "--out", str(out))
+        done = sizewise_in_process("run", str(profile), "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
-    result = sizewise_here.result(out)
+    result = sizewise_in_process.result(out)
     breakdown_by_aggregate = breakdowns(result)
     (round_trip_ms,) = [stage["round_trip_ms"] for stage in result["stages"] if stage["name"] == "steady"]
     if sys.platform == "linux":
@@ -79,15 +79,15 @@ def test_latency_parts_match_server_and_network_delays(sizewise_here: SizewiseHe
         assert parts_ms + breakdown["unknown_ms"] == pytest.approx(breakdown["latency_ms"])
 
 
-def test_server_histogram_means_match_client_latencies(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_server_histogram_means_match_client_latencies(sizewise_in_process: SizewiseInProcess, tmp_path: Path) -> None:
     """Without usage in the responses, only the server's counters have evidence."""
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with llm_server(MODEL) as model:
         usage = ", extra_body: {stream_options: {include_usage: false}}"
         profile.write_text(PROFILE.format(url=model.url, usage=usage))
-        done = sizewise_here("run", str(profile), "--out", str(out))
+        done = sizewise_in_process("run", str(profile), "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
-    result = sizewise_here.result(out)
+    result = sizewise_in_process.result(out)
     (stage,) = [stage for stage in result["stages"] if stage["name"] == "steady"]
     latencies = {latency["kind"]: latency for latency in stage["server_latencies"]}
     assert latencies["ttft"]["server_count"] == latencies["ttft"]["client_count"] == 40

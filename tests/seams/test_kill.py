@@ -13,7 +13,7 @@ import pytest
 import sizewise as notebook
 from loadgen.reference.scripted import Script, ScriptedServer
 from tests.fakes.processes import children_of, is_running
-from tests.fakes.program import Sizewise, SizewiseHere, wait_until
+from tests.fakes.program import Sizewise, SizewiseInProcess, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -44,29 +44,31 @@ def test_killed_run_lacks_at_most_its_last_second(
     assert run.requests["error"].isna().all()
 
 
-def test_resume_completes_killed_run(sizewise_here: SizewiseHere, profile: Callable[..., str], tmp_path: Path) -> None:
+def test_resume_completes_killed_run(
+    sizewise_in_process: SizewiseInProcess, profile: Callable[..., str], tmp_path: Path
+) -> None:
     out = tmp_path / "run"
     stages = [{"name": name, "arrivals": "constant", "rate": "100/s", "duration": "1s"} for name in "abc"]
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        process = sizewise_here.start(
+        process = sizewise_in_process.start(
             "run", profile(server.url), "--set", f"load.stages={json.dumps(stages)}", "--out", str(out)
         )
         events = out / "events.jsonl"
         wait_until(lambda: events.exists() and events.read_text().count('"stage_started"') == 2)
         process.kill()
         process.communicate()
-        refused = sizewise_here("report", str(out))
-        done = sizewise_here("runs", "resume", str(out))
+        refused = sizewise_in_process("report", str(out))
+        done = sizewise_in_process("runs", "resume", str(out))
     assert refused.returncode == 2
     assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
     run = notebook.open_run(out)
     assert run.is_complete
     assert not run.requests.duplicated(["stage", "index"]).any()
     assert run.requests.groupby("stage").size().to_list() == [100, 100, 100]
-    result = sizewise_here.result(out)
+    result = sizewise_in_process.result(out)
     assert [stage["name"] for stage in result["stages"]] == ["a", "b", "c"]
     assert "resumed_run" in {check["id"] for check in result["validity"]}
     assert "resumed after 1 stage" in done.stdout
-    second_resume = sizewise_here("runs", "resume", str(out))
+    second_resume = sizewise_in_process("runs", "resume", str(out))
     assert second_resume.returncode == 2
     assert "is complete, so there is nothing to resume" in second_resume.stderr

@@ -13,7 +13,7 @@ import yaml
 
 from app.storage.run_directory import StoredRun
 from tests.fakes import decoders
-from tests.fakes.program import SizewiseHere, until_valid
+from tests.fakes.program import SizewiseInProcess, until_valid
 
 PROFILE = {
     "sizewise": 1,
@@ -37,7 +37,7 @@ PARAMETERS = 2 * _SHAPE.vocabulary * 64 + _SHAPE.layers * (3 * 64 * 64 + 3 * 64 
 
 
 class _MeasuredRun(NamedTuple):
-    sizewise: SizewiseHere
+    sizewise: SizewiseInProcess
     table: list[dict[str, str]]
     summary: str
     directory: Path
@@ -50,7 +50,7 @@ def measured_run(tmp_path_factory: pytest.TempPathFactory) -> _MeasuredRun:
     decoders.contiguous(folder / "model")
     profile, out = folder / "llm.yaml", folder / "home" / "runs" / "tiny-run"
     profile.write_text(yaml.safe_dump(PROFILE, sort_keys=False), "utf-8")
-    sizewise = SizewiseHere(folder / "home", folder, draws=False)
+    sizewise = SizewiseInProcess(folder / "home", folder, draws=False)
     done = until_valid(lambda: sizewise("run", str(profile), "--output", "csv", "--out", str(out)), out)
     assert done.returncode == 0, done.stderr
     return _MeasuredRun(sizewise, list(csv.DictReader(io.StringIO(done.stdout))), done.stderr, out)

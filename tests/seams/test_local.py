@@ -14,7 +14,7 @@ import yaml
 
 from app.storage.run_directory import StoredRun
 from tests.fakes import odd_models
-from tests.fakes.program import Sizewise, SizewiseHere, until_valid, wait_until
+from tests.fakes.program import Sizewise, SizewiseInProcess, until_valid, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -31,8 +31,8 @@ def sizewise(tmp_path: Path) -> Sizewise:
 
 
 @pytest.fixture
-def sizewise_here(tmp_path: Path) -> SizewiseHere:
-    return SizewiseHere(tmp_path / "home", tmp_path, draws=False)
+def sizewise_in_process(tmp_path: Path) -> SizewiseInProcess:
+    return SizewiseInProcess(tmp_path / "home", tmp_path, draws=False)
 
 
 @pytest.fixture
@@ -105,31 +105,33 @@ def test_variants_are_measured_and_best_variant_is_named(
     ],
 )
 def test_invalid_local_profile_exits_with_2_and_line(
-    sizewise_here: SizewiseHere,
+    sizewise_in_process: SizewiseInProcess,
     write_local_profile: WriteLocalProfile,
     target: dict[str, Any],
     more: dict[str, Any],
     says: str,
 ) -> None:
-    done = sizewise_here("run", write_local_profile(target, **more))
+    done = sizewise_in_process("run", write_local_profile(target, **more))
     assert done.returncode == 2
     assert says in done.stderr
     assert "profile.yaml:" in done.stderr
 
 
-def test_cuda_without_driver_exits_with_3(sizewise_here: SizewiseHere, write_local_profile: WriteLocalProfile) -> None:
-    done = sizewise_here("run", write_local_profile({"model": "digits", "providers": ["cuda"]}))
+def test_cuda_without_driver_exits_with_3(
+    sizewise_in_process: SizewiseInProcess, write_local_profile: WriteLocalProfile
+) -> None:
+    done = sizewise_in_process("run", write_local_profile({"model": "digits", "providers": ["cuda"]}))
     assert done.returncode == 3
     assert "no NVIDIA driver" in done.stderr
 
 
 @pytest.mark.soak  # test_provider asks a served model for CUDA in the same way every time
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is a Linux library")
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML is a Linux library")
 def test_silent_cuda_fallback_exits_with_4(
-    sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path, nvml_stand_in: Path
+    sizewise: Sizewise, write_local_profile: WriteLocalProfile, tmp_path: Path, simulated_nvml: Path
 ) -> None:
     profile, out = write_local_profile({"model": "digits", "providers": ["cuda"]}), tmp_path / "run"
-    done = sizewise("run", profile, "--out", str(out), LD_LIBRARY_PATH=str(nvml_stand_in))
+    done = sizewise("run", profile, "--out", str(out), LD_LIBRARY_PATH=str(simulated_nvml))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(out)
     check = next(check for check in result["validity"] if check["id"] == "provider")
@@ -156,28 +158,30 @@ def test_interrupted_local_run_exits_with_130_and_calls_are_stored(
 
 
 _RUN = {
-    "sequence": odd_models.of_sequences,
+    "sequence": odd_models.token_sequences,
     "state": odd_models.with_state,
     "scalar": odd_models.with_scalar,
     "nhwc": odd_models.nhwc,
 }
-_REFUSED = {"only": odd_models.only_a_sequence, "takes": odd_models.takes_a_sequence}
+_REFUSED = {"only": odd_models.sequence_output, "takes": odd_models.sequence_input}
 
 
 @pytest.mark.parametrize("kinds", [1, pytest.param(len(_RUN), marks=pytest.mark.soak)])
 def test_models_of_many_kinds_are_run_or_refused_with_reason(
-    sizewise_here: SizewiseHere, write_local_profile: WriteLocalProfile, tmp_path: Path, kinds: int
+    sizewise_in_process: SizewiseInProcess, write_local_profile: WriteLocalProfile, tmp_path: Path, kinds: int
 ) -> None:
     """tests/app/inference/test_callers.py runs, and test_process.py refuses, every one of these kinds."""
     runs, refused = (dict(list(group.items())[:kinds]) for group in (_RUN, _REFUSED))
-    builders = {"hungry": odd_models.hungry, **refused, **runs}
+    builders = {"hungry": odd_models.memory_hungry, **refused, **runs}
     models = [str(make(tmp_path / f"{name}.onnx").name) for name, make in builders.items()]
     load = SHORT | {"scenarios": ["offline"], "min_duration": "100ms", "max_duration": "100ms"}
     out = tmp_path / "run"
     profile = write_local_profile({"model": [*models, str(LIGHT)]}, load, limits={"memory": "2 GiB"})
-    done = sizewise_here("run", profile, "--out", str(out))
+    done = sizewise_in_process("run", profile, "--out", str(out))
     assert done.returncode in (0, 4), done.stderr
-    variants = {variant["variant"]["model"]: variant for variant in sizewise_here.result(out)["local"]["variants"]}
+    variants = {
+        variant["variant"]["model"]: variant for variant in sizewise_in_process.result(out)["local"]["variants"]
+    }
     assert {name for name, variant in variants.items() if variant["failure"] is None} == {*runs, LIGHT.stem}
     assert "ran out of memory" in variants["hungry"]["failure"]
     for name in refused:

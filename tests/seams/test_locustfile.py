@@ -9,7 +9,7 @@ import pytest
 import sizewise as notebook
 from loadgen.reference.script import Reply, Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.program import SizewiseHere
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -38,16 +38,16 @@ def locustfile(tmp_path: Path) -> Path:
 
 
 def test_locustfile_runs_unchanged_and_is_measured(
-    sizewise_here: SizewiseHere, locustfile: Path, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, locustfile: Path, tmp_path: Path
 ) -> None:
     script = Script(delay_s=0.02, paths={"/fail": Reply(500)})
     with ScriptedServer(script) as server:
-        done = sizewise_here(
+        done = sizewise_in_process(
             "run", "--locustfile", str(locustfile), "--users", "4", "--spawn-rate", "50", "--duration", "2s",
             "--host", server.url, "--out", str(tmp_path / "run"),
         )  # fmt: skip
     assert done.returncode in (0, 4, 10), done.stderr
-    result = sizewise_here.result(tmp_path / "run")
+    result = sizewise_in_process.result(tmp_path / "run")
     stage = result["stages"][-1]
     assert (stage["kind"], stage["concurrency"]) == ("closed", 4)
     assert stage["completed"] > 50
@@ -60,18 +60,20 @@ def test_locustfile_runs_unchanged_and_is_measured(
     assert rows["scheduled_ns"].isna().all()
 
 
-def test_unloadable_locustfile_exits_with_2(sizewise_here: SizewiseHere, locustfile: Path) -> None:
+def test_unloadable_locustfile_exits_with_2(sizewise_in_process: SizewiseInProcess, locustfile: Path) -> None:
     locustfile.write_text("import no_such_module_of_mine\n")
-    done = sizewise_here("run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s")
+    done = sizewise_in_process(
+        "run", "--locustfile", str(locustfile), "--host", "http://127.0.0.1:9", "--duration", "1s"
+    )
     assert done.returncode == 2, done.stderr
     assert "no_such_module_of_mine" in done.stderr
 
 
-def test_public_host_in_locustfile_needs_permission(sizewise_here: SizewiseHere, locustfile: Path) -> None:
+def test_public_host_in_locustfile_needs_permission(sizewise_in_process: SizewiseInProcess, locustfile: Path) -> None:
     locustfile.write_text(
         TEST.replace("class Reader(HttpUser):", 'class Reader(HttpUser):\n    host = "https://93.184.215.14"')
     )
-    done = sizewise_here("run", "--locustfile", str(locustfile), "--users", "1", "--duration", "1s")
+    done = sizewise_in_process("run", "--locustfile", str(locustfile), "--users", "1", "--duration", "1s")
     assert done.returncode == 2
     assert "93.184.215.14 is a public host" in done.stderr
     assert "target.permitted" in done.stderr

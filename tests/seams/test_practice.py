@@ -14,7 +14,7 @@ from app.profiles.traces import read_trace
 from loadgen.payloads.texts import TextGenerator
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig
 from tests.fakes.llm_server import llm_server
-from tests.fakes.program import SizewiseHere
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -45,11 +45,13 @@ MODEL = LlmConfig(
 )  # fmt: skip
 
 
-def test_repeated_prompt_and_short_outputs_cause_warnings(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_repeated_prompt_and_short_outputs_cause_warnings(
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path
+) -> None:
     profile, out = tmp_path / "profile.yaml", tmp_path / "run"
     with llm_server(MODEL) as model:
         profile.write_text(PROFILE.format(url=model.url))
-        done = sizewise_here("run", str(profile), "--out", str(out), MODEL_KEY="canary-of-the-key")
+        done = sizewise_in_process("run", str(profile), "--out", str(out), MODEL_KEY="canary-of-the-key")
         metrics_headers = [headers for path, headers in model.heads if path == "/metrics"]
         # the first request is that of the check before the run
         prompts, admissions = (
@@ -57,7 +59,7 @@ def test_repeated_prompt_and_short_outputs_cause_warnings(sizewise_here: Sizewis
             for kind in (EventKind.ARRIVED, EventKind.ADMITTED)
         )
     assert done.returncode in (0, 4), done.stderr  # 4: the machine was busy
-    checks = {check["id"]: check for check in sizewise_here.result(out)["validity"]}
+    checks = {check["id"]: check for check in sizewise_in_process.result(out)["validity"]}
     assert checks["prefix_cache"]["verdict"] == "WARN"
     cached_tokens = sum(event.cached_tokens or 0 for event in admissions)
     prompt_tokens = sum(event.prompt_tokens or 0 for event in prompts)
@@ -73,7 +75,9 @@ def test_repeated_prompt_and_short_outputs_cause_warnings(sizewise_here: Sizewis
     assert "canary" not in str(metrics_headers)
 
 
-def test_replayed_trace_has_offered_prefix_hits_and_is_exported(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_replayed_trace_has_offered_prefix_hits_and_is_exported(
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path
+) -> None:
     """The prompts are generated from the IDs of the trace: the server counts exactly the hits that the trace offers."""
     rng = np.random.default_rng(1)
     rows: list[tuple[int, int, list[int]]] = []
@@ -92,10 +96,10 @@ def test_replayed_trace_has_offered_prefix_hits_and_is_exported(sizewise_here: S
     config = msgspec.structs.replace(MODEL, block_size=16)
     with llm_server(config) as model:
         profile.write_text(TRACE_PROFILE.format(url=model.url, trace=trace))
-        done = sizewise_here("run", str(profile), "--out", str(out))
+        done = sizewise_in_process("run", str(profile), "--out", str(out))
         bodies = [json.loads(body) for body in model.bodies]
     assert done.returncode in (0, 4), done.stderr
-    reuse = sizewise_here.result(out)["prefix_reuse"]
+    reuse = sizewise_in_process.result(out)["prefix_reuse"]
     assert 0.1 < reuse["offered_share"] == pytest.approx(reuse["served_share"], abs=1e-12)
     blocks_by_row = [
         [(block_id, min(512, tokens - 512 * index)) for index, block_id in enumerate(ids)] for _, tokens, ids in rows
@@ -108,8 +112,8 @@ def test_replayed_trace_has_offered_prefix_hits_and_is_exported(sizewise_here: S
     generator = TextGenerator(np.random.default_rng(9), None)
     for prompt, blocks in zip(sent, blocks_by_row, strict=True):
         assert prompt == generator.generate_from_blocks(blocks, 512, seed=5)
-    exported = sizewise_here("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
-    assert exported.stdout == f"{tmp_path / 'exported_trace.csv'}: 40 requests\n"
+    exported = sizewise_in_process("runs", "trace", str(out), "-o", str(tmp_path / "again.csv"))
+    assert exported.stdout == f"{tmp_path / 'again.csv'}: 40 requests\n"
     exported_trace = read_trace(tmp_path / "again.csv")
     assert exported_trace.at_s.tolist() == pytest.approx([at / 1000 for at, _, _ in rows], abs=1e-8)
     assert exported_trace.input_tokens is not None

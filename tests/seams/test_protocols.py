@@ -36,8 +36,8 @@ from loadgen.workloads import (
     UniformLength,
     Workload,
 )
-from tests.fakes.played import Played, plan
 from tests.fakes.realtime_server import DONE, RealtimeServer, audio_delta, realtime_server
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = pytest.mark.process
 
@@ -92,7 +92,7 @@ def test_responses_of_every_protocol_are_accepted_with_token_counts(
         load.configure(Endpoint((f"{server.url}{base}",)), workload)
         preflight = load.preflight()
         assert preflight.error is None, preflight
-        rows = Played(load, plan(rate=100, duration=0.2)).rows
+        rows = StageRun(load, plan(rate=100, duration=0.2)).rows
     assert len(rows) == 20
     assert rows["error"].isna().all()
     assert (rows["end_ns"] - rows["sent_ns"]).min() >= 2_000_000
@@ -126,7 +126,7 @@ def test_audio_and_images_are_in_rows(
     with ScriptedServer(MEDIA) as server:
         load.configure(Endpoint((f"{server.url}/v1",)), workload)
         assert load.preflight().error is None
-        rows = Played(load, plan(rate=50, duration=0.1)).rows
+        rows = StageRun(load, plan(rate=50, duration=0.1)).rows
     assert rows["error"].isna().all()
     assert set(rows["audio_s"].dropna()) == ({audio_s} if audio_s else set())
     assert set(rows["images"].dropna()) == ({images} if images else set())
@@ -137,7 +137,7 @@ def test_realtime_dialog_is_one_row(load: LoadProcess) -> None:
     with realtime_server(RealtimeServer([audio_delta(4_800), DONE])) as server:
         load.configure(Endpoint((server.url,)), RealtimeWorkload("m", CLIPS))
         assert load.preflight().error is None
-        rows = Played(load, plan(rate=50, duration=0.1)).rows
+        rows = StageRun(load, plan(rate=50, duration=0.1)).rows
     assert rows["error"].isna().all()
     assert set(rows["status"]) == {101}
     assert set(rows["audio_s"]) == {0.1}
@@ -153,7 +153,7 @@ def test_popular_rows_of_folder_are_sent_more_often(load: LoadProcess, tmp_path:
     )
     with ScriptedServer(SCRIPT) as server:
         load.configure(Endpoint((server.url,)), workload)
-        rows = Played(load, plan(rate=400, duration=0.5)).rows
+        rows = StageRun(load, plan(rate=400, duration=0.5)).rows
         sent = [request[-1:] for request in server.requests]
     assert rows["error"].isna().all()
     counts = sorted((sent.count(name) for name in set(sent)), reverse=True)
@@ -166,7 +166,7 @@ def test_service_model_with_two_servers_has_knee(load: LoadProcess) -> None:
     mock = HttpMock(ServiceModel(delay_s=0.01, servers=2))
     with ScriptedServer(Script(protocols=(mock,))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        below = Played(load, plan(arrivals=ClosedArrivals(1), duration=0.5))
-        beyond = Played(load, plan(arrivals=ClosedArrivals(8), duration=0.5))
+        below = StageRun(load, plan(arrivals=ClosedArrivals(1), duration=0.5))
+        beyond = StageRun(load, plan(arrivals=ClosedArrivals(8), duration=0.5))
     assert np.median(below.latency_ms("sent_ns")) == pytest.approx(10, abs=2)
     assert np.median(beyond.latency_ms("sent_ns")) == pytest.approx(40, abs=6)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.program import Sizewise, SizewiseHere
+from tests.fakes.program import Sizewise, SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -28,16 +28,16 @@ def cuda_profile(tmp_path: Path) -> str:
     return str(path)
 
 
-def test_cuda_without_driver_exits_with_3(sizewise_here: SizewiseHere, cuda_profile: str) -> None:
-    done = sizewise_here("run", cuda_profile)
+def test_cuda_without_driver_exits_with_3(sizewise_in_process: SizewiseInProcess, cuda_profile: str) -> None:
+    done = sizewise_in_process("run", cuda_profile)
     assert done.returncode == 3
     assert "cuda" in done.stderr.lower()
 
 
 def test_silent_cuda_fallback_exits_with_4(
-    sizewise: Sizewise, cuda_profile: str, tmp_path: Path, nvml_stand_in: Path
+    sizewise: Sizewise, cuda_profile: str, tmp_path: Path, simulated_nvml: Path
 ) -> None:
-    done = sizewise("run", cuda_profile, "--out", str(tmp_path / "run"), LD_LIBRARY_PATH=str(nvml_stand_in))
+    done = sizewise("run", cuda_profile, "--out", str(tmp_path / "run"), LD_LIBRARY_PATH=str(simulated_nvml))
     assert done.returncode == 4, done.stderr
     result = sizewise.result(tmp_path / "run")
     assert result["verdict"]["status"] == "INVALID"

@@ -12,9 +12,9 @@ from selenium import webdriver
 from selenium.webdriver.common.by import By
 
 import sizewise as notebook
-from tests.fakes.browsing import requested, wait_until_drawn
-from tests.fakes.program import SizewiseHere
-from tests.fakes.stored_runs import sealed_again
+from tests.fakes.chromium import requested_urls, wait_until_drawn
+from tests.fakes.program import SizewiseInProcess
+from tests.fakes.stored_runs import reseal_run
 
 pytestmark = pytest.mark.timing
 
@@ -87,8 +87,8 @@ def test_copied_run_is_planned_without_its_model(quickstart: tuple[Path, str], t
         (copy / path.name).write_bytes(path.read_bytes())
     spec = copy / "spec.yaml"
     spec.write_text(spec.read_text().replace("digits.npz", "gone.npz"))
-    sealed_again(copy)
-    done = SizewiseHere(tmp_path, tmp_path)("plan", str(copy), "--set", "traffic.peak=50/s", "--json")
+    reseal_run(copy)
+    done = SizewiseInProcess(tmp_path, tmp_path)("plan", str(copy), "--set", "traffic.peak=50/s", "--json")
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["traffic"]["peak_per_s"] == 50
 
@@ -100,7 +100,7 @@ def test_quickstart_report_draws_charts_offline(quickstart: tuple[Path, str], br
     browser.get(page.as_uri())
     wait_until_drawn(browser)
     assert browser.find_elements(By.CSS_SELECTOR, ".live svg.marks path")
-    assert requested(browser) == {page.as_uri()}
+    assert requested_urls(browser) == {page.as_uri()}
     assert [entry["message"] for entry in browser.get_log("browser")] == []
 
 
@@ -114,4 +114,4 @@ def test_quickstart_report_has_static_charts_without_scripts(
     pictures = browser.find_elements(By.CSS_SELECTOR, ".picture > svg")
     assert len(pictures) >= 8
     assert all(picture.is_displayed() for picture in pictures)
-    assert requested(browser) == {page.as_uri()}
+    assert requested_urls(browser) == {page.as_uri()}

@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from app.wiring import llm_quickstart
-from tests.fakes.program import Sizewise, SizewiseHere
+from tests.fakes.program import Sizewise, SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -48,7 +48,7 @@ def short(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -> Qu
     shutil.copy(calibrated_home / "calibration.json", home)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(llm_quickstart, "_CLIENTS", SHORT_CLIENTS)
-        return _measure(home, SizewiseHere(home, home, draws=False), "--seconds", "1")
+        return _measure(home, SizewiseInProcess(home, home, draws=False), "--seconds", "1")
 
 
 @pytest.fixture(scope="module")

@@ -12,7 +12,7 @@ import pytest
 from app.storage.run_directory import StoredRun
 from loadgen.reference.llm_scheduler import LlmConfig
 from tests.fakes.llm_server import llm_server
-from tests.fakes.program import SizewiseHere
+from tests.fakes.program import SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -36,7 +36,7 @@ load:
 """
 
 
-def run(here: SizewiseHere, folder: Path, url: str, *, slo: str = "", extra: str = "") -> tuple[int, str, Path]:
+def run(here: SizewiseInProcess, folder: Path, url: str, *, slo: str = "", extra: str = "") -> tuple[int, str, Path]:
     profile, out = folder / "profile.yaml", folder / "run"
     profile.write_text(PROFILE.format(url=url, slo=slo, extra=extra))
     done = here("run", str(profile), "--out", str(out))
@@ -44,10 +44,10 @@ def run(here: SizewiseHere, folder: Path, url: str, *, slo: str = "", extra: str
 
 
 def test_requests_have_shares_priorities_and_sessions_of_their_classes(
-    sizewise_here: SizewiseHere, tmp_path: Path
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path
 ) -> None:
     with llm_server(MODEL) as model:
-        code, errors, out = run(sizewise_here, tmp_path, model.url, slo=', slo: ["ttft_ms.p50 < 0.01"]')
+        code, errors, out = run(sizewise_in_process, tmp_path, model.url, slo=', slo: ["ttft_ms.p50 < 0.01"]')
         bodies = [json.loads(body) for body in model.bodies]
     assert code in (4, 10), errors
     assert "p50 TTFT (batch) < 0.01 ms was not met in steady" in errors
@@ -81,10 +81,12 @@ def _split_turns(bodies: list[dict[str, Any]]) -> tuple[list[dict[str, Any]], li
     return [body for body in bodies if body not in second], second
 
 
-def test_missing_adapter_of_class_exits_with_3_before_load(sizewise_here: SizewiseHere, tmp_path: Path) -> None:
+def test_missing_adapter_of_class_exits_with_3_before_load(
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path
+) -> None:
     with llm_server(MODEL) as model:
         extra = "    - {name: sql, model: sql-lora}"
-        code, errors, _ = run(sizewise_here, tmp_path, model.url, extra=extra)
+        code, errors, _ = run(sizewise_in_process, tmp_path, model.url, extra=extra)
         assert len(model.bodies) == 4, "one request of each class"
     assert code == 3
     assert "class sql: POST" in errors

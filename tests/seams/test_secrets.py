@@ -14,7 +14,7 @@ from app.gui.engine.launch import ENGINE_LOG, start_engine
 from app.gui.navigation import Launch
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from tests.fakes.http_proxy import HttpProxy
-from tests.fakes.program import UNDRAWN, Sizewise, SizewiseHere, wait_until
+from tests.fakes.program import FAKE_RENDERER_FOLDER, Sizewise, SizewiseInProcess, wait_until
 
 pytestmark = pytest.mark.process
 
@@ -77,7 +77,9 @@ def _list_encodings(canary: str) -> list[bytes]:
 def _launch(arguments: tuple[str, ...], directory: Path, home: Path, environment: dict[str, str]) -> None:
     """Run to the end as the window starts a run, without charts, which would be those of the first run."""
     with pytest.MonkeyPatch.context() as patch:
-        for name, value in (environment | {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(UNDRAWN)}).items():
+        for name, value in (
+            environment | {"SIZEWISE_HOME": str(home), "PYTHONPATH": str(FAKE_RENDERER_FOLDER)}
+        ).items():
             patch.setenv(name, value)
         engine = start_engine(Launch(arguments, directory, "secrets"))
     wait_until(lambda: engine.poll() is not None)
@@ -91,7 +93,7 @@ def artifacts(calibrated_home: Path, tmp_path_factory: pytest.TempPathFactory) -
     run = folder / "run"
     failing = Reply(500, f'{{"error": "{CANARIES["error body"]} {CANARIES["log"]}"}}'.encode())
     with ScriptedServer(Script(reply=failing)) as server, HttpProxy(f"me:{CANARIES['proxy']}") as proxy:
-        sizewise, here = Sizewise(calibrated_home, folder, draws=False), SizewiseHere(calibrated_home, folder)
+        sizewise, here = Sizewise(calibrated_home, folder, draws=False), SizewiseInProcess(calibrated_home, folder)
         environment = _environment(proxy.port)
         profile = _write_profile(folder, server.port)
         override = f"target.headers.X-Set={CANARIES['clipboard command']}"
@@ -149,11 +151,11 @@ def test_secrets_are_in_no_file_or_output_of_run(kind: str, artifacts: dict[str,
     ],
 )
 def test_refused_secret_is_not_repeated_in_errors(
-    sizewise_here: SizewiseHere, tmp_path: Path, kind: str, override: str, debug: tuple[str, ...]
+    sizewise_in_process: SizewiseInProcess, tmp_path: Path, kind: str, override: str, debug: tuple[str, ...]
 ) -> None:
     profile = _write_profile(tmp_path, 9)
     override = override.format(CANARIES[kind])
-    done = sizewise_here("run", profile, "--set", override, "--out", str(tmp_path / "run"), *debug)
+    done = sizewise_in_process("run", profile, "--set", override, "--out", str(tmp_path / "run"), *debug)
     assert done.returncode == 2, done.stderr
     assert "error: " in done.stderr
     written = b"".join(_unpacked(path) for path in (tmp_path / "run").rglob("*") if path.is_file())

@@ -22,7 +22,7 @@ from app.wiring.machine import read_machine_info
 from app.wiring.selftest import build_selftest_dependencies, start_script
 from loadgen.reference.script import Script
 from loadgen.reference.scripted import ScriptedServer
-from tests.fakes.program import Sizewise, SizewiseHere
+from tests.fakes.program import Sizewise, SizewiseInProcess
 
 pytestmark = pytest.mark.process
 
@@ -47,7 +47,7 @@ def test_stored_self_test_is_in_results_and_reports(
     stored = build_selftest(findings, at=at, tool=__version__, fingerprint=fingerprint, duration_s=50.0)
     store_selftest(stored)
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        completed = SizewiseHere(own_home.home, tmp_path, draws=False)(
+        completed = SizewiseInProcess(own_home.home, tmp_path, draws=False)(
             "run", profile(server.url, duration="0.3s"), "--out", str(tmp_path / "run")
         )
     selftest = own_home.result(tmp_path / "run")["selftest"]
@@ -67,7 +67,7 @@ def test_last_self_test_is_in_results_and_reports(
     assert done.returncode == (4 if failed else 0)
     assert {finding["check"] for finding in proof["findings"]} == {"percentiles", "store", "clock", *TIMED}
     with ScriptedServer(Script(delay_s=0.005)) as server:
-        completed = SizewiseHere(own_home.home, tmp_path, draws=False)(
+        completed = SizewiseInProcess(own_home.home, tmp_path, draws=False)(
             "run", profile(server.url, duration="1s"), "--out", str(tmp_path / "run")
         )
     selftest = own_home.result(tmp_path / "run")["selftest"]

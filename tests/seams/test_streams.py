@@ -25,7 +25,7 @@ from loadgen.reference.openai_events import (
 from loadgen.reference.script import Reply, Script, Stream
 from loadgen.reference.scripted import ScriptedServer
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
-from tests.fakes.played import Played, plan
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = pytest.mark.process
 
@@ -43,13 +43,13 @@ def load() -> Iterator[LoadProcess]:
 
 def play(
     load: LoadProcess, reply: Stream | Reply, rate: float = 50, duration: float = 0.1, timeouts: Timeouts | None = None
-) -> Played:
+) -> StageRun:
     """Play a stage with this reply. The default timeouts are so long that a busy machine causes no timeout."""
     prompts = SyntheticPrompts(FixedLength(10), FixedLength(5), unique=10)
     with ScriptedServer(Script(reply=reply)) as server:
         endpoint = Endpoint((f"{server.url}/v1",), timeouts=timeouts or Timeouts())
         load.configure(endpoint, OpenAiWorkload("chat", "m", prompts))
-        return Played(load, plan(rate=rate, duration=duration, drain_s=MAX_DRAIN_S))
+        return StageRun(load, plan(rate=rate, duration=duration, drain_s=MAX_DRAIN_S))
 
 
 def build_pieces(tokens: int = 5, first_s: float = 0.01, gap_s: float = 0.005, **changes: object) -> Pieces:

@@ -25,8 +25,8 @@ from app.records.planning_inputs import MeasuredLoadPoint
 from app.reporting.opened import load_run
 from app.storage.run_directory import EVENTS, RESULT, StoredRun
 from tests.fakes.golden_runs import golden_run
-from tests.fakes.program import UNDRAWN
-from tests.fakes.stored_runs import SEARCHED, sealed_again, stored_run
+from tests.fakes.program import FAKE_RENDERER_FOLDER
+from tests.fakes.stored_runs import SEARCHED, reseal_run, stored_run
 from tests.fakes.without_sentences import PLACEHOLDER
 
 pytestmark = pytest.mark.process
@@ -75,14 +75,14 @@ def with_placeholders(original: Path, folder: Path) -> StoredRun:
     lines = [json.dumps(without_texts(json.loads(line))) for line in (run / EVENTS).read_text().splitlines()]
     (run / EVENTS).write_text("\n".join([*lines, ""]))
     (run / RESULT).write_text(json.dumps(without_texts(json.loads((run / RESULT).read_text()))))
-    sealed_again(run)
+    reseal_run(run)
     return StoredRun(run)
 
 
 def without_sentences(folder: Path, *arguments: str) -> int:
     """The exit code of the product with placeholders in its code."""
     command = [sys.executable, "-m", "tests.fakes.without_sentences", *arguments]
-    environment = {**os.environ, "SIZEWISE_HOME": str(folder / "home"), "PYTHONPATH": str(UNDRAWN)}
+    environment = {**os.environ, "SIZEWISE_HOME": str(folder / "home"), "PYTHONPATH": str(FAKE_RENDERER_FOLDER)}
     return subprocess.run(command, env=environment, timeout=300, check=False).returncode
 
 
@@ -104,7 +104,7 @@ def runs(tmp_path_factory: pytest.TempPathFactory, live: tuple[Path, int]) -> di
     for name in ("search", "llm", "local"):
         folders[name] = golden_run(name, tmp_path_factory.mktemp(f"{name}-as-it-is"))
     for run in folders.values():
-        sealed_again(run)
+        reseal_run(run)
     return {
         name: (StoredRun(run), with_placeholders(run, tmp_path_factory.mktemp(f"{name}-placeholders")))
         for name, run in folders.items()

@@ -146,7 +146,7 @@ def test_two_hosts_send_one_schedule_and_strangers_are_rejected(
     first, (second, third) = hosts.first, hosts.others
     with running(sizewise, hosts, profile(f"http://{target.place}/"), POISSON, 2) as run:
         assert first.listening() == {f"{first.address}:{PORT}", target.place}
-        strangers = [*second.enter, sys.executable, "-m", "tests.fakes.stranger", first.address, str(PORT)]
+        strangers = [*second.enter, sys.executable, "-m", "tests.fakes.unauthorized_client", first.address, str(PORT)]
         attempts = subprocess.run(strangers, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False)
         assert (attempts.stdout, attempts.stderr) == ("0\n", "")
         options = ("worker", "--master", f"{first.address}:{PORT}", "--workers", "1", "--wait", "1s")
@@ -189,7 +189,7 @@ def test_lost_workers_invalidate_stage_and_remaining_workers_continue(
         run_worker(sizewise, hosts, third) as third_worker,
     ):
         wait_until(lambda: len(target.received_ns()) > 10 or run.poll() is not None)
-        hosts.cut(third)
+        hosts.disconnect(third)
         cut_ns = time.perf_counter_ns()
         try:
             assert third_worker.wait(30) == 4
@@ -201,7 +201,7 @@ def test_lost_workers_invalidate_stage_and_remaining_workers_continue(
             stopped_ns = time.perf_counter_ns()
             assert run.wait(90) == 4, read_output(sizewise, first)
         finally:
-            hosts.mend(third)
+            hosts.reconnect(third)
             if suspended is not None:
                 os.kill(suspended, signal.SIGCONT)
         assert second_workers.wait(30) in (0, 4)

@@ -37,7 +37,7 @@ from app.records.stage import StageData
 from app.session.rate_search import find_max_rate
 from app.session.spec import ResolvedStage
 from loadgen.records import OpenArrivals
-from tests.fakes.offers import TODAY, catalogue, offer
+from tests.fakes.offers import TODAY, catalog_of, offer
 
 Floats = NDArray[np.float64]
 CONFIDENCE = 0.9
@@ -205,7 +205,7 @@ def _build_inputs(truth: Truth, target: MeasuredTarget) -> PlanningInputs:
     objectives = tuple(parse_objective(text) for text in truth.slo)
     return PlanningInputs(
         (target,), Traffic(truth.peak_per_s, "flat", (1.0,) * 24), objectives,
-        PlanLimits(confidence=CONFIDENCE, redundancy=0, router=truth.router), catalogue(offer()), TODAY,
+        PlanLimits(confidence=CONFIDENCE, redundancy=0, router=truth.router), catalog_of(offer()), TODAY,
     )  # fmt: skip
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from app.profiles.document import KeyPath
 from app.profiles.fields import FieldSpec
+from app.records.protocols import find_target_protocol
 
 _DISPLAY_NAMES = {
     "slo": "SLO", "url": "URL", "urls": "URLs", "usd": "US dollars", "tls": "TLS", "api_key": "API key",
@@ -113,32 +114,11 @@ def display_path(path: KeyPath) -> str:
     return " › ".join(str(key + 1) if isinstance(key, int) else display_name(key) for key in path)
 
 
-_CHOICE_TITLES = {
-    ("protocol", "http"): "HTTP",
-    ("protocol", "openai-chat"): "OpenAI chat completions",
-    ("protocol", "openai-completions"): "OpenAI completions",
-    ("protocol", "openai-responses"): "OpenAI responses",
-    ("protocol", "openai-embeddings"): "OpenAI embeddings",
-    ("protocol", "openai-rerank"): "Rerank",
-    ("protocol", "anthropic-messages"): "Anthropic messages",
-    ("protocol", "openai-speech"): "OpenAI speech",
-    ("protocol", "openai-transcriptions"): "OpenAI transcriptions",
-    ("protocol", "openai-images"): "OpenAI images",
-    ("protocol", "openai-realtime"): "OpenAI realtime (WebSocket)",
-    ("protocol", "openai-batch"): "OpenAI batch job",
-    ("protocol", "grpc"): "gRPC",
-    ("protocol", "oip"): "Open Inference Protocol (Triton, KServe)",
-    ("protocol", "oip-grpc"): "Open Inference Protocol over gRPC",
-    ("protocol", "tf-serving"): "TensorFlow Serving",
-    ("protocol", "torchserve"): "TorchServe",
-    ("protocol", "locust"): "Locust test file",
-}
-
-
 def display_choice(key: str, choice: str) -> str:
     """Return the display text of a choice of a profile key, such as "OpenAI chat completions" for
     the protocol `openai-chat`."""
-    return _CHOICE_TITLES.get((key, choice), choice)
+    protocol = find_target_protocol(choice) if key == "protocol" else None
+    return choice if protocol is None else protocol.title
 
 
 def path_pattern(path: KeyPath) -> tuple[str, ...]:

@@ -39,39 +39,36 @@ def read_decoder_costs(folder: Path) -> DecoderCosts:
 def check_tokenizer(tokenizer: Path) -> None:
     """Load a `tokenizer.json` and count tokens with it. Raises UsageError if the file cannot be used or
     is rejected."""
-    try:
-        run_child(
-            f"the trial of the tokenizer {tokenizer}",
-            "app.inference.inspection",
-            str(tokenizer.absolute()),
-            TOKENIZER_OPTION,
-            timeout_s=WALL_TIME_LIMIT_S,
-        )
-    except ChildTerminatedError as error:
-        raise UnavailableError(f"{error}; no tokens can be counted", hint="Free memory, and try again.") from error
-    except ChildKilledError as error:
-        raise UsageError(
-            f"{error}, so the tokenizer is rejected",
-            hint="Use the tokenizer.json that the publisher of the model provides.",
-        ) from error
+    _run(
+        tokenizer,
+        TOKENIZER_OPTION,
+        activity=f"the trial of the tokenizer {tokenizer}",
+        consequence="no tokens can be counted",
+        rejected="the tokenizer",
+        hint="Use the tokenizer.json that the publisher of the model provides.",
+    )
 
 
 def _run_inspection(model: Path, *arguments: str) -> bytes:
+    return _run(
+        model,
+        *arguments,
+        activity=f"the inspection of {model.name}",
+        consequence="its model was not read",
+        rejected="the model",
+        hint="Reading a model file of this size normally stays well within the limits. Export the model again with a "
+        "tool you trust.",
+    )
+
+
+def _run(path: Path, *arguments: str, activity: str, consequence: str, rejected: str, hint: str) -> bytes:
+    """Run the child process and return its output. Raises UsageError if a limit ended it, and
+    UnavailableError if another process ended it; the other texts are parts of their messages."""
     try:
         return run_child(
-            f"the inspection of {model.name}",
-            "app.inference.inspection",
-            str(model.absolute()),
-            *arguments,
-            timeout_s=WALL_TIME_LIMIT_S,
+            activity, "app.inference.inspection", str(path.absolute()), *arguments, timeout_s=WALL_TIME_LIMIT_S
         )
     except ChildTerminatedError as error:
-        raise UnavailableError(f"{error}; its model was not read", hint="Free memory, and try again.") from error
+        raise UnavailableError(f"{error}; {consequence}", hint="Free memory, and try again.") from error
     except ChildKilledError as error:
-        raise UsageError(
-            f"{error}, so the model is rejected",
-            hint=(
-                "Reading a model file of this size normally stays well within the limits. Export the model again with "
-                "a tool you trust."
-            ),
-        ) from error
+        raise UsageError(f"{error}, so {rejected} is rejected", hint=hint) from error

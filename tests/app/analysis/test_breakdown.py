@@ -8,20 +8,22 @@ from app.analysis.rows import StageRows, read_rows
 from app.records.breakdown import LatencyBreakdown
 from app.records.server_counters import LatencyComparison, ServerLatencyKind
 from tests.fakes.queues import constant_s, request_rows
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 REPORTED = {"server_queue_ms": 30.0, "server_prefill_ms": 60.0}
 
 
-def build_answer(at_ms: float) -> Answer:
+def build_answer(at_ms: float) -> StreamedResponse:
     """Response sent 5 ms late, with 10 ms of network, 30 ms of queue and 60 ms of prefill before the first of six
     chunks. Chunks arrive every 20 ms, except one that stalls for 50 ms more. The response ends 7 ms after the last."""
     first_ms = at_ms + 5 + 10 + 30 + 60
     chunks_ms = tuple(first_ms + 20 * index + (50 if index > 2 else 0) for index in range(6))
-    return Answer(scheduled_ms=at_ms, sent_ms=at_ms + 5, chunks_ms=chunks_ms, end_ms=chunks_ms[-1] + 7, tokens_out=6)
+    return StreamedResponse(
+        scheduled_ms=at_ms, sent_ms=at_ms + 5, chunks_ms=chunks_ms, end_ms=chunks_ms[-1] + 7, tokens_out=6
+    )
 
 
-def rows(*answers: Answer, reported: dict[str, float] | None = None) -> StageRows:
+def rows(*answers: StreamedResponse, reported: dict[str, float] | None = None) -> StageRows:
     frame = stream_rows(answers)
     for name, value in (reported or {}).items():
         frame[name] = value
@@ -94,12 +96,12 @@ def test_server_latency_including_unknown_queue_time_is_not_used_as_part(kind: S
 def test_response_without_tokens_does_not_change_breakdown_of_others() -> None:
     streamed = [build_answer(100.0 * index) for index in range(20)]
     expected = break_down(rows(*streamed, reported=REPORTED))
-    empty = Answer(scheduled_ms=2_500.0, sent_ms=2_500.0, end_ms=9_000.0, tokens_out=0)
+    empty = StreamedResponse(scheduled_ms=2_500.0, sent_ms=2_500.0, end_ms=9_000.0, tokens_out=0)
     assert break_down(rows(*streamed, empty, reported=REPORTED)) == expected
 
 
 def test_response_with_few_chunks_does_not_hide_stalls_of_others() -> None:
-    short = Answer(scheduled_ms=500.0, chunks_ms=(510, 520, 530))
+    short = StreamedResponse(scheduled_ms=500.0, chunks_ms=(510, 520, 530))
     mean = break_down(rows(build_answer(0.0), short))["mean"]
     assert (mean.parts_ms["stalls"], mean.parts_ms["decode"]) == pytest.approx((50 / 2, (100 + 20) / 2))
 
@@ -112,7 +114,10 @@ def test_mean_based_on_server_counters_includes_lead_in_requests() -> None:
 
 
 def test_percentile_breakdown_averages_requests_around_percentile() -> None:
-    answers = [Answer(scheduled_ms=1_000.0 * index, chunks_ms=(1_000 * index + 10.0 + index,)) for index in range(100)]
+    answers = [
+        StreamedResponse(scheduled_ms=1_000.0 * index, chunks_ms=(1_000 * index + 10.0 + index,))
+        for index in range(100)
+    ]
     breakdowns = break_down(rows(*answers))
     assert breakdowns["p50"].latency_ms == pytest.approx(np.mean([10 + index + 1 for index in range(45, 55)]))
     assert breakdowns["p99"].latency_ms == pytest.approx(10 + 98.5 + 1, abs=0.51)
@@ -124,12 +129,12 @@ def test_overlapping_parts_leave_negative_unknown_remainder() -> None:
 
 
 def test_chunks_read_together_do_not_count_as_usual_gap() -> None:
-    mean = break_down(rows(Answer(chunks_ms=(10, 10, 10, 40, 40, 40, 70, 70, 70, 200))))["mean"]
+    mean = break_down(rows(StreamedResponse(chunks_ms=(10, 10, 10, 40, 40, 40, 70, 70, 70, 200))))["mean"]
     assert (mean.parts_ms["decode"], mean.parts_ms["stalls"]) == pytest.approx((90, 100))
 
 
 def test_few_chunks_have_unknown_stalls() -> None:
-    mean = break_down(rows(Answer(chunks_ms=(10, 20, 500))))["mean"]
+    mean = break_down(rows(StreamedResponse(chunks_ms=(10, 20, 500))))["mean"]
     assert mean.parts_ms["stalls"] is None
 
 
@@ -156,4 +161,4 @@ def test_round_trip_and_connection_wait_are_separate_parts() -> None:
 
 
 def test_breakdown_without_successful_request_is_empty() -> None:
-    assert break_down(rows(Answer(chunks_ms=(10,), error="truncated"))) == {}
+    assert break_down(rows(StreamedResponse(chunks_ms=(10,), error="truncated"))) == {}

@@ -28,7 +28,7 @@ from app.analysis.stages import summarize_stage
 from app.records.definitions import TOOL_METRICS, ToolMetrics
 from app.records.result import Stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
-from tests.fakes.streams import Answer, stream_table
+from tests.fakes.streams import StreamedResponse, stream_table
 
 FACTS = stage_facts(10, 1.0, arrivals="constant")
 Table = dict[str, dict[str, float | None]]
@@ -43,8 +43,8 @@ def build_answer(
     due_ms: float | None = None,
     output_ms: float | None = None,
     **changes: object,
-) -> Answer:
-    base = Answer(
+) -> StreamedResponse:
+    base = StreamedResponse(
         scheduled_ms=sent_ms if due_ms is None else due_ms,
         sent_ms=sent_ms,
         first_event_ms=None if role_ms is None else sent_ms + role_ms,
@@ -69,7 +69,7 @@ TEN = (
 )
 
 
-def compute_tools(*answers: Answer, older: bool = False) -> dict[str, ToolMetrics]:
+def compute_tools(*answers: StreamedResponse, older: bool = False) -> dict[str, ToolMetrics]:
     table = stream_table(answers)
     if older:
         table = table.drop_columns(["worker", "first_event_ns", "max_output_tokens"])
@@ -345,7 +345,7 @@ def test_every_tool_metric_has_explanation(ten: dict[str, ToolMetrics]) -> None:
 
 def test_lead_in_and_unsent_requests_do_not_change_other_tools_metrics(ten: dict[str, ToolMetrics]) -> None:
     lead_in = build_answer(-100, (500, 900), 950, 20, tokens_out=2)
-    unsent = Answer(scheduled_ms=500, sent_ms=None, end_ms=900, error="timeout")
+    unsent = StreamedResponse(scheduled_ms=500, sent_ms=None, end_ms=900, error="timeout")
     table = stream_table([lead_in, *TEN, unsent]).to_pandas()
     table.loc[len(table) - 1, "sent_ns"] = None
     for name, tool_metrics in compute_tools_of_rows(table).items():
@@ -385,14 +385,16 @@ def test_responses_without_tokens_have_only_latency_and_request_rate() -> None:
 
 
 def test_unstreamed_responses_with_tokens_have_token_throughput() -> None:
-    metrics_by_tool = compute_tools(*(Answer(scheduled_ms=at, end_ms=at + 10, tokens_out=3) for at in (0, 100)))
+    metrics_by_tool = compute_tools(
+        *(StreamedResponse(scheduled_ms=at, end_ms=at + 10, tokens_out=3) for at in (0, 100))
+    )
     for metrics in metrics_by_tool.values():
         assert {*metrics.metrics} - {"ntpot_ms"} == {"e2e_ms", "requests_per_s", "output_tokens_per_s"}
     assert metrics_by_tool["vLLM"].metrics["output_tokens_per_s"]["value"].value == pytest.approx(6 / 0.11)
 
 
 def test_unknown_content_tokens_per_delta_withhold_inference_perf_metrics() -> None:
-    """Five tokens in three deltas, of which the first is reasoning: the number of content tokens is unknown."""
+    """Five tokens in three deltas, the first with reasoning: the number of content tokens is unknown."""
     metrics_by_tool = compute_tools(
         build_answer(0, (10, 20, 30), 40, tokens_out=5, output_ms=20), build_answer(100, (10, 20), 40, tokens_out=2)
     )
@@ -415,7 +417,7 @@ def test_single_content_delta_with_unknown_token_count_has_no_ttft() -> None:
 
 def test_response_without_tokens_counts_as_ttft_0_only_in_guidellm() -> None:
     metrics_by_tool = compute_tools(
-        build_answer(0, (30, 50), 60, tokens_out=2), Answer(scheduled_ms=100, end_ms=110, tokens_out=0)
+        build_answer(0, (30, 50), 60, tokens_out=2), StreamedResponse(scheduled_ms=100, end_ms=110, tokens_out=0)
     )
     assert metrics_by_tool["GuideLLM"].metrics["ttft_ms"]["mean"].value == (30 + 0) / 2
     for name in ("AIPerf", "genai-bench", "inference-perf"):
@@ -424,7 +426,7 @@ def test_response_without_tokens_counts_as_ttft_0_only_in_guidellm() -> None:
 
 
 def test_tools_without_successful_request_have_no_latency() -> None:
-    for tool_metrics in compute_tools(Answer(end_ms=20, error="timeout")).values():
+    for tool_metrics in compute_tools(StreamedResponse(end_ms=20, error="timeout")).values():
         assert tool_metrics.requests == 0
         assert all(
             estimate.value is None

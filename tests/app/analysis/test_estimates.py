@@ -258,7 +258,7 @@ def test_intervals_of_a_minute_cover_as_the_documentation_states(
     slots: int, mean_s: float, load: float, median_range: tuple[float, float], p95_range: tuple[float, float]
 ) -> None:
     """Of language models near saturation they cover too seldom (docs/explanation/intervals.md); the ranges are those
-    stated there and what 200 windows, of which many have no interval of p95, can differ by."""
+    stated there and what 200 windows, many without an interval of p95, can differ by."""
     duration_s, windows = 60, 200
     count = round(1.05 * windows * duration_s * load * slots / mean_s)
     arrivals_s, latencies_s = simulate_slots(slots, mean_s, load, count, np.random.default_rng(5))

@@ -38,7 +38,7 @@ from app.records.result import (
     Window,
 )
 from tests.fakes.results import full_run
-from tests.fakes.whole_plan import nothing_fits, whole_plan
+from tests.fakes.whole_plan import plan_without_feasible_offer, whole_plan
 
 
 def stage(
@@ -396,7 +396,7 @@ def test_every_run_metric_has_value_or_reason() -> None:
     for run_metrics in (
         collect_run_metrics(MAX_RATE, whole_plan()),
         collect_run_metrics(None, None),
-        collect_run_metrics(MAX_RATE, nothing_fits()),
+        collect_run_metrics(MAX_RATE, plan_without_feasible_offer()),
     ):
         assert run_metrics.keys() == RUN_METRICS.keys()
         assert all((estimate.value is None) is (estimate.reason is not None) for estimate in run_metrics.values())
@@ -435,5 +435,7 @@ def test_cost_gate_outcome_depends_on_interval(share: float, expected_outcome: O
 
 
 def test_cost_gate_without_recommended_fleet_is_inconclusive() -> None:
-    evaluated = evaluate_gate(parse_gate("usd_per_month < 60"), (), (), collect_run_metrics(MAX_RATE, nothing_fits()))
+    evaluated = evaluate_gate(
+        parse_gate("usd_per_month < 60"), (), (), collect_run_metrics(MAX_RATE, plan_without_feasible_offer())
+    )
     assert (evaluated.outcome, evaluated.observed.reason) == ("INCONCLUSIVE", "the plan recommends no fleet")

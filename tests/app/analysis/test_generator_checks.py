@@ -19,7 +19,7 @@ from app.analysis.stages import summarize_stage
 from app.records.result import Check, ErrorSample, WorkerData
 from app.records.stage import StageData
 from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 from tests.tiers import first_in_unit_tier
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
@@ -42,7 +42,9 @@ def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) ->
     starts_ms = np.arange(-per_s * seconds, per_s * seconds) * 1e3 / per_s
     return stream_rows(
         [
-            Answer(scheduled_ms=at, chunks_ms=tuple(at + 1 + gap_ms * k for k in range(chunks)), tokens_out=chunks)
+            StreamedResponse(
+                scheduled_ms=at, chunks_ms=tuple(at + 1 + gap_ms * k for k in range(chunks)), tokens_out=chunks
+            )
             for at in starts_ms
         ]
     )

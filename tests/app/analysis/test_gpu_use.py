@@ -21,7 +21,7 @@ from app.analysis.gpu_use import (
 from app.records.estimate import Estimate
 from app.records.gpu import EnergyUse, GpuShares
 from app.records.result import Stage, Verdict
-from tests.fakes.gpu_telemetry import at, every, readings, window
+from tests.fakes.gpu_telemetry import at, readings, sample_times, window
 
 
 def test_gpu_sources_exclude_slices_processes_and_host() -> None:
@@ -38,7 +38,7 @@ def test_gpu_samples_are_sorted_and_include_failed_readings() -> None:
     assert list(samples.drop_failed().values) == [2.0, 3.0]
 
 
-SAMPLE_TIMES_S = every(0.05, 20)
+SAMPLE_TIMES_S = sample_times(0.05, 20)
 
 
 def ramp_w(seconds: float) -> float:
@@ -114,14 +114,14 @@ def test_energy_above_idle_is_withheld_without_idle_window() -> None:
     ],
 )
 def test_gaps_in_power_samples_withhold_energy(bounds: tuple[float, float], reason: str) -> None:
-    build_telemetry = readings("gpu_power_w", [*every(0.1, 10), *every(0.1, 20, since_s=13)], ramp_w)
+    build_telemetry = readings("gpu_power_w", [*sample_times(0.1, 10), *sample_times(0.1, 20, since_s=13)], ramp_w)
     use = compute_energy(build_telemetry, "gpu0", window(*bounds))
     assert use.total_j == Estimate(None, n=0, reason=reason)
     assert use.method is None
 
 
 def test_gap_inside_window_does_not_withhold_counter_energy() -> None:
-    build_telemetry = readings("gpu_energy_j", [*every(0.1, 10), *every(0.1, 20, since_s=13)], counter_j)
+    build_telemetry = readings("gpu_energy_j", [*sample_times(0.1, 10), *sample_times(0.1, 20, since_s=13)], counter_j)
     assert compute_energy(build_telemetry, "gpu0", window(5, 15)).total_j.value == pytest.approx(1_200)
 
 
@@ -170,7 +170,7 @@ def test_energy_per_item_is_withheld_without_items() -> None:
     assert divide_energy(use, 0).total_j.reason == "no items"
 
 
-SHARE_SAMPLE_TIMES_S = every(0.1, 10)
+SHARE_SAMPLE_TIMES_S = sample_times(0.1, 10)
 
 
 def test_gpu_shares_are_fractions_of_window() -> None:
@@ -211,7 +211,7 @@ def test_unreported_gpu_shares_are_none() -> None:
 
 def test_gpu_share_ignores_gap_and_is_withheld_if_gaps_fill_half_of_window() -> None:
     build_telemetry = readings(
-        "gpu_utilization_percent", [*every(0.1, 3), *every(0.1, 10, since_s=9)], lambda s: float(s < 4)
+        "gpu_utilization_percent", [*sample_times(0.1, 3), *sample_times(0.1, 10, since_s=9)], lambda s: float(s < 4)
     )
     assert compute_gpu_shares(build_telemetry, "gpu0", window(0, 6)).busy == 1
     assert compute_gpu_shares(build_telemetry, "gpu0", window(0, 8)).busy is None

@@ -10,7 +10,7 @@ from app.analysis.pooling import pool_sessions, pool_stages, sum_worker_totals
 from app.analysis.stages import summarize_stage
 from app.records.result import ErrorSample, SessionSummary, WorkerData
 from tests.fakes.queues import constant_s, request_rows, stage_facts
-from tests.fakes.streams import Answer, stream_table
+from tests.fakes.streams import StreamedResponse, stream_table
 
 FIRST = WorkerData(0, "a", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
 OTHER = WorkerData(1, "b", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)
@@ -98,9 +98,9 @@ def test_pooled_telemetry_excludes_pauses() -> None:
 
 
 def test_pooled_streams_have_token_metrics_of_one_step() -> None:
-    def answers(begin_ms: float) -> list[Answer]:
+    def answers(begin_ms: float) -> list[StreamedResponse]:
         starts = [begin_ms + 10 * at for at in range(1_000)]
-        return [Answer(scheduled_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
+        return [StreamedResponse(scheduled_ms=at, chunks_ms=(at + 20, at + 25, at + 40), tokens_out=3) for at in starts]
 
     facts = [replace(stage_facts(100, 10, kind="step", arrivals="constant"), repeat=k + 1) for k in range(2)]
     facts[1] = replace(facts[1], start_ns=facts[0].start_ns + 12 * 10**9, end_ns=facts[0].end_ns + 12 * 10**9)

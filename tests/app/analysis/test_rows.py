@@ -15,7 +15,7 @@ TIMES = ["sent_ns", "first_byte_ns", "end_ns"]
 
 
 def build_mixed_rows() -> pd.DataFrame:
-    """A success, a failed connection, and two arrivals that were never sent, one of which timed out in the drain."""
+    """A success, a failed connection, and two arrivals that were never sent; one of the two timed out in the drain."""
     frame = request_rows(constant_s(1, 4), np.full(4, 0.5), errors=[None, "connect", None, "timeout"])
     return frame.astype(dict.fromkeys(TIMES, "float64")).assign(
         sent_ns=[START_NS, START_NS + 10**9, np.nan, np.nan],

@@ -13,7 +13,7 @@ from app.analysis.server_counters import (
 from app.records.server_counters import CountersRefusal, LatencyComparison, LatencyHistogram, ServerCounters
 from app.records.telemetry import Samples
 from app.telemetry.metrics_page import parse_metrics
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 VLLM = """vllm:request_success_total{{finished_reason="stop"}} {n}
 vllm:request_success_total{{finished_reason="length"}} {n}
@@ -196,9 +196,9 @@ def test_client_means_start_at_send_and_include_lead_in() -> None:
     rows = read_rows(
         stream_rows(
             [
-                Answer(scheduled_ms=-100, sent_ms=-90, chunks_ms=(-50, -40, -30), tokens_out=3),
-                Answer(scheduled_ms=100, sent_ms=100, chunks_ms=(160, 200), tokens_out=2),
-                Answer(scheduled_ms=200, sent_ms=200, chunks_ms=(900,), error="truncated"),
+                StreamedResponse(scheduled_ms=-100, sent_ms=-90, chunks_ms=(-50, -40, -30), tokens_out=3),
+                StreamedResponse(scheduled_ms=100, sent_ms=100, chunks_ms=(160, 200), tokens_out=2),
+                StreamedResponse(scheduled_ms=200, sent_ms=200, chunks_ms=(900,), error="truncated"),
             ]
         )
     )

@@ -27,7 +27,7 @@ from app.records.stage import StageData
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
 from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
 FACTS = stage_facts(200, 10, arrivals="constant")
@@ -255,8 +255,10 @@ def test_locust_stage_has_transport_warning_and_no_send_lag_checks() -> None:
 
 @pytest.mark.parametrize(("source", "verdict"), [("server", "VALID"), ("tokenizer", "VALID"), ("chunks", "WARN")])
 def test_chunks_counted_as_tokens_are_warning(source: str, verdict: str) -> None:
-    answers = [Answer(scheduled_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
-    frame = stream_rows([*answers, Answer(scheduled_ms=9, chunks_ms=(10, 11), tokens_out=2, token_source=source)])
+    answers = [StreamedResponse(scheduled_ms=at, chunks_ms=(at + 1, at + 2), tokens_out=2) for at in range(9)]
+    frame = stream_rows(
+        [*answers, StreamedResponse(scheduled_ms=9, chunks_ms=(10, 11), tokens_out=2, token_source=source)]
+    )
     assert run_check("token_counts", frame).verdict == verdict
 
 
@@ -591,11 +593,11 @@ def run_stream_checks(frame: pd.DataFrame, facts: StageData = STREAM_FACTS, *sen
 
 
 def check_coalesced_chunks(share: float, *sending: Check) -> Check:
-    """Check of one response of 1,001 chunks, a `share` of which was read together with the previous chunk."""
+    """Check of one response of 1,001 chunks; a `share` of them was read together with the previous chunk."""
     gaps = np.where(np.arange(1_000) < share * 1_000, 0.0, 1.0)
-    return run_stream_checks(stream_rows([Answer(chunks_ms=(5.0, *(5.0 + np.cumsum(gaps))))]), STREAM_FACTS, *sending)[
-        "coalesced_chunks"
-    ]
+    return run_stream_checks(
+        stream_rows([StreamedResponse(chunks_ms=(5.0, *(5.0 + np.cumsum(gaps))))]), STREAM_FACTS, *sending
+    )["coalesced_chunks"]
 
 
 @pytest.mark.parametrize(("share", "verdict"), [(0.0, "VALID"), (0.1, "VALID"), (0.101, "WARN"), (1.0, "WARN")])
@@ -606,7 +608,7 @@ def test_coalesced_chunks_above_10_percent_are_warning(share: float, verdict: st
 
 
 def test_chunks_of_different_responses_are_not_coalesced() -> None:
-    alike = Answer(chunks_ms=(5.0, 6.0))
+    alike = StreamedResponse(chunks_ms=(5.0, 6.0))
     assert (
         run_stream_checks(stream_rows([alike, alike, replace(alike, error="truncated")]))["coalesced_chunks"].value
         == 0.0
@@ -633,7 +635,7 @@ def test_coalesced_chunks_hint_names_cause_by_worker_load(sending: Check, hint: 
 
 
 def build_responses(tokens: list[int | None], requested_tokens: int | None, source: str = "server") -> pd.DataFrame:
-    answers = [Answer(chunks_ms=(1, 2), tokens_out=count, token_source=source) for count in tokens]
+    answers = [StreamedResponse(chunks_ms=(1, 2), tokens_out=count, token_source=source) for count in tokens]
     return stream_rows(answers).assign(max_output_tokens=requested_tokens)
 
 
@@ -662,5 +664,5 @@ def test_unrequested_or_uncounted_output_lengths_are_not_checked() -> None:
 
 
 def test_responses_without_tokens_have_no_stream_checks() -> None:
-    assert run_stream_checks(stream_rows([Answer(end_ms=5.0)])) == {}
-    assert set(run_stream_checks(stream_rows([Answer(chunks_ms=(5.0,))]))) == set()
+    assert run_stream_checks(stream_rows([StreamedResponse(end_ms=5.0)])) == {}
+    assert set(run_stream_checks(stream_rows([StreamedResponse(chunks_ms=(5.0,))]))) == set()

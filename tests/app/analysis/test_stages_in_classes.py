@@ -22,7 +22,7 @@ from app.analysis.stages import reevaluate_stage, summarize_rows, summarize_stag
 from app.records.result import Objective, Stage, TokenTotals
 from app.records.stage import ClassShare, StageData
 from tests.fakes.queues import constant_s, request_rows, stage_facts
-from tests.fakes.streams import Answer, stream_rows
+from tests.fakes.streams import StreamedResponse, stream_rows
 
 SHARES = (ClassShare("chat", 0.75), ClassShare("batch", 0.25))
 FACTS = replace(stage_facts(100, 40, arrivals="constant"), classes=SHARES)
@@ -135,7 +135,7 @@ def test_default_error_rate_objective_is_omitted_only_if_every_class_has_error_l
 
 def test_token_totals_are_counted_by_class() -> None:
     answers = [
-        Answer(scheduled_ms=float(at), chunks_ms=(at + 5.0, at + 9.0), tokens_in=10 + at, tokens_out=2)
+        StreamedResponse(scheduled_ms=float(at), chunks_ms=(at + 5.0, at + 9.0), tokens_in=10 + at, tokens_out=2)
         for at in range(4)
     ]
     rows = stream_rows(answers).assign(

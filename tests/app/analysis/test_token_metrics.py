@@ -8,12 +8,12 @@ from app.analysis.stages import summarize_stage
 from app.analysis.token_samples import unpack_pairs
 from app.records.result import Estimate, Stage
 from tests.fakes.queues import constant_s, request_rows, stage_facts
-from tests.fakes.streams import Answer, stream_rows, stream_table
+from tests.fakes.streams import StreamedResponse, stream_rows, stream_table
 
 FACTS = stage_facts(10, 10, arrivals="constant")
 
 
-def summarize(*answers: Answer, slo: str = "error_rate < 1%") -> Stage:
+def summarize(*answers: StreamedResponse, slo: str = "error_rate < 1%") -> Stage:
     return summarize_stage(stream_table(answers), None, FACTS, (parse_objective(slo),))
 
 
@@ -24,7 +24,7 @@ def mean(stage: Stage, metric: str) -> float | None:
 def test_token_latencies_start_at_their_documented_times() -> None:
     """Scheduled at 100 ms, sent at 110 ms; reasoning at 150 ms, output at 170 and 190 ms; closed at 500 ms."""
     stage = summarize(
-        Answer(
+        StreamedResponse(
             scheduled_ms=100,
             sent_ms=110,
             chunks_ms=(150, 170, 190),
@@ -48,10 +48,10 @@ def test_token_latencies_start_at_their_documented_times() -> None:
 def test_streams_without_tokens_have_message_metrics() -> None:
     """A successful and a failed stream, a response without a message, and one that started before the stage."""
     stage = summarize(
-        Answer(scheduled_ms=100, sent_ms=110, chunks_ms=(150, 170, 200), end_ms=500, has_tokens=False),
-        Answer(scheduled_ms=100, chunks_ms=(120, 190), error="http-5xx", has_tokens=False),
-        Answer(scheduled_ms=200, end_ms=210, has_tokens=False),
-        Answer(scheduled_ms=-50, chunks_ms=(-10, 30), has_tokens=False),
+        StreamedResponse(scheduled_ms=100, sent_ms=110, chunks_ms=(150, 170, 200), end_ms=500, has_tokens=False),
+        StreamedResponse(scheduled_ms=100, chunks_ms=(120, 190), error="http-5xx", has_tokens=False),
+        StreamedResponse(scheduled_ms=200, end_ms=210, has_tokens=False),
+        StreamedResponse(scheduled_ms=-50, chunks_ms=(-10, 30), has_tokens=False),
         slo="first_message_ms.p95 < 60",
     )
     first = stage.metrics["first_message_ms"]["mean"]
@@ -70,20 +70,20 @@ def test_responses_without_stream_have_no_token_metrics() -> None:
 
 
 def test_response_without_tokens_has_no_ttft() -> None:
-    stage = summarize(Answer(chunks_ms=(30, 40), tokens_out=2), Answer(end_ms=5, tokens_out=0))
+    stage = summarize(StreamedResponse(chunks_ms=(30, 40), tokens_out=2), StreamedResponse(end_ms=5, tokens_out=0))
     assert stage.metrics["ttft_ms"]["mean"].n == 1
     assert stage.completed == 2
     assert mean(stage, "output_tokens") == 1.0
 
 
 def test_single_chunk_response_has_no_tpot() -> None:
-    stage = summarize(Answer(chunks_ms=(30,), tokens_out=1), Answer(chunks_ms=(30,), tokens_out=9))
+    stage = summarize(StreamedResponse(chunks_ms=(30,), tokens_out=1), StreamedResponse(chunks_ms=(30,), tokens_out=9))
     assert stage.metrics["tpot_ms"]["mean"] == Estimate(None, n=0, reason="no values")
     assert "icl_ms" not in stage.metrics
 
 
 def test_chunk_of_k_tokens_has_k_equal_token_gaps() -> None:
-    stage = summarize(Answer(chunks_ms=(10, 40, 60), tokens=(1, 3, 1), tokens_out=5))
+    stage = summarize(StreamedResponse(chunks_ms=(10, 40, 60), tokens=(1, 3, 1), tokens_out=5))
     assert mean(stage, "icl_ms") == 25
     assert stage.metrics["itl_ms"]["mean"].n == 4
     assert mean(stage, "itl_ms") == pytest.approx((10 + 10 + 10 + 20) / 4)
@@ -92,8 +92,8 @@ def test_chunk_of_k_tokens_has_k_equal_token_gaps() -> None:
 
 def test_itl_combines_reported_and_inferred_tokens_per_chunk() -> None:
     reported, counted = (
-        Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7),
-        Answer(chunks_ms=(10, 30), tokens_out=2),
+        StreamedResponse(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7),
+        StreamedResponse(chunks_ms=(10, 30), tokens_out=2),
     )
     assert mean(summarize(reported, counted), "itl_ms") == pytest.approx((15 + 15 + 20) / 3)
 
@@ -101,13 +101,13 @@ def test_itl_combines_reported_and_inferred_tokens_per_chunk() -> None:
 @pytest.mark.parametrize(
     "answer",
     [
-        Answer(chunks_ms=(10, 40), tokens_out=5),
-        Answer(chunks_ms=(10, 40)),
-        Answer(chunks_ms=(10, 40), tokens_out=2, token_source="chunks"),
+        StreamedResponse(chunks_ms=(10, 40), tokens_out=5),
+        StreamedResponse(chunks_ms=(10, 40)),
+        StreamedResponse(chunks_ms=(10, 40), tokens_out=2, token_source="chunks"),
     ],
 )
-def test_itl_is_withheld_if_tokens_per_chunk_are_unknown(answer: Answer) -> None:
-    stage = summarize(Answer(chunks_ms=(10, 40), tokens_out=2), answer)
+def test_itl_is_withheld_if_tokens_per_chunk_are_unknown(answer: StreamedResponse) -> None:
+    stage = summarize(StreamedResponse(chunks_ms=(10, 40), tokens_out=2), answer)
     itl = stage.metrics["itl_ms"]["p50"]
     assert itl.value is None
     assert str(itl.reason).startswith("the server does not report the number of tokens per chunk;")
@@ -116,22 +116,26 @@ def test_itl_is_withheld_if_tokens_per_chunk_are_unknown(answer: Answer) -> None
 
 def test_token_without_text_after_last_chunk_does_not_count_in_tpot() -> None:
     """Four tokens in 30 ms after the first, and the end of the sequence: 3 gaps of 10 ms, not 4."""
-    stage = summarize(Answer(chunks_ms=(10, 20, 40), tokens=(1, 1, 2), tokens_out=5))
+    stage = summarize(StreamedResponse(chunks_ms=(10, 20, 40), tokens=(1, 1, 2), tokens_out=5))
     assert mean(stage, "tpot_ms") == mean(stage, "itl_ms") == 10
     assert mean(stage, "user_tokens_per_s") == 100
     assert mean(stage, "output_tokens") == 5
-    assert mean(summarize(Answer(chunks_ms=(10, 20, 40), tokens_out=5)), "tpot_ms") == 7.5, (
+    assert mean(summarize(StreamedResponse(chunks_ms=(10, 20, 40), tokens_out=5)), "tpot_ms") == 7.5, (
         "it is unknown which token has no text"
     )
 
 
 def test_response_of_one_chunk_does_not_withhold_itl() -> None:
-    stage = summarize(Answer(chunks_ms=(10, 40), tokens_out=2), Answer(chunks_ms=(10,), tokens_out=5))
+    stage = summarize(
+        StreamedResponse(chunks_ms=(10, 40), tokens_out=2), StreamedResponse(chunks_ms=(10,), tokens_out=5)
+    )
     assert mean(stage, "itl_ms") == 30
 
 
 def test_chunks_read_together_have_gap_0_and_coalesced_share() -> None:
-    stage = summarize(Answer(chunks_ms=(10, 10, 10, 40), tokens_out=4), Answer(chunks_ms=(20, 40), tokens_out=2))
+    stage = summarize(
+        StreamedResponse(chunks_ms=(10, 10, 10, 40), tokens_out=4), StreamedResponse(chunks_ms=(20, 40), tokens_out=2)
+    )
     assert mean(stage, "icl_ms") == pytest.approx((0 + 0 + 30 + 20) / 4)
     assert stage.metrics["coalesced_share"]["value"].value == 0.5
 
@@ -139,11 +143,11 @@ def test_chunks_read_together_have_gap_0_and_coalesced_share() -> None:
 def test_chunk_gaps_are_only_within_successful_responses() -> None:
     """Failed responses, responses without chunks and responses of the lead-in lie between the streams."""
     stage = summarize(
-        Answer(scheduled_ms=-50, chunks_ms=(-40, 300), tokens_out=2),
-        Answer(chunks_ms=(10, 20), tokens_out=2),
-        Answer(chunks_ms=(1_000, 5_000), error="truncated"),
-        Answer(end_ms=8_000),
-        Answer(scheduled_ms=7_900, chunks_ms=(8_000, 8_010, 8_020), tokens_out=3),
+        StreamedResponse(scheduled_ms=-50, chunks_ms=(-40, 300), tokens_out=2),
+        StreamedResponse(chunks_ms=(10, 20), tokens_out=2),
+        StreamedResponse(chunks_ms=(1_000, 5_000), error="truncated"),
+        StreamedResponse(end_ms=8_000),
+        StreamedResponse(scheduled_ms=7_900, chunks_ms=(8_000, 8_010, 8_020), tokens_out=3),
     )
     assert stage.metrics["icl_ms"]["max"].value == 10
     assert stage.metrics["icl_ms"]["max"].n == 3
@@ -153,21 +157,21 @@ def test_chunk_gaps_are_only_within_successful_responses() -> None:
 def test_output_throughput_counts_only_tokens_inside_window() -> None:
     """Half of the first response's tokens precede the window, half of the last one's follow it: 100 + 60 + 100."""
     stage = summarize(
-        Answer(scheduled_ms=-2_000, chunks_ms=(-1_000, 1_000), tokens_out=200),
-        Answer(scheduled_ms=4_000, end_ms=5_000, tokens_out=60),
-        Answer(scheduled_ms=8_000, chunks_ms=(9_000, 11_000), tokens_out=200),
-        Answer(scheduled_ms=8_000, chunks_ms=(9_000, 9_500), tokens_out=1_000, error="truncated"),
+        StreamedResponse(scheduled_ms=-2_000, chunks_ms=(-1_000, 1_000), tokens_out=200),
+        StreamedResponse(scheduled_ms=4_000, end_ms=5_000, tokens_out=60),
+        StreamedResponse(scheduled_ms=8_000, chunks_ms=(9_000, 11_000), tokens_out=200),
+        StreamedResponse(scheduled_ms=8_000, chunks_ms=(9_000, 9_500), tokens_out=1_000, error="truncated"),
     )
     assert stage.metrics["output_tokens_per_s"]["value"].value == pytest.approx(26.0)
 
 
 def test_goodput_is_evaluated_by_ttft_and_tpot_limits() -> None:
     answers = (
-        Answer(chunks_ms=(30, 40), tokens_out=2),
-        Answer(chunks_ms=(60, 70), tokens_out=2),
-        Answer(chunks_ms=(30, 90), tokens_out=2),
-        Answer(chunks_ms=(30,), tokens_out=1),
-        Answer(end_ms=10, tokens_out=0),
+        StreamedResponse(chunks_ms=(30, 40), tokens_out=2),
+        StreamedResponse(chunks_ms=(60, 70), tokens_out=2),
+        StreamedResponse(chunks_ms=(30, 90), tokens_out=2),
+        StreamedResponse(chunks_ms=(30,), tokens_out=1),
+        StreamedResponse(end_ms=10, tokens_out=0),
     )
 
     def compute_goodput(*slo: str) -> float | None:
@@ -181,21 +185,24 @@ def test_goodput_is_evaluated_by_ttft_and_tpot_limits() -> None:
 
 
 def test_slo_on_token_metrics_is_met_or_violated() -> None:
-    answers = [Answer(scheduled_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2) for at in range(500)]
+    answers = [
+        StreamedResponse(scheduled_ms=at * 10, chunks_ms=(at * 10 + 30, at * 10 + 50), tokens_out=2)
+        for at in range(500)
+    ]
     assert summarize(*answers, slo="ttft_ms.p99 < 50").meets_slo is True
     assert summarize(*answers, slo="ttft_ms.p99 < 20").meets_slo is False
     assert summarize(*answers, slo="output_tokens_per_s > 99").meets_slo is True
 
 
 def test_ttft_is_withheld_if_scheduled_start_is_unknown() -> None:
-    stage = summarize(Answer(scheduled_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
+    stage = summarize(StreamedResponse(scheduled_ms=None, sent_ms=10, chunks_ms=(30, 40), tokens_out=2))
     assert stage.metrics["ttft_ms"]["p50"].reason == "the scheduled start is unknown"
     assert mean(stage, "ttft_service_ms") == 20
 
 
 @pytest.mark.parametrize("convert", [stream_table, stream_rows, lambda answers: stream_rows(answers).astype(object)])
 def test_token_metrics_are_equal_for_table_and_data_frame(convert: object) -> None:
-    answers = (Answer(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), Answer(end_ms=3, target=1))
+    answers = (StreamedResponse(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), StreamedResponse(end_ms=3, target=1))
     rows = convert(answers)  # type: ignore[operator]
     stage = summarize_stage(rows, None, FACTS, ())
     assert stage.metrics == summarize(*answers).metrics
@@ -210,7 +217,7 @@ def test_token_gaps_match_plain_loop_over_responses() -> None:
         tokens = tuple(int(count) for count in random.integers(1, 4, len(chunks)))
         failed = "truncated" if random.random() < 0.1 else None
         answers.append(
-            Answer(
+            StreamedResponse(
                 scheduled_ms=index * 40,
                 chunks_ms=chunks,
                 tokens=tokens,
@@ -241,9 +248,9 @@ def test_stage_without_rows_has_no_token_metrics() -> None:
 
 def test_stage_has_token_lengths_of_completed_responses() -> None:
     stage = summarize(
-        Answer(chunks_ms=(50, 60, 70), tokens_in=7, tokens_out=3),
-        Answer(scheduled_ms=100, chunks_ms=(900,), tokens_in=900, tokens_out=1),
-        Answer(scheduled_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
+        StreamedResponse(chunks_ms=(50, 60, 70), tokens_in=7, tokens_out=3),
+        StreamedResponse(scheduled_ms=100, chunks_ms=(900,), tokens_in=900, tokens_out=1),
+        StreamedResponse(scheduled_ms=200, tokens_in=5, tokens_out=None, error="timeout"),
     )
     assert stage.lengths is not None
     assert sorted(unpack_pairs(stage.lengths).tolist()) == [[7, 3], [900, 1]]
@@ -252,8 +259,8 @@ def test_stage_has_token_lengths_of_completed_responses() -> None:
 def test_user_speed_cached_share_and_good_tokens_are_computed_per_response() -> None:
     frame = stream_rows(
         [
-            Answer(scheduled_ms=0, chunks_ms=(100, 120, 140), tokens_out=3, tokens_in=100),
-            Answer(scheduled_ms=500, chunks_ms=(900, 950), tokens_out=2, tokens_in=300),
+            StreamedResponse(scheduled_ms=0, chunks_ms=(100, 120, 140), tokens_out=3, tokens_in=100),
+            StreamedResponse(scheduled_ms=500, chunks_ms=(900, 950), tokens_out=2, tokens_in=300),
         ]
     )
     frame["tokens_cached"], frame["tokens_reasoning"] = [50, 30], [1, None]
@@ -268,6 +275,6 @@ def test_user_speed_cached_share_and_good_tokens_are_computed_per_response() -> 
 
 
 def test_unreported_cached_and_reasoning_tokens_are_not_metrics() -> None:
-    stage = summarize(Answer(chunks_ms=(10, 20), tokens_out=2))
+    stage = summarize(StreamedResponse(chunks_ms=(10, 20), tokens_out=2))
     assert not stage.metrics.keys() & {"cached_input_share", "reasoning_tokens"}
     assert stage.metrics["good_tokens_per_s"]["value"].value == pytest.approx(2 / 10)

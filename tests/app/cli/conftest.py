@@ -9,7 +9,7 @@ import pytest
 
 from app.storage.run_directory import RunWriter
 from loadgen.records import REQUEST_SCHEMA
-from tests.fakes.results import nothing_measured
+from tests.fakes.results import run_without_load
 from tests.fakes.traffic import streaming_run
 
 
@@ -24,7 +24,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
             writer.append_requests(batch)
         writer.write_result(run.result)
     with RunWriter(home / "runs" / "2-nothing") as writer:
-        writer.write_result(nothing_measured().result)
+        writer.write_result(run_without_load().result)
     return home
 
 

@@ -23,19 +23,19 @@ QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
 def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
-    store(tmp_path, [result(steady(10.0, 0.1), run_id="baseline")])
+    store_results(tmp_path, [result(steady(10.0, 0.1), run_id="baseline")])
     return tmp_path
 
 
-def store(home: Path, results: list[Result]) -> str:
-    for one in results:
-        with RunWriter(home / "runs" / one.run_id) as writer:
-            writer.write_result(one)
-    return ",".join(one.run_id for one in results)
+def store_results(home: Path, results: list[Result]) -> str:
+    for stored in results:
+        with RunWriter(home / "runs" / stored.run_id) as writer:
+            writer.write_result(stored)
+    return ",".join(stored.run_id for stored in results)
 
 
 @pytest.mark.parametrize(
-    ("now_ms", "half_ms", "options", "code", "reported"),
+    ("now_ms", "half_ms", "options", "code", "message"),
     [
         (10.0, 0.1, (), ExitCode.OK, "NO REGRESSION"),
         (5.0, 0.1, (), ExitCode.OK, "1 better"),
@@ -46,71 +46,73 @@ def store(home: Path, results: list[Result]) -> str:
         (10.8, 0.1, ("--tolerance", "20%"), ExitCode.OK, "NO REGRESSION"),
     ],
 )
-def test_the_exit_code_says_what_came_out(
+def test_compare_exit_code_depends_on_the_verdict(
     home: Path,
     now_ms: float,
     half_ms: float,
     options: tuple[str, ...],
     code: int,
-    reported: str,
+    message: str,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    store(home, [result(steady(now_ms, half_ms), run_id="now")])
+    store_results(home, [result(steady(now_ms, half_ms), run_id="now")])
     assert main(["compare", "baseline", "now", *options]) == code
-    shown = capsys.readouterr()
-    assert reported in shown.out + shown.err
+    output = capsys.readouterr()
+    assert message in output.out + output.err
 
 
-def test_seven_repeats_are_named_by_commas_or_one_by_one(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    before, after = repeats(QUIET, "a"), repeats([1.2 * one for one in QUIET], "b")
-    store(home, [*before, *after])
-    names = [one.run_id for one in after]
-    assert main(["compare", ",".join(one.run_id for one in before), *names, "--json"]) == ExitCode.REGRESSION
+def test_repeated_runs_are_separated_by_commas_or_spaces(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    before, after = repeats(QUIET, "a"), repeats([1.2 * p95_ms for p95_ms in QUIET], "b")
+    store_results(home, [*before, *after])
+    names = [run.run_id for run in after]
+    assert main(["compare", ",".join(run.run_id for run in before), *names, "--json"]) == ExitCode.REGRESSION
     comparison = msgspec.json.decode(capsys.readouterr().out, type=Comparison)
     assert comparison.candidate == tuple(names)
     assert comparison.changes[0].p_value == pytest.approx(2 / 3432)
 
 
-def test_the_environment_is_reported_before_any_number(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_environment_differences_are_printed_before_changes(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = result(steady(10.0, 0.1), run_id="now")
-    store(home, [msgspec.structs.replace(other, environment=msgspec.structs.replace(other.environment, os="Linux-7"))])
+    store_results(
+        home, [msgspec.structs.replace(other, environment=msgspec.structs.replace(other.environment, os="Linux-7"))]
+    )
     assert main(["compare", "baseline", "now"]) == ExitCode.OK
-    shown = capsys.readouterr().out
-    assert shown.index("Linux-7") < shown.index("latency_ms.p95")
+    output = capsys.readouterr().out
+    assert output.index("Linux-7") < output.index("latency_ms.p95")
 
 
-def test_what_may_not_be_compared_is_refused_with_the_reason_or_stamped(
+def test_runs_with_different_workloads_are_compared_only_with_force(
     home: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     other = msgspec.structs.replace(result(steady(20.0, 0.1), run_id="now"), workload_hash="other")
-    store(home, [other])
+    store_results(home, [other])
     assert main(["compare", "baseline", "now"]) == ExitCode.USAGE
-    shown = capsys.readouterr()
-    assert "not comparable: workload: asked (baseline), other (candidate)" in shown.err
-    assert "latency_ms.p95" not in shown.out
+    output = capsys.readouterr()
+    assert "not comparable: workload: asked (baseline), other (candidate)" in output.err
+    assert "latency_ms.p95" not in output.out
     assert main(["compare", "baseline", "now", "--force"]) == ExitCode.REGRESSION
     assert "FORCED: the runs are compared although they are not comparable (workload)." in capsys.readouterr().out
 
 
-def test_nothing_in_common_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(home, [result(msgspec.structs.replace(steady(10.0), name="other"), run_id="now")])
+def test_runs_without_a_common_metric_are_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_results(home, [result(msgspec.structs.replace(steady(10.0), name="other"), run_id="now")])
     assert main(["compare", "baseline", "now"]) == ExitCode.USAGE
     assert "no metric in common" in capsys.readouterr().err
 
 
-def test_runs_that_share_only_probes_are_inconclusive(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_comparison_of_runs_with_only_probes_is_inconclusive(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     probe = msgspec.structs.replace(steady(10.0, 0.1), kind="probe")
-    store(home, [result(probe, run_id="before"), result(probe, run_id="after")])
+    store_results(home, [result(probe, run_id="before"), result(probe, run_id="after")])
     assert main(["compare", "before", "after"]) == ExitCode.OK
-    shown = capsys.readouterr()
-    assert shown.out.startswith("INCONCLUSIVE: no headline metric has a value in both runs")
-    assert shown.err == "warning: no headline metric has a value in both runs, so the comparison is inconclusive\n"
+    output = capsys.readouterr()
+    assert output.out.startswith("INCONCLUSIVE: no headline metric has a value in both runs")
+    assert output.err == "warning: no headline metric has a value in both runs, so the comparison is inconclusive\n"
     assert main(["compare", "before", "after", "--on-inconclusive", "fail"]) == ExitCode.INCONCLUSIVE
     assert capsys.readouterr().err.startswith("error: no headline metric")
 
 
-def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(home, [result(steady(10.0, 0.1), run_id="now")])
+def test_promoted_run_is_the_baseline(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_results(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "promoted", "now"]) == ExitCode.USAGE
     assert "with `sizewise runs promote RUN`" in capsys.readouterr().err
     assert main(["runs", "promote", "baseline"]) == ExitCode.OK
@@ -119,7 +121,7 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize(
-    ("arguments", "reported"),
+    ("arguments", "message"),
     [
         (["baseline", "gone"], "no run matches 'gone'"),
         (["baseline", "promoted"], "cannot be the candidate"),
@@ -131,17 +133,17 @@ def test_a_promoted_run_is_a_base(home: Path, capsys: pytest.CaptureFixture[str]
         (["fraud-scoring", "kept.yaml", "--measure"], "kept.yaml was stored without its secrets"),
     ],
 )
-def test_what_does_not_go_together_is_a_usage_error(
-    home: Path, arguments: list[str], reported: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_combinations_of_compare_options_are_usage_errors(
+    home: Path, arguments: list[str], message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    kept = PROFILE.format(url="http://127.0.0.1:1", rate="1/s", duration="1s", extra="")
-    (home / "kept.yaml").write_text(kept.replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"))
+    redacted_profile = PROFILE.format(url="http://127.0.0.1:1", rate="1/s", duration="1s", extra="")
+    (home / "kept.yaml").write_text(redacted_profile.replace("  url:", "  headers: {X-Key: <redacted>}\n  url:"))
     assert main(["compare", *arguments]) == ExitCode.USAGE
-    assert reported in capsys.readouterr().err
+    assert message in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
-    ("form", "reported"),
+    ("report_format", "parts"),
     [
         ("markdown", ["# baseline vs. now", "NO REGRESSION", "sizewise compare baseline now"]),
         ("html", ["<h1>baseline vs. now</h1>", "NO REGRESSION", "script-src &#39;none&#39;"]),
@@ -149,34 +151,34 @@ def test_what_does_not_go_together_is_a_usage_error(
         ("text", ["NO REGRESSION"]),
     ],
 )
-def test_a_comparison_is_written_as_a_document(
-    home: Path, form: str, reported: list[str], capsys: pytest.CaptureFixture[str]
+def test_comparison_is_written_in_each_report_format(
+    home: Path, report_format: str, parts: list[str], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    store(home, [result(steady(10.0, 0.1), run_id="now")])
-    assert main(["compare", "baseline", "now", "--format", form, "--out", "said"]) == ExitCode.OK
+    store_results(home, [result(steady(10.0, 0.1), run_id="now")])
+    assert main(["compare", "baseline", "now", "--format", report_format, "--out", "said"]) == ExitCode.OK
     assert capsys.readouterr().out == "said\n"
     text = (home / "said").read_text()
-    assert [one for one in reported if one not in text] == []
+    assert [part for part in parts if part not in text] == []
 
 
-def test_a_forced_comparison_says_so_in_every_document(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_forced_comparison_is_marked_in_each_report_format(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     other = msgspec.structs.replace(result(steady(20.0, 0.1), run_id="other"), workload_hash="another")
-    store(home, [other])
-    for form in ("text", "markdown", "html"):
-        main(["compare", "baseline", "other", "--force", "--format", form])
+    store_results(home, [other])
+    for report_format in ("text", "markdown", "html"):
+        main(["compare", "baseline", "other", "--force", "--format", report_format])
         out = capsys.readouterr().out
         assert "FORCED" in out
-        assert form == "text" or "sizewise compare baseline other --force" in out
+        assert report_format == "text" or "sizewise compare baseline other --force" in out
 
 
-def test_where_it_cannot_be_written_it_says_so(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(home, [result(steady(10.0, 0.1), run_id="now")])
+def test_comparison_into_a_missing_folder_is_a_usage_error(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_results(home, [result(steady(10.0, 0.1), run_id="now")])
     assert main(["compare", "baseline", "now", "--out", "none/said"]) == ExitCode.USAGE
     assert "none/said cannot be written" in capsys.readouterr().err
 
 
-def test_the_changes_are_csv_with_all_digits_and_markdown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    store(home, [result(steady(20.0, 0.5), run_id="now")])
+def test_changes_are_csv_with_full_precision_and_markdown(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    store_results(home, [result(steady(20.0, 0.5), run_id="now")])
     main(["compare", "baseline", "now", "--output", "json"])
     comparison = msgspec.json.decode(capsys.readouterr().out, type=Comparison)
     assert main(["compare", "baseline", "now", "--output", "csv", "--out", "changes.csv"]) == ExitCode.REGRESSION

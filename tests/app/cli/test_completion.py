@@ -15,7 +15,7 @@ import pytest
 from app.cli.main import main
 from app.storage.run_directory import RunWriter
 from tests.fakes.program import PATIENCE_S, SIZEWISE
-from tests.fakes.results import nothing_measured
+from tests.fakes.results import run_without_load
 
 pytestmark = [
     pytest.mark.process,
@@ -41,7 +41,7 @@ def environment(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """An empty folder, where `sizewise` is a command and one run is stored."""
     home = tmp_path_factory.mktemp("home")
     with RunWriter(home / "runs" / "20261128-120000-chat") as writer:
-        writer.write_result(nothing_measured().result)
+        writer.write_result(run_without_load().result)
     return {
         "PATH": f"{Path(SIZEWISE).parent}:{os.environ['PATH']}",
         "HOME": str(home),

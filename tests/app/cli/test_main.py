@@ -29,7 +29,7 @@ HEAVY = ("pandas", "numpy", "pyarrow", "pydantic", "rich", "onnx", "onnxruntime"
 
 
 @pytest.mark.process
-def test_the_version_costs_no_heavy_import() -> None:
+def test_version_option_imports_no_heavy_module() -> None:
     code = "import sys; from app.cli.main import main; main(['--version'])"
     watch = f"import atexit, sys; atexit.register(lambda: print([m for m in {HEAVY} if m in sys.modules]))"
     done = subprocess.run([sys.executable, "-c", f"{watch}; {code}"], capture_output=True, text=True, check=True)
@@ -37,7 +37,7 @@ def test_the_version_costs_no_heavy_import() -> None:
 
 
 @pytest.mark.parametrize("group", [[], ["runs"], ["profiles"], ["offers"], ["models"]])
-def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+def test_missing_command_is_a_usage_error_with_the_help(group: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main(group) == ExitCode.USAGE
     shown = capsys.readouterr()
     assert shown.out == ""
@@ -62,7 +62,7 @@ def test_no_command_is_a_usage_error_that_shows_the_help(group: list[str], capsy
         (["run", "a" * 3000], f"the file name '{shorten('a' * 3000)}' is too long", "Run `sizewise --help`"),
     ],
 )
-def test_a_mistake_in_the_command_line_is_named_with_what_was_meant(
+def test_command_line_mistake_has_an_error_and_a_hint(
     argv: list[str], error: str, hint: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main([*argv, "--error-json"]) == ExitCode.USAGE
@@ -72,7 +72,7 @@ def test_a_mistake_in_the_command_line_is_named_with_what_was_meant(
     assert msgspec.json.decode(encoded, type=Failure).exit_code == ExitCode.USAGE
 
 
-def test_an_option_without_its_value_shows_what_to_write(capsys: pytest.CaptureFixture[str]) -> None:
+def test_option_without_its_value_has_a_hint_with_the_syntax(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["explain", "last", "--class"]) == ExitCode.USAGE
     assert capsys.readouterr().err.splitlines() == [
         "error: option '--class' requires an argument",
@@ -80,20 +80,20 @@ def test_an_option_without_its_value_shows_what_to_write(capsys: pytest.CaptureF
     ]
 
 
-def test_json_and_events_do_not_share_standard_output(capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_and_events_on_standard_output_are_a_usage_error(capsys: pytest.CaptureFixture[str]) -> None:
     for command in (["run", "quickstart"], ["quickstart"], ["runs", "resume", "last"]):
         assert main([*command, "--json", "--events", "-"]) == ExitCode.USAGE
         assert "--json and --events cannot be combined" in capsys.readouterr().err
 
 
-def test_our_errors_are_two_lines_and_their_code(capsys: pytest.CaptureFixture[str]) -> None:
+def test_usage_error_is_printed_as_error_and_hint(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "check", "quickstrat"]) == ExitCode.USAGE
     error, hint = capsys.readouterr().err.splitlines()
     assert error == "error: quickstrat is neither a file nor a bundled profile"
     assert hint == "hint: Did you mean 'quickstart'?"
 
 
-def test_an_error_is_reported_as_json_too(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_json_prints_the_failure_as_json(capsys: pytest.CaptureFixture[str]) -> None:
     main(["--error-json", "profiles", "check", "quick\x1bstrat"])
     *_, line = capsys.readouterr().err.splitlines()
     failure = msgspec.json.decode(line, type=Failure)
@@ -101,7 +101,7 @@ def test_an_error_is_reported_as_json_too(capsys: pytest.CaptureFixture[str]) ->
     assert (failure.exit_code, failure.hint) == (ExitCode.USAGE, "Did you mean 'quickstart'?")
 
 
-def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
+def test_debug_option_prints_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
     main(["runs", "show", "no-such-run", "--debug"])
     assert "Traceback" in capsys.readouterr().err
 
@@ -115,12 +115,12 @@ def test_debug_shows_the_traceback(capsys: pytest.CaptureFixture[str]) -> None:
         (10, "run local-model --out run", "could not be written: Too many open files"),
     ],
 )
-def test_a_limit_of_open_files_that_is_too_low_is_no_bug(tmp_path: Path, limit: int, command: str, error: str) -> None:
+def test_too_low_open_file_limit_exits_with_a_hint(tmp_path: Path, limit: int, command: str, error: str) -> None:
     script = f"ulimit -n {limit}; exec {sys.executable} -P -m app {command}"
     done = subprocess.run(["sh", "-c", script], cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == ExitCode.LIMIT, done.stderr
-    reported, hint = done.stderr.splitlines()[-2:]
-    assert error in reported
+    error_line, hint = done.stderr.splitlines()[-2:]
+    assert error in error_line
     assert hint.startswith("hint: Raise the limit of open files: `ulimit -n 1024`")
 
 
@@ -128,7 +128,7 @@ def test_a_limit_of_open_files_that_is_too_low_is_no_bug(tmp_path: Path, limit: 
     "argv",
     [["--color", "always", "doctor"], ["doctor", "--color", "always"], ["doctor", "--color=always"]],
 )
-def test_colors_can_be_chosen_before_and_after_the_command(
+def test_color_option_is_accepted_before_and_after_the_command(
     argv: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def execute() -> int:
@@ -143,13 +143,13 @@ def test_colors_can_be_chosen_before_and_after_the_command(
     assert main(["doctor", "--color", "sometimes"]) == ExitCode.USAGE
 
 
-def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
+def test_every_command_has_help(capsys: pytest.CaptureFixture[str]) -> None:
     for command in COMMANDS:
         assert main([command, "--help"]) == 0
         assert f"sizewise {command}" in capsys.readouterr().out
 
 
-def test_every_command_has_an_example_that_it_accepts() -> None:
+def test_every_command_has_examples_that_can_be_parsed() -> None:
     for command in iter_commands():
         assert isinstance(command, Command)
         assert command.examples, command.name
@@ -159,7 +159,7 @@ def test_every_command_has_an_example_that_it_accepts() -> None:
                 parse(words[1:])
 
 
-def test_every_argument_and_option_is_described() -> None:
+def test_every_argument_and_option_has_help() -> None:
     for command in iter_commands():
         for parameter in command.params:
             record = parameter.get_help_record(click.Context(command))
@@ -167,7 +167,7 @@ def test_every_argument_and_option_is_described() -> None:
             assert record[1], (command.name, parameter.name)
 
 
-def test_the_bundled_profiles_are_listed_and_right(capsys: pytest.CaptureFixture[str]) -> None:
+def test_bundled_profiles_are_listed_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["profiles", "list"]) == 0
     listed = [line.split()[0] for line in capsys.readouterr().out.splitlines()[2:]]
     assert "quickstart" in listed
@@ -177,19 +177,19 @@ def test_the_bundled_profiles_are_listed_and_right(capsys: pytest.CaptureFixture
 
 
 @pytest.mark.parametrize("seconds", ["0", "601", "soon"])
-def test_seconds_beyond_reason_are_refused(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_quickstart_seconds_outside_bounds_are_a_usage_error(seconds: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["quickstart", "--seconds", seconds]) == ExitCode.USAGE
     assert "--seconds" in capsys.readouterr().err
 
 
-def test_the_options_of_a_command_are_listed_before_the_global_ones() -> None:
+def test_help_lists_command_options_before_global_options() -> None:
     (serve,) = (command for command in iter_commands() if command.name == "serve")
     shown = serve.get_help(click.Context(serve))
     assert shown.index("--max-batch") < shown.index("Global options:") < shown.index("--help")
 
 
 @pytest.mark.parametrize(
-    ("command", "says"),
+    ("command", "message"),
     [
         ("compare a.yaml b.yaml --measure --json --output csv", "--json and --output csv cannot be combined"),
         ("compare a b --json --format html", "--json and --format cannot be combined"),
@@ -204,23 +204,23 @@ def test_the_options_of_a_command_are_listed_before_the_global_ones() -> None:
         ("run --openai http://127.0.0.1:1/v1 --api-key sk-canary", "target.api_key"),
     ],
 )
-def test_options_that_do_not_go_together_are_refused_before_anything_is_done(
-    command: str, says: str, capsys: pytest.CaptureFixture[str]
+def test_invalid_option_combinations_are_usage_errors_without_secrets(
+    command: str, message: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(shlex.split(command)) == ExitCode.USAGE
     shown = capsys.readouterr().err
-    assert says in shown
+    assert message in shown
     assert "canary" not in shown
 
 
-def test_a_scheme_may_be_written_in_capitals() -> None:
+def test_url_scheme_is_case_insensitive() -> None:
     arguments = Arguments(**parse(["run", "HTTP://127.0.0.1:1/x", "--rate", "5/s"]))
     assert is_url(arguments)
     assert load_url_profile(arguments, []).target.url == "http://127.0.0.1:1/x"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(
-    ("option", "meant"),
+    ("option", "suggested"),
     [
         ("--rps", "--rate"),
         ("-n", "--requests"),
@@ -229,14 +229,14 @@ def test_a_scheme_may_be_written_in_capitals() -> None:
         ("--rat", "--rate"),
     ],
 )
-def test_an_option_of_another_tool_names_the_one_that_sizewise_has(
-    option: str, meant: str, capsys: pytest.CaptureFixture[str]
+def test_option_of_another_tool_suggests_the_sizewise_option(
+    option: str, suggested: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert main(["run", "http://127.0.0.1:9", option, "5"]) == ExitCode.USAGE
-    assert capsys.readouterr().err.splitlines()[1] == f"hint: Did you mean {meant}?"
+    assert capsys.readouterr().err.splitlines()[1] == f"hint: Did you mean {suggested}?"
 
 
-def test_no_name_of_another_tool_is_also_an_option() -> None:
+def test_option_names_of_other_tools_are_unique_and_not_options() -> None:
     for command in iter_commands():
         options = [parameter for parameter in command.params if isinstance(parameter, CommandOption)]
         elsewhere = [name for option in options for name in option.elsewhere]

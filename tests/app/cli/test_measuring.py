@@ -8,12 +8,12 @@ from app.cli.measuring import write_github_annotations
 from app.reporting import build_report
 from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
-from tests.fakes.results import COMMAND, SPEC, interrupted
+from tests.fakes.results import COMMAND, SPEC, interrupted_run
 
 
 @pytest.fixture(scope="module")
 def report() -> Report:
-    run = interrupted()
+    run = interrupted_run()
     return build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
 
 

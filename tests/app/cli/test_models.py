@@ -15,7 +15,7 @@ from tests.fakes.genai_folders import genai_folder
 from tests.fakes.graphs import attention
 from tests.fakes.hostile_language_models import gguf_cut_short
 from tests.fakes.hostile_models import in_the_parent_folder
-from tests.fakes.language_model_files import convert_to_gguf, published, write_folder, write_gguf
+from tests.fakes.language_model_files import convert_to_gguf, published_model, write_folder, write_gguf
 
 pytestmark = pytest.mark.process
 
@@ -93,7 +93,7 @@ def test_inspect_csv_has_values_operators_costs_and_gpus(capsys: pytest.CaptureF
 
 def test_inspected_gguf_file_lists_gpus_with_enough_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     keys = {"attention.sliding_window": 4096}
-    path = write_gguf(tmp_path / "gemma.gguf", *convert_to_gguf(published("gemma-2-9b"), "gemma2", **keys))
+    path = write_gguf(tmp_path / "gemma.gguf", *convert_to_gguf(published_model("gemma-2-9b"), "gemma2", **keys))
     assert main(["models", "inspect", str(path), "--context", "4096,8192", "--batch", "8"]) == 0
     text = capsys.readouterr().out
     assert "format        GGUF version 3, 464 tensors" in text
@@ -115,7 +115,7 @@ def test_inspected_gguf_file_lists_gpus_with_enough_memory(tmp_path: Path, capsy
 def test_inspected_model_folder_has_reasons_for_unavailable_values(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    model = published("smollm2-135m")
+    model = published_model("smollm2-135m")
     config = {key: value for key, value in model.config.items() if key != "vocab_size"} | {"num_kv_shared_layers": 2}
     path = str(write_folder(tmp_path / "smol", model.tensors, config))
     assert main(["models", "inspect", path]) == 0

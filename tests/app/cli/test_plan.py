@@ -20,7 +20,7 @@ from app.planning.exports.settings import ExportSettings
 from app.records.plan import Plan
 from app.wiring.plan_files import read_plan
 from tests.fakes import plan_sources as sources
-from tests.fakes import planned, results
+from tests.fakes import results, small_plan
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
@@ -32,8 +32,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     stages = tuple(replace(stage, arrival_kind="poisson") for stage in results.full_run().result.stages)
     sources.endpoint_run(home / "runs" / "1-scores", stages=stages)
     sources.endpoint_run(home / "runs" / "2-slow", max_rate=None)
-    sources.written(home / "own.yaml", sources.OFFERS)
-    sources.plan_file(home / "small.yaml", planned.question())
+    sources.write_file(home / "own.yaml", sources.OFFERS)
+    sources.write_plan_file(home / "small.yaml", small_plan.planning_inputs())
     return home
 
 
@@ -48,7 +48,7 @@ def plan_and_output(home: Path) -> tuple[Path, str]:
     """The plan file of a run planned with every option that changes its inputs, and its JSON output."""
     with pytest.MonkeyPatch.context() as patched:
         patched.setenv("SIZEWISE_HOME", str(home))
-        traffic = sources.written(home / "traffic.yaml", "traffic: {peak: 600/s, shape: evening}\n")
+        traffic = sources.write_file(home / "traffic.yaml", "traffic: {peak: 600/s, shape: evening}\n")
         inputs = ["1-sc", "--traffic", traffic, "--slo", "latency_ms.p95 < 80", "--confidence", "0.95"]
         offers = ["--offers", str(home / "own.yaml"), "--set", "plan.providers=[acme]"]
         with contextlib.redirect_stdout(io.StringIO()) as out:

@@ -12,10 +12,10 @@ from app.errors import ExitCode
 from app.storage.checksums import CHECKSUMS, write_checksums
 from app.storage.run_directory import REPORT_HTML, REPORT_JSON, StoredRun
 from app.wiring.plan_files import UNCHECKED_NOTE, PlanFile, write_plan
-from tests.fakes.stored_runs import cut_short, stored_run
-from tests.fakes.whole_plan import question, whole_plan
+from tests.fakes.stored_runs import stored_run, truncate_run
+from tests.fakes.whole_plan import planning_inputs, whole_plan
 
-pytestmark = pytest.mark.usefixtures("short_simulations", "pages_without_pictures")
+pytestmark = pytest.mark.usefixtures("short_simulations", "pages_without_charts")
 
 
 @pytest.fixture(scope="module")
@@ -65,7 +65,7 @@ def test_reevaluated_report_exits_with_the_new_verdict(
 
 
 def test_report_of_an_interrupted_run_requires_recover(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    cut_short(StoredRun(run), 1)
+    truncate_run(StoredRun(run), 1)
     assert main(["report", str(run), "--format", "text"]) == 2
     assert "--recover" in capsys.readouterr().err
     assert main(["report", str(run), "--format", "text", "--recover"]) == 0
@@ -174,7 +174,7 @@ def test_definitions_of_a_run_without_requests_are_a_usage_error(
 
 def test_plan_file_report_is_written_beside_the_plan_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "chat.yaml"
-    write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), question()))
+    write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), planning_inputs()))
 
     assert main(["report", str(path)]) == 0
     assert capsys.readouterr().out == f"{tmp_path / 'chat.html'}\n"
@@ -192,7 +192,7 @@ def test_edited_plan_file_is_rejected_and_plan_without_digest_is_unchecked(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "chat.yaml"
-    write_plan(path, PlanFile("sizewise", whole_plan(), question()))
+    write_plan(path, PlanFile("sizewise", whole_plan(), planning_inputs()))
     written = path.read_text("utf-8")
     edited = written.replace("    instances: 5\n", "    instances: 2\n").replace(
         "      instances: 5\n", "      instances: 2\n"
@@ -217,7 +217,7 @@ def test_invalid_plan_files_and_unsupported_plan_reports_are_usage_errors(
     path.write_text("sizewise_plan: 3\ntool: x\n")
     assert main(["report", str(path)]) == ExitCode.USAGE
     assert "is not a valid plan file" in capsys.readouterr().err
-    write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), question()))
+    write_plan(path, PlanFile("sizewise 0.1.0", whole_plan(), planning_inputs()))
     for report_format, message in (
         ("junit", "a plan has no report in the format 'junit'"),
         ("openmetrics", "a plan has no report in the format 'openmetrics'"),

@@ -11,7 +11,7 @@ from app.errors import ExitCode
 from app.storage.run_directory import REPORT_JSON, RunWriter
 from reports.marks import drop_marks
 from reports.model import Report, read_report
-from tests.fakes.results import nothing_measured
+from tests.fakes.results import run_without_load
 
 pytestmark = pytest.mark.process
 
@@ -54,7 +54,7 @@ def test_report_at_another_path_has_data_files_named_after_it(
 
 def test_report_of_a_run_without_requests_has_no_downloads(tmp_path: Path) -> None:
     with RunWriter(tmp_path / "run") as writer:
-        writer.write_result(nothing_measured().result)
+        writer.write_result(run_without_load().result)
     assert main(["report", str(tmp_path / "run"), "--format", "json"]) == 0
     assert read_json_report(tmp_path / "run" / REPORT_JSON).downloads == ()
 

@@ -14,7 +14,7 @@ from app.errors import ExitCode
 from app.records.result import Target
 from app.storage.run_directory import RunWriter, StoredRun
 from loadgen.records import REQUEST_SCHEMA
-from tests.fakes.stored_runs import sealed_again, stored_run
+from tests.fakes.stored_runs import reseal_run, stored_run
 from tests.fakes.traffic import streaming_run
 
 SPEC = """\
@@ -102,7 +102,7 @@ def test_llm_d_reports_are_redacted(run: Path) -> None:
 
 def test_redaction_without_prompts_is_reported(run: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (run / "spec.yaml").write_text("sizewise: 1\n")
-    sealed_again(run)
+    reseal_run(run)
     assert main(["report", str(run), "--format", "text", "--redact", "prompts"]) == 0
     assert "the report contains no prompts to redact" in capsys.readouterr().err
 

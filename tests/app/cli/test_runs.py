@@ -446,7 +446,7 @@ def test_runs_list_is_filtered_by_validity_and_words(
         assert capsys.readouterr().out == "no run matches\n"
 
 
-@pytest.mark.usefixtures("pages_without_pictures")
+@pytest.mark.usefixtures("pages_without_charts")
 def test_run_directory_is_imported_unless_damaged(
     runs: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -1,4 +1,4 @@
-"""What a user is asked before a profile's secrets and files are sent to a host."""
+"""Consent of the user before secrets and files of a profile are sent to a host."""
 
 from __future__ import annotations
 
@@ -44,40 +44,40 @@ def profile(path: Path) -> Profile:
     return load_profile(path)
 
 
-def test_where_nobody_can_be_asked_the_run_ends_with_2_and_says_what_to_do(
+def test_secret_without_consent_or_a_terminal_is_a_usage_error(
     path: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     assert main(["run", str(path), "--out", str(tmp_path / "run")]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert "profile 'mine' sends env:API_KEY to 10.0.0.5, which is not allowed" in shown
-    assert "--allow-secrets 10.0.0.5" in shown
-    assert "canary" not in shown
+    output = capsys.readouterr().err
+    assert "profile 'mine' sends env:API_KEY to 10.0.0.5, which is not allowed" in output
+    assert "--allow-secrets 10.0.0.5" in output
+    assert "canary" not in output
     assert not (tmp_path / "run").exists()
 
 
-def test_the_option_allows_a_host_once_and_for_all(profile: Profile) -> None:
+def test_allow_secrets_option_stores_the_consent(profile: Profile) -> None:
     request_consent([profile], parse(["run", "quickstart", "--allow-secrets", "10.0.0.5"])["allow_secrets"])
     request_consent([profile], [])
 
 
-@pytest.mark.parametrize(("typed", "is_allowed"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False)])
-def test_at_a_terminal_the_user_is_asked_once(
-    profile: Profile, monkeypatch: pytest.MonkeyPatch, typed: str, is_allowed: bool
+@pytest.mark.parametrize(("typed_text", "is_allowed"), [("y\n", True), ("Yes\n", True), ("n\n", False), ("\n", False)])
+def test_consent_is_requested_once_at_a_terminal(
+    profile: Profile, monkeypatch: pytest.MonkeyPatch, typed_text: str, is_allowed: bool
 ) -> None:
-    shown = Terminal()
-    monkeypatch.setattr("sys.stdin", Terminal(typed))
-    monkeypatch.setattr("sys.stderr", shown)
+    output = Terminal()
+    monkeypatch.setattr("sys.stdin", Terminal(typed_text))
+    monkeypatch.setattr("sys.stderr", output)
     if not is_allowed:
         with pytest.raises(UsageError):
             request_consent([profile], [])
         return
     request_consent([profile], [])
     request_consent([profile], [])
-    assert shown.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow this?") == 1
+    assert output.getvalue().count("sends env:API_KEY to 10.0.0.5. Allow this?") == 1
 
 
 @pytest.fixture
-def outside(tmp_path: Path) -> Path:
+def outside_file(tmp_path: Path) -> Path:
     """A file of the user, outside the folder of the profile."""
     (tmp_path / "user").mkdir()
     file = tmp_path / "user" / "rows.jsonl"
@@ -93,34 +93,32 @@ def write_profile(folder: Path, dataset: Path | str) -> Path:
     return path
 
 
-def test_a_file_outside_the_profiles_folder_needs_the_users_consent(
-    outside: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
+def test_file_outside_the_profile_folder_needs_consent(
+    outside_file: Path, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
-    path = write_profile(tmp_path / "stranger", outside)
+    path = write_profile(tmp_path / "stranger", outside_file)
     assert main(["run", str(path), "--out", str(tmp_path / "run")]) == ExitCode.USAGE
-    shown = capsys.readouterr().err
-    assert f"file:{outside}" in shown
-    assert "10.0.0.5" in shown
-    assert "--allow-secrets 10.0.0.5" in shown
+    output = capsys.readouterr().err
+    assert f"file:{outside_file}" in output
+    assert "10.0.0.5" in output
+    assert "--allow-secrets 10.0.0.5" in output
     assert not (tmp_path / "run").exists()
     assert main(["profiles", "try", str(path)]) == ExitCode.USAGE
 
 
-def test_the_option_allows_this_file_and_no_other(outside: Path, tmp_path: Path) -> None:
-    profile = load_profile(write_profile(tmp_path / "stranger", outside))
+def test_consent_for_a_file_does_not_cover_other_files(outside_file: Path, tmp_path: Path) -> None:
+    profile = load_profile(write_profile(tmp_path / "stranger", outside_file))
     request_consent([profile], ["10.0.0.5"])
     request_consent([profile], [])
-    other = outside.with_name("other.jsonl")
+    other = outside_file.with_name("other.jsonl")
     other.write_text("{}\n")
     with pytest.raises(UsageError):
         request_consent([load_profile(write_profile(tmp_path / "stranger", other))], [])
 
 
-def test_the_stored_profile_of_a_run_reads_the_files_of_its_original_without_a_question(
-    outside: Path, tmp_path: Path
-) -> None:
+def test_stored_profile_of_a_run_reuses_the_consent_of_its_original(outside_file: Path, tmp_path: Path) -> None:
     stored = tmp_path / "run" / "spec.yaml"
-    original = load_profile(write_profile(outside.parent, "rows.jsonl"))
+    original = load_profile(write_profile(outside_file.parent, "rows.jsonl"))
     stored.parent.mkdir()
     stored.write_text(format_spec(original))
     with pytest.raises(UsageError):
@@ -129,10 +127,10 @@ def test_the_stored_profile_of_a_run_reads_the_files_of_its_original_without_a_q
     request_consent([load_profile(stored)], [])
 
 
-def test_the_files_that_a_command_names_need_no_consent(
-    outside: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_files_named_in_the_command_line_need_no_consent(
+    outside_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    test = outside.with_name("locustfile.py")
+    test = outside_file.with_name("locustfile.py")
     test.write_text("")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
@@ -158,9 +156,9 @@ def test_comparison_that_measures_needs_consent_before_its_first_run(
     record = tmp_path / "record"
     for options, host in (([], "10.0.0.5"), (["--allow-secrets", "10.0.0.5"], "10.0.0.6")):
         assert main(["compare", "--measure", *sides, "--record", str(record), *options]) == ExitCode.USAGE
-        shown = capsys.readouterr().err
-        assert f"sends env:API_KEY to {host}" in shown
-        assert f"--allow-secrets {host}" in shown
+        output = capsys.readouterr().err
+        assert f"sends env:API_KEY to {host}" in output
+        assert f"--allow-secrets {host}" in output
         assert not record.exists()
 
 

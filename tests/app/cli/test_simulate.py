@@ -17,15 +17,15 @@ from app.profiles.scaling import AUTOSCALERS
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths, Traffic
 from app.wiring.plan_files import PlanFile, write_plan
-from tests.fakes import planned as fakes
+from tests.fakes import small_plan as fakes
 
-QUESTION = fakes.slow_question()
+QUESTION = fakes.slow_planning_inputs()
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("plan") / "plan.yaml"
-    write_plan(path, PlanFile("sizewise", fakes.planned(QUESTION), QUESTION))
+    write_plan(path, PlanFile("sizewise", fakes.cached_plan(QUESTION), QUESTION))
     return str(path)
 
 
@@ -52,9 +52,9 @@ def test_simulated_day_of_language_model_has_ttft_and_tpot_per_hour(
 ) -> None:
     service = TokenService(0.02, 0.0005, 1e-5, max_sequences=32, kv_tokens=60_000)
     traffic = Traffic(4.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 500.0, 50.0),))
-    inputs = fakes.question(service, slo="ttft_ms.p95 < 500", traffic=traffic)
+    inputs = fakes.planning_inputs(service, slo="ttft_ms.p95 < 500", traffic=traffic)
     path = tmp_path / "tokens.yaml"
-    write_plan(path, PlanFile("sizewise", fakes.planned(inputs), inputs))
+    write_plan(path, PlanFile("sizewise", fakes.cached_plan(inputs), inputs))
     columns = set()
     for source in (str(path), plan):
         assert main(["simulate", source, "--output", "csv"]) == ExitCode.OK

@@ -17,7 +17,7 @@ from app.cli.streams import escape_controls, escape_output, get_text_width
 from app.records.events import PhaseChanged
 from app.storage.run_directory import RunWriter
 from app.wiring.plan_files import PlanFile, write_plan
-from tests.fakes import planned as fakes
+from tests.fakes import small_plan as fakes
 from tests.fakes.results import full_run
 
 pytestmark = pytest.mark.process
@@ -85,8 +85,8 @@ def test_control_characters_from_files_are_not_printed(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    question = fakes.question()
-    plan_file = PlanFile("sizewise", fakes.planned(question), question)
+    question = fakes.planning_inputs()
+    plan_file = PlanFile("sizewise", fakes.cached_plan(question), question)
     hostile = msgspec.convert(add_control_characters(msgspec.to_builtins(plan_file)), PlanFile)
     write_plan(tmp_path / "plan.yaml", hostile)
     with RunWriter(tmp_path / "runs" / "run") as writer:

@@ -18,7 +18,7 @@ from app.errors import ExitCode
 from app.profiles.fields import iter_fields, profile_fields
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from reports.shortening import MAX_LINE_CHARS
-from tests.fakes.stored_runs import sealed_again, stored_run
+from tests.fakes.stored_runs import reseal_run, stored_run
 
 _LENGTH = 100_000
 _VALUES = {"letters": "x" * _LENGTH, "words": "word " * (_LENGTH // 5), "lines": "a\n" * (_LENGTH // 2)}
@@ -241,7 +241,7 @@ def long_runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
             stage["checks"] = [check | {"hint": value, "name": value} for check in stage["checks"]]
         result["name"] = value
         (run.directory / "result.json").write_text(json.dumps(result))
-        sealed_again(run.directory)
+        reseal_run(run.directory)
     return home
 
 

@@ -19,8 +19,8 @@ from app.records.calibration import Calibration
 from app.storage.calibrations import store_calibration
 from app.storage.run_directory import runs_home
 from app.wiring.machine import inspect_machine
-from tests.fakes.parts import CALIBRATION
-from tests.fakes.window import PatientBot, leaving_nothing, look_of, start_engines_that_draw_nothing
+from tests.fakes.session_dependencies import CALIBRATION
+from tests.fakes.window import PatientBot, assert_nothing_is_left, start_engines_without_charts, theme_of
 
 
 @pytest.fixture
@@ -29,17 +29,17 @@ def qtbot(qapp: QApplication, request: pytest.FixtureRequest) -> QtBot:
 
 
 @pytest.fixture(autouse=True)
-def nothing_is_left(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def no_leftovers(qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Fail a test that leaves a thread, a job or a process, and isolate it from the user's settings and runs."""
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
-    with leaving_nothing():
+    with assert_nothing_is_left():
         yield
 
 
 @pytest.fixture
-def look(qapp: QApplication) -> Iterator[ThemeController]:
+def theme(qapp: QApplication) -> Iterator[ThemeController]:
     """The application's theme at its default text size, which is restored after the test: all tests share the theme."""
-    theme = look_of(qapp)
+    theme = theme_of(qapp)
     theme.scale_text(1)
     yield theme
     theme.scale_text(1)
@@ -68,8 +68,8 @@ def assumed_calibration() -> Calibration:
 
 
 @pytest.fixture
-def home(nothing_is_left: None, assumed_calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> Path:
+def home(no_leftovers: None, assumed_calibration: Calibration, monkeypatch: pytest.MonkeyPatch) -> Path:
     """`SIZEWISE_HOME` with a stored calibration, so that benchmarks of the test skip their own."""
-    start_engines_that_draw_nothing(monkeypatch)
+    start_engines_without_charts(monkeypatch)
     store_calibration(assumed_calibration)
     return runs_home().parent

@@ -16,21 +16,21 @@ from app.gui.recovery import Recovery
 from app.gui.settings import open_settings
 from app.gui.theme import ThemeController
 from app.gui.window import Window
-from tests.fakes.stored_runs import cut_short, going_on, stored_run
+from tests.fakes.stored_runs import stored_run, truncate_run, unfinished_run
 
 
 @pytest.fixture
-def window(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[Window]:
-    window = Window(navigation, look, open_settings())
+def window(qtbot: QtBot, navigation: Navigation, theme: ThemeController) -> Iterator[Window]:
+    window = Window(navigation, theme, open_settings())
     qtbot.addWidget(window)
     yield window
     window.close()
 
 
 def test_opened_running_run_is_watched_and_other_runs_are_shown(window: Window, tmp_path: Path) -> None:
-    running = going_on(tmp_path / "running", os.getpid())
+    running = unfinished_run(tmp_path / "running", os.getpid())
     ended = stored_run(tmp_path / "ended").directory
-    interrupted = cut_short(stored_run(tmp_path / "cut"), 1).directory
+    interrupted = truncate_run(stored_run(tmp_path / "cut"), 1).directory
     damaged = tmp_path / "damaged"
     damaged.mkdir()
     (damaged / "events.jsonl").write_text("{\n")

@@ -8,7 +8,7 @@ from app.gui.flow import FlowLayout
 from app.gui.theme import ThemeController
 
 
-def test_flow_layout_wraps_widgets_that_do_not_fit(qtbot: QtBot, look: ThemeController) -> None:
+def test_flow_layout_wraps_widgets_that_do_not_fit(qtbot: QtBot, theme: ThemeController) -> None:
     parent = QWidget()
     qtbot.addWidget(parent)
     flow = FlowLayout(parent, gap=10)

@@ -15,10 +15,10 @@ from app.gui.window import Window
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_signal_closes_the_window_without_confirmation(
-    qtbot: QtBot, look: ThemeController, number: signal.Signals
+    qtbot: QtBot, theme: ThemeController, number: signal.Signals
 ) -> None:
     """A run in progress continues, as after a crash of the window."""
-    window = Window(Navigation(), look, open_settings())
+    window = Window(Navigation(), theme, open_settings())
     qtbot.addWidget(window)
     window.show_page("home")
     window.show()

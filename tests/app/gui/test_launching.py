@@ -18,10 +18,10 @@ from app.profiles.secrets import REDACTED
 from app.records.control import ControlCommand, ControlResponse, StopRun
 from app.records.events import Event, NoteAdded, PhaseChanged, RunFinished
 from app.storage.run_directory import EVENTS
-from tests.fakes.driving import find_button, shows
 from tests.fakes.program import write_profile
-from tests.fakes.stored_pairs import WrittenPairs
-from tests.fakes.stored_runs import going_on
+from tests.fakes.stored_pairs import StoredPairs
+from tests.fakes.stored_runs import unfinished_run
+from tests.fakes.window_actions import find_button, is_page_shown
 
 
 @pytest.fixture
@@ -114,14 +114,14 @@ def test_active_window_shows_no_notification(qtbot: QtBot) -> None:
 
 
 @pytest.fixture
-def running_pairs() -> Iterator[WrittenPairs]:
-    written = WrittenPairs()
+def running_pairs() -> Iterator[StoredPairs]:
+    written = StoredPairs()
     yield written
     written.end()
 
 
 @pytest.fixture
-def opened(running_pairs: WrittenPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, WindowComponents]]:
+def opened(running_pairs: StoredPairs, qtbot: QtBot, qapp: QApplication) -> Iterator[tuple[Window, WindowComponents]]:
     """A window that is opened while A/B pairs are running."""
     window, parts = assemble(qapp)  # qtbot would close it before `may_close` is put aside
     window.show()
@@ -139,13 +139,13 @@ def _close(window: Window) -> None:
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 
 
-def start_pair_run(running_pairs: WrittenPairs, home: Path, name: str) -> Path:
-    run = going_on(home / "runs" / name, os.getpid(), name)
-    running_pairs.tell_begun(1, "baseline", run)
+def start_pair_run(running_pairs: StoredPairs, home: Path, name: str) -> Path:
+    run = unfinished_run(home / "runs" / name, os.getpid(), name)
+    running_pairs.start_run(1, "baseline", run)
     return run
 
 
-def has_executed(running_pairs: WrittenPairs, executed: list[ControlCommand]) -> bool:
+def has_executed(running_pairs: StoredPairs, executed: list[ControlCommand]) -> bool:
     def execute(sent_command: ControlCommand) -> ControlResponse:
         executed.append(sent_command)
         return ControlResponse(True, "stopping")
@@ -155,7 +155,7 @@ def has_executed(running_pairs: WrittenPairs, executed: list[ControlCommand]) ->
 
 
 def test_window_attaches_to_running_pairs_and_shows_their_progress(
-    opened: tuple[Window, WindowComponents], running_pairs: WrittenPairs, home: Path, qtbot: QtBot
+    opened: tuple[Window, WindowComponents], running_pairs: StoredPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
     job = parts.queue.running_job
@@ -171,13 +171,13 @@ def test_window_attaches_to_running_pairs_and_shows_their_progress(
 
 
 def test_live_page_follows_the_pair_runs_and_stop_stops_the_pairs(
-    opened: tuple[Window, WindowComponents], running_pairs: WrittenPairs, home: Path, qtbot: QtBot
+    opened: tuple[Window, WindowComponents], running_pairs: StoredPairs, home: Path, qtbot: QtBot
 ) -> None:
     window, parts = opened
     first = start_pair_run(running_pairs, home, "first")
     qtbot.waitUntil(lambda: parts.queue.running_job is not None and parts.queue.running_job.measured_directory == first)
     window.navigation.watch_run_requested.emit(first)
-    qtbot.waitUntil(shows(window, "live"))
+    qtbot.waitUntil(is_page_shown(window, "live"))
     second = start_pair_run(running_pairs, home, "second")
     qtbot.waitUntil(lambda: window.pages.live.state.directory == second)
     assert "pairs of scoring" in parts.run_launcher.run_bar.progress.text()
@@ -191,7 +191,7 @@ def test_live_page_follows_the_pair_runs_and_stop_stops_the_pairs(
 
 
 def test_closing_the_window_stops_the_pairs_after_stop_run_is_pressed(
-    opened: tuple[Window, WindowComponents], running_pairs: WrittenPairs, qtbot: QtBot
+    opened: tuple[Window, WindowComponents], running_pairs: StoredPairs, qtbot: QtBot
 ) -> None:
     window, _ = opened
     qtbot.waitUntil(lambda: window.pages.compare.pairs_panel.state.status == "running")
@@ -222,7 +222,7 @@ def list_jobs(parts: WindowComponents) -> tuple[Path | None, list[str]]:
 
 def test_window_attaches_to_running_runs_and_starts_no_queued_job(home: Path, qtbot: QtBot, qapp: QApplication) -> None:
     """Two runs of another window or a terminal are running: the job waits for both."""
-    older, newer = (going_on(home / "runs" / f"2026112{day}-going", os.getpid(), f"day {day}") for day in (1, 2))
+    older, newer = (unfinished_run(home / "runs" / f"2026112{day}-going", os.getpid(), f"day {day}") for day in (1, 2))
     window, parts = assemble(qapp)
     window.show()
     started: list[Launch] = []
@@ -252,7 +252,7 @@ def test_live_page_attaches_to_an_external_run_and_adds_a_running_job(
     window.show()
     try:
         qtbot.waitUntil(lambda: parts.run_launcher._pairs_launcher.have_been_looked_for)
-        run = going_on(home / "runs" / "20261121-going", os.getpid())
+        run = unfinished_run(home / "runs" / "20261121-going", os.getpid())
         window.show_page("live")
         qtbot.waitUntil(lambda: window.pages.live.state.status == "running")
         assert parts.queue.running_job is not None
@@ -291,7 +291,7 @@ def test_live_page_and_jobs_dock_show_the_same_progress(
     """The duration of a search is estimated from the last run of the same name."""
     monkeypatch.setattr("app.gui.docks.job_queue._last_duration_s", lambda _: 40.0)
     events: list[Event] = [PhaseChanged(2_000_000_000, "search", "probing"), NoteAdded(11_000_000_000, "a quarter")]
-    going_on(home / "runs" / "20261121-going", os.getpid(), events=events)
+    unfinished_run(home / "runs" / "20261121-going", os.getpid(), events=events)
     window, parts = assemble(qapp)
     window.resize(1_600, 900)
     window.show()

@@ -17,7 +17,7 @@ from app.records.events import StageFinished
 from app.storage.following import RunFollower
 from app.storage.run_directory import EVENTS, StoredRun, runs_home
 from tests.fakes.program import wait_until
-from tests.fakes.stored_runs import cut_short, going_on, journaled_again, stored_run
+from tests.fakes.stored_runs import rewrite_journal, stored_run, truncate_run, unfinished_run
 
 
 @pytest.fixture
@@ -28,7 +28,7 @@ def settings() -> QSettings:
 @pytest.fixture
 def interrupted_run() -> Path:
     runs_home().mkdir(parents=True)
-    return cut_short(stored_run(runs_home() / "cut"), 1).directory
+    return truncate_run(stored_run(runs_home() / "cut"), 1).directory
 
 
 def refresh_recovery(qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget) -> Recovery:
@@ -45,7 +45,7 @@ def list_names(recovery: Recovery) -> list[str]:
 def test_unfinished_runs_list_running_runs_before_interrupted_runs(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
-    running = going_on(runs_home() / "a-running", os.getpid())
+    running = unfinished_run(runs_home() / "a-running", os.getpid())
     recovery = refresh_recovery(qtbot, navigation, settings, owner)
     assert list_names(recovery) == ["a-running", interrupted_run.name]
     with qtbot.waitSignal(navigation.watch_run_requested) as watched:
@@ -138,7 +138,7 @@ def test_interrupted_run_that_cannot_be_resumed_is_reported_and_offered_again(
     qtbot: QtBot, navigation: Navigation, settings: QSettings, owner: QWidget, interrupted_run: Path
 ) -> None:
     (interrupted_run / EVENTS).write_bytes((interrupted_run / EVENTS).read_bytes()[:300])
-    journaled_again(interrupted_run)
+    rewrite_journal(interrupted_run)
     recovery = refresh_recovery(qtbot, navigation, settings, owner)
     with qtbot.waitSignal(navigation.notice_emitted, timeout=60_000) as notices:
         recovery.resume(interrupted_run)

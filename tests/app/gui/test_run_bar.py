@@ -8,10 +8,10 @@ from app.gui.run_bar import RunBar
 from app.gui.theme import ThemeController
 
 
-def test_validity_badge_of_the_run_bar_is_visible_only_during_a_run(qtbot: QtBot, look: ThemeController) -> None:
+def test_validity_badge_of_the_run_bar_is_visible_only_during_a_run(qtbot: QtBot, theme: ThemeController) -> None:
     toolbar = QToolBar()
     qtbot.addWidget(toolbar)
-    bar = RunBar(toolbar, look)
+    bar = RunBar(toolbar, theme)
     toolbar.resize(900, 40)
     toolbar.show()
     qtbot.waitUntil(lambda: not bar.validity.isVisible())

@@ -20,7 +20,7 @@ from app.profiles.resolved import format_spec
 from app.profiles.templates import ENDPOINT_TEMPLATE
 from app.storage.allowed_secrets import AllowedSecrets, is_allowed
 from app.wiring.secret_consent import find_secrets_to_allow
-from tests.fakes.edited import EditedDocument
+from tests.fakes.edited_document import EditedDocument
 
 SECRETS = AllowedSecrets("mine", "10.0.0.5", ("env:KEY",))
 PROFILE = (
@@ -63,10 +63,10 @@ def test_permission_is_stored_after_yes_and_not_after_no(
 
 
 def test_start_is_canceled_if_the_secrets_are_not_permitted(
-    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, theme: ThemeController
 ) -> None:
     (tmp_path / "mine.yaml").write_text(PROFILE)
-    run_page = RunPage(navigation, look)
+    run_page = RunPage(navigation, theme)
     qtbot.addWidget(run_page)
     run_page.open_profile(tmp_path / "mine.yaml")
     qtbot.waitUntil(lambda: run_page.presenter.state().is_checked)
@@ -97,14 +97,14 @@ def test_secrets_of_both_pair_profiles_are_listed_once(tmp_path: Path, questions
 
 
 def test_draft_with_a_file_beside_its_profile_needs_no_confirmation(
-    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, theme: ThemeController
 ) -> None:
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
     text = PROFILE.replace("  api_key: env:KEY\n", "")
     tree = read_document(text.encode(), "x").value
     tree["workload"] = {"dataset": "rows.jsonl"}
     (tmp_path / "mine.yaml").write_text(format_document(tree))
-    run_page = RunPage(navigation, look)
+    run_page = RunPage(navigation, theme)
     qtbot.addWidget(run_page)
     run_page.open_profile(tmp_path / "mine.yaml")
     run_page.presenter.document.set_dotted_value("load.seed", 99)
@@ -120,7 +120,7 @@ def test_draft_with_a_file_beside_its_profile_needs_no_confirmation(
 
 
 def test_start_with_a_file_outside_the_profile_folder_requests_confirmation(
-    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, look: ThemeController
+    qtbot: QtBot, questions: list[str], tmp_path: Path, navigation: Navigation, theme: ThemeController
 ) -> None:
     (tmp_path / "stranger").mkdir()
     (tmp_path / "rows.jsonl").write_text('{"a": 1}\n')
@@ -128,7 +128,7 @@ def test_start_with_a_file_outside_the_profile_folder_requests_confirmation(
     tree["workload"] = {"dataset": "../rows.jsonl"}
     tree["target"]["permitted"] = True
     (tmp_path / "stranger" / "mine.yaml").write_text(format_document(tree))
-    run_page = RunPage(navigation, look)
+    run_page = RunPage(navigation, theme)
     qtbot.addWidget(run_page)
     run_page.open_profile(tmp_path / "stranger" / "mine.yaml")
     qtbot.waitUntil(lambda: run_page.presenter.state().is_checked)

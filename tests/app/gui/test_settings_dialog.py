@@ -19,10 +19,10 @@ def settings() -> QSettings:
 
 
 @pytest.fixture
-def dialog(qtbot: QtBot, settings: QSettings, look: ThemeController) -> Iterator[SettingsDialog]:
+def dialog(qtbot: QtBot, settings: QSettings, theme: ThemeController) -> Iterator[SettingsDialog]:
     parent = QWidget()
     qtbot.addWidget(parent)
-    dialog = SettingsDialog(parent, settings, look)
+    dialog = SettingsDialog(parent, settings, theme)
     dialog.show()
     yield dialog
     dialog.close()
@@ -33,16 +33,16 @@ def find_box(dialog: SettingsDialog, name: str) -> QComboBox:
 
 
 def test_selected_theme_is_applied_immediately_and_after_a_restart(
-    dialog: SettingsDialog, settings: QSettings, look: ThemeController, qtbot: QtBot
+    dialog: SettingsDialog, settings: QSettings, theme: ThemeController, qtbot: QtBot
 ) -> None:
     themes = find_box(dialog, "Theme")
     themes.setCurrentIndex(themes.findData("dark"))
     themes.activated.emit(themes.currentIndex())
-    assert look.theme.name == "dark"
-    look.set_choice("light")
-    apply_settings(settings, look)
-    assert look.theme.name == "dark"
-    look.set_choice("light")
+    assert theme.theme.name == "dark"
+    theme.set_choice("light")
+    apply_settings(settings, theme)
+    assert theme.theme.name == "dark"
+    theme.set_choice("light")
 
 
 def test_settings_search_hides_settings_that_do_not_match(dialog: SettingsDialog, qtbot: QtBot) -> None:
@@ -52,14 +52,14 @@ def test_settings_search_hides_settings_that_do_not_match(dialog: SettingsDialog
 
 
 def test_invalid_theme_and_text_size_settings_are_ignored(
-    look: ThemeController, tmp_path: Path, qapp: QApplication
+    theme: ThemeController, tmp_path: Path, qapp: QApplication
 ) -> None:
     settings = open_settings()
     settings.setValue(THEME_KEY, "pink")
     settings.setValue("look/text_scale", "huge")
-    apply_settings(settings, look)
-    assert (look.choice, look.text_scale) == ("system", 1.0)
-    look.set_choice("light")
+    apply_settings(settings, theme)
+    assert (theme.choice, theme.text_scale) == ("system", 1.0)
+    theme.set_choice("light")
 
 
 def test_notifications_are_enabled_by_default(settings: QSettings) -> None:

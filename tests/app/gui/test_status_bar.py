@@ -14,7 +14,7 @@ from app.gui.settings import open_settings
 from app.gui.status_bar import LOW_DISK_BYTES, StatusBar
 from app.records.machine import MachineInfo
 from app.records.result import Check
-from tests.fakes.parts import ENVIRONMENT
+from tests.fakes.session_dependencies import ENVIRONMENT
 
 
 @pytest.fixture

@@ -126,11 +126,11 @@ def test_numeric_columns_have_the_number_font(table: FrameTable) -> None:
         assert [index.data(Qt.ItemDataRole.FontRole) for index in row] == [None, font, None]
 
 
-def test_columns_fit_the_current_text_size(table: FrameTable, look: ThemeController, qtbot: QtBot) -> None:
+def test_columns_fit_the_current_text_size(table: FrameTable, theme: ThemeController, qtbot: QtBot) -> None:
     table.show()
     table.fit_columns()
     width_px = table.columnWidth(1)
-    look.scale_text(2)
+    theme.scale_text(2)
     qtbot.waitUntil(lambda: table.columnWidth(1) > 1.5 * width_px)
-    look.scale_text(1)
+    theme.scale_text(1)
     qtbot.waitUntil(lambda: table.columnWidth(1) == width_px)

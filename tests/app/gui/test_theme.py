@@ -55,34 +55,34 @@ def test_theme_follows_color_scheme_and_contrast_preference_of_the_system() -> N
     ]
 
 
-def test_palette_follows_the_theme_and_each_change_is_emitted_once(qapp: QApplication, look: ThemeController) -> None:
+def test_palette_follows_the_theme_and_each_change_is_emitted_once(qapp: QApplication, theme: ThemeController) -> None:
     emitted_themes: list[Theme] = []
-    look.changed.connect(emitted_themes.append)
-    look.set_choice("dark")
+    theme.changed.connect(emitted_themes.append)
+    theme.set_choice("dark")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == DARK.paper
-    look.set_choice("light")
+    theme.set_choice("light")
     assert qapp.palette().color(QPalette.ColorRole.Window).name() == LIGHT.paper
     assert [theme.name for theme in emitted_themes] == ["dark", "light"]
-    look.set_choice("light")
-    look.scale_text(look.text_scale)
+    theme.set_choice("light")
+    theme.scale_text(theme.text_scale)
     assert len(emitted_themes) == 2, "an unchanged theme is not applied again"
-    look.changed.disconnect(emitted_themes.append)
+    theme.changed.disconnect(emitted_themes.append)
 
 
 @pytest.mark.skipif(not hasattr(QGuiApplication.styleHints(), "accessibility"), reason="reported from Qt 6.10 on")
-def test_system_contrast_change_switches_the_theme(look: ThemeController, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_system_contrast_change_switches_the_theme(theme: ThemeController, monkeypatch: pytest.MonkeyPatch) -> None:
     changed = QGuiApplication.styleHints().accessibility().contrastPreferenceChanged
-    look.set_choice("system")
+    theme.set_choice("system")
     monkeypatch.setattr(theming, "_prefers_contrast", lambda: True)
     changed.emit(Qt.ContrastPreference.HighContrast)
-    assert look.theme.is_high_contrast
+    assert theme.theme.is_high_contrast
     monkeypatch.undo()
     changed.emit(Qt.ContrastPreference.NoPreference)
-    assert not look.theme.is_high_contrast
-    look.set_choice("light")
+    assert not theme.theme.is_high_contrast
+    theme.set_choice("light")
 
 
-def test_numbers_have_tabular_figures_in_every_text_role(qtbot: QtBot, look: ThemeController) -> None:
+def test_numbers_have_tabular_figures_in_every_text_role(qtbot: QtBot, theme: ThemeController) -> None:
     """A style sheet does not change the features of the font."""
     title = QLabel("1")
     title.setProperty("role", "title")
@@ -114,11 +114,11 @@ class ProportionalMetrics:
         return self._size * sum(0.4 if digit == "1" else 0.6 for digit in text)
 
 
-def test_text_size_is_at_most_doubled(qapp: QApplication, look: ThemeController) -> None:
+def test_text_size_is_at_most_doubled(qapp: QApplication, theme: ThemeController) -> None:
     default_pt = qapp.font().pointSizeF()
-    look.scale_text(5)
+    theme.scale_text(5)
     assert qapp.font().pointSizeF() == pytest.approx(2 * default_pt)
-    look.scale_text(1)
+    theme.scale_text(1)
     assert qapp.font().pointSizeF() == pytest.approx(default_pt)
 
 
@@ -135,14 +135,14 @@ class StyleChangeRecorder(QWidget):
         super().changeEvent(event)
 
 
-def test_garbage_collection_is_disabled_while_a_style_sheet_is_applied(qtbot: QtBot, look: ThemeController) -> None:
+def test_garbage_collection_is_disabled_while_a_style_sheet_is_applied(qtbot: QtBot, theme: ThemeController) -> None:
     widget = StyleChangeRecorder()
     qtbot.addWidget(widget)
     widget.show()
     widget.received.clear()
     gc.enable()
-    look.set_choice("dark")
-    look.set_choice("light")
+    theme.set_choice("dark")
+    theme.set_choice("light")
     assert widget.received
     assert not any(widget.received)
     assert gc.isenabled()

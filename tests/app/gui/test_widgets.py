@@ -16,8 +16,8 @@ from app.gui.widgets import Badge, WheelSafeComboBox, label, tool_tip_text
 from reports.shortening import MAX_LINE_CHARS
 
 
-def test_badge_is_visible_only_with_text_and_never_as_a_window(qtbot: QtBot, look: ThemeController) -> None:
-    del look
+def test_badge_is_visible_only_with_text_and_never_as_a_window(qtbot: QtBot, theme: ThemeController) -> None:
+    del theme
     page = QWidget()
     qtbot.addWidget(page)
     layout = QVBoxLayout(page)

@@ -66,8 +66,8 @@ def test_saved_window_state_is_written_to_disk_immediately(qtbot: QtBot, tmp_pat
 
 
 @pytest.fixture
-def rail(qtbot: QtBot, look: ThemeController) -> NavigationRail:
-    rail = NavigationRail({"home": "Home", "run": "Run", "live": "Live"}, look)
+def rail(qtbot: QtBot, theme: ThemeController) -> NavigationRail:
+    rail = NavigationRail({"home": "Home", "run": "Run", "live": "Live"}, theme)
     qtbot.addWidget(rail)
     rail.set_current_page("home")
     rail.show()
@@ -78,13 +78,13 @@ def list_buttons(rail: NavigationRail) -> list[QToolButton]:
     return rail.findChildren(QToolButton)
 
 
-def test_navigation_icons_scale_with_the_text_size(rail: NavigationRail, look: ThemeController) -> None:
+def test_navigation_icons_scale_with_the_text_size(rail: NavigationRail, theme: ThemeController) -> None:
     default_px = list_buttons(rail)[0].iconSize().height()
-    look.scale_text(2)
+    theme.scale_text(2)
     try:
         assert list_buttons(rail)[0].iconSize().height() == pytest.approx(2 * default_px, abs=3)
     finally:
-        look.scale_text(1)
+        theme.scale_text(1)
 
 
 def test_arrow_keys_cycle_through_the_pages(rail: NavigationRail, qtbot: QtBot) -> None:

@@ -61,7 +61,7 @@ def test_bound_and_plain_calls_have_equal_outputs_that_are_not_overwritten(batch
 
 
 def test_outputs_of_data_dependent_length_can_be_bound(tmp_path: Path) -> None:
-    session = open_session(odd_models.found(tmp_path / "m.onnx"), "cpu", threads=1)
+    session = open_session(odd_models.detections(tmp_path / "m.onnx"), "cpu", threads=1)
     rows, recorder = SyntheticRows(session.inputs, 1), OutputRecorder()
     caller = BoundCaller(session, rows, 1, recorder, CPU)
     for start in range(4):
@@ -71,7 +71,7 @@ def test_outputs_of_data_dependent_length_can_be_bound(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "make", [odd_models.with_state, odd_models.with_scalar, odd_models.nhwc, odd_models.of_sequences]
+    "make", [odd_models.with_state, odd_models.with_scalar, odd_models.nhwc, odd_models.token_sequences]
 )
 @pytest.mark.parametrize("is_bound", [False, True])
 def test_plain_and_bound_calls_feed_inputs_of_many_kinds(tmp_path: Path, make: type, is_bound: bool) -> None:

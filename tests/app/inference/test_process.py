@@ -72,7 +72,7 @@ def test_one_process_measures_several_scenarios(start: Start) -> None:
     running.wait_until_open(TIMEOUT_S)
     for scenario in ("single-stream", "offline"):
         received = ReceivedReports()
-        plan = plan_of(scenario, batch=2, streams=2, warmup_most_s=1.0)
+        plan = plan_of(scenario, batch=2, streams=2, max_warmup_s=1.0)
         measured = running.measure(plan, received)
         (began,) = received.began
         assert 0 < received.rows_before < received.rows, "warm-up rows come first"
@@ -132,7 +132,7 @@ def test_provider_outside_this_build_is_unavailable(start: Start) -> None:
         start(DIGITS_MODEL, provider="rocm").wait_until_open(TIMEOUT_S)
 
 
-@pytest.mark.parametrize("make", [odd_models.only_a_sequence, odd_models.takes_a_sequence])
+@pytest.mark.parametrize("make", [odd_models.sequence_output, odd_models.sequence_input])
 def test_model_without_plain_tensors_is_a_usage_error(
     start: Start, tmp_path: Path, make: Callable[[Path], Path]
 ) -> None:
@@ -146,7 +146,7 @@ def test_crashed_variant_is_reported_with_its_signal_after_its_rows(start: Start
     running.wait_until_open(TIMEOUT_S)
     received = ReceivedReports(on_calls=lambda _: os.kill(running.pid, signal.SIGSEGV))
     with pytest.raises(ChildKilledError, match=r"digits crashed \(SIGSEGV\)"):
-        running.measure(plan_of("single-stream", most_s=30.0), received)
+        running.measure(plan_of("single-stream", max_s=30.0), received)
     assert received.rows > 0
     with pytest.raises(ChildKilledError, match="SIGSEGV"):
         running.measure(plan_of("single-stream"), received)  # closing it does not raise, either
@@ -159,7 +159,7 @@ def test_suspended_variant_process_is_reported(start: Start, monkeypatch: pytest
     running.wait_until_open(TIMEOUT_S)
     stop = ReceivedReports(on_calls=lambda _: os.kill(running.pid, signal.SIGSTOP))
     with pytest.raises(ChildKilledError, match=f"process {running.pid} is suspended"):
-        running.measure(plan_of("single-stream", most_s=30.0), stop)
+        running.measure(plan_of("single-stream", max_s=30.0), stop)
 
 
 @LINUX
@@ -167,12 +167,12 @@ def test_killed_variant_process_is_reported(start: Start) -> None:
     running = start(DIGITS_MODEL)
     running.wait_until_open(TIMEOUT_S)
     with pytest.raises(ChildKilledError, match="was killed, possibly out of memory"):
-        running.measure(plan_of("single-stream", most_s=30.0), ReceivedReports(on_calls=lambda _: running.kill()))
+        running.measure(plan_of("single-stream", max_s=30.0), ReceivedReports(on_calls=lambda _: running.kill()))
 
 
 @LINUX
 def test_model_above_its_memory_limit_is_reported_as_out_of_memory(start: Start, tmp_path: Path) -> None:
-    running = start(odd_models.hungry(tmp_path / "m.onnx"), memory_limit_bytes=2**31)
+    running = start(odd_models.memory_hungry(tmp_path / "m.onnx"), memory_limit_bytes=2**31)
     with pytest.raises(MeasurementError, match="ran out of memory") as error:
         running.wait_until_open(TIMEOUT_S)
     assert error.value.hint == "Increase limits.memory, free memory, or use a smaller batch."
@@ -203,8 +203,8 @@ def test_row_rejected_by_the_model_during_measurement_is_a_usage_error(start: St
 
 
 @LINUX
-def test_provider_fallback_is_reported_with_its_operators(start: Start, nvml_stand_in: Path) -> None:
-    opened = start(DIGITS_MODEL, provider="cuda", environment={"LD_LIBRARY_PATH": str(nvml_stand_in)}).wait_until_open(
+def test_provider_fallback_is_reported_with_its_operators(start: Start, simulated_nvml: Path) -> None:
+    opened = start(DIGITS_MODEL, provider="cuda", environment={"LD_LIBRARY_PATH": str(simulated_nvml)}).wait_until_open(
         TIMEOUT_S
     )
     assert opened.provider_used == "cpu"
@@ -220,7 +220,7 @@ def test_repetition_timeout_is_based_on_the_warm_up(
     monkeypatch.setattr("app.inference.process._GRACE_S", 0.0)
     running = start(decoders.contiguous(tmp_path / "model"), is_language_model=True)
     running.wait_until_open(TIMEOUT_S)
-    plan = msgspec.structs.replace(plan_of("generation", most_s=0.001), test=GenerationTest(0, 1500))
+    plan = msgspec.structs.replace(plan_of("generation", max_s=0.001), test=GenerationTest(0, 1500))
     received = ReceivedReports()
     assert running.measure(plan, received).half_width is None, "one repetition"
     assert (len(received.began), received.rows_before, received.rows) == (1, 1500, 3000)

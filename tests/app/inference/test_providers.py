@@ -24,10 +24,10 @@ def test_unknown_provider_suggests_the_nearest(provider: str, hint: str) -> None
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mock driver is a Linux library")
-def test_nvidia_driver_is_available_if_its_library_loads(nvml_stand_in: Path) -> None:
+def test_nvidia_driver_is_available_if_its_library_loads(simulated_nvml: Path) -> None:
     program = "from app.inference.providers import is_nvidia_driver_available; print(is_nvidia_driver_available())"
     is_available_here = str(is_nvidia_driver_available()).encode()
-    for library_path, is_available in ((str(nvml_stand_in), b"True"), ("", is_available_here)):
+    for library_path, is_available in ((str(simulated_nvml), b"True"), ("", is_available_here)):
         run = subprocess.run(
             [sys.executable, "-c", program], env={"LD_LIBRARY_PATH": library_path}, capture_output=True, check=True
         )

@@ -14,7 +14,7 @@ from app.inference.scenarios import ScenarioEnd, run_scenario
 from app.records.calls import COLUMNS
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
-from tests.fakes.callers import PlayedCaller, ReceivedCalls, TimedCaller, plan_of
+from tests.fakes.callers import ReceivedCalls, SimulatedCaller, TimedCaller, plan_of
 from tests.fakes.clock import FakeClock
 
 STARTS = (0, 8, 16)
@@ -35,7 +35,7 @@ def repeat_service_time(service_ms: float = 10.0) -> Iterator[float]:
 
 
 def run_simulated(
-    plan: Measure, caller: PlayedCaller, received: ReceivedCalls, clock: FakeClock, *, keeps: bool = False
+    plan: Measure, caller: SimulatedCaller, received: ReceivedCalls, clock: FakeClock, *, keeps: bool = False
 ) -> ScenarioEnd:
     return run_scenario(plan, [caller], STARTS, received, OutputSampler(is_enabled=keeps), clock)
 
@@ -45,8 +45,8 @@ def run_timed(plan: Measure, callers: list[TimedCaller], received: ReceivedCalls
 
 
 def test_single_stream_calls_follow_each_other_over_the_rows(clock: FakeClock, received: ReceivedCalls) -> None:
-    caller = PlayedCaller(clock, repeat_service_time())
-    ended = run_simulated(plan_of("single-stream", most_s=1.0), caller, received, clock)
+    caller = SimulatedCaller(clock, repeat_service_time())
+    ended = run_simulated(plan_of("single-stream", max_s=1.0), caller, received, clock)
     assert caller.starts[:5] == [0, 8, 16, 0, 8]
     assert list(received.column("query")) == list(range(len(received.rows)))
     begin_ns, end_ns = received.column("begin_ns"), received.column("end_ns")
@@ -59,8 +59,8 @@ def test_single_stream_calls_follow_each_other_over_the_rows(clock: FakeClock, r
 
 def test_warm_up_ends_after_three_stationary_windows(clock: FakeClock, received: ReceivedCalls) -> None:
     first = [40.0] * 5 + [20.0] * 9  # the first two windows, with 1.5 service times per call; all that follow agree
-    caller = PlayedCaller(clock, itertools.chain(first, repeat_service_time()))
-    run_simulated(plan_of("single-stream", most_s=0.3, warmup_most_s=60.0), caller, received, clock)
+    caller = SimulatedCaller(clock, itertools.chain(first, repeat_service_time()))
+    run_simulated(plan_of("single-stream", max_s=0.3, max_warmup_s=60.0), caller, received, clock)
     assert (received.warmup_windows, received.is_stationary) == (5, True)
     assert len(received.warmups) == 5
     assert received.start_ns is not None
@@ -72,7 +72,7 @@ def test_warm_up_ends_after_three_stationary_windows(clock: FakeClock, received:
 def test_warm_up_that_is_never_stationary_ends_at_its_time_limit(clock: FakeClock, received: ReceivedCalls) -> None:
     growing = (10.0 * 1.01**number for number in itertools.count())
     run_simulated(
-        plan_of("single-stream", most_s=0.3, warmup_most_s=2.0), PlayedCaller(clock, iter(growing)), received, clock
+        plan_of("single-stream", max_s=0.3, max_warmup_s=2.0), SimulatedCaller(clock, iter(growing)), received, clock
     )
     assert received.is_stationary is False
     assert received.start_ns is not None
@@ -81,7 +81,7 @@ def test_warm_up_that_is_never_stationary_ends_at_its_time_limit(clock: FakeCloc
 
 def test_warm_up_windows_have_at_least_three_calls(clock: FakeClock, received: ReceivedCalls) -> None:
     run_simulated(
-        plan_of("single-stream", warmup_most_s=60.0), PlayedCaller(clock, repeat_service_time(1000)), received, clock
+        plan_of("single-stream", max_warmup_s=60.0), SimulatedCaller(clock, repeat_service_time(1000)), received, clock
     )
     assert [len(table) for table in received.warmups] == [3, 3, 3]
 
@@ -95,19 +95,21 @@ def test_measurement_ends_after_min_time_min_calls_and_narrow_interval(
     clock: FakeClock, received: ReceivedCalls, min_s: float, half_width: float, min_calls: int, ends_after_s: float
 ) -> None:
     noisy = itertools.cycle([9.0, 11.0])
-    plan = plan_of("single-stream", least_s=min_s, most_s=3.0, half_width=half_width, least_calls=min_calls)
-    ended = run_simulated(plan, PlayedCaller(clock, noisy), received, clock)
+    plan = plan_of("single-stream", min_s=min_s, max_s=3.0, half_width=half_width, min_calls=min_calls)
+    ended = run_simulated(plan, SimulatedCaller(clock, noisy), received, clock)
     assert received.start_ns is not None
     assert (ended.end_ns - received.start_ns) / 1e9 == pytest.approx(ends_after_s, abs=0.1)
 
 
 def test_half_width_is_0_for_equal_calls_and_none_for_one_call(clock: FakeClock, received: ReceivedCalls) -> None:
     assert (
-        run_simulated(plan_of("single-stream"), PlayedCaller(clock, repeat_service_time()), received, clock).half_width
+        run_simulated(
+            plan_of("single-stream"), SimulatedCaller(clock, repeat_service_time()), received, clock
+        ).half_width
         == 0
     )
     end = run_simulated(
-        plan_of("single-stream", most_s=0.01), PlayedCaller(clock, repeat_service_time(1000)), ReceivedCalls(), clock
+        plan_of("single-stream", max_s=0.01), SimulatedCaller(clock, repeat_service_time(1000)), ReceivedCalls(), clock
     )
     assert end.half_width is None, "one call has no confidence interval"
 
@@ -115,8 +117,8 @@ def test_half_width_is_0_for_equal_calls_and_none_for_one_call(clock: FakeClock,
 def test_failed_call_ends_the_scenario_after_its_reported_rows(clock: FakeClock, received: ReceivedCalls) -> None:
     with pytest.raises(RuntimeError, match="the call failed"):
         run_simulated(
-            plan_of("single-stream", most_s=9.0),
-            PlayedCaller(clock, repeat_service_time(), fails_at=60),
+            plan_of("single-stream", max_s=9.0),
+            SimulatedCaller(clock, repeat_service_time(), fails_at=60),
             received,
             clock,
         )
@@ -125,8 +127,8 @@ def test_failed_call_ends_the_scenario_after_its_reported_rows(clock: FakeClock,
 
 def test_measured_outputs_are_sampled_with_their_input_rows(clock: FakeClock, received: ReceivedCalls) -> None:
     sampler = OutputSampler(is_enabled=True)
-    caller = PlayedCaller(clock, repeat_service_time())
-    run_scenario(plan_of("single-stream", most_s=2.0), [caller], STARTS, received, sampler, clock)
+    caller = SimulatedCaller(clock, repeat_service_time())
+    run_scenario(plan_of("single-stream", max_s=2.0), [caller], STARTS, received, sampler, clock)
     pair = sampler.pair_with_reference(np.arange(24).reshape(-1, 1), 1)
     assert pair is not None
     outputs, reference = pair
@@ -174,21 +176,21 @@ def test_multi_stream_query_starts_after_the_previous_query_ends(
 def test_fast_multi_stream_queries_have_a_call_per_stream() -> None:
     for _ in range(5):
         received = ReceivedCalls()
-        run_timed(plan_of("multi-stream", streams=2, most_s=0.01), [TimedCaller(0.0), TimedCaller(0.0)], received)
+        run_timed(plan_of("multi-stream", streams=2, max_s=0.01), [TimedCaller(0.0), TimedCaller(0.0)], received)
         assert set(Counter(received.column("query")).values()) == {2}
 
 
 @pytest.mark.timing
 @pytest.mark.parametrize("scenario", ["multi-stream", "offline", "server"])
 def test_failed_stream_ends_all_streams_after_their_reported_rows(scenario: str, received: ReceivedCalls) -> None:
-    plan = plan_of(scenario, streams=2, most_s=30.0, rate_per_s=500.0)  # type: ignore[arg-type]
+    plan = plan_of(scenario, streams=2, max_s=30.0, rate_per_s=500.0)  # type: ignore[arg-type]
     with pytest.raises(RuntimeError, match="the call failed"):
         run_timed(plan, [TimedCaller(0.001), TimedCaller(0.001, calls=20)], received)
     assert len(received.rows) >= 40 - 2
 
 
 def test_server_scenario_serves_seeded_poisson_arrivals_in_order(received: ReceivedCalls) -> None:
-    plan = plan_of("server", streams=2, most_s=0.4, rate_per_s=300.0)
+    plan = plan_of("server", streams=2, max_s=0.4, rate_per_s=300.0)
     ended = run_timed(plan, [TimedCaller(0.001), TimedCaller(0.001)], received)
     offsets = compute_offsets_ns(OpenArrivals("poisson", ((0.0, 300.0),)), 0.4, 0.0, plan.seed)
     assert received.start_ns is not None
@@ -203,7 +205,7 @@ def test_server_scenario_serves_seeded_poisson_arrivals_in_order(received: Recei
 
 
 def test_unserved_arrivals_are_rows_without_begin_and_end(received: ReceivedCalls) -> None:
-    plan = plan_of("server", most_s=0.2, rate_per_s=400.0)
+    plan = plan_of("server", max_s=0.2, rate_per_s=400.0)
     run_timed(plan, [TimedCaller(0.02)], received)
     offsets = compute_offsets_ns(OpenArrivals("poisson", ((0.0, 400.0),)), 0.2, 0.0, plan.seed)
     query, begin_ns = received.column("query"), received.column("begin_ns")

@@ -33,7 +33,7 @@ def test_rows_are_reported_per_window_with_copy_times_if_bound() -> None:
     for is_bound in (False, True):
         reports: list[Report] = []
         variant = open_variant(settings=SessionSettings(io_binding=is_bound))
-        variant.measure(plan_of("single-stream", most_s=0.3, warmup_most_s=0.25), reports.append)
+        variant.measure(plan_of("single-stream", max_s=0.3, max_warmup_s=0.25), reports.append)
         kinds = [type(report) for report in reports]
         assert kinds == [CallRows, MeasurementStarted, CallRows, CallRows]
         rows = unpack_calls(0, b"".join(report.packed for report in reports if isinstance(report, CallRows)))
@@ -111,7 +111,7 @@ def test_calibration_rows_are_not_scored(tmp_path: Path) -> None:
 
 
 def test_axis_lengths_of_the_settings_are_used(tmp_path: Path) -> None:
-    model = str(odd_models.of_sequences(tmp_path / "m.onnx"))
+    model = str(odd_models.token_sequences(tmp_path / "m.onnx"))
     variant = open_variant(model=model, settings=SessionSettings(axes={"sequence": 20}))
     assert variant.compute_outputs(ComputeOutputs(rows=2)).shape == (2, 20, 2)
     assert variant.build_opened_report().notes == ()

@@ -57,7 +57,7 @@ def test_worker_exits_during_a_measurement_if_its_parent_closes() -> None:
         assert child.stdin is not None
         assert child.stdout is not None
         assert isinstance(read_report(child.stdout), VariantOpened)
-        write_message(child.stdin, plan_of("single-stream", most_s=300.0))
+        write_message(child.stdin, plan_of("single-stream", max_s=300.0))
         read_report(child.stdout)
         child.stdin.close()
         remaining_reports = io.BytesIO(child.stdout.read())

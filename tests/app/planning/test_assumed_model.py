@@ -13,7 +13,7 @@ from app.records.planning_inputs import AssumedModel, LanguageModel, MeasuredTar
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B
-from tests.fakes.offers import gpu_offer, question
+from tests.fakes.offers import gpu_offer, planning_inputs
 
 GPUS = load_catalog().accelerators
 TOKENS = (TokenLengths(1.0, 1000.0, 200.0),)
@@ -21,7 +21,7 @@ LLAMA = AssumedModel("llama", LLAMA_8B)
 
 
 def build_inputs(model: LanguageModel = LLAMA_8B, tokens: tuple[TokenLengths, ...] = TOKENS) -> PlanningInputs:
-    plain = question(slo=("ttft_ms.p95 < 2000",), tokens=tokens)
+    plain = planning_inputs(slo=("ttft_ms.p95 < 2000",), tokens=tokens)
     return replace(plain, measured=(), assumed_model=AssumedModel("llama", model))
 
 

@@ -9,11 +9,11 @@ from app.planning.capacity import Capacity, extrapolate_capacity
 from app.planning.rates import Unavailable
 from app.records.offers import CapacityCurve, Offer, UnmeasuredGpus
 from app.records.result import Hardware
-from tests.fakes.offers import accelerator, catalogue, curve, gpu_offer, offer
+from tests.fakes.offers import accelerator, catalog_of, curve, gpu_offer, offer
 
 HERE = Hardware("this machine", vcpus=4, architecture="x86_64", is_this_machine=True)
 ONE_L4 = Hardware("acme/g1", offer="acme/g1@here", accelerator="l4", accelerator_count=1, vcpus=8)
-ACCELERATORS = catalogue().accelerators
+ACCELERATORS = catalog_of().accelerators
 
 
 def extrapolate(capacity_curve: CapacityCurve, measured_on: Hardware, to_offer: Offer) -> Capacity:

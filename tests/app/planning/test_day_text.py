@@ -24,14 +24,14 @@ from app.records.scaling import (
     Scheduled,
     ScheduledReplicas,
 )
-from tests.fakes.planned import planned, question
+from tests.fakes.small_plan import cached_plan, planning_inputs
 
-QUESTION = question()
+QUESTION = planning_inputs()
 
 
 @functools.cache
 def planned_fleet() -> PlannedFleet:
-    return prepare_fleet(planned(QUESTION), QUESTION, None, None)
+    return prepare_fleet(cached_plan(QUESTION), QUESTION, None, None)
 
 
 GOOD = DayTotals(arrivals=1000, good=990, late=10, dropped=0, timed_out=0, failed=0, in_flight=0)
@@ -155,7 +155,7 @@ def test_notes_state_cell_simulation_and_overload() -> None:
 
 
 def test_notes_state_objectives_that_are_not_evaluated() -> None:
-    inputs = msgspec.structs.replace(QUESTION, slo=question(slo="latency_ms.mean < 900").slo)
-    fleet = prepare_fleet(planned(QUESTION), inputs, None, None)
+    inputs = msgspec.structs.replace(QUESTION, slo=planning_inputs(slo="latency_ms.mean < 900").slo)
+    fleet = prepare_fleet(cached_plan(QUESTION), inputs, None, None)
     notes = format_day_notes(build_day(), fleet, (), 30.0, 200, np.array([1.0]))
     assert "mean latency < 900 ms is not evaluated over a day." in notes

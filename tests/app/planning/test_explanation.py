@@ -12,8 +12,8 @@ from app.planning.sizing import HOURS_PER_MONTH
 from app.records.offers import ApiPrice, Offer, OwnedHardware, PlanLimits
 from app.records.result import Hardware, Recommendation
 from app.records.traffic import TokenLengths
-from tests.fakes.offers import catalogue, curve, gpu_offer, offer, question, target
-from tests.fakes.planned import sized
+from tests.fakes.offers import catalog_of, curve, gpu_offer, offer, planning_inputs, target
+from tests.fakes.small_plan import sized_by_formula
 
 SLO = ("error_rate < 0.1%", "latency_ms.p95 < 50")
 MEASURED = Hardware("acme/small", offer="acme/small", vcpus=16, architecture="x86_64")
@@ -21,7 +21,7 @@ MEASURED = Hardware("acme/small", offer="acme/small", vcpus=16, architecture="x8
 
 def recommend(peak_per_s: float, limits: PlanLimits, *offers: Offer) -> Recommendation:
     measured = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
-    inputs = question(measured, peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits, slo=SLO)
+    inputs = planning_inputs(measured, peak_per_s=peak_per_s, catalog=catalog_of(*offers), limits=limits, slo=SLO)
     recommendation = plan_fleets(inputs).recommendation
     assert recommendation is not None
     return recommendation
@@ -48,7 +48,9 @@ def test_binding_constraint_is_the_peak_if_several_instances_are_needed() -> Non
 def test_binding_constraint_names_the_objective_of_the_measured_percentile() -> None:
     measured = target(curve(100.0, latency_metric="latency_ms.p99"), MEASURED)
     slo = ("latency_ms.p99.9 < 90", "latency_ms.p99 < 50")
-    recommendation = plan_fleets(question(measured, peak_per_s=250.0, of=catalogue(SMALL), slo=slo)).recommendation
+    recommendation = plan_fleets(
+        planning_inputs(measured, peak_per_s=250.0, catalog=catalog_of(SMALL), slo=slo)
+    ).recommendation
     assert recommendation is not None
     assert "within p99 latency < 50 ms at" in recommendation.binding_constraint
 
@@ -102,7 +104,7 @@ def test_no_sentence_of_a_plan_is_empty_or_repeated(price: float) -> None:
     measured = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), MEASURED)
     big = offer("big", vcpus=64.0, on_demand_usd_per_hour=price, reserved_1y_usd_per_hour=0.4 * price)
     for peak_per_s in (3.0, 97.0, 250.0, 1900.0):
-        inputs = question(measured, peak_per_s=peak_per_s, of=catalogue(SMALL, big), slo=SLO)
+        inputs = planning_inputs(measured, peak_per_s=peak_per_s, catalog=catalog_of(SMALL, big), slo=SLO)
         plan = plan_fleets(inputs)
         recommendation = plan.recommendation
         assert recommendation is not None
@@ -136,8 +138,8 @@ def list_break_even_sentences(
 ) -> list[str]:
     """Return the break-even sentences for a max rate of 100 req/s, where one instance is enough."""
     limits = PlanLimits(redundancy=0, api=api)
-    inputs = question(target(), of=catalogue(*offers), limits=limits, peak_per_s=peak_per_s, **traffic)
-    options, demand = sized(inputs)
+    inputs = planning_inputs(target(), catalog=catalog_of(*offers), limits=limits, peak_per_s=peak_per_s, **traffic)
+    options, demand = sized_by_formula(inputs)
     return list(explain_break_even(options, demand, inputs))
 
 

@@ -34,8 +34,8 @@ from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import Router
 from app.records.service import BatchService, FittedService, RequestService, ServiceFit, ServiceModel, TokenService
 from app.records.traffic import Dispersion, RequestClass, TokenLengths, Traffic
-from tests.fakes.planned import fleets_simulated_briefly
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.services import fit_of, fitted_service
+from tests.fakes.small_plan import short_fleet_simulations
 
 SERVICE = RequestService(1, 1.0, 1.0)
 
@@ -77,7 +77,7 @@ def test_simulated_rate_of_constant_service_times_equals_md1_theory() -> None:
     assert max_rate == pytest.approx(0.5, rel=0.02)
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_routers_with_more_information_have_higher_simulated_rates() -> None:
     routers: tuple[Router, ...] = ("random", "round-robin", "power-of-two", "least-outstanding", "least-work")
     rates = [find_rate(SERVICE, build_shape("latency_ms.p95 < 8000", router=router), 16) for router in routers]
@@ -85,7 +85,7 @@ def test_routers_with_more_information_have_higher_simulated_rates() -> None:
     assert rates[0] < 0.7 < 0.9 < rates[-1]
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_tighter_limit_never_has_a_higher_simulated_rate() -> None:
     rates = [find_rate(SERVICE, build_shape(f"latency_ms.p95 < {limit}"), 4) for limit in (4000, 6000, 12_000)]
     assert rates == sorted(rates)
@@ -101,7 +101,7 @@ def test_goodput_share_with_a_limit_equals_its_percentile() -> None:
     assert goodput_rate == pytest.approx(find_rate(SERVICE, build_shape("latency_ms.p95 < 8000")), rel=0.02)
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_bursts_lower_the_simulated_rate() -> None:
     fit = ServiceFit((FittedService(SERVICE, 1.0, (), ()),), (), 0.0, 1.0, 0.0, highest_per_s=1.0)
     near, bursts = ReplicaRate(0.6, 0.1), Dispersion(20.0, 60.0)
@@ -134,7 +134,7 @@ def test_burst_effect_depends_on_dispersion_relative_to_the_peak(index: float) -
     assert factor(1000.0, 2 * index, 8000) < 0.98 * own_factor
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_request_classes_have_their_own_limits_and_work() -> None:
     light = RequestClass("light", 0.9, work=0.5, slo=("latency_ms.p95 < 3000",))
     heavy = RequestClass("heavy", 0.1, work=5.5)
@@ -184,7 +184,7 @@ def test_speed_divides_only_the_service_times_of_the_replica(service: ServiceMod
     "service",
     [BatchService(0.4, 0.05, 16), TokenService(0.01, 1e-4, 5e-5, max_sequences=32, kv_tokens=50_000)],
 )
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_batch_and_token_fleets_meet_the_limit_up_to_the_highest_rate(service: ServiceModel) -> None:
     fleet_shape = build_shape("latency_ms.p95 < 2500", tokens=(TokenLengths(1.0, 200, 100),))
     max_rate = find_rate(service, fleet_shape, 2)
@@ -201,7 +201,7 @@ def test_request_count_of_large_fleets_grows_with_replicas_up_to_64() -> None:
 def test_uncertainties_of_service_and_speed_add_in_quadrature() -> None:
     fleet_shape = build_shape("latency_ms.p95 < 8000")
     certain, of_service, of_speed, both = (
-        simulate_rate(fit_of(fitted(SERVICE, **log_sds)), fleet_shape, 1, 1.0, speed)
+        simulate_rate(fit_of(fitted_service(SERVICE, **log_sds)), fleet_shape, 1, 1.0, speed)
         for log_sds, speed in (({}, 0.0), ({"mean_s": 0.1}, 0.0), ({}, 0.1), ({"mean_s": 0.1}, 0.1))
     )
     assert certain.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.02)
@@ -216,22 +216,22 @@ def test_uncertainties_of_service_and_speed_add_in_quadrature() -> None:
 
 def test_uncertainty_of_an_irrelevant_parameter_does_not_increase_sigma() -> None:
     # the window is far shorter than a batch, so its uncertainty does not matter
-    fitted_service = fitted(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
-    replica_rate = simulate_rate(fit_of(fitted_service), build_shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
+    uncertain_service = fitted_service(BatchService(1.0, 0.1, 8, window_s=1e-4), window_s=2.0)
+    replica_rate = simulate_rate(fit_of(uncertain_service), build_shape("latency_ms.p95 < 4000"), 4, 1.0, 0.0)
     assert replica_rate.sigma == pytest.approx(RUN_TO_RUN_SIGMA, rel=0.1)
 
 
 def test_probability_of_another_service_increases_sigma() -> None:
     fleet_shape = build_shape("latency_ms.p95 < 8000")
     other_service = FittedService(speed_up(SERVICE, 1.5), 0.25, (), ())
-    mixed_rate = simulate_rate(fit_of(fitted(SERVICE, 0.75), other_service), fleet_shape, 1, 1.0, 0.0)
+    mixed_rate = simulate_rate(fit_of(fitted_service(SERVICE, 0.75), other_service), fleet_shape, 1, 1.0, 0.0)
     log_ratio = math.log(find_rate(speed_up(SERVICE, 1.5), fleet_shape) / find_rate(SERVICE, fleet_shape))
-    assert mixed_rate.rate_per_s == simulate_rate(fit_of(fitted(SERVICE)), fleet_shape, 1, 1.0, 0.0).rate_per_s
+    assert mixed_rate.rate_per_s == simulate_rate(fit_of(fitted_service(SERVICE)), fleet_shape, 1, 1.0, 0.0).rate_per_s
     assert mixed_rate.sigma == pytest.approx(math.hypot(0.5 * log_ratio, RUN_TO_RUN_SIGMA), rel=0.05)
 
 
 def test_rate_is_capped_at_the_highest_measured_rate() -> None:
-    fleet_shape, fit = build_shape("latency_ms.p95 < 8000"), fit_of(fitted(SERVICE), highest_per_s=0.3)
+    fleet_shape, fit = build_shape("latency_ms.p95 < 8000"), fit_of(fitted_service(SERVICE), highest_per_s=0.3)
     for replica_rate in (
         simulate_rate(fit, fleet_shape, 1, 1.0, 0.0),
         simulate_median_rate(fit, fleet_shape, 1, 1.0, ReplicaRate(0.5, 0.0)),
@@ -240,28 +240,28 @@ def test_rate_is_capped_at_the_highest_measured_rate() -> None:
         assert replica_rate.rate_per_s == 0.3
         assert replica_rate.extrapolated_per_s == pytest.approx(0.62, rel=0.05), "M/M/1: 1 - ln 20 / 8"
     assert simulate_rate(fit, fleet_shape, 1, 2.0, 0.0).rate_per_s == 0.6
-    assert simulate_rate(fit_of(fitted(SERVICE)), fleet_shape, 1, 1.0, 0.0).extrapolated_per_s is None
+    assert simulate_rate(fit_of(fitted_service(SERVICE)), fleet_shape, 1, 1.0, 0.0).extrapolated_per_s is None
 
 
 def test_fleet_that_misses_the_slo_at_any_load_has_rate_0() -> None:
     assert simulate_rate(
-        fit_of(fitted(SERVICE, mean_s=0.1)), build_shape("latency_ms.p95 < 900"), 1, 1.0, 0.1
+        fit_of(fitted_service(SERVICE, mean_s=0.1)), build_shape("latency_ms.p95 < 900"), 1, 1.0, 0.1
     ) == ReplicaRate(0, 0)
 
 
 def test_sigma_by_formula_includes_mean_and_speed_but_not_cv() -> None:
     fleet_shape = build_shape("latency_ms.p95 < 8000")
-    fitted_service = fitted(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
-    replica_rate = estimate_rate(fit_of(fitted_service), fleet_shape, 1, 1.0, 0.05)
+    uncertain_service = fitted_service(RequestService(1, 1.0, 1.0, 0.001), mean_s=0.1, cv=0.4, outside_s=3.0)
+    replica_rate = estimate_rate(fit_of(uncertain_service), fleet_shape, 1, 1.0, 0.05)
     assert replica_rate.sigma == pytest.approx(math.hypot(0.1, 0.05, RUN_TO_RUN_SIGMA), rel=1e-3)
     assert replica_rate.rate_per_s == pytest.approx(find_rate(SERVICE, fleet_shape), rel=0.05)
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_simulated_rate_is_reproducible(simulated_fleets: dict[object, SteadyOutcome]) -> None:
     fleet_shape, fit = (
         build_shape("latency_ms.p95 < 8000", router="power-of-two"),
-        fit_of(fitted(SERVICE, mean_s=0.05, cv=0.2)),
+        fit_of(fitted_service(SERVICE, mean_s=0.05, cv=0.2)),
     )
     first = simulate_rate(fit, fleet_shape, 3, 1.1, 0.1)
     simulated_fleets.clear()
@@ -301,7 +301,7 @@ def test_token_fleet_over_saturation_misses_the_slo_despite_long_requests() -> N
     assert compute_excess(simulate_fleet(design, fleet_shape, 1.05 * saturation_per_s, 8_000), fleet_shape) > 0
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_gain_of_pooling_adds_sigma_for_token_services() -> None:
     """Load points give the rate of one replica within 1 %; the gain of a fleet is known from the model only."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
@@ -311,7 +311,7 @@ def test_gain_of_pooling_adds_sigma_for_token_services() -> None:
     )
     one_replica_per_s = find_highest_rate(service, unpooled, 1, 5.0)[0]
     evidence = Evidence(tuple((one_replica_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1] * 8))
-    fit = fit_of(fitted(service), highest_per_s=100.0)
+    fit = fit_of(fitted_service(service), highest_per_s=100.0)
     rates = {
         fleet_shape.router: simulate_rate(fit, fleet_shape, 8, 1.0, 0.0, evidence) for fleet_shape in (unpooled, pooled)
     }
@@ -321,7 +321,7 @@ def test_gain_of_pooling_adds_sigma_for_token_services() -> None:
     assert rates["least-outstanding"].sigma == pytest.approx(math.hypot(0.04, rates["random"].sigma), rel=0.1)
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_evidence_is_compared_with_a_replica_of_the_measured_lengths() -> None:
     """Measured with responses of 20 tokens and planned with 40, the rate is about half."""
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
@@ -330,7 +330,7 @@ def test_evidence_is_compared_with_a_replica_of_the_measured_lengths() -> None:
     )
     short_per_s = find_highest_rate(service, short, 1, 5.0)[0]
     tested_rates = tuple((short_per_s * factor, factor < 1) for factor in [0.9, 0.99, 1.01, 1.1])
-    fit = fit_of(fitted(service), highest_per_s=1.1 * short_per_s)
+    fit = fit_of(fitted_service(service), highest_per_s=1.1 * short_per_s)
     rates = [
         simulate_rate(fit, fleet_shape, 8, 1.0, 0.0, Evidence(tested_rates, lengths=((10, 20),))).rate_per_s
         for fleet_shape in (short, long)
@@ -341,26 +341,30 @@ def test_evidence_is_compared_with_a_replica_of_the_measured_lengths() -> None:
 
 
 @pytest.mark.parametrize(("measured_tokens", "exceeds"), [(100, False), (101, False), (110, True)])
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_rate_exceeds_the_measured_rate_only_for_clearly_lighter_requests(measured_tokens: int, exceeds: bool) -> None:
     service = TokenService(0.01, 0.001, 1e-6, max_sequences=4, kv_tokens=10**9, cv=0.1)
     fleet_shape = build_shape("ttft_ms.p95 < 4000", tokens=(TokenLengths(1.0, 40.0, 100.0),))
     measured_per_s = 0.5 * find_highest_rate(service, fleet_shape, 8, 5.0)[0]
     evidence = Evidence(((0.5 * measured_per_s, True), (measured_per_s, True)), lengths=((10, measured_tokens),))
     replica_rate = simulate_rate(
-        fit_of(fitted(service), highest_per_s=measured_per_s), fleet_shape, 8, 1.0, 0.0, evidence
+        fit_of(fitted_service(service), highest_per_s=measured_per_s), fleet_shape, 8, 1.0, 0.0, evidence
     )
     assert (replica_rate.rate_per_s > measured_per_s) is exceeds
     assert replica_rate.rate_per_s == pytest.approx(measured_per_s * (1.1 if exceeds else 1.0), rel=0.01)
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_replica_rate_has_the_p90_of_the_max_throughput() -> None:
     """Two slots of 1 s with a sigma of 5 % sustain 2 req/s; the 90th percentile is exp(1.28 × 0.05) times as high."""
     fleet_shape = build_shape("latency_ms.p95 < 6000")
-    replica_rate = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0), mean_s=0.05)), fleet_shape, 1, 1.0, 0.0)
+    replica_rate = simulate_rate(
+        fit_of(fitted_service(RequestService(2, 1.0, 1.0), mean_s=0.05)), fleet_shape, 1, 1.0, 0.0
+    )
     assert replica_rate.max_throughput_per_s == pytest.approx(2.0 * math.exp(1.2816 * 0.05), rel=0.01)
-    faster_by_two = simulate_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), fleet_shape, 1, 2.0, 0.0)
+    faster_by_two = simulate_rate(fit_of(fitted_service(RequestService(2, 1.0, 1.0))), fleet_shape, 1, 2.0, 0.0)
     assert faster_by_two.max_throughput_per_s == pytest.approx(4.0, rel=0.01)
-    median_rate = simulate_median_rate(fit_of(fitted(RequestService(2, 1.0, 1.0))), fleet_shape, 4, 1.0, replica_rate)
+    median_rate = simulate_median_rate(
+        fit_of(fitted_service(RequestService(2, 1.0, 1.0))), fleet_shape, 4, 1.0, replica_rate
+    )
     assert median_rate.max_throughput_per_s == replica_rate.max_throughput_per_s

@@ -19,13 +19,13 @@ from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
 from app.records.traffic import Traffic
 from tests.checks.trace_truths import bursty_requests, needed_replicas
-from tests.fakes.offers import catalogue, offer, target
-from tests.fakes.planned import fleets_simulated_briefly, planned, question
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import catalog_of, offer, target
+from tests.fakes.services import fit_of, fitted_service
+from tests.fakes.small_plan import cached_plan, planning_inputs, short_fleet_simulations
 from tests.tiers import first_in_unit_tier
 
 SERVICE = RequestService(1, 1.0, 1.0)
-FIT = fit_of(fitted(SERVICE))
+FIT = fit_of(fitted_service(SERVICE))
 
 
 def build_shape(*slo: str) -> FleetShape:
@@ -67,7 +67,7 @@ def test_replica_with_max_rate_0_has_no_latency_curve() -> None:
     assert simulate_fleet_curve(FIT, build_shape(), 1, 1.0, 0.0).interpolate_ms(0.0) is None
 
 
-MEASURED = target(fit=fit_of(fitted(SERVICE)))
+MEASURED = target(fit=fit_of(fitted_service(SERVICE)))
 ONE_REPLICA_PER_S, TWO_REPLICAS_PER_S = 0.2586, 0.5463
 """Rate in req/s by formula for p95 < 4 s: of one replica, and of each of two replicas that share a queue."""
 
@@ -117,7 +117,7 @@ def test_higher_peak_never_needs_fewer_instances(replicas: int) -> None:
     assert counts[-1] == pytest.approx(70 / replicas, rel=0.1)
 
 
-@fleets_simulated_briefly()
+@short_fleet_simulations()
 def test_fleet_that_meets_the_slo_only_by_pooling_is_sized() -> None:
     """On one replica 2 % of requests wait even at low load, so its p99 exceeds the limit; 32 replicas share a queue."""
     service = RequestService(1, 0.1, 0.2)
@@ -127,7 +127,7 @@ def test_fleet_that_meets_the_slo_only_by_pooling_is_sized() -> None:
         "least-outstanding",
     )
     fleet_demand = build_demand(200.0)
-    sizer, measured = FleetSizer(pooled_shape, fleet_demand), target(fit=fit_of(fitted(service, mean_s=0.01)))
+    sizer, measured = FleetSizer(pooled_shape, fleet_demand), target(fit=fit_of(fitted_service(service, mean_s=0.01)))
     estimated = sizer.estimate_capacity(measured, build_capacity(0.0))
     assert 20 < count_instances(fleet_demand, estimated, fleet_demand.z) < 40
     simulated = sizer.simulate_capacity(measured, build_capacity(0.0))
@@ -183,12 +183,14 @@ def test_instances_needed_cover_short_bursts_of_a_trace(bursts: tuple[float, flo
     service = RequestService(2, mean_s, 0.0)
     slo = f"latency_ms.p99 < {2500 * mean_s}"
     limits = PlanLimits(router="least-outstanding", confidence=0.5)
-    inputs = question(service, slo=slo, traffic=traffic, catalog=catalogue(offer("c1", vcpus=1.0)), limits=limits)
+    inputs = planning_inputs(
+        service, slo=slo, traffic=traffic, catalog=catalog_of(offer("c1", vcpus=1.0)), limits=limits
+    )
     target = inputs.measured[0]
     assert target.fit is not None
     fit = msgspec.structs.replace(target.fit, highest_per_s=service.max_throughput_per_s)
     inputs = msgspec.structs.replace(inputs, measured=(msgspec.structs.replace(target, fit=fit),))
-    fleet = planned(inputs).offers[0]
+    fleet = cached_plan(inputs).offers[0]
     assert fleet.instances_needed is not None
     assert abs(fleet.instances_needed.p50 - expected_replicas) <= max(1, 0.05 * expected_replicas)
     assert expected_replicas >= 8  # Poisson arrivals at 20 req/s need 6

@@ -13,8 +13,8 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import CapacityCurve, Catalog, PlanLimits, RequestedPrice
 from app.records.result import Fleet, Hardware, Plan
 from app.records.service import RequestService
-from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer, question, target
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import TODAY, catalog_of, curve, gpu_offer, offer, planning_inputs, target
+from tests.fakes.services import fit_of, fitted_service
 from tests.tiers import first_in_unit_tier
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
@@ -28,8 +28,8 @@ def make_plan(
     limits: PlanLimits | None = None, measured_on: Hardware = HERE, growth: float = 0.0, today: datetime.date = TODAY,
 ) -> Plan:  # fmt: skip
     """Plan from the max rate, without a service model."""
-    inputs = question(
-        target(capacity_curve or curve(250.0), measured_on), peak_per_s=peak_per_s, of=catalog, limits=limits,
+    inputs = planning_inputs(
+        target(capacity_curve or curve(250.0), measured_on), peak_per_s=peak_per_s, catalog=catalog, limits=limits,
         today=today, hourly_share=(0.5,) * 24, growth_per_year=growth,
     )  # fmt: skip
     return plan_fleets(inputs)
@@ -78,8 +78,8 @@ def test_only_the_offer_of_the_measurement_has_basis_measured() -> None:
 
 @pytest.mark.parametrize(("days", "is_old"), [(90, False), (91, True), (141, True), (3660, True)])
 def test_price_over_90_days_old_adds_a_warning_and_widens_the_cost_interval(days: int, is_old: bool) -> None:
-    fresh = plan_fleets(question())
-    plan = plan_fleets(question(today=TODAY + datetime.timedelta(days)))
+    fresh = plan_fleets(planning_inputs())
+    plan = plan_fleets(planning_inputs(today=TODAY + datetime.timedelta(days)))
     assert fresh.recommendation is not None
     assert plan.recommendation is not None  # old prices do not prevent a recommendation
     assert plan.recommendation.fleet.instances == fresh.recommendation.fleet.instances
@@ -96,7 +96,9 @@ def test_price_over_90_days_old_adds_a_warning_and_widens_the_cost_interval(days
     )
     assert low < narrow_low
     assert high > narrow_high
-    strict = plan_fleets(question(today=TODAY + datetime.timedelta(days), limits=PlanLimits(max_price_age_days=90)))
+    strict = plan_fleets(
+        planning_inputs(today=TODAY + datetime.timedelta(days), limits=PlanLimits(max_price_age_days=90))
+    )
     assert (strict.recommendation is None) == is_old
 
 
@@ -109,29 +111,30 @@ def test_bundled_catalog_gives_a_recommendation_with_a_warning_in_10_years() -> 
 
 def test_offer_with_an_old_price_wins_only_if_cheaper_by_more_than_its_uncertainty() -> None:
     old = offer("old", on_demand_usd_per_hour=0.95, as_of=TODAY - datetime.timedelta(425))
-    plan = plan_fleets(question(of=catalogue(offer("new"), old)))
+    plan = plan_fleets(planning_inputs(catalog=catalog_of(offer("new"), old)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/new@here"
     assert any("/month less (5 %), at a less certain price from" in why for why in plan.recommendation.why)
     assert not any("becomes cheaper below" in change for change in plan.recommendation.would_change_it)
     cheaper = msgspec.structs.replace(old, on_demand_usd_per_hour=0.5)
-    plan = plan_fleets(question(of=catalogue(offer("new"), cheaper)))
+    plan = plan_fleets(planning_inputs(catalog=catalog_of(offer("new"), cheaper)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.offer == "acme/old@here"
 
 
 def test_low_trust_prices_are_recommended_only_if_allowed() -> None:
-    low_trust_catalog = catalogue(offer(source="sky-v9-copy"))
-    refused = plan_fleets(question(of=low_trust_catalog))
+    low_trust_catalog = catalog_of(offer(source="sky-v9-copy"))
+    refused = plan_fleets(planning_inputs(catalog=low_trust_catalog))
     assert refused.recommendation is None
     assert refused.offers[0].rejected_by == "price trust"
     assert (
-        plan_fleets(question(of=low_trust_catalog, limits=PlanLimits(low_trust_prices=True))).recommendation is not None
+        plan_fleets(planning_inputs(catalog=low_trust_catalog, limits=PlanLimits(low_trust_prices=True))).recommendation
+        is not None
     )
 
 
 def test_price_of_0_is_a_missing_price() -> None:
-    plan = plan_fleets(question(of=catalogue(offer(on_demand_usd_per_hour=0.0))))
+    plan = plan_fleets(planning_inputs(catalog=catalog_of(offer(on_demand_usd_per_hour=0.0))))
     assert plan.recommendation is None
     assert plan.offers[0].rejected_by == "price"
 
@@ -142,7 +145,7 @@ def test_spot_fleet_has_enough_spares_for_the_requested_confidence(redundancy: i
 
     def recommend_fleet(price: RequestedPrice) -> Fleet:
         limits = PlanLimits(redundancy=redundancy, confidence=confidence, price=price)
-        plan = plan_fleets(question(of=catalogue(offer(spot_usd_per_hour=0.3)), limits=limits))
+        plan = plan_fleets(planning_inputs(catalog=catalog_of(offer(spot_usd_per_hour=0.3)), limits=limits))
         assert plan.recommendation is not None
         return plan.recommendation.fleet
 
@@ -188,11 +191,11 @@ def test_price_increase_never_makes_an_offer_win(rounds: int) -> None:
         if round_number % 3 == 0:
             offers = [offer(f"c{n}", vcpus=dice.choice((4.0, 16.0, 64.0)), on_demand_usd_per_hour=dice.uniform(0.1, 5))
                       for n in range(5)]  # fmt: skip
-            after = make_plan(catalog=catalogue(*offers)).recommendation
+            after = make_plan(catalog=catalog_of(*offers)).recommendation
         before, index = after, dice.randrange(5)
         price = (offers[index].on_demand_usd_per_hour or 0) * dice.uniform(1.01, 3)
         offers[index] = msgspec.structs.replace(offers[index], on_demand_usd_per_hour=price)
-        after = make_plan(catalog=catalogue(*offers)).recommendation
+        after = make_plan(catalog=catalog_of(*offers)).recommendation
         assert before is not None
         assert after is not None
         assert after.fleet.offer == before.fleet.offer or after.fleet.offer != offers[index].key
@@ -216,7 +219,7 @@ def test_utilization_and_latency_at_peak_stay_within_the_measured_range() -> Non
 
 
 def test_recommendation_among_equal_costs_has_the_lowest_risk() -> None:
-    plan = make_plan(catalog=catalogue(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
+    plan = make_plan(catalog=catalog_of(offer("a", cpu_architecture="arm64", vcpus=64.0), offer("b", vcpus=64.0)))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.instance_type == "b"
 
@@ -228,7 +231,7 @@ def test_plan_sizes_for_the_peak_after_growth() -> None:
 
 
 def test_runner_up_is_another_instance_type() -> None:
-    plan = make_plan(catalog=catalogue(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
+    plan = make_plan(catalog=catalog_of(offer("a"), offer("a", region="there"), offer("b", on_demand_usd_per_hour=9.0)))
     assert plan.runner_up is not None
     assert plan.runner_up.instance_type == "b"
 
@@ -257,21 +260,21 @@ def test_feasible_offers_are_within_the_plan_limits(limits: PlanLimits) -> None:
 
 
 def test_cheapest_rejected_offer_has_a_known_cost() -> None:
-    offers = catalogue(offer("a", provider="other"), offer("b"), gpu_offer("g", "l4", on_demand_usd_per_hour=0.01))
+    offers = catalog_of(offer("a", provider="other"), offer("b"), gpu_offer("g", "l4", on_demand_usd_per_hour=0.01))
     plan = make_plan(catalog=offers, limits=PlanLimits(providers=("acme",)))
     assert plan.cheapest_rejected is not None
     assert plan.cheapest_rejected.offer == "other/a@here"
 
 
 def test_cheapest_rejected_offer_is_not_a_filtered_one_if_others_have_a_cost() -> None:
-    offers = catalogue(offer("a", provider="other"), offer("b"), offer("c", on_demand_usd_per_hour=9.0))
+    offers = catalog_of(offer("a", provider="other"), offer("b"), offer("c", on_demand_usd_per_hour=9.0))
     plan = make_plan(catalog=offers, limits=PlanLimits(providers=("acme",), budget_usd_per_month=10_000.0))
     assert plan.cheapest_rejected is not None
     assert plan.cheapest_rejected.offer == "acme/c@here"
 
 
 def test_each_requested_accelerator_has_a_fleet_or_a_rejected_offer() -> None:
-    offers = catalogue(
+    offers = catalog_of(
         gpu_offer("g1", "l4"), gpu_offer("g2", "l4", on_demand_usd_per_hour=2.0), gpu_offer("g3", "l40s"), offer("c"),
     )  # fmt: skip
     on_l4 = Hardware("acme/g1", offer="acme/g1", accelerator="l4", accelerator_count=1.0)
@@ -290,28 +293,32 @@ def test_plan_round_trips_through_json() -> None:
 
 
 def test_plan_of_an_empty_catalog_is_empty() -> None:
-    plan = make_plan(catalog=catalogue())
+    plan = make_plan(catalog=catalog_of())
     assert (plan.offers, plan.pareto, plan.recommendation, plan.runner_up) == ((), (), None, None)
 
 
 def test_note_states_a_planned_rate_capped_at_the_highest_measured_rate() -> None:
     service = RequestService(1, 0.01, 0.5)
-    capped = target(fit=fit_of(fitted(service), highest_per_s=20.0))
+    capped = target(fit=fit_of(fitted_service(service), highest_per_s=20.0))
     (note,) = [
-        plan_note for plan_note in plan_fleets(question(capped)).notes if "the highest rate measured" in plan_note
+        plan_note
+        for plan_note in plan_fleets(planning_inputs(capped)).notes
+        if "the highest rate measured" in plan_note
     ]
     assert note.startswith("A replica is planned at 20 req/s, the highest rate measured on run-1. Its service ")
-    uncapped = target(fit=fit_of(fitted(service), highest_per_s=100.0))
+    uncapped = target(fit=fit_of(fitted_service(service), highest_per_s=100.0))
     assert not [
-        plan_note for plan_note in plan_fleets(question(uncapped)).notes if "the highest rate measured" in plan_note
+        plan_note
+        for plan_note in plan_fleets(planning_inputs(uncapped)).notes
+        if "the highest rate measured" in plan_note
     ]
 
 
 def test_simulating_a_single_offer_equals_its_fleet_in_the_plan() -> None:
-    from tests.fakes import planned as fake_plans
+    from tests.fakes import small_plan as fake_plans
 
-    inputs = fake_plans.question()
-    plan = fake_plans.planned(inputs)
+    inputs = fake_plans.planning_inputs()
+    plan = fake_plans.cached_plan(inputs)
     simulated = [fleet for fleet in plan.offers if fleet.sizing_method == "simulated"]
     assert len(simulated) == 2  # the second has the spread of the first
     assert [simulate_offer(inputs, fleet.offer) for fleet in simulated] == simulated

@@ -19,8 +19,8 @@ from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import BatchService, RequestService
 from app.records.traffic import Traffic
-from tests.fakes.offers import TODAY, catalogue, curve, offer
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import TODAY, catalog_of, curve, offer
+from tests.fakes.services import fit_of, fitted_service
 from tests.tiers import first_in_unit_tier
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
@@ -47,7 +47,7 @@ def question(dice: random.Random) -> PlanningInputs:
     )
     uncertain_parameter = "mean_s" if isinstance(service, RequestService) else "fixed_s"
     fit = fit_of(
-        fitted(service, **{uncertain_parameter: cv}),
+        fitted_service(service, **{uncertain_parameter: cv}),
         highest_per_s=service.max_throughput_per_s * dice.choice((0.9, math.inf)),
     )
     hardware = Hardware("one", vcpus=1, architecture=dice.choice(("x86_64", "arm64")))
@@ -67,7 +67,7 @@ def question(dice: random.Random) -> PlanningInputs:
         Traffic(peak_per_s, "flat", (1.0,) * 24, uncertainty=dice.choice((0.0, 0.2))),
         (parse_objective(f"latency_ms.p{dice.choice((50, 95, 99))} < {1000 * service_s * dice.uniform(2, 8):.3f}"),),
         limits,
-        catalogue(*offers),
+        catalog_of(*offers),
         TODAY,
     )
 
@@ -134,7 +134,7 @@ def test_price_increase_never_makes_an_offer_win_and_changes_no_fleet_size(case:
         index = dice.randrange(len(offers))
         usd = (offers[index].on_demand_usd_per_hour or 0.0) * dice.choice((1.01, 1.3, 3.0))
         offers[index] = replace(offers[index], on_demand_usd_per_hour=usd)
-        repriced_plan = plan_fleets(replace(inputs, catalog=catalogue(*offers)), estimate_only=is_preview)
+        repriced_plan = plan_fleets(replace(inputs, catalog=catalog_of(*offers)), estimate_only=is_preview)
         assert get_sizes(repriced_plan) == get_sizes(plan)
         assert get_winner(repriced_plan) == get_winner(plan) or get_winner(repriced_plan) != offers[index].key
 

@@ -13,8 +13,8 @@ from app.records.offers import PlanLimits
 from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.service import FitError, RequestService, ServiceFit
-from tests.fakes.offers import question, target
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import planning_inputs, target
+from tests.fakes.services import fit_of, fitted_service
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
@@ -30,14 +30,14 @@ def build_load_point(per_s: float, p95_s: float) -> MeasuredLoadPoint:
 
 def plan_target(measured: MeasuredTarget, peak_per_s: float = 60.0, confidence: float = 0.9) -> Plan:
     limits = PlanLimits(router="random", redundancy=0, confidence=confidence)
-    return plan_fleets(question(measured, peak_per_s=peak_per_s, slo=(SLO.text,), limits=limits))
+    return plan_fleets(planning_inputs(measured, peak_per_s=peak_per_s, slo=(SLO.text,), limits=limits))
 
 
 def build_unsaturated_target(mean_sigma: float) -> MeasuredTarget:
     """Return a target with flat latencies up to 2 req/s, which the model extrapolates with a wide uncertainty."""
     points = tuple(build_load_point(per_s, 2.9) for per_s in (0.5, 1.0, 1.5, 2.0))
     errors = tuple(FitError(per_s, "p50", 0.97, 0.97, 0.0) for per_s in (0.5, 1.0, 1.5, 2.0))
-    fit = msgspec.structs.replace(fit_of(fitted(SERVICE, mean_s=mean_sigma), highest_per_s=2.0), errors=errors)
+    fit = msgspec.structs.replace(fit_of(fitted_service(SERVICE, mean_s=mean_sigma), highest_per_s=2.0), errors=errors)
     return target(fit=fit, load_points=points)
 
 
@@ -55,7 +55,7 @@ def test_capacity_not_reached_is_uncertain_despite_a_certain_model() -> None:
     points = tuple(build_load_point(per_s, 2.9) for per_s in (0.5, 1.0, 1.5, 2.0))
     errors = tuple(FitError(per_s, "p50", 0.97, 0.97, 0.0) for per_s in (0.5, 1.0, 1.5, 2.0))
     service = RequestService(1, 0.45, 0.1, 0.5)
-    fit = msgspec.structs.replace(fit_of(fitted(service, mean_s=0.01), highest_per_s=2.0), errors=errors)
+    fit = msgspec.structs.replace(fit_of(fitted_service(service, mean_s=0.01), highest_per_s=2.0), errors=errors)
     plan = plan_target(target(fit=fit, load_points=points))
     assert plan.capacity_knowledge is not None
     assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "capacity not reached")
@@ -93,7 +93,7 @@ def test_next_measurement_is_at_the_middle_of_the_replica_range() -> None:
 
 
 def test_uncertain_capacity_is_stated_first_in_the_reasons() -> None:
-    plan = plan_target(target(fit=fit_of(fitted(SERVICE, mean_s=0.32))))
+    plan = plan_target(target(fit=fit_of(fitted_service(SERVICE, mean_s=0.32))))
     assert plan.capacity_knowledge is not None
     assert plan.capacity_knowledge.state == "uncertain"
     assert plan.recommendation is not None
@@ -101,7 +101,7 @@ def test_uncertain_capacity_is_stated_first_in_the_reasons() -> None:
 
 
 def test_unknown_capacity_has_no_recommendation() -> None:
-    plan = plan_target(target(fit=fit_of(fitted(SERVICE, mean_s=1.5))))
+    plan = plan_target(target(fit=fit_of(fitted_service(SERVICE, mean_s=1.5))))
     assert plan.capacity_knowledge is not None
     assert plan.capacity_knowledge.state == "unknown"
     assert plan.recommendation is None
@@ -118,7 +118,7 @@ def test_plan_with_contradictory_load_points_has_no_slo_probability() -> None:
         build_load_point(3.2, 2.5),
         build_load_point(4.0, 9.0),
     )
-    plan = plan_target(target(fit=fit_of(fitted(SERVICE, mean_s=0.05)), load_points=points))
+    plan = plan_target(target(fit=fit_of(fitted_service(SERVICE, mean_s=0.05)), load_points=points))
     assert plan.capacity_knowledge is not None
     assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "contradictory load points")
     assert plan.recommendation is not None
@@ -130,7 +130,7 @@ def test_plan_with_contradictory_load_points_has_no_slo_probability() -> None:
 
 def build_fit(*errors: tuple[float, str, float, float]) -> ServiceFit:
     fit_errors = tuple(FitError(rate, name, measured_s, fitted_s, 1.0) for rate, name, measured_s, fitted_s in errors)
-    return msgspec.structs.replace(fit_of(fitted(SERVICE)), errors=fit_errors)
+    return msgspec.structs.replace(fit_of(fitted_service(SERVICE)), errors=fit_errors)
 
 
 def test_fit_error_at_slo_is_the_relative_error_at_the_percentile_of_the_slo() -> None:
@@ -182,7 +182,7 @@ def test_plan_with_drift_has_no_slo_probability() -> None:
         for index, rate in enumerate(rates)
     )
     errors = tuple(FitError(rate, "p95", 2.4, 2.4, 0.0, 2.4, 0.05) for rate in (1.0, 2.0, 3.0, 4.0))
-    fit = msgspec.structs.replace(fit_of(fitted(SERVICE, mean_s=0.05)), errors=errors)
+    fit = msgspec.structs.replace(fit_of(fitted_service(SERVICE, mean_s=0.05)), errors=errors)
     plan = plan_target(target(fit=fit, load_points=points))
     assert plan.capacity_knowledge is not None
     assert (plan.capacity_knowledge.state, plan.capacity_knowledge.reason) == ("uncertain", "drift")

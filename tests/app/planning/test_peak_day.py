@@ -12,10 +12,10 @@ from app.planning.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import PlanningInputs
 from app.records.traffic import RecurringSpike, Traffic
 from tests.fakes.offers import TODAY
-from tests.fakes.planned import DAYTIME, question, sized
+from tests.fakes.small_plan import DAYTIME, planning_inputs, sized_by_formula
 
 WEEK = (0.5, 0.6, 0.7, 1.0, 0.7, 0.4, 0.3)
-INPUTS = question(traffic=Traffic(60.0, "custom", DAYTIME, weekly_share=WEEK))
+INPUTS = planning_inputs(traffic=Traffic(60.0, "custom", DAYTIME, weekly_share=WEEK))
 
 
 def test_busiest_day_has_the_highest_hour_of_the_week() -> None:
@@ -25,7 +25,9 @@ def test_busiest_day_has_the_highest_hour_of_the_week() -> None:
 
 
 def test_hourly_rates_of_the_busiest_day_have_the_arrivals_of_its_minutes() -> None:
-    inputs = question()  # all days are equal: between different days, interpolation across midnight moves some arrivals
+    inputs = (
+        planning_inputs()
+    )  # all days are equal: between different days, interpolation across midnight moves some arrivals
     minutes = compute_rates_per_s(inputs.traffic, datetime.datetime.combine(TODAY, datetime.time()), 24.0)
     assert compute_busiest_day_rates_per_s(inputs).sum() * 60 == pytest.approx(minutes.sum())
 
@@ -38,7 +40,7 @@ def test_recurring_spike_can_make_another_day_the_busiest() -> None:
 
 
 def simulate_day(inputs: PlanningInputs) -> tuple[float, list[tuple[float, float, float]]]:
-    (option, *_), _ = sized(inputs)
+    (option, *_), _ = sized_by_formula(inputs)
     day = simulate_peak_day(option, inputs, build_slo_objectives(inputs.slo))
     assert [hour.hour for hour in day] == list(range(24))
     assert [hour.arrivals_per_s for hour in day] == pytest.approx(compute_busiest_day_rates_per_s(inputs))
@@ -49,7 +51,7 @@ def simulate_day(inputs: PlanningInputs) -> tuple[float, list[tuple[float, float
 
 def test_peak_day_has_latencies_and_cost_per_hour() -> None:
     usd, latencies_ms = simulate_day(INPUTS)
-    (option, *_), _ = sized(INPUTS)
+    (option, *_), _ = sized_by_formula(INPUTS)
     assert usd == pytest.approx(24 * get_candidate(option).instances)
     assert all(p50 < p95 < p99 for p50, p95, p99 in latencies_ms)
     night, noon = latencies_ms[3], latencies_ms[12]
@@ -57,7 +59,7 @@ def test_peak_day_has_latencies_and_cost_per_hour() -> None:
 
 
 def test_capacity_with_speed_2_halves_the_latency_of_the_day() -> None:
-    (option, *_), _ = sized(INPUTS)
+    (option, *_), _ = sized_by_formula(INPUTS)
     assert option.capacity is not None
     doubled_capacity = replace(get_candidate(option).capacity, speed=2.0)
     faster = replace(option, evaluation=replace(get_candidate(option), capacity=doubled_capacity))
@@ -70,6 +72,6 @@ def test_capacity_with_speed_2_halves_the_latency_of_the_day() -> None:
 
 
 def test_peak_day_without_a_service_model_is_empty() -> None:
-    (option, *_), _ = sized(INPUTS)
+    (option, *_), _ = sized_by_formula(INPUTS)
     without_fit = replace(option, target=replace(option.target, fit=None))
     assert simulate_peak_day(without_fit, INPUTS, build_slo_objectives(INPUTS.slo)) == ()

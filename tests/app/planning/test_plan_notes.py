@@ -16,9 +16,9 @@ from app.records.offers import PlanLimits, RequestedPrice
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import FitError, RequestService
 from app.records.traffic import Dispersion, TokenLengths
-from tests.fakes.offers import catalogue, offer, question, target
-from tests.fakes.planned import question as modelled
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import catalog_of, offer, planning_inputs, target
+from tests.fakes.services import fit_of, fitted_service
+from tests.fakes.small_plan import planning_inputs as modelled
 
 
 def get_notes(inputs: PlanningInputs) -> str:
@@ -26,7 +26,7 @@ def get_notes(inputs: PlanningInputs) -> str:
 
 
 def test_notes_state_the_measured_capacity_and_the_missing_service_model() -> None:
-    notes_text = get_notes(question())
+    notes_text = get_notes(planning_inputs())
     assert "The capacity was measured on acme/c16: 100 req/s within the SLO." in notes_text
     assert "without the benefit of a shared queue: too few rates were measured." in notes_text
     assert "The monthly cost covers 730 hours of every instance at the on-demand price. Disk, network," in notes_text
@@ -34,18 +34,18 @@ def test_notes_state_the_measured_capacity_and_the_missing_service_model() -> No
 
 
 def test_notes_state_an_assumed_capacity_and_the_notes_of_the_target() -> None:
-    notes_text = get_notes(question(target(is_assumed=True, notes=("Read from a picture.",))))
+    notes_text = get_notes(planning_inputs(target(is_assumed=True, notes=("Read from a picture.",))))
     assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in notes_text
 
 
 def test_notes_state_the_service_model_and_its_median_error() -> None:
-    fit = fit_of(fitted(RequestService(2, 0.02, 0.5)))
+    fit = fit_of(fitted_service(RequestService(2, 0.02, 0.5)))
     assert (
         "2 requests at a time, 20 ms each, CV 0.5, and 0 ms overhead; no measured percentiles to compare"
-        in get_notes(question(target(fit=fit)))
+        in get_notes(planning_inputs(target(fit=fit)))
     )
     fit_with_error = replace(fit, errors=(FitError(1.0, "p50", 0.1, 0.11, 1.0),), median_error=0.1)
-    assert "median error against measured percentiles 10 %" in get_notes(question(target(fit=fit_with_error)))
+    assert "median error against measured percentiles 10 %" in get_notes(planning_inputs(target(fit=fit_with_error)))
 
 
 @pytest.mark.parametrize(
@@ -57,27 +57,29 @@ def test_notes_state_the_service_model_and_its_median_error() -> None:
     ],
 )
 def test_cache_share_growth_and_dispersion_have_one_note_each(traffic: dict[str, Any], sentence: str) -> None:
-    traffic_notes = get_notes(question(**traffic)).splitlines()
+    traffic_notes = get_notes(planning_inputs(**traffic)).splitlines()
     assert sum(sentence in note for note in traffic_notes) == 1
-    assert len(traffic_notes) == len(get_notes(question()).splitlines()) + 1
+    assert len(traffic_notes) == len(get_notes(planning_inputs()).splitlines()) + 1
 
 
 def test_measured_token_lengths_have_a_note_unless_the_traffic_sets_lengths() -> None:
     measured = target(lengths=(500.0, 120.0))
-    assert "as long as those of run-1: on average 500 input and 120 output tokens" in get_notes(question(measured))
-    assert "as long as those of" not in get_notes(question(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
+    assert "as long as those of run-1: on average 500 input and 120 output tokens" in get_notes(
+        planning_inputs(measured)
+    )
+    assert "as long as those of" not in get_notes(planning_inputs(measured, tokens=(TokenLengths(1.0, 90.0, 9.0),)))
 
 
 def test_note_of_an_infeasible_plan_starts_with_the_offer_closest_to_qualifying() -> None:
     offers = (offer("a", region="x"), offer("b", region="y"), offer("c", region="y"))
-    notes_text = get_notes(question(of=catalogue(*offers), limits=PlanLimits(regions=("z",))))
+    notes_text = get_notes(planning_inputs(catalog=catalog_of(*offers), limits=PlanLimits(regions=("z",))))
     nearest = "No instance type qualifies: region x is excluded by plan.regions (acme/a@x, the closest to qualifying)."
     assert (
         f"{nearest} Other offers are excluded for these reasons: region y is excluded by plan.regions (2)."
         in notes_text
     )
     limits = PlanLimits(regions=("z",), budget_usd_per_month=10.0)
-    notes_text = get_notes(question(of=catalogue(*offers, offer("d", region="z")), limits=limits))
+    notes_text = get_notes(planning_inputs(catalog=catalog_of(*offers, offer("d", region="z")), limits=limits))
     assert re.search(
         r"No instance type qualifies: a fleet of \d+ costs .* above plan\.budget of \$10/month \(acme/d@z, the closest "
         r"to qualifying\)",
@@ -85,31 +87,31 @@ def test_note_of_an_infeasible_plan_starts_with_the_offer_closest_to_qualifying(
     )
     old = offer("d", region="z", as_of=datetime.date(2026, 1, 1))
     notes_text = get_notes(
-        question(of=catalogue(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90))
+        planning_inputs(catalog=catalog_of(*offers, old), limits=PlanLimits(regions=("z",), max_price_age_days=90))
     )
     assert (
         "No instance type qualifies: the price from 2026-01-01 is 212 days old, above plan.max_price_age of 90d "
         "(acme/d@z," in notes_text
     )
     acme_only = PlanLimits(providers=("acme",))
-    fit = fit_of(fitted(RequestService(1, 0.01, 0.5)))
-    notes_text = get_notes(question(target(fit=fit), of=catalogue(offer("c", provider="aws"), offer("d")),
+    fit = fit_of(fitted_service(RequestService(1, 0.01, 0.5)))
+    notes_text = get_notes(planning_inputs(target(fit=fit), catalog=catalog_of(offer("c", provider="aws"), offer("d")),
                           limits=acme_only, slo=("ttft_ms.p95 < 100",)))  # fmt: skip
     assert (
         "No instance type qualifies: the SLO limits p95 TTFT, but run-1 has no token latencies: measure" in notes_text
     )
-    assert "No instance type qualifies: the catalog is empty." in get_notes(question(of=catalogue()))
+    assert "No instance type qualifies: the catalog is empty." in get_notes(planning_inputs(catalog=catalog_of()))
 
 
 def test_notes_state_analytical_sizing_and_vcpu_definition() -> None:
     notes_text = get_notes(modelled())
     assert "Lower-ranked offers are sized analytically" in notes_text
     assert "A vCPU is a core or a hyperthread" in notes_text
-    assert "A vCPU" not in get_notes(question())
+    assert "A vCPU" not in get_notes(planning_inputs())
 
 
 def test_notes_mark_declared_hardware() -> None:
-    notes_text = get_notes(question(target(is_hardware_declared=True)))
+    notes_text = get_notes(planning_inputs(target(is_hardware_declared=True)))
     assert (
         "The capacity was measured on acme/c16 (as declared): 100 req/s within the SLO. The run does not report"
         in notes_text
@@ -127,7 +129,9 @@ def test_notes_mark_declared_hardware() -> None:
 def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(rate_factor: float, sentence: str) -> None:
     at_s = np.arange(0.0, 600.0, 0.5)
     rows, statistics = select_busiest_rows(at_s), compute_trace_statistics(at_s)
-    notes_text = get_notes(question(peak_per_s=rate_factor * compute_rate_per_s(rows), rows=rows, trace=statistics))
+    notes_text = get_notes(
+        planning_inputs(peak_per_s=rate_factor * compute_rate_per_s(rows), rows=rows, trace=statistics)
+    )
     assert sentence in notes_text
     assert "times the variance over 1 s" in notes_text
     assert f"its busiest second had {statistics.peak_1s_per_s:g} req/s" in notes_text
@@ -135,14 +139,14 @@ def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(rate_factor: f
     assert "prefix cache" not in notes_text
     with_shared_prefixes = msgspec.structs.replace(statistics, prefix_hit_share=0.375)
     assert "A prefix cache could serve at most 37.5 % of the trace's prompt tokens" in get_notes(
-        question(rows=rows, trace=with_shared_prefixes)
+        planning_inputs(rows=rows, trace=with_shared_prefixes)
     )
-    assert plan_fleets(question(rows=rows, trace=statistics), estimate_only=True).traffic.rows is None
+    assert plan_fleets(planning_inputs(rows=rows, trace=statistics), estimate_only=True).traffic.rows is None
 
 
 def test_notes_state_the_sampled_share_of_a_trace() -> None:
     rows = select_busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
-    notes_text = get_notes(question(rows=rows))
+    notes_text = get_notes(planning_inputs(rows=rows))
     assert "replaying the trace's busiest hour" in notes_text
     assert "A random 10 % of the trace's requests are replayed instead of all." in notes_text
     assert "shorter than an hour" not in notes_text
@@ -152,15 +156,15 @@ def test_notes_state_the_sampled_share_of_a_trace() -> None:
 def test_note_names_providers_if_only_some_offers_have_the_requested_price(
     price: RequestedPrice, is_stated: bool
 ) -> None:
-    offers = catalogue(
+    offers = catalog_of(
         offer("a", reserved_1y_usd_per_hour=0.5), offer("b", provider="other", spot_usd_per_hour=0.2,
         reserved_1y_usd_per_hour=0.5),
     )  # fmt: skip
-    coverage_notes = list(describe_price_coverage(question(of=offers, limits=PlanLimits(price=price))))
+    coverage_notes = list(describe_price_coverage(planning_inputs(catalog=offers, limits=PlanLimits(price=price))))
     assert bool(coverage_notes) is is_stated
     if is_stated:
         assert coverage_notes[0].startswith("Only 1 of 2 offers, of other, have a spot price")
         assert (
             coverage_notes[0]
-            in plan_fleets(question(of=offers, limits=PlanLimits(price=price)), estimate_only=True).notes
+            in plan_fleets(planning_inputs(catalog=offers, limits=PlanLimits(price=price)), estimate_only=True).notes
         )

@@ -18,25 +18,25 @@ from app.records.service import TokenService
 from app.records.traffic import Dispersion, TokenLengths, Traffic
 from tests.checks.trace_truths import bursty_requests
 from tests.fakes.offers import TODAY
-from tests.fakes.planned import DAYTIME, LAW, planned, question, slow_question
+from tests.fakes.small_plan import DAYTIME, LAW, cached_plan, planning_inputs, slow_planning_inputs
 from tests.tiers import first_in_unit_tier
 
-QUESTION = question()
+QUESTION = planning_inputs()
 SLOWER = 10.0
-SLOW_QUESTION = slow_question(SLOWER)
+SLOW_QUESTION = slow_planning_inputs(SLOWER)
 HPA = Hpa(0.67, 12)
 COLD_STARTS = Operations(ColdStartModel(node_s=60.0))
 
 
 @functools.cache
 def planned_fleet() -> PlannedFleet:
-    return prepare_fleet(planned(QUESTION), QUESTION, None, None)
+    return prepare_fleet(cached_plan(QUESTION), QUESTION, None, None)
 
 
 @functools.cache
 def slow_fleet() -> PlannedFleet:
     """Return a fleet with 10 times slower requests and a tenth of the traffic, so that whole days are quick."""
-    return prepare_fleet(planned(SLOW_QUESTION), SLOW_QUESTION, None, None)
+    return prepare_fleet(cached_plan(SLOW_QUESTION), SLOW_QUESTION, None, None)
 
 
 def simulate_morning(
@@ -164,8 +164,8 @@ def test_router_timeout_and_queue_limit_of_the_day_options_are_applied() -> None
 def test_day_of_a_token_service_has_ttft_and_tpot() -> None:
     service = TokenService(0.02, 0.0005, 1e-5, max_sequences=32, kv_tokens=60_000)
     tokens = (TokenLengths(1.0, 500.0, 50.0),)
-    inputs = question(service, slo="ttft_ms.p95 < 500", traffic=Traffic(8.0, "custom", DAYTIME, tokens=tokens))
-    fleet = prepare_fleet(planned(inputs), inputs, None, None)
+    inputs = planning_inputs(service, slo="ttft_ms.p95 < 500", traffic=Traffic(8.0, "custom", DAYTIME, tokens=tokens))
+    fleet = prepare_fleet(cached_plan(inputs), inputs, None, None)
     replica = prepare_replica(fleet, compute_day_rates_per_s(inputs, TODAY))
     assert replica.in_flight > 1
     day = simulate_day(fleet, inputs, DayOptions(TODAY, Fixed(fleet.replicas), Operations()))
@@ -195,8 +195,8 @@ def test_day_replays_the_trace_of_the_plan() -> None:
     requests = bursty_requests(20.0, 4.0, 60.0, 300.0)[::20]  # about 1/s
     rows = select_busiest_rows(np.array([request.at_s for request in requests]))
     traffic = Traffic(compute_rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
-    inputs = question(msgspec.structs.replace(LAW, mean_s=4.0), slo="latency_ms.p95 < 12000", traffic=traffic)
-    fleet = prepare_fleet(planned(inputs), inputs, None, 3)
+    inputs = planning_inputs(msgspec.structs.replace(LAW, mean_s=4.0), slo="latency_ms.p95 < 12000", traffic=traffic)
+    fleet = prepare_fleet(cached_plan(inputs), inputs, None, 3)
     poisson_inputs = msgspec.structs.replace(inputs, traffic=msgspec.structs.replace(traffic, rows=None))
     assert fleet.replicas == 6
 

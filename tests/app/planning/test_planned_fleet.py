@@ -40,16 +40,16 @@ from app.records.service import RequestService, TokenService
 from app.records.traffic import Campaign, TokenLengths, Traffic
 from tests.app.planning.test_fleets_in_any_question import question as any_question
 from tests.fakes.language_models import LLAMA_8B
-from tests.fakes.offers import TODAY, catalogue, gpu_offer
-from tests.fakes.planned import DAYTIME, LAW, planned, question
+from tests.fakes.offers import TODAY, catalog_of, gpu_offer
+from tests.fakes.small_plan import DAYTIME, LAW, cached_plan, planning_inputs
 from tests.tiers import first_in_unit_tier
 
-QUESTION = question()
+QUESTION = planning_inputs()
 
 
 @functools.cache
 def plan_of_question() -> Plan:
-    return planned(QUESTION)
+    return cached_plan(QUESTION)
 
 
 def test_prepared_fleet_is_the_recommendation_unless_an_offer_is_given() -> None:
@@ -126,8 +126,8 @@ def test_prepared_replica_has_utilization_concurrency_and_hourly_counts_of_the_p
 def test_busiest_date_includes_campaigns_and_growth_of_the_next_year() -> None:
     assert find_busiest_date(QUESTION) == TODAY
     sale = Campaign(datetime.date(2026, 11, 27), datetime.date(2026, 11, 30), 3.0)
-    assert find_busiest_date(question(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
-    grown = question(traffic=Traffic(60.0, "custom", DAYTIME, 0.2))
+    assert find_busiest_date(planning_inputs(traffic=Traffic(60.0, "custom", DAYTIME, campaigns=(sale,)))) == sale.first
+    grown = planning_inputs(traffic=Traffic(60.0, "custom", DAYTIME, 0.2))
     assert find_busiest_date(grown) == TODAY + datetime.timedelta(days=364)
     assert compute_day_rates_per_s(grown, find_busiest_date(grown)).max() == pytest.approx(72, rel=0.01)
 
@@ -169,22 +169,22 @@ def test_unmeasured_gpu_is_simulated_at_its_extrapolated_speed() -> None:
     measured = msgspec.structs.replace(
         QUESTION.measured[0], hardware=Hardware("an l4", accelerator="l4", accelerator_count=1.0)
     )
-    offers = catalogue(gpu_offer("g1", "l40s"))
+    offers = catalog_of(gpu_offer("g1", "l40s"))
     faster_gpu = msgspec.structs.replace(offers.accelerators["l40s"], fp16_tflops=480.0, tdp_w=288.0)
-    inputs = question(
+    inputs = planning_inputs(
         measured=(measured,),
         catalog=msgspec.structs.replace(offers, accelerators={**offers.accelerators, "l40s": faster_gpu}),
         limits=PlanLimits(unmeasured_gpus=UnmeasuredGpus("fp16", "saturated")),
     )
-    fleet = prepare_fleet(planned(inputs), inputs, None, None)
+    fleet = prepare_fleet(cached_plan(inputs), inputs, None, None)
     assert isinstance(fleet.service, RequestService)
     assert 0.04 < fleet.service.mean_s < 0.1
 
 
 def test_fleet_of_an_assumed_model_is_simulated_with_a_token_service() -> None:
     gpus = load_catalog().accelerators
-    offers = msgspec.structs.replace(catalogue(gpu_offer("h", "h100-sxm5-80gb")), accelerators=gpus)
-    inputs = question(
+    offers = msgspec.structs.replace(catalog_of(gpu_offer("h", "h100-sxm5-80gb")), accelerators=gpus)
+    inputs = planning_inputs(
         measured=(),
         catalog=offers,
         slo="ttft_ms.p95 < 2000",

@@ -7,12 +7,12 @@ from app.planning.fleets import plan_fleets
 from app.planning.relaxation import find_relaxations
 from app.records.offers import PlanLimits
 from app.wiring.plan_changes import apply_overrides
-from tests.fakes import planned
+from tests.fakes import small_plan
 from tests.tiers import first_in_unit_tier
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
-QUESTION = planned.question()
+QUESTION = small_plan.planning_inputs()
 
 
 @pytest.mark.parametrize(
@@ -49,7 +49,7 @@ def test_plan_with_each_relaxation_applied_has_a_recommendation(estimate_only: b
 
 
 def test_slo_that_no_offer_meets_is_relaxed() -> None:
-    blocked = planned.question(slo="latency_ms.p95 < 150")
+    blocked = small_plan.planning_inputs(slo="latency_ms.p95 < 150")
     relaxations = find_relaxations(blocked)
     # at 450 ms a single request is almost as slow as the limit: the capacity is uncertain by a factor of over 10, and
     # the full plan recommends nothing

@@ -12,9 +12,9 @@ from app.records.offers import PlanLimits
 from app.records.plan import SensitivityRange
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import RequestService
-from tests.fakes.offers import catalogue, curve, offer, question, target
-from tests.fakes.planned import question as modelled
-from tests.fakes.planned import sized
+from tests.fakes.offers import catalog_of, curve, offer, planning_inputs, target
+from tests.fakes.small_plan import planning_inputs as modelled
+from tests.fakes.small_plan import sized_by_formula
 
 # 100 req/s per vCPU; a spare c4 costs four times as much as a spare c1
 OFFERS = (
@@ -25,11 +25,11 @@ OFFERS = (
 
 def build_inputs(**changes: Any) -> PlanningInputs:
     fields: dict[str, Any] = {"peak_per_s": 1500.0, "limits": PlanLimits(confidence=0.9, redundancy=1)}
-    return question(target(curve(100.0)), of=catalogue(*OFFERS), **(fields | changes))
+    return planning_inputs(target(curve(100.0)), catalog=catalog_of(*OFFERS), **(fields | changes))
 
 
 def compute_ranges(inputs: PlanningInputs) -> dict[str, SensitivityRange]:
-    options, demand = sized(inputs)
+    options, demand = sized_by_formula(inputs)
     ranges = compute_sensitivity(options, demand, inputs, build_slo_objectives(inputs.slo))
     widths = [
         abs((input_range.usd_per_month_high or 0) - (input_range.usd_per_month_low or 0)) for input_range in ranges
@@ -46,7 +46,7 @@ def estimate_plan(inputs: PlanningInputs) -> tuple[float | None, str | None]:
 
 def build_repriced_inputs(price_factor: float) -> PlanningInputs:
     repriced = replace(OFFERS[0], on_demand_usd_per_hour=price_factor)
-    return replace(build_inputs(), catalog=catalogue(repriced, OFFERS[1]))
+    return replace(build_inputs(), catalog=catalog_of(repriced, OFFERS[1]))
 
 
 @pytest.mark.parametrize(

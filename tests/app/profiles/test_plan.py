@@ -21,7 +21,7 @@ from app.profiles.plan import (
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, Router, UnmeasuredGpus
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_8B
-from tests.fakes.offers import catalogue, offer
+from tests.fakes.offers import catalog_of, offer
 from tests.fakes.plan_sources import MODEL
 
 SHAPE = {
@@ -325,7 +325,7 @@ def test_invalid_plan_overrides_are_reported_with_a_hint(override: str, message:
 
 
 def test_plan_names_are_checked_against_the_given_catalog() -> None:
-    dependencies: dict[str, Any] = {"catalog": catalogue(offer())}
+    dependencies: dict[str, Any] = {"catalog": catalog_of(offer())}
     overrides = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
     assert load_planning_settings(overrides, **dependencies).plan.regions == ("here",)
     with pytest.raises(ProfileError, match="the region 'us-east-1' is unknown"):

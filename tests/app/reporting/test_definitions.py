@@ -6,7 +6,7 @@ import pytest
 
 from app.reporting.definitions import build_definitions
 from reports.model import Definitions, DefinitionTable, Quantity
-from tests.fakes.results import Run, full_run, nothing_measured
+from tests.fakes.results import Run, full_run, run_without_load
 from tests.fakes.traffic import clients_run, locust_run, streaming_run
 
 TOOLS = ["Sizewise", "vLLM", "GuideLLM", "AIPerf", "genai-bench", "inference-perf"]
@@ -90,4 +90,4 @@ def test_warm_ups_and_pooled_stages_have_no_definitions_table() -> None:
     assert definitions is not None
     load_stages = [stage for stage in full_run().result.stages if stage.variant is None and stage.kind != "warmup"]
     assert len(definitions.tables) == len([stage for stage in load_stages if not stage.is_pooled]) < len(load_stages)
-    assert build_definitions_of(nothing_measured()) is None
+    assert build_definitions_of(run_without_load()) is None

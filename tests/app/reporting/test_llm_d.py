@@ -10,7 +10,7 @@ import pytest
 
 from app.reporting.llm_d import build_llm_d_reports
 from tests.fakes.local_runs import local_run
-from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.results import SPEC, Run, full_run, interrupted_run, run_without_load
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 
@@ -24,8 +24,8 @@ def build_validated_reports(run: Run) -> list[Any]:
 
 @pytest.mark.parametrize(
     ("run", "points"),
-    [(full_run, 11), (interrupted, 4), (streaming_run, 1), (clients_run, 6), (spike_run, 2), (locust_run, 1),
-     (local_run, 0), (nothing_measured, 0)],
+    [(full_run, 11), (interrupted_run, 4), (streaming_run, 1), (clients_run, 6), (spike_run, 2), (locust_run, 1),
+     (local_run, 0), (run_without_load, 0)],
 )  # fmt: skip
 def test_each_load_point_has_a_valid_llm_d_report(run: Any, points: int) -> None:
     from llmd_benchmark_report import BenchmarkReportV021

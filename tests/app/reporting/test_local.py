@@ -8,7 +8,7 @@ from app.records.result import Estimate, Objective, ObjectiveResult, Result
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section, find_headline_variant
 from reports.quantity import Quantity
 from tests.fakes.language_model_runs import language_model_run, with_energy
-from tests.fakes.local_runs import SLO, local_run, one_variant, only_failed, variant
+from tests.fakes.local_runs import SLO, local_run, run_of_failed_variants, run_of_one_variant, variant
 from tests.fakes.results import full_run
 from tests.fakes.searched_runs import Bound, searched_run
 
@@ -55,12 +55,12 @@ def test_headline_variant_without_a_best_variant_is_the_evaluated_variant() -> N
     local = msgspec.structs.replace(_RESULT.local, best=None)
     assert find_headline_variant(msgspec.structs.replace(_RESULT, local=local, slo=(evaluated,))) == variant("as-is", 4)
     assert find_headline_variant(msgspec.structs.replace(_RESULT, local=local, slo=())) == variant("as-is", 1)
-    assert find_headline_variant(only_failed().result) is None
+    assert find_headline_variant(run_of_failed_variants().result) is None
     assert SLO.text == evaluated.objective.text
 
 
 def test_single_variant_has_its_full_name() -> None:
-    section = build_local_section(one_variant().result)
+    section = build_local_section(run_of_one_variant().result)
     assert section is not None
     (only,) = section.variants
     assert (only.name, only.family, only.state, only.slo) == ("digits cpu as-is, batch 1", "digits", "best", None)
@@ -118,7 +118,7 @@ def test_cost_with_the_price_of_other_hardware_is_assumed() -> None:
 
 
 def test_energy_tile_is_shown_if_energy_was_measured() -> None:
-    run = one_variant().result
+    run = run_of_one_variant().result
     (stage,) = run.stages
     metrics = {**stage.metrics, "energy_j_per_inference": {"value": Estimate(0.5, (0.4, 0.6))}}
     tiles = build_local_tiles(msgspec.structs.replace(run, stages=(msgspec.structs.replace(stage, metrics=metrics),)))
@@ -128,7 +128,7 @@ def test_energy_tile_is_shown_if_energy_was_measured() -> None:
 
 
 def test_run_without_local_measurements_has_no_local_tiles() -> None:
-    assert build_local_tiles(only_failed().result) == ()
+    assert build_local_tiles(run_of_failed_variants().result) == ()
     assert build_local_tiles(full_run().result) == ()
 
 

@@ -18,7 +18,7 @@ from app.reporting.local_front import (
     name_families,
     name_variants,
 )
-from tests.fakes.local_runs import facts, local_run, stage, strayed, variant
+from tests.fakes.local_runs import build_variant_data, local_run, run_with_fallback_nodes, stage, variant
 from tests.fakes.searched_runs import searched_run, searched_stage
 
 _GRID = [variant(precision, batch) for precision in ("as-is", "fp16") for batch in (1, 8)]
@@ -68,13 +68,13 @@ def test_max_call_rate_has_the_validity_of_its_stage(validity: Validity) -> None
 
 
 def test_variant_without_a_rate_search_has_no_max_call_rate() -> None:
-    assert get_max_call_rate(facts(variant()), []) is None
-    assert format_max_inference_rate(facts(variant("as-is", 4))) == ""
+    assert get_max_call_rate(build_variant_data(variant()), []) is None
+    assert format_max_inference_rate(build_variant_data(variant("as-is", 4))) == ""
 
 
 def test_max_rate_of_batched_calls_is_also_in_inferences() -> None:
     assert format_max_inference_rate(_SEARCHED_VARIANT) == "batch 4: 1,600\u202finferences/s"
-    assert format_max_inference_rate(facts(variant(), server_per_s=Estimate(400.0))) == ""
+    assert format_max_inference_rate(build_variant_data(variant(), server_per_s=Estimate(400.0))) == ""
 
 
 _LOCAL_FRONT_RESULT = local_run().result
@@ -113,7 +113,7 @@ def test_cheaper_faster_and_equally_accurate_variants_are_on_the_frontier() -> N
 
 
 def test_invalid_and_failed_variants_are_not_on_the_frontier() -> None:
-    result = strayed().result
+    result = run_with_fallback_nodes().result
     assert result.local is not None
     stages = group_stages_by_variant(result)
     places = find_front_positions(result.local, stages, choose_axes(result.local, stages))
@@ -147,7 +147,7 @@ def test_invalid_stage_is_fastest_only_if_all_stages_are_invalid() -> None:
 
 def test_single_variant_is_not_on_a_frontier() -> None:
     single: Variant = variant()
-    local = LocalResult(variants=(facts(single),), best=single)
+    local = LocalResult(variants=(build_variant_data(single),), best=single)
     stages = {single: [stage(single, "offline", 2.0)]}
     (position,) = find_front_positions(local, stages, choose_axes(local, stages))
     assert position.is_on_frontier is False

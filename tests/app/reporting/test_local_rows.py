@@ -20,7 +20,7 @@ from app.reporting.local_rows import (
 )
 from reports.local_model import VariantRow
 from reports.model import Quantity
-from tests.fakes.local_runs import SLO, facts, stage, variant
+from tests.fakes.local_runs import SLO, build_variant_data, stage, variant
 from tests.fakes.searched_runs import ENDLESS, LATENCY, endless_stage, hopeless_run, searched_run
 
 
@@ -83,7 +83,7 @@ PLACE = FrontPosition(
 
 
 def build_row(*stages: Stage, is_best: bool = False, **changes: object) -> VariantRow:
-    variant_data = facts(variant("int8-static", 4), **changes)
+    variant_data = build_variant_data(variant("int8-static", 4), **changes)
     return build_variant_row(
         variant_data, mark_variant_headlines([SLO], stages), [SLO], PLACE, name="int8", family="int8", is_best=is_best
     )
@@ -138,7 +138,9 @@ def test_variant_row_has_the_model_file_name_without_its_folder() -> None:
 
 
 def test_identical_outputs_have_no_sqnr_value() -> None:
-    equal = build_variant_row(facts(variant()), [], [], PLACE, name="x", family="x", is_best=False).fidelity
+    equal = build_variant_row(
+        build_variant_data(variant()), [], [], PLACE, name="x", family="x", is_best=False
+    ).fidelity
     assert equal is not None
     assert (equal.sqnr.value, equal.sqnr.reason) == (None, "infinite: the outputs are identical")
 

@@ -20,7 +20,7 @@ from reports.model import Report
 from reports.text import render_text
 from tests.fakes.results import COMMAND, SPEC, START_NS, full_run
 
-pytestmark = pytest.mark.usefixtures("pages_without_pictures")
+pytestmark = pytest.mark.usefixtures("pages_without_charts")
 
 LOCAL_WORKER = WorkerData(0, "bench", 11, cpu_s=0.5, sent=100, max_lag_ms=2.0)
 REMOTE_WORKER = WorkerData(1, "other <b>", 12, cpu_s=0.25, sent=99, max_lag_ms=1.0, clock_residual_ms=0.2)

@@ -7,12 +7,12 @@ from msgspec.structs import replace
 
 from app.records.selftest import SelfTestSummary
 from app.reporting.method import describe_method, read_spec
-from tests.fakes.results import SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.results import SPEC, Run, full_run, interrupted_run, run_without_load
 from tests.fakes.traffic import clients_run, locust_run, spike_run, streaming_run
 
 
 def describe_run(run_name: str) -> str:
-    run = {"full": full_run, "interrupted": interrupted, "nothing": nothing_measured}[run_name]()
+    run = {"full": full_run, "interrupted": interrupted_run, "nothing": run_without_load}[run_name]()
     return "\n".join(describe_method(run.result, read_spec(SPEC), run.telemetry))
 
 

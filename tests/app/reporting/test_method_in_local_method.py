@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from app.reporting.method import describe_local_run, describe_method, read_spec
 from tests.fakes.language_model_runs import language_model_run
-from tests.fakes.local_runs import SPEC, local_run, one_variant, only_failed
+from tests.fakes.local_runs import SPEC, local_run, run_of_failed_variants, run_of_one_variant
 from tests.fakes.results import full_run
 
 
@@ -28,14 +28,14 @@ def test_local_method_describes_scenarios_accuracy_and_cold_starts() -> None:
 
 
 def test_local_method_omits_steps_that_were_not_run() -> None:
-    method = "\n".join(describe_local_run(one_variant().result, {}))
+    method = "\n".join(describe_local_run(run_of_one_variant().result, {}))
     assert method.startswith("The variant ran in a separate process")
     for part in ("server", "Outputs", "Accuracy", "cold start", "Each scenario ran"):
         assert part not in method
 
 
 def test_local_method_without_calls_is_empty() -> None:
-    assert describe_local_run(only_failed().result, {}) == ()
+    assert describe_local_run(run_of_failed_variants().result, {}) == ()
     assert describe_local_run(full_run().result, {}) == ()
 
 

@@ -18,7 +18,7 @@ from reports.text import render_text
 from tests.fakes.clock import FakeClock
 from tests.fakes.golden_runs import golden_run
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.stored_runs import DAY, SEARCHED, cut_short, journaled_again, stored_run
+from tests.fakes.stored_runs import DAY, SEARCHED, rewrite_journal, stored_run, truncate_run
 
 
 @pytest.fixture(scope="module")
@@ -158,7 +158,7 @@ def test_time_range_with_few_samples_withholds_percentiles(stages_run: OpenedRun
 def test_interrupted_run_is_recovered_with_its_finished_stages(tmp_path: Path) -> None:
     stored = stored_run(tmp_path / "run")
     stages_run = stored.complete_result.stages
-    killed = cut_short(stored, 2)
+    killed = truncate_run(stored, 2)
     with pytest.raises(UsageError, match=r"was interrupted and has no result\.json") as error:
         load_run(killed)
     assert f"2 finished stages, warm-ups included, and the rows of {killed.requests().num_rows:,} " in str(error.value)
@@ -178,7 +178,7 @@ def test_finished_run_without_its_result_file_is_recovered_from_rows(tmp_path: P
     stored = stored_run(tmp_path / "run")
     stages_run = stored.complete_result.stages
     (stored.directory / RESULT).unlink()
-    journaled_again(stored.directory)
+    rewrite_journal(stored.directory)
     with pytest.raises(UsageError, match=r"has measured rows, but no result\.json") as error:
         load_run(stored)
     assert "--recover" in str(error.value.hint)
@@ -207,4 +207,4 @@ def test_interrupted_variant_is_recovered_with_its_finished_scenarios(tmp_path: 
 
 def test_recovery_without_a_finished_stage_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="before its first stage finished"):
-        load_run(cut_short(stored_run(tmp_path / "run"), 0), recover=True)
+        load_run(truncate_run(stored_run(tmp_path / "run"), 0), recover=True)

@@ -9,7 +9,7 @@ from app.reporting.plan import build_plan_report, build_plan_section
 from reports.model import Limit
 from reports.plan_section import PercentileRange, PlanSection, SloProbabilityRow
 from reports.plan_sentences import describe_api_price
-from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, nothing_fits, question, whole_plan
+from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, plan_without_feasible_offer, planning_inputs, whole_plan
 
 
 @pytest.fixture(scope="module")
@@ -142,7 +142,7 @@ def test_sensitivity_winners_have_short_names_that_differ(plan: Plan) -> None:
 
 
 def test_plan_without_a_feasible_offer_has_no_fleet_values() -> None:
-    section = build_plan_section(nothing_fits())
+    section = build_plan_section(plan_without_feasible_offer())
     assert section.recommended_row is None
     assert (section.unit_costs, section.kwh_per_month, section.day, section.frontier) == ((), None, None, ())
     assert len(section.rejected_offers) == 2
@@ -163,7 +163,7 @@ def test_plan_without_optional_results_has_empty_sections() -> None:
 
 
 def test_plan_report_has_its_sources_offers_and_price_dates(plan: Plan) -> None:
-    report = build_plan_report(plan, question(), "sizewise 1", "sizewise plan p.yaml")
+    report = build_plan_report(plan, planning_inputs(), "sizewise 1", "sizewise plan p.yaml")
     (source,) = report.sources
     assert (source.name, source.hardware, source.max_rate.value, source.max_rate.basis) == (
         "20260801-chat", "one L4", 24.0, "measured",
@@ -175,6 +175,6 @@ def test_plan_report_has_its_sources_offers_and_price_dates(plan: Plan) -> None:
 
 
 def test_max_rate_of_an_assumed_source_is_assumed() -> None:
-    plan_question = question()
+    plan_question = planning_inputs()
     assumed = replace(plan_question, measured=(replace(plan_question.measured[0], is_assumed=True),))
     assert build_plan_report(whole_plan(), assumed, "t", "c").sources[0].max_rate.basis == "assumed"

@@ -7,7 +7,7 @@ from app.records.plan import Spread
 from app.records.result import Result
 from app.reporting import build_report
 from reports.model import Report
-from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted, nothing_measured
+from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted_run, run_without_load
 
 
 def build_report_of_run(run: Run, spec_text: str = SPEC) -> Report:
@@ -117,13 +117,13 @@ def test_unknown_environment_properties_have_no_value(full_report: Report) -> No
 
 
 def test_report_without_load_has_empty_sections() -> None:
-    report = build_report_of_run(nothing_measured())
+    report = build_report_of_run(run_without_load())
     assert (report.load, report.max_rate, report.plan, report.model) == (None, None, None, None)
     assert (report.tiles, report.stages, report.spectra, report.errors, report.telemetry) == ((), (), (), (), ())
 
 
 def test_report_of_an_interrupted_run_has_its_finished_stages() -> None:
-    report = build_report_of_run(interrupted())
+    report = build_report_of_run(interrupted_run())
     assert report.max_rate is None
     assert len(report.stages) == 5
     assert report.load is not None

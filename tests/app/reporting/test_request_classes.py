@@ -24,7 +24,7 @@ from tests.fakes.golden import assert_golden
 from tests.fakes.request_classes import class_result
 from tests.fakes.results import full_run
 
-pytestmark = pytest.mark.usefixtures("pages_without_pictures")
+pytestmark = pytest.mark.usefixtures("pages_without_charts")
 
 
 @pytest.fixture(scope="module")

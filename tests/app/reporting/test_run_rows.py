@@ -36,8 +36,8 @@ from app.storage.run_index import INDEX, load_rows
 from app.storage.trash import delete_runs
 from tests.app.cli.test_runs import scaled
 from tests.fakes.calls import call, table_of
-from tests.fakes.local_runs import local_run, only_failed
-from tests.fakes.results import full_run, nothing_measured
+from tests.fakes.local_runs import local_run, run_of_failed_variants
+from tests.fakes.results import full_run, run_without_load
 from tests.fakes.searched_runs import hopeless_run, searched_run
 from tests.fakes.traffic import streaming_run
 
@@ -59,7 +59,7 @@ def test_max_rate_text_of_a_local_run_is_that_of_its_best_variant() -> None:
 
 
 def test_run_without_a_passing_rate_has_no_max_rate_text() -> None:
-    assert format_max_rate(only_failed().result) is None
+    assert format_max_rate(run_of_failed_variants().result) is None
     assert format_max_rate(hopeless_run().result) is None
 
 
@@ -68,8 +68,8 @@ def test_run_headline_is_the_max_rate_or_the_latency_of_the_slo() -> None:
     assert format_headline(result) == f"max rate {format_max_rate(result)}"
     assert format_headline(local_run().result) == "1,600 inferences/s, cpu int8-static, batch 4"
     assert format_headline(streaming_run().result) == "p95 TTFT 252 ms"
-    assert format_headline(only_failed().result) is None
-    assert format_headline(nothing_measured().result) is None
+    assert format_headline(run_of_failed_variants().result) is None
+    assert format_headline(run_without_load().result) is None
 
 
 def test_headline_number_has_the_metric_and_value_of_the_headline() -> None:
@@ -80,7 +80,7 @@ def test_headline_number_has_the_metric_and_value_of_the_headline() -> None:
             ("local", local_run().result),
             ("local search", searched_run(alone=False).result),
             ("stream", streaming_run().result),
-            ("none", nothing_measured().result),
+            ("none", run_without_load().result),
         )
     }
     numbers = {

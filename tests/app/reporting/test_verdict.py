@@ -20,8 +20,8 @@ from app.records.result import (
     Verdict,
 )
 from app.reporting.verdict import build_local_headline, build_verdict
-from tests.fakes.local_runs import local_run, one_variant, only_failed, strayed
-from tests.fakes.results import GATE, SLO, ended, full_run, interrupted, nothing_measured
+from tests.fakes.local_runs import local_run, run_of_failed_variants, run_of_one_variant, run_with_fallback_nodes
+from tests.fakes.results import GATE, SLO, full_run, interrupted_run, run_exit, run_without_load
 from tests.fakes.searched_runs import Bound, hopeless_run, searched_run
 from tests.fakes.traffic import clients_run
 
@@ -33,7 +33,7 @@ def build_result_without_best() -> Result:
     local = msgspec.structs.replace(_RESULT.local, best=None, best_reason="missed")
     missed = msgspec.structs.replace(_RESULT.slo[0], outcome="FAIL", stage=_RESULT.stages[3].name)
     return msgspec.structs.replace(
-        _RESULT, local=local, slo=(missed,), exit=ended(10, "service_ms.p99 < 8 failed in single-stream")
+        _RESULT, local=local, slo=(missed,), exit=run_exit(10, "service_ms.p99 < 8 failed in single-stream")
     )
 
 
@@ -54,7 +54,7 @@ def test_local_verdict_without_a_passing_variant_names_the_closest() -> None:
 
 
 def test_verdict_of_a_single_variant_is_its_throughput() -> None:
-    assert build_verdict(one_variant().result).sentence == (
+    assert build_verdict(run_of_one_variant().result).sentence == (
         "Max throughput 500\u202finferences/s (single-stream): digits cpu as-is, batch 1. 1 variant was measured. "
         "No SLO is set."
     )
@@ -90,12 +90,12 @@ def test_verdict_counts_arrivals_that_never_started() -> None:
 
 
 def test_verdict_without_a_measured_variant_is_nothing_was_measured() -> None:
-    assert build_local_headline(only_failed().result) is None
-    assert build_verdict(only_failed().result).sentence == "Nothing was measured."
+    assert build_local_headline(run_of_failed_variants().result) is None
+    assert build_verdict(run_of_failed_variants().result).sentence == "Nothing was measured."
 
 
 def test_invalid_verdict_still_has_the_best_valid_variant() -> None:
-    verdict = build_verdict(strayed().result)
+    verdict = build_verdict(run_with_fallback_nodes().result)
     assert verdict.outcome == "INVALID"
     assert verdict.headline.startswith("Max throughput")
     assert ": cpu" in verdict.headline
@@ -145,7 +145,7 @@ MET, MISSED, INCONCLUSIVE = (
         ),
         ({"verdict": Verdict("INVALID", ("late",))}, "INVALID", "Measurement invalid: do not use these results."),
         (
-            {"max_rate": None, "exit": ended(10, "no request to the target succeeded")},
+            {"max_rate": None, "exit": run_exit(10, "no request to the target succeeded")},
             "FAIL",
             "No request to the target succeeded.",
         ),
@@ -181,14 +181,14 @@ MET, MISSED, INCONCLUSIVE = (
             "PASS",
             "Max rate at least 8.00\u202fsessions/s within SLO",
         ),
-        ({"exit": ended(5, "stopped by a limit")}, "INCONCLUSIVE", "Stopped early: partial results."),
+        ({"exit": run_exit(5, "stopped by a limit")}, "INCONCLUSIVE", "Stopped early: partial results."),
         (
-            {"exit": ended(130, "the user stopped the run"), "slo": (), "gates": ()},
+            {"exit": run_exit(130, "the user stopped the run"), "slo": (), "gates": ()},
             "MEASURED",
             "Stopped early: partial results.",
         ),
         (
-            {"exit": ended(130, "the user stopped the run"), "slo": (), "gates": (), "stages": ()},
+            {"exit": run_exit(130, "the user stopped the run"), "slo": (), "gates": (), "stages": ()},
             "INCONCLUSIVE",
             "Stopped before anything was measured.",
         ),
@@ -281,7 +281,7 @@ def test_verdict_of_a_concurrency_sweep_has_the_max_passing_concurrency() -> Non
 def test_verdict_of_a_run_with_only_a_warm_up_has_no_results() -> None:
     warm_up = tuple(stage for stage in RESULT.stages if stage.kind == "warmup")
     stopped = msgspec.structs.replace(
-        RESULT, stages=warm_up, max_rate=None, exit=ended(130, "the user stopped the run")
+        RESULT, stages=warm_up, max_rate=None, exit=run_exit(130, "the user stopped the run")
     )
     assert build_verdict(stopped).sentence == "Stopped before anything was measured."
     invalid = msgspec.structs.replace(RESULT, stages=warm_up, verdict=Verdict("INVALID", ("load worker: lost",)))
@@ -315,13 +315,13 @@ def test_reasons_of_listed_checks_are_not_repeated() -> None:
 
 
 def test_reasons_are_failed_checks_or_exit_causes() -> None:
-    assert build_verdict(nothing_measured().result).reasons == ("the load generator could not be calibrated",)
-    assert build_verdict(interrupted().result).reasons == ("the user stopped the run",)
-    assert build_verdict(nothing_measured().result).sentence == "Nothing was measured."
+    assert build_verdict(run_without_load().result).reasons == ("the load generator could not be calibrated",)
+    assert build_verdict(interrupted_run().result).reasons == ("the user stopped the run",)
+    assert build_verdict(run_without_load().result).sentence == "Nothing was measured."
 
 
 def test_cause_that_is_the_verdict_sentence_is_not_repeated() -> None:
     causes = ("no request to the target succeeded", "error rate < 1 % was not met in s: measured 100 %")
-    verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=None, exit=ended(10, *causes)))
+    verdict = build_verdict(msgspec.structs.replace(RESULT, max_rate=None, exit=run_exit(10, *causes)))
     assert verdict.sentence == "No request to the target succeeded."
     assert verdict.reasons == causes[1:]

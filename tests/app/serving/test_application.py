@@ -17,7 +17,7 @@ from app.serving.application import BODY_LIMIT_BYTES, ServedModel, build_applica
 from app.serving.batching import Batcher, BatchQueue, BatchResult, Outputs, QueuedRequest
 from app.serving.counters import EndpointMetrics
 from app.serving.execution import run_batch
-from tests.fakes.asgi import Reply, ask
+from tests.fakes.asgi import Reply, send_request
 from tests.fakes.clock import FakeClock
 
 pytestmark = pytest.mark.anyio
@@ -48,7 +48,7 @@ class InProcessEndpoint:
         self.app = build_application(MODEL, self.batcher, EndpointMetrics(1))
 
     async def infer(self, document: Any, path: str = INFER) -> Reply:
-        return await ask(self.app, "POST", path, [json.dumps(document).encode()])
+        return await send_request(self.app, "POST", path, [json.dumps(document).encode()])
 
     def release(self) -> None:
         while self._paused_responses:
@@ -102,7 +102,7 @@ async def test_binary_tensors_are_received_and_sent() -> None:
     ).encode()
     tail = np.array([3, 4.5], np.float32).tobytes() + np.array([2]).tobytes()
     body = head + tail
-    reply = await ask(
+    reply = await send_request(
         InProcessEndpoint().app,
         "POST",
         INFER,
@@ -176,17 +176,17 @@ BAD_BODIES = {
 @pytest.mark.parametrize("body", BAD_BODIES.values(), ids=BAD_BODIES.keys())
 async def test_invalid_body_is_rejected_with_400_and_counted(body: bytes) -> None:
     endpoint = InProcessEndpoint()
-    reply = await ask(endpoint.app, "POST", INFER, [body])
+    reply = await send_request(endpoint.app, "POST", INFER, [body])
     assert (reply.status, list(reply.json)) == (400, ["error"])
     assert len(reply.json["error"]) > 10
-    metrics = (await ask(endpoint.app, "GET", "/metrics")).body.decode()
+    metrics = (await send_request(endpoint.app, "GET", "/metrics")).body.decode()
     assert 'requests_total{outcome="bad_request"} 1' in metrics
     assert "in_flight 0" in metrics
 
 
 @pytest.mark.parametrize("length", ["-1", "x", "", "9" * 30, "100000"])
 async def test_invalid_header_length_is_rejected_with_400(length: str) -> None:
-    reply = await ask(
+    reply = await send_request(
         InProcessEndpoint().app, "POST", INFER, [encode_changed_body()], {"Inference-Header-Content-Length": length}
     )
     assert reply.status == 400
@@ -194,21 +194,23 @@ async def test_invalid_header_length_is_rejected_with_400(length: str) -> None:
 
 async def test_extra_bytes_after_the_inputs_are_rejected_with_400() -> None:
     body = encode_changed_body()
-    reply = await ask(
+    reply = await send_request(
         InProcessEndpoint().app, "POST", INFER, [body + b"more"], {"Inference-Header-Content-Length": str(len(body))}
     )
     assert (reply.status, reply.json) == (400, {"error": "the body has 4 extra bytes after the last input"})
 
 
 async def test_request_without_a_complete_body_is_rejected_with_400() -> None:
-    reply = await ask(InProcessEndpoint().app, "POST", INFER, [])
+    reply = await send_request(InProcessEndpoint().app, "POST", INFER, [])
     assert reply.status == 400
 
 
 async def test_body_above_the_limit_is_413_with_or_without_content_length() -> None:
-    declared = await ask(InProcessEndpoint().app, "POST", INFER, [b""], {"Content-Length": str(BODY_LIMIT_BYTES + 1)})
+    declared = await send_request(
+        InProcessEndpoint().app, "POST", INFER, [b""], {"Content-Length": str(BODY_LIMIT_BYTES + 1)}
+    )
     part = bytes(BODY_LIMIT_BYTES // 2)
-    undeclared = await ask(InProcessEndpoint().app, "POST", INFER, [part, part, b"!"])
+    undeclared = await send_request(InProcessEndpoint().app, "POST", INFER, [part, part, b"!"])
     assert (declared.status, undeclared.status) == (413, 413)
 
 
@@ -218,7 +220,7 @@ async def test_full_queue_is_429_with_retry_after() -> None:
     await asyncio.sleep(0)
     rejected = await endpoint.infer(VALID_DOCUMENT)
     assert (rejected.status, rejected.headers["retry-after"]) == (429, "1")
-    assert "queue_depth 1" in (await ask(endpoint.app, "GET", "/metrics")).body.decode()
+    assert "queue_depth 1" in (await send_request(endpoint.app, "GET", "/metrics")).body.decode()
     endpoint.release()
     await asyncio.sleep(0)
     endpoint.release()
@@ -232,9 +234,9 @@ async def test_draining_endpoint_completes_accepted_requests_and_rejects_new_one
     draining = asyncio.ensure_future(endpoint.batcher.drain())
     await asyncio.sleep(0)
     assert (await endpoint.infer(VALID_DOCUMENT)).status == 503
-    assert (await ask(endpoint.app, "GET", "/v2/health/ready")).status == 503
-    assert (await ask(endpoint.app, "GET", "/v2/models/pair/ready")).status == 503
-    assert (await ask(endpoint.app, "GET", "/v2/health/live")).status == 200
+    assert (await send_request(endpoint.app, "GET", "/v2/health/ready")).status == 503
+    assert (await send_request(endpoint.app, "GET", "/v2/models/pair/ready")).status == 503
+    assert (await send_request(endpoint.app, "GET", "/v2/health/live")).status == 200
     endpoint.release()
     await draining
     assert (await accepted).status == 200
@@ -264,12 +266,12 @@ async def test_failed_inference_is_500_with_a_message() -> None:
     ],
 )
 async def test_health_and_model_metadata_are_served(path: str, document: Any) -> None:
-    reply = await ask(InProcessEndpoint().app, "GET", path)
+    reply = await send_request(InProcessEndpoint().app, "GET", path)
     assert (reply.status, reply.json) == (200, document)
 
 
 async def test_server_metadata_has_the_binary_data_extension() -> None:
-    assert (await ask(InProcessEndpoint().app, "GET", "/v2")).json["extensions"] == ["binary_tensor_data"]
+    assert (await send_request(InProcessEndpoint().app, "GET", "/v2")).json["extensions"] == ["binary_tensor_data"]
 
 
 @pytest.mark.parametrize(
@@ -284,5 +286,5 @@ async def test_server_metadata_has_the_binary_data_extension() -> None:
     ],
 )
 async def test_unknown_path_model_or_method_is_a_protocol_error(method: str, path: str, status: int) -> None:
-    reply = await ask(InProcessEndpoint().app, method, path)
+    reply = await send_request(InProcessEndpoint().app, method, path)
     assert (reply.status, list(reply.json)) == (status, ["error"])

@@ -6,7 +6,7 @@ from starlette.types import Receive, Scope, Send
 from app.serving import _announce
 from app.serving.connections import encode_message, guard, resolve_token
 from app.serving.settings import EndpointReady
-from tests.fakes.asgi import ask
+from tests.fakes.asgi import send_request
 
 TOKEN = "correct horse battery staple"
 
@@ -51,7 +51,7 @@ async def send_secret_page(scope: Scope, receive: Receive, send: Send) -> None:
 async def test_guarded_endpoint_requires_the_token_except_for_health(
     anyio_backend: str, path: str, headers: dict[str, str], status: int
 ) -> None:
-    reply = await ask(guard(send_secret_page, TOKEN, encode_error), "GET", path, headers=headers)
+    reply = await send_request(guard(send_secret_page, TOKEN, encode_error), "GET", path, headers=headers)
     assert reply.status == status
 
 
@@ -88,7 +88,7 @@ LOCAL = {"Host": "127.0.0.1:8000"}
 async def test_endpoint_without_a_token_rejects_requests_of_web_pages(
     anyio_backend: str, method: str, headers: dict[str, str], status: int
 ) -> None:
-    reply = await ask(guard(send_secret_page, None, encode_error), method, "/v2/models/m", headers=headers)
+    reply = await send_request(guard(send_secret_page, None, encode_error), method, "/v2/models/m", headers=headers)
     assert reply.status == status
 
 
@@ -97,7 +97,7 @@ async def test_endpoint_without_a_token_rejects_requests_of_web_pages(
 async def test_endpoint_with_a_token_accepts_any_host_name(anyio_backend: str) -> None:
     headers = {"Host": "models.example", "Authorization": f"Bearer {TOKEN}"}
     assert (
-        await ask(guard(send_secret_page, TOKEN, encode_error), "POST", "/v2/models/m", headers=headers)
+        await send_request(guard(send_secret_page, TOKEN, encode_error), "POST", "/v2/models/m", headers=headers)
     ).status == 200
 
 

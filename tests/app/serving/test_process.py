@@ -190,8 +190,8 @@ def test_provider_missing_on_this_machine_is_unavailable(provider: str) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the mock driver is a Linux library")
-def test_provider_fallback_is_in_the_ready_record(nvml_stand_in: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("LD_LIBRARY_PATH", str(nvml_stand_in))
+def test_provider_fallback_is_in_the_ready_record(simulated_nvml: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LD_LIBRARY_PATH", str(simulated_nvml))
     with EndpointProcess(msgspec.structs.replace(DIGITS, provider="cuda")) as endpoint:
         ready = endpoint.ready
     assert (ready.provider_requested, ready.provider_used) == ("cuda", "cpu")

@@ -18,7 +18,7 @@ from app.session.calibration import (
 from app.session.interruption import Interruption
 from app.telemetry.processes import CoreUsage
 from loadgen.records import Endpoint, LoadWorker
-from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, nobody_knows, null_servers
+from tests.fakes.generator import FakeMachine, FakeNullServer, LimitedLoad, null_servers, unknown_core_use
 
 
 def load_point(rate: float, passed: bool) -> CalibrationStep:
@@ -129,7 +129,7 @@ def test_disturbance_is_reported_without_a_generator_capacity() -> None:
 def measure_step(kind: LoadKind, load: LimitedLoad, rate_per_s: float, cores: float | None = 0.3) -> CalibrationStep:
     load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS[kind].workload)
     return run_step(
-        CALIBRATION_LOADS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], nobody_knows, rate_per_s
+        CALIBRATION_LOADS[kind], load, [FakeNullServer(cores), FakeNullServer(None)], unknown_core_use, rate_per_s
     )
 
 
@@ -201,7 +201,7 @@ def test_failure_beside_other_processes_is_a_generator_limit_if_a_core_was_idle(
 
 
 def test_failure_with_unknown_cpu_use_is_a_generator_limit() -> None:
-    for machine in (nobody_knows, lambda _: CoreUsage(1, 0.0, 0.0, None)):
+    for machine in (unknown_core_use, lambda _: CoreUsage(1, 0.0, 0.0, None)):
         load = LimitedLoad(7_000.0)
         load.configure(Endpoint(("http://127.0.0.1:9/",)), CALIBRATION_LOADS["plain"].workload)
         load_point = run_step(CALIBRATION_LOADS["plain"], load, [FakeNullServer(0.3)], machine, 8_000.0)
@@ -220,7 +220,7 @@ def test_measured_capacity_is_the_rate_that_the_generator_achieved() -> None:
     servers, start = null_servers()
     reported_steps: list[CalibrationStep] = []
     load = LimitedLoad(25_000.0)
-    capacity = measure_capacity("plain", load, start, Interruption(), nobody_knows, reported_steps.append)
+    capacity = measure_capacity("plain", load, start, Interruption(), unknown_core_use, reported_steps.append)
     assert (capacity.kind, capacity.workers, capacity.is_lower_bound) == ("plain", 1, False)
     assert capacity.per_s == pytest.approx(22_627, rel=0.02)
     assert list(capacity.steps) == reported_steps
@@ -229,7 +229,7 @@ def test_measured_capacity_is_the_rate_that_the_generator_achieved() -> None:
 
 def test_streaming_capacity_is_measured_in_chunks() -> None:
     _, start = null_servers()
-    capacity = measure_capacity("streaming", LimitedLoad(1e6, 50_000.0), start, Interruption(), nobody_knows)
+    capacity = measure_capacity("streaming", LimitedLoad(1e6, 50_000.0), start, Interruption(), unknown_core_use)
     assert capacity.per_s == pytest.approx(45_255, rel=0.1)  # with random variation over 1,000 streams
     assert any(load_point.late_share > 0.01 for load_point in capacity.steps)
 
@@ -239,21 +239,21 @@ def test_several_workers_are_calibrated_together_with_a_null_server_for_each_two
         servers, start = null_servers()
         workers = tuple(LoadWorker(index, "here", index, is_local=True) for index in range(count))
         load = LimitedLoad(8_000.0 * count, workers=workers if count > 1 else ())
-        capacity = measure_capacity("plain", load, start, Interruption(), nobody_knows)
+        capacity = measure_capacity("plain", load, start, Interruption(), unknown_core_use)
         assert (capacity.workers, len(servers), len(load.endpoints[-1].urls)) == (count, expected, expected)
         assert all(server.is_closed for server in servers)
 
 
 def test_capacity_limited_by_the_null_server_is_a_lower_bound() -> None:
     _, start = null_servers(cores=2.0)
-    assert measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_lower_bound
+    assert measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), unknown_core_use).is_lower_bound
     _, start = null_servers(cores=None)
-    assert not measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), nobody_knows).is_lower_bound
+    assert not measure_capacity("plain", LimitedLoad(25_000.0), start, Interruption(), unknown_core_use).is_lower_bound
 
 
 def test_capacity_at_the_end_of_the_search_range_is_a_lower_bound() -> None:
     _, start = null_servers()
-    capacity = measure_capacity("plain", LimitedLoad(1e6), start, Interruption(), nobody_knows)
+    capacity = measure_capacity("plain", LimitedLoad(1e6), start, Interruption(), unknown_core_use)
     assert capacity.is_lower_bound
     assert capacity.per_s == pytest.approx(64_000, rel=0.02)
 
@@ -261,7 +261,7 @@ def test_capacity_at_the_end_of_the_search_range_is_a_lower_bound() -> None:
 def test_first_calibration_stage_is_ignored_and_disturbed_stages_are_repeated() -> None:
     _, start = null_servers()
     capacity = measure_capacity(
-        "plain", LimitedLoad(25_000.0, disturbed=(0, 1, 3)), start, Interruption(), nobody_knows
+        "plain", LimitedLoad(25_000.0, disturbed=(0, 1, 3)), start, Interruption(), unknown_core_use
     )
     assert capacity.per_s == pytest.approx(22_627, rel=0.02)
 
@@ -270,7 +270,7 @@ def test_calibration_ends_when_the_run_is_stopped() -> None:
     servers, start = null_servers()
     interruption = Interruption()
     load = LimitedLoad(25_000.0, on_stage=lambda: interruption.request_stop(ExitCode.INTERRUPTED))
-    assert measure_capacity("plain", load, start, interruption, nobody_knows).per_s is None
+    assert measure_capacity("plain", load, start, interruption, unknown_core_use).per_s is None
     assert len(load.plans) == 1
     assert servers[0].is_closed
 

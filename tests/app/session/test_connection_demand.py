@@ -29,7 +29,7 @@ def test_closed_loop_with_too_few_file_descriptors_is_rejected_before_any_reques
     with pytest.raises(UsageError, match="this machine cannot open connections for 200 clients") as raised:
         bench.run(CLIENTS, local_limits=MachineLimits(descriptors=100))
     assert "264 open files" in str(raised.value.hint)
-    assert bench.load.asked == 0
+    assert bench.load.preflight_count == 0
 
 
 def test_open_loop_with_few_file_descriptors_is_accepted(bench: Bench) -> None:

@@ -27,7 +27,7 @@ from tests.fakes.bench import SPEC, Bench
 from tests.fakes.clock import FakeClock
 from tests.fakes.generator import FakeMachine, LimitedLoad, null_servers
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import CALIBRATION, ENVIRONMENT, fake_parts
+from tests.fakes.session_dependencies import CALIBRATION, ENVIRONMENT, fake_dependencies
 
 CHAT = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(5)))
 
@@ -55,7 +55,7 @@ class CapacitySearch:
         clock = FakeClock()
         self.servers, start = null_servers()
         with RunWriter(directory) as store:
-            dependencies = fake_parts(
+            dependencies = fake_dependencies(
                 clock,
                 ScriptedLoad(clock),
                 store,

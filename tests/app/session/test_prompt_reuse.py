@@ -40,10 +40,10 @@ class Server:
 
     def __init__(self, *hits: float) -> None:
         self._samples = self._count(hits)
-        self.asked: list[Endpoint] = []
+        self.read_endpoints: list[Endpoint] = []
 
     def read(self, endpoint: Endpoint) -> tuple[Samples | None, ...]:
-        self.asked.append(endpoint)
+        self.read_endpoints.append(endpoint)
         return (next(self._samples),)
 
     def _count(self, hits: tuple[float, ...]) -> Iterator[Samples]:
@@ -60,7 +60,7 @@ def test_prefix_cache_hits_during_stages_are_a_warning(bench: Bench) -> None:
     assert check is not None
     assert check.verdict == "WARN"
     assert check.value == pytest.approx(0.38)
-    assert len(server.asked) == 2, "read after the warm-up, and at the end"
+    assert len(server.read_endpoints) == 2, "read after the warm-up, and at the end"
     assert outcome.result.exit.code == 0
 
 
@@ -96,7 +96,7 @@ def test_metrics_of_a_server_without_cache_counters_are_read_once(bench: Bench) 
 def test_cache_counters_are_not_read_for_other_protocols_or_locust_tests(bench: Bench, workload: Workload) -> None:
     server = Server(0, 380)
     bench.run(msgspec.structs.replace(SPEC, workload=workload, stages=()), read_metrics=server.read)
-    assert server.asked == []
+    assert server.read_endpoints == []
 
 
 def test_interrupted_run_does_not_wait_for_cache_counters(bench: Bench) -> None:
@@ -105,7 +105,7 @@ def test_interrupted_run_does_not_wait_for_cache_counters(bench: Bench) -> None:
 
     server = Server(0, 380)
     bench.run(CHAT_SPEC, ScriptedLoad(bench.clock, on_stage=interrupt), read_metrics=server.read)
-    assert len(server.asked) == 1
+    assert len(server.read_endpoints) == 1
 
 
 @pytest.mark.parametrize(("distinct", "verdict"), [(1, "WARN"), (2, "VALID"), (None, None)])
@@ -160,7 +160,7 @@ def test_cache_counters_are_read_around_each_stage_and_stored_in_the_stage(bench
     server = Server(100, 480, 500)
     outcome = bench.run(msgspec.structs.replace(CHAT_SPEC, stages=stages), read_metrics=server.read)
     counters = [stage.server for stage in outcome.result.stages if stage.kind != "warmup"]
-    assert len(server.asked) == 3
+    assert len(server.read_endpoints) == 3
     assert [None if stage_counters is None else stage_counters.cached_input_tokens for stage_counters in counters] == [
         380,
         20,

@@ -68,7 +68,7 @@ def test_virtual_runner_evaluates_stages_like_a_session(name: str) -> None:
             duration_s=30.0,
             drain_s=3.0,
         )
-        arrivals_s, responses = runner.answers_of(order, index)
+        arrivals_s, responses = runner.responses_of(order, index)
         errors = None if responses.failed is None else ["http-5xx" if failed else None for failed in responses.failed]
         rows = request_rows(arrivals_s, responses.latency_s, errors=errors)
         stage = summarize_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)

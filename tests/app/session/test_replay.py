@@ -22,8 +22,8 @@ from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.bench import SERVICE_S
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.parts import fake_parts
-from tests.fakes.stored_runs import SEARCHED, STAGES, cut_short, journaled_again, stored_run
+from tests.fakes.session_dependencies import fake_dependencies
+from tests.fakes.stored_runs import SEARCHED, STAGES, rewrite_journal, stored_run, truncate_run
 from tests.tiers import first_in_unit_tier
 
 WARMED = msgspec.structs.replace(STAGES, warmup_s=3.0)
@@ -35,7 +35,9 @@ def resume(stored: StoredRun, spec: RunSpec = STAGES) -> Result:
     interrupted = read_interrupted_run(stored)
     with reopen_run(stored, interrupted) as store:
         load = ScriptedLoad(clock, service_s=SERVICE_S)
-        result = run(spec, fake_parts(clock, load, store), store.append_event, Interruption(), interrupted).result
+        result = run(
+            spec, fake_dependencies(clock, load, store), store.append_event, Interruption(), interrupted
+        ).result
         store.append_event(RunFinished(clock.now_ns, result.verdict.status, result.exit.code))
     return result
 
@@ -60,12 +62,12 @@ def stored(uncut_run: StoredRun, tmp_path: Path) -> StoredRun:
 def test_killed_run_resumes_after_its_last_complete_stage(
     uncut: Result, stored: StoredRun, tmp_path: Path, complete_stages: int, torn_bytes: int
 ) -> None:
-    cut_short(stored, complete_stages)
+    truncate_run(stored, complete_stages)
     rows, events = tmp_path / "run" / REQUESTS, tmp_path / "run" / EVENTS
     spans, _ = find_stage_spans(rows, REQUEST_SCHEMA)
     rows.write_bytes(rows.read_bytes()[: spans[complete_stages][1] - torn_bytes])
     events.write_bytes(events.read_bytes()[: -torn_bytes or None])
-    journaled_again(tmp_path / "run")
+    rewrite_journal(tmp_path / "run")
     before = rows.read_bytes()[: spans[complete_stages - 1][1]]
     result = resume(stored)
     assert rows.read_bytes().startswith(before)
@@ -91,7 +93,7 @@ def test_killed_run_resumes_after_its_last_complete_stage(
 def test_killed_rate_search_resumes_with_the_same_stages_and_max_rate(tmp_path: Path, complete_stages: int) -> None:
     stored = stored_run(tmp_path / "run", SEARCHED)
     uncut = stored.complete_result
-    result = resume(cut_short(stored, complete_stages), SEARCHED)
+    result = resume(truncate_run(stored, complete_stages), SEARCHED)
     assert [stage.name for stage in result.stages] == [stage.name for stage in uncut.stages]
     assert result.max_rate == uncut.max_rate
 
@@ -100,8 +102,8 @@ def test_run_can_be_resumed_twice_and_warms_up_each_time(tmp_path: Path) -> None
     stored = stored_run(tmp_path / "run", WARMED)
     names = [stage.name for stage in stored.complete_result.stages]
     assert names == ["warm-up"] * 3 + ["low", "middle", "high"]
-    resume(cut_short(stored, 4), WARMED)
-    result = resume(cut_short(stored, 8), WARMED)
+    resume(truncate_run(stored, 4), WARMED)
+    result = resume(truncate_run(stored, 8), WARMED)
     assert [stage.name for stage in result.stages] == [
         *["warm-up"] * 3, "low", *["warm-up"] * 3, "middle", *["warm-up"] * 3, "high",
     ]  # fmt: skip
@@ -109,7 +111,7 @@ def test_run_can_be_resumed_twice_and_warms_up_each_time(tmp_path: Path) -> None
 
 def test_duration_limit_includes_the_time_before_the_interruption_but_not_the_gap(stored: StoredRun) -> None:
     limited = msgspec.structs.replace(STAGES, limits=LimitSpec(duration_s=50.0))
-    result = resume(cut_short(stored, 1), limited)
+    result = resume(truncate_run(stored, 1), limited)
     high = result.stages[-1]
     assert high.name == "high"
     assert high.window.end_ns - high.window.start_ns < 15e9
@@ -134,7 +136,7 @@ def test_damage_after_the_last_complete_stage_is_discarded_on_resume(
     uncut: Result, stored: StoredRun, tmp_path: Path
 ) -> None:
     """Simulates a loss of power: data on the disk at the end of the stage remain."""
-    cut_short(stored, 1)
+    truncate_run(stored, 1)
     content = bytearray((tmp_path / "run" / REQUESTS).read_bytes())
     content[-100] ^= 1
     (tmp_path / "run" / REQUESTS).write_bytes(content)
@@ -150,7 +152,7 @@ def test_damage_after_the_last_complete_stage_is_discarded_on_resume(
 
 @pytest.mark.parametrize("name", [REQUESTS, TELEMETRY, SPEC, EVENTS])
 def test_run_with_damaged_measurements_is_not_resumed(stored: StoredRun, tmp_path: Path, name: str) -> None:
-    cut_short(stored, 1)
+    truncate_run(stored, 1)
     content = bytearray((tmp_path / "run" / name).read_bytes())
     content[len(content) // 10] ^= 1
     (tmp_path / "run" / name).write_bytes(content)
@@ -170,10 +172,10 @@ def test_run_that_cannot_be_resumed_is_rejected_with_the_reason(stored: StoredRu
     (tmp_path / "aside").rename(tmp_path / "run" / RESULT)
     other = msgspec.structs.replace(STAGES, stages=STAGES.stages[1:])
     with pytest.raises(UsageError, match="stage low does not match stage middle of the profile"):
-        resume(cut_short(stored, 1), other)
+        resume(truncate_run(stored, 1), other)
     assert not (tmp_path / "run" / RESULT).exists()
     os.utime(tmp_path / "run" / EVENTS, (1.0, 1.0))
     with pytest.raises(UsageError, match="the machine and its monotonic clock were restarted"):
         read_interrupted_run(stored)
     with pytest.raises(UsageError, match="was interrupted before a stage was complete"):
-        read_interrupted_run(cut_short(early, 0))
+        read_interrupted_run(truncate_run(early, 0))

@@ -40,10 +40,10 @@ from loadgen.workloads import (
 from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.offers import TODAY, catalogue, offer, question
-from tests.fakes.parts import NOON
+from tests.fakes.offers import TODAY, catalog_of, offer, planning_inputs
 from tests.fakes.repeated import repeats
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.services import fit_of, fitted_service
+from tests.fakes.session_dependencies import NOON
 from tests.tiers import first_in_unit_tier
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
@@ -281,7 +281,7 @@ def unfitted(monkeypatch: pytest.MonkeyPatch) -> None:
 def run_demonstration(tmp_path: Path, suspended_s: float = 0.0, **changes: Any) -> Result:
     bench = Bench(tmp_path / str(len(list(tmp_path.iterdir()))))
     here = Hardware("here", vcpus=16, architecture="x86_64")
-    capacity_question = question(of=catalogue(offer("other", vcpus=32)))
+    capacity_question = planning_inputs(catalog=catalog_of(offer("other", vcpus=32)))
     spec = msgspec.structs.replace(
         SEARCH,
         target=msgspec.structs.replace(SEARCH.target, hardware=here),
@@ -334,7 +334,7 @@ def test_concurrency_sweep_is_planned_up_to_the_load_that_met_the_slo(
 ) -> None:
     """A fit takes most of the time; the unit tier replaces it with a prepared model."""
     if not is_fitted:
-        model = fit_of(fitted(RequestService(4, 0.01, 0.5)), highest_per_s=800.0)
+        model = fit_of(fitted_service(RequestService(4, 0.01, 0.5)), highest_per_s=800.0)
         monkeypatch.setattr(closed_loop, "fit_closed_loop", lambda _: model)
     slo = (parse_objective("latency_ms.p95 < 50"),)
     result = run_demonstration(tmp_path, search=None, stages=CLIENTS, slo=slo)

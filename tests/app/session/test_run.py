@@ -24,7 +24,7 @@ from loadgen.process import LoadError
 from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, StageEnded, StagePlan
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, Bench, poisson
 from tests.fakes.load import OK, ScriptedLoad
-from tests.fakes.parts import SteadyTelemetry
+from tests.fakes.session_dependencies import SteadyTelemetry
 
 
 def test_stage_is_measured_stored_and_evaluated(bench: Bench) -> None:

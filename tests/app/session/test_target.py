@@ -11,7 +11,7 @@ from loadgen.records import PreflightDone, Progress, StagePlan
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import OK, ScriptedLoad
-from tests.fakes.parts import FakeServer
+from tests.fakes.session_dependencies import FakeServer
 
 URL = "http://127.0.0.1:8000/"
 
@@ -110,7 +110,7 @@ def test_server_that_never_becomes_ready_is_unavailable_with_its_last_output(ben
 
 def test_start_command_that_exits_at_once_is_unavailable_with_its_exit_code(bench: Bench) -> None:
     server = FakeServer(bench.clock, ready_after_s=None)
-    server.leave("exited with code 1")
+    server.end("exited with code 1")
     with pytest.raises(UnavailableError, match="serve-it exited with code 1 before it was ready") as raised:
         bench.run(STARTS, start_server=lambda _: server)
     assert raised.value.hint == "The server printed no output."
@@ -121,7 +121,7 @@ def test_server_that_exits_before_its_first_response_is_unavailable(bench: Bench
 
     class Leaving(ScriptedLoad):
         def preflight(self) -> PreflightDone:
-            server.leave("was killed by SIGKILL")
+            server.end("was killed by SIGKILL")
             return NOT_YET
 
     with pytest.raises(UnavailableError, match="was killed by SIGKILL before its first response"):
@@ -135,7 +135,7 @@ def test_server_that_exits_during_the_measurement_invalidates_the_run_with_its_r
 
     def leave(progress: Progress) -> None:
         if progress.due > 300:
-            server.leave("was killed by SIGSEGV")
+            server.end("was killed by SIGSEGV")
 
     stages = (*SPEC.stages, StageSpec("never", "steady", poisson(10.0), 5.0))
     spec = msgspec.structs.replace(STARTS, stages=stages, warmup_s=0.0)
@@ -185,14 +185,14 @@ def test_client_error_of_an_endpoint_scaled_to_zero_is_reported_at_once(bench: B
     refused = PreflightDone("http-4xx", status, f"answered {status}", 1.0)
     with pytest.raises(UnavailableError, match=str(status)):
         bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
-    assert bench.load.asked == 1
+    assert bench.load.preflight_count == 1
 
 
 def test_rejected_workload_ends_the_run_without_waiting(bench: Bench) -> None:
     refused = PreflightDone("http-4xx", 422, "answered 422", 1.0)
     with pytest.raises(UnavailableError, match="answered 422"):
         bench.run(WAKES, ScriptedLoad(bench.clock, preflights=(refused,)))
-    assert bench.load.asked == 1
+    assert bench.load.preflight_count == 1
     assert bench.load.plans == []
 
 

@@ -11,7 +11,7 @@ from app.records.estimate import Estimate
 from app.records.result import Cause, Exit, Verdict
 from app.storage.baselines import MissingBaselineError, promote_run, read_baseline, read_baselines
 from app.storage.run_directory import RunWriter, StoredRun
-from tests.fakes.results import ended, full_run
+from tests.fakes.results import full_run, run_exit
 
 FULL = full_run().result
 
@@ -41,9 +41,9 @@ def test_most_recently_promoted_run_of_a_name_is_its_baseline(home: Path, tmp_pa
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"exit": ended(10, "latency_ms.p95 < 5 failed")}, "its exit code is 10"),
+        ({"exit": run_exit(10, "latency_ms.p95 < 5 failed")}, "its exit code is 10"),
         ({"exit": Exit(0, (Cause("objective_failed", 10, "shown only"),))}, "an objective failed"),
-        ({"verdict": Verdict("INVALID", ("too busy",)), "exit": ended(4, "INVALID: too busy")}, "INVALID"),
+        ({"verdict": Verdict("INVALID", ("too busy",)), "exit": run_exit(4, "INVALID: too busy")}, "INVALID"),
     ],
 )
 def test_run_that_did_not_pass_is_not_promoted(home: Path, changes: dict[str, object], message: str) -> None:

@@ -13,7 +13,7 @@ from app.profiles.pricing.catalog import load_bundled_catalog
 from app.records.offers import Catalog, GridCarbonIntensity, Override, OwnedHardware
 from app.storage import catalog_file
 from app.storage.catalog_file import CatalogReference, build_catalog_reference, format_catalog, read_catalog
-from tests.fakes.offers import TODAY, catalogue, gpu_offer, offer
+from tests.fakes.offers import TODAY, catalog_of, gpu_offer, offer
 
 OWNED = OwnedHardware(capex_usd=40_000.0, life_years=4.0, units=3)
 ODD_TEXTS = (
@@ -31,7 +31,7 @@ ODD_TEXTS = (
     "×≤é💡",
 )
 ODD = Catalog(
-    catalogue().accelerators,
+    catalog_of().accelerators,
     (
         offer("owned", owned=OWNED, on_demand_usd_per_hour=None, vcpus=None, memory_gib=None),
         gpu_offer("changed", "l4", overrides=(Override("vcpus", 4.0, TODAY), Override("accelerator", "t4", TODAY))),
@@ -69,14 +69,14 @@ def test_catalog_file_is_a_csv_table() -> None:
 
 
 def test_catalog_cells_are_not_spreadsheet_formulas() -> None:
-    hostile = catalogue(offer("=1+1", provider="@a", source="'=1"))
+    hostile = catalog_of(offer("=1+1", provider="@a", source="'=1"))
     row = format_catalog(hostile).decode().splitlines()[1]
     assert row.startswith("offer,,'@a,'=1+1,here,")
     assert ",''=1," in row
 
 
 def test_whole_numbers_are_written_alike_as_int_and_float() -> None:
-    assert format_catalog(catalogue(offer(vcpus=8))) == format_catalog(catalogue(offer(vcpus=8.0)))
+    assert format_catalog(catalog_of(offer(vcpus=8))) == format_catalog(catalog_of(offer(vcpus=8.0)))
 
 
 def test_catalog_file_is_named_by_its_digest() -> None:

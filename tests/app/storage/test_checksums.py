@@ -9,7 +9,7 @@ import pytest
 
 from app.storage.checksums import CHECKSUMS, update_checksum, write_checksums
 from app.storage.run_directory import RunWriter
-from tests.fakes.results import nothing_measured
+from tests.fakes.results import run_without_load
 
 pytestmark = pytest.mark.process
 
@@ -19,7 +19,7 @@ def run(tmp_path: Path) -> Path:
     directory = tmp_path / "run"
     with RunWriter(directory) as writer:
         writer.write_spec("a: 1\n")
-        writer.write_result(nothing_measured().result)
+        writer.write_result(run_without_load().result)
         writer.store_outputs("one", np.zeros(3))
         writer.write_file("report.html", b"<p>")
     (directory / "mine.txt").write_text("no file of the run")

@@ -10,7 +10,7 @@ from app.records.control import ControlCommand, ControlResponse, StopRun
 from app.storage.comparisons import ComparisonWriter, comparisons_home, find_running_comparisons
 from app.storage.control import send_command
 from app.storage.following import RunFollower
-from tests.fakes.stored_pairs import WrittenPairs
+from tests.fakes.stored_pairs import StoredPairs
 
 UNUSED_PID = 2**22 + 1
 
@@ -22,8 +22,8 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_interleaved_comparison_is_followed_like_a_run(tmp_path: Path) -> None:
-    pairs = WrittenPairs()
-    pairs.tell_pairs([(tmp_path / "a", tmp_path / "b")])
+    pairs = StoredPairs()
+    pairs.add_pairs([(tmp_path / "a", tmp_path / "b")])
     follower = RunFollower(pairs.directory)
     while follower.read_next() is not None:
         assert follower.is_active()
@@ -36,8 +36,8 @@ def test_interleaved_comparison_is_followed_like_a_run(tmp_path: Path) -> None:
 
 def test_only_running_comparisons_are_found(home: Path) -> None:
     assert find_running_comparisons() == ()
-    running, ended, gone = (WrittenPairs(f"20261127-12000{number}-a-000{number}") for number in range(3))
-    killed = WrittenPairs("20261127-120004-a-0004", pid=UNUSED_PID)
+    running, ended, gone = (StoredPairs(f"20261127-12000{number}-a-000{number}") for number in range(3))
+    killed = StoredPairs("20261127-120004-a-0004", pid=UNUSED_PID)
     ended.end()
     gone.store.close()  # as after a crash of the engine
     (comparisons_home() / "no comparison").mkdir()
@@ -47,7 +47,7 @@ def test_only_running_comparisons_are_found(home: Path) -> None:
 
 
 def test_comparison_receives_a_stop_command() -> None:
-    pairs, received = WrittenPairs(), list[ControlCommand]()
+    pairs, received = StoredPairs(), list[ControlCommand]()
 
     def execute(sent_command: ControlCommand) -> ControlResponse:
         received.append(sent_command)
@@ -64,7 +64,7 @@ def test_comparison_receives_a_stop_command() -> None:
 
 
 def test_existing_comparison_is_not_overwritten() -> None:
-    pairs = WrittenPairs()
+    pairs = StoredPairs()
     with pytest.raises(UsageError, match="already contains a comparison"):
         ComparisonWriter(pairs.directory)
     pairs.end()

@@ -94,7 +94,7 @@ def test_damage_of_a_whole_file_or_of_the_journal_is_detected(tmp_path: Path) ->
             verified = verify_journal(tmp_path)
             assert verified is not None
             is_detected = verified.truncated or verified.changed or not verified.is_journal_intact
-            # Like an engine killed during its last append, of which the written part is used.
+            # Like an engine killed during its last append; the written part is used.
             is_last_append_longer = len(damaged) == len(lines) and at > lines[:-1].rindex(b"\n")
             assert is_detected or is_last_append_longer, (at, damaged)
 

@@ -17,7 +17,7 @@ from app.storage.plan_file import (
     is_plan_file,
     read_plan_document,
 )
-from tests.fakes.planned import LAW
+from tests.fakes.small_plan import LAW
 
 
 @pytest.fixture

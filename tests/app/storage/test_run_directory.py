@@ -33,8 +33,8 @@ from app.storage.run_directory import (
 from app.storage.streams import StreamWriter, find_stage_spans
 from loadgen.records import REQUEST_SCHEMA
 from tests.fakes.disk import largest_file
-from tests.fakes.results import full_run, nothing_measured
-from tests.fakes.stored_runs import going_on, stored_run
+from tests.fakes.results import full_run, run_without_load
+from tests.fakes.stored_runs import stored_run, unfinished_run
 
 
 def test_unwritable_document_is_reported(tmp_path: Path) -> None:
@@ -149,9 +149,9 @@ def test_last_run_is_the_latest_measured_or_running_run(tmp_path: Path, monkeypa
     with RunWriter(runs / "3-measured") as writer:
         writer.write_result(full_run().result)
     with RunWriter(runs / "4-interrupted") as writer:
-        writer.write_result(nothing_measured().result)
+        writer.write_result(run_without_load().result)
     assert find_run("last").directory.name == "3-measured"
-    going_on(runs / "5-running", os.getpid())
+    unfinished_run(runs / "5-running", os.getpid())
     assert find_run("last").directory.name == "5-running"
 
 

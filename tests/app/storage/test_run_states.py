@@ -9,7 +9,7 @@ import pytest
 from app.records.events import PhaseChanged, RunFinished, RunStarted
 from app.storage.run_directory import EVENTS, RunWriter
 from app.storage.run_states import find_last_duration_s, find_run_state, find_unfinished_runs
-from tests.fakes.stored_runs import cut_short, going_on, stored_run
+from tests.fakes.stored_runs import stored_run, truncate_run, unfinished_run
 
 NOW = datetime.now(UTC)
 UNUSED_PID = 2**22 + 1
@@ -31,7 +31,7 @@ def start_run(directory: Path, pid: int, name: str = "begun") -> RunWriter:
 
 def test_complete_run_has_ended_and_a_truncated_run_is_interrupted(runs: Path) -> None:
     stored_run(runs / "whole")
-    cut_short(stored_run(runs / "cut"), 1)
+    truncate_run(stored_run(runs / "cut"), 1)
     assert find_run_state(runs / "whole") == "ended"
     (unfinished,) = find_unfinished_runs(NOW)
     assert (unfinished.directory.name, unfinished.state, unfinished.name) == ("cut", "interrupted", "three stages")
@@ -39,8 +39,8 @@ def test_complete_run_has_ended_and_a_truncated_run_is_interrupted(runs: Path) -
 
 
 def test_run_is_running_while_its_engine_exists_and_interrupted_afterwards(runs: Path) -> None:
-    going_on(runs / "here", os.getpid())
-    going_on(runs / "killed", UNUSED_PID)
+    unfinished_run(runs / "here", os.getpid())
+    unfinished_run(runs / "killed", UNUSED_PID)
     assert {run.directory.name: run.state for run in find_unfinished_runs(NOW)} == {
         "here": "running",
         "killed": "interrupted",

@@ -5,11 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from tests.fakes.nvml.stand_in import run
+from tests.fakes.nvml.simulated_nvml import run
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH"),
+    pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH"),
 ]
 
 DESCRIBE = """
@@ -20,8 +20,8 @@ with open_gpus() as gpus:
 """
 
 
-def test_gpu_description_has_uuid_hash_and_limits(nvml_stand_in: Path) -> None:
-    first, second = run(DESCRIBE, library=nvml_stand_in, gpus="2")
+def test_gpu_description_has_uuid_hash_and_limits(simulated_nvml: Path) -> None:
+    first, second = run(DESCRIBE, library=simulated_nvml, gpus="2")
     assert len(first["uuid_hash"]) == 12
     assert first.pop("uuid_hash") != second["uuid_hash"]
     assert first == {
@@ -45,15 +45,15 @@ def test_gpu_description_has_uuid_hash_and_limits(nvml_stand_in: Path) -> None:
     }
 
 
-def test_mig_slices_are_described(nvml_stand_in: Path) -> None:
-    (gpu,) = run(DESCRIBE, library=nvml_stand_in, values="mig_instances=2")
+def test_mig_slices_are_described(simulated_nvml: Path) -> None:
+    (gpu,) = run(DESCRIBE, library=simulated_nvml, values="mig_instances=2")
     first, second = gpu["mig"]
     assert first.pop("uuid_hash") != second["uuid_hash"]
     assert first == {"index": 0, "name": "Stand-in GPU MIG 1g.10gb", "memory_gib": 10.0}
 
 
-def test_unreported_gpu_properties_are_none(nvml_stand_in: Path) -> None:
+def test_unreported_gpu_properties_are_none(simulated_nvml: Path) -> None:
     faults = "nvmlDeviceGetPowerManagementLimitConstraints=NOT_SUPPORTED;nvmlDeviceGetVbiosVersion=NO_PERMISSION"
-    (gpu,) = run(DESCRIBE, library=nvml_stand_in, faults=faults)
+    (gpu,) = run(DESCRIBE, library=simulated_nvml, faults=faults)
     assert (gpu["power_limit_lowest_w"], gpu["power_limit_highest_w"], gpu["vbios"]) == (None, None, None)
     assert gpu["max_sm_clock_mhz"] == 1980

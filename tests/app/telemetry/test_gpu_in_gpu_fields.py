@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 
 from app.telemetry.gpu import ByteRate
-from tests.fakes.nvml.stand_in import run
+from tests.fakes.nvml.simulated_nvml import run
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
 
 READ = """
 import json, sys, time
@@ -35,38 +35,38 @@ def read(library: Path, moments: str, **settings: str) -> Any:
     return run(READ, moments, library=library, **settings)
 
 
-def test_pcie_counters_are_converted_to_rates(nvml_stand_in: Path) -> None:
-    output = read(nvml_stand_in, "[0, 0, 0]", values="pcie_tx_kb_per_s=250000;pcie_rx_kb_per_s=9000000")["samples"]
+def test_pcie_counters_are_converted_to_rates(simulated_nvml: Path) -> None:
+    output = read(simulated_nvml, "[0, 0, 0]", values="pcie_tx_kb_per_s=250000;pcie_rx_kb_per_s=9000000")["samples"]
     assert output[0]["gpu_pcie_tx_mb_per_s"] is None
     for reading in output[1:]:
         assert reading["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
         assert reading["gpu_pcie_rx_mb_per_s"] == pytest.approx(9_000, rel=0.02)
 
 
-def test_wrapped_32_bit_pcie_counter_has_correct_rate(nvml_stand_in: Path) -> None:
+def test_wrapped_32_bit_pcie_counter_has_correct_rate(simulated_nvml: Path) -> None:
     values = "pcie_start_bytes=4294000000;pcie_tx_kb_per_s=250000"
-    output = read(nvml_stand_in, "[0, 0]", values=values)["samples"]
+    output = read(simulated_nvml, "[0, 0]", values=values)["samples"]
     assert output[1]["gpu_pcie_tx_mb_per_s"] == pytest.approx(250, rel=0.02)
 
 
-def test_gpu_energy_increases_by_power_times_time(nvml_stand_in: Path) -> None:
-    output = read(nvml_stand_in, "[0, 0, 0]", values="power_mw=400000")
+def test_gpu_energy_increases_by_power_times_time(simulated_nvml: Path) -> None:
+    output = read(simulated_nvml, "[0, 0, 0]", values="power_mw=400000")
     first, last = output["samples"][0]["gpu_energy_j"], output["samples"][-1]["gpu_energy_j"]
     assert 400 * 0.09 < last - first < 400 * output["took_s"]
 
 
-def test_unsupported_nvml_field_is_retried_after_interval(nvml_stand_in: Path) -> None:
+def test_unsupported_nvml_field_is_retried_after_interval(simulated_nvml: Path) -> None:
     # the second query of the field would return "GPU is lost"
     faults = "field82#1=GPU_IS_LOST;field82=NOT_SUPPORTED"
-    output = read(nvml_stand_in, "[0, 0.5, 0.99]", faults=faults)
+    output = read(simulated_nvml, "[0, 0.5, 0.99]", faults=faults)
     assert not output["lost"]
     assert [reading["gpu_memory_temperature_c"] for reading in output["samples"]] == [None] * 3
     assert [reading["gpu_power_w"] for reading in output["samples"]] == [250.0] * 3
-    assert read(nvml_stand_in, "[0, 1]", faults=faults)["lost"]
+    assert read(simulated_nvml, "[0, 1]", faults=faults)["lost"]
 
 
-def test_failed_nvml_field_is_retried_at_next_reading(nvml_stand_in: Path) -> None:
-    output = read(nvml_stand_in, "[0, 0]", faults="field186=TIMEOUT;field185#1=TIMEOUT")["samples"]
+def test_failed_nvml_field_is_retried_at_next_reading(simulated_nvml: Path) -> None:
+    output = read(simulated_nvml, "[0, 0]", faults="field186=TIMEOUT;field185#1=TIMEOUT")["samples"]
     assert [reading["gpu_power_w"] for reading in output] == [None, None]
     assert [reading["gpu_power_average_w"] for reading in output] == [240.0, None]
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import pytest
 
-from tests.fakes.nvml.stand_in import run
+from tests.fakes.nvml.simulated_nvml import run
 
 pytestmark = [
     pytest.mark.process,
-    pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH"),
+    pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH"),
 ]
 
 READ = """
@@ -34,8 +34,8 @@ def read(library: Path, moments: str, *count: str, **settings: str) -> Any:
     return run(READ, moments, *count, library=library, **settings)
 
 
-def test_slow_gpu_metrics_are_read(nvml_stand_in: Path) -> None:
-    (output,) = read(nvml_stand_in, "[0]", values="ecc_uncorrected=1")["samples"]
+def test_slow_gpu_metrics_are_read(simulated_nvml: Path) -> None:
+    (output,) = read(simulated_nvml, "[0]", values="ecc_uncorrected=1")["samples"]
     assert output["readings"] == {
         "gpu0": {
             "gpu_ecc_corrected_errors": 3.0,
@@ -49,8 +49,8 @@ def test_slow_gpu_metrics_are_read(nvml_stand_in: Path) -> None:
     assert output["processes"] == []
 
 
-def test_each_gpu_process_is_telemetry_source(nvml_stand_in: Path) -> None:
-    output = read(nvml_stand_in, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
+def test_each_gpu_process_is_telemetry_source(simulated_nvml: Path) -> None:
+    output = read(simulated_nvml, "[0]", gpus="2", processes="self=2048;77@1=512;78@1=?")
     readings, own_pid = output["samples"][0]["readings"], output["pid"]
     assert readings["gpu1"]["gpu_processes"] == 3.0
     assert readings[f"gpu0/pid{own_pid}"] == {"gpu_process_memory_gib": 2.0}
@@ -58,35 +58,35 @@ def test_each_gpu_process_is_telemetry_source(nvml_stand_in: Path) -> None:
     assert output["samples"][0]["processes"] == [[0, own_pid, 2.0], [1, own_pid, 2.0], [1, 77, 0.5], [1, 78, None]]
 
 
-def test_gpu_process_count_without_permission_is_none(nvml_stand_in: Path) -> None:
+def test_gpu_process_count_without_permission_is_none(simulated_nvml: Path) -> None:
     faults = "nvmlDeviceGetComputeRunningProcesses_v3#2=NO_PERMISSION"  # a list takes two calls
-    first, second = read(nvml_stand_in, "[0, 0.1]", processes="77=512", faults=faults)["samples"]
+    first, second = read(simulated_nvml, "[0, 0.1]", processes="77=512", faults=faults)["samples"]
     assert first["processes"] == [[0, 77, 0.5]]
     assert second["readings"]["gpu0"]["gpu_processes"] is None
     assert second["processes"] == []
 
 
-def test_mig_slice_has_memory_and_no_utilization(nvml_stand_in: Path) -> None:
-    (output,) = read(nvml_stand_in, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["samples"]
+def test_mig_slice_has_memory_and_no_utilization(simulated_nvml: Path) -> None:
+    (output,) = read(simulated_nvml, "[0]", values="mig_instances=2;mig_memory_used_mib=256")["samples"]
     assert output["readings"]["gpu0/mig1"] == {"gpu_mig_memory_gib": 0.25, "gpu_utilization_percent": None}
     assert "gpu0/mig2" not in output["readings"]
 
 
-def test_fan_speed_of_gpu_without_fan_is_none(nvml_stand_in: Path) -> None:
-    (output,) = read(nvml_stand_in, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["samples"]
+def test_fan_speed_of_gpu_without_fan_is_none(simulated_nvml: Path) -> None:
+    (output,) = read(simulated_nvml, "[0]", faults="nvmlDeviceGetFanSpeed=NOT_SUPPORTED")["samples"]
     assert output["readings"]["gpu0"]["gpu_fan_percent"] is None
     assert output["readings"]["gpu0"]["gpu_encoder_percent"] == 11.0
 
 
-def test_slow_gpu_reader_rescans_for_new_gpus_after_interval(nvml_stand_in: Path, tmp_path: Path) -> None:
+def test_slow_gpu_reader_rescans_for_new_gpus_after_interval(simulated_nvml: Path, tmp_path: Path) -> None:
     count = tmp_path / "count"
     count.write_text("1")
-    output = read(nvml_stand_in, "[0, 0.9, 1]", "2", gpus_file=str(count))["samples"]
+    output = read(simulated_nvml, "[0, 0.9, 1]", "2", gpus_file=str(count))["samples"]
     assert [sorted(sample["readings"]) for sample in output] == [["gpu0"], ["gpu0"], ["gpu0", "gpu1"]]
 
 
-def test_lost_gpu_has_no_further_slow_metrics(nvml_stand_in: Path) -> None:
+def test_lost_gpu_has_no_further_slow_metrics(simulated_nvml: Path) -> None:
     faults = "nvmlDeviceGetFanSpeed=GPU_IS_LOST"
-    (output,) = read(nvml_stand_in, "[0]", values="mig_instances=1", faults=faults)["samples"]
+    (output,) = read(simulated_nvml, "[0]", values="mig_instances=1", faults=faults)["samples"]
     assert output["readings"]["gpu0"]["gpu_decoder_percent"] is None
     assert output["readings"]["gpu0/mig0"]["gpu_mig_memory_gib"] is None

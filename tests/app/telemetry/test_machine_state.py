@@ -12,8 +12,8 @@ import pytest
 from app.records.machine import MachineNow
 from app.records.result import Environment
 from app.telemetry.machine_state import MachineReader, build_machine_state, build_state_in_run, read_machine_state
-from tests.fakes.nvml.stand_in import run
-from tests.fakes.parts import ENVIRONMENT
+from tests.fakes.nvml.simulated_nvml import run
+from tests.fakes.session_dependencies import ENVIRONMENT
 
 READ = """
 import msgspec, sys
@@ -25,9 +25,9 @@ reader.close()
 """
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_machine_state_has_metrics_of_each_gpu(nvml_stand_in: Path) -> None:
-    state = msgspec.convert(run(READ, library=nvml_stand_in, gpus="2", values="throttle_reasons=4"), MachineNow)
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
+def test_machine_state_has_metrics_of_each_gpu(simulated_nvml: Path) -> None:
+    state = msgspec.convert(run(READ, library=simulated_nvml, gpus="2", values="throttle_reasons=4"), MachineNow)
     assert [gpu.source for gpu in state.gpus] == ["gpu0", "gpu1"]
     first = state.gpus[0]
     assert (first.name, first.temperature_c, first.power_w) == ("Stand-in GPU", 51.0, 250.0)
@@ -35,10 +35,10 @@ def test_machine_state_has_metrics_of_each_gpu(nvml_stand_in: Path) -> None:
     assert state.driver is not None
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_unreported_gpu_temperature_is_none(nvml_stand_in: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
+def test_unreported_gpu_temperature_is_none(simulated_nvml: Path) -> None:
     faults = "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED"
-    state = msgspec.convert(run(READ, library=nvml_stand_in, faults=faults), MachineNow)
+    state = msgspec.convert(run(READ, library=simulated_nvml, faults=faults), MachineNow)
     assert state.gpus[0].temperature_c is None
     assert state.gpus[0].utilization_percent == 42.0
 
@@ -77,8 +77,8 @@ def test_machine_state_without_telemetry_has_no_values() -> None:
     assert build_machine_state({}, (), cores=2, memory_total_gib=4, driver=None, gpu_note="lost").gpu_note == "lost"
 
 
-def test_doctor_json_has_refused_providers_and_gpu_metrics(nvml_stand_in: Path) -> None:
-    environment = {**os.environ, "LD_LIBRARY_PATH": str(nvml_stand_in)}
+def test_doctor_json_has_refused_providers_and_gpu_metrics(simulated_nvml: Path) -> None:
+    environment = {**os.environ, "LD_LIBRARY_PATH": str(simulated_nvml)}
     completed = subprocess.run(
         [sys.executable, "-m", "app", "doctor", "--json"],
         env=environment, capture_output=True, text=True, timeout=60, check=True,

@@ -8,7 +8,7 @@ import pytest
 from app.telemetry.metrics_page import Sample, parse_metrics, parse_samples, read_metrics
 from loadgen.records import Endpoint, Tls
 from tests.fakes.certificates import self_signed, server_context
-from tests.fakes.metrics_page import answer, metrics_page
+from tests.fakes.metrics_page import http_response, metrics_page
 
 
 def test_metric_labels_are_unescaped() -> None:
@@ -58,7 +58,7 @@ def parse_totals(page: str) -> dict[str, float]:
 
 
 def test_metrics_page_totals_are_summed_over_labels() -> None:
-    with metrics_page(answer(PAGE)) as page:
+    with metrics_page(http_response(PAGE)) as page:
         (samples,) = read_metrics(Endpoint((f"{page.url}/v1",)))
     assert samples is not None
     assert samples.totals == {
@@ -69,16 +69,16 @@ def test_metrics_page_totals_are_summed_over_labels() -> None:
 
 
 def test_metrics_request_does_not_send_headers_path_or_query_of_endpoint() -> None:
-    with metrics_page(answer(PAGE)) as page:
+    with metrics_page(http_response(PAGE)) as page:
         read_metrics(Endpoint((f"{page.url}/v1/secret-path?key=secret-query",), headers=(("Authorization", "secret"),)))
-    (request,) = page.asked
+    (request,) = page.requests
     assert request.startswith(b"GET /metrics HTTP/1.1\r\n")
     assert b"secret" not in request
     assert b"authorization" not in request.lower()
 
 
 def test_metrics_of_every_replica_are_read_and_missing_pages_are_none() -> None:
-    with metrics_page(answer(PAGE)) as first, metrics_page(answer(b"", "404 Not Found")) as second:
+    with metrics_page(http_response(PAGE)) as first, metrics_page(http_response(b"", "404 Not Found")) as second:
         samples = read_metrics(Endpoint((first.url, second.url, "http://127.0.0.1:1")))
     assert samples[0] is not None
     assert samples[1:] == (None, None)
@@ -100,14 +100,14 @@ def test_chunked_and_connection_terminated_metrics_pages_are_read() -> None:
         b"\x00\xff" * 4096,
         b"HTTP/1.1 200 OK\r\nContent-Length: -5\r\n\r\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-        answer(PAGE, "401 Unauthorized"),
-        answer(PAGE, "500 Internal Server Error"),
-        answer(PAGE, "302 Found", "Location: http://127.0.0.1:1/metrics"),
-        answer(b"<!doctype html><html><body>Not found: 404</body></html>\n"),
-        answer(b'"# HELP llamacpp:prompt_tokens_total\\nllamacpp:prompt_tokens_total 5\\n"'),
-        answer(b'[{"iter": 1}]'),
-        answer(b"\x1f\x8b\x08" + bytes(2000), "200 OK", "Content-Encoding: gzip"),
-        answer(b"up 1\n" * 2 * 2**20),
+        http_response(PAGE, "401 Unauthorized"),
+        http_response(PAGE, "500 Internal Server Error"),
+        http_response(PAGE, "302 Found", "Location: http://127.0.0.1:1/metrics"),
+        http_response(b"<!doctype html><html><body>Not found: 404</body></html>\n"),
+        http_response(b'"# HELP llamacpp:prompt_tokens_total\\nllamacpp:prompt_tokens_total 5\\n"'),
+        http_response(b'[{"iter": 1}]'),
+        http_response(b"\x1f\x8b\x08" + bytes(2000), "200 OK", "Content-Encoding: gzip"),
+        http_response(b"up 1\n" * 2 * 2**20),
         b"HTTP/1.1 200 OK\r\n" + b"X-Endless: 1\r\n" * 700_000,
     ],
 )
@@ -119,21 +119,21 @@ def test_invalid_metrics_page_is_none(response: bytes) -> None:
 def test_incomplete_metrics_pages_time_out() -> None:
     incomplete = b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n"
     start_s = time.monotonic()
-    with metrics_page(incomplete, holds=True) as first, metrics_page(incomplete, holds=True) as second:
+    with metrics_page(incomplete, stays_open=True) as first, metrics_page(incomplete, stays_open=True) as second:
         assert read_metrics(Endpoint((first.url, second.url)), timeout_s=0.2) == (None, None)
     assert time.monotonic() - start_s < 5
 
 
 def test_metrics_are_not_read_through_unix_socket_or_proxy() -> None:
-    with metrics_page(answer(PAGE)) as page:
+    with metrics_page(http_response(PAGE)) as page:
         assert read_metrics(Endpoint((page.url,), unix_socket="/run/model.sock")) == ()
         assert read_metrics(Endpoint((page.url,), proxy="http://127.0.0.1:1")) == ()
-    assert page.asked == []
+    assert page.requests == []
 
 
 def test_metrics_page_certificate_is_verified_by_tls_settings(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
-    with metrics_page(answer(PAGE), context=server_context(certificate)) as page:
+    with metrics_page(http_response(PAGE), context=server_context(certificate)) as page:
         assert read_metrics(Endpoint((page.url,))) == (None,)
         (trusted,) = read_metrics(Endpoint((page.url,), tls=Tls(ca_file=str(certificate))))
         (unverified,) = read_metrics(Endpoint((page.url,), tls=Tls(verify=False)))

@@ -14,7 +14,7 @@ from loadgen.records import Tls
 from loadgen.transport.address import EndpointError
 from tests.fakes import exporters
 from tests.fakes.certificates import self_signed, server_context
-from tests.fakes.metrics_page import answer, metrics_page
+from tests.fakes.metrics_page import http_response, metrics_page
 
 Readings = dict[str, dict[str, float | None]]
 WALL_S = 1_800_000_000
@@ -31,7 +31,7 @@ def build_scraper(url: str, timeout_s: float = SCRAPE_TIMEOUT_S, **options: Any)
 
 def scrape_pages(*bodies: bytes, **options: Any) -> Readings:
     """Readings of the last of several scrapes."""
-    with metrics_page(*map(answer, bodies)) as page:
+    with metrics_page(*map(http_response, bodies)) as page:
         reader = build_scraper(page.url, **options)
         for _ in bodies:
             readings = dict(reader.read(0))
@@ -192,7 +192,7 @@ def test_clock_offset_is_from_node_time_or_date_header() -> None:
         ("Fri, 99 Jan 2027 08:00:03 GMT", None),
         ("soon", None),
     ):
-        with metrics_page(answer(b"up 1\n", "200 OK", f"Date: {date}")) as page:
+        with metrics_page(http_response(b"up 1\n", "200 OK", f"Date: {date}")) as page:
             assert dict(build_scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"] == offset_s
     assert scrape_pages(b"up 1\n")["scrape1"] == {
         "up": 1,
@@ -206,14 +206,14 @@ def test_date_header_without_zone_is_utc(monkeypatch: pytest.MonkeyPatch) -> Non
     with monkeypatch.context() as elsewhere:
         elsewhere.setenv("TZ", "AHEAD-9")
         time.tzset()
-        with metrics_page(answer(b"up 1\n", "200 OK", "Date: Fri, 15 Jan 2027 08:00:00 -0000")) as page:
+        with metrics_page(http_response(b"up 1\n", "200 OK", "Date: Fri, 15 Jan 2027 08:00:00 -0000")) as page:
             offset_s = dict(build_scraper(page.url).read(0))["scrape1"]["scrape_clock_offset_s"]
     time.tzset()
     assert offset_s == 0.5
 
 
 def test_failed_scrape_sets_known_series_to_none() -> None:
-    with metrics_page(answer(exporters.dcgm()), answer(b"", "503 Service Unavailable")) as page:
+    with metrics_page(http_response(exporters.dcgm()), http_response(b"", "503 Service Unavailable")) as page:
         reader = build_scraper(page.url)
         before, after = dict(reader.read(0)), dict(reader.read(0))
     assert before.keys() == after.keys()
@@ -229,21 +229,21 @@ def test_missing_series_is_none_and_returning_series_is_reported() -> None:
 
 def test_scrape_url_without_path_uses_metrics_path() -> None:
     for path, requested_path in (("", "/metrics"), ("/", "/metrics"), ("/v1/metrics?all=1", "/v1/metrics?all=1")):
-        with metrics_page(answer(b"up 1\n")) as page:
+        with metrics_page(http_response(b"up 1\n")) as page:
             build_scraper(page.url + path).read(0)
-        assert page.asked[0].startswith(f"GET {requested_path} HTTP/1.1\r\n".encode())
+        assert page.requests[0].startswith(f"GET {requested_path} HTTP/1.1\r\n".encode())
 
 
 def test_scrape_headers_override_default_headers() -> None:
-    with metrics_page(answer(b"up 1\n")) as page:
+    with metrics_page(http_response(b"up 1\n")) as page:
         build_scraper(page.url, headers=(("Authorization", "Bearer k"), ("accept", "text/plain;version=1.0.0"))).read(0)
-    assert b"\r\nAuthorization: Bearer k\r\n" in page.asked[0]
-    assert page.asked[0].lower().count(b"\r\naccept:") == 1
+    assert b"\r\nAuthorization: Bearer k\r\n" in page.requests[0]
+    assert page.requests[0].lower().count(b"\r\naccept:") == 1
 
 
 def test_scrape_certificate_is_verified(tmp_path: Path) -> None:
     certificate = self_signed(tmp_path / "server.pem")
-    with metrics_page(answer(b"up 1\n"), context=server_context(certificate)) as page:
+    with metrics_page(http_response(b"up 1\n"), context=server_context(certificate)) as page:
         assert dict(build_scraper(page.url).read(0))["scrape1"] == {"scrape_ok": 0}
         assert dict(build_scraper(page.url, tls=Tls(ca_file=str(certificate))).read(0))["scrape1"]["up"] == 1
     with pytest.raises(EndpointError):
@@ -258,9 +258,9 @@ def test_scrape_certificate_is_verified(tmp_path: Path) -> None:
         b"SSH-2.0-OpenSSH_9.6\r\n",
         b"HTTP/1.1 200 OK\r\nContent-Length: 900\r\n\r\nup 1\n",
         b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nup 1\n\r\n",
-        answer(b"up 1\n", "302 Found", "Location: /elsewhere"),
-        answer(b"<!doctype html><p>Sign in</p>\n"),
-        answer(b"up 1\n" * 2 * 2**20),
+        http_response(b"up 1\n", "302 Found", "Location: /elsewhere"),
+        http_response(b"<!doctype html><p>Sign in</p>\n"),
+        http_response(b"up 1\n" * 2 * 2**20),
     ],
     ids=["nothing", "noise", "no http", "cut", "cut in chunks", "redirect", "html", "huge"],
 )
@@ -276,7 +276,7 @@ def test_refused_connection_is_failed_scrape() -> None:
 @pytest.mark.timing
 def test_incomplete_response_is_failed_scrape_after_timeout() -> None:
     start_s = time.monotonic()
-    with metrics_page(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n", holds=True) as page:
+    with metrics_page(b"HTTP/1.1 200 OK\r\nContent-Length: 9\r\n\r\nup 1\n", stays_open=True) as page:
         assert dict(build_scraper(page.url, timeout_s=0.2).read(0)) == {"scrape1": {"scrape_ok": 0}}
     assert 0.2 <= time.monotonic() - start_s < 5
 

@@ -12,7 +12,7 @@ from app.records.language_model import LanguageModelInspection, LanguageModelMet
 from app.records.planning_inputs import Precision
 from app.records.result import Gpu
 from app.wiring.inspecting_language_models import FitQuestion, build_inspection
-from tests.fakes.language_model_files import published, write_folder
+from tests.fakes.language_model_files import published_model, write_folder
 
 CARDS = load_catalog().accelerators
 GPUS = [CARDS[key] for key in ("h100-sxm5-80gb", "l4")]
@@ -20,7 +20,7 @@ GPUS = [CARDS[key] for key in ("h100-sxm5-80gb", "l4")]
 
 @pytest.fixture(scope="module")
 def llama_70b(tmp_path_factory: pytest.TempPathFactory) -> LanguageModelMetadata:
-    model = published("llama-3.1-70b")
+    model = published_model("llama-3.1-70b")
     return read_language_model(write_folder(tmp_path_factory.mktemp("models") / "llama", model.tensors, model.config))
 
 
@@ -74,7 +74,7 @@ def test_kv_cache_type_is_requested_stated_by_the_model_or_assumed(llama_70b: La
 
 
 def test_kv_cache_beyond_the_attention_window_grows_only_in_the_other_layers(tmp_path: Path) -> None:
-    gemma = published("gemma-2-9b")
+    gemma = published_model("gemma-2-9b")
     metadata = read_language_model(write_folder(tmp_path / "gemma", gemma.tensors, gemma.config))
     inspection = inspect(metadata, FitQuestion((8192,)))
     assert (inspection.kv_bytes_per_token, inspection.window_bytes_per_token) == (344_064, 172_032)

@@ -77,7 +77,7 @@ def test_accepted_worker_remains_after_another_worker_is_rejected() -> None:
 def test_worker_that_the_run_continued_without_is_reported() -> None:
     with BareMaster() as master, LentWorkers(Join("127.0.0.1", master.port, MASTERS_TOKEN), 1) as workers:
         master.accept()
-        master.tell(Ping(1))
+        master.send_commands(Ping(1))
         with pytest.raises(MeasurementError, match="continued without") as lost:
-            workers.wait(on_joined=lambda _: master.tell(Quit("it did not respond")))
+            workers.wait(on_joined=lambda _: master.send_commands(Quit("it did not respond")))
     assert "it did not respond" in str(lost.value.hint)

@@ -23,7 +23,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 @pytest.fixture
 def drawn_folders(monkeypatch: pytest.MonkeyPatch) -> list[Path]:
-    """Return the folders of drawn models, each of which has only a placeholder file."""
+    """Return the folders of drawn models, each with only a placeholder file."""
     folders: list[Path] = []
 
     def draw(folder: Path, *_: object) -> None:

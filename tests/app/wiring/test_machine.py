@@ -11,7 +11,7 @@ from app.errors import UsageError
 from app.profiles.loading import load_profile_tree
 from app.profiles.profile import Profile
 from app.wiring.machine import build_sampler, check_run_directory
-from tests.fakes.metrics_page import MetricsPage, answer
+from tests.fakes.metrics_page import MetricsPage, http_response
 
 
 def test_run_directory_on_a_network_file_system_is_a_warning_with_a_hint(tmp_path: Path) -> None:
@@ -24,7 +24,7 @@ def test_run_directory_on_a_network_file_system_is_a_warning_with_a_hint(tmp_pat
     assert "directory on a local disk" in str(check.hint)
 
 
-PAGE = answer(b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\n')
+PAGE = http_response(b'DCGM_FI_DEV_POWER_USAGE{gpu="0"} 250.5\n')
 
 
 def profile(tmp_path: Path, *scrapes: dict[str, Any]) -> Profile:
@@ -55,7 +55,7 @@ def test_scraped_metrics_have_the_name_of_their_endpoint(tmp_path: Path, monkeyp
     page.close()
     assert has_come, rows
     assert {row["value"] for row in rows if row["source"] == "lab/gpu0" and row["metric"] == "gpu_power_w"} == {250.5}
-    assert b"t0p" in page.asked[0]
+    assert b"t0p" in page.requests[0]
 
 
 def test_public_metrics_endpoint_is_rejected_before_the_run(tmp_path: Path) -> None:

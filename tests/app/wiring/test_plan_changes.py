@@ -9,10 +9,10 @@ from app.errors import UsageError
 from app.records.offers import OwnedHardware, UnmeasuredGpus
 from app.records.traffic import Dispersion, TokenLengths
 from app.wiring.plan_changes import apply_change, apply_overrides
-from tests.fakes import planned
-from tests.fakes.offers import TODAY, catalogue, offer
+from tests.fakes import small_plan
+from tests.fakes.offers import TODAY, catalog_of, offer
 
-QUESTION = planned.question()
+QUESTION = small_plan.planning_inputs()
 OWNED = OwnedHardware(capex_usd=4000.0, life_years=4.0)
 
 
@@ -103,7 +103,7 @@ def test_price_change_applies_to_the_planned_price_kind() -> None:
 
 
 def test_owned_offer_with_a_new_price_is_rented() -> None:
-    own = replace(QUESTION, catalog=catalogue(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
+    own = replace(QUESTION, catalog=catalog_of(offer("c2", owned=OWNED, on_demand_usd_per_hour=None)))
     (rented,) = apply_change(own, "price.acme/c2@here=0.7").catalog.offers
     assert (rented.on_demand_usd_per_hour, rented.owned) == (0.7, None)
 

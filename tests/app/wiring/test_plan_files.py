@@ -20,14 +20,14 @@ from app.storage.bundle import export_run, import_run
 from app.storage.run_directory import StoredRun
 from app.wiring import plan_files
 from app.wiring.plan_files import PlanFile, encode_plan, read_plan, read_plan_inputs, write_plan
-from tests.fakes import offers, planned
+from tests.fakes import offers, small_plan
 from tests.fakes import plan_sources as sources
 from tests.fakes.golden_runs import golden_plan
-from tests.fakes.whole_plan import question, whole_plan
+from tests.fakes.whole_plan import planning_inputs, whole_plan
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
 
-PLAN_FILE = PlanFile("sizewise 0.1.0", whole_plan(), question())
+PLAN_FILE = PlanFile("sizewise 0.1.0", whole_plan(), planning_inputs())
 ENCODED = encode_plan(PLAN_FILE)
 TEXT, CATALOG_NAME = ENCODED.text, ENCODED.catalog_name
 ODD_NOTES = (
@@ -54,7 +54,7 @@ def path(tmp_path: Path) -> Path:
 
 def bundled_question() -> PlanningInputs:
     """Return a question with the whole bundled catalog, based on the measurement of a CPU."""
-    return offers.question(of=load_bundled_catalog(), peak_per_s=900.0)
+    return offers.planning_inputs(catalog=load_bundled_catalog(), peak_per_s=900.0)
 
 
 def planned_file(inputs: PlanningInputs) -> PlanFile:
@@ -84,7 +84,9 @@ def test_plan_file_starts_with_its_version_and_has_no_yaml_aliases(path: Path) -
     assert read_plan(path) == shared
 
 
-@pytest.mark.parametrize("inputs", [planned.question(), bundled_question()], ids=["two offers", "bundled catalog"])
+@pytest.mark.parametrize(
+    "inputs", [small_plan.planning_inputs(), bundled_question()], ids=["two offers", "bundled catalog"]
+)
 def test_plan_computed_again_from_a_copied_plan_file_is_identical_to_the_byte(
     inputs: PlanningInputs, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -130,7 +132,7 @@ def test_facts_of_a_plan_file_cover_recommended_and_nearest_excluded_offers() ->
 
 
 def test_plan_files_of_the_same_catalog_share_its_file(tmp_path: Path) -> None:
-    inputs = planned.question()
+    inputs = small_plan.planning_inputs()
     _, catalog = write_plan(tmp_path / "a.yaml", planned_file(inputs))
     written_ns = catalog.stat().st_mtime_ns
     write_plan(tmp_path / "b.yaml", planned_file(replace(inputs, slo=())))
@@ -142,7 +144,7 @@ def test_plan_files_of_the_same_catalog_share_its_file(tmp_path: Path) -> None:
 
 
 def test_change_of_the_peak_changes_one_line_of_the_inputs() -> None:
-    inputs = planned.question()
+    inputs = small_plan.planning_inputs()
     busier = replace(inputs, traffic=replace(inputs.traffic, peak_per_s=61.0))
     lines, busier_lines = (
         encode_plan(PlanFile("sizewise", whole_plan(), changed_inputs)).text.splitlines()
@@ -215,7 +217,7 @@ def test_missing_catalog_of_a_plan_file_is_reported_with_a_hint(path: Path) -> N
 
 
 def test_edited_fact_of_a_plan_file_is_rejected_even_without_effect(tmp_path: Path) -> None:
-    path, _ = write_plan(tmp_path / "plan.yaml", planned_file(planned.question()))
+    path, _ = write_plan(tmp_path / "plan.yaml", planned_file(small_plan.planning_inputs()))
     text = path.read_text("utf-8")
     path.write_text(text.replace("on_demand_usd_per_hour: 1.0", "on_demand_usd_per_hour: 0.5", 1), encoding="utf-8")
     with pytest.raises(UsageError, match=r"the facts of acme/c2@here in .* differ from those in its catalog") as caught:
@@ -304,7 +306,7 @@ def test_digest_of_a_plan_file_does_not_depend_on_its_layout(path: Path) -> None
 def test_plan_files_of_all_fake_questions_survive_a_round_trip(tmp_path: Path) -> None:
     """Fleets with offers that are not in the catalog are written in full."""
     plan: Plan = whole_plan()
-    for number, inputs in enumerate((question(), planned.question(), bundled_question())):
+    for number, inputs in enumerate((planning_inputs(), small_plan.planning_inputs(), bundled_question())):
         file = PlanFile("sizewise", plan, inputs)
         write_plan(tmp_path / f"{number}.yaml", file)
         assert read_plan(tmp_path / f"{number}.yaml") == file

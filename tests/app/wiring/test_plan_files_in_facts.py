@@ -11,14 +11,14 @@ from app.records.service import BatchService, FitError, FittedService, TokenServ
 from app.records.traffic import Traffic
 from app.storage.plan_file import find_impossible_input
 from app.wiring.plan_files import PlanFile, encode_plan, read_plan, write_plan
-from tests.fakes import planned, services, whole_plan
-from tests.fakes.offers import catalogue, offer, question, target
+from tests.fakes import services, small_plan, whole_plan
+from tests.fakes.offers import catalog_of, offer, planning_inputs, target
 
 SERVICE_MODELS = (
     FittedService(BatchService(0.01, 0.002, 8), 0.5, ("fixed_s",), ((0.01,),)),
     FittedService(TokenService(0.01, 1e-4, 1e-5, 64, 100_000), 0.5, (), ()),
 )
-INPUTS = planned.question()
+INPUTS = small_plan.planning_inputs()
 ENCODED = encode_plan(PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), INPUTS))
 HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
 
@@ -27,12 +27,12 @@ HOURS, CACHE = "hourly_share: [0.1, ", "    cache_share: 0.0\n"
     "inputs",
     [
         INPUTS,
-        planned.question(traffic=Traffic(60.0, "custom", planned.DAYTIME, growth_per_year=-0.3)),
-        question(
+        small_plan.planning_inputs(traffic=Traffic(60.0, "custom", small_plan.DAYTIME, growth_per_year=-0.3)),
+        planning_inputs(
             target(fit=replace(services.fit_of(*SERVICE_MODELS), errors=(FitError(8.0, "p95", 0.1, 0.09, -2.0),)))
         ),
-        question(target()),
-        whole_plan.question(),
+        planning_inputs(target()),
+        whole_plan.planning_inputs(),
     ],
 )
 def test_possible_planning_inputs_are_accepted(inputs: PlanningInputs) -> None:
@@ -86,7 +86,7 @@ def test_plan_file_with_impossible_values_is_rejected(tmp_path: Path, valid: str
 
 @pytest.mark.parametrize(("price", "message"), [(float("inf"), "is inf"), (-1.0, "is -1"), (float("nan"), "is not a")])
 def test_catalog_with_an_impossible_price_is_rejected(tmp_path: Path, price: float, message: str) -> None:
-    inputs = replace(INPUTS, catalog=catalogue(offer("c2", on_demand_usd_per_hour=price)))
+    inputs = replace(INPUTS, catalog=catalog_of(offer("c2", on_demand_usd_per_hour=price)))
     path, _ = write_plan(tmp_path / "plan.yaml", PlanFile("sizewise 0.1.0", whole_plan.whole_plan(), inputs))
     with pytest.raises(UsageError) as caught:
         read_plan(path)
@@ -107,6 +107,6 @@ def test_catalog_with_an_impossible_price_is_rejected(tmp_path: Path, price: flo
 def test_service_model_that_never_ends_or_starts_is_impossible(
     service: BatchService | TokenService, message: str
 ) -> None:
-    problem = find_impossible_input(question(target(fit=services.fit_of(services.fitted(service)))))
+    problem = find_impossible_input(planning_inputs(target(fit=services.fit_of(services.fitted_service(service)))))
     assert problem is not None
     assert problem.startswith(message)

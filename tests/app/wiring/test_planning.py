@@ -15,7 +15,7 @@ from app.records.result import SWEEP_TAG, Estimate, Stage
 from app.records.traffic import TokenLengths
 from app.wiring.planning import NoHardwareError, PlanRequest, build_plan_inputs
 from tests.fakes import plan_sources as sources
-from tests.fakes import planned
+from tests.fakes import small_plan
 from tests.fakes.local_runs import variant
 from tests.fakes.offers import TODAY
 from tests.fakes.results import full_run
@@ -39,16 +39,16 @@ def build_inputs(tmp_path: Path) -> BuildInputs:
     make: dict[str, Callable[[Path], str]] = {
         "run": sources.endpoint_run,
         "other": lambda path: sources.endpoint_run(path, run_id="other"),
-        "local": sources.local,
-        "curve.yaml": lambda path: sources.written(path, sources.CURVE),
-        "model.yaml": lambda path: sources.written(path, sources.MODEL),
-        "second.yml": lambda path: sources.written(path, sources.MODEL),
-        "plan.yaml": lambda path: sources.plan_file(path, planned.question()),
+        "local": sources.local_model_run,
+        "curve.yaml": lambda path: sources.write_file(path, sources.CURVE),
+        "model.yaml": lambda path: sources.write_file(path, sources.MODEL),
+        "second.yml": lambda path: sources.write_file(path, sources.MODEL),
+        "plan.yaml": lambda path: sources.write_plan_file(path, small_plan.planning_inputs()),
         "nowhere": lambda path: sources.endpoint_run(path, target=replace(full_run().result.target, hardware=None)),
         "no-rate": lambda path: sources.endpoint_run(path, max_rate=None),
         "no-traffic": lambda path: sources.endpoint_run(path, spec=sources.ENDPOINT_SPEC.partition("traffic:")[0]),
-        "no-law": lambda path: sources.local(path, batch_models=()),
-        "bad-law": lambda path: sources.local(path, batch_models=(_build_failed_batch_model(),)),
+        "no-law": lambda path: sources.local_model_run(path, batch_models=()),
+        "bad-law": lambda path: sources.local_model_run(path, batch_models=(_build_failed_batch_model(),)),
     }
 
     def build(*names: str, today: datetime.date = TODAY, **more: Any) -> PlanningInputs:
@@ -97,9 +97,9 @@ def test_planning_settings_override_the_profile_of_the_run(build_inputs: BuildIn
     question = build_inputs(
         "run",
         overrides=("plan.confidence=95%", "plan.providers=[acme]", "target.hardware.offer=acme/c4", "traffic.peak=5/s"),
-        traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\nshape: flat\n")),
+        traffic=Path(sources.write_file(tmp_path / "traffic.yaml", "peak: 70/s\nshape: flat\n")),
         slo=("latency_ms.p99 < 80",),
-        offers=(Path(sources.written(tmp_path / "own.yaml", sources.OFFERS)),),
+        offers=(Path(sources.write_file(tmp_path / "own.yaml", sources.OFFERS)),),
     )
     assert (question.traffic.peak_per_s, question.traffic.shape) == (70.0, "flat")
     assert [item.text for item in question.slo] == ["latency_ms.p99 < 80"]
@@ -178,24 +178,24 @@ def test_shape_of_a_language_model_is_planned_without_measurements(build_inputs:
 
 
 def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
-    assert build_inputs("plan.yaml", today=LATER) == planned.question()
-    assert build_inputs("plan.yaml", planned_on=LATER) == replace(planned.question(), today=LATER)
+    assert build_inputs("plan.yaml", today=LATER) == small_plan.planning_inputs()
+    assert build_inputs("plan.yaml", planned_on=LATER) == replace(small_plan.planning_inputs(), today=LATER)
     assert build_inputs("run", planned_on=LATER).today == LATER
-    own = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
+    own = Path(sources.write_file(tmp_path / "own.yaml", sources.OFFERS))
     renewed = build_inputs("plan.yaml", today=LATER, offers=(own,))
     assert renewed.today == LATER
     assert "acme/c8@here" in {candidate.key for candidate in renewed.catalog.offers}
-    assert replace(renewed, today=TODAY, catalog=planned.question().catalog) == planned.question()
+    assert replace(renewed, today=TODAY, catalog=small_plan.planning_inputs().catalog) == small_plan.planning_inputs()
 
 
 def test_overrides_of_a_plan_file_change_only_the_named_settings(build_inputs: BuildInputs, tmp_path: Path) -> None:
     question = build_inputs(
         "plan.yaml",
         overrides=("plan.redundancy=n+2", "traffic.growth=20%/year"),
-        traffic=Path(sources.written(tmp_path / "traffic.yaml", "peak: 70/s\n")),
+        traffic=Path(sources.write_file(tmp_path / "traffic.yaml", "peak: 70/s\n")),
         slo=("latency_ms.p99 < 80",),
     )
-    before = planned.question()
+    before = small_plan.planning_inputs()
     assert question.limits == replace(before.limits, redundancy=2)
     assert (question.traffic.peak_per_s, question.traffic.growth_per_year) == (70.0, 0.2)
     assert [objective.text for objective in question.slo] == ["latency_ms.p99 < 80"]

@@ -9,21 +9,21 @@ from app.errors import UsageError
 from app.records.scaling import Fixed
 from app.wiring.plan_files import UNCHECKED_NOTE, PlanFile, write_plan
 from app.wiring.simulating import DayRequest, load_or_compute_plan, simulate_plan_day
-from tests.fakes import planned as fakes
+from tests.fakes import small_plan as fakes
 from tests.fakes.offers import TODAY
 
-QUESTION = fakes.slow_question()
+QUESTION = fakes.slow_planning_inputs()
 
 
 @pytest.fixture(scope="module")
 def plan(tmp_path_factory: pytest.TempPathFactory) -> str:
     path = tmp_path_factory.mktemp("plan") / "plan.yaml"
-    write_plan(path, PlanFile("sizewise", fakes.planned(QUESTION), QUESTION))
+    write_plan(path, PlanFile("sizewise", fakes.cached_plan(QUESTION), QUESTION))
     return str(path)
 
 
 def test_plan_file_is_simulated_as_planned(plan: str) -> None:
-    assert load_or_compute_plan(plan, TODAY) == PlanFile("sizewise", fakes.planned(QUESTION), QUESTION)
+    assert load_or_compute_plan(plan, TODAY) == PlanFile("sizewise", fakes.cached_plan(QUESTION), QUESTION)
     day = simulate_plan_day(DayRequest(plan), TODAY)
     assert (day.offer, day.date) == ("acme/c2@here", "2026-08-01")
     assert day.autoscaler == Fixed(2 * day.instances)

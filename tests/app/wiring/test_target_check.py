@@ -10,7 +10,7 @@ import pytest
 
 from app.errors import UsageError
 from app.profiles.loading import load_profile_tree
-from app.profiles.templates import TEMPLATE_MODEL
+from app.records.protocols import TEMPLATE_MODEL
 from app.records.trial import ConnectionTest, Problem
 from app.wiring.target_check import check_target
 from loadgen.reference.script import HttpMock, OpenAiMock

@@ -1,4 +1,4 @@
-"""A stand-in for AMD's package, with two GPUs: the second is an older card, that refuses much.
+"""A fake of AMD's package with two GPUs: the second is an older card that supports few readings.
 What it does not offer it says so twice, and from the third time on that it is busy.
 
 Put its folder on the path of a process. AMDSMI_STAND_IN names what is wrong: "no library" or "no driver".

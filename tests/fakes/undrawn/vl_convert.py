@@ -15,10 +15,10 @@ def vegalite_to_svg(spec: dict[str, Any]) -> str:
 
 def javascript_bundle(snippet: str) -> str:
     """Bundle the real library, because the user's cache keeps it for every later report."""
-    found = PathFinder.find_spec(__name__, [path for path in sys.path if Path(path) != Path(__file__).parent])
-    assert found is not None
-    assert found.loader is not None
-    module = module_from_spec(found)
+    module_spec = PathFinder.find_spec(__name__, [path for path in sys.path if Path(path) != Path(__file__).parent])
+    assert module_spec is not None
+    assert module_spec.loader is not None
+    module = module_from_spec(module_spec)
     sys.modules[__name__] = module  # which its own modules are imported from
-    found.loader.exec_module(module)
+    module_spec.loader.exec_module(module)
     return str(module.javascript_bundle(snippet))

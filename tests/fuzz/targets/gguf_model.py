@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from app.inference.inspection.language_model import read_language_model
-from tests.fakes.language_model_files import convert_to_gguf, published, write_gguf
+from tests.fakes.language_model_files import convert_to_gguf, published_model, write_gguf
 from tests.fuzz.scratch import input_file, scratch_folder
 
 _TENSORS = 12
@@ -19,7 +19,7 @@ def read(data: bytes) -> None:
 def seeds() -> Iterable[bytes]:
     keys = {"attention.sliding_window": 64, "expert_count": 8, "expert_used_count": 2}
     for architecture in ("llama", "gemma2", "deepseek2"):
-        model = published("smollm2-135m")
+        model = published_model("smollm2-135m")
         model = model._replace(config=model.config | {"hidden_size": 32})
         metadata, tensors = convert_to_gguf(model, architecture, **keys)
         small = {name: (0, tuple(min(axis, 4) for axis in shape)) for name, (_, shape) in tensors.items()}

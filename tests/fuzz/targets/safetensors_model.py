@@ -7,7 +7,7 @@ import json
 from collections.abc import Iterable
 
 from app.inference.inspection.language_model import read_language_model
-from tests.fakes.language_model_files import Tensors, published, write_folder, write_safetensors
+from tests.fakes.language_model_files import Tensors, published_model, write_folder, write_safetensors
 from tests.fuzz.scratch import input_file, scratch_folder
 
 _TENSORS: Tensors = {
@@ -30,6 +30,6 @@ def seeds() -> Iterable[bytes]:
         write_folder(folder / "sharded", _TENSORS, {}, shards=2)
         yield b"\2" + (folder / "sharded" / "model.safetensors.index.json").read_bytes()
     for name in ("smollm2-135m", "gemma-2-9b", "gpt-oss-20b"):
-        yield b"\1" + json.dumps(published(name).config).encode()
-    config = published("deepseek-v3").config
+        yield b"\1" + json.dumps(published_model(name).config).encode()
+    config = published_model("deepseek-v3").config
     yield b"\1" + json.dumps({"architectures": ["A"], "text_config": config}).encode()

@@ -12,7 +12,7 @@ from loadgen.process import LoadError, LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, PreflightDone
 from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.workloads import LocustWorkload
-from tests.fakes.played import Played, plan
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = pytest.mark.process
 
@@ -69,7 +69,7 @@ def test_each_request_of_locust_test_is_recorded_as_one_row(tmp_path: Path) -> N
             Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, TWO_CLASSES), spawn_per_s=100)
         )
         preflight_done = load.preflight()
-        played = Played(load, plan(arrivals=ClosedArrivals(4), lead_in_s=0.3))
+        played = StageRun(load, plan(arrivals=ClosedArrivals(4), lead_in_s=0.3))
         received_count = len(server.requests)
     assert preflight_done.error is None
     assert preflight_done.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
@@ -101,7 +101,7 @@ def test_each_request_of_locust_test_is_recorded_as_one_row(tmp_path: Path) -> N
 def test_sent_and_end_times_of_rows_match_server_clock(tmp_path: Path) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
-        rows = Played(load, plan(arrivals=ClosedArrivals(1))).rows
+        rows = StageRun(load, plan(arrivals=ClosedArrivals(1))).rows
         received_times_ns = sorted(server.received_ns)
     assert len(rows) == len(received_times_ns)
     for sent_ns, received_ns, end_ns in zip(rows["sent_ns"], received_times_ns, rows["end_ns"], strict=True):
@@ -127,7 +127,7 @@ def test_two_stages_run_in_sequence_and_fire_locust_events(tmp_path: Path) -> No
     )
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, text)))
-        stages = [Played(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
+        stages = [StageRun(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
     assert [played.rows["error"].isna().all() and len(played.rows) > 5 for played in stages] == [True, True]
     if sys.platform == "linux":
         assert all(played.ended.cpu_wait_s is not None and played.ended.cpu_wait_s >= 0 for played in stages)
@@ -141,7 +141,7 @@ def test_host_of_locust_file_is_used_when_url_is_missing(tmp_path: Path) -> None
             Endpoint(()), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS.replace("{host}", server.url)))
         )
         assert server.url in load.preflight().detail
-        assert Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"].isna().all()
+        assert StageRun(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"].isna().all()
 
 
 def test_preflight_names_only_selected_user_classes(tmp_path: Path) -> None:
@@ -156,16 +156,16 @@ def test_requests_to_closed_port_fail_with_connect_error(tmp_path: Path) -> None
     with LoadProcess("loadgen.locustfile") as load:
         for text in (ONE_CLASS, ONE_CLASS.replace("FastHttpUser", "HttpUser")):
             load.configure(Endpoint((closed_url,)), LocustWorkload(write_locust_file(tmp_path, text)))
-            assert set(Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"]) == {"connect"}
+            assert set(StageRun(load, plan(duration=0.3, arrivals=ClosedArrivals(1))).rows["error"]) == {"connect"}
 
 
 @pytest.mark.timing
 def test_max_requests_and_stop_end_a_stage_early(tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
-        limited = Played(load, plan(duration=60, arrivals=ClosedArrivals(1), max_requests=5))
+        limited = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(1), max_requests=5))
         threading.Timer(0.3, load.stop, (True,)).start()
-        stopped = Played(load, plan(duration=60, arrivals=ClosedArrivals(1)))
+        stopped = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(1)))
     assert 5 <= len(limited.rows) < 20
     assert (limited.ended.stopped_early, stopped.ended.stopped_early) == (False, True)
     assert len(stopped.rows) > 5
@@ -176,7 +176,7 @@ def test_stop_without_drain_ends_stage_despite_hanging_users(tmp_path: Path) -> 
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         before_s = perf_counter()
-        played = Played(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), goes_on=False)
+        played = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), goes_on=False)
     assert perf_counter() - before_s < 10
     assert played.ended.stopped_early
 
@@ -185,7 +185,7 @@ def test_runner_quit_in_locust_test_ends_stage_early(tmp_path: Path) -> None:
     text = ONE_CLASS + "        self.environment.runner.quit()\n"
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, dedent(text))))
-        played = Played(load, plan(duration=60, arrivals=ClosedArrivals(1)))
+        played = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(1)))
     assert played.ended.stopped_early
 
 
@@ -203,7 +203,7 @@ def test_open_arrivals_are_rejected_for_locust_test(tmp_path: Path) -> None:
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         with pytest.raises(LoadError, match="controls its own request times") as failed:
-            Played(load, plan(arrivals=OpenArrivals("poisson", ((0.0, 5.0),))))
+            StageRun(load, plan(arrivals=OpenArrivals("poisson", ((0.0, 5.0),))))
     assert failed.value.is_workload_invalid
 
 
@@ -212,7 +212,7 @@ def test_locust_test_without_requests_fails_with_task_exception(tmp_path: Path) 
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(("http://127.0.0.1:1",)), LocustWorkload(write_locust_file(tmp_path, text)))
         with pytest.raises(LoadError, match="made no request: a task raised AttributeError"):
-            Played(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
+            StageRun(load, plan(duration=0.3, arrivals=ClosedArrivals(1)))
 
 
 @pytest.mark.parametrize("kind", ["HttpUser", "FastHttpUser"])
@@ -221,7 +221,7 @@ def test_locust_test_without_host_is_rejected_with_hint(tmp_path: Path, kind: st
     with LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint(()), LocustWorkload(write_locust_file(tmp_path, text)))
         with pytest.raises(LoadError, match="made no request: One has no host") as failed:
-            Played(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
+            StageRun(load, plan(duration=0.2, arrivals=ClosedArrivals(1)))
     assert failed.value.is_workload_invalid
     assert "--host" in str(failed.value.hint)
 
@@ -232,7 +232,7 @@ def test_extended_stage_runs_to_new_end_and_first_error_is_reported_once(tmp_pat
         test = write_locust_file(tmp_path, ONE_CLASS.format(host=server.url))
         load.configure(Endpoint(()), LocustWorkload(test, spawn_per_s=100))
         extend = threading.Timer(0.2, load.extend, (3.0,))
-        played = Played(load, plan(duration=2, arrivals=ClosedArrivals(2)), on_started=extend.start)
+        played = StageRun(load, plan(duration=2, arrivals=ClosedArrivals(2)), on_started=extend.start)
     assert played.ended.duration_s == 3.0
     last_s = (played.rows["sent_ns"].max() - played.ended.start_ns) / 1e9
     assert 2.5 < last_s < 4.0

@@ -34,10 +34,10 @@ from loadgen.records import (
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.workloads import HttpWorkload
 from tests.fakes.load_worker import FakeLoadWorker
-from tests.fakes.played import Played, plan
 from tests.fakes.processes import free_port, is_running
 from tests.fakes.program import wait_until
 from tests.fakes.sockets import listening_of
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_workers")]
 
@@ -69,7 +69,7 @@ def gather_fake_workers(port: int, count: int = 2) -> LoadProcess:
 
 def test_three_workers_send_same_schedule_as_one_worker(load: LoadProcess) -> None:
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
-    played = Played(load, stage)
+    played = StageRun(load, stage)
     (started,) = played.started
     assert isinstance(stage.arrivals, OpenArrivals)
     offsets = compute_offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
@@ -105,7 +105,7 @@ def test_stop_and_rate_change_apply_to_all_workers_at_once(load: LoadProcess) ->
         threading.Timer(0.5, load.change_rate, (600.0,)).start()
         threading.Timer(1.4, load.stop, (True,)).start()
 
-    played = Played(load, plan(100, 30), on_started=schedule_commands)
+    played = StageRun(load, plan(100, 30), on_started=schedule_commands)
     (started,) = played.started
     # until the first worker stopped
     until_ns = played.rows.groupby("worker")["scheduled_ns"].max().min()
@@ -122,7 +122,7 @@ def test_stop_and_rate_change_apply_to_all_workers_at_once(load: LoadProcess) ->
 @pytest.mark.timing
 def test_extension_applies_to_all_workers_without_missed_arrival(load: LoadProcess) -> None:
     extend = threading.Timer(0.3, load.extend, (2.0,))
-    played = Played(load, plan(300, 1.2), on_started=extend.start)
+    played = StageRun(load, plan(300, 1.2), on_started=extend.start)
     offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert played.ended.duration_s == 2.0
     assert np.diff(offsets) == pytest.approx(1e9 / 300, abs=2)
@@ -136,7 +136,7 @@ def test_stop_without_drain_ends_stage_within_5_s(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=20)) as slow:
         load.configure(Endpoint((slow.url,)), HttpWorkload())
         began_s = time.monotonic()
-        played = Played(load, plan(50, 30), goes_on=False)
+        played = StageRun(load, plan(50, 30), goes_on=False)
     assert time.monotonic() - began_s < 5
     assert set(played.rows["error"]) <= {"timeout"}
     assert played.ended.stopped_early
@@ -178,7 +178,7 @@ def test_lost_worker_is_detected_within_3_s_and_other_worker_continues(
         assert (survived.lost_ns, survived.pid) == (None, survivor.pid)
         assert 0 < lost.sent < survived.sent
         wait_until(lambda: not is_running(victim.pid))
-        next_stage = Played(load, plan(200, 0.5))
+        next_stage = StageRun(load, plan(200, 0.5))
         assert set(next_stage.rows["worker"]) == {survivor.index}
         assert sorted(next_stage.rows["index"]) == list(range(100))
         assert [result.worker for result in next_stage.ended.workers] == [survivor.index]
@@ -189,7 +189,7 @@ def test_master_fails_when_all_workers_are_lost(server: ScriptedServer) -> None:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         threading.Timer(0.5, os.kill, (load.workers[0].pid, signal.SIGKILL)).start()
         with pytest.raises(LoadError, match="the load worker was lost") as error:
-            Played(load, plan(200, 60))
+            StageRun(load, plan(200, 60))
     assert "was killed by SIGKILL" in str(error.value.hint)
 
 
@@ -201,7 +201,7 @@ def test_worker_times_are_converted_to_master_clock() -> None:
         FakeLoadWorker(port, TOKEN, pid=2, ahead_ns=-hour_ns, drift=-50e-6),
         gather_fake_workers(port) as load,
     ):
-        played = Played(load, plan(100, 1))
+        played = StageRun(load, plan(100, 1))
         now_ns = time.perf_counter_ns()
     (started,) = played.started
     assert 0 < now_ns - started.start_ns + 1e9 < 5e9
@@ -230,7 +230,7 @@ def test_workers_without_token_or_beyond_expected_count_are_rejected() -> None:
         ) as load,
         FakeLoadWorker(port, TOKEN, pid=9) as late,
     ):
-        late.wait_until_told(Quit)
+        late.wait_for_command(Quit)
         assert [worker.pid for worker in load.workers] == [8]
         assert without.received == wrong.received == []
     assert joinings[0] == Joining(f"127.0.0.1:{port}", 0, 1)
@@ -274,10 +274,10 @@ def test_garbage_from_worker_with_token_evicts_only_that_worker() -> None:
             for message in GARBAGE:
                 hostile.send_bytes(message)
 
-        played = Played(load, plan(100, 5), on_started=threading.Timer(0.5, send_garbage).start)
-        hostile.wait_until_told(Quit)
+        played = StageRun(load, plan(100, 5), on_started=threading.Timer(0.5, send_garbage).start)
+        hostile.wait_for_command(Quit)
         send_garbage()
-        next_stage = Played(load, plan(100, 1))
+        next_stage = StageRun(load, plan(100, 1))
     assert [result.lost_ns is None for result in played.ended.workers] == [True, False]
     assert [(result.worker, result.lost_ns) for result in next_stage.ended.workers] == [(0, None)]
     assert len(next_stage.rows) == 100

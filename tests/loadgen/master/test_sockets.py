@@ -67,8 +67,8 @@ def test_workers_without_token_are_not_listed_and_exchange_no_messages() -> None
         with start_fake("plain_locust_worker.py", str(port)) as plain:
             assert plain.communicate(timeout=TIMEOUT_S)[0] == "not let in\n"
         wait_until(lambda: valid.received)
-        wait_until(lambda: query_master(master)["heard"])
-        assert query_master(master) == {"listed": {}, "heard": [["fake_elsewhere_3", "report"]]}  # its Hello
+        wait_until(lambda: query_master(master)["received"])
+        assert query_master(master) == {"listed": {}, "received": [["fake_elsewhere_3", "report"]]}  # its Hello
         assert without.received == wrong.received == []
 
 
@@ -82,12 +82,16 @@ def test_enlisted_worker_is_listed_as_ready_and_acknowledged() -> None:
 def test_master_receives_message_of_three_frames() -> None:
     with master_with_token() as (master, port), FakeLoadWorker(port, TOKEN, pid=3) as worker:
         worker.send("rows", bytes(3 * MAX_FRAME_BYTES))
-        wait_until(lambda: ["fake_elsewhere_3", "rows"] in query_master(master)["heard"])
+        wait_until(lambda: ["fake_elsewhere_3", "rows"] in query_master(master)["received"])
 
 
 def test_sending_worker_is_blocked_while_master_does_not_read() -> None:
     """TCP flow control blocks the sender."""
-    with start_fake("deaf_master.py", TOKEN) as deaf, zmq.Context() as context, context.socket(zmq.DEALER) as worker:
+    with (
+        start_fake("unresponsive_master.py", TOKEN) as deaf,
+        zmq.Context() as context,
+        context.socket(zmq.DEALER) as worker,
+    ):
         assert deaf.stdout is not None
         worker.linger, worker.sndhwm = 0, 10
         secure_worker_socket(worker, TOKEN)
@@ -104,7 +108,7 @@ def test_sending_worker_is_blocked_while_master_does_not_read() -> None:
 @pytest.mark.timeout(20)
 def test_flooding_worker_does_not_block_master() -> None:
     with master_with_token() as (master, port), FakeLoadWorker(port, TOKEN, floods=True):
-        wait_until(lambda: len(query_master(master)["heard"]) > 1_000)
+        wait_until(lambda: len(query_master(master)["received"]) > 1_000)
         before_s = time.monotonic()
         query_master(master)
         assert time.monotonic() - before_s < 2

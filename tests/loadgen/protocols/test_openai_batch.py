@@ -22,7 +22,7 @@ from loadgen.records import (
     Timeouts,
 )
 from loadgen.workloads import BatchWorkload, FixedLength, OpenAiWorkload, SyntheticPrompts
-from tests.fakes.batch_server import KEY, BatchServer, Row, answer, answer_all, unanswered
+from tests.fakes.batch_server import KEY, BatchServer, Row, complete_all, error_line, output_line
 
 REQUESTS = OpenAiWorkload("chat", "m", SyntheticPrompts(FixedLength(3), FixedLength(5), unique=3), stream=False)
 WORKLOAD = BatchWorkload(REQUESTS, poll_s=0.002)
@@ -62,16 +62,16 @@ class JobRun:
 def test_batch_job_is_uploaded_created_polled_and_downloaded() -> None:
     with BatchServer() as server:
         run = JobRun(server)
-    assert [(method, path) for method, path, _ in server.seen] == [
+    assert [(method, path) for method, path, _ in server.http_requests] == [
         ("POST", "/v1/files"),
         ("POST", "/v1/batches"),
         ("GET", "/v1/batches/batch_1"),
         ("GET", "/v1/batches/batch_1"),
         ("GET", "/v1/files/file-output_file_id/content"),
     ]
-    assert {headers["Authorization"] for _, _, headers in server.seen} == {f"Bearer {KEY}"}
+    assert {headers["Authorization"] for _, _, headers in server.http_requests} == {f"Bearer {KEY}"}
     creation_request = {"input_file_id": "file-in", "endpoint": "/v1/chat/completions", "completion_window": "24h"}
-    assert server.batch["asked"] == creation_request
+    assert server.batch["creation_request"] == creation_request
     assert [request["custom_id"] for request in server.requests] == [f"request-{number}" for number in range(4)]
     assert {request["url"] for request in server.requests} == {"/v1/chat/completions"}
     bodies = [request["body"] for request in server.requests]
@@ -98,7 +98,7 @@ def test_url_query_is_sent_with_each_request_but_not_reported() -> None:
         endpoint = Endpoint((f"{server.url}?api-version=7",), headers=HEADERS)
         run = JobRun(server, endpoint=endpoint)
         preflight = run.job.preflight()
-    assert {path.partition("?")[2] for _, path, _ in server.seen} == {"api-version=7", "limit=1&api-version=7"}
+    assert {path.partition("?")[2] for _, path, _ in server.http_requests} == {"api-version=7", "limit=1&api-version=7"}
     assert "api-version" not in preflight.detail
 
 
@@ -106,8 +106,14 @@ def test_each_request_of_batch_job_has_its_own_outcome() -> None:
     def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
         first, second, third, fourth, *_ = (request["custom_id"] for request in requests)
         malformed = {"custom_id": fourth, "response": {"status_code": 200, "body": {"choices": []}}}
-        output = [answer(first, 9), answer(second, status=500), malformed, answer("request-99"), answer(first, 1)]
-        return "expired", output, [unanswered(third, "batch_expired"), answer("x", status=400)]
+        output = [
+            output_line(first, 9),
+            output_line(second, status=500),
+            malformed,
+            output_line("request-99"),
+            output_line(first, 1),
+        ]
+        return "expired", output, [error_line(third, "batch_expired"), output_line("x", status=400)]
 
     with BatchServer(end) as server:
         run = JobRun(server, requests=6)
@@ -163,7 +169,7 @@ def test_stopped_or_late_batch_job_is_canceled_with_completed_requests(is_timeou
         1,
         3,
     )
-    assert [path for _, path, _ in server.seen].count("/v1/batches/batch_1/cancel") == 1
+    assert [path for _, path, _ in server.http_requests].count("/v1/batches/batch_1/cancel") == 1
     assert list(run.rows["error"].fillna("")) == ["", "not-started", "not-started", "not-started"]
     assert run.rows["sent_ns"].isna().sum() == 3
     assert (run.ended.stopped_early, run.ended.never_started) == (True, 3)
@@ -244,7 +250,7 @@ def test_invalid_server_response_is_rejected(
 @pytest.mark.parametrize("counts", [{"completed": -5, "failed": "x"}, {"completed": 10**30}, None])
 def test_impossible_request_counts_are_ignored(counts: Any) -> None:
     def end(requests: list[Row]) -> tuple[str, list[Row], list[Row]]:
-        return answer_all(requests)
+        return complete_all(requests)
 
     def set_counts(_: int) -> None:
         server.batch["request_counts"] = counts
@@ -282,7 +288,7 @@ def test_api_key_is_read_from_key_file(tmp_path: Path) -> None:
     keys = (KeyFile("Authorization", str(tmp_path / "key"), prefix="Bearer "),)
     with BatchServer() as server:
         JobRun(server, endpoint=Endpoint((server.url,), key_files=keys))
-    assert {headers["Authorization"] for _, _, headers in server.seen} == {f"Bearer {KEY}"}
+    assert {headers["Authorization"] for _, _, headers in server.http_requests} == {f"Bearer {KEY}"}
 
 
 def test_unreadable_key_file_is_workload_error_and_later_ends_batch_job(tmp_path: Path) -> None:
@@ -303,4 +309,4 @@ def test_batch_file_larger_than_api_limit_is_workload_error(monkeypatch: pytest.
     with BatchServer() as server, pytest.raises(LoadError, match="the file of the batch exceeds") as failed:
         JobRun(server)
     assert failed.value.is_workload_invalid
-    assert not server.seen
+    assert not server.http_requests

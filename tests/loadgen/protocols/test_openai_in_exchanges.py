@@ -24,7 +24,7 @@ from loadgen.reference.scripted import ScriptedServer
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange, Tokens
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
-from tests.fakes.asker import Asker, converse_on
+from tests.fakes.http_client import HttpClient, run_http_client_on
 
 MOCK = Script(protocols=(OpenAiMock(service_model=ServiceModel(delay_s=0.01, tokens_per_s=500.0)),))
 TIMEOUTS = Timeouts(connect_s=5, idle_s=0.4, total_s=1.0)
@@ -45,12 +45,12 @@ def send_requests(
     prepared, endpoint = prepare(server, api, **more)
     exchanges: list[Exchange] = []
 
-    async def send_all(asker: Asker) -> None:
+    async def send_all(client: HttpClient) -> None:
         for _ in range(times):
             reader = None if prepared.new_reader is None else prepared.new_reader()
-            exchanges.append(await asker.ask(prepared.requests[0], reader=reader))
+            exchanges.append(await client.request(prepared.requests[0], reader=reader))
 
-    converse_on("uvloop", endpoint, send_all)
+    run_http_client_on("uvloop", endpoint, send_all)
     errors = [check_response(prepared.check, exchange).error for exchange in exchanges]
     assert not any(errors[:-1])
     return errors[-1], exchanges[-1]
@@ -189,10 +189,10 @@ def test_messages_api_needs_version_and_max_tokens_and_may_stream_tool_calls() -
         request = prepared.requests[0].replace(b"anthropic-version", b"x-version")
         exchanges: list[Exchange] = []
 
-        async def send_request(asker: Asker) -> None:
-            exchanges.append(await asker.ask(request))
+        async def send_request(client: HttpClient) -> None:
+            exchanges.append(await client.request(request))
 
-        converse_on("uvloop", endpoint, send_request)
+        run_http_client_on("uvloop", endpoint, send_request)
     assert (unlimited, exchanges[0].status) == ("http-4xx", 400)
     stream = build_chunked_stream(events("messages", reasoning_tokens=3, is_tool_call=True, cached_tokens=4))
     error, exchange = receive(stream, "messages")

@@ -30,7 +30,7 @@ from loadgen.workloads import (
     TranscriptionWorkload,
     Workload,
 )
-from tests.fakes.asker import Asker, converse_on
+from tests.fakes.http_client import HttpClient, run_http_client_on
 
 TIMEOUTS = Timeouts(connect_s=5, idle_s=0.3, total_s=0.4)
 PROMPTS = SyntheticPrompts(FixedLength(5), unique=2)
@@ -59,14 +59,14 @@ def send_first_request(workload: Workload, reply: Reply | Stream) -> tuple[Respo
     """Send the first request; return its response check, the exchange, and the request as the server received it."""
     exchanges: list[Exchange] = []
 
-    async def send(asker: Asker) -> None:
+    async def send(client: HttpClient) -> None:
         reader = None if prepared.new_reader is None else prepared.new_reader()
-        exchanges.append(await asker.ask(prepared.requests[0], reader=reader))
+        exchanges.append(await client.request(prepared.requests[0], reader=reader))
 
     with ScriptedServer(Script(reply=reply)) as server:
         url = f"{server.url}/v1"
         prepared = prepare(workload, url)
-        converse_on("uvloop", Endpoint((url,), timeouts=TIMEOUTS), send)
+        run_http_client_on("uvloop", Endpoint((url,), timeouts=TIMEOUTS), send)
         (request,) = server.requests
     return check_response(prepared.check, exchanges[0]), exchanges[0], request
 

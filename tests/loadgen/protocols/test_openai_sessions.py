@@ -17,7 +17,7 @@ from loadgen.protocols.prepared import (
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
 from loadgen.workloads import FixedLength, LiveHistory, OpenAiWorkload, SyntheticPrompts
-from tests.fakes.answering import Answer, events, whole
+from tests.fakes.llm_responses import LlmResponse, build_body, build_events
 
 CALLS = (("a", "look", '{"at": [1, "é"]}'), ("b", "go", "{}"))
 COLLECTED_CALLS = tuple(ToolCallRecord(*call) for call in CALLS)
@@ -31,8 +31,8 @@ def prepare(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSessi
     return workload, workload.live_sessions
 
 
-def collect(answer: Answer, api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
-    return collect_events(events(answer, api), api, keeps_reasoning=keeps_reasoning)
+def collect(answer: LlmResponse, api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+    return collect_events(build_events(answer, api), api, keeps_reasoning=keeps_reasoning)
 
 
 def collect_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
@@ -42,14 +42,14 @@ def collect_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: boo
 
 
 def test_streamed_response_is_collected_like_complete_response() -> None:
-    answer = Answer("é☃ text", CALLS, "be|cause")
+    answer = LlmResponse("é☃ text", CALLS, "be|cause")
     char_count = len("é☃ text" + '{"at": [1, "é"]}' + "{}")
     expected = CollectedResponse(
         20, 5, char_count + len("because"), "é☃ text", ("reasoning_content", "because"), COLLECTED_CALLS
     )
     assert collect(answer, keeps_reasoning=True) == expected
     assert collect(answer) == msgspec.structs.replace(expected, reasoning=None, char_count=char_count)
-    body = msgspec.json.encode(whole(answer._replace(reasoning="because"), "chat"))
+    body = msgspec.json.encode(build_body(answer._replace(reasoning="because"), "chat"))
     assert collect_body(body, Collector(keeps_reasoning=True)) == expected
     reader = CollectingReader("chat", None, keeps_reasoning=True)
     reader.feed(body, 1)
@@ -84,7 +84,7 @@ def test_only_first_choice_is_collected() -> None:
 
 
 def test_token_count_without_usage_is_estimated_from_text() -> None:
-    response = collect(Answer("four" * 10, usage=None))
+    response = collect(LlmResponse("four" * 10, usage=None))
     assert response is not None
     assert (response.tokens_in, response.tokens_out) == (None, 10)
 

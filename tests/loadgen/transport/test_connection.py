@@ -15,7 +15,7 @@ from loadgen.transport import connection, responses
 from loadgen.transport.connection import Connection
 from loadgen.transport.exchange import Exchange, StreamReader
 from loadgen.transport.responses import CachedHead, HeadCache
-from tests.fakes.asker import KeptPieces
+from tests.fakes.http_client import PieceRecorder
 
 OK = b"HTTP/1.1 200 OK\r\n"
 EVENTS = OK + b"Content-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
@@ -192,7 +192,7 @@ def test_unsolicited_bytes_close_idle_connection() -> None:
 
 
 def test_stream_reader_receives_each_read_with_its_time() -> None:
-    wire, reader = Wire(), KeptPieces()
+    wire, reader = Wire(), PieceRecorder()
     wire.send_request(reader=reader)
     wire.receive(EVENTS + b"3\r\nabc\r\n2\r\nde\r\n", b"1\r", b"\n", b"f\r\n0\r\n", b"\r\n")
     (exchange,) = wire.done
@@ -205,7 +205,7 @@ def test_stream_reader_receives_each_read_with_its_time() -> None:
 @pytest.mark.parametrize("size", range(1, 9))
 def test_chunked_response_is_decoded_for_any_split(size: int) -> None:
     data = EVENTS + b"4\r\nab\r\n\r\n5;x=y\r\n\r\ncd\r\r\n0\r\n\r\n"
-    wire, reader = Wire(), KeptPieces()
+    wire, reader = Wire(), PieceRecorder()
     wire.send_request(reader=reader)
     wire.receive(*(data[at : at + size] for at in range(0, len(data), size)))
     assert b"".join(reader.pieces) == b"ab\r\n\r\ncd\r"
@@ -213,7 +213,7 @@ def test_chunked_response_is_decoded_for_any_split(size: int) -> None:
 
 
 def test_idle_connection_releases_its_last_reader() -> None:
-    wire, reader = Wire(), KeptPieces()
+    wire, reader = Wire(), PieceRecorder()
     wire.send_request(reader=reader)
     wire.receive(EVENTS + b"0\r\n\r\n")
     wire.done.clear()
@@ -223,7 +223,7 @@ def test_idle_connection_releases_its_last_reader() -> None:
 
 
 def test_error_response_is_stored_as_body_despite_reader() -> None:
-    wire, reader = Wire(), KeptPieces()
+    wire, reader = Wire(), PieceRecorder()
     wire.send_request(reader=reader)
     wire.receive(b"HTTP/1.1 429 Slow Down\r\nContent-Length: 4\r\n\r\nwait")
     assert (reader.pieces, wire.done[0].status, wire.done[0].body) == ([], 429, b"wait")
@@ -231,7 +231,7 @@ def test_error_response_is_stored_as_body_despite_reader() -> None:
 
 @pytest.mark.parametrize("last", [b"", b"0\r\n\r\n", b"nonsense"])
 def test_reader_can_reject_response_during_read(last: bytes) -> None:
-    wire, reader = Wire(), KeptPieces(refused=b"bad", error="bad-output")
+    wire, reader = Wire(), PieceRecorder(refused=b"bad", error="bad-output")
     wire.send_request(reader=reader)
     wire.receive(EVENTS + b"2\r\nok\r\n3\r\nbad\r\n4\r\nmore\r\n" + last, b"1\r\nx\r\n0\r\n\r\n")
     assert [(exchange.error, exchange.detail, exchange.status) for exchange in wire.done] == [
@@ -245,7 +245,7 @@ def test_reader_can_reject_response_during_read(last: bytes) -> None:
 
 
 def test_exception_in_reader_is_bad_payload_without_its_message() -> None:
-    class Broken(KeptPieces):
+    class Broken(PieceRecorder):
         def feed(self, piece: bytes, at_ns: int) -> str | None:
             raise RuntimeError("secret")
 
@@ -258,7 +258,7 @@ def test_exception_in_reader_is_bad_payload_without_its_message() -> None:
 
 
 def test_interrupted_stream_is_truncated() -> None:
-    wire, reader = Wire(), KeptPieces()
+    wire, reader = Wire(), PieceRecorder()
     wire.send_request(reader=reader)
     wire.receive(EVENTS + b"2\r\nok\r\n5\r\nhal")
     wire.end()
@@ -279,7 +279,7 @@ def test_streamed_response_is_not_stored_but_limited_in_size(monkeypatch: pytest
     assert exchange.bytes_received < 80 * 2**20
 
 
-class CountedBytes(KeptPieces):
+class CountedBytes(PieceRecorder):
     count = 0
 
     def feed(self, piece: bytes, at_ns: int) -> str | None:
@@ -299,7 +299,7 @@ class CountedBytes(KeptPieces):
 )
 def test_size_of_heads_trailers_and_chunk_extensions_is_limited(start: bytes, repeated: bytes) -> None:
     wire = Wire()
-    wire.send_request(reader=KeptPieces())
+    wire.send_request(reader=PieceRecorder())
     wire.receive(start, *[repeated * (65_536 // len(repeated))] * 20)
     (exchange,) = wire.done
     assert exchange.error == "bad-payload"
@@ -382,7 +382,7 @@ def test_responses_in_flight_beyond_total_limit_fail_with_local_limit(
 def test_streamed_pieces_do_not_count_as_stored_bytes() -> None:
     received = responses.ReceivedBytes()
     wire = Wire(received=received)
-    wire.send_request(reader=KeptPieces())
+    wire.send_request(reader=PieceRecorder())
     wire.receive(EVENTS, b"4\r\n", b"data\r\n")
     initial_total = received.total
     wire.receive(*[b"4\r\n", b"data\r\n"] * 100)
@@ -435,16 +435,16 @@ def test_compressed_stream_is_decompressed_as_it_arrives(size: int) -> None:
     pieces = [stream.compress(b"abc") + stream.flush(zlib.Z_SYNC_FLUSH), stream.compress(b"def") + stream.flush()]
     response = EVENTS.replace(b"\r\n\r\n", b"\r\nContent-Encoding: gzip\r\n\r\n")
     response += b"".join(b"%x\r\n%b\r\n" % (len(piece), piece) for piece in pieces) + b"0\r\n\r\n"
-    wire, reader = Wire(), KeptPieces()
+    wire, reader = Wire(), PieceRecorder()
     wire.send_request(reader=reader)
     wire.receive(*(response[at : at + size] for at in range(0, len(response), size)))
     assert b"".join(reader.pieces) == b"abcdef"
     assert (wire.done[0].error, wire.done[0].body) == (None, b"")
 
 
-@pytest.mark.parametrize("reader", [None, KeptPieces()])
+@pytest.mark.parametrize("reader", [None, PieceRecorder()])
 def test_truncated_or_too_large_compressed_response_is_error(
-    reader: KeptPieces | None, monkeypatch: pytest.MonkeyPatch
+    reader: PieceRecorder | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(responses, "MAX_RESPONSE_BYTES", 100_000)
     cut = gzip.compress(b"content")[:-9]

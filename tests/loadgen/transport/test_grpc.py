@@ -14,8 +14,8 @@ from loadgen.records import Endpoint, Timeouts
 from loadgen.transport import grpc_calls, grpc_channel
 from loadgen.transport.exchange import ResolveError
 from loadgen.transport.grpc import GrpcReplicas
-from tests.fakes.asker import KeptPieces
-from tests.fakes.grpc_caller import INFER, METADATA, STREAM, Call, Caller, call_on, closed_port
+from tests.fakes.grpc_client import INFER, METADATA, STREAM, GrpcClient, RunGrpcClient, closed_port, run_grpc_client_on
+from tests.fakes.http_client import PieceRecorder
 from tests.fakes.open_inference import OpenInference, floats
 from tests.fakes.program import wait_until
 
@@ -28,42 +28,42 @@ def rejecting_server(code: grpc.StatusCode, secret: str = "") -> OpenInference:
     def reject(_: object, context: grpc.ServicerContext) -> NoReturn:
         context.abort(code, secret)
 
-    return OpenInference(answer=reject, stream=reject)
+    return OpenInference(respond=reject, stream=reject)
 
 
 def hanging_server() -> OpenInference:
     server = OpenInference()
-    server.answer = server.hang
+    server.respond = server.hang
     server.stream = lambda request, context: [ModelStreamInferResponse(infer_response=server.hang(request, context))]
     return server
 
 
-def test_grpc_message_and_response_are_transferred_unchanged(call: Call, method: str) -> None:
-    async def make_calls(caller: Caller) -> None:
-        first, second = await caller.ask(), await caller.ask()
+def test_grpc_message_and_response_are_transferred_unchanged(run_grpc_client: RunGrpcClient, method: str) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        first, second = await client.call(), await client.call()
         assert (first.error, first.status, first.first_byte_ns) == (None, 200, None)
         assert first.sent_ns is not None
         assert first.end_ns is not None
         assert first.sent_ns < first.end_ns
         assert first.bytes_received == len(first.body) > 0
         assert (first.reused, second.reused) == (False, True)
-        assert (caller.transport.opened_count, caller.transport.sent_count) == (1, 2)
+        assert (client.transport.opened_count, client.transport.sent_count) == (1, 2)
         parse = ModelInferResponse if method == INFER else ModelStreamInferResponse
         assert parse.FromString(first.body) == (
             floats(0, 1) if method == INFER else ModelStreamInferResponse(infer_response=floats(0, 1))
         )
 
     with OpenInference() as server:
-        call(Endpoint((server.url,)), make_calls)
-    assert [request.model_name for request in server.seen] == ["m", "m"]
+        run_grpc_client(Endpoint((server.url,)), make_calls)
+    assert [request.model_name for request in server.requests] == ["m", "m"]
 
 
-def test_other_grpc_method_can_be_called(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        assert (await caller.ask(method=METADATA)).body == server.described.SerializeToString()
+def test_other_grpc_method_can_be_called(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        assert (await client.call(method=METADATA)).body == server.model_metadata.SerializeToString()
 
     with OpenInference() as server:
-        call(Endpoint((server.url,)), make_calls)
+        run_grpc_client(Endpoint((server.url,)), make_calls)
 
 
 @pytest.mark.parametrize(
@@ -79,72 +79,74 @@ def test_other_grpc_method_can_be_called(call: Call) -> None:
         ("UNIMPLEMENTED", 501),
     ],
 )
-def test_grpc_error_becomes_http_status_without_server_message(call: Call, code: str, status: int) -> None:
-    async def make_calls(caller: Caller) -> None:
-        exchange = await caller.ask()
+def test_grpc_error_becomes_http_status_without_server_message(
+    run_grpc_client: RunGrpcClient, code: str, status: int
+) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        exchange = await client.call()
         assert (exchange.error, exchange.status, exchange.detail) == (None, status, f"gRPC status {code}")
 
     with rejecting_server(grpc.StatusCode[code], "canary") as server:
-        call(Endpoint((server.url,)), make_calls)
+        run_grpc_client(Endpoint((server.url,)), make_calls)
 
 
-def test_closed_port_is_connect_error(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        exchange = await caller.ask()
+def test_closed_port_is_connect_error(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        exchange = await client.call()
         assert (exchange.error, exchange.status, exchange.reused) == ("connect", None, False)
         assert "refused" in str(exchange.detail)
         assert exchange.sent_ns is not None
-        assert (caller.transport.opened_count, caller.transport.sent_count) == (0, 1)
+        assert (client.transport.opened_count, client.transport.sent_count) == (0, 1)
 
-    call(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), make_calls)
+    run_grpc_client(Endpoint((f"grpc://127.0.0.1:{closed_port()}",)), make_calls)
 
 
-def test_silent_peer_is_abandoned_at_connect_timeout(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
+def test_silent_peer_is_abandoned_at_connect_timeout(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
         start_s = perf_counter()
-        assert (await caller.ask()).error == "connect"
+        assert (await client.call()).error == "connect"
         assert 0.3 <= perf_counter() - start_s < 1
 
     with socket.create_server(("127.0.0.1", 0)) as silent:
         port = silent.getsockname()[1]
-        call(Endpoint((f"grpc://127.0.0.1:{port}",), timeouts=Timeouts(connect_s=0.4)), make_calls)
+        run_grpc_client(Endpoint((f"grpc://127.0.0.1:{port}",), timeouts=Timeouts(connect_s=0.4)), make_calls)
 
 
-def test_restarted_server_is_reconnected_within_1_s(call: Call) -> None:
+def test_restarted_server_is_reconnected_within_1_s(run_grpc_client: RunGrpcClient) -> None:
     port = closed_port()
 
-    async def make_calls(caller: Caller) -> None:
+    async def make_calls(client: GrpcClient) -> None:
         for _ in range(30):
-            assert (await caller.ask()).error == "connect"
+            assert (await client.call()).error == "connect"
             await asyncio.sleep(0.02)
         with OpenInference(port=port):
             start_s = perf_counter()
-            while (await caller.ask()).error == "connect":
+            while (await client.call()).error == "connect":
                 assert perf_counter() - start_s < 1
                 await asyncio.sleep(0.01)
 
-    call(Endpoint((f"grpc://127.0.0.1:{port}",)), make_calls)
+    run_grpc_client(Endpoint((f"grpc://127.0.0.1:{port}",)), make_calls)
 
 
-def test_server_shutdown_before_response_is_send_error_or_no_error(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        pending = caller.submit()
-        await asyncio.to_thread(wait_until, lambda: server.seen)
+def test_server_shutdown_before_response_is_send_error_or_no_error(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        pending = client.submit()
+        await asyncio.to_thread(wait_until, lambda: server.requests)
         await asyncio.to_thread(server.stop)
         assert (await pending).error in ("send", None)  # the server may still announce its shutdown
 
     with hanging_server() as server:
-        call(Endpoint((server.url,)), make_calls)
+        run_grpc_client(Endpoint((server.url,)), make_calls)
 
 
-def test_grpc_call_ends_at_total_timeout(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
+def test_grpc_call_ends_at_total_timeout(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
         start_s = perf_counter()
-        assert (await caller.ask()).error == "timeout"
+        assert (await client.call()).error == "timeout"
         assert 0.3 <= perf_counter() - start_s < 0.8
 
     with hanging_server() as server:
-        call(Endpoint((server.url,), timeouts=Timeouts(total_s=0.3)), make_calls)
+        run_grpc_client(Endpoint((server.url,), timeouts=Timeouts(total_s=0.3)), make_calls)
 
 
 def test_grpc_stream_ends_at_idle_timeout() -> None:
@@ -152,14 +154,14 @@ def test_grpc_stream_ends_at_idle_timeout() -> None:
         yield ModelStreamInferResponse(infer_response=floats(0, 1))
         server.released.wait(30)
 
-    async def make_calls(caller: Caller) -> None:
-        start_s, reader = perf_counter(), KeptPieces()
-        exchange = await caller.ask(reader)
+    async def make_calls(client: GrpcClient) -> None:
+        start_s, reader = perf_counter(), PieceRecorder()
+        exchange = await client.call(reader)
         assert (exchange.error, len(reader.pieces)) == ("timeout", 1)
         assert 0.3 <= perf_counter() - start_s < 0.8
 
     with OpenInference(stream=stall) as server:
-        call_on("uvloop", Endpoint((server.url,), timeouts=Timeouts(idle_s=0.3)), make_calls, STREAM)
+        run_grpc_client_on("uvloop", Endpoint((server.url,), timeouts=Timeouts(idle_s=0.3)), make_calls, STREAM)
 
 
 def test_each_streamed_message_is_timed_and_read_on_arrival() -> None:
@@ -172,15 +174,15 @@ def test_each_streamed_message_is_timed_and_read_on_arrival() -> None:
             sent_ns.append(perf_counter_ns())
             yield ModelStreamInferResponse(infer_response=floats(number))
 
-    class Following(KeptPieces):
+    class Following(PieceRecorder):
         def feed(self, piece: bytes, at_ns: int) -> str | None:
             go_on.release()
             return super().feed(piece, at_ns)
 
-    async def make_calls(caller: Caller) -> None:
+    async def make_calls(client: GrpcClient) -> None:
         reader = Following()
         go_on.release()
-        exchange = await caller.ask(reader)
+        exchange = await client.call(reader)
         assert (exchange.error, exchange.status, exchange.body) == (None, 200, b"")
         values = [
             ModelStreamInferResponse.FromString(piece).infer_response.outputs[0].contents.fp32_contents[0]
@@ -193,7 +195,7 @@ def test_each_streamed_message_is_timed_and_read_on_arrival() -> None:
             assert sent < at < after
 
     with OpenInference(stream=respond) as server:
-        call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
+        run_grpc_client_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
 def test_rejection_by_stream_reader_ends_grpc_stream() -> None:
@@ -201,12 +203,12 @@ def test_rejection_by_stream_reader_ends_grpc_stream() -> None:
         while context.is_active():
             yield ModelStreamInferResponse(infer_response=floats(0, 1))
 
-    async def make_calls(caller: Caller) -> None:
-        exchange = await caller.ask(KeptPieces(refused=b"m", error="bad-output"))
+    async def make_calls(client: GrpcClient) -> None:
+        exchange = await client.call(PieceRecorder(refused=b"m", error="bad-output"))
         assert (exchange.error, exchange.status) == ("bad-output", 200)
 
     with OpenInference(stream=endless) as server:
-        call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
+        run_grpc_client_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
 def test_grpc_stream_interrupted_after_response_is_truncated() -> None:
@@ -214,9 +216,9 @@ def test_grpc_stream_interrupted_after_response_is_truncated() -> None:
         yield ModelStreamInferResponse(infer_response=floats(0, 1))
         server.released.wait(30)
 
-    async def make_calls(caller: Caller) -> None:
-        reader = KeptPieces()
-        pending = caller.submit(reader)
+    async def make_calls(client: GrpcClient) -> None:
+        reader = PieceRecorder()
+        pending = client.submit(reader)
         while not reader.pieces:
             await asyncio.sleep(0)
         await asyncio.to_thread(server.stop)
@@ -224,7 +226,7 @@ def test_grpc_stream_interrupted_after_response_is_truncated() -> None:
         assert exchange.error == "truncated" or exchange.status in (499, 503)
 
     with OpenInference(stream=respond_and_hang) as server:
-        call_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
+        run_grpc_client_on("uvloop", Endpoint((server.url,)), make_calls, STREAM)
 
 
 @pytest.mark.parametrize("limited", [grpc_channel, grpc_calls])
@@ -236,20 +238,20 @@ def test_response_beyond_size_limit_is_bad_payload(
     chunks = [ModelStreamInferResponse(infer_response=floats(0, 1))] * 10
     pieces = [ModelStreamInferResponse(infer_response=large)] if limited is grpc_channel else chunks
 
-    async def make_calls(caller: Caller) -> None:
-        assert (await caller.ask()).error == "bad-payload"
+    async def make_calls(client: GrpcClient) -> None:
+        assert (await client.call()).error == "bad-payload"
 
     if method == INFER and limited is grpc_calls:
         return  # a single message is bounded by the channel
-    with OpenInference(answer=lambda *_: large, stream=lambda *_: pieces) as server:
-        call_on("uvloop", Endpoint((server.url,)), make_calls, method)
+    with OpenInference(respond=lambda *_: large, stream=lambda *_: pieces) as server:
+        run_grpc_client_on("uvloop", Endpoint((server.url,)), make_calls, method)
 
 
-def test_concurrent_calls_are_limited_and_queued_in_order(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        pending = [caller.submit() for _ in range(5)]
-        await asyncio.to_thread(wait_until, lambda: len(server.seen) == 2)
-        assert (caller.pool.sent_count, caller.pool.outstanding_count) == (2, 5)
+def test_concurrent_calls_are_limited_and_queued_in_order(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        pending = [client.submit() for _ in range(5)]
+        await asyncio.to_thread(wait_until, lambda: len(server.requests) == 2)
+        assert (client.pool.sent_count, client.pool.outstanding_count) == (2, 5)
         server.released.set()
         exchanges = await asyncio.gather(*pending)
         assert [exchange.error for exchange in exchanges] == [None] * 5
@@ -258,94 +260,94 @@ def test_concurrent_calls_are_limited_and_queued_in_order(call: Call) -> None:
         assert starts == sorted(starts)
 
     with hanging_server() as server:
-        call(Endpoint((server.url,), max_connections=2), make_calls)
+        run_grpc_client(Endpoint((server.url,), max_connections=2), make_calls)
 
 
-def test_abort_ends_calls_in_flight_and_queued_calls(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        pending = [caller.submit() for _ in range(4)]
-        await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
-        caller.transport.abort()
+def test_abort_ends_calls_in_flight_and_queued_calls(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        pending = [client.submit() for _ in range(4)]
+        await asyncio.to_thread(wait_until, lambda: len(server.requests) == 3)
+        client.transport.abort()
         exchanges = await asyncio.gather(*pending)
         assert [exchange.error for exchange in exchanges] == ["timeout"] * 4
         assert [exchange.sent_ns is None for exchange in exchanges] == [False, False, False, True]
         server.released.set()
-        assert (await caller.ask()).error is None
-        assert caller.pool.outstanding_count == 0
+        assert (await client.call()).error is None
+        assert client.pool.outstanding_count == 0
 
     with hanging_server() as server:
-        call(Endpoint((server.url,), max_connections=3), make_calls)
+        run_grpc_client(Endpoint((server.url,), max_connections=3), make_calls)
 
 
-def test_shed_calls_fail_with_local_limit_and_queued_call_is_sent(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        pending = [caller.submit() for _ in range(4)]
-        await asyncio.to_thread(wait_until, lambda: len(server.seen) == 3)
-        caller.pool.shed()
+def test_shed_calls_fail_with_local_limit_and_queued_call_is_sent(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        pending = [client.submit() for _ in range(4)]
+        await asyncio.to_thread(wait_until, lambda: len(server.requests) == 3)
+        client.pool.shed()
         server.released.set()
         exchanges = await asyncio.gather(*pending)
         assert [exchange.error for exchange in exchanges] == ["local-limit"] * 3 + [None]
         assert "exceed 512 MiB in total" in str(exchanges[0].detail)
-        assert caller.pool.outstanding_count == 0
+        assert client.pool.outstanding_count == 0
 
     with hanging_server() as server:
-        call(Endpoint((server.url,), max_connections=3), make_calls)
+        run_grpc_client(Endpoint((server.url,), max_connections=3), make_calls)
 
 
-def test_grpc_connection_is_shared_by_100_calls(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        pending = [caller.submit() for _ in range(130)]
+def test_grpc_connection_is_shared_by_100_calls(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        pending = [client.submit() for _ in range(130)]
         server.released.set()
         assert {exchange.error for exchange in await asyncio.gather(*pending)} == {None}
-        assert caller.transport.opened_count == 2
+        assert client.transport.opened_count == 2
 
     with hanging_server() as server:
-        call(Endpoint((server.url,)), make_calls)
+        run_grpc_client(Endpoint((server.url,)), make_calls)
 
 
-def test_headers_become_metadata_and_can_be_renewed(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        await caller.ask()
-        caller.pool.set_headers(endpoint(("Authorization", "Bearer two")))
-        await caller.ask()
+def test_headers_become_metadata_and_can_be_renewed(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        await client.call()
+        client.pool.set_headers(endpoint(("Authorization", "Bearer two")))
+        await client.call()
 
     def endpoint(*headers: tuple[str, str]) -> Endpoint:
         return Endpoint((server.url,), headers=(*headers, ("Content-Type", "x"), ("X-Bin", "1"), ("k-bin", "2")))
 
     with OpenInference() as server:
-        call(endpoint(("Authorization", "Bearer one")), make_calls)
-    first, second = (metadata for _, metadata in server.metadata_seen)
+        run_grpc_client(endpoint(("Authorization", "Bearer one")), make_calls)
+    first, second = (metadata for _, metadata in server.received_metadata)
     assert (first["authorization"], second["authorization"]) == ("Bearer one", "Bearer two")
     assert (first["x-bin"], first["k-bin"]) == (b"1", b"2")
     assert str(first["user-agent"]).startswith("sizewise")
     assert "content-type" not in first
 
 
-def test_replicas_share_calls_and_headers(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        assert Counter([(await caller.ask()).target for _ in range(6)]) == {0: 3, 1: 3}
-        assert isinstance(caller.transport, GrpcReplicas)
-        caller.transport.set_headers(Endpoint((first_server.url, second_server.url), headers=(("X-Key", "new"),)))
-        await asyncio.gather(caller.ask(), caller.ask())
-        assert caller.transport.opened_count == 2
+def test_replicas_share_calls_and_headers(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        assert Counter([(await client.call()).target for _ in range(6)]) == {0: 3, 1: 3}
+        assert isinstance(client.transport, GrpcReplicas)
+        client.transport.set_headers(Endpoint((first_server.url, second_server.url), headers=(("X-Key", "new"),)))
+        await asyncio.gather(client.call(), client.call())
+        assert client.transport.opened_count == 2
 
     with OpenInference() as first_server, OpenInference() as second_server:
-        call(Endpoint((first_server.url, second_server.url)), make_calls)
+        run_grpc_client(Endpoint((first_server.url, second_server.url)), make_calls)
     for server in (first_server, second_server):
-        assert server.metadata_seen[-1][1]["x-key"] == "new"
+        assert server.received_metadata[-1][1]["x-key"] == "new"
 
 
-def test_unresolvable_host_raises_resolve_error(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        await caller.ask()
+def test_unresolvable_host_raises_resolve_error(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        await client.call()
 
     with pytest.raises(ResolveError, match=r"nowhere\.invalid"):
-        call(Endpoint(("grpc://nowhere.invalid:1",)), make_calls)
+        run_grpc_client(Endpoint(("grpc://nowhere.invalid:1",)), make_calls)
 
 
-def test_closed_transport_leaves_no_threads(call: Call) -> None:
-    async def make_calls(caller: Caller) -> None:
-        await asyncio.gather(*(caller.ask() for _ in range(20)))
+def test_closed_transport_leaves_no_threads(run_grpc_client: RunGrpcClient) -> None:
+    async def make_calls(client: GrpcClient) -> None:
+        await asyncio.gather(*(client.call() for _ in range(20)))
 
     def list_remaining_threads() -> list[threading.Thread]:
         """Exclude the threads of the server's own pool."""
@@ -354,5 +356,5 @@ def test_closed_transport_leaves_no_threads(call: Call) -> None:
 
     with OpenInference() as server:
         threads_before = set(threading.enumerate())
-        call(Endpoint((server.url,)), make_calls)
+        run_grpc_client(Endpoint((server.url,)), make_calls)
         wait_until(lambda: not list_remaining_threads())

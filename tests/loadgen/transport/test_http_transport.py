@@ -8,42 +8,42 @@ from loadgen.records import Balance, Endpoint, Tls
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.address import EndpointError
 from loadgen.transport.http_transport import create_http_transport
-from tests.fakes.asker import Asker, Converse
+from tests.fakes.http_client import HttpClient, RunHttpClient
 
 
-def test_replicas_share_requests_with_their_own_host_header(converse: Converse) -> None:
-    async def send_requests(asker: Asker) -> None:
+def test_replicas_share_requests_with_their_own_host_header(run_http_client: RunHttpClient) -> None:
+    async def send_requests(client: HttpClient) -> None:
         for turn in range(4):
-            exchange = await asker.ask(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{first_server.port}\r\n\r\n".encode())
+            exchange = await client.request(f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{first_server.port}\r\n\r\n".encode())
             assert (exchange.error, exchange.target) == (None, turn % 2)
-        assert (asker.transport.opened_count, asker.transport.sent_count) == (2, 4)
+        assert (client.transport.opened_count, client.transport.sent_count) == (2, 4)
 
     with ScriptedServer(Script()) as first_server, ScriptedServer(Script()) as second_server:
-        converse(Endpoint((first_server.url, second_server.url)), send_requests)
+        run_http_client(Endpoint((first_server.url, second_server.url)), send_requests)
     for server in (first_server, second_server):
         assert server.requests == [f"GET / HTTP/1.1\r\nHost: 127.0.0.1:{server.port}\r\n\r\n".encode()] * 2
 
 
-def test_requests_to_unreachable_replica_fail_with_connect_error(converse: Converse) -> None:
-    async def send_requests(asker: Asker) -> None:
-        exchanges = [await asker.ask() for _ in range(6)]
+def test_requests_to_unreachable_replica_fail_with_connect_error(run_http_client: RunHttpClient) -> None:
+    async def send_requests(client: HttpClient) -> None:
+        exchanges = [await client.request() for _ in range(6)]
         assert Counter((exchange.target, exchange.error) for exchange in exchanges) == {(0, None): 3, (1, "connect"): 3}
 
     with ScriptedServer(Script()) as server:
-        converse(Endpoint((server.url, "http://127.0.0.1:1")), send_requests)
+        run_http_client(Endpoint((server.url, "http://127.0.0.1:1")), send_requests)
 
 
 @pytest.mark.parametrize("balance", ["least-outstanding", "power-of-two"])
-def test_slow_replica_gets_fewer_requests(converse: Converse, balance: Balance) -> None:
-    async def send_requests(asker: Asker) -> None:
-        stuck = [asker.submit() for _ in range(2)]
-        exchanges = [await asker.ask() for _ in range(20)]
+def test_slow_replica_gets_fewer_requests(run_http_client: RunHttpClient, balance: Balance) -> None:
+    async def send_requests(client: HttpClient) -> None:
+        stuck = [client.submit() for _ in range(2)]
+        exchanges = [await client.request() for _ in range(20)]
         assert {exchange.target for exchange in exchanges} == {0}
-        asker.transport.abort()
+        client.transport.abort()
         assert [exchange.result().error for exchange in stuck].count("timeout") >= 1
 
     with ScriptedServer(Script()) as fast, ScriptedServer(Script(Reply(mode="hang"))) as slow:
-        converse(Endpoint((fast.url, slow.url), balance=balance), send_requests)
+        run_http_client(Endpoint((fast.url, slow.url), balance=balance), send_requests)
 
 
 @pytest.mark.parametrize(
@@ -68,8 +68,10 @@ def test_invalid_endpoint_is_rejected_without_repeating_secrets(endpoint: Endpoi
     assert "secret" not in str(raised.value)
 
 
-def test_unix_socket_ignores_proxy(converse: Converse, tmp_path: Path) -> None:
-    async def send_requests(asker: Asker) -> None:
-        assert (await asker.ask()).error == "connect"
+def test_unix_socket_ignores_proxy(run_http_client: RunHttpClient, tmp_path: Path) -> None:
+    async def send_requests(client: HttpClient) -> None:
+        assert (await client.request()).error == "connect"
 
-    converse(Endpoint(("http://h",), unix_socket=str(tmp_path / "s"), proxy="http://nowhere.invalid"), send_requests)
+    run_http_client(
+        Endpoint(("http://h",), unix_socket=str(tmp_path / "s"), proxy="http://nowhere.invalid"), send_requests
+    )

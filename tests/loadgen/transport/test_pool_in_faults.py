@@ -11,8 +11,8 @@ from loadgen.records import Endpoint, Timeouts
 from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer, Stream
 from loadgen.transport.exchange import Exchange
-from tests.fakes.asker import Asker, Converse, KeptPieces
 from tests.fakes.faulty_proxy import FaultyProxy, Toxics
+from tests.fakes.http_client import HttpClient, PieceRecorder, RunHttpClient
 
 pytestmark = pytest.mark.timing
 
@@ -25,9 +25,9 @@ EVENTS = Stream(
 BODY = b"x" * 300
 
 
-async def send_within_deadline(asker: Asker, reader: KeptPieces | None = None) -> Exchange:
+async def send_within_deadline(client: HttpClient, reader: PieceRecorder | None = None) -> Exchange:
     start_s = perf_counter()
-    exchange = await asker.ask(reader=reader)
+    exchange = await client.request(reader=reader)
     assert perf_counter() - start_s < TOTAL_S + 1
     return exchange
 
@@ -52,14 +52,14 @@ FAULTS = {
 @pytest.mark.parametrize(("toxics", "error"), FAULTS.values(), ids=FAULTS)
 @pytest.mark.parametrize("mode", ["whole", "chunked"])
 def test_each_fault_ends_request_in_time_with_error_class(
-    converse: Converse, toxics: Toxics, error: str | None, mode: ReplyMode
+    run_http_client: RunHttpClient, toxics: Toxics, error: str | None, mode: ReplyMode
 ) -> None:
-    async def send_requests(asker: Asker) -> None:
+    async def send_requests(client: HttpClient) -> None:
         for _ in range(times):
-            exchange = await send_within_deadline(asker)
+            exchange = await send_within_deadline(client)
             assert exchange.error == error
             assert exchange.body == (BODY if error is None else b"")
-        assert asker.transport.sent_count == times
+        assert client.transport.sent_count == times
 
     times = 1 if error == "timeout" else 2
 
@@ -67,49 +67,49 @@ def test_each_fault_ends_request_in_time_with_error_class(
         ScriptedServer(Script(Reply(body=BODY, mode=mode))) as server,
         FaultyProxy(server.port, toxics) as proxy,
     ):
-        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
+        run_http_client(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
         assert len(server.requests) == (0 if toxics.is_half_open else times)
         assert proxy.connections == (1 if error is None else times)
 
 
 @pytest.mark.parametrize(("slow_close_s", "error"), [(0.1, None), (5, "timeout")])
 def test_response_until_close_waits_for_close_of_connection(
-    converse: Converse, slow_close_s: float, error: str | None
+    run_http_client: RunHttpClient, slow_close_s: float, error: str | None
 ) -> None:
-    async def send_requests(asker: Asker) -> None:
-        assert (await send_within_deadline(asker)).error == error
+    async def send_requests(client: HttpClient) -> None:
+        assert (await send_within_deadline(client)).error == error
 
     with (
         ScriptedServer(Script(Reply(mode="until-close"))) as server,
         FaultyProxy(server.port, Toxics(slow_close_s=slow_close_s)) as proxy,
     ):
-        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
+        run_http_client(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
 
 
 @pytest.mark.parametrize("scheme", ["http", "https"])
-def test_half_open_connection_ends_at_active_timeout(converse: Converse, scheme: str) -> None:
-    async def send_requests(asker: Asker) -> None:
-        exchange = await send_within_deadline(asker)
+def test_half_open_connection_ends_at_active_timeout(run_http_client: RunHttpClient, scheme: str) -> None:
+    async def send_requests(client: HttpClient) -> None:
+        exchange = await send_within_deadline(client)
         assert (exchange.error, exchange.detail) == expected
 
     expected = ("timeout", None) if scheme == "http" else ("connect", "no connection was established within 0.3 s")
     with FaultyProxy(1, Toxics(is_half_open=True)) as proxy:
-        converse(Endpoint((f"{scheme}://127.0.0.1:{proxy.port}",), timeouts=TIMEOUTS), send_requests)
+        run_http_client(Endpoint((f"{scheme}://127.0.0.1:{proxy.port}",), timeouts=TIMEOUTS), send_requests)
 
 
 @pytest.mark.parametrize("slice_bytes", [None, 1, 2, 3])
-def test_stream_is_read_completely_for_any_split(converse: Converse, slice_bytes: int | None) -> None:
-    reader = KeptPieces()
+def test_stream_is_read_completely_for_any_split(run_http_client: RunHttpClient, slice_bytes: int | None) -> None:
+    reader = PieceRecorder()
 
-    async def send_requests(asker: Asker) -> None:
-        exchange = await send_within_deadline(asker, reader)
+    async def send_requests(client: HttpClient) -> None:
+        exchange = await send_within_deadline(client, reader)
         assert (exchange.error, exchange.body) == (None, b"")
 
     with (
         ScriptedServer(Script(EVENTS)) as server,
         FaultyProxy(server.port, Toxics(slice_bytes=slice_bytes)) as proxy,
     ):
-        converse(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
+        run_http_client(Endpoint((proxy.url,), timeouts=TIMEOUTS), send_requests)
     assert b"".join(reader.pieces) == b"data: \xe2\x82\xac\n\n"
 
 
@@ -126,21 +126,23 @@ def test_stream_is_read_completely_for_any_split(converse: Converse, slice_bytes
     ],
     ids=["reset", "close", "open", "repeat", "half a head", "no chunks", "HTTP/1.0"],
 )
-def test_faulty_stream_ends_in_time_with_error_class(converse: Converse, stream: Stream, error: str | None) -> None:
-    async def send_requests(asker: Asker) -> None:
-        reader = KeptPieces()
-        exchange = await send_within_deadline(asker, reader)
+def test_faulty_stream_ends_in_time_with_error_class(
+    run_http_client: RunHttpClient, stream: Stream, error: str | None
+) -> None:
+    async def send_requests(client: HttpClient) -> None:
+        reader = PieceRecorder()
+        exchange = await send_within_deadline(client, reader)
         assert (exchange.error, exchange.body) == (error, b"")
         assert (len(reader.pieces) > 0) == (len(stream.pieces) > 2 or error is None)
 
     with ScriptedServer(Script(stream)) as server:
-        converse(Endpoint((server.url,), timeouts=TIMEOUTS), send_requests)
+        run_http_client(Endpoint((server.url,), timeouts=TIMEOUTS), send_requests)
 
 
-def test_endless_stream_ends_at_total_timeout(converse: Converse) -> None:
-    async def send_requests(asker: Asker) -> None:
-        reader = KeptPieces()
-        exchange = await send_within_deadline(asker, reader)
+def test_endless_stream_ends_at_total_timeout(run_http_client: RunHttpClient) -> None:
+    async def send_requests(client: HttpClient) -> None:
+        reader = PieceRecorder()
+        exchange = await send_within_deadline(client, reader)
         assert exchange.sent_ns is not None
         assert exchange.end_ns is not None
         assert TOTAL_S <= (exchange.end_ns - exchange.sent_ns) / 1e9 < TOTAL_S + 0.5
@@ -149,14 +151,16 @@ def test_endless_stream_ends_at_total_timeout(converse: Converse) -> None:
 
     endless = Stream(pieces=((0, HEAD), (0.005, b"3\r\nabc\r\n")), end="repeat", period_s=0.005)
     with ScriptedServer(Script(endless)) as server:
-        converse(Endpoint((server.url,), timeouts=TIMEOUTS), send_requests)
+        run_http_client(Endpoint((server.url,), timeouts=TIMEOUTS), send_requests)
 
 
 @pytest.mark.parametrize("rejects", [False, True])
-def test_response_of_256_mib_without_newline_is_read_in_small_pieces(converse: Converse, rejects: bool) -> None:
+def test_response_of_256_mib_without_newline_is_read_in_small_pieces(
+    run_http_client: RunHttpClient, rejects: bool
+) -> None:
     size, max_piece_bytes = 256 * 2**20, 2**20
 
-    class Counting(KeptPieces):
+    class Counting(PieceRecorder):
         count = longest = 0
 
         def feed(self, piece: bytes, at_ns: int) -> str | None:
@@ -164,20 +168,20 @@ def test_response_of_256_mib_without_newline_is_read_in_small_pieces(converse: C
             self.longest = max(self.longest, len(piece))
             return "bad-payload" if rejects and self.count > max_piece_bytes else None
 
-    async def send_requests(asker: Asker) -> None:
+    async def send_requests(client: HttpClient) -> None:
         reader = Counting()
-        exchange = await asker.ask(reader=reader)
+        exchange = await client.request(reader=reader)
         assert exchange.error == ("bad-payload" if rejects else None)
         assert reader.longest <= max_piece_bytes
         assert (reader.count <= 2 * max_piece_bytes) if rejects else (reader.count == size)
 
-    async def serve(asker: Asker) -> None:
+    async def serve(client: HttpClient) -> None:
         server = await asyncio.get_running_loop().create_server(lambda: Flood(size), "127.0.0.1", port)
-        await send_requests(asker)
+        await send_requests(client)
         server.close()
 
     port = free_port()
-    converse(Endpoint((f"http://127.0.0.1:{port}",)), serve)
+    run_http_client(Endpoint((f"http://127.0.0.1:{port}",)), serve)
 
 
 class Flood(asyncio.Protocol):

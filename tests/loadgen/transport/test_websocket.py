@@ -20,7 +20,7 @@ from loadgen.transport.exchange import Exchange
 from loadgen.transport.pool import ConnectionPool
 from loadgen.transport.websocket import MAX_MESSAGE_BYTES, create_websocket_transport
 from loadgen.workloads import Dataset, RealtimeWorkload
-from tests.fakes import asker as asking
+from tests.fakes import http_client as asking
 from tests.fakes.realtime_server import DONE, RealtimeServer, Step, audio_delta, realtime_server
 
 RATE_HZ = 16_000
@@ -38,9 +38,9 @@ def run_dialog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
         (tmp_path / "a.wav").write_bytes(encode_wav(np.arange(size, dtype=np.int16)))
         exchanges: list[Exchange] = []
 
-        async def send(asker: asking.Asker) -> None:
+        async def send(asker: asking.HttpClient) -> None:
             assert prepared.new_reader is not None
-            exchanges.append(await asker.ask(prepared.requests[0], reader=prepared.new_reader()))
+            exchanges.append(await asker.request(prepared.requests[0], reader=prepared.new_reader()))
             assert isinstance(asker.transport, ConnectionPool)
             assert asker.transport.opened_count == asker.transport.sent_count == 1
 
@@ -50,7 +50,7 @@ def run_dialog(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[...,
                 "org/m", dataset=Dataset(str(tmp_path), "folder"), sample_rate_hz=RATE_HZ, chunk_s=0.01
             )
             prepared = build_realtime(workload, endpoint, parse_url(server.url))
-            asking.converse_on(loop, endpoint, send)
+            asking.run_http_client_on(loop, endpoint, send)
         return check_response(prepared.check, exchanges[0]).error, exchanges[0]
 
     return run

@@ -28,7 +28,7 @@ from loadgen.workloads import (
     SessionPrompts,
     SyntheticPrompts,
 )
-from tests.fakes.answering import Answer, AnsweringServer
+from tests.fakes.llm_responses import LlmResponse, ScriptedLlmServer
 from tests.fakes.transport import FakeTransport
 
 THINK_S, TOOL_S = 0.004, 0.009
@@ -37,7 +37,7 @@ BURST = OpenArrivals("constant", ((0.0, 1000.0),))
 
 
 class StageResult(NamedTuple):
-    server: AnsweringServer
+    server: ScriptedLlmServer
     counts: LiveSessionCounts
     rows: list[dict[str, Any]]
     by_session: dict[int, list[int]]
@@ -56,7 +56,7 @@ def prompts(turns: int = 4, think_s: float = THINK_S, **live: Any) -> SyntheticP
 
 
 def run_stage(
-    answer: Callable[[int, Any], Answer],
+    answer: Callable[[int, Any], LlmResponse],
     session_prompts: SyntheticPrompts | SessionPrompts,
     *,
     api: Any = "chat",
@@ -69,7 +69,7 @@ def run_stage(
     **more: Any,
 ) -> StageResult:
     """Run a stage that ends as soon as `sessions` sessions are over."""
-    server = AnsweringServer(answer, api)
+    server = ScriptedLlmServer(answer, api)
 
     def respond(exchange: Exchange) -> None:
         exchange.error = break_at(exchange)
@@ -109,8 +109,8 @@ def _count_over(counts: LiveSessionCounts | None) -> int:
     return counts.completed + counts.failed + counts.context_limit + counts.unusable_response
 
 
-def unique(number: int, _body: Any) -> Answer:
-    return Answer(f'answer {number}: "é☃\\ \n\t\x01')
+def unique(number: int, _body: Any) -> LlmResponse:
+    return LlmResponse(f'answer {number}: "é☃\\ \n\t\x01')
 
 
 def list_messages(body: Any) -> list[tuple[str, str]]:
@@ -125,7 +125,7 @@ def test_each_turn_contains_all_previous_responses_of_server() -> None:
         for before, after in pairwise(numbers):
             messages = list_messages(result.server.bodies[after])
             assert messages[:-2] == list_messages(result.server.bodies[before])
-            assert messages[-2] == ("assistant", result.server.answers[before].text)
+            assert messages[-2] == ("assistant", result.server.responses[before].text)
             assert messages[-1][0] == "user"
         own_texts = [text for role, text in list_messages(result.server.bodies[numbers[-1]]) if role == "user"]
         assert len(set(own_texts)) == 6
@@ -153,9 +153,9 @@ def test_rows_have_order_and_gaps_of_turns() -> None:
 
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_tool_calls_are_answered_with_result_after_tool_time(is_streamed: bool) -> None:
-    def answer(number: int, body: Any) -> Answer:
+    def answer(number: int, body: Any) -> LlmResponse:
         calls = (("a", "look", '{"at": 1}'), ("b", "go", "")) if len(body["messages"]) < 3 else ()
-        return Answer("" if calls else "done", calls)
+        return LlmResponse("" if calls else "done", calls)
 
     result = run_stage(answer, prompts(turns=3), sessions=5, stream=is_streamed)
     assert result.counts.completed == 5
@@ -188,7 +188,7 @@ def _session_of(result: StageResult, numbers: list[int]) -> int:
 @pytest.mark.parametrize("choice", ["keep", "drop"])
 def test_reasoning_is_retained_or_dropped_in_later_turns(choice: str) -> None:
     result = run_stage(
-        lambda number, _: Answer("so", reasoning="be|cause"), prompts(turns=2, reasoning=choice), sessions=1
+        lambda number, _: LlmResponse("so", reasoning="be|cause"), prompts(turns=2, reasoning=choice), sessions=1
     )
     assistant_message = result.server.bodies[1]["messages"][1]
     assert assistant_message == {"role": "assistant", "content": "so"} | (
@@ -202,14 +202,14 @@ def test_completions_session_continues_its_text(is_streamed: bool) -> None:
     assert result.counts.completed == 4
     for numbers in result.by_session.values():
         for before, after in pairwise(numbers):
-            previous_text = result.server.bodies[before]["prompt"] + result.server.answers[before].text + "\n"
+            previous_text = result.server.bodies[before]["prompt"] + result.server.responses[before].text + "\n"
             assert result.server.bodies[after]["prompt"].startswith(previous_text)
 
 
 @pytest.mark.parametrize("is_streamed", [True, False])
 def test_responses_session_returns_output_items_to_server(is_streamed: bool) -> None:
-    def answer(number: int, _body: Any) -> Answer:
-        return Answer(f"é {number}", (("c1", "look", "{}"),), "why")
+    def answer(number: int, _body: Any) -> LlmResponse:
+        return LlmResponse(f"é {number}", (("c1", "look", "{}"),), "why")
 
     session_prompts = prompts(turns=2, reasoning="keep")
     result = run_stage(answer, session_prompts, api="responses", sessions=1, stream=is_streamed)
@@ -236,14 +236,14 @@ def test_parallel_requests_share_their_history_and_are_joined() -> None:
             assert {row["scheduled_ns"] for row in rows if row["turn"] == turn} == {earlier_end_ns + 4_000_000}
         first, *fan = numbers[:4]
         bodies = [list_messages(result.server.bodies[number]) for number in (first, *fan, *numbers[4:7])]
-        shared = [*bodies[0], ("assistant", result.server.answers[first].text)]
+        shared = [*bodies[0], ("assistant", result.server.responses[first].text)]
         assert all(body[:-1] == shared for body in bodies[1:4])
         branches = {result.server.bodies[number]["messages"][-1]["content"]: number for number in fan}
         for body in bodies[4:]:
             main = branches[body[2][1]]
-            assert body[3] == ("assistant", result.server.answers[main].text)
+            assert body[3] == ("assistant", result.server.responses[main].text)
             others = [number for number in branches.values() if number != main]
-            texts = [result.server.answers[number].text for number in others]
+            texts = [result.server.responses[number].text for number in others]
             assert sorted(texts) == sorted(text for text in texts if text in body[4][1])
             assert body[4][1].rpartition("\n\n")[2].count(" ") == 2
 
@@ -260,7 +260,7 @@ def test_recorded_sessions_are_replayed(tmp_path: Path) -> None:
     file = tmp_path / "sessions.jsonl"
     file.write_bytes(b"\n".join(map(msgspec.json.encode, rows)))
     result = run_stage(
-        lambda number, _: Answer(f"said {number}"), SessionPrompts(Dataset(str(file), "jsonl")), sessions=2
+        lambda number, _: LlmResponse(f"said {number}"), SessionPrompts(Dataset(str(file), "jsonl")), sessions=2
     )
     assert result.counts.completed == 2
     a, b = result.by_session[0], result.by_session[1]
@@ -285,9 +285,9 @@ def test_failed_request_ends_its_session() -> None:
 
 
 def test_context_limit_ends_session() -> None:
-    def grows(number: int, body: Any) -> Answer:
+    def grows(number: int, body: Any) -> LlmResponse:
         tokens = 10 * len(body["messages"])
-        return Answer("x", usage={"prompt_tokens": tokens, "completion_tokens": 5})
+        return LlmResponse("x", usage={"prompt_tokens": tokens, "completion_tokens": 5})
 
     # After turns of 10, 30 and 50 input tokens, a request has 5 + 3 more, and 7 to generate.
     for limit, turns in ((24, 1), (25, 2), (45, 3)):
@@ -301,13 +301,13 @@ def test_context_limit_ends_session() -> None:
     [((None, "look", "{}"),), (("a", None, "{}"),), (("a", "look", '{"at": '),), (("a", "look", "[1]"),)],
 )
 def test_malformed_tool_call_ends_session(calls: Any) -> None:
-    result = run_stage(lambda number, _: Answer("", calls), prompts(turns=3), sessions=3)
+    result = run_stage(lambda number, _: LlmResponse("", calls), prompts(turns=3), sessions=3)
     assert (result.counts.unusable_response, result.counts.failed) == (3, 0)
     assert [row["error"] for row in result.rows] == [None] * 3
 
 
 def test_oversized_response_ends_session() -> None:
-    result = run_stage(lambda number, _: Answer("x" * (2**20 + 1)), prompts(turns=3), sessions=1, stream=False)
+    result = run_stage(lambda number, _: LlmResponse("x" * (2**20 + 1)), prompts(turns=3), sessions=1, stream=False)
     assert result.counts.unusable_response == 1
 
 
@@ -365,8 +365,10 @@ def _start_of(body: Any) -> str:
 def test_stored_bytes_of_sessions_are_limited_and_released(monkeypatch: pytest.MonkeyPatch) -> None:
     """Twelve sessions of four turns store more than the limit together, and one session stores less."""
     monkeypatch.setattr(live_sessions, "MAX_STORED_BYTES", 15_000)
-    result = run_stage(lambda number, _: Answer("x" * 600), prompts(turns=4), arrivals=ClosedArrivals(1), sessions=12)
+    result = run_stage(
+        lambda number, _: LlmResponse("x" * 600), prompts(turns=4), arrivals=ClosedArrivals(1), sessions=12
+    )
     assert result.counts.unusable_response == 0
-    concurrent = run_stage(lambda number, _: Answer("x" * 600), prompts(turns=4), sessions=12)
+    concurrent = run_stage(lambda number, _: LlmResponse("x" * 600), prompts(turns=4), sessions=12)
     assert concurrent.counts.unusable_response > 0
     assert concurrent.counts.unusable_response + concurrent.counts.completed == 12

@@ -45,8 +45,8 @@ from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.sanitizing import sanitize_text
 from loadgen.workloads import HttpWorkload
 from tests.fakes.bare_master import TOKEN, BareMaster
-from tests.fakes.played import plan
 from tests.fakes.processes import free_port
+from tests.fakes.stage_run import plan
 
 pytestmark = [pytest.mark.process, pytest.mark.usefixtures("forked_workers")]
 
@@ -87,10 +87,10 @@ def worker(master: BareMaster) -> Iterator[JoinedWorker]:
 
 
 def start_stage(master: BareMaster, url: str, stage_plan: StagePlan) -> StageStarted:
-    master.tell(Configure(Endpoint((url,)), HttpWorkload()), RunStage(stage_plan, WorkerShare(1, 2)))
-    master.received(StagePrepared)
-    master.tell(StartStage(stage_plan.index, perf_counter_ns() + 100_000_000))
-    return master.received(StageStarted)
+    master.send_commands(Configure(Endpoint((url,)), HttpWorkload()), RunStage(stage_plan, WorkerShare(1, 2)))
+    master.receive(StagePrepared)
+    master.send_commands(StartStage(stage_plan.index, perf_counter_ns() + 100_000_000))
+    return master.receive(StageStarted)
 
 
 def test_hello_of_worker_precedes_first_ping_and_identifies_worker(master: BareMaster) -> None:
@@ -98,15 +98,15 @@ def test_hello_of_worker_precedes_first_ping_and_identifies_worker(master: BareM
     with JoinedWorker(join) as worker:
         master.pings = False
         master.accept()
-        hello = master.received(Hello)
+        hello = master.receive(Hello)
         assert master.reports == [hello]
         assert (hello.protocol_version, hello.pid, hello.clock) == (WIRE_VERSION, worker.child.pid, get_clock_id())
         assert (hello.capacity_per_s, hello.chunk_capacity_per_s) == (900.0, 8_000.0)
         assert hello.host == os.uname().nodename
         assert worker.child.stdout is not None
         assert not select.select([worker.child.stdout], [], [], 0)[0]
-        master.tell(Ping(1))
-        assert master.received(Pong).sent_ns == 1
+        master.send_commands(Ping(1))
+        assert master.receive(Pong).sent_ns == 1
         ready = read_report(worker.child.stdout)
         assert isinstance(ready, Ready)
         assert ready.pid == hello.pid
@@ -115,10 +115,10 @@ def test_hello_of_worker_precedes_first_ping_and_identifies_worker(master: BareM
 def test_worker_sends_its_share_of_stage_for_master(master: BareMaster, worker: JoinedWorker) -> None:
     master.spawn()
     with ScriptedServer(Script()) as server:
-        master.tell(Configure(Endpoint((server.url,)), HttpWorkload()), Preflight())
-        assert master.received(PreflightDone).error is None
+        master.send_commands(Configure(Endpoint((server.url,)), HttpWorkload()), Preflight())
+        assert master.receive(PreflightDone).error is None
         started = start_stage(master, server.url, plan(rate=2_000, duration=1))
-        ended = master.received(StageEnded)
+        ended = master.receive(StageEnded)
     rows: pd.DataFrame = pa.Table.from_batches(master.batches, REQUEST_SCHEMA).to_pandas()
     assert max(batch.num_rows for batch in master.batches) <= BATCH_ROWS
     assert sorted(rows["index"]) == list(range(1, 2_000, 2))
@@ -126,20 +126,20 @@ def test_worker_sends_its_share_of_stage_for_master(master: BareMaster, worker: 
     assert set(rows["worker"]) == {1}
     assert ended.scheduled == len(rows) == 1_000
     assert master.kinds.count("rows") == len(master.batches)
-    master.tell(Quit())
+    master.send_commands(Quit())
     assert worker.wait_for_exit(5) == (0, "")
 
 
 def test_stage_waits_for_spawn_command_regardless_of_wall_clock(master: BareMaster, worker: JoinedWorker) -> None:
     with ScriptedServer(Script()) as server:
-        master.tell(Configure(Endpoint((server.url,)), HttpWorkload()), RunStage(plan(duration=0.1)))
-        master.tell(Preflight())
+        master.send_commands(Configure(Endpoint((server.url,)), HttpWorkload()), RunStage(plan(duration=0.1)))
+        master.send_commands(Preflight())
         master.spawn(timestamp=-3_600.0)
-        master.received(StagePrepared)
+        master.receive(StagePrepared)
         master.spawn(timestamp=-7_200.0)
-        master.tell(StartStage(3, perf_counter_ns()))
-        assert master.received(StageEnded).scheduled == 20
-        assert master.received(PreflightDone).error is None
+        master.send_commands(StartStage(3, perf_counter_ns()))
+        assert master.receive(StageEnded).scheduled == 20
+        assert master.receive(PreflightDone).error is None
     assert master.kinds.count("spawning_complete") == 2
 
 
@@ -152,8 +152,8 @@ def test_pings_are_answered_promptly_during_stage(master: BareMaster, worker: Jo
         round_trips_ms = []
         while not any(isinstance(report, StageEnded) for report in master.reports):
             sent_ns = perf_counter_ns()
-            master.tell(Ping(sent_ns))
-            pong = master.received(Pong)
+            master.send_commands(Ping(sent_ns))
+            pong = master.receive(Pong)
             assert pong.sent_ns == sent_ns
             assert sent_ns < pong.at_ns < perf_counter_ns()
             round_trips_ms.append((perf_counter_ns() - sent_ns) / 1e6)
@@ -189,7 +189,7 @@ def test_worker_waits_for_master_that_starts_later() -> None:
             stranger.listen()
         with BareMaster(port=port) as master:
             master.accept()
-            assert master.received(Hello).protocol_version == WIRE_VERSION
+            assert master.receive(Hello).protocol_version == WIRE_VERSION
             assert master.kinds.count("client_ready") == 1
 
 
@@ -206,16 +206,16 @@ def test_sending_worker_exits_5_s_after_silence_of_master_and_idle_worker_waits(
         start_stage(master, server.url, plan(rate=20, duration=60))
         other_master.accept()
         other_master.pings = False
-        other_master.tell(Ping(1))
-        other_master.received(Pong)
-        master.received(Progress)
-        master.tell(Ping(perf_counter_ns()))
+        other_master.send_commands(Ping(1))
+        other_master.receive(Pong)
+        master.receive(Progress)
+        master.send_commands(Ping(perf_counter_ns()))
         silent_s = monotonic()
         exit_code, stderr = worker.wait_for_exit(10)
         left_s = monotonic()
         sent = len(server.requests)
-        other_master.tell(Ping(2))
-        assert other_master.received(Pong).sent_ns == 2
+        other_master.send_commands(Ping(2))
+        assert other_master.receive(Pong).sent_ns == 2
         assert idle.child.poll() is None
     assert 3.5 < left_s - silent_s < 5
     assert sent < 200
@@ -226,9 +226,9 @@ def test_evicted_worker_exits_when_resumed(master: BareMaster, worker: JoinedWor
     master.spawn()
     with ScriptedServer(Script()) as server:
         start_stage(master, server.url, plan(rate=20, duration=60))
-        master.received(Progress)
+        master.receive(Progress)
         os.kill(worker.child.pid, signal.SIGSTOP)
-        master.tell(Quit("it did not respond"))
+        master.send_commands(Quit("it did not respond"))
         os.kill(worker.child.pid, signal.SIGCONT)
         assert worker.wait_for_exit(5)[0] == EXIT_REJECTED
 
@@ -262,32 +262,32 @@ def test_worker_exits_when_stdin_closes_before_master_is_found() -> None:
 
 
 def test_invalid_workload_is_reported_to_master_before_exit(master: BareMaster, worker: JoinedWorker) -> None:
-    master.tell(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
-    assert master.received(Failed).is_workload_invalid
+    master.send_commands(Configure(Endpoint(("ftp://nowhere",)), HttpWorkload()))
+    assert master.receive(Failed).is_workload_invalid
     assert worker.wait_for_exit(5) == (1, "")
 
 
 def test_error_in_stage_is_reported_to_master_before_exit(master: BareMaster, worker: JoinedWorker) -> None:
     master.spawn()
-    master.tell(Configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload()), RunStage(plan()))
-    assert master.received(Failed).error == "dns"
+    master.send_commands(Configure(Endpoint(("http://nowhere.invalid",)), HttpWorkload()), RunStage(plan()))
+    assert master.receive(Failed).error == "dns"
     assert worker.wait_for_exit(5)[0] == 1
 
 
 def test_report_longer_than_frame_limit_is_received_by_master(master: BareMaster, worker: JoinedWorker) -> None:
     key = KeyFile("X-Key", "x" * 4 * MAX_FRAME_BYTES)
-    master.tell(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
-    assert key.path in master.received(Failed).message
+    master.send_commands(Configure(Endpoint(("http://nowhere.invalid",), key_files=(key,)), HttpWorkload()))
+    assert key.path in master.receive(Failed).message
 
 
 @pytest.mark.parametrize("reason", ["was rejected, because all expected workers have joined", "it is\x1b[31m odd"])
 def test_rejected_worker_prints_sanitized_reason(master: BareMaster, worker: JoinedWorker, reason: str) -> None:
-    master.tell(Quit(reason))
+    master.send_commands(Quit(reason))
     exit_code, stderr = worker.wait_for_exit(5)
     assert (exit_code, stderr) == (EXIT_REJECTED, f"the master rejected this worker: {sanitize_text(reason)}\n")
 
 
 def test_undecodable_command_is_reported_to_master(master: BareMaster, worker: JoinedWorker) -> None:
     master.send("command", b"\xc1")
-    assert "DecodeError" in master.received(Failed).message
+    assert "DecodeError" in master.receive(Failed).message
     assert worker.wait_for_exit(5)[0] == 1

@@ -18,7 +18,7 @@ from loadgen.transport.exchange import Transport
 from loadgen.transport.http_transport import create_http_transport
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
-from tests.fakes.asker import LOOPS
+from tests.fakes.http_client import LOOPS
 from tests.tiers import first_in_unit_tier
 
 MODES: dict[ReplyMode, int] = {

@@ -9,7 +9,7 @@ from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Exchange
 from loadgen.worker.stage import describe_first_errors
 from loadgen.workloads import HttpWorkload
-from tests.fakes.played import Played, plan
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = pytest.mark.process
 
@@ -61,17 +61,17 @@ def load() -> Iterator[LoadProcess]:
 def test_first_error_of_each_class_is_reported_per_stage(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(503))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = Played(load, plan(rate=200, duration=0.6))
+        played = StageRun(load, plan(rate=200, duration=0.6))
     (first_error,) = played.ended.first_errors
     assert (first_error.error, first_error.text) == ("http-5xx", "status 503 (Service Unavailable)")
     assert first_error.at_ns == played.rows["end_ns"].min()
     assert played.progress[-1].first_errors == (first_error,)
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        assert Played(load, plan(rate=50, duration=0.1)).ended.first_errors == (), "each stage begins anew"
+        assert StageRun(load, plan(rate=50, duration=0.1)).ended.first_errors == (), "each stage begins anew"
 
 
 def test_refused_connection_is_described_with_system_error(load: LoadProcess) -> None:
     load.configure(Endpoint(("http://127.0.0.1:1/",), timeouts=Timeouts(total_s=1.0)), HttpWorkload())
-    (first_error,) = Played(load, plan(rate=20, duration=0.2)).ended.first_errors
+    (first_error,) = StageRun(load, plan(rate=20, duration=0.2)).ended.first_errors
     assert (first_error.error, first_error.text) == ("connect", "the connection failed, Connection refused")

@@ -23,7 +23,7 @@ from loadgen.workloads import (
     RequestOptions,
     SyntheticPrompts,
 )
-from tests.fakes.played import Played, plan
+from tests.fakes.stage_run import StageRun, plan
 
 pytestmark = pytest.mark.process
 
@@ -38,7 +38,7 @@ def load() -> Iterator[LoadProcess]:
 def test_clients_are_limited_and_send_next_request_after_response(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = Played(load, plan(arrivals=ClosedArrivals(4)))
+        played = StageRun(load, plan(arrivals=ClosedArrivals(4)))
         connections = server.connection_count
     rows = played.rows.sort_values("index")
     assert played.started[0].scheduled is None
@@ -55,7 +55,7 @@ def test_clients_are_limited_and_send_next_request_after_response(load: LoadProc
 def test_stage_end_reports_cpu_wait_of_sender(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        waits = [Played(load, plan(rate=500, duration=0.3)).ended.cpu_wait_s for _ in range(2)]
+        waits = [StageRun(load, plan(rate=500, duration=0.3)).ended.cpu_wait_s for _ in range(2)]
     assert all(waited_s is not None and 0 <= waited_s < 10 for waited_s in waits)
     assert any(waits), "some of a thousand wake-ups must have been delayed by the server on the same machine"
 
@@ -66,8 +66,8 @@ def test_next_stage_sends_prompts_that_were_not_sent_before(load: LoadProcess) -
         prompts = tuple(f"prompt {number}".encode() for number in range(10))
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=prompts))
         first = plan(rate=100, duration=0.05)
-        played = Played(load, first)
-        Played(load, msgspec.structs.replace(first, first_request=len(played.rows)))
+        played = StageRun(load, first)
+        StageRun(load, msgspec.structs.replace(first, first_request=len(played.rows)))
         received = [request.rpartition(b"\r\n\r\n")[2] for request in server.requests]
     assert sorted(received) == sorted(prompts)
 
@@ -82,7 +82,7 @@ def test_responses_are_checked_against_json_schema(load: LoadProcess, text: str,
     reply = Reply(body=msgspec.json.encode({"choices": [{"message": {"content": text}}]}))
     with ScriptedServer(Script(reply)) as server:
         load.configure(Endpoint((server.url,)), OpenAiWorkload("chat", "m", prompts, stream=error is not None))
-        played = Played(load, plan(rate=20, duration=0.5))
+        played = StageRun(load, plan(rate=20, duration=0.5))
     assert played.rows["error"].isna().all() if error is None else set(played.rows["error"]) == {error}
     assert played.ended.outputs == {**COUNTS, "valid": 10 if error is None else 0}
     assert [failure.error for failure in played.ended.first_errors] == ([] if error is None else [error])
@@ -94,7 +94,7 @@ def test_responses_are_checked_against_json_schema(load: LoadProcess, text: str,
 def test_lead_in_precedes_start_without_gap(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = Played(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
+        played = StageRun(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
     offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert offsets.tolist() == list(range(-500_000_000, 500_000_000, 10_000_000))
     assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
@@ -106,7 +106,7 @@ def test_rate_of_running_stage_can_be_changed_from_other_thread(load: LoadProces
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         change = threading.Timer(0.5, load.change_rate, (400.0,))
-        played = Played(load, plan(rate=20, duration=1, process="poisson"), on_started=change.start)
+        played = StageRun(load, plan(rate=20, duration=1, process="poisson"), on_started=change.start)
     (start, before, after, end) = played.ended.rates
     assert (start, end) == ((0.0, 20.0), (1.0, 400.0))
     assert before[0] == after[0]
@@ -121,7 +121,7 @@ def test_rate_changed_in_lead_in_applies_to_whole_measurement(load: LoadProcess)
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         change = threading.Timer(0.3, load.change_rate, (100.0,))
-        played = Played(load, plan(rate=10, duration=0.5, lead_in_s=0.8), on_started=change.start)
+        played = StageRun(load, plan(rate=10, duration=0.5, lead_in_s=0.8), on_started=change.start)
     assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
     assert (played.rows["scheduled_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
@@ -136,7 +136,7 @@ def test_trace_arrivals_are_replayed_as_recorded(load: LoadProcess) -> None:
     recorded = np.array([0, 100_000_000, 100_000_000, 250_000_000], "<i8")
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = Played(load, plan(duration=0.5, arrivals=TraceArrivals(recorded.tobytes())))
+        played = StageRun(load, plan(duration=0.5, arrivals=TraceArrivals(recorded.tobytes())))
     offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert offsets.tolist() == recorded.tolist()
     assert played.ended.rates == ()
@@ -150,7 +150,7 @@ def test_key_file_is_read_again_after_401(load: LoadProcess, tmp_path: Path) -> 
         endpoint = Endpoint((server.url,), key_files=(KeyFile("Authorization", str(key), prefix="Bearer "),))
         load.configure(endpoint, HttpWorkload(method="POST", bodies=(b"Authorization: Bearer first\r\n",)))
         renew = threading.Timer(0.3, key.write_text, ("second\n",))
-        played = Played(load, plan(rate=50, duration=2), on_started=renew.start)
+        played = StageRun(load, plan(rate=50, duration=2), on_started=renew.start)
         requests = server.requests
     with_key = [request.partition(b"\r\n\r\n")[0].partition(b"Authorization: ")[2] for request in requests]
     assert with_key[0].startswith(b"Bearer first")
@@ -185,12 +185,12 @@ def test_session_turns_are_sent_after_previous_responses(
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
         assert load.preflight().error is None
         requests_before = len(server.requests)
-        played = Played(load, plan(rate=40, duration=1))
+        played = StageRun(load, plan(rate=40, duration=1))
         bodies = sorted(len(request) for request in server.requests[requests_before:])
     rows = played.rows
     assert rows["error"].isna().all()
     assert played.ended.scheduled is None
-    # 40 sessions of three turns, some of which are cut off by the end of the stage
+    # 40 sessions of three turns; the end of the stage cuts some off
     assert 90 < len(rows) <= 120
     assert bodies[-1] > 2 * bodies[0]
     assert set(rows["tokens_out"]) == {4}
@@ -243,7 +243,7 @@ def test_running_stage_can_be_extended_from_other_thread(
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.3, load.extend, (1.4,))
-        played = Played(load, plan(rate=100, duration=0.7, process=process), on_started=extend.start)
+        played = StageRun(load, plan(rate=100, duration=0.7, process=process), on_started=extend.start)
     offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
     assert played.ended.duration_s == 1.4
     assert played.ended.rates == ((0.0, 100.0), (1.4, 100.0))
@@ -261,7 +261,7 @@ def test_clients_of_extended_stage_continue_until_new_end(load: LoadProcess) -> 
     with ScriptedServer(Script(delay_s=0.02)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.2, load.extend, (1.2,))
-        played = Played(load, plan(duration=0.6, arrivals=ClosedArrivals(2)), on_started=extend.start)
+        played = StageRun(load, plan(duration=0.6, arrivals=ClosedArrivals(2)), on_started=extend.start)
     last_s = (played.rows["scheduled_ns"].max() - played.ended.start_ns) / 1e9
     assert 1.1 < last_s < 1.2
     assert played.ended.duration_s == 1.2
@@ -277,7 +277,7 @@ def test_shorter_duration_and_extension_of_trace_are_ignored(load: LoadProcess) 
             (plan(duration=0.5, arrivals=recorded), 3.0),
         ):
             extend = threading.Timer(0.1, load.extend, (duration_s,))
-            played = Played(load, stage_plan, on_started=extend.start)
+            played = StageRun(load, stage_plan, on_started=extend.start)
             assert played.ended.duration_s == 0.5
             assert played.ended.end_ns < played.ended.start_ns + 2_000_000_000
 

@@ -44,7 +44,7 @@ def test_inputs_are_generated_from_grpc_metadata_and_responses_checked(
     metadata = inputs(
         ("x", "FP32", (-1, 2)), ("ids", "INT64", (-1, -1)), ("scale", "FP64", ()), ("text", "BYTES", (4,))
     )
-    with OpenInference(described=metadata) as server:
+    with OpenInference(model_metadata=metadata) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("a/b", version="2", transport=transport))
         preflight = load.preflight()
         rows = run_stage(load)
@@ -54,7 +54,7 @@ def test_inputs_are_generated_from_grpc_metadata_and_responses_checked(
     assert set(rows["status"]) == {200}
     assert rows["first_byte_ns"].isna().all()
     assert rows["first_token_ns"].notna().all() == (transport == "grpc-stream")
-    request = server.seen[-1]
+    request = server.requests[-1]
     assert (request.model_name, request.model_version) == ("a/b", "2")
     assert [list(tensor.shape) for tensor in request.inputs] == [[1, 2], [1, 1], [], [4]]
     assert [len(blob) for blob in request.raw_input_contents] == [8, 8, 8, 40]
@@ -79,7 +79,7 @@ def test_rejection_of_raw_tensors_is_detected_before_load(
         return floats(*request.inputs[0].contents.fp32_contents)
 
     with OpenInference(
-        answer=reject_raw_tensors,
+        respond=reject_raw_tensors,
         stream=lambda *call: [ModelStreamInferResponse(infer_response=reject_raw_tensors(*call))],
     ) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m", transport=transport))
@@ -117,7 +117,7 @@ def test_renewed_key_file_is_read_after_rejection(load: LoadProcess, tmp_path: P
         return floats(0, 1)
 
     valid = ["old"]
-    with OpenInference(answer=require_valid_key) as server:
+    with OpenInference(respond=require_valid_key) as server:
         keys = (KeyFile("Authorization", str(key), prefix="Bearer "),)
         load.configure(Endpoint((server.url,), key_files=keys), OipWorkload("m", transport="grpc"))
         assert load.preflight().error is None
@@ -149,11 +149,11 @@ def test_any_grpc_method_is_called_with_messages_described_by_reflection(
         load.configure(Endpoint((server.url,)), speech(method, body))
         preflight = load.preflight()
         rows = run_stage(load)
-        first = server.seen[0]
+        first = server.requests[0]
     assert (preflight.error, preflight.status) == (None, 200)
     assert preflight.detail.startswith(f"{server.url}/{SERVICE}/{method}")
     assert rows["error"].isna().all()
-    assert len(server.seen) == messages_per_call * (1 + len(rows))
+    assert len(server.requests) == messages_per_call * (1 + len(rows))
     assert first.text.startswith("a")
     assert rows[["first_token_ns", "tokens_out"]].isna().all(axis=None)
     counts = {None if times is None else len(times) for times in rows["chunk_ns"]}

@@ -52,6 +52,6 @@ def test_series_beyond_limit_are_only_in_table(local_report: Report) -> None:
     assert times.note == "2 more series are only in the table."
 
 
-def test_single_batch_size_has_no_batch_chart(strayed_report: Report, empty_report: Report) -> None:
-    assert build_batch_charts(strayed_report) == ()
+def test_single_batch_size_has_no_batch_chart(fallback_report: Report, empty_report: Report) -> None:
+    assert build_batch_charts(fallback_report) == ()
     assert build_batch_charts(empty_report) == ()

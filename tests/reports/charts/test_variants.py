@@ -48,8 +48,8 @@ def test_best_variant_is_labeled_with_its_accuracy(local_report: Report) -> None
     assert "The best is cpu int8-static, batch 4." in drawing.alternative
 
 
-def test_invalid_variant_is_hollow_in_pareto_chart(strayed_report: Report) -> None:
-    drawing = build_variant_pareto_chart(strayed_report)
+def test_invalid_variant_is_hollow_in_pareto_chart(fallback_report: Report) -> None:
+    drawing = build_variant_pareto_chart(fallback_report)
     assert drawing is not None
     points = _points(drawing)
     assert (points["cuda"]["role"], points["cuda"]["fill"]) == ("unreliable", "var(--paper)")

@@ -35,7 +35,7 @@ def evaluate_retained(accuracy: Accuracy, limit: float) -> str:
 
 
 def draw_errors(rows: int, seed: int, shift: float = 0.1) -> tuple[Floats, Floats]:
-    """Skewed errors with a mean of 1 + shift in the variant and 1 in the reference, of which 0.9 are in common."""
+    """Skewed errors with a mean of 1 + shift in the variant and 1 in the reference, with 0.9 in common."""
     rng = np.random.default_rng(seed)
     common = 0.9 * rng.exponential(1, rows)
     return common + (0.1 + shift) * rng.exponential(1, rows), common + 0.1 * rng.exponential(1, rows)

@@ -10,7 +10,7 @@ from app.analysis.local.call_rows import compute_lateness_ms, read_calls
 from app.analysis.local.call_stages import find_max_throughput_per_s, format_stage_name, summarize_calls
 from app.records.calls import CallStage
 from app.records.result import Check
-from tests.fakes.calls import call, copied, never, stage_of, table_of
+from tests.fakes.calls import call, call_with_copies, stage_of, table_of, unserved_call
 
 
 def test_calls_started_before_stage_are_warmup() -> None:
@@ -26,7 +26,7 @@ def test_calls_are_sorted_by_end_time() -> None:
 
 
 def test_call_parts_sum_to_call_duration() -> None:
-    for rows, is_apart in (([call(0, 10)], False), ([copied(0, 10)], True)):
+    for rows, is_apart in (([call(0, 10)], False), ([call_with_copies(0, 10)], True)):
         calls = read_calls(table_of(rows), stage_of())
         assert calls.has_separate_copies is is_apart
         parts = {name: calls.compute_part_ms(name)[0] for name in ("prepare_ms", "execute_ms", "post_process_ms")}
@@ -37,7 +37,7 @@ def test_call_parts_sum_to_call_duration() -> None:
 
 
 def test_never_started_calls_are_read_separately() -> None:
-    rows = [call(0, 10, due_ms=0), call(10, 10, query=1, due_ms=5), never(2, 7)]
+    rows = [call(0, 10, due_ms=0), call(10, 10, query=1, due_ms=5), unserved_call(2, 7)]
     calls = read_calls(table_of(rows), stage_of("server", rate_per_s=100))
     assert len(calls) == 2
     assert calls.never_started_ns.tolist() == [10**9 + 7_000_000]
@@ -126,7 +126,9 @@ def test_growing_backlog_of_calls_is_warning() -> None:
 
 
 def test_never_started_calls_are_warning() -> None:
-    rows = [call(10 * n, 10, query=n, due_ms=5 * n) for n in range(75)] + [never(n, 5 * n) for n in range(75, 100)]
+    rows = [call(10 * n, 10, query=n, due_ms=5 * n) for n in range(75)] + [
+        unserved_call(n, 5 * n) for n in range(75, 100)
+    ]
     check = run_checks(rows, stage_of("server", rate_per_s=200.0))["arrivals_not_begun"]
     assert (check.value, check.verdict) == (0.25, "WARN")
 
@@ -156,7 +158,7 @@ def test_local_throughput_counts_rows_instead_of_calls() -> None:
 
 def test_copy_times_are_reported_only_if_measured_separately() -> None:
     plain = summarize_calls(table_of(build_back_to_back_calls()), stage_of())
-    bound = summarize_calls(table_of([copied(number * 10, 10) for number in range(100)]), stage_of())
+    bound = summarize_calls(table_of([call_with_copies(number * 10, 10) for number in range(100)]), stage_of())
     assert "copy_in_ms" not in plain.metrics
     assert bound.metrics["copy_in_ms"]["mean"].value == pytest.approx(1)
     assert bound.metrics["execute_ms"]["mean"].value == pytest.approx(6)
@@ -174,7 +176,7 @@ def test_server_scenario_latency_starts_at_scheduled_time() -> None:
 
 def test_never_started_calls_are_errors_and_withhold_tail_latency() -> None:
     rows = [call(10 * n, 5, query=n, due_ms=10 * n) for n in range(1000)]
-    rows += [never(1000 + n, 10_000 + n) for n in range(20)]
+    rows += [unserved_call(1000 + n, 10_000 + n) for n in range(20)]
     stage = summarize_calls(table_of(rows), stage_of("server", seconds=11.0, rate_per_s=100.0))
     latency = stage.metrics["latency_ms"]
     assert stage.errors == {"not-started": 20}

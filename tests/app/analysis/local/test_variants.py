@@ -24,7 +24,7 @@ from app.errors import UsageError
 from app.records.estimate import Estimate
 from app.records.local import Scenario
 from app.records.result import Objective, Stage
-from tests.fakes.calls import call, never, stage_of, table_of
+from tests.fakes.calls import call, stage_of, table_of, unserved_call
 from tests.fakes.local_runs import SLO, local_run, stage, variant
 from tests.fakes.searched_runs import searched_run
 
@@ -70,7 +70,7 @@ def simulate_stage(
 ) -> Stage:
     due = scenario in ("server", "multi-stream")
     rows = [call(duration_ms * n, duration_ms, query=n, due_ms=duration_ms * n if due else None) for n in range(100)]
-    rows += [never(100 + n, 1000 + n) for n in range(never_started)]
+    rows += [unserved_call(100 + n, 1000 + n) for n in range(never_started)]
     return summarize_calls(table_of(rows), replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=in_search))
 
 
@@ -141,10 +141,8 @@ def test_reevaluating_rate_search_with_other_slo_is_rejected() -> None:
         reevaluate_variants(searched_run().result, (parse_objective("latency_ms.p95 < 5"),))
 
 
-def build_point(
-    latency_ms: float | None, cost: float | None, accuracy: float | None = None, rows_per_s: float | None = None
-) -> VariantPoint:
-    return VariantPoint(latency_ms=latency_ms, cost=cost, accuracy=accuracy, rows_per_s=rows_per_s)
+def build_point(latency_ms: float | None, cost: float | None, accuracy: float | None = None) -> VariantPoint:
+    return VariantPoint(latency_ms=latency_ms, cost=cost, accuracy=accuracy)
 
 
 def dominates(candidate: VariantPoint, other: VariantPoint) -> bool:

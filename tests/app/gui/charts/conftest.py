@@ -12,9 +12,9 @@ TIME, LATENCY = Axis("Time", "s"), Axis("Latency", "ms")
 
 
 @pytest.fixture
-def chart(qtbot: QtBot, look: ThemeController) -> Chart:
+def chart(qtbot: QtBot, theme: ThemeController) -> Chart:
     """A visible chart of a line with y = 2x."""
-    chart = Chart("Latency", TIME, LATENCY, look)
+    chart = Chart("Latency", TIME, LATENCY, theme)
     qtbot.addWidget(chart)
     chart.resize(640, 320)
     chart.set_line("p50", "p50", np.arange(10.0), np.arange(10.0) * 2)
@@ -25,9 +25,9 @@ def chart(qtbot: QtBot, look: ThemeController) -> Chart:
 
 
 @pytest.fixture
-def offers(qtbot: QtBot, look: ThemeController) -> Chart:
+def offers(qtbot: QtBot, theme: ThemeController) -> Chart:
     """A scatter on logarithmic axes."""
-    chart = Chart("Offers", Axis("Cost", "USD", is_log=True), Axis("p95", "ms", is_log=True), look)
+    chart = Chart("Offers", Axis("Cost", "USD", is_log=True), Axis("p95", "ms", is_log=True), theme)
     qtbot.addWidget(chart)
     chart.resize(640, 400)
     chart.set_points("l4", "L4", [100.0, 1000.0], [50.0, 5.0], hollow_flags=[False, True], names=("L4 ×1", "L4 ×2"))

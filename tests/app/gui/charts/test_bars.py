@@ -17,8 +17,8 @@ BARS = (
 
 
 @pytest.fixture
-def chart(qtbot: QtBot, look: ThemeController) -> BarChart:
-    chart = BarChart("Decode throughput", Axis("Decode throughput", "tok/s"), "Variant", "Test", look)
+def chart(qtbot: QtBot, theme: ThemeController) -> BarChart:
+    chart = BarChart("Decode throughput", Axis("Decode throughput", "tok/s"), "Variant", "Test", theme)
     qtbot.addWidget(chart)
     chart.resize(600, 300)
     with qtbot.waitExposed(chart):

@@ -76,15 +76,15 @@ def test_hollow_point_is_filled_with_the_paper_color(offers: Chart) -> None:
     assert [QColor(image.pixel(pixel)).name() for pixel in inside] == [LIGHT.series[0], LIGHT.paper]
 
 
-def test_theme_change_recolors_the_chart(chart: Chart, look: ThemeController) -> None:
+def test_theme_change_recolors_the_chart(chart: Chart, theme: ThemeController) -> None:
     light_colors = colors(chart)
     assert {LIGHT.paper, LIGHT.series[0]} <= light_colors
-    look.set_choice("dark")
+    theme.set_choice("dark")
     try:
         chart.apply_changes()
         dark_colors = colors(chart)
     finally:
-        look.set_choice("light")
+        theme.set_choice("light")
     assert {DARK.paper, DARK.series[0]} <= dark_colors
     assert LIGHT.paper not in dark_colors
 
@@ -154,8 +154,8 @@ def test_chart_table_is_toggled_by_key_and_button(chart: Chart, qtbot: QtBot) ->
     assert chart.table_button.accessibleName() == "Show as a table: Latency"
 
 
-def test_chart_is_drawn_when_it_becomes_visible(qtbot: QtBot, look: ThemeController) -> None:
-    chart = Chart("Rate", Axis("Time", "s"), Axis("Rate", "1/s"), look)
+def test_chart_is_drawn_when_it_becomes_visible(qtbot: QtBot, theme: ThemeController) -> None:
+    chart = Chart("Rate", Axis("Time", "s"), Axis("Rate", "1/s"), theme)
     qtbot.addWidget(chart)
     chart.set_line("sent", "sent", [0.0, 1.0], [5.0, 6.0])
     qtbot.wait(1)

@@ -30,31 +30,31 @@ def render_stages(
     return chart.grab().toImage()
 
 
-def test_edges_of_many_stages_do_not_hide_the_data(qtbot: QtBot, look: ThemeController) -> None:
-    plain_image = render_stages(qtbot, look, 0)
-    assert render_stages(qtbot, look, 1_000) == plain_image
-    assert render_stages(qtbot, look, 5) != plain_image
+def test_edges_of_many_stages_do_not_hide_the_data(qtbot: QtBot, theme: ThemeController) -> None:
+    plain_image = render_stages(qtbot, theme, 0)
+    assert render_stages(qtbot, theme, 1_000) == plain_image
+    assert render_stages(qtbot, theme, 5) != plain_image
 
 
 @pytest.mark.parametrize("state", ["good", "warn", "bad"])
 def test_verdicts_of_many_stages_are_thin_rules_instead_of_shaded_bands(
-    qtbot: QtBot, look: ThemeController, state: State
+    qtbot: QtBot, theme: ThemeController, state: State
 ) -> None:
     plain_image, few, many = (
-        render_stages(qtbot, look, 0),
-        render_stages(qtbot, look, 20, state),
-        render_stages(qtbot, look, 21, state),
+        render_stages(qtbot, theme, 0),
+        render_stages(qtbot, theme, 20, state),
+        render_stages(qtbot, theme, 21, state),
     )
     assert len(_changed_lines(many, plain_image)) in range(1, 10)
     assert len(_changed_lines(few, plain_image)) > 100
 
 
-def test_one_stage_that_missed_the_slo_among_1000_is_visible(qtbot: QtBot, look: ThemeController) -> None:
-    assert render_stages(qtbot, look, 1_000, "good", missed=500) != render_stages(qtbot, look, 1_000, "good")
+def test_one_stage_that_missed_the_slo_among_1000_is_visible(qtbot: QtBot, theme: ThemeController) -> None:
+    assert render_stages(qtbot, theme, 1_000, "good", missed=500) != render_stages(qtbot, theme, 1_000, "good")
 
 
-def test_span_is_shaded_over_the_full_height_until_the_chart_is_cleared(qtbot: QtBot, look: ThemeController) -> None:
-    chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), look)
+def test_span_is_shaded_over_the_full_height_until_the_chart_is_cleared(qtbot: QtBot, theme: ThemeController) -> None:
+    chart = Chart("Latency", Axis("Time", "s"), Axis("Latency", "ms"), theme)
     qtbot.addWidget(chart)
     chart.resize(800, 300)
     chart.set_line("p50", "p50", np.array([0.0, 1_000.0]), np.array([1.0, 2.0]))
@@ -71,9 +71,9 @@ def test_span_is_shaded_over_the_full_height_until_the_chart_is_cleared(qtbot: Q
 
 
 def test_label_of_a_narrow_region_and_label_of_the_limit_do_not_overlap_the_region(
-    qtbot: QtBot, look: ThemeController
+    qtbot: QtBot, theme: ThemeController
 ) -> None:
-    chart = Chart("Latency", Axis("Rate", "req/s"), Axis("Latency", "ms"), look)
+    chart = Chart("Latency", Axis("Rate", "req/s"), Axis("Latency", "ms"), theme)
     qtbot.addWidget(chart)
     chart.set_line("p95", "p95", np.array([10.0, 100.0]), np.array([100.0, 200.0]))
     chart.set_limit(150.0, "SLO p95 latency < 150 ms")

@@ -13,8 +13,8 @@ Moved = list[tuple[int, float, float, bool]]
 
 
 @pytest.fixture
-def chart(qtbot: QtBot, look: ThemeController) -> DraggableChart:
-    chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), look)
+def chart(qtbot: QtBot, theme: ThemeController) -> DraggableChart:
+    chart = DraggableChart("Planned rate", Axis("Time", "s"), Axis("Rate", "/s"), theme)
     qtbot.addWidget(chart)
     chart.resize(700, 400)
     chart.set_line("planned", "planned", np.array([0.0, 30.0, 60.0]), np.array([10.0, 40.0, 20.0]))

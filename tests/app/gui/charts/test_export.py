@@ -44,7 +44,7 @@ def test_exported_svg_has_text_elements_and_no_raster_image(chart: Chart, tmp_pa
 
 
 def test_exported_svg_is_light_with_a_run_caption_while_the_chart_stays_dark(
-    chart: Chart, look: ThemeController, qtbot: QtBot, tmp_path: Path
+    chart: Chart, theme: ThemeController, qtbot: QtBot, tmp_path: Path
 ) -> None:
     parent = QWidget()
     qtbot.addWidget(parent)
@@ -52,16 +52,16 @@ def test_exported_svg_is_light_with_a_run_caption_while_the_chart_stays_dark(
         parent, export.ExportCaption("chat", "yesterday", ("p95 latency < 50 ms", "errors < 1 %"))
     )
     chart.setParent(parent)
-    look.set_choice("dark")
+    theme.set_choice("dark")
     geometry = chart.plot.box.geometry()
     try:
         export.save_svg(chart, tmp_path / "latency.svg")
         assert {"chat · yesterday", "SLO: p95 latency < 50 ms, errors < 1 %"} <= list_texts(tmp_path / "latency.svg")
         assert list_colors(export.render_image(chart)).isdisjoint({DARK.paper, DARK.series[0]})
-        assert (look.theme, chart.legend.theme, chart.plot.box.geometry()) == (DARK, DARK, geometry)
+        assert (theme.theme, chart.legend.theme, chart.plot.box.geometry()) == (DARK, DARK, geometry)
         assert {DARK.paper} <= list_colors(chart.plot.grab().toImage())
     finally:
-        look.set_choice("light")
+        theme.set_choice("light")
         chart.setParent(None)
 
 
@@ -70,8 +70,10 @@ def test_exported_csv_equals_the_frame_of_the_chart(chart: Chart, tmp_path: Path
     pd.testing.assert_frame_equal(pd.read_csv(tmp_path / "latency.csv"), chart.frame())
 
 
-def test_upper_linked_chart_is_exported_with_its_time_axis(look: ThemeController, qtbot: QtBot, tmp_path: Path) -> None:
-    chart, below = (Chart(title, TIME, LATENCY, look) for title in ("p50", "p99"))
+def test_upper_linked_chart_is_exported_with_its_time_axis(
+    theme: ThemeController, qtbot: QtBot, tmp_path: Path
+) -> None:
+    chart, below = (Chart(title, TIME, LATENCY, theme) for title in ("p50", "p99"))
     linked = LinkedCharts([chart, below])
     qtbot.addWidget(linked)
     with qtbot.waitExposed(linked):

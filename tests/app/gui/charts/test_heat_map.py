@@ -12,8 +12,8 @@ from app.gui.theme import LIGHT, ThemeController
 
 
 @pytest.fixture
-def heat_map(qtbot: QtBot, look: ThemeController) -> HeatMap:
-    heat_map = HeatMap("Latency over time", Axis("Time", "s"), Axis("Latency", "ms", is_log=True), look)
+def heat_map(qtbot: QtBot, theme: ThemeController) -> HeatMap:
+    heat_map = HeatMap("Latency over time", Axis("Time", "s"), Axis("Latency", "ms", is_log=True), theme)
     qtbot.addWidget(heat_map)
     heat_map.resize(600, 300)
     with qtbot.waitExposed(heat_map):

@@ -19,8 +19,8 @@ LEFT, SHIFT = Qt.MouseButton.LeftButton, Qt.KeyboardModifier.ShiftModifier
 
 
 @pytest.fixture
-def linked(qtbot: QtBot, look: ThemeController) -> LinkedCharts:
-    charts = [Chart("Rate", TIME, Axis("Rate", "1/s"), look), Chart("Latency", TIME, Axis("Latency", "ms"), look)]
+def linked(qtbot: QtBot, theme: ThemeController) -> LinkedCharts:
+    charts = [Chart("Rate", TIME, Axis("Rate", "1/s"), theme), Chart("Latency", TIME, Axis("Latency", "ms"), theme)]
     charts[0].set_line("sent", "sent", np.arange(100.0), np.arange(100.0) * 1000)
     charts[1].set_line("p99", "p99", np.arange(100.0), np.ones(100))
     linked = LinkedCharts(charts)
@@ -31,12 +31,12 @@ def linked(qtbot: QtBot, look: ThemeController) -> LinkedCharts:
     return linked
 
 
-def test_linked_charts_fill_columns_and_hidden_charts_leave_no_gap(qtbot: QtBot, look: ThemeController) -> None:
-    charts = [Chart(name, TIME, Axis(name), look) for name in "abc"]
+def test_linked_charts_fill_columns_and_hidden_charts_leave_no_gap(qtbot: QtBot, theme: ThemeController) -> None:
+    charts = [Chart(name, TIME, Axis(name), theme) for name in "abc"]
     linked = LinkedCharts(charts, max_columns=2)
     qtbot.addWidget(linked)
     linked.resize(1200, 600)
-    linked.insert(1, Chart("new", TIME, Axis("new"), look))
+    linked.insert(1, Chart("new", TIME, Axis("new"), theme))
     linked.arrange()
     with qtbot.waitExposed(linked):
         linked.show()
@@ -120,8 +120,8 @@ def test_escape_and_the_clear_button_clear_the_time_range(linked: LinkedCharts, 
         qtbot.mouseClick(linked.clear_button, LEFT)
 
 
-def test_linked_charts_without_time_range_selection_ignore_shift_drag(qtbot: QtBot, look: ThemeController) -> None:
-    chart = Chart("Rate", TIME, Axis("Rate", "1/s"), look)
+def test_linked_charts_without_time_range_selection_ignore_shift_drag(qtbot: QtBot, theme: ThemeController) -> None:
+    chart = Chart("Rate", TIME, Axis("Rate", "1/s"), theme)
     chart.set_line("sent", "sent", [0.0, 10.0], [1.0, 2.0])
     linked = LinkedCharts([chart], has_time_range_selection=False)
     qtbot.addWidget(linked)

@@ -10,16 +10,16 @@ from app.gui.theme import ThemeController
 
 
 def test_chart_legend_and_buttons_scale_with_the_text_when_the_chart_is_moved(
-    qtbot: QtBot, look: ThemeController
+    qtbot: QtBot, theme: ThemeController
 ) -> None:
     """The layout changes with the text size and moves the chart to another parent."""
-    chart, before, after = Chart("Rates", Axis("time", "s"), Axis("requests"), look), QSplitter(), QSplitter()
+    chart, before, after = Chart("Rates", Axis("time", "s"), Axis("requests"), theme), QSplitter(), QSplitter()
     for splitter in (before, after):
         qtbot.addWidget(splitter)
     before.addWidget(chart)
     before.show()
     sizes = [widget.font().pointSizeF() for widget in (chart.legend, chart.table_button, chart.export_button)]
-    look.scale_text(2.0)
+    theme.scale_text(2.0)
     after.addWidget(chart)
     after.show()
     scaled_sizes = [widget.font().pointSizeF() for widget in (chart.legend, chart.table_button, chart.export_button)]

@@ -19,7 +19,7 @@ from tests.fakes.repeated import result, steady
 from tests.fakes.results import SPEC, full_run
 
 
-def store(run: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
+def store_run(run: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
     clock = replace(run.clock, wall_start=f"2026-08-{day:02d}T12:00:00+00:00")
     with RunWriter(runs_home() / run.run_id) as writer:
         writer.write_spec(SPEC)
@@ -34,37 +34,37 @@ def store(run: Result, day: int = 1, rows: pd.DataFrame | None = None) -> Path:
 
 
 @pytest.fixture
-def baseline(nothing_is_left: None) -> Path:
-    return store(result(steady(10.0, 0.1), run_id="baseline"), 1)
+def baseline(no_leftovers: None) -> Path:
+    return store_run(result(steady(10.0, 0.1), run_id="baseline"), 1)
 
 
 @pytest.fixture
-def slower(nothing_is_left: None) -> Path:
-    return store(result(steady(20.0, 0.5), run_id="slower"), 2)
+def slower_run(no_leftovers: None) -> Path:
+    return store_run(result(steady(20.0, 0.5), run_id="slower"), 2)
 
 
 @pytest.fixture
-def other_load(nothing_is_left: None) -> Path:
-    return store(replace(result(steady(30.0, 0.1), run_id="other-load"), workload_hash="another"), 3)
+def other_load(no_leftovers: None) -> Path:
+    return store_run(replace(result(steady(30.0, 0.1), run_id="other-load"), workload_hash="another"), 3)
 
 
 @pytest.fixture
-def searched(nothing_is_left: None) -> tuple[Path, ...]:
+def searched(no_leftovers: None) -> tuple[Path, ...]:
     """Two complete runs with their request rows; the second has half the latency of the first."""
     full = full_run()
     faster_rows = full.rows.assign(
         end_ns=full.rows["scheduled_ns"] + (full.rows["end_ns"] - full.rows["scheduled_ns"]) // 2
     )
     return (
-        store(replace(full.result, run_id="searched", workload_hash="one"), 1, full.rows),
-        store(replace(full.result, run_id="quicker", workload_hash="one"), 2, faster_rows),
+        store_run(replace(full.result, run_id="searched", workload_hash="one"), 1, full.rows),
+        store_run(replace(full.result, run_id="quicker", workload_hash="one"), 2, faster_rows),
     )
 
 
 @pytest.fixture
-def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Callable[[], ComparePage]:
+def open_page(qtbot: QtBot, navigation: Navigation, theme: ThemeController) -> Callable[[], ComparePage]:
     def open_compare_page() -> ComparePage:
-        page = ComparePage(navigation, look)
+        page = ComparePage(navigation, theme)
         qtbot.addWidget(page)
         page.resize(1120, 720)
         page.show()
@@ -74,7 +74,7 @@ def open_page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Ca
     return open_compare_page
 
 
-def settle(qtbot: QtBot, page: ComparePage) -> None:
+def wait_until_idle(qtbot: QtBot, page: ComparePage) -> None:
     """Wait until the requested comparison and trend are shown."""
     presenter, trend = page.presenter, page.trend_tab
     qtbot.waitUntil(

@@ -12,7 +12,7 @@ from app.gui.compare.entries import (
     mark_shown,
     save_comparison,
 )
-from tests.fakes.stored_pairs import WrittenPairs
+from tests.fakes.stored_pairs import StoredPairs
 
 REQUEST = ComparisonRequest(
     (ComparisonEntry(Path("/a"), "baseline"), ComparisonEntry(Path("/b"), "candidate")), 0.1, is_forced=True
@@ -34,8 +34,8 @@ def test_unreadable_comparison_file_loads_as_none(tmp_path: Path) -> None:
 
 def test_finished_ab_pairs_are_shown_once_and_running_pairs_by_the_next_window() -> None:
     assert find_pairs_to_show() is None
-    terminal_pairs = WrittenPairs("20261127-120002-b-0002")
-    window_pairs = WrittenPairs("20261127-120001-a-0001")
+    terminal_pairs = StoredPairs("20261127-120002-b-0002")
+    window_pairs = StoredPairs("20261127-120001-a-0001")
     save_comparison(window_pairs.directory, REQUEST)
     assert find_pairs_to_show() == (terminal_pairs.directory, True)
     terminal_pairs.end()

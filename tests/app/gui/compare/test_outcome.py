@@ -8,7 +8,7 @@ from msgspec.structs import replace
 from app.gui.compare.entries import ComparisonEntry, Side
 from app.gui.compare.outcome import build_load_overlays, select_drawn_entries
 from app.records.result import Result
-from tests.fakes.results import full_run, nothing_measured
+from tests.fakes.results import full_run, run_without_load
 
 
 @pytest.mark.parametrize(
@@ -52,4 +52,4 @@ def test_runs_with_rates_and_with_clients_share_a_throughput_axis() -> None:
     assert {overlay.x_label for overlay in build_load_overlays([make_entry(rated), make_entry(closed)])} == {
         "Throughput"
     }
-    assert build_load_overlays([make_entry(nothing_measured().result)]) == ()
+    assert build_load_overlays([make_entry(run_without_load().result)]) == ()

@@ -21,10 +21,10 @@ from app.gui.navigation import Navigation
 from app.records.comparison import Comparison
 from app.storage.labels import set_title
 from tests.app.cli.test_runs import RUNS, SLOWER_FROM, scaled
-from tests.app.gui.compare.conftest import settle, store
+from tests.app.gui.compare.conftest import store_run, wait_until_idle
 from tests.fakes.repeated import result, steady
 from tests.fakes.results import full_run
-from tests.fakes.widget_walk import clipped, unnamed, unreachable
+from tests.fakes.widget_walk import clipped_texts, unnamed_widgets, unreachable_widgets
 
 OpenPage = Callable[[], ComparePage]
 
@@ -45,12 +45,12 @@ def run_command_of(page: ComparePage, capsys: pytest.CaptureFixture[str]) -> Com
 
 
 def test_compare_page_shows_the_comparison_that_its_command_prints(
-    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    baseline: Path, slower_run: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     page = open_page()
-    page.compare((baseline, slower))
-    settle(qtbot, page)
-    assert page.command_line() == f"sizewise compare {baseline} {slower}"
+    page.compare((baseline, slower_run))
+    wait_until_idle(qtbot, page)
+    assert page.command_line() == f"sizewise compare {baseline} {slower_run}"
     assert get_comparison(page) == run_command_of(page, capsys)
     verdict = page.verdict_tab
     frame = verdict.changes.frame_model.frame
@@ -66,25 +66,25 @@ def test_compare_page_shows_the_comparison_that_its_command_prints(
 
 
 def test_sides_tolerance_and_repeats_are_on_the_command_line_of_compare(
-    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    baseline: Path, slower_run: Path, open_page: OpenPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    third = store(result(steady(10.2, 0.1), run_id="third"), 5)
+    third = store_run(result(steady(10.2, 0.1), run_id="third"), 5)
     page = open_page()
-    page.compare((baseline, slower, third))
-    settle(qtbot, page)
+    page.compare((baseline, slower_run, third))
+    wait_until_idle(qtbot, page)
     picker = page.picker
     picker.side_boxes[2].setCurrentIndex(0)
     picker.tolerance.setValue(12.5)
-    settle(qtbot, page)
-    assert page.command_line() == f"sizewise compare {baseline},{third} {slower} --tolerance 12.5%"
+    wait_until_idle(qtbot, page)
+    assert page.command_line() == f"sizewise compare {baseline},{third} {slower_run} --tolerance 12.5%"
     assert get_comparison(page).baseline == ("baseline", "third")
     assert get_comparison(page) == run_command_of(page, capsys)
     page.presenter.swap()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert get_comparison(page).candidate == ("baseline", "third")
     assert page.verdict_tab.changes.frame_model.frame["change"].tolist()[0].startswith("-49.5")
     picker.side_boxes[2].setCurrentIndex(2)
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert get_comparison(page).candidate == ("baseline",)
 
 
@@ -98,7 +98,7 @@ def test_incomparable_runs_need_the_force_box_and_exports_are_marked_as_forced(
 ) -> None:
     page = open_page()
     page.compare((baseline, other_load))
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     verdict = page.verdict_tab
     assert verdict.sentence == "The runs are not comparable: workload must be the same."
     assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
@@ -107,7 +107,7 @@ def test_incomparable_runs_need_the_force_box_and_exports_are_marked_as_forced(
     qtbot.mouseClick(verdict.force_box, Qt.MouseButton.LeftButton, pos=verdict.force_box.rect().center())
     if not verdict.force_box.isChecked():
         verdict.force_box.click()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert not verdict.changes.isHidden()
     line = page.command_line()
     assert line is not None
@@ -123,23 +123,23 @@ def test_incomparable_runs_need_the_force_box_and_exports_are_marked_as_forced(
 
 
 def test_forced_comparison_is_reset_when_other_runs_are_selected(
-    baseline: Path, slower: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, slower_run: Path, other_load: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     page.compare((baseline, other_load))
     page.presenter.set_forced(True)
-    settle(qtbot, page)
-    page.compare((slower, other_load))
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
+    page.compare((slower_run, other_load))
+    wait_until_idle(qtbot, page)
     assert not page.presenter.request.is_forced
 
 
 def test_unwritable_comparison_export_is_reported(
-    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+    baseline: Path, slower_run: Path, open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     page = open_page()
-    page.compare((baseline, slower))
-    settle(qtbot, page)
+    page.compare((baseline, slower_run))
+    wait_until_idle(qtbot, page)
     page.export_to(tmp_path / "none" / "comparison.html")
     qtbot.waitUntil(lambda: "cannot be written" in page.strip.text())
 
@@ -147,10 +147,10 @@ def test_unwritable_comparison_export_is_reported(
 def test_inconclusive_metric_suggests_a_number_of_pairs_and_copies_the_command(
     baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
-    near = store(result(steady(10.8, 0.5), run_id="near"), 4)
+    near = store_run(result(steady(10.8, 0.5), run_id="near"), 4)
     page = open_page()
     page.compare((baseline, near))
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     verdict = page.verdict_tab
     (change,) = [row for row in get_comparison(page).changes if row.metric == "latency_ms"]
     assert f"--pairs {change.more_repeats}" in verdict.measure_command
@@ -161,11 +161,11 @@ def test_inconclusive_metric_suggests_a_number_of_pairs_and_copies_the_command(
 
 
 def test_runs_in_the_add_menu_are_loaded_while_the_menu_is_open(
-    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, slower_run: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     page.compare((baseline,))
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     menu = page.picker.add_menu
 
     def list_menu_texts() -> list[str]:
@@ -175,13 +175,13 @@ def test_runs_in_the_add_menu_are_loaded_while_the_menu_is_open(
     assert list_menu_texts() == ["Loading runs…", "Add run &folder…"]
     qtbot.waitUntil(lambda: len(list_menu_texts()) == 2 and "slower" in list_menu_texts()[0])
     menu.close()
-    third = store(result(steady(10.2, 0.1), run_id="third"), 5)
+    third = store_run(result(steady(10.2, 0.1), run_id="third"), 5)
     menu.popup(page.mapToGlobal(page.rect().center()))
     assert len(list_menu_texts()) == 2
     qtbot.waitUntil(lambda: len(list_menu_texts()) == 3)
     menu.actions()[0].trigger()
     menu.close()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert [entry.path for entry in page.presenter.request.entries] == [baseline, third]
 
 
@@ -189,10 +189,10 @@ def test_invalid_run_is_not_compared_and_its_entry_states_the_reason(
     baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     invalid_run = result(steady(10.0, 0.1), run_id="void")
-    path = store(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)
+    path = store_run(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)
     page = open_page()
     page.compare((baseline, path))
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert page.verdict_tab.sentence == "One of the runs cannot be compared. Select another run."
     entry = page.presenter.request.entries[1]
     assert entry.problem is not None
@@ -204,7 +204,7 @@ def test_invalid_run_is_not_compared_and_its_entry_states_the_reason(
     page.verdict_tab.replace_button.click()
     assert [item.path for item in page.presenter.request.entries] == [baseline]
     page.picker.add_menu.close()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert not page.verdict_tab.replace_button.isVisibleTo(page)
 
 
@@ -214,7 +214,7 @@ def test_overlays_tab_shows_latency_by_distribution_load_and_time_per_stage(
     page = open_page()
     page.compare(searched)
     page.tabs.setCurrentWidget(page.overlays_tab)
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     overlays = page.overlays_tab
     qtbot.waitUntil(lambda: len(overlays.chart.series()) == 2)
     first, second = overlays.chart.series()
@@ -227,7 +227,7 @@ def test_overlays_tab_shows_latency_by_distribution_load_and_time_per_stage(
     assert overlays.stage_box.isVisibleTo(page)
     assert overlays.metric_box.isVisibleTo(page)
     overlays.stage_box.setCurrentIndex(0)
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert overlays.stage_box.currentText() == "probe 25 req/s"
     assert "1 quickstart has 75 responses." in overlays.note
     request_latency = overlays.chart.series()[0].x.copy()
@@ -236,7 +236,7 @@ def test_overlays_tab_shows_latency_by_distribution_load_and_time_per_stage(
     assert not np.array_equal(overlays.chart.series()[0].x, request_latency)
     for view, x_label in (("load", "Rate"), ("time", "Time")):
         overlays.view_box.setCurrentIndex(overlays.view_box.findData(view))
-        settle(qtbot, page)
+        wait_until_idle(qtbot, page)
         assert overlays.chart.plot.x_axis.axis.label == x_label
         assert overlays.metric_box.currentText() == "p95 latency"
         first, second = overlays.chart.series()
@@ -255,7 +255,7 @@ def test_stages_tab_has_a_row_of_verdicts_per_stage(
 ) -> None:
     page = open_page()
     page.compare(searched)
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     table = page.stages_tab.table
     assert table is not None
     frame = table.frame_model.frame
@@ -270,7 +270,7 @@ def test_trend_marks_a_level_shift_where_the_command_reports_one(
 ) -> None:
     base_run, noise = full_run().result, np.random.default_rng(1).lognormal(0, 0.01, RUNS)
     for number in range(RUNS):
-        store(scaled(base_run, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
+        store_run(scaled(base_run, number, float(noise[number]) * (1.2 if number >= SLOWER_FROM else 1.0)), number + 1)
     page = open_page()
     page.tabs.setCurrentWidget(page.trend_tab)
     qtbot.waitUntil(lambda: page.trend_tab.trend is not None)
@@ -293,7 +293,7 @@ def test_trend_marks_a_level_shift_where_the_command_reports_one(
 
 
 def test_empty_comparison_links_to_the_library_and_can_compare_the_last_two_runs(
-    baseline: Path, slower: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    baseline: Path, slower_run: Path, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
     assert page.command_line() == "sizewise runs trend"
@@ -304,31 +304,33 @@ def test_empty_comparison_links_to_the_library_and_can_compare_the_last_two_runs
         qtbot.mouseClick(library_button, Qt.MouseButton.LeftButton)
     assert page_request.args == ["library"]
     qtbot.mouseClick(last_two_button, Qt.MouseButton.LeftButton)
-    qtbot.waitUntil(lambda: page.run_directories() == (baseline, slower))
-    settle(qtbot, page)
+    qtbot.waitUntil(lambda: page.run_directories() == (baseline, slower_run))
+    wait_until_idle(qtbot, page)
     assert page.empty_state.isHidden()
 
 
 def test_compare_page_adds_a_run_once_and_removes_a_run(
-    baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot
+    baseline: Path, slower_run: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     page.compare((baseline,))
-    assert page.presenter.add(slower)
-    assert not page.presenter.add(slower)
-    settle(qtbot, page)
-    assert page.run_directories() == (baseline, slower)
+    assert page.presenter.add(slower_run)
+    assert not page.presenter.add(slower_run)
+    wait_until_idle(qtbot, page)
+    assert page.run_directories() == (baseline, slower_run)
     page.picker.remove_requested.emit(0)
-    settle(qtbot, page)
-    assert page.run_directories() == (slower,)
+    wait_until_idle(qtbot, page)
+    assert page.run_directories() == (slower_run,)
     assert "Add a second run" in page.verdict_tab.sentence
 
 
-def test_compare_page_shows_the_title_of_a_run(baseline: Path, slower: Path, open_page: OpenPage, qtbot: QtBot) -> None:
-    set_title(slower, "after the driver")
+def test_compare_page_shows_the_title_of_a_run(
+    baseline: Path, slower_run: Path, open_page: OpenPage, qtbot: QtBot
+) -> None:
+    set_title(slower_run, "after the driver")
     page = open_page()
-    page.compare((baseline, slower))
-    settle(qtbot, page)
+    page.compare((baseline, slower_run))
+    wait_until_idle(qtbot, page)
     assert [format_run_label(index, item) for index, item in enumerate(page.presenter.request.entries)][1] == (
         "2 after the driver"
     )
@@ -343,13 +345,13 @@ def test_compare_tabs_are_named_reachable_and_not_clipped_at_twice_the_text_size
     page.theme_controller.scale_text(2)
     try:
         page.compare(searched)
-        settle(qtbot, page)
+        wait_until_idle(qtbot, page)
         for index in range(page.tabs.count()):
             page.tabs.setCurrentIndex(index)
-            settle(qtbot, page)
-            assert unnamed(page) == []
-            assert unreachable(page) == []
-            assert clipped(page) == []
+            wait_until_idle(qtbot, page)
+            assert unnamed_widgets(page) == []
+            assert unreachable_widgets(page) == []
+            assert clipped_texts(page) == []
     finally:
         page.theme_controller.scale_text(1)
 
@@ -359,13 +361,13 @@ def test_long_reason_of_an_invalid_run_is_not_clipped_at_twice_the_text_size(
 ) -> None:
     run_id = "20261127-120000-a-name-of-some-length-0001"
     invalid_run = result(steady(10.0, 0.1), run_id=run_id)
-    path = store(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)
+    path = store_run(replace(invalid_run, verdict=replace(invalid_run.verdict, status="INVALID")), 6)
     page = open_page()
     page.resize(700, 700)
     page.theme_controller.scale_text(2)
     try:
         page.compare((baseline, path, path.parent / "none"))
-        settle(qtbot, page)
-        qtbot.waitUntil(lambda: clipped(page) == [])
+        wait_until_idle(qtbot, page)
+        qtbot.waitUntil(lambda: clipped_texts(page) == [])
     finally:
         page.theme_controller.scale_text(1)

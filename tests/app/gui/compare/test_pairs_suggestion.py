@@ -17,11 +17,11 @@ from app.gui.compare.pairs_suggestion import (
     duration_text,
 )
 from app.storage.run_directory import SPEC
-from tests.app.gui.compare.conftest import store
+from tests.app.gui.compare.conftest import store_run
 from tests.fakes.command_line import parse
 from tests.fakes.program import PROFILE
 from tests.fakes.repeated import result, steady
-from tests.fakes.stored_runs import sealed_again
+from tests.fakes.stored_runs import reseal_run
 
 NOON = datetime(2026, 11, 27, 12, tzinfo=UTC)
 SUGGESTION = PairsSuggestion(7, 60.0, Path("a/spec.yaml"), Path("b/spec.yaml"), "pairs of scoring")
@@ -30,7 +30,7 @@ REQUEST = ComparisonRequest((), 0.05, is_forced=False)
 
 @pytest.fixture
 def near(baseline: Path) -> Path:
-    return store(result(steady(10.8, 0.5), run_id="near"), 4)
+    return store_run(result(steady(10.8, 0.5), run_id="near"), 4)
 
 
 def suggest_pairs(*runs: tuple[Path, str], **options: bool) -> PairsSuggestion | None:
@@ -40,7 +40,7 @@ def suggest_pairs(*runs: tuple[Path, str], **options: bool) -> PairsSuggestion |
 
 def write_profile(run: Path, text: str) -> None:
     (run / SPEC).write_text(text)
-    sealed_again(run)
+    reseal_run(run)
 
 
 def make_profile(**values: str) -> str:
@@ -58,14 +58,14 @@ def test_ab_pairs_for_an_inconclusive_comparison_use_the_profiles_of_the_runs(ba
     assert suggestion.pair_duration_s > 2 * result().clock.duration_s
 
 
-def test_no_ab_pairs_are_suggested_for_a_conclusive_comparison(baseline: Path, slower: Path) -> None:
-    assert suggest_pairs((baseline, "baseline"), (slower, "candidate")) is None
+def test_no_ab_pairs_are_suggested_for_a_conclusive_comparison(baseline: Path, slower_run: Path) -> None:
+    assert suggest_pairs((baseline, "baseline"), (slower_run, "candidate")) is None
 
 
 def test_run_without_profile_has_a_placeholder_in_the_ab_command_and_a_problem(baseline: Path, near: Path) -> None:
     write_profile(baseline, make_profile())
     (near / SPEC).unlink()
-    sealed_again(near)
+    reseal_run(near)
     suggestion = suggest_pairs((baseline, "baseline"), (near, "candidate"))
     assert suggestion is not None
     assert suggestion.problem is not None

@@ -15,8 +15,8 @@ from app.gui.settings import open_settings
 from app.records.events import Event, PhaseChanged, RunFinished, StageStarted
 from app.storage.run_directory import EVENTS
 from tests.fakes.clock import FakeClock
-from tests.fakes.stored_pairs import WrittenPairs
-from tests.fakes.stored_runs import going_on
+from tests.fakes.stored_pairs import StoredPairs
+from tests.fakes.stored_runs import unfinished_run
 
 SECOND = 1_000_000_000
 GONE = 2**22 + 1
@@ -67,7 +67,7 @@ def test_next_queued_job_starts_when_the_running_job_has_finished(
 ) -> None:
     queues.queue.add(make_launch(tmp_path, "a"))
     queues.queue.add(make_launch(tmp_path, "b"))
-    going_on(tmp_path / "a", os.getpid(), "a")
+    unfinished_run(tmp_path / "a", os.getpid(), "a")
     append_events(tmp_path / "a", RunFinished(6 * SECOND, "WARN", 0, ("noisy",)))
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     (job,) = queues.ended
@@ -80,7 +80,7 @@ def test_job_whose_process_is_gone_is_lost_and_the_next_job_starts(
 ) -> None:
     queues.queue.add(make_launch(tmp_path, "a"))
     queues.queue.add(make_launch(tmp_path, "b"))
-    going_on(tmp_path / "a", GONE, "a")
+    unfinished_run(tmp_path / "a", GONE, "a")
     qtbot.waitUntil(lambda: queues.started == ["a", "b"])
     assert queues.ended[0].status == "lost"
 
@@ -146,7 +146,7 @@ def test_unreadable_settings_offer_no_jobs(owner: QWidget) -> None:
 def test_queued_job_starts_after_the_watched_run_has_finished(
     qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
 ) -> None:
-    going_on(tmp_path / "elsewhere", os.getpid(), "elsewhere")
+    unfinished_run(tmp_path / "elsewhere", os.getpid(), "elsewhere")
     queues.queue.watch(tmp_path / "elsewhere", "20261127-elsewhere")
     queues.queue.add(make_launch(tmp_path, "a"))
     qtbot.waitUntil(lambda: (job := queues.queue.running_job) is not None and job.launch.name == "elsewhere")
@@ -159,13 +159,13 @@ def test_job_progress_comes_from_its_events_and_the_last_run_of_the_same_name(
     qtbot: QtBot, queues: RecordedQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    last_run = going_on(tmp_path / "runs" / "last", GONE, "a")
+    last_run = unfinished_run(tmp_path / "runs" / "last", GONE, "a")
     append_events(last_run, RunFinished(41 * SECOND, "VALID", 0))
     queues.queue.add(make_launch(tmp_path, "a"))
     job = queues.queue.running_job
     assert job is not None
     assert format_phase(job) == "Starting benchmark…"
-    going_on(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
+    unfinished_run(tmp_path / "a", os.getpid(), "a", [PhaseChanged(2 * SECOND, "search", "searching")])
     stage = StageStarted(11 * SECOND, 0, "probe 80 req/s", "probe", 1, 80.0, 1.0, 11 * SECOND)
     append_events(tmp_path / "a", stage)
 
@@ -183,10 +183,10 @@ def test_job_progress_comes_from_its_events_and_the_last_run_of_the_same_name(
 def test_ab_pairs_are_one_job_with_progress_and_measured_directory(
     qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
 ) -> None:
-    written = WrittenPairs()
+    written = StoredPairs()
     queues.queue.watch(written.directory, written.directory.name, "pairs")
     queues.queue.add(make_launch(tmp_path, "next"))
-    written.tell_begun(1, "baseline", tmp_path / "first")
+    written.start_run(1, "baseline", tmp_path / "first")
     queues.clock.now_ns = 31 * SECOND  # no event between two runs
 
     def job() -> Job:
@@ -196,8 +196,8 @@ def test_ab_pairs_are_one_job_with_progress_and_measured_directory(
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "first")
     assert job().launch.name == "pairs of scoring"
     assert (format_phase(job()), format_job_time(job())) == ("Pair 1 of 2: measuring baseline", "0:30 elapsed")
-    written.tell_done(1, "baseline", tmp_path / "first")
-    written.tell_begun(1, "candidate", tmp_path / "second")
+    written.finish_run(1, "baseline", tmp_path / "first")
+    written.start_run(1, "candidate", tmp_path / "second")
     qtbot.waitUntil(lambda: job().measured_directory == tmp_path / "second")
     assert format_job_time(job()) == "0:30 elapsed, about 0:50 left"
     written.end(11, "REGRESSION")

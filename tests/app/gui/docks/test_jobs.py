@@ -12,7 +12,7 @@ from app.gui.docks.job_queue import JobQueue
 from app.gui.docks.jobs import JobsDock
 from app.gui.navigation import Launch, Navigation
 from app.gui.settings import open_settings
-from tests.fakes.stored_pairs import WrittenPairs
+from tests.fakes.stored_pairs import StoredPairs
 
 
 @pytest.fixture
@@ -90,12 +90,12 @@ def test_job_that_did_not_start_is_opened_from_the_finished_list(
 def test_ab_pairs_are_watched_by_their_current_run_and_opened_in_compare(
     qtbot: QtBot, navigation: Navigation, dock: JobsDock, queue: JobQueue, tmp_path: Path
 ) -> None:
-    written = WrittenPairs()
+    written = StoredPairs()
     queue.watch(written.directory, "pairs", "pairs")
     with qtbot.waitSignal(navigation.watch_pairs_requested) as shown:
         press(qtbot, dock, "Watch")
     assert shown.args == [written.directory]
-    written.tell_begun(1, "baseline", tmp_path / "first")
+    written.start_run(1, "baseline", tmp_path / "first")
     qtbot.waitUntil(lambda: "Pair 1 of 2" in dock.phase.text())
     with qtbot.waitSignal(navigation.watch_run_requested) as watched:
         press(qtbot, dock, "Watch")

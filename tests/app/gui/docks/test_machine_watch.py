@@ -14,7 +14,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.docks.machine_watch import MachineWatch
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.run_directory import RunWriter
-from tests.fakes.parts import ENVIRONMENT
+from tests.fakes.session_dependencies import ENVIRONMENT
 
 DOCK_PROGRAM = """
 import json, sys
@@ -103,13 +103,13 @@ def test_machine_is_inspected_once(qtbot: QtBot, watch: MachineWatch) -> None:
     watch.close()
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="the stand-in is found by LD_LIBRARY_PATH")
-def test_each_gpu_has_a_card_and_missing_values_are_na(nvml_stand_in: Path) -> None:
+@pytest.mark.skipif(sys.platform != "linux", reason="simulated NVML needs LD_LIBRARY_PATH")
+def test_each_gpu_has_a_card_and_missing_values_are_na(simulated_nvml: Path) -> None:
     settings = {
         "NVML_STAND_IN_GPUS": "2",
         "NVML_STAND_IN_VALUES": "throttle_reasons=4",
         "NVML_STAND_IN_FAULTS": "nvmlDeviceGetTemperatureV=NOT_SUPPORTED;nvmlDeviceGetTemperature=NOT_SUPPORTED",
-        "LD_LIBRARY_PATH": str(nvml_stand_in),
+        "LD_LIBRARY_PATH": str(simulated_nvml),
     }
     names = ("title", "utilization", "memory", "power", "temperature", "clock", "throttling")
     command = [sys.executable, "-c", DOCK_PROGRAM, *names]

@@ -11,7 +11,15 @@ from app.gui.engine.watch import MAX_EVENTS_PER_SLICE, EngineWatch
 from app.records.events import Event, NoteAdded
 from app.storage.control import CONTROL
 from app.storage.run_directory import EVENTS
-from tests.fakes.live_runs import GONE, finished, second_of_host, started, whole_run, write_events, write_telemetry
+from tests.fakes.live_runs import (
+    ENDED_PID,
+    run_finished,
+    run_started,
+    second_of_host,
+    whole_run,
+    write_events,
+    write_telemetry,
+)
 
 
 class WatchedSignals:
@@ -34,7 +42,7 @@ class WatchedSignals:
 
 def test_engine_watch_emits_many_events_in_order_in_bounded_slices(tmp_path: Path, qtbot: QtBot) -> None:
     notes = [NoteAdded(number, "x") for number in range(50_000)]
-    write_events(tmp_path, [started(pid=os.getpid()), *notes, finished(1, 4, "because")])
+    write_events(tmp_path, [run_started(pid=os.getpid()), *notes, run_finished(1, 4, "because")])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0)
     signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.finished):
@@ -49,7 +57,9 @@ def test_engine_watch_emits_many_events_in_order_in_bounded_slices(tmp_path: Pat
 
 def test_engine_watch_slice_ends_at_its_time_limit(tmp_path: Path, qtbot: QtBot) -> None:
     """Each reading of the clock of the test advances it by 1 ms."""
-    write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
+    write_events(
+        tmp_path, [run_started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], run_finished(1)]
+    )
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
     signals = WatchedSignals(watch)
@@ -61,7 +71,9 @@ def test_engine_watch_slice_ends_at_its_time_limit(tmp_path: Path, qtbot: QtBot)
 
 def test_every_engine_watch_slice_includes_telemetry(tmp_path: Path, qtbot: QtBot) -> None:
     """Each reading of the clock of the test advances it by 1 ms."""
-    write_events(tmp_path, [started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], finished(1)])
+    write_events(
+        tmp_path, [run_started(pid=os.getpid()), *[NoteAdded(number, "x") for number in range(60)], run_finished(1)]
+    )
     write_telemetry(tmp_path, map(second_of_host, range(20)))
     ticks = iter(range(10**9))
     watch = EngineWatch(tmp_path, clock=lambda: next(ticks) / 1000)
@@ -75,7 +87,7 @@ def test_every_engine_watch_slice_includes_telemetry(tmp_path: Path, qtbot: QtBo
 
 def test_partial_event_line_is_completed_before_it_is_emitted(tmp_path: Path, qtbot: QtBot) -> None:
     (tmp_path / CONTROL).mkdir()
-    write_events(tmp_path, [started(pid=os.getpid())])
+    write_events(tmp_path, [run_started(pid=os.getpid())])
     watch = EngineWatch(tmp_path)
     signals = WatchedSignals(watch)
     watch.start()
@@ -93,10 +105,10 @@ def test_partial_event_line_is_completed_before_it_is_emitted(tmp_path: Path, qt
 
 
 def test_damaged_event_line_is_reported_once_and_later_events_are_emitted(tmp_path: Path, qtbot: QtBot) -> None:
-    write_events(tmp_path, [started()])
+    write_events(tmp_path, [run_started()])
     with (tmp_path / EVENTS).open("ab") as file:
         file.write(b"{}\nnothing\n")
-    write_events(tmp_path, [finished(1)])
+    write_events(tmp_path, [run_finished(1)])
     watch = EngineWatch(tmp_path)
     signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.finished):
@@ -108,7 +120,7 @@ def test_damaged_event_line_is_reported_once_and_later_events_are_emitted(tmp_pa
 def test_lost_process_is_reported_after_its_events(tmp_path: Path, qtbot: QtBot, has_control: bool) -> None:
     if has_control:
         (tmp_path / CONTROL).mkdir()
-    write_events(tmp_path, [started(pid=GONE if has_control else os.getpid()), NoteAdded(1, "x")])
+    write_events(tmp_path, [run_started(pid=ENDED_PID if has_control else os.getpid()), NoteAdded(1, "x")])
     watch = EngineWatch(tmp_path)
     signals = WatchedSignals(watch)
     with qtbot.waitSignal(watch.process_lost):
@@ -117,7 +129,7 @@ def test_lost_process_is_reported_after_its_events(tmp_path: Path, qtbot: QtBot,
 
 
 def test_process_whose_control_directory_appears_is_not_lost(tmp_path: Path, qtbot: QtBot) -> None:
-    write_events(tmp_path, [started(pid=os.getpid())])
+    write_events(tmp_path, [run_started(pid=os.getpid())])
     watch = EngineWatch(tmp_path, clock=lambda: 0.0, poll_ms=1)
     signals = WatchedSignals(watch)
     watch.slice_finished.connect(lambda _: (tmp_path / CONTROL).mkdir() if len(signals.slices) == 2 else None)
@@ -138,7 +150,7 @@ def test_all_telemetry_is_emitted_before_the_finished_signal(tmp_path: Path, qtb
 
 
 def test_stopped_engine_watch_emits_no_further_events(tmp_path: Path, qtbot: QtBot) -> None:
-    write_events(tmp_path, [started(), *[NoteAdded(number, "x") for number in range(100)], finished(1)])
+    write_events(tmp_path, [run_started(), *[NoteAdded(number, "x") for number in range(100)], run_finished(1)])
     watch = EngineWatch(tmp_path)
     signals = WatchedSignals(watch)
     watch.received.connect(watch.stop)

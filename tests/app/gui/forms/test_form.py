@@ -37,7 +37,7 @@ slo: [latency_ms.p95 < 50]
 
 
 @pytest.fixture
-def joined(qtbot: QtBot, look: ThemeController) -> Iterator[JoinedForm]:
+def joined(qtbot: QtBot, theme: ThemeController) -> Iterator[JoinedForm]:
     joined = JoinedForm(TEXT)
     joined.form.resize(700, 600)
     joined.form.show()
@@ -56,7 +56,7 @@ def build_full_tree(spec: FieldSpec) -> dict[str, Any]:
     return tree
 
 
-def test_editor_of_every_field_shows_removed_and_default_values(qtbot: QtBot, look: ThemeController) -> None:
+def test_editor_of_every_field_shows_removed_and_default_values(qtbot: QtBot, theme: ThemeController) -> None:
     edits, checked_fields = Edits(), set()
     for protocol in PROFILES:
         for path, field in iter_fields(profile_fields(protocol)):
@@ -73,7 +73,7 @@ def test_editor_of_every_field_shows_removed_and_default_values(qtbot: QtBot, lo
 
 @pytest.mark.parametrize("protocol", ["local", "http", "oip"])
 def test_every_field_of_a_profile_has_a_named_editor_with_its_help(
-    qtbot: QtBot, look: ThemeController, protocol: str
+    qtbot: QtBot, theme: ThemeController, protocol: str
 ) -> None:
     form = ProfileForm()
     spec = profile_fields(protocol)
@@ -98,7 +98,7 @@ def test_every_field_of_a_profile_has_a_named_editor_with_its_help(
     [name if name in _UNIT_PROFILES else pytest.param(name, marks=pytest.mark.soak) for name in bundled_profiles()],
 )
 def test_bundled_profile_is_not_changed_by_showing_it_in_the_form(
-    qtbot: QtBot, look: ThemeController, name: str
+    qtbot: QtBot, theme: ThemeController, name: str
 ) -> None:
     text = bundled_profiles()[name].read_text()
     joined = JoinedForm(text)
@@ -172,7 +172,7 @@ def test_list_mapping_and_number_list_editors_store_values(qtbot: QtBot, joined:
     assert joined.document.tree["load"]["stages"][0]["steps"] == ["1/s", "4/s"]
 
 
-def test_check_boxes_of_choices_preserve_the_order_of_values(qtbot: QtBot, look: ThemeController) -> None:
+def test_check_boxes_of_choices_preserve_the_order_of_values(qtbot: QtBot, theme: ThemeController) -> None:
     joined = JoinedForm("sizewise: 1\nname: a\ntarget: {model: digits, providers: [cuda, cpu]}\n")
     qtbot.addWidget(joined.form)
     boxes = joined.row("target", "providers").editor.check_boxes
@@ -220,14 +220,14 @@ def test_selecting_another_load_pattern_replaces_the_keys_of_the_stage(qtbot: Qt
 
 
 def test_non_default_value_is_bold_and_reset_by_its_button(
-    qtbot: QtBot, joined: JoinedForm, look: ThemeController
+    qtbot: QtBot, joined: JoinedForm, theme: ThemeController
 ) -> None:
     row = joined.row("load", "seed")
     assert (row.name_label.font().bold(), row.editor.line.placeholderText()) == (False, "7")
     qtbot.keyClicks(row.editor.line, "8")
     assert row.name_label.font().bold()
     for choice in ("dark", "light"):
-        look.set_choice(choice)
+        theme.set_choice(choice)
         assert row.name_label.font().bold(), "the font is bold after a theme change"
     qtbot.mouseClick(row.reset_button, Qt.MouseButton.LeftButton)
     assert get_value(joined.document.tree, ("load", "seed")) is REMOVED
@@ -258,7 +258,7 @@ def test_form_search_finds_a_field_by_name_or_help(qtbot: QtBot, joined: JoinedF
     assert joined.row("target", "tls", "verify").editor.check_box.hasFocus()
 
 
-def test_invalid_values_of_a_profile_are_not_edited_by_showing_them(qtbot: QtBot, look: ThemeController) -> None:
+def test_invalid_values_of_a_profile_are_not_edited_by_showing_them(qtbot: QtBot, theme: ThemeController) -> None:
     tree = set_value({}, ("target",), {"protocol": "http", "url": 7, "headers": [1], "tls": "x", "balance": 3})
     tree = {**tree, "load": {"stages": {"a": 1}, "seed": [1]}, "slo": 5, "name": None, "workload": 3}
     form = ProfileForm()

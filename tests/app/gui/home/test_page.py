@@ -16,13 +16,13 @@ from app.gui.recovery import Recovery
 from app.gui.settings import open_settings
 from app.gui.theme import ThemeController
 from app.storage.run_directory import StoredRun, runs_home
-from tests.fakes.stored_runs import cut_short, stored_run
-from tests.fakes.widget_walk import unnamed, unreachable
+from tests.fakes.stored_runs import stored_run, truncate_run
+from tests.fakes.widget_walk import unnamed_widgets, unreachable_widgets
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> HomePage:
-    page = HomePage(navigation, look)
+def page(qtbot: QtBot, navigation: Navigation, theme: ThemeController) -> HomePage:
+    page = HomePage(navigation, theme)
     qtbot.addWidget(page)
     page.resize(1000, 700)
     with qtbot.waitExposed(page):
@@ -80,7 +80,7 @@ def test_home_page_lists_the_last_five_runs_with_badges(qtbot: QtBot, navigation
     first = stored_run(runs_home() / "20261120").directory
     for number in range(1, 7):
         shutil.copytree(first, runs_home() / f"2026112{number}")
-    cut_short(StoredRun(runs_home() / "20261126"), 1)
+    truncate_run(StoredRun(runs_home() / "20261126"), 1)
     navigation.library_changed.emit()
     qtbot.waitUntil(lambda: bool(page.run_rows.findChildren(RunButton)))
     rows = page.run_rows.findChildren(RunButton)
@@ -96,8 +96,8 @@ def test_home_page_lists_the_last_five_runs_with_badges(qtbot: QtBot, navigation
         qtbot.keyClick(compare_buttons[0], Qt.Key.Key_Space)
     assert compared.args == [(runs_home() / "20261124", runs_home() / "20261125")]
     assert "6 comparable runs" in rows[1].accessibleDescription()
-    assert unnamed(page) == []
-    assert unreachable(page) == []
+    assert unnamed_widgets(page) == []
+    assert unreachable_widgets(page) == []
 
 
 def test_home_page_shows_readings_and_execution_providers_of_this_machine(qtbot: QtBot, page: HomePage) -> None:
@@ -117,7 +117,7 @@ def test_interrupted_run_is_discarded_restored_and_opened_from_its_notice(
     qtbot: QtBot, navigation: Navigation, page: HomePage
 ) -> None:
     runs_home().mkdir(parents=True)
-    interrupted: Path = cut_short(stored_run(runs_home() / "cut"), 1).directory
+    interrupted: Path = truncate_run(stored_run(runs_home() / "cut"), 1).directory
     recovery = Recovery(navigation, open_settings(), page)
     page.set_recovery(recovery)
     recovery.refresh()
@@ -147,10 +147,10 @@ def test_language_model_check_launches_its_command(qtbot: QtBot, navigation: Nav
 
 
 def test_missing_llm_extra_is_shown_with_its_install_command(
-    qtbot: QtBot, navigation: Navigation, look: ThemeController, monkeypatch: pytest.MonkeyPatch
+    qtbot: QtBot, navigation: Navigation, theme: ThemeController, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("app.extras.find_spec", lambda _: None)
-    page = HomePage(navigation, look)
+    page = HomePage(navigation, theme)
     qtbot.addWidget(page)
     assert not [widget for widget in page.findChildren(QPushButton) if "language model" in widget.text()]
     assert any('pip install "sizewise[llm]"' in widget.text() for widget in page.findChildren(QLabel))

@@ -13,7 +13,7 @@ from app.records.result import Check
 from app.reporting.run_history import build_run_histories
 from app.reporting.run_rows import HeadlineNumber, RunRow
 from app.storage.run_directory import runs_home
-from tests.fakes.parts import ENVIRONMENT
+from tests.fakes.session_dependencies import ENVIRONMENT
 
 HOST = MachineNow(cpu_percent=12.0, cores=8, memory_gib=3.0, memory_total_gib=16.0)
 GPU = GpuState(source="gpu0", name="NVIDIA L4", temperature_c=41.0, utilization_percent=None)

@@ -20,15 +20,17 @@ from app.storage.bundle import export_run
 from app.storage.labels import read_labels
 from app.storage.run_directory import RunWriter, StoredRun, runs_home
 from app.storage.trash import list_deleted_runs
-from tests.app.gui.library.conftest import WHOLE, choose, names, settle, store
-from tests.fakes.widget_walk import clipped, unnamed, unreachable
+from tests.app.gui.library.conftest import FULL_RESULT, list_run_names, select_run, store_run, wait_until_idle
+from tests.fakes.widget_walk import clipped_texts, unnamed_widgets, unreachable_widgets
 
 OpenPage = Callable[[], LibraryPage]
 
 
-def test_runs_are_listed_newest_first_with_a_damaged_run_as_unreadable(stored: list[Path], open_page: OpenPage) -> None:
+def test_runs_are_listed_newest_first_with_a_damaged_run_as_unreadable(
+    library_runs: list[Path], open_page: OpenPage
+) -> None:
     page = open_page()
-    assert names(page)[:3] == ["run-c", "run-b", "run-a"]
+    assert list_run_names(page)[:3] == ["run-c", "run-b", "run-a"]
     model = page.runs_tab.model
     texts = [[str(model.index(row, column).data()) for column in range(model.columnCount())] for row in range(4)]
     assert texts[3][0] == "run-d"
@@ -55,7 +57,7 @@ def test_library_filters_find_the_runs_that_runs_list_finds(
     validity: str | None,
     tag: str | None,
     matching_runs: list[str],
-    stored: list[Path],
+    library_runs: list[Path],
     open_page: OpenPage,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -64,7 +66,7 @@ def test_library_filters_find_the_runs_that_runs_list_finds(
     filters.search_field.setText(words)
     filters.validity_box.setCurrentIndex(filters.validity_box.findData(validity))
     filters.tag_box.setCurrentIndex(filters.tag_box.findData(tag))
-    assert names(page) == matching_runs
+    assert list_run_names(page) == matching_runs
     line = page.command_line()
     assert line is not None
     assert main(shlex.split(line)[1:]) == 0
@@ -73,30 +75,30 @@ def test_library_filters_find_the_runs_that_runs_list_finds(
 
 
 def test_checked_runs_are_compared_in_the_order_of_checking(
-    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
     table, model = page.runs_tab.table, page.runs_tab.model
     for name in ("run-b", "run-a"):
-        choose(page, name)
+        select_run(page, name)
         qtbot.keyClick(table, Qt.Key.Key_Space)
-    assert page.run_directories() == (stored[1], stored[0])
-    assert page.command_line() == f"sizewise compare {stored[1]} {stored[0]}"
+    assert page.run_directories() == (library_runs[1], library_runs[0])
+    assert page.command_line() == f"sizewise compare {library_runs[1]} {library_runs[0]}"
     with qtbot.waitSignal(navigation.comparison_requested) as comparison_request:
         page.runs_tab.compare()
-    assert comparison_request.args == [(stored[1], stored[0])]
-    choose(page, "run-b")
+    assert comparison_request.args == [(library_runs[1], library_runs[0])]
+    select_run(page, "run-b")
     qtbot.keyClick(table, Qt.Key.Key_Space)
-    assert model.checked_directories == [str(stored[0])]
+    assert model.checked_directories == [str(library_runs[0])]
 
 
 def test_grouped_profiles_fold_without_changing_the_selected_run(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
     tab = page.runs_tab
-    choose(page, "run-b")
-    settle(qtbot, page)
+    select_run(page, "run-b")
+    wait_until_idle(qtbot, page)
     card = tab.card
     assert card.sentence_label.text().startswith("Max rate 218")
     tab.filters.group_box.click()
@@ -116,9 +118,9 @@ def test_grouped_profiles_fold_without_changing_the_selected_run(
     assert tab.model.rowCount() == 4
 
 
-def test_at_most_eight_runs_can_be_checked(nothing_is_left: None, open_page: OpenPage) -> None:
+def test_at_most_eight_runs_can_be_checked(no_leftovers: None, open_page: OpenPage) -> None:
     for number in range(9):
-        store(f"run-{number}", WHOLE, number + 1)
+        store_run(f"run-{number}", FULL_RESULT, number + 1)
     page = open_page()
     model = page.runs_tab.model
     are_checked = [
@@ -128,161 +130,163 @@ def test_at_most_eight_runs_can_be_checked(nothing_is_left: None, open_page: Ope
 
 
 def test_enter_opens_the_selected_run_and_plan_requests_a_plan_from_the_run(
-    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
-    choose(page, "run-a")
+    select_run(page, "run-a")
     with qtbot.waitSignal(navigation.open_run_requested) as opened:
         qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Return)
-    assert opened.args == [stored[0]]
+    assert opened.args == [library_runs[0]]
     with qtbot.waitSignal(navigation.plan_requested) as planned:
         page.runs_tab.plan()
-    assert planned.args == [(stored[0],)]
+    assert planned.args == [(library_runs[0],)]
 
 
 def test_deleted_run_is_moved_to_the_trash_and_restored_by_undo(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
-    choose(page, "run-b")
-    labels = read_labels(stored[1])
+    select_run(page, "run-b")
+    labels = read_labels(library_runs[1])
     qtbot.keyClick(page.runs_tab.table, Qt.Key.Key_Delete)
-    settle(qtbot, page)
-    assert names(page) == ["run-c", "run-a", "run-d"]
+    wait_until_idle(qtbot, page)
+    assert list_run_names(page) == ["run-c", "run-a", "run-d"]
     assert [entry.run.directory.name for entry in list_deleted_runs()] == ["run-b"]
     assert "run-b was deleted." in page.strip.text()
     undo = next(button for button in page.strip.findChildren(QPushButton) if button.text() == "&Undo")
     qtbot.mouseClick(undo, Qt.MouseButton.LeftButton)
-    settle(qtbot, page)
-    assert names(page) == ["run-c", "run-b", "run-a", "run-d"]
-    assert read_labels(stored[1]) == labels
+    wait_until_idle(qtbot, page)
+    assert list_run_names(page) == ["run-c", "run-b", "run-a", "run-d"]
+    assert read_labels(library_runs[1]) == labels
     stack = page.undo_stack()
     assert stack is not None
     stack.redo()
-    settle(qtbot, page)
-    assert "run-b" not in names(page)
+    wait_until_idle(qtbot, page)
+    assert "run-b" not in list_run_names(page)
 
 
-def test_trash_tab_lists_deleted_runs_and_restores_them(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
+def test_trash_tab_lists_deleted_runs_and_restores_them(
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot
+) -> None:
     page = open_page()
-    choose(page, "run-a")
+    select_run(page, "run-a")
     page.runs_tab.delete()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     page.show_trash()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert page.command_line() == "sizewise runs list --deleted"
     trash = page.trash_tab
     assert trash.table.frame_model.frame["run_id"].tolist() == ["run-a"]
     trash.restore()
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert trash.table.frame_model.rowCount() == 0
     assert (runs_home() / "run-a").is_dir()
-    assert "run-a" in names(page)
+    assert "run-a" in list_run_names(page)
 
 
 def test_tags_and_notes_of_a_run_are_stored_and_invalid_tags_reported(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
-    choose(page, "run-b")
+    select_run(page, "run-b")
     card = page.runs_tab.card
     assert card.tags_field.text() == "l4 nightly"
     card.tags_field.setText("nightly, driver=580")
     qtbot.keyClick(card.tags_field, Qt.Key.Key_Return)
-    settle(qtbot, page)
-    assert read_labels(stored[1]).tags == ("driver=580", "nightly")
+    wait_until_idle(qtbot, page)
+    assert read_labels(library_runs[1]).tags == ("driver=580", "nightly")
     card.note_field.setText("after the new driver")
     qtbot.keyClick(card.note_field, Qt.Key.Key_Return)
-    settle(qtbot, page)
-    assert [note.text for note in read_labels(stored[1]).notes] == ["after the new driver"]
+    wait_until_idle(qtbot, page)
+    assert [note.text for note in read_labels(library_runs[1]).notes] == ["after the new driver"]
     card.tags_field.setText("-wrong")
     qtbot.keyClick(card.tags_field, Qt.Key.Key_Return)
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert "is not a valid tag" in page.strip.text()
 
 
-def test_run_title_is_stored_and_undone(stored: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
+def test_run_title_is_stored_and_undone(library_runs: list[Path], open_page: OpenPage, qtbot: QtBot) -> None:
     page = open_page()
-    choose(page, "run-b")
+    select_run(page, "run-b")
     card = page.runs_tab.card
     card.title_field.setText("before the new driver")
     qtbot.keyClick(card.title_field, Qt.Key.Key_Return)
-    settle(qtbot, page)
-    assert read_labels(stored[1]).title == "before the new driver"
+    wait_until_idle(qtbot, page)
+    assert read_labels(library_runs[1]).title == "before the new driver"
     assert "before the new driver" in page.runs_tab.model.frame["name"].tolist()
     page.presenter.undo_stack.undo()
-    settle(qtbot, page)
-    assert read_labels(stored[1]).title == ""
+    wait_until_idle(qtbot, page)
+    assert read_labels(library_runs[1]).title == ""
 
 
 def test_run_is_exported_as_a_bundle_and_imported_by_drop(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     page = open_page()
-    page.presenter.export(stored[1], tmp_path / "out.zip")
-    settle(qtbot, page)
+    page.presenter.export(library_runs[1], tmp_path / "out.zip")
+    wait_until_idle(qtbot, page)
     assert "run-b was exported to" in page.strip.text()
-    result_text = StoredRun(stored[1]).result_text
-    page.presenter.delete([stored[1]])
-    settle(qtbot, page)
+    result_text = StoredRun(library_runs[1]).result_text
+    page.presenter.delete([library_runs[1]])
+    wait_until_idle(qtbot, page)
     drop(page, tmp_path / "out.zip")
-    settle(qtbot, page)
-    assert StoredRun(stored[1]).result_text == result_text
+    wait_until_idle(qtbot, page)
+    assert StoredRun(library_runs[1]).result_text == result_text
     row = page.runs_tab.selected_run()
     assert row is not None
     assert row.run_id == "run-b"
 
 
 def test_run_folder_is_imported_and_damaged_bundle_is_reported(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     elsewhere = tmp_path / "elsewhere"
-    stored[0].rename(elsewhere)
+    library_runs[0].rename(elsewhere)
     page = open_page()
-    assert "run-a" not in names(page)
+    assert "run-a" not in list_run_names(page)
     assert page.import_path(elsewhere)
-    settle(qtbot, page)
-    assert "run-a" in names(page)
+    wait_until_idle(qtbot, page)
+    assert "run-a" in list_run_names(page)
     (tmp_path / "bad.zip").write_bytes(b"no zip")
     assert page.import_path(tmp_path / "bad.zip")
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert "complete zip file" in page.strip.text()
     assert not page.import_path(tmp_path / "none.onnx")
 
 
 def test_valid_run_is_promoted_to_baseline_and_invalid_run_is_rejected(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot
 ) -> None:
     page = open_page()
-    page.presenter.promote(stored[1])
-    settle(qtbot, page)
+    page.presenter.promote(library_runs[1])
+    wait_until_idle(qtbot, page)
     assert page.strip.text() == "run-b is now the baseline of scoring."
-    page.presenter.promote(stored[2])
-    settle(qtbot, page)
+    page.presenter.promote(library_runs[2])
+    wait_until_idle(qtbot, page)
     assert "cannot be a baseline" in page.strip.text()
 
 
 def test_run_added_by_another_process_is_listed_after_library_changed(
-    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
-    store("run-e", WHOLE, 9)
+    store_run("run-e", FULL_RESULT, 9)
     navigation.library_changed.emit()
-    qtbot.waitUntil(lambda: "run-e" in names(page))
+    qtbot.waitUntil(lambda: "run-e" in list_run_names(page))
 
 
 def test_bundle_of_a_run_in_the_library_is_not_imported_again(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    export_run(StoredRun(stored[0]), tmp_path / "a.zip")
+    export_run(StoredRun(library_runs[0]), tmp_path / "a.zip")
     page = open_page()
     assert page.import_path(tmp_path / "a.zip")
-    settle(qtbot, page)
+    wait_until_idle(qtbot, page)
     assert "is already in the Library" in page.strip.text()
 
 
 def test_empty_library_links_to_the_home_page(
-    nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    no_leftovers: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     page = open_page()
     assert page.runs_tab.empty_state.isVisible()
@@ -296,7 +300,7 @@ def test_empty_library_links_to_the_home_page(
 
 
 def test_library_tabs_are_named_reachable_and_not_clipped_at_twice_the_text_size(
-    stored: list[Path], open_page: OpenPage, qtbot: QtBot, navigation: Navigation
+    library_runs: list[Path], open_page: OpenPage, qtbot: QtBot, navigation: Navigation
 ) -> None:
     page = open_page()
     page.resize(1500, 900)
@@ -305,12 +309,12 @@ def test_library_tabs_are_named_reachable_and_not_clipped_at_twice_the_text_size
         for index in range(page.tabs.count()):
             page.tabs.setCurrentIndex(index)
             if index == 0:
-                choose(page, "run-b")
+                select_run(page, "run-b")
             else:
                 wait_for_rows(qtbot, page)
-            assert unnamed(page) == []
-            assert unreachable(page) == []
-            assert clipped(page) == []
+            assert unnamed_widgets(page) == []
+            assert unreachable_widgets(page) == []
+            assert clipped_texts(page) == []
     finally:
         page.theme_controller.scale_text(1)
 
@@ -331,18 +335,18 @@ def drop(page: LibraryPage, path: Path) -> None:
 
 
 def test_running_run_is_watched_from_the_library_and_listed_as_done_after_its_end(
-    nothing_is_left: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    no_leftovers: None, open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     directory = runs_home() / "20261127-120000-goes-on-0001"
     with RunWriter(directory) as writer:
         writer.append_event(RunStarted(1, directory.name, "goes-on", str(directory), os.getpid()))
         page = open_page()
-        choose(page, directory.name)
+        select_run(page, directory.name)
         row = page.runs_tab.selected_run()
         assert row is not None
         assert (row.name, row.state) == ("goes-on", "running")
         with qtbot.waitSignal(navigation.watch_run_requested) as watched:
             page.runs_tab.open()
         assert watched.args == [directory]
-        writer.write_result(replace(WHOLE, run_id=directory.name))
+        writer.write_result(replace(FULL_RESULT, run_id=directory.name))
     qtbot.waitUntil(lambda: page.runs_tab.model.row(0).state == "done")

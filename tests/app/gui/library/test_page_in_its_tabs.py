@@ -17,7 +17,7 @@ from app.gui.library.remembered_files import list_remembered_files, remember
 from app.gui.navigation import Navigation
 from app.profiles.bundled import bundled_models, bundled_profiles
 from app.reporting.offer_rows import build_offer_row
-from tests.app.gui.library.conftest import WHOLE, store
+from tests.app.gui.library.conftest import FULL_RESULT, store_run
 from tests.fakes.offers import TODAY, offer
 
 OpenPage = Callable[[], LibraryPage]
@@ -74,15 +74,17 @@ def test_invalid_model_file_is_reported_in_its_card(open_page: OpenPage, qtbot: 
 
 
 def test_endpoint_has_its_last_verdict_and_best_rate_and_opens_its_profile(
-    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
+    library_runs: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot
 ) -> None:
-    other_endpoint = replace(WHOLE, target=replace(WHOLE.target, urls=("http://10.0.0.7/v1",), model="llama"))
-    newest = store("run-e", other_endpoint, 9)
+    other_endpoint = replace(
+        FULL_RESULT, target=replace(FULL_RESULT.target, urls=("http://10.0.0.7/v1",), model="llama")
+    )
+    newest = store_run("run-e", other_endpoint, 9)
     page = open_page()
     open_tab(qtbot, page, 2, 2)
     tab = page.endpoints_tab
     frame = tab.pane.table.frame_model.frame
-    assert frame["where"].tolist() == ["http://10.0.0.7/v1", WHOLE.target.urls[0]]
+    assert frame["where"].tolist() == ["http://10.0.0.7/v1", FULL_RESULT.target.urls[0]]
     assert frame["runs"].tolist() == [1, 3]
     assert frame["validity"].tolist() == ["WARN", "INVALID"]
     assert frame["best"].tolist() == [218.0, 218.0]
@@ -134,7 +136,7 @@ def test_imported_price_list_is_named_and_its_overrides_are_marked(
 
 
 def test_profiles_tab_shows_validity_and_opens_a_profile(
-    stored: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
+    library_runs: list[Path], open_page: OpenPage, navigation: Navigation, qtbot: QtBot, tmp_path: Path
 ) -> None:
     invalid_profile = tmp_path / "wrong.yaml"
     invalid_profile.write_text("sizewise: 1\nnam: typo\n")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from app.gui.library.remembered_files import forget, list_remembered_files, relocate, remember, remember_opened
 from app.profiles.bundled import bundled_profiles
-from tests.app.gui.library.conftest import WHOLE, store
+from tests.app.gui.library.conftest import FULL_RESULT, store_run
 
 
 def test_remembered_files_are_unique_and_newest_first(tmp_path: Path) -> None:
@@ -25,6 +25,6 @@ def test_relocated_file_has_the_same_position_and_forgotten_file_is_removed(tmp_
 
 def test_opened_file_is_remembered_unless_bundled_or_part_of_a_run(tmp_path: Path) -> None:
     remember_opened("profiles", next(iter(bundled_profiles().values())))
-    remember_opened("profiles", store("run", WHOLE) / "spec.yaml")
+    remember_opened("profiles", store_run("run", FULL_RESULT) / "spec.yaml")
     remember_opened("profiles", tmp_path / "mine.yaml")
     assert list_remembered_files("profiles") == (tmp_path / "mine.yaml",)

@@ -25,8 +25,8 @@ def make_listing(count: int) -> ListedRuns:
 
 
 @pytest.fixture
-def model(look: ThemeController) -> RunsModel:
-    return RunsModel(look)
+def model(theme: ThemeController) -> RunsModel:
+    return RunsModel(theme)
 
 
 def test_runs_model_passes_the_item_model_tester(model: RunsModel) -> None:
@@ -168,13 +168,13 @@ def test_latencies_have_a_unit_and_are_struck_through_for_invalid_runs(model: Ru
 
 
 def test_selected_columns_are_restored(
-    model: RunsModel, look: ThemeController, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    model: RunsModel, theme: ThemeController, qtbot: QtBot, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     model.set_listed_runs(make_listing(2))
 
     def lay_out() -> tuple[RunsTable, dict[str, bool]]:
-        table = RunsTable(model, look)
+        table = RunsTable(model, theme)
         qtbot.addWidget(table)
         table.lay_out()
         return table, {name: not table.isColumnHidden(column) for column, name in enumerate(COLUMNS)}

@@ -33,34 +33,34 @@ def wait_until_idle(qtbot: QtBot, presenter: RunsPresenter) -> None:
 
 
 def test_failed_tag_change_is_reported_and_not_undoable(
-    stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
+    library_runs: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
     notices: list[Notice] = []
     presenter.notified.connect(lambda notice, _: notices.append(notice))
-    presenter.add_tags(stored[0], ["-wrong"])
+    presenter.add_tags(library_runs[0], ["-wrong"])
     wait_until_idle(qtbot, presenter)
     assert [notice.severity for notice in notices] == ["error"]
     presenter.undo_stack.undo()
     wait_until_idle(qtbot, presenter)
     assert len(notices) == 1
-    assert read_labels(stored[0]).tags == ()
+    assert read_labels(library_runs[0]).tags == ()
 
 
 def test_undo_during_pending_changes_reverts_run_tags_and_deletions(
-    stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
+    library_runs: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
-    presenter.add_tags(stored[0], ["night"])
-    presenter.delete([stored[1], stored[2]])
+    presenter.add_tags(library_runs[0], ["night"])
+    presenter.delete([library_runs[1], library_runs[2]])
     presenter.undo_stack.undo()
     presenter.undo_stack.undo()
     wait_until_idle(qtbot, presenter)
-    assert stored[1].is_dir()
-    assert stored[2].is_dir()
-    assert read_labels(stored[0]).tags == ()
+    assert library_runs[1].is_dir()
+    assert library_runs[2].is_dir()
+    assert read_labels(library_runs[0]).tags == ()
 
 
 def test_run_with_damaged_labels_is_listed_as_unreadable(
-    stored: list[Path], presenter: RunsPresenter, qtbot: QtBot
+    library_runs: list[Path], presenter: RunsPresenter, qtbot: QtBot
 ) -> None:
     home = runs_home()
     (home / "labels-damaged").mkdir()
@@ -75,7 +75,7 @@ def test_run_with_damaged_labels_is_listed_as_unreadable(
     assert (home / INDEX).exists()
 
 
-def test_run_preview_has_the_verdict_slo_and_latency_by_load(stored: list[Path]) -> None:
+def test_run_preview_has_the_verdict_slo_and_latency_by_load(library_runs: list[Path]) -> None:
     (row,) = [row for row in list_runs().rows if row.run_id == "run-b"]
     preview = read_preview(row, None)
     assert preview.sentence.startswith("Max rate 218")

@@ -9,7 +9,7 @@ from app.gui.live.state import Kpi
 from app.gui.theme import ThemeController
 
 
-def test_new_kpi_card_has_the_width_of_the_others_immediately(qtbot: QtBot, look: ThemeController) -> None:
+def test_new_kpi_card_has_the_width_of_the_others_immediately(qtbot: QtBot, theme: ThemeController) -> None:
     row = KpiRow()
     qtbot.addWidget(row)
     row.resize(1240, 72)

@@ -5,15 +5,15 @@ import pytest
 from msgspec.structs import replace
 
 from app.gui.live.machine import LiveSeries, MachineSeries, get_view_titles
-from tests.fakes.live_runs import ZERO_NS, begun, readings, snapshot
+from tests.fakes.live_runs import ZERO_NS, readings, snapshot, stage_started
 
 
 def test_live_rates_cover_the_last_second_and_restart_with_each_stage() -> None:
     series = LiveSeries()
-    series.begin(begun(0, 1), ZERO_NS)
+    series.begin(stage_started(0, 1), ZERO_NS)
     for at_s in np.arange(1.25, 5, 0.25):
         series.add_snapshot(snapshot(0, at_s, 1, 100 if at_s <= 3 else 0), ZERO_NS)
-    series.begin(begun(1, 6), ZERO_NS)
+    series.begin(stage_started(1, 6), ZERO_NS)
     series.add_snapshot(replace(snapshot(1, 6.5, 6, 40), good=None, in_flight=None), ZERO_NS)
     ring = series.ring
     assert ring.x[0] == 1
@@ -28,7 +28,7 @@ def test_live_rates_cover_the_last_second_and_restart_with_each_stage() -> None:
 
 def test_live_rate_right_after_the_start_of_a_stage_is_nan() -> None:
     series = LiveSeries()
-    series.begin(begun(0, 1), ZERO_NS)
+    series.begin(stage_started(0, 1), ZERO_NS)
     series.add_snapshot(snapshot(0, 1.05, 1), ZERO_NS)
     assert np.isnan(series.ring.column("sent")[-1])
     assert series.ring.column("p95")[-1] > 0

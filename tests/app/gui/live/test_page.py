@@ -34,21 +34,21 @@ from loadgen.reference.scripted import ScriptedServer
 from reports.model import ErrorSummary
 from tests.fakes import language_model_runs
 from tests.fakes.calls import stage_of
-from tests.fakes.driving import texts_of
 from tests.fakes.live_runs import (
     INVALID,
     at,
-    begun,
-    ended,
-    finished,
+    run_finished,
+    run_started,
     second_of_host,
     snapshot,
-    started,
+    stage_finished,
+    stage_started,
     whole_run,
     write_events,
     write_telemetry,
 )
 from tests.fakes.program import write_profile
+from tests.fakes.window_actions import texts_of
 
 
 class ShownWindows(QObject):
@@ -64,8 +64,8 @@ class ShownWindows(QObject):
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> LivePage:
-    page = LivePage(navigation, look)
+def page(qtbot: QtBot, navigation: Navigation, theme: ThemeController) -> LivePage:
+    page = LivePage(navigation, theme)
     qtbot.addWidget(page)
     page.resize(1100, 800)
     page.show()
@@ -122,7 +122,7 @@ def test_running_run_is_found_by_the_live_page_until_its_process_is_lost(
 ) -> None:
     run = runs_home() / "20260101-going"
     (run / CONTROL).mkdir(parents=True)
-    write_events(run, [started(run, os.getpid()), begun(0, 1), snapshot(0, 2, 1)])
+    write_events(run, [run_started(run, os.getpid()), stage_started(0, 1), snapshot(0, 2, 1)])
     navigation.watch_run_requested.connect(page.watch)  # the window does this, too
     page.enter()
     qtbot.waitUntil(lambda: page.state.status == "running")
@@ -191,10 +191,12 @@ def test_live_page_of_a_language_model_has_token_charts_and_a_table_of_tests(
     watcher = ShownWindows(qapp)
     variant, tests = language_model_runs.variant(), ("pp512", "tg16")
     stage = language_model_runs.measured_stage(variant, GenerationTest(512, 0))
-    test = replace(begun(0, 2, kind="closed"), test="pp512")
+    test = replace(stage_started(0, 2, kind="closed"), test="pp512")
     value = replace(snapshot(0, 3, 2), prefill_tokens_per_s=2060.0)
-    write_events(tmp_path, [replace(started(), is_local=True), VariantStarted(at(1), 1, 1, variant, "batch 1", tests)])
-    write_events(tmp_path, [test, value, CallsFinished(at(9), stage_of(), stage), finished(10)])
+    write_events(
+        tmp_path, [replace(run_started(), is_local=True), VariantStarted(at(1), 1, 1, variant, "batch 1", tests)]
+    )
+    write_events(tmp_path, [test, value, CallsFinished(at(9), stage_of(), stage), run_finished(10)])
     body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: bool(body.kpis.visible_texts()) and not body.is_painting)
     assert body.kpis.visible_texts()[0] == ("Prefill throughput", "2,060\u202ftok/s", "pp512")
@@ -222,7 +224,11 @@ def test_invalid_measurement_is_reported_until_the_stage_is_repeated(
     page: LivePage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     (tmp_path / CONTROL).mkdir()
-    events: list[Event] = [started(tmp_path, os.getpid()), begun(0, 1), ended(0, 11, INVALID, name="step")]
+    events: list[Event] = [
+        run_started(tmp_path, os.getpid()),
+        stage_started(0, 1),
+        stage_finished(0, 11, INVALID, name="step"),
+    ]
     write_events(tmp_path, events)
     body = watch_until(page, qtbot, tmp_path, lambda state: state.validity == "INVALID")
     assert "The measurement is invalid so far" in page.strip.text()
@@ -232,9 +238,9 @@ def test_invalid_measurement_is_reported_until_the_stage_is_repeated(
     content, width = body.validity.widget(), body.validity.viewport().width()
     assert content is not None
     assert content.minimumHeight() == content.heightForWidth(width), "otherwise its texts are clipped"
-    write_events(tmp_path, [begun(1, 12), ended(1, 22, name="step")])
+    write_events(tmp_path, [stage_started(1, 12), stage_finished(1, 22, name="step")])
     qtbot.waitUntil(lambda: page.strip.text() == "")
-    write_events(tmp_path, [finished(30)])
+    write_events(tmp_path, [run_finished(30)])
     qtbot.waitUntil(lambda: page.state.status == "finished")
 
 
@@ -242,7 +248,10 @@ def test_request_errors_are_listed_with_count_first_time_and_sample(
     page: LivePage, qtbot: QtBot, tmp_path: Path
 ) -> None:
     error_event = ErrorReported(at(4), 0, ErrorSample("timeout", at(4), "the request timed out"))
-    write_events(tmp_path, [started(), begun(0, 1), error_event, snapshot(0, 4, 1, errors={"timeout": 2}), finished(5)])
+    write_events(
+        tmp_path,
+        [run_started(), stage_started(0, 1), error_event, snapshot(0, 4, 1, errors={"timeout": 2}), run_finished(5)],
+    )
     body = watch_until(page, qtbot, tmp_path, lambda state: state.status == "finished")
     qtbot.waitUntil(lambda: body.failures.table.frame_model.rowCount() == 1)
     model = body.failures.table.frame_model
@@ -292,7 +301,7 @@ def test_lost_process_is_reported_with_its_failure_and_partial_results_are_opene
     (run / CONTROL).mkdir(parents=True)
     engine = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
     phase = PhaseChanged(at(1), "stages", "2 stage(s)", 2, 20.0)
-    write_events(run, [started(run, engine.pid), phase, begun(0, 1), snapshot(0, 5, 1)])
+    write_events(run, [run_started(run, engine.pid), phase, stage_started(0, 1), snapshot(0, 5, 1)])
     watch_until(page, qtbot, run, lambda state: state.status == "running")
     (run / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk", "Free some.")))
     engine.kill()

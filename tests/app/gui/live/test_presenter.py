@@ -26,13 +26,13 @@ from tests.fakes.live_runs import (
     INVALID,
     SLO,
     at,
-    begun,
-    ended,
-    finished,
     readings,
+    run_finished,
+    run_started,
     second_of_host,
     snapshot,
-    started,
+    stage_finished,
+    stage_started,
     whole_run,
 )
 
@@ -54,12 +54,20 @@ def test_live_state_is_starting_before_the_first_event() -> None:
 
 def test_live_state_has_progress_eta_and_validity_until_the_run_is_finished() -> None:
     phase = PhaseChanged(at(1), "stages", "4 stage(s)", 4, 40.0)
-    presenter = replay(started(), phase, begun(0, 2), ended(0, 12), begun(1, 13), snapshot(1, 15, 13), now_s=16)
+    presenter = replay(
+        run_started(),
+        phase,
+        stage_started(0, 2),
+        stage_finished(0, 12),
+        stage_started(1, 13),
+        snapshot(1, 15, 13),
+        now_s=16,
+    )
     state = presenter.state()
     assert (state.status, state.run_id, state.name) == ("running", "id", "watched")
     assert (state.completed_count, state.total_count, state.elapsed_s, state.eta_s) == (1, 4, 16, 27)
     assert state.validity == "VALID"
-    presenter.handle_event(finished(20))
+    presenter.handle_event(run_finished(20))
     state = presenter.state()
     assert (state.status, state.elapsed_s, state.eta_s, state.is_running) == ("finished", 20, None, False)
     assert presenter.stages.running_cell is None
@@ -68,13 +76,20 @@ def test_live_state_has_progress_eta_and_validity_until_the_run_is_finished() ->
 
 def test_live_elapsed_time_ignores_an_implausible_clock() -> None:
     """The run is from another machine, or old."""
-    assert replay(started(), snapshot(0, 15, 13), now_s=-500).state().elapsed_s == 15
-    assert replay(started(), snapshot(0, 15, 13), now_s=50_000).state().elapsed_s == 15
+    assert replay(run_started(), snapshot(0, 15, 13), now_s=-500).state().elapsed_s == 15
+    assert replay(run_started(), snapshot(0, 15, 13), now_s=50_000).state().elapsed_s == 15
 
 
 def test_live_stages_have_slo_result_validity_and_progress() -> None:
-    presenter = replay(started(), begun(0, 1, kind="warmup"), ended(0, 2, kind="warmup", held=None), begun(1, 3),
-                      ended(1, 13, INVALID, held=False), begun(2, 14), snapshot(2, 19, 14))  # fmt: skip
+    presenter = replay(
+        run_started(),
+        stage_started(0, 1, kind="warmup"),
+        stage_finished(0, 2, kind="warmup", is_slo_met=None),
+        stage_started(1, 3),
+        stage_finished(1, 13, INVALID, is_slo_met=False),
+        stage_started(2, 14),
+        snapshot(2, 19, 14),
+    )
     warmup, failed, running = presenter.stages.cells()
     assert (warmup.is_slo_met, warmup.validity, warmup.end_s) == (None, "VALID", 2)
     assert (failed.is_slo_met, failed.validity) == (False, "INVALID")
@@ -88,33 +103,38 @@ def test_live_stages_have_slo_result_validity_and_progress() -> None:
 
 
 def test_stage_without_end_event_ends_with_the_next_stage_or_phase() -> None:
-    presenter = replay(started(), begun(-2, 1), begun(-1, 3))
+    presenter = replay(run_started(), stage_started(-2, 1), stage_started(-1, 3))
     assert [cell.end_s for cell in presenter.stages.cells()] == [3, None]
     presenter.handle_event(PhaseChanged(at(5), "warmup", "warming up", 0, None))
     assert [cell.end_s for cell in presenter.stages.cells()] == [3, 5]
 
 
 def test_rate_of_closed_loop_and_search_stages_cannot_be_changed() -> None:
-    for stage in (replace(begun(0, 1), concurrency=4, offered_per_s=None), begun(0, 1, kind="probe")):
-        running = replay(started(), stage).stages.running_cell
+    for stage in (replace(stage_started(0, 1), concurrency=4, offered_per_s=None), stage_started(0, 1, kind="probe")):
+        running = replay(run_started(), stage).stages.running_cell
         assert running is not None
         assert not running.can_change_rate
-    named = replay(started(), replace(begun(0, 1), has_load_in_name=True)).stages.running_cell
+    named = replay(run_started(), replace(stage_started(0, 1), has_load_in_name=True)).stages.running_cell
     assert named is not None
     assert (named.load_text, named.rate_per_s) == ("", 100.0)
-    running = replay(started(), begun(0, 1), RateChanged(at(2), 0, 250.0)).stages.running_cell
+    running = replay(run_started(), stage_started(0, 1), RateChanged(at(2), 0, 250.0)).stages.running_cell
     assert running is not None
     assert (running.load_text, running.rate_per_s) == ("250 req/s", 250.0)
 
 
 def test_fixed_load_stages_can_be_extended_and_other_stages_cannot() -> None:
-    clients = replace(begun(0, 1, kind="closed"), concurrency=4, offered_per_s=None)
-    for stage, can_extend in ((begun(0, 1), True), (clients, True), (begun(0, 1, kind="probe"), False),
-                       (begun(0, 1, kind="spike"), False), (begun(0, 1, kind="warmup"), False)):  # fmt: skip
-        running = replay(started(), stage).stages.running_cell
+    clients = replace(stage_started(0, 1, kind="closed"), concurrency=4, offered_per_s=None)
+    for stage, can_extend in (
+        (stage_started(0, 1), True),
+        (clients, True),
+        (stage_started(0, 1, kind="probe"), False),
+        (stage_started(0, 1, kind="spike"), False),
+        (stage_started(0, 1, kind="warmup"), False),
+    ):
+        running = replay(run_started(), stage).stages.running_cell
         assert running is not None
         assert running.can_extend == can_extend
-    presenter = replay(started(), begun(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
+    presenter = replay(run_started(), stage_started(0, 1), StageExtended(at(2), 0, 10.0, 20.0), snapshot(0, 6, 1))
     running = presenter.stages.running_cell
     assert running is not None
     assert running.progress == 0.25
@@ -124,26 +144,28 @@ def test_fixed_load_stages_can_be_extended_and_other_stages_cannot() -> None:
 
 def test_live_validity_recovers_when_an_invalid_stage_is_repeated() -> None:
     warning = Check("other_load", 1.2, 0.3, "cores", "WARN", "End other processes.")
-    presenter = replay(started(), CheckCompleted(at(1), warning), begun(0, 2), ended(0, 12, INVALID, name="step"))
+    presenter = replay(
+        run_started(), CheckCompleted(at(1), warning), stage_started(0, 2), stage_finished(0, 12, INVALID, name="step")
+    )
     assert presenter.state().validity == "INVALID"
     assert [line.verdict for line in presenter.checks.lines()] == ["INVALID", "WARN"]
     assert presenter.checks.invalid_reasons() == ("send lag p99: 80 ms (limit 5 ms)",)
     line = presenter.checks.lines()[0]
     assert line.hint is not None
     assert line.hint.startswith("step: ")
-    for event in (begun(1, 13), ended(1, 23, name="step")):
+    for event in (stage_started(1, 13), stage_finished(1, 23, name="step")):
         presenter.handle_event(event)
     assert presenter.state().validity == "WARN"
     assert presenter.state().reasons == ("other load: 1.2 cores (limit 0.3 cores)",)
 
 
 def test_request_error_counts_accumulate_over_stages_with_their_first_time() -> None:
-    presenter = replay(started(), begun(0, 1), snapshot(0, 3, 1), snapshot(0, 4, 1, errors={"timeout": 2}))
+    presenter = replay(run_started(), stage_started(0, 1), snapshot(0, 3, 1), snapshot(0, 4, 1, errors={"timeout": 2}))
     (line,) = presenter.failures.lines()
     assert (line.error, line.first_s, line.count) == ("timeout", 4, 2)
     for event in (
-        ended(0, 11, errors={"timeout": 5, "503": 1}),
-        begun(1, 12),
+        stage_finished(0, 11, errors={"timeout": 5, "503": 1}),
+        stage_started(1, 12),
         snapshot(1, 14, 12, errors={"timeout": 1}),
     ):
         presenter.handle_event(event)
@@ -154,18 +176,20 @@ def test_request_error_counts_accumulate_over_stages_with_their_first_time() -> 
 
 
 def test_has_responses_is_set_by_the_first_counted_response() -> None:
-    presenter = replay(started(), begun(0, 1))
+    presenter = replay(run_started(), stage_started(0, 1))
     presenter.changed_parts.clear()
     presenter.handle_event(replace(snapshot(0, 2, 1), completed=0))
     assert (presenter.has_responses, "failures" in presenter.changed_parts) == (False, False)
     presenter.handle_event(snapshot(0, 3, 1))
     assert (presenter.has_responses, "failures" in presenter.changed_parts) == (True, True)
-    assert replay(started(), begun(0, 1), ended(0, 2)).has_responses, "a stage too short for a snapshot"
+    assert replay(run_started(), stage_started(0, 1), stage_finished(0, 2)).has_responses, (
+        "a stage too short for a snapshot"
+    )
 
 
 def test_request_error_has_its_first_sample_with_time_and_at_most_300_characters() -> None:
     sample = ErrorSample("timeout", at(3.9), "the request timed out, " + "x" * 500)
-    presenter = replay(started(), begun(0, 1), ErrorReported(at(4), 0, sample))
+    presenter = replay(run_started(), stage_started(0, 1), ErrorReported(at(4), 0, sample))
     assert presenter.failures.lines() == (), "not counted yet"
     presenter.handle_event(snapshot(0, 4, 1, errors={"timeout": 2}))
     presenter.handle_event(ErrorReported(at(5), 0, replace(sample, at_ns=at(5), text="another")))
@@ -182,7 +206,7 @@ def test_request_error_has_its_first_sample_with_time_and_at_most_300_characters
 def test_notes_rate_changes_and_failed_checks_are_chart_markers() -> None:
     check = Check("load_worker", "it died", None, None, "INVALID", None)
     presenter = replay(
-        started(), NoteAdded(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check)
+        run_started(), NoteAdded(at(2), "n" * 500), RateChanged(at(3), 0, 250.0), CheckCompleted(at(4), check)
     )
     assert [(marker.time_s, marker.text[:24]) for marker in presenter.markers] == [
         (2, "n" * 24),
@@ -196,10 +220,15 @@ def test_model_variants_have_state_times_and_failure_reason() -> None:
     variant = local_runs.variant()
     call_stage = stage_of()
     stage = local_runs.stage(variant, "single-stream", 4.0)
-    failed_facts = local_runs.facts(variant, failure="killed: out of memory")
-    presenter = replay(started(), VariantStarted(at(1), 1, 2, variant), CallsFinished(at(5), call_stage, stage),
-                      VariantFinished(at(6), 1, local_runs.facts(variant)), VariantStarted(at(7), 2, 2, variant),
-                      VariantFinished(at(8), 2, failed_facts))  # fmt: skip
+    failed_facts = local_runs.build_variant_data(variant, failure="killed: out of memory")
+    presenter = replay(
+        run_started(),
+        VariantStarted(at(1), 1, 2, variant),
+        CallsFinished(at(5), call_stage, stage),
+        VariantFinished(at(6), 1, local_runs.build_variant_data(variant)),
+        VariantStarted(at(7), 2, 2, variant),
+        VariantFinished(at(8), 2, failed_facts),
+    )
     first, second = presenter.variants.lines()
     assert presenter.is_local
     assert (first.state, second.state, second.reason) == ("measured", "ended early", "killed: out of memory")
@@ -213,7 +242,7 @@ def test_language_model_variant_has_the_rates_of_its_tests() -> None:
         CallsFinished(at(5 + index), stage_of(), language_model_runs.measured_stage(variant, test))
         for index, test in enumerate((GenerationTest(512, 0), GenerationTest(512, 16)))
     ]
-    presenter = replay(started(), VariantStarted(at(1), 1, 1, variant), *events)
+    presenter = replay(run_started(), VariantStarted(at(1), 1, 1, variant), *events)
     (line,) = presenter.variants.lines()
     assert line.times == "pp512: prefill 2,530 tok/s; pp512+tg16: prefill 2,530 tok/s, decode 99 tok/s"
 
@@ -224,7 +253,7 @@ TESTS = ("pp512", "pp512+tg16")
 
 def start_test(index: int, at_s: float, test: str, **values: float) -> tuple[Event, Event]:
     """Return the start event and a snapshot of a test."""
-    stage = replace(begun(index, at_s, kind="closed"), test=test, offered_per_s=None)
+    stage = replace(stage_started(index, at_s, kind="closed"), test=test, offered_per_s=None)
     return stage, replace(snapshot(index, at_s + 1, at_s), **values)
 
 
@@ -232,7 +261,7 @@ def test_language_model_kpis_show_throughput_ttft_itl_and_memory() -> None:
     prefill = start_test(0, 2, "pp512", prefill_tokens_per_s=2060.0)
     both = start_test(1, 6, "pp512+tg16", decode_tokens_per_s=99.0, itl_p50_ms=10.1, itl_p95_ms=12.0, ttft_p50_ms=201.0)
     first = CallsFinished(at(5), stage_of(), language_model_runs.measured_stage(VARIANT, GenerationTest(512, 0)))
-    start = replace(started(), is_local=True, slo=(language_model_runs.SLO,))
+    start = replace(run_started(), is_local=True, slo=(language_model_runs.SLO,))
     assert replay(start).kind == "local", "until a variant has started"
     presenter = replay(start, VariantStarted(at(1), 1, 2, VARIANT, "batch 1", TESTS), *prefill, first, *both)
     memory = [readings(3 + n / 2, [("model", "model_memory_gib", 0.5 - n / 10)]) for n in range(4)]
@@ -264,7 +293,7 @@ def test_language_model_kpis_show_throughput_ttft_itl_and_memory() -> None:
 
 
 def test_endpoint_kpis_are_throughput_latency_errors_and_with_tokens_ttft_and_tpot() -> None:
-    presenter = replay(started(), begun(0, 1), snapshot(0, 3, 1, errors={"timeout": 2}))
+    presenter = replay(run_started(), stage_started(0, 1), snapshot(0, 3, 1, errors={"timeout": 2}))
     assert presenter.kind == "endpoint"
     kpis = {kpi.label: (kpi.value, kpi.state) for kpi in presenter.kpis()}
     assert list(kpis) == ["Throughput", "p50 latency", "p95 latency", "Errors", "In flight"]
@@ -273,10 +302,12 @@ def test_endpoint_kpis_are_throughput_latency_errors_and_with_tokens_ttft_and_tp
     slow = replace(snapshot(0, 4, 1), latency_p95_ms=51.0)
     presenter.handle_event(slow)
     assert presenter.kpis()[2].detail == "✕ SLO < 50\u202fms"
-    for event in (ended(0, 5), begun(1, 5), snapshot(1, 6, 5)):
+    for event in (stage_finished(0, 5), stage_started(1, 5), snapshot(1, 6, 5)):
         presenter.handle_event(event)
     assert presenter.kpis()[3].detail == "0 of 400 requests", "over all stages"
-    late = replay(started(), begun(0, 1), snapshot(0, 4, 1), ended(0, 5, errors={"timeout": 100})).kpis()[3]
+    late = replay(
+        run_started(), stage_started(0, 1), snapshot(0, 4, 1), stage_finished(0, 5, errors={"timeout": 100})
+    ).kpis()[3]
     assert (late.value, late.state) == ("25.0\u202f%", "bad"), "failed after the last snapshot"
     for time_s, tokens in ((7, 2000), (8, 4000)):
         tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
@@ -290,7 +321,7 @@ def test_endpoint_kpis_are_throughput_latency_errors_and_with_tokens_ttft_and_tp
 
 def test_omitted_steps_of_a_run_are_skipped() -> None:
     phases = [PhaseChanged(at(1), "doctor", ""), PhaseChanged(at(2), "stages", "2 stages", 2, 20.0)]
-    presenter = replay(started(), *phases, begun(0, 3))
+    presenter = replay(run_started(), *phases, stage_started(0, 3))
     cells = {cell.step: cell.state for cell in presenter.state().steps}
     assert (cells["check"], cells["calibrate"], cells["measure"], cells["report"]) == (
         "done", "skipped", "running", "waiting",
@@ -299,7 +330,7 @@ def test_omitted_steps_of_a_run_are_skipped() -> None:
     assert presenter.stages.cells()[0].remaining_s is None, "until something has been measured"
     presenter.handle_event(snapshot(0, 7, 3))
     assert presenter.stages.cells()[0].remaining_s == 6
-    presenter.handle_event(finished(20))
+    presenter.handle_event(run_finished(20))
     assert all(cell.state != "running" for cell in presenter.state().steps)
 
 
@@ -307,19 +338,19 @@ def test_calibration_and_warmup_steps_have_a_remaining_time() -> None:
     def find_running_step(presenter: LivePresenter) -> StepCell:
         return next(cell for cell in presenter.state().steps if cell.state == "running")
 
-    calibrating = (started(), PhaseChanged(at(1), "calibrate", ""))
+    calibrating = (run_started(), PhaseChanged(at(1), "calibrate", ""))
     assert find_running_step(replay(*calibrating, now_s=11)) == StepCell("calibrate", "running", 10, 20)
     assert find_running_step(replay(*calibrating, now_s=40)) == StepCell("calibrate", "running", 39, None), (
         "longer than estimated"
     )
-    warming_up = (*calibrating, PhaseChanged(at(12), "warmup", ""), begun(0, 13, kind="warmup"))
+    warming_up = (*calibrating, PhaseChanged(at(12), "warmup", ""), stage_started(0, 13, kind="warmup"))
     assert find_running_step(replay(*warming_up, now_s=17)) == StepCell("warmup", "running", 5, 5 * 10 + 6)
 
 
 def test_telemetry_before_the_first_event_is_placed_on_the_time_axis() -> None:
     presenter = replay()
     presenter.handle_readings(second_of_host(1))
-    presenter.handle_event(started())
+    presenter.handle_event(run_started())
     for second in (2, 3):
         presenter.handle_readings(second_of_host(second))
     x = presenter.machine.lines("cpu")[0][1]
@@ -328,9 +359,9 @@ def test_telemetry_before_the_first_event_is_placed_on_the_time_axis() -> None:
 
 
 def test_presenter_lists_the_parts_of_the_live_page_that_changed() -> None:
-    presenter = replay(started())
+    presenter = replay(run_started())
     presenter.changed_parts.clear()
-    presenter.handle_event(begun(0, 1))
+    presenter.handle_event(stage_started(0, 1))
     presenter.handle_event(snapshot(0, 2, 1))
     assert presenter.changed_parts == {"stages", "charts", "failures"}, "the first responses, none of which failed"
     presenter.changed_parts.clear()

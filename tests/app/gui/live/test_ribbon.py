@@ -14,8 +14,8 @@ def make_cells(count: int) -> tuple[StageCell, ...]:
     return tuple(replace(cell, index=n, name=f"probe {n}", is_slo_met=n % 2 == 0) for n in range(count))
 
 
-def test_keys_and_clicks_select_a_ribbon_stage(qtbot: QtBot, look: ThemeController) -> None:
-    ribbon = StageRibbon(look)
+def test_keys_and_clicks_select_a_ribbon_stage(qtbot: QtBot, theme: ThemeController) -> None:
+    ribbon = StageRibbon(theme)
     qtbot.addWidget(ribbon)
     ribbon.resize(900, ribbon.sizeHint().height())
     ribbon.show()
@@ -34,8 +34,8 @@ def test_keys_and_clicks_select_a_ribbon_stage(qtbot: QtBot, look: ThemeControll
     assert ribbon.accessibleDescription() == "probe 1: ✕ SLO missed"
 
 
-def test_ribbon_of_many_stages_shows_the_newest(qtbot: QtBot, look: ThemeController) -> None:
-    ribbon = StageRibbon(look)
+def test_ribbon_of_many_stages_shows_the_newest(qtbot: QtBot, theme: ThemeController) -> None:
+    ribbon = StageRibbon(theme)
     qtbot.addWidget(ribbon)
     ribbon.resize(400, ribbon.sizeHint().height())
     ribbon.show()

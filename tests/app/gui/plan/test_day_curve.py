@@ -11,8 +11,8 @@ RATES = tuple(50.0 if hour != 9 else 100.0 for hour in range(HOURS))
 
 
 @pytest.fixture
-def curve(qtbot: QtBot, look: ThemeController) -> DayCurve:
-    curve = DayCurve(look)
+def curve(qtbot: QtBot, theme: ThemeController) -> DayCurve:
+    curve = DayCurve(theme)
     qtbot.addWidget(curve)
     curve.resize(400, 180)
     curve.show()

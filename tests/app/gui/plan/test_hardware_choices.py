@@ -20,7 +20,7 @@ def test_hardware_choices_list_each_catalog_gpu_and_instance_once() -> None:
 
 
 def test_hardware_choices_include_offers_of_a_custom_price_list(tmp_path: Path) -> None:
-    price_list = Path(sources.written(tmp_path / "own.yaml", sources.OFFERS))
+    price_list = Path(sources.write_file(tmp_path / "own.yaml", sources.OFFERS))
     names = {choice.name for choice in list_hardware_choices(PlanRequest((), offers=(price_list,)), TODAY)}
     assert {"acme/c4", "own/rack", "aws/g6.2xlarge"} <= names
 

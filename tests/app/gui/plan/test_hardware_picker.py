@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.plan.hardware_picker import HardwarePicker
 from app.gui.plan.page import PlanPage
-from tests.app.gui.plan.conftest import answered
+from tests.app.gui.plan.conftest import wait_for_plan
 from tests.fakes import plan_sources as sources
 from tests.fakes.results import full_run
 
@@ -52,7 +52,7 @@ def test_plan_with_picked_hardware_is_based_on_an_assumption(
     qtbot.keyClick(picker.filter_field, Qt.Key.Key_Return)
     assert not picker.count.isVisible()
     qtbot.mouseClick(picker.plan_button, Qt.MouseButton.LeftButton)
-    answered(page, qtbot)
+    wait_for_plan(page, qtbot)
     command, plan = page.command_line(), page.presenter.state.plan
     assert command is not None
     assert "--set target.hardware.offer=aws/g6.2xlarge" in command
@@ -81,4 +81,4 @@ def test_hardware_picker_has_a_count_for_gpus_and_vcpus(
         with qtbot.waitSignal(picker.hardware_selected) as selection:
             picker.list_view.activated.emit(picker.list_view.currentIndex())
         assert selection.args == [tuple(f"target.hardware.{key}" for key in keys)]
-        answered(page, qtbot)
+        wait_for_plan(page, qtbot)

@@ -5,7 +5,7 @@ from PySide6.QtGui import QFont
 from PySide6.QtTest import QAbstractItemModelTester
 
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
-from tests.fakes.whole_plan import A10G, L4, T4, nothing_fits, whole_plan
+from tests.fakes.whole_plan import A10G, L4, T4, plan_without_feasible_offer, whole_plan
 
 PRICE = COLUMNS.index(PRICE_COLUMN)
 
@@ -23,7 +23,7 @@ def test_offers_model_passes_the_item_model_tester() -> None:
     offers_model.set_edited_prices({L4: "0.5"}, {L4: 0.706})
     offers_model.sort(PRICE, Qt.SortOrder.DescendingOrder)
     offers_model.setData(offers_model.index(0, PRICE), "0.4")
-    offers_model.set_frame(build_frame(nothing_fits()))
+    offers_model.set_frame(build_frame(plan_without_feasible_offer()))
     assert tester.model() is offers_model
 
 

@@ -20,9 +20,9 @@ from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
 from app.gui.plan.traffic_rows import PeakRow
 from app.wiring.plan_files import read_plan
-from tests.app.gui.plan.conftest import answered, simulated
+from tests.app.gui.plan.conftest import wait_for_plan, wait_for_simulation
 from tests.fakes import plan_sources
-from tests.fakes.widget_walk import clipped, unnamed, unreachable
+from tests.fakes.widget_walk import clipped_texts, unnamed_widgets, unreachable_widgets
 
 PRICE = COLUMNS.index(PRICE_COLUMN)
 
@@ -82,31 +82,31 @@ def test_plan_from_a_typed_curve_equals_that_of_the_command_line(
 
 
 def test_day_curve_keys_change_the_peak_and_the_plan_is_estimated_then_simulated(
-    opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    small_plan_page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    opened.presenter.set_simulation_delay(50)
-    day = opened.workbench.inputs.traffic.day
+    small_plan_page.presenter.set_simulation_delay(50)
+    day = small_plan_page.workbench.inputs.traffic.day
     assert day.curve.rates()[12] == 60.0
     day.curve.setFocus()
     day.curve.select_hour(12)
     qtbot.keyClick(day.curve, Qt.Key.Key_PageUp)
-    question = opened.presenter.state.inputs
+    question = small_plan_page.presenter.state.inputs
     assert question is not None
     assert question.traffic.peak_per_s == 75.0
     assert question.traffic.hourly_share[13] == pytest.approx(0.8, abs=1e-4)
     assert day.preset.currentText() == "Custom"
-    assert opened.source_bar.badge.text() == "planning…"
-    qtbot.waitUntil(lambda: opened.source_bar.badge.text() == "estimate")
-    simulated(opened, qtbot)
-    assert opened.source_bar.badge.text() == "simulated"
-    assert_command_recommends_the_same(opened, capsys)
+    assert small_plan_page.source_bar.badge.text() == "planning…"
+    qtbot.waitUntil(lambda: small_plan_page.source_bar.badge.text() == "estimate")
+    wait_for_simulation(small_plan_page, qtbot)
+    assert small_plan_page.source_bar.badge.text() == "simulated"
+    assert_command_recommends_the_same(small_plan_page, capsys)
 
 
 def test_edited_price_changes_the_recommendation_and_is_reset_and_undone(
-    opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    small_plan_page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    offers = opened.workbench.offers
-    assert get_recommendation(opened) == ("acme/c2@here", 6)
+    offers = small_plan_page.workbench.offers
+    assert get_recommendation(small_plan_page) == ("acme/c2@here", 6)
     row = offers.model.find_row("acme/c4@here")
     assert row is not None
     offers.table.setCurrentIndex(offers.model.index(row, PRICE))
@@ -116,25 +116,25 @@ def test_edited_price_changes_the_recommendation_and_is_reset_and_undone(
     editor.selectAll()
     qtbot.keyClicks(editor, "0.5")
     qtbot.keyClick(editor, Qt.Key.Key_Return)
-    qtbot.waitUntil(lambda: "price.acme/c4@here=0.5" in (opened.command_line() or ""))
-    answered(opened, qtbot)
-    assert get_recommendation(opened)[0] == "acme/c4@here"
+    qtbot.waitUntil(lambda: "price.acme/c4@here=0.5" in (small_plan_page.command_line() or ""))
+    wait_for_plan(small_plan_page, qtbot)
+    assert get_recommendation(small_plan_page)[0] == "acme/c4@here"
     row = offers.model.find_row("acme/c4@here")
     assert row is not None
     assert offers.model.data(offers.model.index(row, PRICE)) == "✎ 0.5"
-    assert_command_recommends_the_same(opened, capsys)
+    assert_command_recommends_the_same(small_plan_page, capsys)
     offers.table.selectRow(row)
     qtbot.mouseClick(offers.reset_button, Qt.MouseButton.LeftButton)
-    answered(opened, qtbot)
-    assert get_recommendation(opened) == ("acme/c2@here", 6)
-    stack = opened.undo_stack()
+    wait_for_plan(small_plan_page, qtbot)
+    assert get_recommendation(small_plan_page) == ("acme/c2@here", 6)
+    stack = small_plan_page.undo_stack()
     assert stack is not None
     stack.undo()
-    answered(opened, qtbot)
-    assert get_recommendation(opened)[0] == "acme/c4@here"
+    wait_for_plan(small_plan_page, qtbot)
+    assert get_recommendation(small_plan_page)[0] == "acme/c4@here"
     qtbot.mouseClick(offers.reset_all_button, Qt.MouseButton.LeftButton)
-    answered(opened, qtbot)
-    assert get_recommendation(opened) == ("acme/c2@here", 6)
+    wait_for_plan(small_plan_page, qtbot)
+    assert get_recommendation(small_plan_page) == ("acme/c2@here", 6)
 
 
 def set_number(row: InputRow, value: int) -> None:
@@ -149,9 +149,9 @@ def set_choice(row: InputRow, index: int) -> None:
 
 
 def test_every_plan_input_is_on_the_command_line_and_undone(
-    opened: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    small_plan_page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    inputs = opened.workbench.inputs
+    inputs = small_plan_page.workbench.inputs
     rows, traffic = inputs.rows, inputs.traffic
     traffic.peak.slider.setValue(600)
     set_choice(traffic.rows[2], 1)
@@ -175,21 +175,21 @@ def test_every_plan_input_is_on_the_command_line_and_undone(
     assert isinstance(providers, MultiChoiceRow)
     providers.model.item(0).setCheckState(Qt.CheckState.Checked)
     inputs.slo.lines[0].setText("latency_ms.p95 < 900")
-    answered(opened, qtbot)
-    edits = opened.presenter.state.edits
+    wait_for_plan(small_plan_page, qtbot)
+    edits = small_plan_page.presenter.state.edits
     assert {key for key, _ in edits.values} == {
         "traffic.peak", "traffic.week", "traffic.growth", "traffic.uncertainty", "traffic.cache", "traffic.spikes",
         "plan.confidence", "plan.redundancy", "plan.zones", "plan.router", "plan.budget", "plan.max_price_age",
         "plan.max_accelerators", "plan.low_trust_prices", "plan.providers",
     }  # fmt: skip
     assert edits.slo == ("latency_ms.p95 < 900",)
-    assert_command_recommends_the_same(opened, capsys)
-    stack = opened.undo_stack()
+    assert_command_recommends_the_same(small_plan_page, capsys)
+    stack = small_plan_page.undo_stack()
     assert stack is not None
     for _ in range(stack.count()):
         stack.undo()
-    answered(opened, qtbot)
-    assert get_recommendation(opened) == ("acme/c2@here", 6)
+    wait_for_plan(small_plan_page, qtbot)
+    assert get_recommendation(small_plan_page) == ("acme/c2@here", 6)
     assert providers.selected_names() == ()
 
 
@@ -219,25 +219,27 @@ def test_run_is_planned_for_a_peak_of_users_and_an_edited_slo(
     assert_command_recommends_the_same(page, capsys)
 
 
-def test_infeasible_plan_offers_a_relaxation_button(opened: PlanPage, qtbot: QtBot) -> None:
-    inputs, card = opened.workbench.inputs, opened.workbench.card
-    opened.presenter.set_simulation_delay(1)
+def test_infeasible_plan_offers_a_relaxation_button(small_plan_page: PlanPage, qtbot: QtBot) -> None:
+    inputs, card = small_plan_page.workbench.inputs, small_plan_page.workbench.card
+    small_plan_page.presenter.set_simulation_delay(1)
     set_number(inputs.rows["plan.budget"], 10)
-    simulated(opened, qtbot)
+    wait_for_simulation(small_plan_page, qtbot)
     assert card.sentence.text() == "No offer sustains a peak of 60 req/s within p95 latency < 1000 ms."
     assert "2 offers: " in card.blockers.text()
     relax_button = find_relaxation_button(card, "Set budget to 4380 USD/month")
     qtbot.mouseClick(relax_button, Qt.MouseButton.LeftButton)
-    answered(opened, qtbot)
-    assert get_recommendation(opened) == ("acme/c2@here", 6)
+    wait_for_plan(small_plan_page, qtbot)
+    assert get_recommendation(small_plan_page) == ("acme/c2@here", 6)
 
 
 def find_relaxation_button(card: PlanCard, text: str) -> QPushButton:
     return next(button for button in card.relaxations.findChildren(QPushButton) if button.text() == text)
 
 
-def test_plan_card_has_cost_probability_and_sensitivity_of_the_selected_offer(opened: PlanPage, qtbot: QtBot) -> None:
-    bench, card = opened.workbench, opened.workbench.card
+def test_plan_card_has_cost_probability_and_sensitivity_of_the_selected_offer(
+    small_plan_page: PlanPage, qtbot: QtBot
+) -> None:
+    bench, card = small_plan_page.workbench, small_plan_page.workbench.card
     properties = card.properties.texts()
     assert properties["Monthly cost"] == "$4,380"
     assert properties["Instances"] == "6 (5 for load, 1 spare)"
@@ -266,55 +268,59 @@ def test_plan_card_has_cost_probability_and_sensitivity_of_the_selected_offer(op
 
 
 def test_imported_price_list_and_custom_offer_join_the_catalog(
-    opened: PlanPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    small_plan_page: PlanPage, qtbot: QtBot, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = Path(plan_sources.written(tmp_path / "own.yaml", plan_sources.OFFERS))
-    opened.open_prices(path)
-    answered(opened, qtbot)
-    plan = opened.presenter.state.plan
+    path = Path(plan_sources.write_file(tmp_path / "own.yaml", plan_sources.OFFERS))
+    small_plan_page.open_prices(path)
+    wait_for_plan(small_plan_page, qtbot)
+    plan = small_plan_page.presenter.state.plan
     assert plan is not None
     assert any(fleet.offer == "own/rack@cellar" for fleet in plan.offers)
-    assert opened.workbench.offers.edit_price("own/rack@cellar", "0.01")
-    answered(opened, qtbot)
-    assert opened.presenter.state.error is None
-    assert_command_recommends_the_same(opened, capsys)
-    stack = opened.undo_stack()
+    assert small_plan_page.workbench.offers.edit_price("own/rack@cellar", "0.01")
+    wait_for_plan(small_plan_page, qtbot)
+    assert small_plan_page.presenter.state.error is None
+    assert_command_recommends_the_same(small_plan_page, capsys)
+    stack = small_plan_page.undo_stack()
     assert stack is not None
     stack.undo()
     stack.undo()
-    answered(opened, qtbot)
-    form = opened.workbench.offers.form
+    wait_for_plan(small_plan_page, qtbot)
+    form = small_plan_page.workbench.offers.form
     form.open_form()
     form.vcpus.setValue(2)
     form.price.setValue(0.01)
     qtbot.mouseClick(form.add_button, Qt.MouseButton.LeftButton)
-    answered(opened, qtbot)
-    plan = opened.presenter.state.plan
+    wait_for_plan(small_plan_page, qtbot)
+    plan = small_plan_page.presenter.state.plan
     assert plan is not None
     assert any(fleet.offer == "mine/server@here" for fleet in plan.offers)
     assert form.isHidden()
 
 
 def test_plan_page_is_exported_and_not_clipped_at_twice_the_text_size(
-    opened: PlanPage, qtbot: QtBot, tmp_path: Path
+    small_plan_page: PlanPage, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    opened.resize(1440, 900)
+    small_plan_page.resize(1440, 900)
     QApplication.processEvents()
-    assert (unnamed(opened), unreachable(opened), clipped(opened)) == ([], [], [])
-    opened.theme_controller.scale_text(2.0)
+    assert (unnamed_widgets(small_plan_page), unreachable_widgets(small_plan_page), clipped_texts(small_plan_page)) == (
+        [],
+        [],
+        [],
+    )
+    small_plan_page.theme_controller.scale_text(2.0)
     QApplication.processEvents()
-    assert (opened.width(), clipped(opened)) == (1440, [])
+    assert (small_plan_page.width(), clipped_texts(small_plan_page)) == (1440, [])
 
     def export(kind: ExportKind, name: str) -> None:
-        opened.export_to(kind, tmp_path / name)
-        qtbot.waitUntil(lambda: name in opened.strip.text())
+        small_plan_page.export_to(kind, tmp_path / name)
+        qtbot.waitUntil(lambda: name in small_plan_page.strip.text())
 
     export("plan", "out.yaml")
     export("report", "out.html")
     export("k8s", "k8s")
     export("terraform", "tf")
     export("csv", "csv")
-    assert read_plan(tmp_path / "out.yaml").plan == opened.presenter.state.plan
+    assert read_plan(tmp_path / "out.yaml").plan == small_plan_page.presenter.state.plan
     assert len(list(tmp_path.glob("catalogue-*.csv"))) == 1
     assert "<html" in (tmp_path / "out.html").read_text()
     assert list((tmp_path / "k8s").iterdir())
@@ -324,7 +330,7 @@ def test_run_without_traffic_is_planned_for_an_assumed_peak(page: PlanPage, tmp_
     run = plan_sources.endpoint_run(tmp_path / "run", spec=plan_sources.ENDPOINT_SPEC.partition("traffic:")[0])
     page.presenter.set_simulation_delay(600_000)
     page.open_sources((Path(run),))
-    answered(page, qtbot)
+    wait_for_plan(page, qtbot)
     question = page.presenter.state.inputs
     assert question is not None
     assert question.traffic.peak_per_s == 100

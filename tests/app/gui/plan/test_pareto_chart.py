@@ -11,8 +11,8 @@ from app.records.estimate import Estimate
 from tests.fakes.whole_plan import whole_plan
 
 
-def test_pareto_front_connects_only_simulated_offers_if_there_are_any(qtbot: QtBot, look: ThemeController) -> None:
-    chart, plan = ParetoChart(look), whole_plan()
+def test_pareto_front_connects_only_simulated_offers_if_there_are_any(qtbot: QtBot, theme: ThemeController) -> None:
+    chart, plan = ParetoChart(theme), whole_plan()
     qtbot.addWidget(chart)
     assert plan.recommendation is not None
     fleets = tuple(

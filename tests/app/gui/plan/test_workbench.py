@@ -66,7 +66,7 @@ def test_wider_panel_folds_the_plan_layout(qtbot: QtBot, scrolled: ScrolledLayou
     qtbot.waitUntil(lambda: scrolled.responsive_layout.layout_mode == "two")
 
 
-def test_plan_layout_folds_with_larger_text_and_unfolds_with_default_text(qtbot: QtBot, look: ThemeController) -> None:
+def test_plan_layout_folds_with_larger_text_and_unfolds_with_default_text(qtbot: QtBot, theme: ThemeController) -> None:
     """Qt iterates over all widgets then: the process crashes if one of them is deleted meanwhile."""
     folding, area = ResponsiveLayout(Panels(*(QLabel("m" * 20) for _ in range(4)))), QScrollArea()
     qtbot.addWidget(area)
@@ -76,9 +76,9 @@ def test_plan_layout_folds_with_larger_text_and_unfolds_with_default_text(qtbot:
     area.resize(3 * QLabel("m" * 20).sizeHint().width() + 60, 600)
     qtbot.waitUntil(lambda: folding.layout_mode == "three")
     for _ in range(3):
-        look.scale_text(2.0)
+        theme.scale_text(2.0)
         qtbot.waitUntil(lambda: folding.layout_mode != "three")
-        look.scale_text(1.0)
+        theme.scale_text(1.0)
         qtbot.waitUntil(lambda: folding.layout_mode == "three")
 
 
@@ -129,17 +129,17 @@ def test_focus_is_unchanged_when_the_plan_layout_folds(qtbot: QtBot, scrolled: S
 
 @pytest.mark.parametrize(("size", "scale"), [((1024, 700), 1.0), ((1400, 900), 2.0)])
 def test_plan_page_does_not_scroll_horizontally(
-    qtbot: QtBot, opened: PlanPage, look: ThemeController, size: tuple[int, int], scale: float
+    qtbot: QtBot, small_plan_page: PlanPage, theme: ThemeController, size: tuple[int, int], scale: float
 ) -> None:
     """The page is as narrow as beside the navigation rail and margins of the window."""
-    look.scale_text(scale)
+    theme.scale_text(scale)
     try:
         rail = round(110 * scale)
-        opened.resize(size[0] - rail, size[1] - 60)
-        area = opened.work_area
-        qtbot.waitUntil(lambda: opened.width() == size[0] - rail and area.horizontalScrollBar().maximum() == 0)
+        small_plan_page.resize(size[0] - rail, size[1] - 60)
+        area = small_plan_page.work_area
+        qtbot.waitUntil(lambda: small_plan_page.width() == size[0] - rail and area.horizontalScrollBar().maximum() == 0)
         inside = area.widget()
         assert inside is not None
         assert inside.width() <= area.viewport().width()
     finally:
-        look.scale_text(1.0)
+        theme.scale_text(1.0)

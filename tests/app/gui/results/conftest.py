@@ -20,7 +20,7 @@ OpenRun = Callable[[Path], DisplayedRun]
 
 
 @pytest.fixture(scope="session")
-def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+def run_templates(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("made")
     stored_run(folder / "stages")
     stored_run(folder / "searched", SEARCHED)
@@ -29,19 +29,19 @@ def made_runs(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def stages(made_runs: dict[str, Path], tmp_path: Path) -> Path:
+def stages(run_templates: dict[str, Path], tmp_path: Path) -> Path:
     """A copy of the run that the test may change."""
-    return Path(shutil.copytree(made_runs["stages"], tmp_path / "home" / "runs" / "stages"))
+    return Path(shutil.copytree(run_templates["stages"], tmp_path / "home" / "runs" / "stages"))
 
 
 @pytest.fixture
-def searched(made_runs: dict[str, Path], tmp_path: Path) -> Path:
-    return Path(shutil.copytree(made_runs["searched"], tmp_path / "home" / "runs" / "searched"))
+def searched(run_templates: dict[str, Path], tmp_path: Path) -> Path:
+    return Path(shutil.copytree(run_templates["searched"], tmp_path / "home" / "runs" / "searched"))
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[ResultsPage]:
-    page = ResultsPage(navigation, look)
+def page(qtbot: QtBot, navigation: Navigation, theme: ThemeController) -> Iterator[ResultsPage]:
+    page = ResultsPage(navigation, theme)
     page.resize(1100, 760)
     with qtbot.waitExposed(page):
         page.show()
@@ -52,7 +52,7 @@ def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterato
 
 
 @pytest.fixture
-def opened(page: ResultsPage, qtbot: QtBot) -> OpenRun:
+def open_run(page: ResultsPage, qtbot: QtBot) -> OpenRun:
     def open_run(path: Path) -> DisplayedRun:
         with qtbot.waitSignal(page.presenter.opened):
             page.open_run(path)

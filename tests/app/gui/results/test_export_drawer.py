@@ -13,7 +13,7 @@ from app.gui.results.export_drawer import ExportDrawer
 from app.gui.results.page import ResultsPage
 from app.storage.run_directory import SPEC
 from tests.app.gui.results.conftest import OpenRun
-from tests.fakes.stored_runs import sealed_again
+from tests.fakes.stored_runs import reseal_run
 
 HOST = "bench"
 
@@ -22,7 +22,7 @@ HOST = "bench"
 def run_with_prompts(stages: Path) -> Path:
     text = (stages / SPEC).read_text()
     (stages / SPEC).write_text(f"{text}workload:\n  body: why do axolotls smile\n")
-    sealed_again(stages)
+    reseal_run(stages)
     return stages
 
 
@@ -49,9 +49,9 @@ def _save(drawer: ExportDrawer, qtbot: QtBot) -> Path:
 
 
 def test_prompts_are_redacted_until_their_box_is_checked(
-    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, run_with_prompts: Path, qtbot: QtBot
 ) -> None:
-    drawer = _open_drawer(page, opened, run_with_prompts, qtbot)
+    drawer = _open_drawer(page, open_run, run_with_prompts, qtbot)
     assert not drawer.contents.prompts.isChecked()
     assert _rows(drawer) == [(HOST, "unchanged"), ("workload.body", "(redacted)")]
     assert drawer.path_field.text() == str(run_with_prompts / "report-redacted.json")
@@ -63,17 +63,17 @@ def test_prompts_are_redacted_until_their_box_is_checked(
 
 
 def test_report_without_prompts_shows_a_label_instead_of_the_box(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    drawer = _open_drawer(page, opened, stages, qtbot)
+    drawer = _open_drawer(page, open_run, stages, qtbot)
     assert (drawer.contents.prompts.isVisible(), drawer.contents.no_prompts_label.isVisible()) == (False, True)
     assert drawer.contents.redacted_kinds() == ()
 
 
 def test_format_without_the_profile_has_no_prompts_option(
-    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, run_with_prompts: Path, qtbot: QtBot
 ) -> None:
-    drawer = _open_drawer(page, opened, run_with_prompts, qtbot, "markdown")
+    drawer = _open_drawer(page, open_run, run_with_prompts, qtbot, "markdown")
     assert drawer.contents.no_prompts_label.text() == "This format does not include prompts."
     assert drawer.path_field.text() == str(run_with_prompts / "summary.md")
     assert _rows(drawer) == [(HOST, "unchanged")]
@@ -83,12 +83,12 @@ def test_format_without_the_profile_has_no_prompts_option(
 
 
 def test_exported_file_equals_that_of_the_command_and_the_run_is_unchanged(
-    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot, tmp_path: Path
+    page: ResultsPage, open_run: OpenRun, run_with_prompts: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:
     digests = {
         path: hashlib.sha256(path.read_bytes()).digest() for path in run_with_prompts.iterdir() if path.is_file()
     }
-    drawer = _open_drawer(page, opened, run_with_prompts, qtbot)
+    drawer = _open_drawer(page, open_run, run_with_prompts, qtbot)
     drawer.contents.hosts.click()
     assert _rows(drawer)[0] == (HOST, "host-1")
     drawer.contents.sidecars.click()
@@ -110,18 +110,18 @@ def test_exported_file_equals_that_of_the_command_and_the_run_is_unchanged(
 
 
 def test_copied_summary_has_the_same_redactions(
-    page: ResultsPage, opened: OpenRun, run_with_prompts: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, run_with_prompts: Path, qtbot: QtBot
 ) -> None:
-    drawer = _open_drawer(page, opened, run_with_prompts, qtbot)
+    drawer = _open_drawer(page, open_run, run_with_prompts, qtbot)
     drawer.contents.hosts.click()
     drawer.copy_button.click()
     qtbot.waitUntil(lambda: "host names and addresses" in QGuiApplication.clipboard().text())
 
 
 def test_custom_export_path_is_unchanged_except_for_the_suffix_of_the_format(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, tmp_path: Path
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot, tmp_path: Path
 ) -> None:
-    drawer = _open_drawer(page, opened, stages, qtbot)
+    drawer = _open_drawer(page, open_run, stages, qtbot)
     drawer.path_field.setText(str(tmp_path / "mine.json"))
     drawer.contents.hosts.click()
     assert drawer.path_field.text() == str(tmp_path / "mine.json")

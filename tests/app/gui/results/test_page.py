@@ -31,7 +31,7 @@ from reports import formatting
 from reports.decision import build_run_decision
 from reports.rendering import render
 from tests.app.gui.results.conftest import OpenRun
-from tests.fakes.stored_runs import cut_short
+from tests.fakes.stored_runs import truncate_run
 
 
 def list_texts(page: QWidget) -> list[str]:
@@ -46,9 +46,9 @@ def reevaluate(page: ResultsPage, qtbot: QtBot, action: object) -> DisplayedRun:
 
 
 def test_results_page_shows_the_numbers_of_the_report(
-    page: ResultsPage, opened: OpenRun, searched: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, searched: Path, qtbot: QtBot
 ) -> None:
-    report = opened(searched).report
+    report = open_run(searched).report
     visible_texts = list_texts(page)
     assert report.header.title in visible_texts
     assert report.tiles
@@ -82,9 +82,9 @@ def test_results_page_shows_the_numbers_of_the_report(
 
 
 def test_results_page_of_many_stages_describes_the_whole_run(
-    page: ResultsPage, opened: OpenRun, made_runs: dict[str, Path]
+    page: ResultsPage, open_run: OpenRun, run_templates: dict[str, Path]
 ) -> None:
-    report = opened(made_runs["day"]).report
+    report = open_run(run_templates["day"]).report
     visible_texts = list_texts(page)
     assert "in 24 stages" in visible_texts
     assert not any("hour" in text for text in visible_texts)
@@ -94,9 +94,9 @@ def test_results_page_of_many_stages_describes_the_whole_run(
 
 
 def test_edited_slo_is_evaluated_and_reset_restores_the_own_slo(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    own_run = opened(stages)
+    own_run = open_run(stages)
     editor, verdict = page.content().overview.slo_editor, page.content().verdict_card
     assert [line.text() for line in editor.lines] == ["latency_ms.p95 < 50", "error_rate < 0.1%"]
     strict = reevaluate(page, qtbot, lambda: editor.lines[0].setText("latency_ms.p95 < 2"))
@@ -112,9 +112,9 @@ def test_edited_slo_is_evaluated_and_reset_restores_the_own_slo(
 
 
 def test_invalid_objective_is_reported_beside_its_line_and_changes_nothing(
-    page: ResultsPage, opened: OpenRun, stages: Path
+    page: ResultsPage, open_run: OpenRun, stages: Path
 ) -> None:
-    displayed = opened(stages)
+    displayed = open_run(stages)
     line = page.content().overview.slo_editor.lines[0]
     line.setText("latency_ms.p59 < 5")
     assert 'latency_ms has no aggregate "p59"' in line.message.text()
@@ -123,9 +123,9 @@ def test_invalid_objective_is_reported_beside_its_line_and_changes_nothing(
 
 
 def test_selected_time_range_changes_all_numbers_and_the_command_line(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    own_run = opened(stages)
+    own_run = open_run(stages)
     content = page.content()
     middle = own_run.own_report.stages[1]
     windowed = reevaluate(
@@ -150,9 +150,9 @@ def test_selected_time_range_changes_all_numbers_and_the_command_line(
 
 
 def test_empty_time_range_is_rejected_and_the_page_is_unchanged(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    own_run = opened(stages)
+    own_run = open_run(stages)
     with qtbot.waitSignal(page.presenter.rejected):
         page.content().overview.time_axis.linked.select_time_range(9_000, 9_010)
     assert page.strip.text().startswith("No request was scheduled from 9000 s to 9010 s of the run.")
@@ -160,12 +160,12 @@ def test_empty_time_range_is_rejected_and_the_page_is_unchanged(
     assert page.content().overview.time_axis.linked.time_range() is None
 
 
-def test_notes_and_shown_times_are_markers_on_the_time_axis(page: ResultsPage, opened: OpenRun, stages: Path) -> None:
+def test_notes_and_shown_times_are_markers_on_the_time_axis(page: ResultsPage, open_run: OpenRun, stages: Path) -> None:
     clock = StoredRun(stages).complete_result.clock
     line = msgspec.json.encode(NoteAdded(at_ns=clock.monotonic_start_ns + 1_500_000_000, text="a deploy\nbegan"))
     with (stages / "events.jsonl").open("ab") as events:
         events.write(line + b"\n")
-    opened(stages)
+    open_run(stages)
     rates = page.content().overview.time_axis.rates
     assert [(mark.x, mark.label) for mark in rates.decorations.markers] == [(1.5, "a deploy began")]
     page.show_time(2.0)
@@ -173,9 +173,9 @@ def test_notes_and_shown_times_are_markers_on_the_time_axis(page: ResultsPage, o
 
 
 def test_enter_on_the_slowest_request_moves_the_crosshair_to_its_time(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    opened(stages)
+    open_run(stages)
     content = page.content()
     content.tabs.setCurrentWidget(content.requests_tab)
     table = content.requests_tab.table
@@ -190,9 +190,9 @@ def test_enter_on_the_slowest_request_moves_the_crosshair_to_its_time(
 
 
 def test_requests_are_filtered_by_stage_result_and_minimum_latency(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    opened(stages)
+    open_run(stages)
     requests = page.content().requests_tab
     page.content().tabs.setCurrentWidget(requests)
     qtbot.waitUntil(lambda: requests.model.rowCount() > 0)
@@ -213,9 +213,9 @@ def test_requests_are_filtered_by_stage_result_and_minimum_latency(
 
 
 def test_title_is_shown_exported_undone_and_reread(
-    page: ResultsPage, opened: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot, navigation: Navigation
+    page: ResultsPage, open_run: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot, navigation: Navigation
 ) -> None:
-    opened(stages)
+    open_run(stages)
     header, undo = page.content().header, page.undo_stack()
     assert undo is not None
     assert (header.title.text(), header.title_field.placeholderText()) == ("three stages", "three stages")
@@ -242,9 +242,9 @@ def test_title_is_shown_exported_undone_and_reread(
 
 
 def test_tags_and_notes_of_the_run_are_stored_and_undone(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    opened(stages)
+    open_run(stages)
     header, undo = page.content().header, page.undo_stack()
     assert undo is not None
     header.tags_field.setText("nightly, baseline")
@@ -267,9 +267,9 @@ def test_tags_and_notes_of_the_run_are_stored_and_undone(
 
 
 def test_report_is_exported_to_the_given_path_and_the_summary_copied(
-    page: ResultsPage, opened: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
-    displayed = opened(stages)
+    displayed = open_run(stages)
     drawer = page.content().drawer
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("markdown"))
     assert page.export()
@@ -289,9 +289,9 @@ def test_report_is_exported_to_the_given_path_and_the_summary_copied(
 
 
 def test_report_of_another_slo_has_its_own_file_name(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
-    opened(stages)
+    open_run(stages)
     reevaluate(page, qtbot, lambda: page.content().overview.slo_editor.lines[0].setText("latency_ms.p95 < 3"))
     drawer = page.content().drawer
     drawer.format_box.setCurrentIndex(drawer.format_box.findData("json"))
@@ -306,11 +306,11 @@ def test_report_of_another_slo_has_its_own_file_name(
 
 
 def test_interrupted_run_shows_finished_stages_and_the_reported_failure(
-    page: ResultsPage, opened: OpenRun, stages: Path
+    page: ResultsPage, open_run: OpenRun, stages: Path
 ) -> None:
-    cut_short(StoredRun(stages), 2)
+    truncate_run(StoredRun(stages), 2)
     (stages / ENGINE_LOG).write_bytes(msgspec.json.encode(Failure(5, "no space is left on the disk")) + b"\n")
-    displayed = opened(stages)
+    displayed = open_run(stages)
     assert [row.name for row in displayed.report.stages] == ["low", "middle"]
     assert any(
         "The result was recovered from an interrupted run: 2 of 3 stages finished" in text for text in list_texts(page)
@@ -346,9 +346,9 @@ def test_results_page_without_a_run_offers_the_home_page_and_has_no_commands(pag
 
 
 def test_header_buttons_compare_plan_and_repeat_the_run(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, navigation: Navigation
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot, navigation: Navigation
 ) -> None:
-    opened(stages)
+    open_run(stages)
     header = page.content().header
     for button, signal, argument in (
         (header.buttons[1], navigation.comparison_requested, (stages,)),
@@ -371,10 +371,10 @@ def test_time_requested_before_the_run_is_opened_is_shown_afterwards(
 
 
 def test_validity_of_the_shown_run_is_emitted_for_the_status_bar(
-    page: ResultsPage, navigation: Navigation, opened: OpenRun, stages: Path, qtbot: QtBot
+    page: ResultsPage, navigation: Navigation, open_run: OpenRun, stages: Path, qtbot: QtBot
 ) -> None:
     with qtbot.waitSignal(navigation.validity_changed) as validity_change:
-        displayed = opened(stages)
+        displayed = open_run(stages)
     assert validity_change.args == [
         displayed.result.verdict.status,
         "\n".join(displayed.result.verdict.reasons),
@@ -383,11 +383,11 @@ def test_validity_of_the_shown_run_is_emitted_for_the_status_bar(
 
 
 def test_visible_tabs_have_no_gaps_after_a_run_with_other_tabs(
-    page: ResultsPage, opened: OpenRun, stages: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
+    page: ResultsPage, open_run: OpenRun, stages: Path, qtbot: QtBot, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Qt does not move the tabs of a hidden page when the last call to setTabVisible changes nothing."""
     page.resize(1_700, 900)
-    opened(stages)
+    open_run(stages)
     content = page.content()
     bar = content.tabs.tabBar()
 
@@ -403,6 +403,6 @@ def test_visible_tabs_have_no_gaps_after_a_run_with_other_tabs(
     for applicable in ((0, 1, 5, 8, 9, 10), (1, 2, 3, 5, 6, 7, 8)):
         for index, tab in enumerate(content.all_tabs):
             monkeypatch.setattr(tab, "applies_to", lambda _, is_applicable=index in applicable: is_applicable)
-        opened(stages)
+        open_run(stages)
         assert [index for index in range(bar.count()) if content.tabs.isTabVisible(index)] == list(applicable)
         assert set(gaps()) == {0}

@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.run.connection_test_panel import ConnectionTestPanel
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
-from tests.fakes.edited import EditedDocument
+from tests.fakes.edited_document import EditedDocument
 
 LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
 
@@ -38,10 +38,10 @@ def test_successful_test_shows_status_times_and_headers_without_secrets(qtbot: Q
         with open_tested_panel(qtbot, document) as editor:
             rows = dict(editor.rows.rows)
             assert (editor.badge.text(), editor.strip.text()) == ("PASS", "")
-            document.take("load.seed", 8)
+            document.set_value("load.seed", 8)
             editor.show_document(document)
             assert editor.rows.rows  # the result of the target is still valid
-            document.take("target.headers", {"Accept": "text/plain"})
+            document.set_value("target.headers", {"Accept": "text/plain"})
             editor.show_document(document)
             assert not editor.rows.rows
         assert len(server.requests) == 1

@@ -15,7 +15,7 @@ from app.gui.run.load_kind import (
     view_sweep,
 )
 from app.profiles.load import LoadSettings
-from tests.fakes.edited import EditedDocument
+from tests.fakes.edited_document import EditedDocument
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def test_load_kind_and_its_loads_are_edited_in_the_editor(qtbot: QtBot) -> None:
     document = EditedDocument({"target": {"protocol": "http"}, "load": {"stages": [{"rate": "5/s"}]}})
 
     def apply_edit(path: str, value: object) -> None:
-        document.take(path, value)
+        document.set_value(path, value)
         editor.show_document(document)
 
     editor.edited.connect(apply_edit)

@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.run.model_editor import ModelEditor
 from app.inference.probe import DIGITS_MODEL
 from tests.fakes import decoders
-from tests.fakes.edited import EditedDocument
+from tests.fakes.edited_document import EditedDocument
 from tests.fakes.gguf_decoders import write_plain
 from tests.fakes.graphs import attention
 
@@ -33,7 +33,7 @@ class EditedModel:
         )
 
     def _take(self, path: str, value: object) -> None:
-        self.document.take(path, value)
+        self.document.set_value(path, value)
         self.editor.show_document(self.document)
 
 

@@ -21,14 +21,14 @@ from app.profiles.document import read_document
 from app.profiles.loading import load_profile
 from app.profiles.templates import ENDPOINT_TEMPLATE
 from tests.fakes import decoders
-from tests.fakes.driving import fill_in
+from tests.fakes.window_actions import fill_in
 
 VALID_PROFILE = ENDPOINT_TEMPLATE.format(name="mine")
 
 
 @pytest.fixture
-def page(qtbot: QtBot, navigation: Navigation, look: ThemeController) -> Iterator[RunPage]:
-    page = RunPage(navigation, look)
+def page(qtbot: QtBot, navigation: Navigation, theme: ThemeController) -> Iterator[RunPage]:
+    page = RunPage(navigation, theme)
     page.resize(1180, 760)
     page.show()
     page.enter()
@@ -211,10 +211,10 @@ def test_views_open_their_sections_and_offer_to_convert_the_profile(
 
 
 def test_draft_of_a_crashed_window_is_offered_and_opened(
-    qtbot: QtBot, navigation: Navigation, look: ThemeController
+    qtbot: QtBot, navigation: Navigation, theme: ThemeController
 ) -> None:
     drafts.save_draft(drafts.Draft(VALID_PROFILE, None, "/tmp"))
-    page = RunPage(navigation, look)
+    page = RunPage(navigation, theme)
     qtbot.addWidget(page)
     page.enter()
     assert "A profile with unsaved changes was recovered" in page.recovery_strip.text()
@@ -291,9 +291,9 @@ def test_input_widgets_of_the_run_page_have_accessible_names(qtbot: QtBot, page:
 
 
 def test_form_of_the_run_page_fits_its_width_at_twice_the_text_size(
-    qtbot: QtBot, page: RunPage, look: ThemeController
+    qtbot: QtBot, page: RunPage, theme: ThemeController
 ) -> None:
-    look.scale_text(2.0)
+    theme.scale_text(2.0)
     page.open_profile(bundled_profiles()["local-model"])
     page.resize(1180, 760)
     area = page.form.area
@@ -302,7 +302,7 @@ def test_form_of_the_run_page_fits_its_width_at_twice_the_text_size(
     try:
         qtbot.waitUntil(lambda: area.viewport().width() >= inside.minimumSizeHint().width())
     finally:
-        look.scale_text(1.0)
+        theme.scale_text(1.0)
 
 
 def test_errors_of_the_previous_profile_are_cleared_when_a_profile_is_opened(

@@ -15,14 +15,14 @@ from app.gui.theme import ThemeController
 from app.profiles.bundled import bundled_profiles
 from app.profiles.document import read_document
 from app.profiles.pricing.catalog import get_price_list_path
-from tests.fakes.edited import EditedDocument
+from tests.fakes.edited_document import EditedDocument
 
 
 def load_bundled(name: str, **changes: Any) -> EditedDocument:
     path = bundled_profiles()[name]
     document = EditedDocument(read_document(path.read_bytes(), str(path)).value, path)
     for key, value in changes.items():
-        document.take(key.replace("__", "."), value)
+        document.set_value(key.replace("__", "."), value)
     return document
 
 
@@ -32,12 +32,12 @@ def get_accessible_name(widget: QWidget) -> str:
 
 
 def test_special_editors_are_visible_if_applicable_and_have_accessible_names(
-    qtbot: QtBot, look: ThemeController
+    qtbot: QtBot, theme: ThemeController
 ) -> None:
     parent = QWidget()
     qtbot.addWidget(parent)
     layout = QVBoxLayout(parent)
-    editors = create_special_editors(look)
+    editors = create_special_editors(theme)
     for editor in editors.values():
         layout.addWidget(editor)
     parent.show()
@@ -62,8 +62,8 @@ def test_special_editors_are_visible_if_applicable_and_have_accessible_names(
     qtbot.waitUntil(lambda: bool(search.view.rates_per_s), timeout=30_000)
 
 
-def test_lengths_are_sampled_with_the_seed_of_the_profile(qtbot: QtBot, look: ThemeController) -> None:
-    editor = LengthsEditor(look)
+def test_lengths_are_sampled_with_the_seed_of_the_profile(qtbot: QtBot, theme: ThemeController) -> None:
+    editor = LengthsEditor(theme)
     qtbot.addWidget(editor)
     editor.show_document(load_bundled("chat"))
     qtbot.waitUntil(lambda: editor.view.prompts is not None, timeout=30_000)
@@ -79,8 +79,8 @@ def test_lengths_are_sampled_with_the_seed_of_the_profile(qtbot: QtBot, look: Th
     assert "'many' is not a valid length" in str(editor.view.reason)
 
 
-def test_lengths_are_shown_for_an_incomplete_profile(qtbot: QtBot, look: ThemeController) -> None:
-    editor = LengthsEditor(look)
+def test_lengths_are_shown_for_an_incomplete_profile(qtbot: QtBot, theme: ThemeController) -> None:
+    editor = LengthsEditor(theme)
     qtbot.addWidget(editor)
     workload = {"prompts": {"input_tokens": 40}}
     editor.show_document(EditedDocument({"target": {"protocol": "openai-chat"}, "workload": workload}))
@@ -100,7 +100,7 @@ def test_preview_shows_work_requests_tokens_and_cost_or_the_reason(qtbot: QtBot)
     assert tiles["Tokens"][0].endswith(" input")
     assert tiles["Cost"][0] == "n/a"
     assert preview.start_summary.text().startswith("The run sends about 400 requests to a server that the run starts")
-    document.take("load.stages", [{"rate": "x"}])
+    document.set_value("load.stages", [{"rate": "x"}])
     preview.show_document(document)
     qtbot.waitUntil(lambda: preview.view.work is None, timeout=30_000)
     assert preview.start_summary.text() == "The planned run appears here when the profile has no errors."
@@ -127,13 +127,13 @@ def test_preview_of_variants_names_those_that_cannot_run(qtbot: QtBot) -> None:
     assert "measures 2 stages on this machine" in preview.start_summary.text()
 
 
-def test_search_editor_adds_a_search_an_slo_and_edits_its_settings(qtbot: QtBot, look: ThemeController) -> None:
-    editor = SearchEditor(look)
+def test_search_editor_adds_a_search_an_slo_and_edits_its_settings(qtbot: QtBot, theme: ThemeController) -> None:
+    editor = SearchEditor(theme)
     qtbot.addWidget(editor)
     document = EditedDocument({"target": {"protocol": "http"}})
 
     def apply_edit(path: str, value: object) -> None:
-        document.take(path, value)
+        document.set_value(path, value)
         editor.show_document(document)
 
     editor.edited.connect(apply_edit)

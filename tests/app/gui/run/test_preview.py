@@ -9,7 +9,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.run.preview import Preview
 from app.gui.run.work_view import WorkView
 from app.records.planned_work import PlannedWork
-from tests.fakes.widget_walk import clipped
+from tests.fakes.widget_walk import clipped_texts
 
 
 def test_wrapped_texts_of_the_preview_are_not_clipped(qtbot: QtBot) -> None:
@@ -26,4 +26,4 @@ def test_wrapped_texts_of_the_preview_are_not_clipped(qtbot: QtBot) -> None:
     splitter.resize(420, 500)
     splitter.setSizes([10_000, 1])
     splitter.show()
-    qtbot.waitUntil(lambda: clipped(splitter) == [])
+    qtbot.waitUntil(lambda: clipped_texts(splitter) == [])

@@ -9,8 +9,8 @@ from app.gui.theme import ThemeController
 
 
 @pytest.fixture
-def view(qtbot: QtBot, look: ThemeController) -> SourceView:
-    view = SourceView(look)
+def view(qtbot: QtBot, theme: ThemeController) -> SourceView:
+    view = SourceView(theme)
     qtbot.addWidget(view)
     view.resize(400, 300)
     view.show()
@@ -37,14 +37,14 @@ def test_cursor_position_is_unchanged_when_the_yaml_text_changes(view: SourceVie
     assert view.yaml_edit.textCursor().position() == len("a: 1\nb")
 
 
-def test_yaml_line_with_an_error_is_marked_and_reachable(view: SourceView, look: ThemeController) -> None:
+def test_yaml_line_with_an_error_is_marked_and_reachable(view: SourceView, theme: ThemeController) -> None:
     view.show_errors((3,))
     assert [selection.cursor.blockNumber() for selection in view.yaml_edit.extraSelections()] == [2]
     view.go_to_line(3)
     assert view.yaml_edit.textCursor().blockNumber() == 2
     view.grab()
-    look.set_choice("dark")
+    theme.set_choice("dark")
     view.grab()
-    look.set_choice("light")
+    theme.set_choice("light")
     view.show_errors(())
     assert view.yaml_edit.extraSelections() == []

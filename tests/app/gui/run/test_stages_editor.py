@@ -12,7 +12,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.run.stage_model import ARRIVALS, CLIENTS, DURATION, LOAD, NAME, REPEATS
 from app.gui.run.stages_editor import StagesEditor
 from app.gui.theme import ThemeController
-from tests.fakes.edited import EditedDocument
+from tests.fakes.edited_document import EditedDocument
 
 
 class EditedStages:
@@ -29,7 +29,7 @@ class EditedStages:
             self.editor.show()
 
     def _take(self, path: str, value: object) -> None:
-        self.document.take(path, value)
+        self.document.set_value(path, value)
         self.editor.show_document(self.document)
 
     @property
@@ -38,9 +38,9 @@ class EditedStages:
 
 
 @pytest.fixture
-def two_stages(qtbot: QtBot, look: ThemeController) -> EditedStages:
+def two_stages(qtbot: QtBot, theme: ThemeController) -> EditedStages:
     ramp = {"name": "up", "ramp": {"from": "10/s", "to": "50/s"}, "duration": "20s"}
-    return EditedStages(qtbot, look, {"rate": "10/s", "duration": "30s"}, ramp)
+    return EditedStages(qtbot, theme, {"rate": "10/s", "duration": "30s"}, ramp)
 
 
 def test_stage_table_passes_the_model_tester(two_stages: EditedStages, qtmodeltester: ModelTester) -> None:
@@ -119,10 +119,10 @@ def test_invalid_stage_is_reported_in_the_strip_and_its_row(two_stages: EditedSt
 
 
 def test_trace_is_read_in_the_background_and_a_missing_trace_reported(
-    qtbot: QtBot, look: ThemeController, tmp_path: Path
+    qtbot: QtBot, theme: ThemeController, tmp_path: Path
 ) -> None:
     (tmp_path / "t.csv").write_text("timestamp\n" + "".join(f"{at / 10}\n" for at in range(101)))
-    edited = EditedStages(qtbot, look, {"trace": "t.csv"}, path=tmp_path / "p.yaml")
+    edited = EditedStages(qtbot, theme, {"trace": "t.csv"}, path=tmp_path / "p.yaml")
     qtbot.waitUntil(lambda: edited.editor._stage_line.total_duration_s == pytest.approx(10))
-    missing = EditedStages(qtbot, look, {"trace": "none.csv"}, path=tmp_path / "p.yaml")
+    missing = EditedStages(qtbot, theme, {"trace": "none.csv"}, path=tmp_path / "p.yaml")
     qtbot.waitUntil(lambda: missing.editor.strip.text().startswith("The trace cannot be read"))

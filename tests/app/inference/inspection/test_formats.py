@@ -10,11 +10,11 @@ from app.errors import UsageError
 from app.inference.inspection.formats import find_language_model_format
 from app.inference.inspection.language_model import read_language_model
 from tests.fakes.genai_folders import genai_folder
-from tests.fakes.language_model_files import published, write_folder, write_gguf
+from tests.fakes.language_model_files import published_model, write_folder, write_gguf
 
 
 def test_language_model_format_is_detected_by_content(tmp_path: Path) -> None:
-    model = published("smollm2-135m")
+    model = published_model("smollm2-135m")
     folder = write_folder(tmp_path / "hf", model.tensors, model.config)
     assert find_language_model_format(folder) == "safetensors"
     assert find_language_model_format(folder / "model.safetensors") == "safetensors"

@@ -14,7 +14,7 @@ from tests.fakes.genai_folders import genai_folder
 from tests.fakes.language_model_files import (
     Tensors,
     convert_to_gguf,
-    published,
+    published_model,
     write_folder,
     write_gguf,
     write_safetensors,
@@ -41,7 +41,7 @@ def compute_kv_growth_beyond_window(model: LanguageModel) -> float | None:
      "phi-3-mini", "gpt-oss-20b", "gpt-oss-120b", SMOLLM2],
 )  # fmt: skip
 def test_safetensors_parameters_and_kv_cache_match_published_values(name: str, tmp_path: Path) -> None:
-    expected = published(name)
+    expected = published_model(name)
     metadata = read_language_model(write_folder(tmp_path / name, expected.tensors, expected.config))
     assert metadata.weights.parameters == expected.parameters
     assert metadata.active_parameters == pytest.approx(expected.active_parameters or expected.parameters, rel=0.02)
@@ -52,7 +52,7 @@ def test_safetensors_parameters_and_kv_cache_match_published_values(name: str, t
 
 
 def test_scales_and_draft_layers_of_deepseek_v3_are_counted_separately(tmp_path: Path) -> None:
-    expected = published("deepseek-v3")
+    expected = published_model("deepseek-v3")
     metadata = read_language_model(write_folder(tmp_path / "deepseek", expected.tensors, expected.config, shards=2))
     assert metadata.weights.parameters == expected.parameters
     assert metadata.weights.bytes_by_dtype == {
@@ -80,7 +80,7 @@ GGUF: dict[str, tuple[str, dict[str, Any]]] = {
 
 @pytest.mark.parametrize("name", GGUF)
 def test_gguf_parameters_and_kv_cache_match_published_values(name: str, tmp_path: Path) -> None:
-    expected = published(name)
+    expected = published_model(name)
     architecture, keys = GGUF[name]
     metadata = read_language_model(
         write_gguf(tmp_path / "model.gguf", *convert_to_gguf(expected, architecture, **keys))
@@ -99,7 +99,7 @@ def test_gguf_of_deepseek_v3_has_a_latent_cache_and_no_draft_layers(tmp_path: Pa
         "attention.head_count_kv": 1, "attention.key_length": 576, "attention.value_length": 512,
         "attention.value_length_mla": 128,
     }  # fmt: skip
-    expected = published("deepseek-v3")
+    expected = published_model("deepseek-v3")
     path = write_gguf(tmp_path / "model.gguf", *convert_to_gguf(expected, "deepseek2", **keys))
     metadata = read_language_model(path)
     assert metadata.weights.parameters == 671_026_419_200  # llama.cpp prints 671.03 B
@@ -108,7 +108,7 @@ def test_gguf_of_deepseek_v3_has_a_latent_cache_and_no_draft_layers(tmp_path: Pa
 
 
 def small_gguf(**changes: Any) -> tuple[dict[str, Any], dict[str, tuple[int, tuple[int, ...]]]]:
-    metadata, tensors = convert_to_gguf(published(SMOLLM2), "llama")
+    metadata, tensors = convert_to_gguf(published_model(SMOLLM2), "llama")
     return metadata | {f"llama.{key}": value for key, value in changes.items()}, tensors
 
 
@@ -145,11 +145,11 @@ def test_kv_cache_is_unknown_if_head_size_contradicts_the_tensors(tmp_path: Path
 def test_gguf_window_layers_need_a_known_architecture(tmp_path: Path) -> None:
     by_layer = {"attention.sliding_window": 512, "attention.sliding_window_pattern": [True, True, False] * 10}
     for name, expected in (("gemma4", 20), ("llama", 0)):
-        path = write_gguf(tmp_path / f"{name}.gguf", *convert_to_gguf(published(SMOLLM2), name, **by_layer))
+        path = write_gguf(tmp_path / f"{name}.gguf", *convert_to_gguf(published_model(SMOLLM2), name, **by_layer))
         assert read_language_model(path).architecture.counts["window_layers"] == expected
-    chunked = read_language_model(write_gguf(tmp_path / "c.gguf", *convert_to_gguf(published(SMOLLM2), "llama4")))
+    chunked = read_language_model(write_gguf(tmp_path / "c.gguf", *convert_to_gguf(published_model(SMOLLM2), "llama4")))
     assert "which layers attend to chunks" in chunked.missing["window_layers"]
-    unknown = convert_to_gguf(published(SMOLLM2), "tomorrow", **{"attention.sliding_window": 512})
+    unknown = convert_to_gguf(published_model(SMOLLM2), "tomorrow", **{"attention.sliding_window": 512})
     metadata = read_language_model(write_gguf(tmp_path / "unknown.gguf", *unknown))
     assert (metadata.architecture.name, metadata.weights.parameters) == ("tomorrow", 134_515_008)
     assert metadata.language_model is None
@@ -179,7 +179,7 @@ def test_all_gguf_shards_are_counted(tmp_path: Path) -> None:
 
 
 def test_safetensors_file_without_config_has_only_weights(tmp_path: Path) -> None:
-    expected = published(SMOLLM2)
+    expected = published_model(SMOLLM2)
     path = write_safetensors(tmp_path / "weights.safetensors", expected.tensors)
     metadata = read_language_model(path)
     assert (metadata.weights.parameters, metadata.weights.size_bytes) == (134_515_008, 2 * 134_515_008)
@@ -191,7 +191,7 @@ def test_safetensors_file_without_config_has_only_weights(tmp_path: Path) -> Non
 
 def test_values_missing_in_the_configuration_are_read_from_the_tensors(tmp_path: Path) -> None:
     """The configuration of Gemma 3 has neither the heads nor their size, and is nested in `text_config`."""
-    gemma = published("gemma-2-9b")
+    gemma = published_model("gemma-2-9b")
     tensors = dict(gemma.tensors)
     for layer in range(42):
         tensors[f"model.layers.{layer}.self_attn.k_norm.weight"] = ("BF16", (256,))
@@ -206,13 +206,13 @@ def test_values_missing_in_the_configuration_are_read_from_the_tensors(tmp_path:
 
 
 def read_changed_folder(folder: Path, tensors: Tensors | None = None, **changes: Any) -> LanguageModelMetadata:
-    expected = published(SMOLLM2)
+    expected = published_model(SMOLLM2)
     config = {key: value for key, value in (expected.config | changes).items() if value is not None}
     return read_language_model(write_folder(folder / "model", tensors or expected.tensors, config))
 
 
 def test_layer_types_set_linear_and_window_layers(tmp_path: Path) -> None:
-    tensors = dict(published(SMOLLM2).tensors)
+    tensors = dict(published_model(SMOLLM2).tensors)
     for layer in range(20):
         del tensors[f"model.layers.{layer}.self_attn.k_proj.weight"]
     kinds = ["linear_attention"] * 20 + ["sliding_attention"] * 4 + ["full_attention"] * 6
@@ -237,7 +237,7 @@ def test_windows_without_layer_types_follow_the_type_of_the_model(
 
 
 def test_vision_and_draft_layers_add_no_kv_cache(tmp_path: Path) -> None:
-    tensors = dict(published(SMOLLM2).tensors)
+    tensors = dict(published_model(SMOLLM2).tensors)
     others = {"mtp.layers.0.self_attn.k_proj.weight": 64, "vision_tower.layers.3.self_attn.k_proj.weight": 128}
     metadata = read_changed_folder(tmp_path, tensors | {name: ("BF16", (rows, 8)) for name, rows in others.items()})
     assert require_language_model(metadata).linear_layers == 0
@@ -273,7 +273,7 @@ def test_experts_without_known_tensors_leave_active_parameters_unknown(tmp_path:
     assert metadata.active_parameters is None
     assert "no tensor has a name" in metadata.missing["active_parameters"]
     unnamed = read_changed_folder(
-        tmp_path, {**published(SMOLLM2).tensors, "model.layers.0.experts.0.w": ("BF16", (4,))}
+        tmp_path, {**published_model(SMOLLM2).tensors, "model.layers.0.experts.0.w": ("BF16", (4,))}
     )
     assert unnamed.active_parameters is None
 

@@ -10,7 +10,7 @@ from onnx import TensorProto, helper, numpy_helper
 from app.errors import UsageError
 from app.inference.inspection.metadata import read_model_metadata
 from app.records.model import Growth, ShapeOverrides
-from tests.fakes.graphs import attention, graph_of, written
+from tests.fakes.graphs import attention, graph_of, write_graph
 
 LIGHT = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
 NO_OVERRIDES = ShapeOverrides()
@@ -83,7 +83,7 @@ def test_shape_overrides_that_do_not_fit_the_model_are_rejected(
 def test_moved_bytes_are_those_of_an_unfused_run(tmp_path: Path) -> None:
     nodes = [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
     facts = read_model_metadata(
-        written(tmp_path / "m.onnx", graph_of(nodes, {"x": ["n", 4]}, {"w": [4, 6]})), NO_OVERRIDES
+        write_graph(tmp_path / "m.onnx", graph_of(nodes, {"x": ["n", 4]}, {"w": [4, 6]})), NO_OVERRIDES
     )
     weights, row_in, row_hidden = 4 * 24, 4 * 4, 4 * 6
     assert facts.moved_growth == Growth(weights, row_in + row_hidden + row_hidden + row_hidden)
@@ -97,7 +97,7 @@ def test_moved_bytes_of_a_gather_exclude_the_whole_table(tmp_path: Path) -> None
     graph = graph_of(nodes, {"x": ["n", 4]}, {"w": [1000, 4]})
     graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, ["n"]))
     graph.initializer.append(ids)
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph), NO_OVERRIDES)
+    facts = read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES)
     assert facts.costs[0].memory_bytes > 16_000
     assert facts.costs[0].moved_bytes < 200
 
@@ -110,7 +110,7 @@ def test_folded_constants_count_as_parameters(tmp_path: Path) -> None:
     ]
     graph = graph_of(nodes, {"x": ["n", 3]})
     graph.initializer.append(numpy_helper.from_array(np.array([3, 5], np.int64), "length"))
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph), NO_OVERRIDES)
+    facts = read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES)
     assert (facts.parameters.count, facts.parameters.bytes_by_dtype) == (15, {"float32": 60})
 
 
@@ -131,13 +131,13 @@ def test_scales_shapes_and_indices_are_not_parameters(tmp_path: Path) -> None:
         ("index", np.array([2, 1, 0], np.int32)),
     ):
         graph.initializer.append(numpy_helper.from_array(np.asarray(values), name))
-    assert read_model_metadata(written(tmp_path / "m.onnx", graph), NO_OVERRIDES).parameters.count == 3
+    assert read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES).parameters.count == 3
 
 
 def test_values_of_unknown_shape_are_counted(tmp_path: Path) -> None:
     """The length of NonZero's output depends on the data."""
     nodes = [helper.make_node("NonZero", ["x"], ["z"]), helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)]
-    facts = read_model_metadata(written(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NO_OVERRIDES)
+    facts = read_model_metadata(write_graph(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NO_OVERRIDES)
     assert (facts.unknown_values, facts.unknown_nodes) == (2, 0)
     assert [cost.batch for cost in facts.costs] == [2]
 

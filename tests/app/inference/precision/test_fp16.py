@@ -40,7 +40,7 @@ def test_model_without_fp16_nodes_is_rejected(tmp_path: Path) -> None:
 
 def test_fp16_outputs_are_close_to_fp32_outputs(tmp_path: Path) -> None:
     rows = np.random.default_rng(1).random((4, 4, 8), np.float32)
-    networks.saved(tmp_path / "fp32.onnx", networks.attention())
+    networks.save_network(tmp_path / "fp32.onnx", networks.attention())
     convert_to_fp16(networks.attention(), tmp_path / "fp16.onnx")
     half, full = (
         open_session(tmp_path / f"{kind}.onnx", "cpu", threads=1).run({"x": rows})[0] for kind in ("fp16", "fp32")

@@ -80,7 +80,7 @@ def convert_dynamic(model: Any, folder: Path, *, spares_a_bit: bool = False) -> 
 
 def compute_max_difference(model: Any, input_rows: Rows, folder: Path) -> float:
     """Return the largest difference of an output between int8 and fp32."""
-    networks.saved(folder / "fp32.onnx", model)
+    networks.save_network(folder / "fp32.onnx", model)
     outputs = (
         open_session(folder / f"{kind}.onnx", "cpu", threads=1).run({"x": input_rows}) for kind in ("int8", "fp32")
     )

@@ -17,7 +17,7 @@ pytestmark = pytest.mark.process
 def test_conversion_process_prints_only_its_result(tmp_path: Path) -> None:
     network = networks.upsampled()
     network.graph.initializer.append(networks.weights("unused", 3))  # ONNX Runtime warns about it
-    model = networks.saved(tmp_path / "m.onnx", network)
+    model = networks.save_network(tmp_path / "m.onnx", network)
     work = tmp_path / "work"
     work.mkdir()
     np.savez(work / "rows.npz", np.random.default_rng(2).random((4, 3, 8, 8), np.float32))

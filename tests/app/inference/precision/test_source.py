@@ -28,7 +28,7 @@ def test_weight_listed_as_input_is_removed_from_the_inputs(tmp_path: Path) -> No
     model = networks.matrix()
     model.graph.input.append(helper.make_tensor_value_info("w", 1, [8, 8]))
     model.ir_version = 3
-    loaded = load_source_model(networks.saved(tmp_path / "m.onnx", model))
+    loaded = load_source_model(networks.save_network(tmp_path / "m.onnx", model))
     assert [value.name for value in loaded.graph.input] == ["x"]
     assert loaded.ir_version >= 7
 
@@ -39,5 +39,5 @@ def test_model_functions_are_inlined_in_the_loaded_model(tmp_path: Path) -> None
     nodes = [helper.make_node("Add", ["a", "a"], ["b"])]
     model.functions.append(helper.make_function("own", "twice", ["a"], ["b"], nodes, opsets))
     model.opset_import.append(helper.make_opsetid("own", 1))
-    loaded = load_source_model(networks.saved(tmp_path / "m.onnx", model))
+    loaded = load_source_model(networks.save_network(tmp_path / "m.onnx", model))
     assert [node.op_type for node in loaded.graph.node] == ["MatMul", "Add"]

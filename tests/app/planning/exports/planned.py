@@ -15,7 +15,7 @@ from app.records.offers import Offer, PlanLimits
 from app.records.plan import Fleet, Plan, SloProbabilities
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
-from tests.fakes.offers import TODAY, catalogue, curve, gpu_offer, offer
+from tests.fakes.offers import TODAY, catalog_of, curve, gpu_offer, offer
 
 WORKDAY = (0.1, 0.1, 0.1, 0.1, 0.1, 0.1, 0.3, 0.6, 0.9, 1.0, 1.0, 1.0, 0.8, 0.9, 1.0, 1.0, 0.9, 0.7, 0.5, 0.4, 0.3,
            0.2, 0.2, 0.1)  # fmt: skip
@@ -28,7 +28,7 @@ def build_plan(
     *offers: Offer, measured_on: Hardware = HERE, redundancy: int = 1, max_unavailable: int = 0, **traffic: Any
 ) -> Plan:
     traffic_fields: dict[str, Any] = {"peak_per_s": 5000.0, "shape": "workday", "hourly_share": WORKDAY} | traffic
-    catalog = catalogue(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),)))
+    catalog = catalog_of(*(offers or (offer(provider="aws", instance_type="c7i.4xlarge", region="us-east-1"),)))
     target = MeasuredTarget("a run", measured_on, curve(100.0), no_fit_reason="its rates are too few")
     slo = (parse_objective("latency_ms.p95 < 50"),)
     limits = PlanLimits(redundancy=redundancy, max_unavailable=max_unavailable)

@@ -12,8 +12,8 @@ from app.planning.pricing.costs import compute_effective_spot_usd_per_hour
 from app.planning.sizing import HOURS_PER_MONTH
 from app.records.offers import Offer, OwnedHardware, PlanLimits
 from app.records.plan import Commitment, Mix
-from tests.fakes.offers import catalogue, curve, offer, question, target
-from tests.fakes.planned import sized
+from tests.fakes.offers import catalog_of, curve, offer, planning_inputs, target
+from tests.fakes.small_plan import sized_by_formula
 
 
 def compute_cost_usd(
@@ -81,9 +81,7 @@ def test_commitment_split_never_costs_more_than_on_demand() -> None:
         spot = SpotTerms(0.5, float(dice.uniform(0, 5)), 600, 0.2)
         split = split_commitments(demand, prices, min_reserved=int(dice.integers(0, 60)), spot=spot)
         assert split is not None
-        assert split.saving_usd_per_year is not None
-        assert split.saving_usd_per_year >= -1e-6
-        assert split.all_on_demand_usd_per_year == pytest.approx(demand.sum() * 8760 / 200)
+        assert split.usd_per_year <= demand.sum() * 8760 / 200 + 1e-6
 
 
 def test_higher_reserved_price_never_reserves_more() -> None:
@@ -95,14 +93,11 @@ def test_higher_reserved_price_never_reserves_more() -> None:
     assert reserved[-1] == 0
 
 
-def test_constant_demand_is_fully_reserved_and_hours_add_up() -> None:
+def test_constant_demand_is_fully_reserved() -> None:
     split = split_commitments([4] * 8760, HourlyPrices(1.0, 0.6))
     assert split is not None
-    assert (split.reserved, split.on_demand_hours, split.reserved_utilization_share) == (4, 0, 1.0)
-    assert (split.saving_usd_per_year, split.all_on_demand_usd_per_year) == pytest.approx((0.4 * 4 * 8760, 4.0 * 8760))
-    daily = split_commitments([2] * 12 + [6] * 12, HourlyPrices(1.0, 0.6, 0.3), spot=SpotTerms(0.5))
-    assert daily is not None
-    assert daily.on_demand_hours + daily.spot_hours == (6 - daily.reserved) * 4380 + max(0, 2 - daily.reserved) * 4380
+    assert split.reserved == 4
+    assert split.usd_per_year == pytest.approx(0.6 * 4 * 8760)
 
 
 def test_minimum_reservation_is_used_fully_or_not_at_all() -> None:
@@ -118,7 +113,7 @@ def test_minimum_reservation_is_used_fully_or_not_at_all() -> None:
 def test_peak_is_reserved_without_an_on_demand_price() -> None:
     split = split_commitments([1, 1, 7], HourlyPrices(None, 0.6))
     assert split is not None
-    assert (split.reserved, split.saving_usd_per_year) == (7, None)
+    assert split.reserved == 7
     assert split_commitments([1], HourlyPrices(None, None, 0.1), spot=SpotTerms(0.5)) is None
     assert split_commitments([1], HourlyPrices(None)) is None
 
@@ -142,8 +137,10 @@ CERTAIN = PlanLimits(confidence=0.5, redundancy=0)
 def compute_commitment(
     an_offer: Offer, peak_per_s: float = 395.0, limits: PlanLimits = CERTAIN, **traffic: Any
 ) -> Commitment | None:
-    inputs = question(target(curve(100.0)), peak_per_s=peak_per_s, of=catalogue(an_offer), limits=limits, **traffic)
-    (option,), demand = sized(inputs)
+    inputs = planning_inputs(
+        target(curve(100.0)), peak_per_s=peak_per_s, catalog=catalog_of(an_offer), limits=limits, **traffic
+    )
+    (option,), demand = sized_by_formula(inputs)
     return plan_commitment(get_candidate(option), demand, inputs)
 
 
@@ -182,8 +179,8 @@ LARGE = offer("large", vcpus=10.0, on_demand_usd_per_hour=8.0)
 
 def compute_mix(*offers: Offer, limits: PlanLimits = CERTAIN, peak_per_s: float = 1180.0) -> Mix | None:
     """Return the mix for a capacity of 100 req/s per vCPU."""
-    inputs = question(target(curve(100.0)), peak_per_s=peak_per_s, of=catalogue(*offers), limits=limits)
-    options, demand = sized(inputs)
+    inputs = planning_inputs(target(curve(100.0)), peak_per_s=peak_per_s, catalog=catalog_of(*offers), limits=limits)
+    options, demand = sized_by_formula(inputs)
     return plan_mix(options, demand, inputs)
 
 

@@ -14,8 +14,8 @@ from app.records.offers import ApiTokenPrices, Offer, PlanLimits
 from app.records.plan import ApiComparison
 from app.records.result import Hardware
 from app.records.traffic import TokenLengths
-from tests.fakes.offers import catalogue, curve, offer, question, target
-from tests.fakes.planned import sized
+from tests.fakes.offers import catalog_of, curve, offer, planning_inputs, target
+from tests.fakes.small_plan import sized_by_formula
 
 PRICES = ApiTokenPrices(3.0, 15.0, cached_input_usd=0.3)
 TOKENS = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1600.0, 500.0))  # 1,000 in and 200 out
@@ -29,7 +29,7 @@ def plan_comparison(
 ) -> tuple[ApiComparison | None, tuple[str, ...]]:
     measured = target(curve(100.0, max_rate_ci95=(100.0, 100.0)), HERE, cached_input_share=cached_share)
     fields: dict[str, Any] = {"peak_per_s": 250.0, "tokens": TOKENS} | traffic
-    inputs = question(measured, of=catalogue(rented), limits=PlanLimits(api_prices=prices), **fields)
+    inputs = planning_inputs(measured, catalog=catalog_of(rented), limits=PlanLimits(api_prices=prices), **fields)
     plan = plan_fleets(inputs, estimate_only=True)
     return plan.api, plan.break_even
 
@@ -83,8 +83,10 @@ def test_break_even_rate_is_where_fleet_cost_equals_api_cost() -> None:
 
 def test_fleet_is_cheaper_than_the_api_only_above_the_break_even_rate() -> None:
     uncertain = target(curve(100.0, max_rate_ci95=(60.0, 160.0)), HERE)
-    inputs = question(uncertain, of=catalogue(SMALL), peak_per_s=250.0, uncertainty=0.2, limits=PlanLimits(zones=3))
-    (option,), demand = sized(inputs)
+    inputs = planning_inputs(
+        uncertain, catalog=catalog_of(SMALL), peak_per_s=250.0, uncertainty=0.2, limits=PlanLimits(zones=3)
+    )
+    (option,), demand = sized_by_formula(inputs)
     candidate = get_candidate(option)
     usd_per_request = 1.7 * candidate.usd_per_hour / (3600 * candidate.capacity.rate_per_s)
     break_even_per_s = find_break_even_per_s(candidate, demand, usd_per_request, 0.0)

@@ -25,9 +25,9 @@ from app.records.planning_inputs import MeasuredTarget
 from app.records.result import Hardware
 from app.records.service import BatchService, TokenService
 from app.records.traffic import TokenLengths
-from tests.fakes.offers import TODAY, accelerator, catalogue, curve, gpu_offer, question, target
-from tests.fakes.planned import sized
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import TODAY, accelerator, catalog_of, curve, gpu_offer, planning_inputs, target
+from tests.fakes.services import fit_of, fitted_service
+from tests.fakes.small_plan import sized_by_formula
 
 GRID = GridCarbonIntensity("DE", 400.0, datetime.date(2023, 12, 31), "codecarbon")
 L4 = accelerator("l4", "L4")  # 72 W
@@ -55,13 +55,11 @@ def test_power_without_measurement_is_assumed_from_the_tdp() -> None:
 def test_monthly_energy_bill_is_from_power_pue_tariff_and_grid() -> None:
     # 4 × 50 W and a host of 300 W, PUE 1.2: 438 kWh
     power = compute_fleet_power(build_power_model(L4, 30, 70), 4, 0.5, host_w=300)
-    bill = compute_energy_bill(power, Site(1.2, 0.25, GRID), mean_per_s=10)
-    assert bill.mean_w.value == 500
+    bill = compute_energy_bill(power, Site(1.2, 0.25, GRID))
+    assert power.value == 500
     assert bill.kwh_per_month.value == pytest.approx(438)
     assert bill.usd_per_month.value == pytest.approx(109.5)
     assert bill.kg_co2e_per_month.value == pytest.approx(175.2)
-    # 600 W at 10 req/s is 60 J per inference: 16.67 Wh per 1k
-    assert bill.wh_per_1k_inferences.value == pytest.approx(60 / 3.6)
 
 
 def test_power_is_idle_power_plus_joules_per_inference() -> None:
@@ -69,19 +67,18 @@ def test_power_is_idle_power_plus_joules_per_inference() -> None:
     assert power.value == 280
     assert power.ci95 == pytest.approx((270, 290))
     assert power.basis == "measured"
-    bill = compute_energy_bill(power, Site(1.0), 50)
+    bill = compute_energy_bill(power, Site(1.0))
     assert bill.kwh_per_month.ci95 == pytest.approx((270 * 0.73, 290 * 0.73))
     assert compute_power_from_inferences(Estimate(2.0, basis="assumed"), 50, Estimate(20.0), 4).basis == "assumed"
 
 
 def test_missing_energy_figures_have_a_reason() -> None:
-    bill = compute_energy_bill(compute_fleet_power(build_power_model(L4), 1, 0.5), Site(), 0)
+    bill = compute_energy_bill(compute_fleet_power(build_power_model(L4), 1, 0.5), Site())
     assert bill.usd_per_month.value is None
     assert "tariff" in (bill.usd_per_month.reason or "")
     assert "grid" in (bill.kg_co2e_per_month.reason or "")
-    assert bill.wh_per_1k_inferences.reason == "the traffic has no requests"
     unknown = compute_power_from_inferences(Estimate(None, reason="the card tells no power"), 5, Estimate(1.0), 1)
-    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID), 5).kg_co2e_per_month.reason == "the card tells no power"
+    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID)).kg_co2e_per_month.reason == "the card tells no power"
 
 
 GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)
@@ -91,12 +88,12 @@ FLEET_COSTS_GRID = GridCarbonIntensity("ZZ", 250.0, TODAY, "a table")
 
 def build_costed_fleet(measured: MeasuredTarget, peak_per_s: float = 500.0, **traffic: Any) -> Fleet:
     """Return the fleet of instances with two L4 of 72 W each, with its costs."""
-    catalog = replace(catalogue(gpu_offer("g", "l4", 2.0)), grid={"acme/here": FLEET_COSTS_GRID})
+    catalog = replace(catalog_of(gpu_offer("g", "l4", 2.0)), grid={"acme/here": FLEET_COSTS_GRID})
     limits = PlanLimits(confidence=0.5, redundancy=0)
-    inputs = question(
-        measured, of=catalog, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic
+    inputs = planning_inputs(
+        measured, catalog=catalog, limits=limits, peak_per_s=peak_per_s, slo=("latency_ms.p95 < 20000",), **traffic
     )
-    (option,), demand = sized(inputs)
+    (option,), demand = sized_by_formula(inputs)
     candidate = get_candidate(option)
     return add_costs(
         build_fleet(candidate, candidate.instances, demand, option.latency_curve, TODAY), option, demand, inputs
@@ -113,7 +110,7 @@ def test_cost_per_1k_inferences_at_mean_is_monthly_cost_over_requests() -> None:
 
 def test_cost_per_inference_is_lowest_at_saturation() -> None:
     service = BatchService(0.05, 0.005, 16)  # 123 req/s at most
-    unit_costs = build_costed_fleet(target(curve(100.0), GPU, fit_of(fitted(service)))).per_1k_inferences
+    unit_costs = build_costed_fleet(target(curve(100.0), GPU, fit_of(fitted_service(service)))).per_1k_inferences
     assert unit_costs is not None
     assert unit_costs.at_saturation == pytest.approx(1 / (service.max_throughput_per_s * 3.6))
     assert (unit_costs.at_saturation or 9.0) < (unit_costs.at_slo or 0.0) < (unit_costs.at_mean or 0.0)
@@ -123,7 +120,7 @@ def test_input_and_output_token_costs_sum_to_the_request_cost() -> None:
     service = TokenService(0.02, 0.0002, 1e-5, max_sequences=64, kv_tokens=200_000)
     tokens = (TokenLengths(3.0, 800.0, 100.0), TokenLengths(1.0, 1600.0, 500.0))  # 1,000 in and 200 out
     fleet = build_costed_fleet(
-        target(curve(8.0), GPU, fit_of(fitted(service), highest_per_s=9.0)), peak_per_s=40.0, tokens=tokens
+        target(curve(8.0), GPU, fit_of(fitted_service(service), highest_per_s=9.0)), peak_per_s=40.0, tokens=tokens
     )
     assert fleet.per_1k_inferences is not None
     assert fleet.per_1m_tokens is not None
@@ -152,8 +149,8 @@ def test_fleet_energy_with_measured_joules_adds_idle_power() -> None:
 
 
 def test_energy_of_a_cpu_instance_is_unknown() -> None:
-    inputs = question()
-    (option,), demand = sized(inputs)
+    inputs = planning_inputs()
+    (option,), demand = sized_by_formula(inputs)
     fleet = build_fleet(get_candidate(option), 3, demand, option.latency_curve, TODAY)
     with_costs = add_costs(fleet, option, demand, inputs)
     assert with_costs.kwh_per_month is not None
@@ -163,11 +160,11 @@ def test_energy_of_a_cpu_instance_is_unknown() -> None:
 
 def test_energy_of_owned_instances_matches_their_electricity_cost() -> None:
     owned = OwnedHardware(capex_usd=10_000.0, life_years=4.0, power_w=900.0, pue=1.4, tariff_usd_per_kwh=0.15)
-    catalog = replace(catalogue(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
-    inputs = question(
-        target(curve(100.0), GPU), of=catalog, limits=PlanLimits(confidence=0.5, redundancy=0), peak_per_s=500.0
+    catalog = replace(catalog_of(gpu_offer("g", "l4", 2.0, owned=owned, on_demand_usd_per_hour=None)), grid={})
+    inputs = planning_inputs(
+        target(curve(100.0), GPU), catalog=catalog, limits=PlanLimits(confidence=0.5, redundancy=0), peak_per_s=500.0
     )
-    (option,), demand = sized(inputs)
+    (option,), demand = sized_by_formula(inputs)
     candidate = get_candidate(option)
     fleet = build_fleet(candidate, candidate.instances, demand, option.latency_curve, TODAY)
     with_costs = add_costs(fleet, option, demand, inputs)

@@ -17,8 +17,8 @@ from app.records.offers import PlanLimits, Router
 from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService
 from app.records.traffic import Traffic
-from tests.fakes.offers import question, target
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.offers import planning_inputs, target
+from tests.fakes.services import fit_of, fitted_service
 
 SLO = parse_objective("latency_ms.p95 < 4000")
 FAST, SLOW = RequestService(1, 0.5, 1.0), RequestService(1, 2.0, 1.0)
@@ -115,7 +115,7 @@ def test_simulated_rate_is_at_least_80_percent_of_the_rate_always_within_the_slo
     evidence = collect_evidence(target(load_points=load_points), [SLO])
     assert evidence.always_met_rate_per_s == 0.5
     assert evidence.scale_rates(2.0).always_met_rate_per_s == 1.0
-    uncertain_fit = fit_of(fitted(RequestService(1, 0.7, 1.0), mean_s=0.5))
+    uncertain_fit = fit_of(fitted_service(RequestService(1, 0.7, 1.0), mean_s=0.5))
     shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([SLO]), "random")
     unbounded = simulate_rate(
         uncertain_fit, shape, 1, 1.0, 0.0, msgspec.structs.replace(evidence, always_met_rate_per_s=0.0)
@@ -150,7 +150,7 @@ def estimate_and_simulate(
 ) -> tuple[float, float]:
     """Return the rate per replica by formula and by simulation, in req/s."""
     shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([SLO]), router)
-    measured = target(fit=fit_of(fitted(service, mean_s=0.02)), load_points=points)
+    measured = target(fit=fit_of(fitted_service(service, mean_s=0.02)), load_points=points)
     capacity = plan_capacity(replicas)
     sizer = FleetSizer(shape, Demand(0.2 * replicas, 0.2, z=0.0, spares=0), slo=[SLO])
     simulated = sizer.simulate_capacity(measured, capacity)
@@ -190,8 +190,8 @@ def test_plan_uses_measured_rates_if_the_model_never_meets_the_slo() -> None:
         build_load_point(2.4, 3.9),
         build_load_point(2.6, 6.0),
     )
-    measured = target(fit=fit_of(fitted(hopeless)), load_points=points)
+    measured = target(fit=fit_of(fitted_service(hopeless)), load_points=points)
     limits = PlanLimits(router="random", redundancy=0)
-    plan = plan_fleets(question(measured, peak_per_s=24.0, slo=(SLO.text,), limits=limits))
+    plan = plan_fleets(planning_inputs(measured, peak_per_s=24.0, slo=(SLO.text,), limits=limits))
     assert plan.recommendation is not None
     assert plan.recommendation.fleet.instances in (10, 11)

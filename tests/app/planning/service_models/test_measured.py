@@ -29,10 +29,10 @@ from app.records.result import SWEEP_TAG, Hardware, Stage, Window
 from app.records.server_counters import ServerCounters
 from app.records.service import BatchService, RequestService, TokenService
 from app.records.traffic import TokenLengths
-from tests.fakes.local_runs import facts, run_of, stage, variant
-from tests.fakes.offers import curve, question, target
+from tests.fakes.local_runs import build_variant_data, run_of, stage, variant
+from tests.fakes.offers import curve, planning_inputs, target
 from tests.fakes.results import full_run
-from tests.fakes.services import measured_rungs
+from tests.fakes.services import measured_load_points
 
 HERE = Hardware("here", vcpus=1)
 SERVICE = RequestService(1, 0.01, 0.5)
@@ -41,7 +41,7 @@ LATENCIES = {"latency": {"p50": 2.1}, "ttft": {"p50": 0.1}, "tpot": {"p50": 0.02
 
 def test_open_loop_latencies_are_fitted_by_rate_and_equal_inputs_share_one_fit() -> None:
     def build(_: int) -> MeasuredTarget:
-        return build_measured_target("run", HERE, curve(), measured_rungs(SERVICE, (0.2, 0.5, 0.8), requests=500))
+        return build_measured_target("run", HERE, curve(), measured_load_points(SERVICE, (0.2, 0.5, 0.8), requests=500))
 
     with ThreadPoolExecutor(2) as pool:
         target_of_run, second_target = pool.map(build, range(2))
@@ -66,7 +66,7 @@ def test_token_latencies_are_fitted_to_a_token_service_with_measured_lengths() -
 
 
 def test_target_without_fit_has_a_reason() -> None:
-    target_of_run = build_measured_target("run", HERE, curve(), measured_rungs(SERVICE, (0.5,), requests=100))
+    target_of_run = build_measured_target("run", HERE, curve(), measured_load_points(SERVICE, (0.5,), requests=100))
     assert target_of_run.fit is None
     assert target_of_run.no_fit_reason == "a service model needs percentiles at 3 rates, but there are 1"
 
@@ -97,16 +97,16 @@ def test_load_point_without_a_response_does_not_change_the_fit_of_the_others() -
 
 
 def test_traffic_without_token_lengths_has_the_measured_lengths() -> None:
-    plain = question(target(), target(lengths=(300.0, 101.0)))
+    plain = planning_inputs(target(), target(lengths=(300.0, 101.0)))
     assert add_measured_tokens(plain).traffic.tokens == (TokenLengths(1.0, 300.0, 101.0),)
     with_lengths = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((9.0, 9.0))))
     assert add_measured_tokens(with_lengths) is with_lengths
-    assert add_measured_tokens(question()).traffic.tokens == ()
+    assert add_measured_tokens(planning_inputs()).traffic.tokens == ()
 
 
 def test_measured_token_sample_is_scaled_to_the_mean_lengths_of_the_traffic() -> None:
     sample = build_sample_from_pairs(np.array([[100, 20], [300, 10]]))
-    plain = question(target(lengths=(200.0, 15.0), token_sample=sample))
+    plain = planning_inputs(target(lengths=(200.0, 15.0), token_sample=sample))
     assert add_measured_tokens(plain).traffic.token_sample == sample
     longer = replace(plain, traffic=replace(plain.traffic, tokens=build_measured_tokens((400.0, 15.0))))
     token_sample = add_measured_tokens(longer).traffic.token_sample
@@ -119,7 +119,9 @@ def test_measured_token_sample_is_scaled_to_the_mean_lengths_of_the_traffic() ->
 def test_request_lengths_match_the_trace() -> None:
     pairs = np.array([[100, 20], [3000, 10], [50, 400]], dtype=np.int32)
     rows = select_busiest_rows(np.array([0.0, 1.0, 3.0]), (pairs[:, 0], pairs[:, 1]))
-    plain = question(target(lengths=(200.0, 15.0), token_sample=build_sample_from_pairs(pairs[:1].astype(np.int64))))
+    plain = planning_inputs(
+        target(lengths=(200.0, 15.0), token_sample=build_sample_from_pairs(pairs[:1].astype(np.int64)))
+    )
     traced = replace(plain, traffic=replace(plain.traffic, rows=rows, tokens=build_measured_tokens((1050.0, 143.3))))
     shape = build_fleet_shape(add_measured_tokens(traced).traffic, build_slo_objectives(traced.slo), "random")
     assert [list(pair) for pair in shape.lengths] == pairs.tolist()
@@ -135,7 +137,7 @@ LOCAL_BATCH_MODEL = BatchModel(
 def build_targets(
     batch_model: BatchModel = LOCAL_BATCH_MODEL, variant_data: VariantData | None = None, slo_ms: float = 60.0
 ) -> tuple[MeasuredTarget, ...]:
-    local = LocalResult(variants=(variant_data or facts(PLAIN),), batch_models=(batch_model,))
+    local = LocalResult(variants=(variant_data or build_variant_data(PLAIN),), batch_models=(batch_model,))
     result = run_of((stage(PLAIN, "single-stream", 9.0),), local).result
     return build_local_targets("run", result, LOCAL_HARDWARE, (parse_objective(f"latency_ms.p95 < {slo_ms}"),))
 
@@ -185,11 +187,12 @@ def test_failed_inaccurate_or_slow_variant_is_no_target() -> None:
     reference = np.array([1.0] * 450)
     correct_rows = {correct: np.array([1.0] * correct + [0.0] * (450 - correct)) for correct in (440, 449)}
     inaccurate, accurate = (
-        facts(PLAIN, accuracy=compute_accuracy(correct_rows[correct], reference, "top-1")) for correct in (440, 449)
+        build_variant_data(PLAIN, accuracy=compute_accuracy(correct_rows[correct], reference, "top-1"))
+        for correct in (440, 449)
     )
     assert build_targets(variant_data=inaccurate) == ()
     assert len(build_targets(variant_data=accurate)) == 1
-    assert build_targets(variant_data=facts(PLAIN, failure="out of memory")) == ()
+    assert build_targets(variant_data=build_variant_data(PLAIN, failure="out of memory")) == ()
     assert build_targets(slo_ms=5.0) == ()
 
 

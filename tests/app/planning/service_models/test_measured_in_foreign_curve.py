@@ -16,7 +16,7 @@ from app.records.offers import CurvePoint
 from app.records.planning_inputs import CurvePrecision, ImportedCurve, MeasuredLoadPoint
 from app.records.result import Hardware
 from app.records.service import RequestService
-from tests.fakes.services import measured_rungs
+from tests.fakes.services import measured_load_points
 from tests.tiers import first_in_unit_tier
 
 L4 = Hardware("one L4", accelerator="l4", accelerator_count=1)
@@ -73,7 +73,7 @@ def test_load_point_with_too_many_reported_errors_does_not_set_the_max_rate() ->
 @pytest.fixture(scope="module")
 def load_points() -> tuple[MeasuredLoadPoint, ...]:
     """Load points of one replica; several tests share them because equal load points are fitted once."""
-    return measured_rungs(RequestService(1, 0.01, 0.2), (0.3, 0.5, 0.7, 0.85), requests=400)
+    return measured_load_points(RequestService(1, 0.01, 0.2), (0.3, 0.5, 0.7, 0.85), requests=400)
 
 
 def test_fit_is_per_replica_of_the_measured_fleet(load_points: tuple[MeasuredLoadPoint, ...]) -> None:

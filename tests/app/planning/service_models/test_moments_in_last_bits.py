@@ -14,7 +14,7 @@ from app.planning.service_models.token_fit import fit_token_service
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import RequestService, ServiceFit
 from tests.app.planning.service_models import test_closed_loop, test_token_fit
-from tests.fakes.services import measured_rungs
+from tests.fakes.services import measured_load_points
 
 SLOW_SHARE = RequestService(4, 0.05, 0.3, 0.005, 0.1, 6.0)
 
@@ -34,7 +34,7 @@ def change_last_bit(load_point: MeasuredLoadPoint, towards: float) -> MeasuredLo
     [
         ([test_closed_loop.simulate_load_point(clients, requests=200) for clients in (1, 4, 16)], fit_closed_loop),
         ([test_closed_loop.simulate_load_point(clients, SLOW_SHARE, 200) for clients in (1, 4, 16)], fit_closed_loop),
-        (measured_rungs(SLOW_SHARE, (0.2, 0.5, 0.7, 0.85), 400), fit_service),
+        (measured_load_points(SLOW_SHARE, (0.2, 0.5, 0.7, 0.85), 400), fit_service),
         ([test_token_fit.simulate_load_point(per_s, requests=200) for per_s in (0.5, 2.0, 9.0)], fit_token_service),
     ],
     ids=["closed loop", "closed loop with slow requests", "open loop with slow requests", "tokens"],

@@ -17,7 +17,7 @@ from app.planning.simulation.replica import simulate_batch_latencies, simulate_r
 from app.planning.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
-from tests.fakes.services import measured_rungs
+from tests.fakes.services import measured_load_points
 
 SHARES = (0.2, 0.4, 0.6, 0.75, 0.85, 0.92)
 SERVICES = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, cv=0.1))
@@ -32,7 +32,7 @@ SERVICES = (RequestService(2, 0.05, 0.6, 0.004), BatchService(0.03, 0.004, 16, c
     ],
 )
 def test_fit_recovers_known_service_within_its_interval(service: RequestService | BatchService, requests: int) -> None:
-    load_points = measured_rungs(service, SHARES, requests)
+    load_points = measured_load_points(service, SHARES, requests)
     fit = fit_service(load_points)
     best = fit.services[0]
     assert type(best.service) is type(service)
@@ -98,7 +98,7 @@ HYPEREXPONENTIAL = RequestService(4, 0.05, 1.0, 0.004, slow_share=0.1127, slow_f
     ],
 )
 def test_fit_separates_slow_from_fast_requests(service: RequestService, requests: int) -> None:
-    fitted = fit_service(measured_rungs(service, SHARES, requests)).services[0].service
+    fitted = fit_service(measured_load_points(service, SHARES, requests)).services[0].service
     assert isinstance(fitted, RequestService)
     assert fitted.slow_share > 0
     per_s = 0.85 * service.max_throughput_per_s
@@ -108,7 +108,7 @@ def test_fit_separates_slow_from_fast_requests(service: RequestService, requests
 @pytest.mark.soak
 def test_fit_considers_slot_counts_between_the_screened_ones() -> None:
     service = RequestService(5, 0.05, 0.4, 0.004)
-    fit = fit_service(measured_rungs(service, (0.3, 0.6, 0.8, 0.9), requests=5000))
+    fit = fit_service(measured_load_points(service, (0.3, 0.6, 0.8, 0.9), requests=5000))
     (five_slots,) = (
         candidate
         for candidate in fit.services
@@ -126,7 +126,7 @@ def test_fit_distinguishes_processor_sharing_from_queueing(
     cores: int, requests: int, simulated_requests: list[int]
 ) -> None:
     service = RequestService(cores, 0.05, 0.5, 0.004, discipline="processor sharing")
-    fitted = fit_service(measured_rungs(service, (0.2, 0.4, 0.6, 0.75, 0.88), requests)).services[0].service
+    fitted = fit_service(measured_load_points(service, (0.2, 0.4, 0.6, 0.75, 0.88), requests)).services[0].service
     assert 0 < sum(simulated_requests) < MAX_REQUESTS_OF_A_PLAN_IN_3_S
     assert isinstance(fitted, RequestService)
     assert (fitted.discipline, fitted.slots) == ("processor sharing", cores)
@@ -137,7 +137,7 @@ def test_fit_distinguishes_processor_sharing_from_queueing(
 @pytest.mark.soak
 def test_fit_recovers_max_batch_of_small_batches_with_a_batching_window() -> None:
     service = BatchService(0.02, 0.002, 4, 0.010, 0.1, 0.002)
-    fitted = fit_service(measured_rungs(service, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).services[0].service
+    fitted = fit_service(measured_load_points(service, (0.2, 0.4, 0.6, 0.75, 0.88), requests=4000)).services[0].service
     assert isinstance(fitted, BatchService)
     assert fitted.max_batch == 4
     per_s = 0.93 * service.max_throughput_per_s
@@ -145,10 +145,12 @@ def test_fit_recovers_max_batch_of_small_batches_with_a_batching_window() -> Non
 
 
 def test_fit_needs_3_rates_with_random_or_even_gaps() -> None:
-    load_points = measured_rungs(SERVICES[0], (0.3, 0.6), requests=200)
+    load_points = measured_load_points(SERVICES[0], (0.3, 0.6), requests=200)
     with pytest.raises(CannotFitError, match="needs percentiles at 3 rates, but there are 2"):
         fit_service(load_points)
-    other_gaps = [replace(load_point, gaps="other") for load_point in measured_rungs(SERVICES[0], SHARES, requests=200)]
+    other_gaps = [
+        replace(load_point, gaps="other") for load_point in measured_load_points(SERVICES[0], SHARES, requests=200)
+    ]
     with pytest.raises(CannotFitError, match="with random or evenly spaced requests, but there are 0"):
         fit_service(other_gaps)
 
@@ -191,7 +193,7 @@ def test_request_count_is_from_counters_or_from_rate_and_duration() -> None:
 
 
 def test_load_points_without_counts_and_durations_are_steady_state() -> None:
-    load_points = measured_rungs(SERVICES[0], SHARES, requests=200)
+    load_points = measured_load_points(SERVICES[0], SHARES, requests=200)
     typed = [replace(point, completed=None, failed=None, duration_s=None) for point in load_points]
     assert all(point.is_steady for point in group_load_points(typed))
     assert not any(point.is_steady for point in group_load_points(load_points))
@@ -202,7 +204,7 @@ def test_fit_of_typed_steady_state_percentiles_recovers_the_rate_within_the_slo(
     """Typed percentiles are steady-state values. Read as 1,000 requests from an empty queue, they would make this
     replica 1.2 % slower than it is."""
     service = RequestService(1, 0.1, 0.5)
-    steady = measured_rungs(service, (0.3, 0.5, 0.7, 0.85, 0.93), requests=150_000)
+    steady = measured_load_points(service, (0.3, 0.5, 0.7, 0.85, 0.93), requests=150_000)
     typed = [replace(point, completed=None, failed=None, duration_s=None) for point in steady]
     assert all(point.is_steady for point in group_load_points(typed))
     assert not any(point.is_steady for point in group_load_points(steady))
@@ -217,7 +219,7 @@ def test_fit_of_typed_steady_state_percentiles_recovers_the_rate_within_the_slo(
 @pytest.mark.soak
 @pytest.mark.parametrize("is_typed", [True, False])
 def test_fit_simulates_a_bounded_number_of_requests(is_typed: bool, simulated_requests: list[int]) -> None:
-    load_points: Sequence[MeasuredLoadPoint] = measured_rungs(SERVICES[0], (0.3, 0.6, 0.8, 0.92))
+    load_points: Sequence[MeasuredLoadPoint] = measured_load_points(SERVICES[0], (0.3, 0.6, 0.8, 0.92))
     if is_typed:
         load_points = [replace(point, completed=None, failed=None, duration_s=None) for point in load_points]
     fit_service(load_points)

@@ -17,7 +17,7 @@ from app.planning.simulation.steady import simulate_steady
 from app.records.service import RequestService
 from tests.checks.event_simulator import Slots, simulate
 from tests.fakes.offers import curve, target
-from tests.fakes.services import fit_of, fitted
+from tests.fakes.services import fit_of, fitted_service
 
 NORMALS = np.random.default_rng(3).standard_normal(400_000)
 HYPEREXPONENTIAL = RequestService(4, 1.0, 1.0, slow_share=0.1127, slow_factor=7.873)
@@ -70,7 +70,7 @@ def test_simulated_fleet_has_the_latencies_of_the_event_simulator(service: Reque
 
 
 SERVICE = RequestService(2, 1.0, 0.5, outside_s=0.2)
-MEASURED = target(fit=fit_of(fitted(SERVICE, mean_s=0.1), highest_per_s=1.8))
+MEASURED = target(fit=fit_of(fitted_service(SERVICE, mean_s=0.1), highest_per_s=1.8))
 
 
 def test_sped_up_target_scales_rates_and_service_time_and_is_assumed() -> None:

@@ -24,7 +24,7 @@ from app.profiles.pricing.catalog import (
     merge_offers,
 )
 from app.records.offers import GridCarbonIntensity, Offer, Override, OwnedHardware, PriceRow
-from tests.fakes.offers import TODAY, catalogue, gpu_offer, offer
+from tests.fakes.offers import TODAY, catalog_of, gpu_offer, offer
 
 
 @pytest.mark.parametrize(
@@ -103,7 +103,7 @@ def price_row(instance_type: str = "c16", **changes: Any) -> PriceRow:
 
 
 def merge_into_one_offer(*rows: PriceRow, of: Offer | None = None) -> Offer:
-    return merge_offers(catalogue(of or offer()), rows).offers[0]
+    return merge_offers(catalog_of(of or offer()), rows).offers[0]
 
 
 def test_price_row_changes_only_its_given_cells() -> None:
@@ -139,15 +139,15 @@ def test_later_price_list_overrides_the_first_and_original_values_are_retained()
 
 
 def test_new_offer_of_a_price_row_has_only_the_source_yours() -> None:
-    merged_catalog = merge_offers(catalogue(offer()), [price_row("gpu", accelerator="l4", on_demand_usd_per_hour=2.0)])
+    merged_catalog = merge_offers(catalog_of(offer()), [price_row("gpu", accelerator="l4", on_demand_usd_per_hour=2.0)])
     new = merged_catalog.offers[1]
     assert (new.key, new.accelerator, new.accelerator_count, new.source) == ("acme/gpu@here", "l4", 1, "yours")
-    cpu = merge_offers(catalogue(), [price_row(accelerator="none", on_demand_usd_per_hour=2.0)]).offers[0]
+    cpu = merge_offers(catalog_of(), [price_row(accelerator="none", on_demand_usd_per_hour=2.0)]).offers[0]
     assert (cpu.accelerator, cpu.accelerator_count) == (None, 0)
 
 
 def test_owned_hardware_replaces_the_price_of_an_offer() -> None:
-    new = merge_offers(catalogue(), [price_row("rack", accelerator="l4", accelerator_count=4, owned=OWNED)]).offers[0]
+    new = merge_offers(catalog_of(), [price_row("rack", accelerator="l4", accelerator_count=4, owned=OWNED)]).offers[0]
     assert (new.owned, new.on_demand_usd_per_hour, new.is_customized) == (OWNED, None, True)
     bought = merge_into_one_offer(price_row(owned=OWNED))
     assert (bought.owned, bought.on_demand_usd_per_hour) == (OWNED, None)
@@ -157,7 +157,7 @@ def test_owned_hardware_replaces_the_price_of_an_offer() -> None:
 
 def test_country_of_a_price_row_determines_its_carbon_intensity() -> None:
     grid = {"DE": GridCarbonIntensity("DE", 380, TODAY, "s")}
-    before = catalogue(offer())
+    before = catalog_of(offer())
     merged_catalog = merge_offers(type(before)(before.accelerators, before.offers, grid), [price_row(country="DE")])
     assert merged_catalog.find_carbon_intensity(merged_catalog.offers[0]) == grid["DE"]
     assert merged_catalog.find_carbon_intensity(offer(region="there")) is None
@@ -181,7 +181,7 @@ def test_country_of_a_price_row_determines_its_carbon_intensity() -> None:
 )
 def test_invalid_price_rows_are_rejected(invalid_row: PriceRow, message: str, hint: str) -> None:
     with pytest.raises(UsageError) as caught:
-        merge_offers(catalogue(offer(), gpu_offer("g", "l4")), [invalid_row])
+        merge_offers(catalog_of(offer(), gpu_offer("g", "l4")), [invalid_row])
     assert str(caught.value).startswith(f"your price of {invalid_row.key}: ")
     assert message in str(caught.value)
     assert hint in (caught.value.hint or "")
@@ -313,7 +313,7 @@ def _published(**prices: Any) -> PriceRow:
 def test_published_price_replaces_the_bundled_price_and_source(
     source: str, prices: dict[str, Any], combined: str
 ) -> None:
-    (merged_offer,) = merge_offers(catalogue(offer(source=source)), [_published(**prices)]).offers
+    (merged_offer,) = merge_offers(catalog_of(offer(source=source)), [_published(**prices)]).offers
     assert (merged_offer.source, merged_offer.overrides, merged_offer.is_customized) == (combined, (), False)
 
 
@@ -321,7 +321,7 @@ def test_new_offer_of_a_published_catalog_is_not_customized() -> None:
     published_row = msgspec.structs.replace(
         _published(on_demand_usd_per_hour=0.9), accelerator="none", accelerator_count=0.0
     )
-    (merged_offer,) = merge_offers(catalogue(), [published_row]).offers
+    (merged_offer,) = merge_offers(catalog_of(), [published_row]).offers
     assert (merged_offer.source, merged_offer.is_customized) == ("aws:https://host/index.csv", False)
 
 

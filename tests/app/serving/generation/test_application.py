@@ -24,7 +24,7 @@ from app.serving.generation.service import GenerationService
 from app.telemetry.metrics_page import parse_samples
 from app.telemetry.scrape import ScrapeReadings
 from tests.fakes import decoders
-from tests.fakes.asgi import Reply, ask
+from tests.fakes.asgi import Reply, send_request
 
 pytestmark = pytest.mark.anyio
 CHAT, TEXT = "/v1/chat/completions", "/v1/completions"
@@ -71,10 +71,10 @@ class InProcessEndpoint:
 
     async def post(self, path: str, left: asyncio.Event | None = None, **document: Any) -> Reply:
         body = json.dumps({"model": "m", **document}).encode()
-        return await ask(self.app, "POST", path, [body], left=left or self._stays)
+        return await send_request(self.app, "POST", path, [body], disconnected=left or self._stays)
 
     async def get(self, path: str) -> Reply:
-        return await ask(self.app, "GET", path)
+        return await send_request(self.app, "GET", path)
 
     async def metrics(self) -> dict[str, float]:
         page = (await self.get("/metrics")).body.decode()

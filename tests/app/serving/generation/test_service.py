@@ -13,7 +13,7 @@ class PieceDecoder:
 
 
 def stream_texts(pieces: int, *stop: str, is_stopped: bool = True) -> list[str]:
-    """Return the texts sent for the first pieces, of which the last one ends the response."""
+    """Return the texts sent for the first pieces; the last one ends the response."""
     text = ResponseText(PieceDecoder(), stop)
     return [*(text.add(token) for token in range(pieces - 1)), text.finish(pieces - 1, is_stopped=is_stopped)]
 

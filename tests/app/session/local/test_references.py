@@ -73,7 +73,7 @@ def test_reference_scores_exist_only_after_the_model_was_requested(build_referen
 def test_model_that_does_not_run_on_the_cpu_has_no_reference(
     bench: LocalBench, run_log: RunLog, build_references: BuildReferences, provider: str, notes: int
 ) -> None:
-    bench.script.fails_opening = FAILS
+    bench.script.open_errors = FAILS
     order = order_of(1, provider=provider)
     reference = build_references(spec_of(order)).get(order)
     assert (reference.outputs_path, reference.scores) == (None, None)
@@ -85,7 +85,7 @@ def test_model_that_does_not_run_on_the_cpu_has_no_reference(
 def test_lost_reference_is_recomputed_once_and_then_reported_by_a_check(
     bench: LocalBench, run_log: RunLog, build_references: BuildReferences, provider: str
 ) -> None:
-    bench.script.fails_opening = LOST
+    bench.script.open_errors = LOST
     order = order_of(1, provider=provider)
     references = build_references(spec_of(order, data=DataSpec(rows="r.npz", label="label")))
     reference = references.get(order)
@@ -103,7 +103,7 @@ def test_reference_lost_once_is_recomputed_completely(
         def get(self, key: str, default: object = None) -> object:  # type: ignore[override]
             return LOST[key] if len(bench.started) == 1 else None
 
-    bench.script.fails_opening = LostOnce()
+    bench.script.open_errors = LostOnce()
     order = order_of(1)
     reference = build_references(spec_of(order, data=DataSpec(rows="r.npz", label="label"))).get(order)
     assert reference.outputs_path is not None

@@ -15,7 +15,7 @@ from app.session.local.spec import LocalDependencies
 from app.storage.run_directory import RunWriter
 from tests.fakes.calls import call, stage_of, table_of
 from tests.fakes.local import LocalBench, order_of
-from tests.fakes.parts import ENVIRONMENT
+from tests.fakes.session_dependencies import ENVIRONMENT
 
 
 def summarize_single_stream(batch: int, *, streams: int = 1, checks: tuple[Check, ...] = ()) -> Stage:

@@ -90,7 +90,7 @@ def test_child_processes_receive_the_reference_and_the_memory_limit(bench: Local
 
 
 def test_crash_of_one_variant_preserves_its_rows_and_the_other_variants(bench: LocalBench) -> None:
-    bench.script.fails_measuring = {"m cpu as-is, batch 4": ChildKilledError("it crashed (SIGSEGV)")}
+    bench.script.measure_errors = {"m cpu as-is, batch 4": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1), order_of(4), order_of(8))).result
     failures = [variant.failure for variant in get_local_result(result).variants]
     assert failures == [None, "it crashed (SIGSEGV)", None]
@@ -105,7 +105,7 @@ def test_crash_of_one_variant_preserves_its_rows_and_the_other_variants(bench: L
 
 def test_variant_that_cannot_be_opened_has_no_stage(bench: LocalBench) -> None:
     error = UnavailableError("cuda needs an NVIDIA GPU", hint="Choose the cpu provider.")
-    bench.script.fails_opening = {"m cuda as-is, batch 1": error}
+    bench.script.open_errors = {"m cuda as-is, batch 1": error}
     result = bench.run(spec_of(order_of(1), order_of(1, provider="cuda"))).result
     assert result.exit.code == 0
     assert [stage.variant for stage in result.stages] == [order_of(1).variant]
@@ -116,14 +116,14 @@ def test_variant_that_cannot_be_opened_has_no_stage(bench: LocalBench) -> None:
 def test_error_that_affects_every_variant_is_raised_with_its_type(
     bench: LocalBench, error: UsageError | UnavailableError
 ) -> None:
-    bench.script.fails_opening = dict.fromkeys(["m cpu as-is, batch 1", "m cpu as-is, batch 2"], error)
+    bench.script.open_errors = dict.fromkeys(["m cpu as-is, batch 1", "m cpu as-is, batch 2"], error)
     with pytest.raises(type(error), match=str(error)):
         bench.run(spec_of(order_of(1), order_of(2)))
     assert bench.telemetry.is_closed
 
 
 def test_run_without_a_measurable_variant_is_invalid(bench: LocalBench) -> None:
-    bench.script.fails_opening = {"m cpu as-is, batch 1": MeasurementError("it was killed")}
+    bench.script.open_errors = {"m cpu as-is, batch 1": MeasurementError("it was killed")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
     assert get_local_result(result).best is None
@@ -237,7 +237,7 @@ def test_slo_that_no_variant_meets_is_evaluated_on_the_nearest_variant(bench: Lo
 def test_retained_accuracy_gate_is_evaluated_by_its_confidence_interval(
     bench: LocalBench, right_count: int, outcome: str
 ) -> None:
-    bench.script.right = {"m cpu int8-dynamic, batch 8": right_count}
+    bench.script.correct_rows = {"m cpu int8-dynamic, batch 8": right_count}
     bench.script.service_ms = lambda job: 9.0 if "as-is" in bench.started[-1].what else 1.0 + 0.1 * job.batch
     orders = order_of(8), order_of(8, precision="int8-dynamic")
     result = bench.run(spec_of(*orders, gates=("accuracy_retained >= 98%",), data=LABELED)).result
@@ -298,7 +298,7 @@ def test_telemetry_failure_does_not_invalidate_a_local_run(bench: LocalBench) ->
 
 
 def test_model_without_a_reference_is_measured(bench: LocalBench) -> None:
-    bench.script.fails_opening = {"the reference run of m": UnavailableError("it takes an operator of CUDA alone")}
+    bench.script.open_errors = {"the reference run of m": UnavailableError("it takes an operator of CUDA alone")}
     result = bench.run(spec_of(order_of(1, provider="cuda"))).result
     assert result.stages[0].completed > 100
     assert bench.started[-1].job.reference is None
@@ -340,7 +340,7 @@ def test_server_max_rate_within_slo_is_searched(bench: LocalBench) -> None:
 
 
 def test_server_max_rate_limited_by_the_generator_is_a_lower_bound(bench: LocalBench) -> None:
-    bench.script.late_ms = lambda plan: 15.0 if plan.rate_per_s is not None and plan.rate_per_s > 400 else 0.0
+    bench.script.lag_ms = lambda plan: 15.0 if plan.rate_per_s is not None and plan.rate_per_s > 400 else 0.0
     scenarios = (ScenarioSpec("offline"), ScenarioSpec("server", share=0.5, is_max_search=True))
     (variant,) = get_local_result(bench.run(spec_of(order_of(1), scenarios=scenarios, slo=SLO)).result).variants
     assert variant.server_per_s is not None
@@ -361,7 +361,7 @@ def test_multi_stream_scenario_runs_only_for_variants_with_several_streams(bench
 
 
 def test_crashed_variant_is_never_the_best(bench: LocalBench) -> None:
-    bench.script.fails_measuring = {"m cpu as-is, batch 8": ChildKilledError("it crashed (SIGSEGV)")}
+    bench.script.measure_errors = {"m cpu as-is, batch 8": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1), order_of(8))).result
     assert get_local_result(result).best == order_of(1).variant
 
@@ -397,7 +397,7 @@ def test_probes_above_the_max_rate_do_not_fail_the_run(bench: LocalBench) -> Non
 
 
 def test_run_whose_only_variant_crashed_is_invalid(bench: LocalBench) -> None:
-    bench.script.fails_measuring = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
+    bench.script.measure_errors = {"m cpu as-is, batch 1": ChildKilledError("it crashed (SIGSEGV)")}
     result = bench.run(spec_of(order_of(1))).result
     assert result.exit.code == ExitCode.INVALID
     assert find_check(result, "variants").hint == "No variant was measured completely. See why each variant ended."

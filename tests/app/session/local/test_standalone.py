@@ -14,8 +14,8 @@ from app.session.spec import StandaloneModelSpec
 from app.storage.run_directory import RunWriter
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.local import PlayedVariant, Script
-from tests.fakes.parts import fake_parts
+from tests.fakes.local import Script, SimulatedVariant
+from tests.fakes.session_dependencies import fake_dependencies
 
 LABELED = VariantJob(model="m.onnx", provider="cpu", batch=1, rows="r.npz", label="label")
 
@@ -23,17 +23,17 @@ LABELED = VariantJob(model="m.onnx", provider="cpu", batch=1, rows="r.npz", labe
 class Measurements:
     def __init__(self, directory: Path) -> None:
         self.clock = FakeClock()
-        self.started: list[PlayedVariant] = []
+        self.started: list[SimulatedVariant] = []
         self.reported: list[Event] = []
         self._directory = directory
 
     def measure(self, job: VariantJob, script: Script | None = None) -> StandaloneResult:
-        def start(job: VariantJob) -> PlayedVariant:
-            self.started.append(PlayedVariant(self.clock, script or Script(), "the model", job))
+        def start(job: VariantJob) -> SimulatedVariant:
+            self.started.append(SimulatedVariant(self.clock, script or Script(), "the model", job))
             return self.started[-1]
 
         with RunWriter(self._directory / "run") as store:
-            dependencies = fake_parts(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
+            dependencies = fake_dependencies(self.clock, ScriptedLoad(self.clock), store, start_alone=start)
             reporting = RunLog(self.reported.append, self.clock)
             return measure_standalone(
                 StandaloneModelSpec(job, "m", (1, 8), 0.6), dependencies, reporting, Interruption()
@@ -82,8 +82,8 @@ def test_provider_fallback_invalidates_the_standalone_stages(measurements: Measu
 @pytest.mark.parametrize(
     "script",
     [
-        Script(fails_opening={"the model": MeasurementError("it crashed")}),
-        Script(fails_measuring={"the model": MeasurementError("it crashed")}),
+        Script(open_errors={"the model": MeasurementError("it crashed")}),
+        Script(measure_errors={"the model": MeasurementError("it crashed")}),
     ],
     ids=["opening", "measuring"],
 )

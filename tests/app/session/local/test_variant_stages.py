@@ -8,7 +8,7 @@ from app.records.local import GenerationTest
 from app.session.local.variant_stages import CallProgress
 from app.session.run_log import RunLog
 from tests.fakes.callers import plan_of
-from tests.fakes.calls import START_NS, call, never, stage_of, table_of
+from tests.fakes.calls import START_NS, call, stage_of, table_of, unserved_call
 from tests.fakes.clock import FakeClock
 from tests.fakes.steps import steps
 
@@ -16,13 +16,13 @@ from tests.fakes.steps import steps
 def test_stage_is_reported_once_and_snapshots_exclude_warm_up_calls() -> None:
     events: list[Event] = []
     clock = FakeClock(START_NS)
-    plan = plan_of("server", rate_per_s=40.0, most_s=2.0)
+    plan = plan_of("server", rate_per_s=40.0, max_s=2.0)
     progress = CallProgress(3, plan, stage_of().variant, RunLog(events.append, clock), clock)
-    rows = table_of([call(0, 10), call(10, 20, query=1), never(2, 30)]).to_batches()[0]
+    rows = table_of([call(0, 10), call(10, 20, query=1), unserved_call(2, 30)]).to_batches()[0]
     progress.report_rows(rows, None)
     assert events == [], "the warm-up reports nothing"
     progress.report_rows(rows, START_NS)
-    progress.report_rows(table_of([never(3, 40)]).to_batches()[0], START_NS)
+    progress.report_rows(table_of([unserved_call(3, 40)]).to_batches()[0], START_NS)
     progress.report_rows(rows, START_NS)
     assert [type(event) for event in events] == [StageStarted, Snapshot, Snapshot]
     started, first, second = events

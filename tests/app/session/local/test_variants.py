@@ -13,7 +13,7 @@ from app.session.local.spec import PreparedModel
 from app.session.local.variants import ColdStartMeasurer
 from app.session.run_log import RunLog
 from app.storage.run_directory import RunWriter
-from tests.fakes.local import LocalBench, PlayedVariant, order_of, spec_of
+from tests.fakes.local import LocalBench, SimulatedVariant, order_of, spec_of
 
 PLAIN = PreparedModel("/models/m.onnx", "0" * 64, 10)
 CACHED = replace(PLAIN, cached_model_path="/cache/kept")
@@ -39,8 +39,8 @@ class Bench(LocalBench):
             self.interruption,
         )
 
-    def _start(self, what: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> PlayedVariant:
-        self.script.fails_opening = {what: MeasurementError("it cannot be kept")} if self.fails(job) else {}
+    def _start(self, what: str, job: VariantJob, environment: tuple[tuple[str, str], ...]) -> SimulatedVariant:
+        self.script.open_errors = {what: MeasurementError("it cannot be kept")} if self.fails(job) else {}
         return super()._start(what, job, environment)
 
 

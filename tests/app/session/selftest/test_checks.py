@@ -26,11 +26,11 @@ from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from loadgen.process import LoadError
 from loadgen.reference.script import Script
-from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, true_parts
+from tests.fakes.selftest import QueueingLoad, Servers, TickingClock, selftest_dependencies
 
 
 def test_expected_stall_percentiles_match_a_simulated_queue(tmp_path: Path) -> None:
-    dependencies = true_parts(tmp_path)
+    dependencies = selftest_dependencies(tmp_path)
     with dependencies.open_store() as store:  # type: ignore[attr-defined]
         bench = SelfTestBench(
             dependencies, dependencies.start_load_generator(), store, LimitMonitor(LimitSpec(), 0), Interruption()
@@ -45,7 +45,7 @@ CHECKS = ["percentiles", "generator capacity", "stall", "injection", "store", "c
 
 
 def run_checks(folder: Path, **changed: Any) -> SelfTest:
-    selftest = run_selftest(true_parts(folder, **changed), Interruption(), lambda _: None)
+    selftest = run_selftest(selftest_dependencies(folder, **changed), Interruption(), lambda _: None)
     assert selftest is not None
     return selftest
 
@@ -118,7 +118,7 @@ def clock_set_back() -> Any:
 
 
 def wall_clock_set() -> Any:
-    """Return clocks of which the wall clock is set by a minute between the two readings."""
+    """Return clocks whose wall clock is set by a minute between the two readings."""
     readings = iter([ClockReading(0, 10**18, 0), ClockReading(10**12, 10**18 + 10**12 + 60 * 10**9, 10**12)])
     return lambda: next(readings)
 
@@ -217,7 +217,7 @@ def test_selftest_closes_load_generator_and_servers_after_a_lost_worker(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     servers = Servers()
-    dependencies = true_parts(tmp_path, servers=servers)
+    dependencies = selftest_dependencies(tmp_path, servers=servers)
     load = dependencies.start_load_generator()
     assert isinstance(load, QueueingLoad)
 
@@ -240,5 +240,5 @@ def test_interrupted_selftest_has_no_result(tmp_path: Path) -> None:
         if name == "generator capacity":
             interruption.code = ExitCode.INTERRUPTED
 
-    assert run_selftest(true_parts(tmp_path), interruption, on_check) is None
+    assert run_selftest(selftest_dependencies(tmp_path), interruption, on_check) is None
     assert started_checks == CHECKS[:2]

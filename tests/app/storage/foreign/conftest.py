@@ -14,13 +14,13 @@ FILES = Path(__file__).parent / "files"
 
 
 @pytest.fixture
-def curve() -> Callable[..., ImportedCurve]:
+def read_curve() -> Callable[..., ImportedCurve]:
     """Return a function that reads fixture files as one load curve."""
     return lambda *names: read_foreign([FILES / name for name in names])
 
 
 @pytest.fixture
-def changed(tmp_path: Path) -> Callable[..., Path]:
+def write_changed_copy(tmp_path: Path) -> Callable[..., Path]:
     """Return a function that writes a copy of a JSON fixture with changes; a key `a__0__b` changes the value at
     a[0].b."""
 

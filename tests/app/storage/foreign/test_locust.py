@@ -13,9 +13,9 @@ Read = Callable[..., ImportedCurve]
 FILES = Path(__file__).parent / "files"
 
 
-def test_aggregated_row_of_locust_statistics_is_the_load_point(curve: Read) -> None:
-    """900 requests, of which 30 failed, at 30 req/s (1 req/s failed); p95 230 ms and a mean of 135.5 ms."""
-    imported = curve("locust_stats.csv")
+def test_aggregated_row_of_locust_statistics_is_the_load_point(read_curve: Read) -> None:
+    """900 requests, 30 of them failed, at 30 req/s (1 req/s failed); p95 230 ms and a mean of 135.5 ms."""
+    imported = read_curve("locust_stats.csv")
     (load_point,) = imported.load_points
     assert (imported.tool, imported.precision) == ("Locust", "rounded")
     assert (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s, load_point.duration_s) == (
@@ -37,8 +37,8 @@ def test_aggregated_row_of_locust_statistics_is_the_load_point(curve: Read) -> N
         assert any(word in note for note in imported.notes)
 
 
-def test_locust_history_has_the_number_of_users(curve: Read) -> None:
-    imported = curve("locust_stats.csv", "locust_stats_history.csv")
+def test_locust_history_has_the_number_of_users(read_curve: Read) -> None:
+    imported = read_curve("locust_stats.csv", "locust_stats_history.csv")
     assert imported.load_points[0].clients == 8.0
     assert not any("users" in note for note in imported.notes)
 
@@ -59,9 +59,9 @@ def test_locust_run_without_requests_has_no_latencies(tmp_path: Path) -> None:
     assert (load_point.completed, load_point.achieved_per_s, load_point.latencies_s) == (0, 0.0, {})
 
 
-def test_locust_history_without_statistics_is_rejected(curve: Read) -> None:
+def test_locust_history_without_statistics_is_rejected(read_curve: Read) -> None:
     with pytest.raises(UsageError, match=r"history file without its _stats.csv"):
-        curve("locust_stats_history.csv")
+        read_curve("locust_stats_history.csv")
 
 
 @pytest.mark.parametrize(

@@ -10,9 +10,9 @@ from app.records.planning_inputs import ImportedCurve
 from app.storage.foreign.reading import read_foreign
 
 
-def test_perf_analyzer_rows_are_closed_loops_in_microseconds(curve: Callable[..., ImportedCurve]) -> None:
+def test_perf_analyzer_rows_are_closed_loops_in_microseconds(read_curve: Callable[..., ImportedCurve]) -> None:
     """The file is sorted by throughput; the curve is sorted by concurrency."""
-    imported = curve("perf_analyzer.csv")
+    imported = read_curve("perf_analyzer.csv")
     assert (imported.tool, imported.precision, imported.model) == ("perf_analyzer", "aggregates", None)
     assert [(load_point.clients, load_point.achieved_per_s) for load_point in imported.load_points] == [
         (1, 160.5),
@@ -31,8 +31,8 @@ def test_perf_analyzer_load_points_are_sorted_by_concurrency_beyond_the_peak(tmp
     assert [load_point.clients for load_point in read_foreign([path]).load_points] == [1, 4, 8]
 
 
-def test_verbose_perf_analyzer_file_of_request_rates_is_read(curve: Callable[..., ImportedCurve]) -> None:
-    (load_point,) = curve("perf_analyzer-verbose.csv").load_points
+def test_verbose_perf_analyzer_file_of_request_rates_is_read(read_curve: Callable[..., ImportedCurve]) -> None:
+    (load_point,) = read_curve("perf_analyzer-verbose.csv").load_points
     assert (load_point.offered_per_s, load_point.clients, load_point.achieved_per_s) == (100.0, None, 99.5)
     assert load_point.latencies_s["latency"]["p98"] == pytest.approx(0.0064)
     assert load_point.latencies_s["latency"]["mean"] == pytest.approx(0.0063)

@@ -12,8 +12,8 @@ from app.storage.foreign.reading import read_foreign
 Read = Callable[..., ImportedCurve]
 
 
-def test_csv_entered_by_hand_is_read_in_milliseconds(curve: Read) -> None:
-    imported = curve("assumed.csv")
+def test_csv_entered_by_hand_is_read_in_milliseconds(read_curve: Read) -> None:
+    imported = read_curve("assumed.csv")
     assert (imported.tool, imported.precision, imported.model) == ("typed", "typed", None)
     assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in imported.load_points] == [
         (5, 5),
@@ -26,8 +26,8 @@ def test_csv_entered_by_hand_is_read_in_milliseconds(curve: Read) -> None:
     assert "equal the offered rate" in imported.notes[1]
 
 
-def test_yaml_entered_by_hand_has_the_same_keys_and_a_model(curve: Read) -> None:
-    imported = curve("assumed.yaml")
+def test_yaml_entered_by_hand_has_the_same_keys_and_a_model(read_curve: Read) -> None:
+    imported = read_curve("assumed.yaml")
     assert (imported.precision, imported.model) == ("typed", "fraud-scoring")
     assert [(load_point.offered_per_s, load_point.achieved_per_s) for load_point in imported.load_points] == [
         (10.0, 10.0),

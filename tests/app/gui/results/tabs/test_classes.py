@@ -12,9 +12,9 @@ from tests.fakes.request_classes import class_result
 
 
 def test_classes_tab_compares_classes_of_a_stage_and_stages_of_a_class(
-    page: ResultsPage, opened: OpenRun, stages: Path
+    page: ResultsPage, open_run: OpenRun, stages: Path
 ) -> None:
-    displayed, content = opened(stages), page.content()
+    displayed, content = open_run(stages), page.content()
     (tab,) = page.findChildren(ClassesTab)
     content.show_run(displayed)
     assert not content.tabs.isTabVisible(content.tabs.indexOf(tab)), "the run has no classes"

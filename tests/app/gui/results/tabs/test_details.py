@@ -10,11 +10,11 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.results.tabs.details import ProfileTab
 from tests.app.gui.results.conftest import OpenRun
-from tests.fakes.window import look_of
+from tests.fakes.window import theme_of
 
 
 def test_profile_tab_follows_the_text_size_in_a_monospace_font(qtbot: QtBot, qapp: QApplication) -> None:
-    look = look_of(qapp)
+    look = theme_of(qapp)
     tab = ProfileTab()
     qtbot.addWidget(tab)
     tab.show()
@@ -27,8 +27,8 @@ def test_profile_tab_follows_the_text_size_in_a_monospace_font(qtbot: QtBot, qap
         look.scale_text(1.0)
 
 
-def test_long_profile_is_copied_whole_and_shown_in_part(qtbot: QtBot, opened: OpenRun, stages: Path) -> None:
-    displayed_run = opened(stages)
+def test_long_profile_is_copied_whole_and_shown_in_part(qtbot: QtBot, open_run: OpenRun, stages: Path) -> None:
+    displayed_run = open_run(stages)
     spec_text = "sizewise: 1\n" + "# more\n" * 100_000
     long_run = dataclasses.replace(displayed_run.opened_run, spec_text=spec_text)
     tab = ProfileTab()

@@ -36,9 +36,9 @@ def _with_shares(run: Run) -> Run:
 
 
 def test_language_model_run_has_generation_bottleneck_memory_and_quality_tabs(
-    page: ResultsPage, opened: Callable[[Path], DisplayedRun], tmp_path: Path
+    page: ResultsPage, open_run: Callable[[Path], DisplayedRun], tmp_path: Path
 ) -> None:
-    opened(_store(_with_shares(language_model_run(usd_per_hour=3.6)), tmp_path / "home" / "runs" / "llm"))
+    open_run(_store(_with_shares(language_model_run(usd_per_hour=3.6)), tmp_path / "home" / "runs" / "llm"))
     tabs = page.content().tabs
     visible_tabs = [tabs.widget(index) for index in range(tabs.count()) if tabs.isTabVisible(index)]
     throughput, bottleneck, memory, quality, *_ = visible_tabs
@@ -83,6 +83,6 @@ def test_language_model_run_has_generation_bottleneck_memory_and_quality_tabs(
     assert quality.model.frame["ratio"].tolist()[1].value == pytest.approx(1.1)
     assert quality.description_label.text().endswith("The reference is batch 1.")
 
-    opened(_store(local_run(), tmp_path / "home" / "runs" / "local"))
+    open_run(_store(local_run(), tmp_path / "home" / "runs" / "local"))
     visible = {tabs.widget(index) for index in range(tabs.count()) if tabs.isTabVisible(index)}
     assert not visible & {throughput, bottleneck, memory, quality}

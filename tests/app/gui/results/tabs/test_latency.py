@@ -59,9 +59,9 @@ def _with_all_parts(displayed: DisplayedRun) -> DisplayedRun:
 
 
 def test_breakdown_tab_stacks_latency_parts_beside_the_counters_of_the_server(
-    page: ResultsPage, opened: OpenRun, streamed: StoredRun
+    page: ResultsPage, open_run: OpenRun, streamed: StoredRun
 ) -> None:
-    displayed = _with_all_parts(opened(streamed.directory))
+    displayed = _with_all_parts(open_run(streamed.directory))
     page.content().show_run(displayed)
     (tab,) = page.findChildren(BreakdownTab)
     page.content().tabs.setCurrentWidget(tab)
@@ -97,9 +97,9 @@ def test_breakdown_tab_stacks_latency_parts_beside_the_counters_of_the_server(
 
 
 def test_breakdown_tab_hides_missing_sections_and_itself_if_empty(
-    page: ResultsPage, opened: OpenRun, stages: Path
+    page: ResultsPage, open_run: OpenRun, stages: Path
 ) -> None:
-    displayed = opened(stages)
+    displayed = open_run(stages)
     content = page.content()
     (tab,) = page.findChildren(BreakdownTab)
     assert displayed.report.breakdown is None
@@ -113,9 +113,9 @@ def test_breakdown_tab_hides_missing_sections_and_itself_if_empty(
 
 
 def test_selected_request_is_drawn_as_a_waterfall_of_its_parts(
-    page: ResultsPage, opened: OpenRun, streamed: StoredRun, qtbot: QtBot
+    page: ResultsPage, open_run: OpenRun, streamed: StoredRun, qtbot: QtBot
 ) -> None:
-    displayed = opened(streamed.directory)
+    displayed = open_run(streamed.directory)
     requests = page.content().requests_tab
     page.content().tabs.setCurrentWidget(requests)
     qtbot.waitUntil(lambda: requests.model.rowCount() > 0)
@@ -139,9 +139,9 @@ def test_selected_request_is_drawn_as_a_waterfall_of_its_parts(
 
 
 def test_audio_table_is_shown_if_stages_have_audio_metrics(
-    page: ResultsPage, opened: OpenRun, streamed: StoredRun
+    page: ResultsPage, open_run: OpenRun, streamed: StoredRun
 ) -> None:
-    displayed = opened(streamed.directory)
+    displayed = open_run(streamed.directory)
     page.content().show_run(displayed)
     (tab,) = page.findChildren(LatencyTab)
     page.content().tabs.setCurrentWidget(tab)

@@ -22,7 +22,7 @@ from tests.fakes.whole_plan import whole_plan
 
 def test_plan_tab_of_a_language_model_opens_a_serving_profile_and_the_shape_plan(
     page: ResultsPage,
-    opened: Callable[[Path], DisplayedRun],
+    open_run: Callable[[Path], DisplayedRun],
     navigation: Navigation,
     tmp_path: Path,
     qtbot: QtBot,
@@ -46,7 +46,7 @@ def test_plan_tab_of_a_language_model_opens_a_serving_profile_and_the_shape_plan
                 shape_plan=ShapePlan("Llama 3.1 8B", plan),
             )
         )
-    opened(folder)
+    open_run(folder)
     content = page.content()
     content.header.buttons[2].click()
     tab = content.plan_tab

@@ -11,13 +11,13 @@ from tests.fakes.local_runs import SPEC, local_run
 
 
 def test_variants_tab_has_a_scenario_table_a_front_and_a_roofline(
-    page: ResultsPage, opened: Callable[[Path], DisplayedRun], tmp_path: Path
+    page: ResultsPage, open_run: Callable[[Path], DisplayedRun], tmp_path: Path
 ) -> None:
     folder = tmp_path / "home" / "runs" / "local"
     with RunWriter(folder) as writer:
         writer.write_spec(SPEC)
         writer.write_result(local_run().result)
-    opened(folder)
+    open_run(folder)
     tab = page.content().tabs.currentWidget()
     assert isinstance(tab, VariantsTab)
     assert tab.model.rowCount() > 1

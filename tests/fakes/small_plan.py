@@ -1,4 +1,4 @@
-"""A plan's question about replicas whose law is known, so that it can be planned and played in a moment."""
+"""Planning inputs for replicas with a known service model, which are planned and simulated in a moment."""
 
 from __future__ import annotations
 
@@ -22,27 +22,27 @@ from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import FittedService, RequestService, ServiceFit, ServiceModel
 from app.records.traffic import Traffic
-from tests.fakes.offers import TODAY, catalogue, curve, offer
+from tests.fakes.offers import TODAY, catalog_of, curve, offer
 
 LAW = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
 DAYTIME = tuple(0.1 if hour < 6 else 1.0 if hour in (12, 13) else 0.5 for hour in range(24))
 
 
-def slow_question(slower: float = 10.0) -> PlanningInputs:
-    """So many times slower replicas with so many times fewer requests, as patient: the same fleet, whose day is played
-    in a tenth of the time."""
+def slow_planning_inputs(slower: float = 10.0) -> PlanningInputs:
+    """Replicas slower and requests fewer by the same factor, with an equally longer SLO: the same fleet, whose day is
+    simulated in a fraction of the time."""
     law, limit_ms = replace(LAW, mean_s=slower * LAW.mean_s), 1000 * slower
     fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0 / slower, 9.0 / slower)
-    (target,) = question().measured
-    return question(
+    (target,) = planning_inputs().measured
+    return planning_inputs(
         slo=f"latency_ms.p95 < {limit_ms:g}",
         measured=(replace(target, curve=curve(8.0 / slower), fit=fit),),
         traffic=Traffic(60.0 / slower, "custom", DAYTIME),
     )
 
 
-def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanningInputs:
-    """Each vCPU is a replica: the c2 holds two at 1 USD an hour, the c4 four at 3 USD."""
+def planning_inputs(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanningInputs:
+    """Each vCPU is a replica: c2 has two at 1 USD an hour, c4 four at 3 USD."""
     fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0, 9.0)
     hardware = Hardware("half a c16", vcpus=8, architecture="x86_64")
     target = MeasuredTarget("measured", hardware, curve(8.0), fit)
@@ -51,15 +51,15 @@ def question(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **c
         "traffic": Traffic(60.0, "custom", DAYTIME),
         "slo": (parse_objective(slo),),
         "limits": PlanLimits(router="least-outstanding"),
-        "catalog": catalogue(offer("c2", vcpus=2.0), offer("c4", vcpus=4.0, on_demand_usd_per_hour=3.0)),
+        "catalog": catalog_of(offer("c2", vcpus=2.0), offer("c4", vcpus=4.0, on_demand_usd_per_hour=3.0)),
         "today": TODAY,
     }
     return PlanningInputs(**(fields | changes))
 
 
 @contextmanager
-def fleets_simulated_briefly() -> Iterator[None]:
-    """Simulate a quarter of the requests in each step of a search for the rate of a fleet, but in long tests."""
+def short_fleet_simulations() -> Iterator[None]:
+    """Simulate a quarter of the requests in each step of a search for the rate of a fleet, except in soak tests."""
     from tests.tiers import is_soak_session  # a plugin, which pytest must import first
 
     if is_soak_session():
@@ -79,16 +79,16 @@ def fleets_simulated_briefly() -> Iterator[None]:
 _plans: dict[bytes, Plan] = {}
 
 
-def planned(asked: PlanningInputs) -> Plan:
-    """Plan each question once: many tests play the plan of the same one."""
-    key = encode(asked, enc_hook=lambda values: values.tobytes())
+def cached_plan(inputs: PlanningInputs) -> Plan:
+    """Compute the plan of equal inputs once: many tests use the same plan."""
+    key = encode(inputs, enc_hook=lambda values: values.tobytes())
     if key not in _plans:
-        with fleets_simulated_briefly():
-            _plans[key] = plan_fleets(asked)
+        with short_fleet_simulations():
+            _plans[key] = plan_fleets(inputs)
     return _plans[key]
 
 
-def sized(asked: PlanningInputs) -> tuple[list[Option], Demand]:
-    """By formula, in the catalogue's order."""
-    demand = build_demand(asked.traffic, asked.limits, asked.today)
-    return list_options(asked, demand, build_slo_objectives(asked.slo), estimate_only=True), demand
+def sized_by_formula(inputs: PlanningInputs) -> tuple[list[Option], Demand]:
+    """Analytical estimates, in the order of the catalog."""
+    demand = build_demand(inputs.traffic, inputs.limits, inputs.today)
+    return list_options(inputs, demand, build_slo_objectives(inputs.slo), estimate_only=True), demand

@@ -1,4 +1,4 @@
-"""One connection to a port of this machine, and all that was said on it."""
+"""Records all bytes of one connection to a port of this machine."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import socket
 import threading
 
 
-class Tap:
-    """Stands before 127.0.0.1:`port`. `seen` holds both directions, as pieces came."""
+class RecordingProxy:
+    """Forwards to 127.0.0.1:`port`. `recorded` has the bytes of both directions, in the order of their arrival."""
 
     def __init__(self, port: int) -> None:
-        self.seen = bytearray()
+        self.recorded = bytearray()
         self._target = port
         self._listener = socket.create_server(("127.0.0.1", 0))
         self.port = int(self._listener.getsockname()[1])
         self._ends: list[socket.socket] = []
-        self._thread = threading.Thread(target=self._listen, name="tap", daemon=True)
+        self._thread = threading.Thread(target=self._listen, name="recording-proxy", daemon=True)
 
-    def __enter__(self) -> Tap:
+    def __enter__(self) -> RecordingProxy:
         self._thread.start()
         return self
 
@@ -40,7 +40,7 @@ class Tap:
     def _pass(self, source: socket.socket, sink: socket.socket) -> None:
         try:
             while piece := source.recv(65_536):
-                self.seen += piece
+                self.recorded += piece
                 sink.sendall(piece)
         except OSError:  # it was shut down
             pass

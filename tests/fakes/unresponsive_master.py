@@ -1,4 +1,4 @@
-"""A master's door that nobody listens at: prints its port, and leaves when standard input ends."""
+"""A master's port at which nobody accepts messages: prints the port, and ends when standard input is closed."""
 
 from __future__ import annotations
 

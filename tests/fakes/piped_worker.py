@@ -1,4 +1,4 @@
-"""A load worker at the other end of bare pipes: what the engine's side would say is the test's to say."""
+"""A load worker behind bare pipes: the test sends the commands of the engine."""
 
 from __future__ import annotations
 
@@ -15,28 +15,28 @@ from loadgen.records import REQUEST_SCHEMA, Command, Ready, Report, StageEnded
 T = TypeVar("T", bound=Report)
 
 
-class Piped:
+class PipedWorker:
     def __init__(self) -> None:
         self.child = start_module("loadgen.worker", stdout=subprocess.PIPE, stderr=subprocess.DEVNULL)
         self.batches: list[pa.RecordBatch] = []
 
-    def __enter__(self) -> Piped:
+    def __enter__(self) -> PipedWorker:
         self.child.__enter__()
-        self.received(Ready)
+        self.receive(Ready)
         return self
 
     def __exit__(self, *_: object) -> None:
         self.child.kill()
         self.child.__exit__(None, None, None)
 
-    def tell(self, *commands: Command) -> None:
+    def send_commands(self, *commands: Command) -> None:
         assert self.child.stdin is not None
         for command in commands:
             self.child.stdin.write(encode_message_frame(command))
         self.child.stdin.flush()
 
-    def received(self, wanted: type[T]) -> T:
-        """The next of its kind; rows before it are kept, and everything else is passed over."""
+    def receive(self, wanted: type[T]) -> T:
+        """Return the next report of the kind. Rows before it are stored; other reports are dropped."""
         assert self.child.stdout is not None
         while (report := read_report(self.child.stdout)) is not None:
             if isinstance(report, pa.RecordBatch):

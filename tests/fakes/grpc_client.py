@@ -1,4 +1,4 @@
-"""Someone who calls a gRPC server through our transport and waits for what comes of it."""
+"""A client that calls a gRPC server through the product's transport and waits for the finished exchanges."""
 
 from __future__ import annotations
 
@@ -10,18 +10,15 @@ from loadgen.protocols.open_inference_pb2 import ModelInferRequest
 from loadgen.records import Endpoint
 from loadgen.transport.exchange import Exchange, StreamReader, Transport
 from loadgen.transport.grpc import GrpcPool, create_grpc_transport
-from tests.fakes.asker import LOOPS
+from tests.fakes.http_client import LOOPS
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 STREAM = "/inference.GRPCInferenceService/ModelStreamInfer"
 METADATA = "/inference.GRPCInferenceService/ModelMetadata"
 REQUEST = ModelInferRequest(model_name="m").SerializeToString()
 
-Talk = Callable[["Caller"], Awaitable[None]]
-Call = Callable[[Endpoint, Talk], None]
 
-
-class Caller:
+class GrpcClient:
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
 
@@ -36,17 +33,21 @@ class Caller:
         self.transport.submit(Exchange(0, 0, 0, REQUEST, done.set_result, False, reader, method=method))
         return done
 
-    async def ask(self, reader: StreamReader | None = None, method: str = "") -> Exchange:
+    async def call(self, reader: StreamReader | None = None, method: str = "") -> Exchange:
         return await asyncio.wait_for(self.submit(reader, method), 20)
 
 
-def call_on(loop_name: str, endpoint: Endpoint, talk: Talk, method: str = INFER) -> None:
+GrpcClientScript = Callable[[GrpcClient], Awaitable[None]]
+RunGrpcClient = Callable[[Endpoint, GrpcClientScript], None]
+
+
+def run_grpc_client_on(loop_name: str, endpoint: Endpoint, talk: GrpcClientScript, method: str = INFER) -> None:
     async def run() -> None:
         loop = asyncio.get_running_loop()
         transport = create_grpc_transport(loop, endpoint, method, "server-stream" if method == STREAM else "unary")
         try:
             await transport.resolve()
-            await talk(Caller(transport))
+            await talk(GrpcClient(transport))
         finally:
             transport.close()
             await asyncio.sleep(0)

@@ -1,4 +1,4 @@
-"""A document as the special editors of the Run page see it."""
+"""A document as the special editors of the Run page use it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from app.errors import ProfileError
 
 
 class EditedDocument:
-    """`take` is what the page does with what an editor says was edited."""
+    """`set_value` does what the page does with an edited value."""
 
     def __init__(self, tree: dict[str, Any], path: Path | None = None) -> None:
         self.tree, self.path = tree, path
@@ -23,10 +23,10 @@ class EditedDocument:
             here = here[key]
         return here  # type: ignore[no-any-return]
 
-    def take(self, path: str, value: object) -> None:
-        *holders, last = path.split(".")
+    def set_value(self, path: str, value: object) -> None:
+        *parents, last = path.split(".")
         here = self.tree
-        for key in holders:
+        for key in parents:
             here = here.setdefault(key, {})
         if value is None:
             here.pop(last, None)

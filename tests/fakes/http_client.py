@@ -1,4 +1,4 @@
-"""Someone who asks an endpoint through our transport and waits for what comes of it."""
+"""A client that sends requests through the product's HTTP transport and waits for the finished exchanges."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ GET = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
 LOOPS = {"uvloop": uvloop.new_event_loop, "asyncio": asyncio.new_event_loop}
 
 
-class Asker:
-    """`ask` ends with the exchange done, however it ended."""
+class HttpClient:
+    """`request` returns the exchange when it is done, with or without an error."""
 
     def __init__(self, transport: Transport) -> None:
         self.transport = transport
@@ -35,31 +35,34 @@ class Asker:
         self.transport.submit(Exchange(0, 0, 0, request, done.set_result, is_head, reader))
         return done
 
-    async def ask(self, request: bytes = GET, is_head: bool = False, reader: StreamReader | None = None) -> Exchange:
+    async def request(
+        self, request: bytes = GET, is_head: bool = False, reader: StreamReader | None = None
+    ) -> Exchange:
         return await asyncio.wait_for(self.submit(request, is_head, reader), 20)
 
 
-Talk = Callable[[Asker], Awaitable[None]]
-Converse = Callable[[Endpoint, Talk], None]
+HttpClientScript = Callable[[HttpClient], Awaitable[None]]
+RunHttpClient = Callable[[Endpoint, HttpClientScript], None]
 
 
-def converse_on(loop_name: str, endpoint: Endpoint, talk: Talk) -> None:
+def run_http_client_on(loop_name: str, endpoint: Endpoint, talk: HttpClientScript) -> None:
     with asyncio.Runner(loop_factory=LOOPS[loop_name]) as runner:
         runner.run(_converse(endpoint, talk))
 
 
-async def _converse(endpoint: Endpoint, talk: Talk) -> None:
+async def _converse(endpoint: Endpoint, talk: HttpClientScript) -> None:
     transport = create_http_transport(asyncio.get_running_loop(), endpoint)
     try:
         await transport.resolve()
-        await talk(Asker(transport))
+        await talk(HttpClient(transport))
     finally:
         transport.close()
         await asyncio.sleep(0)
 
 
-class KeptPieces:
-    """A reader that keeps what it is fed, and refuses everything from the piece on that holds `refused`."""
+class PieceRecorder:
+    """A stream reader that records the pieces it receives. From the first piece that contains `refused` on, it returns
+    `error` for each."""
 
     def __init__(self, refused: bytes | None = None, error: str = "bad-payload") -> None:
         self.tokens, self.detail = Tokens(), "as refused"

@@ -1,4 +1,4 @@
-"""Answers of a language model server that no two requests share, and what was asked of it."""
+"""Responses of a scripted language model server: no two are equal, and the requests are recorded."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from loadgen.transport.exchange import Exchange
 USAGE = {"prompt_tokens": 20, "completion_tokens": 5}
 
 
-class Answer(NamedTuple):
-    """What the server says: a text, tool calls (ID, name, arguments) and reasoning."""
+class LlmResponse(NamedTuple):
+    """The content of a response: a text, tool calls (ID, name, arguments) and reasoning."""
 
     text: str = ""
     calls: tuple[tuple[str | None, str | None, str], ...] = ()
@@ -21,13 +21,14 @@ class Answer(NamedTuple):
     usage: dict[str, int] | None = USAGE
 
 
-class AnsweringServer:
-    """Fills exchanges in. `bodies` are the bodies of the requests, and `answers` what was said, by request."""
+class ScriptedLlmServer:
+    """Completes exchanges. `bodies` are the bodies of the requests, and `responses` the contents of the responses, in
+    the order of the requests."""
 
-    def __init__(self, answer: Callable[[int, Any], Answer], api: str = "chat") -> None:
+    def __init__(self, answer: Callable[[int, Any], LlmResponse], api: str = "chat") -> None:
         self._answer, self._api = answer, api
         self.bodies: list[Any] = []
-        self.answers: list[Answer] = []
+        self.responses: list[LlmResponse] = []
         self.exchanges: list[Exchange] = []
 
     def __call__(self, exchange: Exchange) -> None:
@@ -35,17 +36,17 @@ class AnsweringServer:
         assert f"\r\nContent-Length: {len(body)}".encode() in head
         self.bodies.append(msgspec.json.decode(body))
         self.exchanges.append(exchange)
-        answer = self._answer(len(self.answers), self.bodies[-1])
-        self.answers.append(answer)
+        answer = self._answer(len(self.responses), self.bodies[-1])
+        self.responses.append(answer)
         exchange.headers = [(b"content-type", b"text/event-stream")]
         if exchange.reader is None:
-            exchange.body = msgspec.json.encode(whole(answer, self._api))
+            exchange.body = msgspec.json.encode(build_body(answer, self._api))
             return
-        for event in events(answer, self._api):
+        for event in build_events(answer, self._api):
             exchange.error = exchange.error or exchange.reader.feed(b"data: " + event + b"\n\n", exchange.end_ns or 0)
 
 
-def whole(answer: Answer, api: str) -> dict[str, Any]:
+def build_body(answer: LlmResponse, api: str) -> dict[str, Any]:
     calls = [
         {"id": call_id, "type": "function", "function": {"name": name, "arguments": arguments}}
         for call_id, name, arguments in answer.calls
@@ -58,7 +59,7 @@ def whole(answer: Answer, api: str) -> dict[str, Any]:
     return {"choices": [{"message": message}], "usage": answer.usage}
 
 
-def events(answer: Answer, api: str) -> list[bytes]:
+def build_events(answer: LlmResponse, api: str) -> list[bytes]:
     """The data of the events of a stream, whose deltas are of a few characters each."""
     pieces = [answer.text[start : start + 3] for start in range(0, len(answer.text), 3)]
     if api == "responses":
@@ -84,7 +85,7 @@ def events(answer: Answer, api: str) -> list[bytes]:
     return [*map(msgspec.json.encode, [*chunks, {"choices": [], "usage": answer.usage}]), b"[DONE]"]
 
 
-def _items(answer: Answer) -> list[bytes]:
+def _items(answer: LlmResponse) -> list[bytes]:
     items: list[dict[str, Any]] = []
     if answer.reasoning:
         items.append(

@@ -1,4 +1,4 @@
-"""A stage on a load worker, with everything it told."""
+"""A stage on a load worker, with everything it reported."""
 
 from collections.abc import Callable
 from typing import Literal
@@ -18,7 +18,7 @@ from loadgen.records import (
 )
 
 
-class Played:
+class StageRun:
     """`on_started` is called when the stage has started."""
 
     def __init__(

@@ -1,4 +1,4 @@
-"""Parts of a session on a clock of their own: a scripted load, a real run directory, no processes."""
+"""Dependencies of a session in virtual time: a scripted load, a real run directory, no processes."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ ENVIRONMENT = Environment(
 
 
 class SteadyTelemetry:
-    """Ten readings a second from start to close, always the same ones, told at the close."""
+    """Ten equal readings per second from start to close, reported at the close."""
 
     def __init__(self, clock: FakeClock) -> None:
         self._clock = clock
@@ -86,7 +86,7 @@ class SteadyTelemetry:
 
 
 class FakeServer:
-    """Ready `ready_after_s` after its start, never when None; it leaves when `leave` says so."""
+    """Ready `ready_after_s` after its start, or never if `None`; it ends when `end` is called."""
 
     pid = 777
 
@@ -100,7 +100,7 @@ class FakeServer:
         elapsed_s = (self._clock.now_ns - self.started_ns) / 1e9
         return self._ready_after_s is not None and elapsed_s >= self._ready_after_s
 
-    def leave(self, how: str) -> None:
+    def end(self, how: str) -> None:
         self._ending = how
 
     def end_reason(self) -> str | None:
@@ -123,7 +123,7 @@ def no_null_server(kind: LoadKind) -> NullServer:
     raise AssertionError(f"a calibration is stored: nothing is to be calibrated, and not {kind}")
 
 
-def fake_parts(
+def fake_dependencies(
     clock: FakeClock,
     load: ScriptedLoad,
     store: RunWriter,

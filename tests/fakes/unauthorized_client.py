@@ -1,5 +1,8 @@
-"""Who has no right to join: `python -m tests.fakes.stranger HOST PORT` says Locust's greeting to a master, first in
-plain words and then encrypted with a token of its own, and prints how many answers it got within a second."""
+"""A client without the token.
+
+`python -m tests.fakes.unauthorized_client HOST PORT` sends Locust's greeting to a master, first unencrypted and then
+encrypted with another token, and prints how many responses it received within a second.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def greet(context: zmq.Context[zmq.Socket[bytes]], address: str, token: str | No
     if token is not None:
         secure_worker_socket(socket, token)
     socket.connect(address)
-    socket.send(msgspec.msgpack.encode(("client_ready", "2.44.0", "stranger")))
+    socket.send(msgspec.msgpack.encode(("client_ready", "2.44.0", "unauthorized")))
     return socket
 
 

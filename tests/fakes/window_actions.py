@@ -1,4 +1,4 @@
-"""Driving a window as a person does: by what buttons say."""
+"""Actions of a user in a window: buttons are found by their texts."""
 
 from __future__ import annotations
 
@@ -17,31 +17,30 @@ from app.gui.widgets import Badge
 from app.gui.window import Window
 from app.storage.run_directory import StoredRun
 
-Found = TypeVar("Found", bound=QWidget)
+WidgetType = TypeVar("WidgetType", bound=QWidget)
 
 
 def find_button(root: QWidget, text: str) -> QAbstractButton | None:
-    """The visible and enabled one whose text begins so, mnemonics left out."""
-    for one in root.findChildren(QAbstractButton):
-        name = one.text().replace("&", "") or one.accessibleName()
-        if one.isVisible() and one.isEnabled() and name.startswith(text):
-            return one
+    """Return the visible and enabled button whose text starts with `text`, without mnemonics."""
+    for button in root.findChildren(QAbstractButton):
+        name = button.text().replace("&", "") or button.accessibleName()
+        if button.isVisible() and button.isEnabled() and name.startswith(text):
+            return button
     return None
 
 
 def press(qtbot: QtBot, root: QWidget, text: str) -> None:
-    """Once it is there."""
+    """Click the button as soon as it exists."""
     qtbot.waitUntil(lambda: find_button(root, text) is not None)
     button = find_button(root, text)
     assert button is not None
     button.click()
 
 
-class HandCounter(QObject):
-    """Counts the clicks and the keys that the application receives, whoever sends them, until it ends.
+class InputCounter(QObject):
+    """Counts the clicks and keys that the application receives from any source.
 
-    A click that several widgets see, because the first did not handle it, has one time stamp.
-    """
+    A click that several widgets receive, because the first did not handle it, has one time stamp and counts once."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,7 +51,7 @@ class HandCounter(QObject):
     def clicks(self) -> int:
         return len(self._pressed_at)
 
-    def __enter__(self) -> HandCounter:
+    def __enter__(self) -> InputCounter:
         QApplication.instance().installEventFilter(self)  # type: ignore[union-attr]
         return self
 
@@ -68,7 +67,7 @@ class HandCounter(QObject):
 
 
 def click(qtbot: QtBot, root: QWidget, text: str) -> None:
-    """With the mouse, on the middle of the button of that text, which must be in sight."""
+    """Click the middle of the visible button with that text, with the mouse."""
     qtbot.waitUntil(lambda: find_button(root, text) is not None)
     button = find_button(root, text)
     assert button is not None
@@ -82,15 +81,15 @@ def click(qtbot: QtBot, root: QWidget, text: str) -> None:
 
 
 def type_in(window: Window, text: str) -> None:
-    """To whatever has the focus, one key after another."""
+    """Type into the focused widget, one key after another."""
     handle = window.windowHandle()
     assert handle is not None
     for character in text:
         QTest.keyClick(handle, ord(character))
 
 
-def drop(window: Window, *paths: Path) -> str:
-    """On the middle of the window, as from a file manager; what the window promised before it was let go."""
+def drop_files(window: Window, *paths: Path) -> str:
+    """Drop files on the middle of the window, as from a file manager."""
     data = QMimeData()
     data.setUrls([QUrl.fromLocalFile(str(path)) for path in paths])
     middle = QPoint(window.width() // 2, window.height() // 2)
@@ -105,23 +104,23 @@ def drop(window: Window, *paths: Path) -> str:
 
 
 def press_key(window: Window, key: Qt.Key, modifier: Qt.KeyboardModifier = Qt.KeyboardModifier.NoModifier) -> None:
-    """To whatever has the focus."""
+    """Press a key in the focused widget."""
     QTest.keyClick(QApplication.focusWidget() or window, key, modifier)
 
 
-def shows(window: Window, page: str) -> Callable[[], bool]:
+def is_page_shown(window: Window, page: str) -> Callable[[], bool]:
     return lambda: window.pages.current.key == page
 
 
-def find(root: QWidget, kind: type[Found]) -> Found:
-    """The only one of its kind in there."""
-    found = root.findChildren(kind)
-    assert len(found) == 1, f"{len(found)} of {kind.__name__}"
-    return found[0]
+def find(root: QWidget, kind: type[WidgetType]) -> WidgetType:
+    """Return the only child of that type."""
+    children = root.findChildren(kind)
+    assert len(children) == 1, f"{len(children)} of {kind.__name__}"
+    return children[0]
 
 
 def fill_in(qtbot: QtBot, line: QLineEdit, text: str) -> None:
-    """As it is typed, over what was there, and left with Enter."""
+    """Replace the text of a field by typing, and press Enter."""
     line.setFocus()
     line.selectAll()
     qtbot.keyClicks(line, text)
@@ -129,21 +128,21 @@ def fill_in(qtbot: QtBot, line: QLineEdit, text: str) -> None:
 
 
 def texts_of(root: QWidget) -> list[str]:
-    """Of all labels that are seen."""
-    return [one.text() for one in root.findChildren(QLabel) if one.isVisible() and one.text()]
+    """Texts of all visible labels."""
+    return [label.text() for label in root.findChildren(QLabel) if label.isVisible() and label.text()]
 
 
-def shows_the_verdict_of(qtbot: QtBot, window: Window, run: StoredRun) -> None:
-    """Waits until Results shows the run, and holds its badges against the run's own file."""
+def assert_verdict_is_shown(qtbot: QtBot, window: Window, run: StoredRun) -> None:
+    """Wait until the Results page shows the run, and compare its badges with the run's own file."""
     page = window.pages.results
     qtbot.waitUntil(lambda: page.presenter.displayed_run is not None)
     assert page.run_directories() == (run.directory,)
-    said = json.loads((run.directory / "result.json").read_text())
-    badges = [one.text() for one in page.findChildren(Badge) if one.isVisible() and one.text()]
-    assert said["verdict"]["status"] in badges
+    result = json.loads((run.directory / "result.json").read_text())
+    badges = [badge.text() for badge in page.findChildren(Badge) if badge.isVisible() and badge.text()]
+    assert result["verdict"]["status"] in badges
     outcomes = {0: {"PASS", "MEASURED"}, 4: {"INVALID"}, 10: {"FAIL"}, 12: {"INCONCLUSIVE"}}
-    is_open = "INCONCLUSIVE" in [one["outcome"] for one in said["slo"]]
-    if said["verdict"]["status"] != "INVALID":
-        expected = outcomes[12 if said["exit"]["code"] == 0 and is_open else said["exit"]["code"]]
-        assert expected & set(badges), (said["exit"], badges)
-    assert any(said["run_id"] in text for text in texts_of(page))
+    is_open = "INCONCLUSIVE" in [badge["outcome"] for badge in result["slo"]]
+    if result["verdict"]["status"] != "INVALID":
+        expected = outcomes[12 if result["exit"]["code"] == 0 and is_open else result["exit"]["code"]]
+        assert expected & set(badges), (result["exit"], badges)
+    assert any(result["run_id"] in text for text in texts_of(page))

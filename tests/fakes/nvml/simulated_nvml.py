@@ -1,4 +1,4 @@
-"""Scripts on the stand-in driver: each in a process of its own, since a library is found when a process starts."""
+"""Runs scripts with the simulated driver, each in its own process: a library is found when a process starts."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from typing import Any
 
 
 def run(script: str, *arguments: str, library: Path | None, **settings: str) -> Any:
-    """What the script prints, as JSON; `settings` are the stand-in's, without NVML_STAND_IN_."""
+    """Return the JSON that the script prints; `settings` are the simulated driver's, without NVML_STAND_IN_."""
     environment = os.environ | {f"NVML_STAND_IN_{name.upper()}": value for name, value in settings.items()}
     environment["LD_LIBRARY_PATH"] = str(library or "/nonexistent")
     command = [sys.executable, "-c", script, *arguments]
-    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
+    process = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60, check=False)
+    assert process.returncode == 0, process.stderr
+    return json.loads(process.stdout)

@@ -1,5 +1,5 @@
 /*
- * A stand-in for NVIDIA's driver library, with as many GPUs as a test asks for.
+ * A simulation of NVIDIA's driver library, with the number of GPUs that a test sets.
  *
  * Built as libnvidia-ml.so.1 and found by way of LD_LIBRARY_PATH, it lets the real Python binding run without a GPU.
  * It is told what to do by the environment, read at the first nvmlInit:
@@ -111,7 +111,7 @@ static unsigned *value_named(Gpu *gpu, const char *name)
 {
     for (size_t i = 0; i < sizeof values / sizeof values[0]; i++)
         if (!strcmp(name, values[i].name)) return (unsigned *)((char *)gpu + values[i].offset);
-    fprintf(stderr, "nvml stand-in: no value is called %s\n", name);
+    fprintf(stderr, "simulated NVML: no value is called %s\n", name);
     abort();
 }
 
@@ -119,7 +119,7 @@ static int code_named(const char *name)
 {
     for (size_t i = 0; i < sizeof faults / sizeof faults[0]; i++)
         if (!strcmp(name, faults[i].name)) return faults[i].code;
-    fprintf(stderr, "nvml stand-in: no fault is called %s\n", name);
+    fprintf(stderr, "simulated NVML: no fault is called %s\n", name);
     abort();
 }
 
@@ -270,7 +270,7 @@ int nvmlShutdown(void)
 const char *nvmlErrorString(int code)
 {
     (void)code;
-    return "an error of the stand-in";
+    return "an error of the simulated driver";
 }
 
 int nvmlSystemGetDriverVersion(char *version, unsigned size)

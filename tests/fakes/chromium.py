@@ -1,7 +1,6 @@
-"""The browser that opens a report, and what a test asks of it.
+"""An offline Chromium that opens reports, and what it requested.
 
-selenium takes half a second to import, so only what uses a browser imports it.
-"""
+The import of selenium takes half a second, so only functions that use a browser import it."""
 
 from __future__ import annotations
 
@@ -26,7 +25,7 @@ _ARGUMENTS = (
 
 @contextmanager
 def offline_chromium() -> Iterator[webdriver.Chrome]:
-    """A chromium of its own profile, offline, that records what it asks the network for and what its console says."""
+    """Yield a Chromium with its own profile, offline, that records its network requests and console messages."""
     from selenium import webdriver
     from selenium.webdriver.chrome.service import Service
 
@@ -48,8 +47,8 @@ def offline_chromium() -> Iterator[webdriver.Chrome]:
 
 
 @contextmanager
-def tab_of(driver: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
-    """The same browser in a tab of its own, which knows nothing of those before: emulation and logs are a tab's."""
+def open_tab(driver: webdriver.Chrome) -> Iterator[webdriver.Chrome]:
+    """Yield the browser in a new tab, without the emulation and logs of earlier tabs."""
     first = driver.current_window_handle
     driver.switch_to.new_window("tab")
     try:
@@ -78,8 +77,8 @@ def wait_until_drawn(browser: webdriver.Chrome) -> None:
     )
 
 
-def requested(browser: webdriver.Chrome) -> set[str]:
-    """What was asked for since the start, but for what the browser's own start page is made of."""
+def requested_urls(browser: webdriver.Chrome) -> set[str]:
+    """URLs requested since the start, except those of the browser's own start page."""
     messages = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     sent = [message["params"] for message in messages if message["method"] == "Network.requestWillBeSent"]
-    return {one["request"]["url"] for one in sent if not one["documentURL"].startswith("chrome://")}
+    return {request["request"]["url"] for request in sent if not request["documentURL"].startswith("chrome://")}
