@@ -106,9 +106,6 @@ _GENERATOR_SHARE = 0.8
 """Maximum share of the lowest rate that the generator could not send at which steps are run if its
 limit varies or time is short. The result is a lower bound of the endpoint's max rate, and closer to
 the limit, the generator may fail to send one of the steps."""
-_SPREAD_GROWTH = 1.5
-"""Factor by which the spread grows with each failed step beyond the expected ones."""
-_EXPECTED_FAILED_STEPS = 2
 _RESERVED_ATTEMPTS = 3
 """Number of attempts to confirm a rate for which a search with a time limit reserves probes, once the
 generator could not send a rate."""
@@ -179,7 +176,6 @@ class RateSearch:
         self._undecided_rates: list[float] = []
         self._step_rate: float | None = None
         self._step_count = 0
-        self._failed_step_count = 0
         self._max_rate: float | None = None
         self._next_probe: Probe | None = None
         self._is_returning = False
@@ -223,8 +219,6 @@ class RateSearch:
             self._step_count += 1
             if has_passed and self._step_count == self._repeats:
                 self._max_rate = probe.rate_per_s
-            if not has_passed:
-                self._failed_step_count += 1
             if not has_passed or self._step_count == self._repeats:
                 self._step_rate = None
         self._choose_next_probe()
@@ -311,7 +305,7 @@ class RateSearch:
 
     def _choose_probe(self) -> Probe | None:
         if self._is_bracketed:
-            return self._choose_probe_near_capacity(CapacityPosterior(self._trials, self._spread))
+            return self._choose_probe_near_capacity(CapacityPosterior(self._trials))
         unsendable_rate, sustained_rate = min(self._unsendable_rates, default=math.inf), self._sustained_rate
         if self._max_rate is not None:
             return None
@@ -358,12 +352,6 @@ class RateSearch:
             return Probe("probe", rate_to_retry)
         probable_rate = posterior.find_highest_rate(self._repeats, self._required_probability)
         return Probe("step", self._find_nearest_allowed_rate(min(probable_rate, median * _STEP_SHARE_OF_MEDIAN)))
-
-    @property
-    def _spread(self) -> float:
-        """Spread of the posterior. Steps that fail again and again below the median show that stages
-        differ more than the default spread assumes."""
-        return LOGISTIC_SPREAD * _SPREAD_GROWTH ** max(0, self._failed_step_count - _EXPECTED_FAILED_STEPS)
 
     @property
     def _rate_to_retry(self) -> float | None:
