@@ -18,8 +18,9 @@ from app.analysis.traces import WINDOW_S, unpack_token_pairs
 from app.planning.bursts import Bursts, compute_burst_factor, compute_fluid_rate_per_s, draw_arrivals, is_bursty
 from app.planning.demand import compute_peak_per_s
 from app.planning.formulas import MIN_LOAD, compute_max_sequences_in_flight, estimate_rate_within_slo
+from app.planning.model_error import Z80
 from app.planning.service_models.discrepancy import RATE_SIGMA_PER_DISCREPANCY, compute_discrepancy
-from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Z80, Evidence
+from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA, Evidence
 from app.planning.service_models.families import with_parameters
 from app.planning.service_models.service_times import speed_up
 from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing

@@ -12,13 +12,14 @@ import msgspec
 from app.analysis.sample_size import count_needed_samples
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number
+from app.planning.model_error import Z80
 from app.planning.service_models.discrepancy import (
     MAX_DISCREPANCY,
     compute_discrepancy,
     estimate_drift,
     select_errors,
 )
-from app.planning.service_models.evidence import Z80, Evidence, collect_evidence
+from app.planning.service_models.evidence import Evidence, collect_evidence
 from app.planning.sizing import Demand, estimate_instance_range
 from app.planning.slo_objectives import SloObjectives
 from app.records.plan import CapacityKnowledge, KnowledgeReason, KnowledgeState, NextMeasurement, Spread

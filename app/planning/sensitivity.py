@@ -12,8 +12,9 @@ import msgspec
 from app.planning.candidates import Candidate
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_number
+from app.planning.model_error import Z80, compute_quantile
 from app.planning.options import Option, get_candidate
-from app.planning.sizing import HOURS_PER_MONTH, Z80, Demand, count_instances_at_rate
+from app.planning.sizing import HOURS_PER_MONTH, Demand, count_instances_at_rate
 from app.planning.slo_objectives import SloObjectives
 from app.records.offers import Router
 from app.records.plan import SensitivityRange
@@ -84,8 +85,8 @@ def _iterate_inputs(
         "confidence",
         ("80 %", "99 %"),
         (
-            (_replace_demand(demand, z=0.841621), _get_unit_rate_factor, _get_unit_price_factor),
-            (_replace_demand(demand, z=2.326348), _get_unit_rate_factor, _get_unit_price_factor),
+            (_replace_demand(demand, z=compute_quantile(0.8)), _get_unit_rate_factor, _get_unit_price_factor),
+            (_replace_demand(demand, z=compute_quantile(0.99)), _get_unit_rate_factor, _get_unit_price_factor),
         ),
     )
     yield (

@@ -2,16 +2,15 @@
 instances.
 
 All instances of a fleet have the same capacity error, because their capacity comes from the same
-measurement. So P(n × capacity ≥ peak) = Φ(ln(n × median / peak) / sigma), and the smallest n that
-reaches the confidence is ⌈peak × exp(sigma × z) / median⌉, with z the normal quantile of the
-confidence. An uncertain peak is lognormal too. The log variances of peak and capacity are added.
+measurement. So P(n × capacity ≥ peak) = F(ln(n × median / peak) / sigma), with F the distribution
+of model errors, and the smallest n that reaches the confidence is ⌈peak × exp(sigma × z) / median⌉,
+with z the quantile of the confidence. The log variances of peak and capacity are added.
 """
 
 from __future__ import annotations
 
 import datetime
 import math
-from statistics import NormalDist
 from typing import TypeVar
 
 import msgspec
@@ -20,16 +19,15 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.capacity import Z95, Capacity
 from app.planning.demand import compute_mean_per_s, compute_peak_per_s, compute_peak_sigma
+from app.planning.model_error import Z80, compute_cumulative_probability, compute_quantile
 from app.records.offers import PlanLimits
 from app.records.plan import SloProbabilities, Spread
 from app.records.result import Estimate, Fleet, Traffic
 
 HOURS_PER_MONTH = 730
-Z80 = 1.281552
 SPOT_UNAVAILABLE_SHARE = 0.01
 """Assumed share of time in which a spot instance is interrupted and not yet replaced. Price lists
 do not contain this share."""
-_STANDARD_NORMAL = NormalDist()
 Numbers = TypeVar("Numbers", float, Floats)
 """A number, or an array of numbers that a function converts one by one."""
 
@@ -38,8 +36,7 @@ class Demand(msgspec.Struct, frozen=True):
     """Peak and mean rates that the replicas must serve, with the required confidence and spares.
 
     `peak_per_s` is the peak of the next 12 months and `mean_per_s` the current weekly mean.
-    `peak_sigma` is the standard deviation of the log peak. `z` is the normal quantile of the
-    confidence.
+    `peak_sigma` is the standard deviation of the log peak. `z` is the quantile of the confidence.
     """
 
     peak_per_s: float
@@ -75,7 +72,7 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
     return Demand(
         peak_per_s=compute_peak_per_s(traffic, today),
         mean_per_s=compute_mean_per_s(traffic),
-        z=_STANDARD_NORMAL.inv_cdf(limits.confidence),
+        z=compute_quantile(limits.confidence),
         spares=limits.redundancy + limits.max_unavailable,
         peak_sigma=compute_peak_sigma(traffic),
         zones=limits.zones,
@@ -83,7 +80,7 @@ def build_demand(traffic: Traffic, limits: PlanLimits, today: datetime.date | No
 
 
 def count_instances(demand: Demand, capacity: Capacity, z: float) -> int:
-    """Return the number of needed instances, without spares. `z` is the normal quantile of the
+    """Return the number of needed instances, without spares. `z` is the quantile of the
     confidence."""
     return count_instances_at_rate(demand, capacity.rate_per_s, capacity.sigma, z)
 
@@ -132,7 +129,7 @@ def compute_confidence(instances: int, capacity: Capacity, demand: Demand) -> fl
     sigma = math.hypot(capacity.sigma, demand.peak_sigma)
     if sigma == 0:
         return 1.0 if log_margin >= -1e-9 else 0.0
-    return _STANDARD_NORMAL.cdf(log_margin / sigma)
+    return compute_cumulative_probability(log_margin / sigma)
 
 
 def compute_probabilities(needed_instances: int, capacity: Capacity, demand: Demand) -> SloProbabilities:
@@ -169,7 +166,7 @@ def count_spot_spares(needed_instances: int, spares: int, capacity: Capacity, de
 
 
 def reaches_confidence(probability: float, demand: Demand) -> bool:
-    return probability >= _STANDARD_NORMAL.cdf(demand.z) - 1e-9
+    return probability >= compute_cumulative_probability(demand.z) - 1e-9
 
 
 def _compute_spot_probability(instances: int, spares: int, capacity: Capacity, demand: Demand) -> float:

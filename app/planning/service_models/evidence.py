@@ -20,6 +20,7 @@ from app.analysis.columns import Floats
 from app.analysis.objectives import is_met, select_binding_objectives, select_run_objectives
 from app.analysis.search import LOGISTIC_SPREAD, CapacityPosterior, compute_log_likelihood
 from app.analysis.token_samples import unpack_pairs
+from app.planning.model_error import DEGREES_OF_FREEDOM, SCALE, Z80
 from app.records.estimate import Estimate
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Objective
@@ -35,12 +36,6 @@ LATENCY_KEY_BY_METRIC = {
 }
 """Key in `MeasuredLoadPoint.latencies_s` by SLO metric."""
 MIN_REQUESTS = 30
-Z80 = 1.281552
-_DEGREES_OF_FREEDOM = 4.0
-"""Degrees of freedom of the Student t prior around the model's prediction. The number is low, so
-that measurements can overrule the model."""
-_STUDENT_Z80 = 1.533206
-"""90th percentile of the Student t distribution with `_DEGREES_OF_FREEDOM`."""
 _MODEL_FAILURE_PROBABILITY = 0.2
 """Prior probability that a service model contains no information about the max rate, regardless of
 the predicted sigma."""
@@ -215,10 +210,8 @@ class Evidence(msgspec.Struct, frozen=True):
 def _compute_prior(log_rates: Floats, log_model_rate: float, sigma: float) -> Floats:
     """Return the prior density over `log_rates`: a Student t distribution around the model's
     prediction, plus a constant in case the prediction is useless."""
-    scale = sigma * Z80 / _STUDENT_Z80
-    density = (1 + ((log_rates - log_model_rate) / scale) ** 2 / _DEGREES_OF_FREEDOM) ** (
-        -(_DEGREES_OF_FREEDOM + 1) / 2
-    )
+    distances = (log_rates - log_model_rate) / (sigma * SCALE)
+    density = (1 + distances**2 / DEGREES_OF_FREEDOM) ** (-(DEGREES_OF_FREEDOM + 1) / 2)
     return np.asarray(
         (1 - _MODEL_FAILURE_PROBABILITY) * density / density.sum() + _MODEL_FAILURE_PROBABILITY / log_rates.size
     )
