@@ -8,7 +8,7 @@ from typing import Literal
 
 from app.errors import UnavailableError
 
-Extra = Literal["gui", "local", "llm"]
+Extra = Literal["gui", "local", "llm", "plan", "report"]
 _EXTRAS: dict[str, Extra] = {
     "PySide6": "gui",
     "pyqtgraph": "gui",
@@ -16,11 +16,17 @@ _EXTRAS: dict[str, Extra] = {
     "onnxruntime": "local",
     "onnxruntime_genai": "llm",
     "gguf": "llm",
+    "numba": "plan",
+    "altair": "report",
+    "jinja2": "report",
+    "vl_convert": "report",
 }
 _PURPOSES: dict[Extra, str] = {
     "gui": "the desktop app",
     "local": "running models on this machine",
     "llm": "running language models on this machine",
+    "plan": "planning a fleet",
+    "report": "a report in HTML",
 }
 
 
@@ -31,11 +37,16 @@ def build_missing_package_error(error: ModuleNotFoundError) -> UnavailableError 
     return _build_error(package, _EXTRAS[package]) if package in _EXTRAS else None
 
 
+def find_missing_package(extra: Extra) -> UnavailableError | None:
+    """Return the error for the first package of the extra that is not installed; `None` if all are."""
+    packages = (package for package, package_extra in _EXTRAS.items() if package_extra == extra)
+    return next((_build_error(package, extra) for package in packages if find_spec(package) is None), None)
+
+
 def require_extra(extra: Extra) -> None:
     """Raise UnavailableError if a package of the extra is not installed."""
-    for package, package_extra in _EXTRAS.items():
-        if package_extra == extra and find_spec(package) is None:
-            raise _build_error(package, extra)
+    if (error := find_missing_package(extra)) is not None:
+        raise error
 
 
 def _build_error(package: str, extra: Extra) -> UnavailableError:

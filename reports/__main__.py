@@ -28,6 +28,12 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         report = read_report(options.report.read_bytes())
         _write_report(report, options.out)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] == "reports":
+            raise
+        install = 'pip install "sizewise[report]"'
+        sys.stderr.write(f"error: the package {error.name} is not installed. Install it with `{install}`.\n")
+        return 3
     except (OSError, ValueError) as error:
         sys.stderr.write(f"error: {shorten_message(str(error))}\n")
         return 2

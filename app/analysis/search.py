@@ -90,7 +90,7 @@ def compute_log_likelihood(
 ) -> Floats:
     """Compute the log likelihood of the trials for each capacity. `log_capacities` contains
     logarithms of capacities; `spread` is the scale of the logistic function in ln rate, or a column
-    of scales, each of which is a row of the result."""
+    of scales. The result has a row for each scale."""
     log_likelihood = np.zeros(np.broadcast_shapes(log_capacities.shape, np.shape(spread)))
     for rate, has_passed in trials:
         probability = _compute_pass_probability(log_capacities, rate, spread)

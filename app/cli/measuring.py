@@ -25,10 +25,10 @@ from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
 from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, print_whole, warn
 from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
-from app.extras import require_extra
+from app.extras import find_missing_package, require_extra
 from app.profiles.local import LocalProfile
 from app.profiles.objective_lines import find_objective_lines
-from app.profiles.profile import EndpointProfile, Profile, find_required_extra
+from app.profiles.profile import EndpointProfile, Profile, list_required_extras
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.planning_inputs import PlanningInputs
@@ -211,6 +211,7 @@ def resume_run(
     """
     interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
+    _require_extras(profile)
     request_consent([profile], arguments.allow_secrets)
     run_id = interrupted_run.run_id
     spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
@@ -264,9 +265,9 @@ def _build_run_id(out: Path | None, name: str, started_at: datetime) -> str:
 
 
 def _require_extras(profile: Profile) -> None:
-    """Raise UnavailableError if the profile runs a model on this machine and the packages that
-    execute the model are not installed."""
-    if (extra := find_required_extra(profile)) is not None:
+    """Raise UnavailableError if a package is not installed that the run would need: to execute the
+    profile's model, or to plan for its traffic."""
+    for extra in list_required_extras(profile):
         require_extra(extra)
 
 
@@ -350,8 +351,13 @@ def _write_reports(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Rep
     rows = StoredRun(store.directory).requests(UNUSED_COLUMNS)
     report = build_report(outcome.result, rows, outcome.telemetry, spec_text, COMMAND, outcome.result_text)
     report = write_sidecars(report, store.directory, store.directory / REPORT_HTML)
+    missing_package = find_missing_package("report")
     for format_id, file_name in RUN_FILES.items():
-        store.write_file(file_name, render(report, format_id, warn).encode())
+        if format_id == "html" and missing_package is not None:
+            next_step = f"{missing_package.hint} Then run `sizewise report {store.directory}`."
+            warn(f"{file_name} was not written: {missing_package}. {next_step}")
+        else:
+            store.write_file(file_name, render(report, format_id, warn).encode())
     return report
 
 
@@ -366,7 +372,8 @@ def _print_summary(measured_run: MeasuredRun, arguments: Arguments, gating: Gati
         print_test_table(measured_run.report.local, table_format)
     stream = sys.stderr if arguments.json or arguments.events or table_format else sys.stdout
     print_with_colors(render_text(measured_run.report, get_text_width(stream), with_marks=True), stream)
-    print(f"Report: {measured_run.directory}/{REPORT_HTML}", file=stream)
+    report_path = measured_run.directory / REPORT_HTML
+    print(f"Report: {report_path}" if report_path.exists() else f"Run: {measured_run.directory}", file=stream)
     for warning in list_warnings(outcome.result, gating):
         warn(warning)
     exit_code = outcome.result.exit.code

@@ -12,6 +12,7 @@ from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import complete_runs, out_option, output_options, parse_output, set_option
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
+from app.extras import require_extra
 
 if TYPE_CHECKING:
     import datetime
@@ -57,6 +58,7 @@ def _plan(arguments: Arguments) -> int:
     from app.wiring.plan_changes import apply_change
     from app.wiring.planning import PlanRequest, build_plan_inputs
 
+    require_extra("plan")
     output = parse_output(arguments)
     if arguments.what_if and (output != "table" or arguments.export):
         hint = "Run `plan` once per change, with --set."

@@ -17,6 +17,7 @@ from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import complete_runs, output_options, parse_output, set_option
 from app.cli.streams import get_unescaped_stream, print_whole
 from app.errors import ExitCode, UsageError
+from app.extras import require_extra
 
 if TYPE_CHECKING:
     from app.cli.tables import Column
@@ -48,6 +49,7 @@ def _simulate(arguments: Arguments) -> int:
     from app.wiring.dependencies import get_utc_now
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
+    require_extra("plan")
     output = parse_output(arguments)
     if arguments.csv is not None and not arguments.csv.parent.is_dir():
         raise UsageError(f"{arguments.csv} cannot be written: the folder {arguments.csv.parent} does not exist")

@@ -12,7 +12,7 @@ from app import __version__
 from app.errors import ProfileError, UsageError
 from app.profiles.editing import rewrite
 from app.profiles.loading import load_profile_text
-from app.profiles.profile import Profile, find_required_extra
+from app.profiles.profile import Profile, list_required_extras
 from app.profiles.redaction import find_secret_keys, make_paths_absolute
 from app.profiles.sent_references import find_sent_references
 
@@ -91,15 +91,15 @@ _IS_PUBLISHED = False
 _TEMPLATES: dict[Pipeline, str] = {"github": _GITHUB_TEMPLATE, "gitlab": _GITLAB_TEMPLATE}
 
 
-def build_requirement(source: str | None, extra: str | None, repository: Path) -> str:
+def build_requirement(source: str | None, extras: Sequence[str], repository: Path) -> str:
     """Return the requirement with which pip installs Sizewise in the root of the repository, with
-    the extra that the profile needs, if any.
+    the extras that the profile needs, if any.
 
     `source` is the path of a wheel, the URL of a wheel or of a version control system, such as
     `git+https://…`, or a requirement, which is returned unchanged. `None` stands for this version
     on the package index. Raises UsageError if a wheel is not in the repository.
     """
-    extra_text = "" if extra is None else f"[{extra}]"
+    extra_text = f"[{','.join(extras)}]" if extras else ""
     if source is None:
         return f"sizewise{extra_text}=={__version__}"
     if _URL.match(source):
@@ -165,8 +165,8 @@ def write_ci_job(
     if directory.resolve() != repository.resolve():
         text = rewrite(text, _make_relative(make_paths_absolute(tree, directory), repository.resolve())).text
     profile = _load_profile(text, directory)
-    extra = None if profile is None else find_required_extra(profile)
-    requirement = build_requirement(requirement, extra, repository)
+    extras = () if profile is None else list_required_extras(profile)
+    requirement = build_requirement(requirement, (*extras, "report"), repository)
     options = [] if profile is None else _build_consent_options(profile)
     files = {
         repository / f"{name}.yaml": text,

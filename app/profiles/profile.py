@@ -386,15 +386,16 @@ PROFILES: dict[str, type[Profile]] = {protocol.id: globals()[protocol.profile] f
 protocol `local`."""
 
 
-def find_required_extra(profile: Profile) -> Extra | None:
-    """Return the extra with the packages that execute the model of a profile; `None` if the run
-    itself does not execute a model."""
+def list_required_extras(profile: Profile) -> tuple[Extra, ...]:
+    """Return the extras with the packages that a run of the profile needs: to execute its model, and
+    to plan a fleet for its traffic."""
     if isinstance(profile, LocalProfile):
-        return "llm" if profile.generation_tests else "local"
+        return ("llm" if profile.generation_tests else "local",)
+    plan_extras: tuple[Extra, ...] = () if profile.traffic is None else ("plan",)
     serve = find_serve_settings(profile)
     if serve is None:
-        return None
-    return "llm" if isinstance(serve, ServeLanguageModelSettings) else "local"
+        return plan_extras
+    return ("llm" if isinstance(serve, ServeLanguageModelSettings) else "local", *plan_extras)
 
 
 def find_serve_settings(profile: EndpointProfile) -> ServeSettings | ServeLanguageModelSettings | None:

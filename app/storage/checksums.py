@@ -25,13 +25,15 @@ def write_checksums(directory: Path, export_names: Iterable[str]) -> None:
 
 
 def update_checksum(directory: Path, name: str) -> None:
-    """Update the checksum of one rewritten file. All other files keep their stored checksums, so
-    that corruption is still detected."""
+    """Update the checksum of one file that was rewritten or removed. All other files keep their stored
+    checksums, so that corruption is still detected."""
     path = directory / CHECKSUMS
     if path.exists():
         entries = (line.partition("  ") for line in path.read_text("utf-8").splitlines())
-        checksums = {file_name: checksum for checksum, _, file_name in entries}
-        _write_checksums_file(directory, checksums | {name: _compute_sha256(directory / name)})
+        checksums = {file_name: checksum for checksum, _, file_name in entries if file_name != name}
+        if (directory / name).is_file():
+            checksums[name] = _compute_sha256(directory / name)
+        _write_checksums_file(directory, checksums)
 
 
 def _write_checksums_file(directory: Path, checksums: dict[str, str]) -> None:

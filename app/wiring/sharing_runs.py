@@ -7,6 +7,7 @@ import shutil
 from pathlib import Path
 
 from app.errors import SizewiseError, UsageError
+from app.extras import find_missing_package
 from app.profiles.redaction import find_secret_keys
 from app.records.bundle import Bundle
 from app.records.result import Result
@@ -16,7 +17,6 @@ from app.storage.bundle import export_run, import_directory, import_run
 from app.storage.checksums import update_checksum
 from app.storage.names import REPORT_HTML
 from app.storage.run_directory import StoredRun, find_links, runs_home, write_document
-from reports.html import render_html
 
 
 def share_run(run: StoredRun, path: Path) -> Bundle:
@@ -62,16 +62,19 @@ def import_shared_run(path: Path, *, is_own: bool = False) -> tuple[Path, bool]:
     says that it was measured with this installation.
 
     HTML pages in a bundle could contain scripts. Therefore, `report.html` is rendered again from
-    the data of the run, and all other pages are dropped. Raises UsageError if the run cannot be
-    imported.
+    the data of the run, if the extra `report` is installed, and all other pages are dropped. Raises
+    UsageError if the run cannot be imported.
     """
     directory, is_new = (import_directory if path.is_dir() else import_run)(path, is_own=is_own)
     if is_new:
         try:
-            page = render_html(build_stored_report(StoredRun(directory)))
+            report = build_stored_report(StoredRun(directory))
         except SizewiseError:  # The checksums are correct, but the content is invalid.
             shutil.rmtree(directory)
             raise
-        write_document(directory / REPORT_HTML, page.encode())
+        if find_missing_package("report") is None:
+            from reports.html import render_html
+
+            write_document(directory / REPORT_HTML, render_html(report).encode())
         update_checksum(directory, REPORT_HTML)
     return directory, is_new

@@ -22,7 +22,7 @@ import importlib.machinery, sys
 class Finder(importlib.machinery.PathFinder):
     @classmethod
     def find_spec(cls, name, path=None, target=None):
-        if name.partition(".")[0] in {"PySide6", "pyqtgraph", "onnx", "onnxruntime"}:
+        if name.partition(".")[0] in {"PySide6", "pyqtgraph", "onnx", "onnxruntime", "numba", "altair", "vl_convert"}:
             return None
         return importlib.machinery.PathFinder.find_spec(name, path, target)
 
@@ -62,6 +62,8 @@ def ran(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
     [
         (("gui",), "PySide6", "gui"),
         pytest.param(("serve", "digits"), "onnx", "local", marks=pytest.mark.soak),
+        (("plan", "last"), "numba", "plan"),
+        pytest.param(("simulate", "plan.yaml"), "numba", "plan", marks=pytest.mark.soak),
         (("run", "local-model"), "onnx", "local"),
         pytest.param(("run", "quickstart"), "onnx", "local", marks=pytest.mark.soak),
         pytest.param(("quickstart",), "onnx", "local", marks=pytest.mark.soak),
@@ -83,4 +85,22 @@ def test_an_endpoint_is_measured_and_reported_with_the_base_alone(base: dict[str
     with ScriptedServer(Script()) as server:
         done = ran(base, "run", write_profile(tmp_path, server.url), "--out", str(tmp_path / "run"))
     assert done.returncode in (ExitCode.OK, ExitCode.INVALID), done.stderr
-    assert (tmp_path / "run" / "report.html").exists()
+    assert 'pip install "sizewise[report]"' in done.stderr
+    written = {path.name for path in (tmp_path / "run").iterdir()}
+    assert "report.html" not in written
+    assert {"result.json", "report.json", "summary.md", "junit.xml", "metrics.prom", "checksums.txt"} <= written
+    rendered = ran(base, "report", str(tmp_path / "run"))
+    assert rendered.returncode == ExitCode.UNAVAILABLE, rendered.stderr
+    assert 'pip install "sizewise[report]"' in rendered.stderr
+
+
+@pytest.mark.process
+def test_profile_with_traffic_is_refused_before_its_load_without_the_extra_plan(
+    base: dict[str, str], tmp_path: Path
+) -> None:
+    with ScriptedServer(Script()) as server:
+        profile = write_profile(tmp_path, server.url, extra="traffic: {peak: 9/s}")
+        done = ran(base, "run", profile, "--out", str(tmp_path / "run"))
+    assert done.returncode == ExitCode.UNAVAILABLE, done.stderr
+    assert 'pip install "sizewise[plan]"' in done.stderr
+    assert not (tmp_path / "run").exists()

@@ -57,26 +57,27 @@ def test_ci_job_allows_the_hosts_that_receive_secrets(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("target", "extra"),
+    ("target", "extras"),
     [
-        ("{protocol: http, url: http://127.0.0.1:1/}", ""),
-        ("{protocol: oip, serve: {model: digits}}", "[local]"),
+        ("{protocol: http, url: http://127.0.0.1:1/}", "[report]"),
+        ("{protocol: http, url: http://127.0.0.1:1/}\ntraffic: {peak: 9/s}", "[plan,report]"),
+        ("{protocol: oip, serve: {model: digits}}", "[local,report]"),
         (
             "{protocol: openai-chat, model: m, serve: {model: .}}\n"
             "workload: {prompts: {input_tokens: 8, output_tokens: 4}}",
-            "[llm]",
+            "[llm,report]",
         ),
-        ("{model: digits}", "[local]"),
+        ("{model: digits}", "[local,report]"),
     ],
 )
-def test_ci_job_installs_this_version_with_the_required_extra(tmp_path: Path, target: str, extra: str) -> None:
+def test_ci_job_installs_this_version_with_the_required_extras(tmp_path: Path, target: str, extras: str) -> None:
     load = "scenarios: [offline]" if target.startswith("{model") else "stages: [{rate: 1/s, duration: 1s}]"
     _, job = write("github", f"sizewise: 1\nname: mine\ntarget: {target}\nload: {{{load}}}\n", tmp_path)
-    requirement = f"sizewise{extra}=={__version__}"
+    requirement = f"sizewise{extras}=={__version__}"
     assert f"- run: pip install {shlex.quote(requirement)}\n" in job.read_text()
 
 
-@pytest.mark.parametrize("extra", [None, "local"])
+@pytest.mark.parametrize("extras", [(), ("local", "report")])
 @pytest.mark.parametrize(
     ("source", "is_path"),
     [
@@ -86,30 +87,29 @@ def test_ci_job_installs_this_version_with_the_required_extra(tmp_path: Path, ta
         ("git+ssh://git@git.example.com/tools/sizewise", False),
     ],
 )
-def test_ci_job_installs_from_the_given_source_with_the_extra(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, is_path: bool, extra: str | None
+def test_ci_job_installs_from_the_given_source_with_the_extras(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, is_path: bool, extras: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     wheel = tmp_path / "repository/wheels/sizewise-0.1.0-py3-none-any.whl"
     wheel.parent.mkdir(parents=True)
     wheel.touch()
-    requirement = build_requirement(source, extra, Path("repository"))
-    extras = set() if extra is None else {extra}
+    requirement = build_requirement(source, extras, Path("repository"))
     if is_path:
-        path, _, written_extra = requirement.partition("[")
+        path, _, written_extras = requirement.partition("[")
         assert (tmp_path / "repository" / path).samefile(wheel)
         assert path.startswith("./")
-        assert written_extra == ("" if extra is None else f"{extra}]")
+        assert written_extras == ("local,report]" if extras else "")
     else:
         parsed = Requirement(requirement)
-        assert (parsed.name, parsed.url, parsed.extras) == ("sizewise", source, extras)
+        assert (parsed.name, parsed.url, parsed.extras) == ("sizewise", source, set(extras))
 
 
 def test_wheel_outside_the_repository_or_missing_is_rejected(tmp_path: Path) -> None:
     outside = tmp_path / "sizewise-0.1.0-py3-none-any.whl"
     for _ in range(2):  # a missing wheel, and a wheel outside the repository
         with pytest.raises(UsageError):
-            build_requirement(str(outside), None, tmp_path / "repository")
+            build_requirement(str(outside), (), tmp_path / "repository")
         outside.touch()
 
 
@@ -135,6 +135,6 @@ def test_documented_ci_examples_match_the_generated_jobs(pipeline: Pipeline, tmp
     wheel.parent.mkdir()
     wheel.touch()
     is_published = describe_missing_package(None) is None
-    requirement = build_requirement(None if is_published else str(wheel), None, tmp_path)
+    requirement = build_requirement(None if is_published else str(wheel), ("report",), tmp_path)
     generated_job = build_ci_job(pipeline, "benchmark", requirement)
     assert yaml.safe_load(text) == yaml.safe_load(generated_job)

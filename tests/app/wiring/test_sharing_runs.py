@@ -9,6 +9,7 @@ from msgspec.structs import replace
 
 from app.errors import DamagedFileError, UsageError
 from app.storage.baselines import read_baseline
+from app.storage.checksums import write_checksums
 from app.storage.names import CHECKSUMS, RESULT, TELEMETRY
 from app.storage.run_directory import RunWriter, StoredRun, find_run, link_run, runs_home
 from app.wiring.sharing_runs import import_shared_run, set_baseline, share_run
@@ -47,6 +48,20 @@ def _bundled(tmp_path: Path, pages: dict[str, str]) -> Path:
         (run / name).write_text(page)
     share_run(StoredRun(run), tmp_path / "out.zip")
     return tmp_path / "out.zip"
+
+
+def test_imported_run_has_no_page_without_the_extra_report(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    run = golden_run("local", tmp_path)
+    (run / "report.html").write_text("<script>steal()</script>")
+    write_checksums(run, ("report.html",))
+    assert "report.html" in (run / CHECKSUMS).read_text()
+    monkeypatch.setattr("app.extras.find_spec", lambda package: None)
+    directory, _ = import_shared_run(run)
+    assert not (directory / "report.html").exists()
+    checksums = (directory / CHECKSUMS).read_text()
+    assert "report.html" not in checksums
+    assert RESULT in checksums
 
 
 def test_imported_report_is_rendered_again_and_other_pages_are_dropped(
