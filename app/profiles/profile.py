@@ -22,7 +22,6 @@ from app.profiles.load import BatchLoadSettings, LoadSettings
 from app.profiles.local import CommonProfile, LocalProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
-from app.profiles.prompt_content import BODY_KEYS, CONTENT_PROTOCOLS
 from app.profiles.prompts import (
     BatchRequests,
     EmbeddingRequests,
@@ -64,7 +63,7 @@ from app.profiles.workload import (
 )
 from app.records.abort import AbortRule
 from app.records.offers import PlanLimits
-from app.records.protocols import PROTOCOLS
+from app.records.protocols import PROTOCOLS, get_protocol, list_content_protocols
 from app.records.result import Objective
 
 _ABORT_RULE = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
@@ -169,21 +168,18 @@ class GeneratingProfile(_BaseProfile):
 
     @model_validator(mode="after")
     def _check_max_tokens(self) -> Self:
-        """Check that each request has a maximum number of output tokens, which the Messages API
-        requires. Raises BadValueError otherwise."""
+        """Check that each request has a maximum number of output tokens, if the protocol requires it.
+        Raises BadValueError otherwise."""
+        is_required = get_protocol(self.target.protocol).requires_output_tokens
         class_requests = [requests for _, requests in self.workload.list_class_requests()]
         for requests in class_requests or [self.workload]:
             prompts, dataset = requests.prompts, requests.dataset
             lacks_lengths = prompts is not None and not prompts.has_output_lengths
             lacks_lengths |= dataset is not None and dataset.output_tokens is None
-            if (
-                self.target.protocol == "anthropic-messages"
-                and lacks_lengths
-                and requests.extra_body.get("max_tokens") is None
-            ):
+            if is_required and lacks_lengths and requests.extra_body.get("max_tokens") is None:
                 key = "dataset" if prompts is None else "prompts"
                 raise BadValueError(
-                    "anthropic-messages needs a maximum number of output tokens in each request",
+                    f"{self.target.protocol} needs a maximum number of output tokens in each request",
                     hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
                 )
         return self
@@ -192,22 +188,22 @@ class GeneratingProfile(_BaseProfile):
     def _check_content(self) -> Self:
         """Check that the protocol can send the content of the prompts. Raises BadValueError
         otherwise."""
-        protocol = self.target.protocol
+        protocol = get_protocol(self.target.protocol)
         class_requests = [requests for _, requests in self.workload.list_class_requests()]
         for index, requests in enumerate(class_requests or [self.workload]):
             path: tuple[str | int, ...] = ("workload", "classes", index) if class_requests else ("workload",)
             prefix = ".".join(map(str, path))
             for source, settings in (("prompts", requests.prompts), ("dataset", requests.dataset)):
-                for key, protocols in CONTENT_PROTOCOLS.items():
+                for key, protocols in list_content_protocols().items():
                     if getattr(settings, key, None) is None:
                         continue
-                    if protocol not in protocols:
+                    body_key = protocol.prompt_content.get(key)
+                    if body_key is None:
                         raise BadValueError(
-                            f"{protocol} sends no {key}",
+                            f"{protocol.id} sends no {key}",
                             hint=f"Remove {key}, or use {' or '.join(protocols)}.",
                             key_path=(*path, source, key),
                         )
-                    body_key = BODY_KEYS.get((key, protocol), key)
                     if body_key in requests.extra_body:
                         raise BadValueError(
                             f"{prefix}.extra_body.{body_key} conflicts with {prefix}.{source}.{key}",
@@ -220,9 +216,10 @@ class GeneratingProfile(_BaseProfile):
     def _check_live_history(self) -> Self:
         """Check that the protocol can send the server's own responses back. Raises BadValueError
         otherwise."""
-        if self.target.protocol == "anthropic-messages" and self.workload.has_live_history:
+        protocol = get_protocol(self.target.protocol)
+        if self.workload.has_live_history and not protocol.has_live_sessions:
             raise BadValueError(
-                "anthropic-messages sends no live sessions: the server's responses are not sent back",
+                f"{protocol.id} sends no live sessions: the server's responses are not sent back",
                 hint="Use prompts.history: prepared, or openai-chat if the server has it.",
             )
         return self

@@ -16,10 +16,8 @@ from pydantic import BeforeValidator, Field, JsonValue, model_validator
 from app.profiles.endpoint import (
     EndpointSettings,
     GrpcUrl,
-    KeyHeader,
     TargetSettings,
     WebSocketUrl,
-    find_key_header,
 )
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
@@ -204,10 +202,6 @@ class GeneratingTarget(_LanguageModelTarget):
     scripted: ScriptedTokens | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
-
-    @property
-    def key_header(self) -> KeyHeader:
-        return find_key_header(self.protocol)
 
     @model_validator(mode="after")
     def _check_serve(self) -> Self:

@@ -19,7 +19,6 @@ from app.profiles.pricing.catalog import find_offer, load_catalog
 from app.profiles.profile import BatchProfile, EndpointProfile, OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret
-from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog
 from app.records.planning_inputs import PlanningInputs
@@ -136,7 +135,7 @@ def _build_target(profile: EndpointProfile, hardware: Hardware | None) -> Target
     return Target(
         protocol=target.protocol,
         urls=tuple(target.all_urls),
-        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
+        model=target.model_name,
         hardware=hardware,
     )
 

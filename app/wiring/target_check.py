@@ -17,9 +17,8 @@ from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.profile import BatchProfile, EndpointProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact_header
-from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
-from app.profiles.url_profile import UrlProtocol, UrlTarget
-from app.records.protocols import TEMPLATE_MODEL
+from app.profiles.url_profile import UrlTarget
+from app.records.protocols import TEMPLATE_MODEL, get_protocol
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint
@@ -106,20 +105,6 @@ which contains its own hint."""
 _START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
-_LISTING_PROTOCOLS: dict[str, UrlProtocol] = {
-    **dict.fromkeys(
-        (
-            "openai-chat", "openai-completions", "openai-responses", "openai-embeddings", "openai-rerank",
-            "openai-speech", "openai-transcriptions", "openai-images", "openai-realtime", "openai-batch",
-        ),
-        "openai-chat",
-    ),
-    "anthropic-messages": "anthropic-messages",
-    "oip": "oip",
-}  # fmt: skip
-"""Protocol with which a server lists its models, by the protocol of the profile."""
-
-
 def check_target(profile: Profile) -> ConnectionTest:
     """Send one test request to the target of a profile. An embedded endpoint or scripted server is
     started before the request and stopped afterwards. The model name of a template is replaced by
@@ -148,14 +133,13 @@ def _list_models_for_template(profile: EndpointProfile) -> tuple[str, ...]:
     which stands for the model of the server. The result is empty if the server does not list its
     models; the test request then reports what is wrong."""
     target = profile.target
-    if not isinstance(target, EndpointSettings) or getattr(target, "model", None) != TEMPLATE_MODEL:
+    if not isinstance(target, EndpointSettings) or target.model_name != TEMPLATE_MODEL:
         return ()
-    protocol = _LISTING_PROTOCOLS.get(target.protocol)
-    if protocol is None or not target.all_urls or target.socket is not None:
+    if get_protocol(target.protocol).model_list is None or not target.all_urls or target.socket is not None:
         return ()
     api_key = getattr(target, "api_key", None)
     listed_target = UrlTarget(
-        url=target.all_urls[0], protocol=protocol, api_key=api_key, is_permitted=bool(target.permitted)
+        url=target.all_urls[0], protocol=target.protocol, api_key=api_key, is_permitted=bool(target.permitted)
     )
     try:
         names = list_served_models(listed_target)
@@ -226,7 +210,7 @@ def _build_connection_test(
     return ConnectionTest(
         url=", ".join(target.all_urls) or "server started for this test",
         protocol=target.protocol,
-        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
+        model=target.model_name,
         is_measurable=unreachable_hint is None,
         problem=problem,
         summary=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,

@@ -22,7 +22,7 @@ from loadgen.payloads.prompts import (
 )
 from loadgen.payloads.sessions import SessionGraph, read_session_graphs
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
-from loadgen.protocols.anthropic import VERSION_HEADER, build_messages_path
+from loadgen.protocols.anthropic import API_HEADERS, build_messages_path
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
     Api,
@@ -93,7 +93,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     """
     base_path, _, query = address.path.partition("?")
     path = _build_path(workload.api, base_path) + (f"?{query}" if query else "")
-    api_headers = [VERSION_HEADER] if workload.api == "messages" else []
+    api_headers = [*API_HEADERS.get(workload.api, {}).items()]
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)

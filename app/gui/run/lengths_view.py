@@ -9,6 +9,7 @@ from typing import Any
 import msgspec
 
 from app.gui.formatting import format_count, format_number, shorten
+from app.records.protocols import get_protocol
 
 _MAX_BINS = 40
 _PLACEHOLDER_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
@@ -41,7 +42,6 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
     workload is used."""
     from app.errors import SizewiseError
     from app.profiles.loading import load_profile_tree
-    from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile
     from app.wiring.planned_work import sample_prompt_lengths
 
     try:
@@ -49,7 +49,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
             profile = load_profile_tree(dict(tree), path)
         except SizewiseError:
             profile = load_profile_tree(_extract_workload(tree), path)
-        if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
+        if not get_protocol(profile.target.protocol).has_prompt_lengths:
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:
