@@ -116,7 +116,7 @@ def _parse_header(line: str) -> tuple[str, str]:
 
 def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
     protocol = get_protocol(target.protocol)
-    prompts, text_options = protocol.workload.get("prompts"), list_url_options(has_text=True)
+    prompts, text_options = protocol.workload.get("prompts", {}), list_url_options(has_text=True)
     if protocol.generates_text:
         if load.trace is not None:
             _refuse_lengths(target, "cannot be combined with --trace", "The trace has the lengths.")
@@ -132,7 +132,7 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
             f"--trace cannot be combined with --rate or --concurrency without {text_options}",
             hint="Remove one of them; only the prompts of a language model can come from a trace.",
         )
-    if prompts is not None:
+    if prompts:
         without_input = msgspec.structs.replace(target, input_tokens=None)
         _refuse_lengths(without_input, "is only for a language model", "Remove it.")
         return {"prompts": {"input_tokens": _parse_length(target.input_tokens or str(prompts["input_tokens"]))}}
