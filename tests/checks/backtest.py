@@ -141,8 +141,10 @@ def compare_load(
     names = [name for name in PERCENTILES if name in measured_s]
     percents = [PERCENTILES[name] for name in names]
     steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, percents).overall.latency
-    repeated = simulate_steady(design, per_s, observed.requests, CHANCES, percents).overall.latency
-    logs = np.log(np.array(repeated.percentiles_per_seed_s, dtype=float))
+    repeated = [
+        simulate_steady(design, per_s, observed.requests, (seed,), percents).overall.latency for seed in CHANCES
+    ]
+    logs = np.log(np.array([latency.percentiles_s for latency in repeated], dtype=float))
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.point_count)
     deviations = (np.log([measured_s[name] for name in names]) - logs.mean(axis=0)) / scatter
     objectives = build_slo_objectives([parse_objective(f"latency_ms.p95 < {1000 * measured_s['p95']:.9g}")])

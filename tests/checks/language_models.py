@@ -29,7 +29,8 @@ CONFIGURED = {
 
 class Check(NamedTuple):
     published: PublishedResult
-    found: Replica
+    degree: int
+    """Number of cards of a replica."""
     tokens_per_s_each: float
     """Published, of one card."""
     expected_per_s_each: float
@@ -64,7 +65,7 @@ def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, p
     if not isinstance(replica, Replica):
         raise AssertionError(replica.reason)
     expected = replica.rate_per_s * answer_tokens / degree
-    return Check(result, replica, tokens_per_s / result.accelerator_count, expected)
+    return Check(result, degree, tokens_per_s / result.accelerator_count, expected)
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
             row.round,
             row.model,
             row.accelerator_key,
-            check.found.memory_plan.degree,
+            check.degree,
             f"{check.tokens_per_s_each:,.0f}",
         )
         ratio = math.exp(check.log_error)
