@@ -38,6 +38,9 @@ from app.records.protocols import get_protocol
 from app.records.result import DeclaredHardware
 from loadgen.records import Endpoint, Timeouts, Tls
 
+if TYPE_CHECKING:
+    from loadgen.reference.script import MockProtocol
+
 
 def _build_url_parser(*schemes: str) -> Callable[[object], str]:
     allowed_schemes = " or ".join(f"{scheme}://" for scheme in schemes)
@@ -318,6 +321,10 @@ class TargetSettings(Settings):
     def model_name(self) -> str | None:
         """Name of the model on the server; `None` if the protocol has no names of models."""
         return getattr(self, "model", None)
+
+    def build_mock(self) -> MockProtocol | None:
+        """Return the mock protocol of a scripted target; `None` if the target is not scripted."""
+        return None
 
     @model_validator(mode="after")
     def _check_started_url(self) -> Self:

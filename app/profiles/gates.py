@@ -23,7 +23,8 @@ from app.records.result import CLASS_TAG, SWEEP_TAG, Objective
 from app.records.stage_kinds import STAGE_KINDS
 
 if TYPE_CHECKING:
-    from app.profiles.profile import EndpointProfile, Profile
+    from app.profiles.endpoint_profile import EndpointProfile
+    from app.profiles.profile import Profile
 
 
 _MEDIA_TRAITS: tuple[Trait, ...] = ("speech", "audio", "dialog", "images")

@@ -22,6 +22,16 @@ from app.profiles.endpoint import (
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
+from loadgen.payloads.tensors import TensorInput
+from loadgen.reference.script import (
+    HttpMock,
+    MockProtocol,
+    OipMock,
+    OpenAiMock,
+    ServiceModel,
+    TfServingMock,
+    TorchServeMock,
+)
 
 _TENSOR = re.compile(r"([A-Z]+[0-9]*)\[ *(-?\d+(?: *, *-?\d+)*)? *\]", re.ASCII)
 _DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
@@ -92,6 +102,16 @@ class ScriptedSettings(Settings):
     seed: Annotated[int, Field(ge=0), upper_bound(2**31)] = Field(default=0, examples=[0])
     """Seed of the random delays, such as 0."""
 
+    def build_service_model(self) -> ServiceModel:
+        return ServiceModel(
+            delay_s=self.delay_s,
+            sigma=self.spread,
+            servers=self.parallel,
+            tokens_per_s=getattr(self, "tokens_per_s", None),
+            row_s=getattr(self, "row_s", 0.0),
+            seed=self.seed,
+        )
+
 
 class ScriptedResponses(ScriptedSettings):
     """A scripted server that responds to every request with the same JSON."""
@@ -135,6 +155,16 @@ class ScriptedTensors(ScriptedSettings):
     outputs: Tensors = Field(default_factory=lambda: {"output": "FP32[-1, 2]"}, examples=[{"output": "FP32[-1, 2]"}])
     """Outputs of the model: names with their datatypes and shapes, such as FP32[-1, 2]."""
 
+    def build_inputs(self) -> tuple[TensorInput, ...]:
+        return _build_tensor_inputs(self.inputs)
+
+    def build_outputs(self) -> tuple[TensorInput, ...]:
+        return _build_tensor_inputs(self.outputs)
+
+
+def _build_tensor_inputs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
+    return tuple(TensorInput(name, *parse_tensor(text)) for name, text in tensors.items())
+
 
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 """Name of a model on the server. The name may contain slashes."""
@@ -170,6 +200,10 @@ class HttpTarget(EndpointSettings):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return None if scripted is None else HttpMock(scripted.build_service_model(), response=scripted.response)
+
 
 class _OpenAiTarget(EndpointSettings):
     """A target with an OpenAI-compatible API. The URL of the target is the base URL of the API,
@@ -203,6 +237,12 @@ class GeneratingTarget(_LanguageModelTarget):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        if scripted is None:
+            return None
+        return OpenAiMock(scripted.build_service_model(), model=self.model, output_tokens=scripted.output_tokens)
+
     @model_validator(mode="after")
     def _check_serve(self) -> Self:
         if self.serve is not None:
@@ -219,6 +259,10 @@ class EmbeddingsTarget(_OpenAiTarget):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return None if scripted is None else OpenAiMock(scripted.build_service_model(), model=self.model)
+
 
 class RerankTarget(_OpenAiTarget):
     protocol: Literal["openai-rerank"]
@@ -226,6 +270,10 @@ class RerankTarget(_OpenAiTarget):
     scripted: ScriptedTexts | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
+
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return None if scripted is None else OpenAiMock(scripted.build_service_model(), model=self.model)
 
 
 class SpeechTarget(_OpenAiTarget):
@@ -301,6 +349,12 @@ class OipTarget(_ModelServerTarget):
     """Name of the model on the server, such as my-model. A model that the run serves is named after
     its file by default."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        if scripted is None:
+            return None
+        return OipMock(scripted.build_service_model(), self.model, scripted.build_inputs(), scripted.build_outputs())
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in_model_name(cls, value: Any) -> Any:
@@ -354,6 +408,13 @@ class TfServingTarget(_ModelServerTarget):
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
     """Name of the model signature to call."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        if scripted is None:
+            return None
+        tensors = (scripted.build_inputs(), scripted.build_outputs())
+        return TfServingMock(scripted.build_service_model(), self.model, *tensors, self.signature)
+
 
 class TorchServeTarget(_ModelServerTarget):
     """A TorchServe target. The URL of the target has no path, because Sizewise adds the paths of
@@ -367,6 +428,12 @@ class TorchServeTarget(_ModelServerTarget):
     service."""
     version: ModelVersion | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, such as 1.0."""
+
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return (
+            None if scripted is None else TorchServeMock(scripted.build_service_model(), self.model, scripted.response)
+        )
 
 
 class GrpcTarget(_GrpcEndpointSettings):

@@ -9,9 +9,10 @@ import msgspec
 
 from app.errors import UnavailableError
 from app.profiles.endpoint import EndpointSettings
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import is_this_machine
 from app.profiles.pricing.catalog import find_offer
-from app.profiles.profile import EndpointProfile, find_serve_settings
+from app.profiles.profile import find_serve_settings
 from app.profiles.target import LocustTarget
 from app.records.offers import Catalog
 from app.records.result import DeclaredHardware, Hardware

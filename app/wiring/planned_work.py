@@ -16,9 +16,10 @@ import numpy as np
 from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import RateSearch
 from app.analysis.warmup import MAX_WINDOWS
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.local import LocalProfile, is_concurrent
 from app.profiles.pricing.catalog import find_offer
-from app.profiles.profile import EndpointProfile, Profile
+from app.profiles.profile import Profile
 from app.profiles.units import format_duration
 from app.records.offers import Catalog
 from app.records.planned_work import PlannedSearch, PlannedWork

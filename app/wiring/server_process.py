@@ -21,8 +21,9 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import is_loopback
-from app.profiles.profile import EndpointProfile, find_serve_settings
+from app.profiles.profile import find_serve_settings
 from app.profiles.serve import ServeSettings
 from app.profiles.target import GeneratingTarget, OipTarget
 from app.serving.process import EndpointProcess

@@ -15,7 +15,8 @@ import msgspec
 
 from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
-from app.profiles.profile import BatchProfile, EndpointProfile, GeneratingProfile, LocustProfile, Profile
+from app.profiles.endpoint_profile import EndpointProfile
+from app.profiles.profile import BatchProfile, GeneratingProfile, LocustProfile, Profile
 from app.profiles.secrets import redact_header
 from app.profiles.url_profile import UrlTarget
 from app.records.protocols import TEMPLATE_MODEL, get_protocol
@@ -23,7 +24,7 @@ from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint
 from app.wiring.endpoint import build_endpoint, require_permission
-from app.wiring.reference_server import find_mock_protocol, start_scripted
+from app.wiring.reference_server import start_scripted
 from app.wiring.served_models import list_served_models
 from app.wiring.server_process import start_embedded_endpoint
 from app.wiring.workload import build_workload, check_tokenizers
@@ -179,7 +180,7 @@ def _start_generator(profile: EndpointProfile, exit_stack: ExitStack) -> LoadGen
 
 
 def _start_own_server(profile: EndpointProfile, exit_stack: ExitStack) -> str:
-    mock_protocol = find_mock_protocol(profile)
+    mock_protocol = profile.target.build_mock()
     if mock_protocol is not None:
         scripted_server = start_scripted(mock_protocol)
         exit_stack.callback(scripted_server.close)

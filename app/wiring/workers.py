@@ -18,8 +18,9 @@ import msgspec
 from app.errors import UnavailableError, UsageError
 from app.profiles import secrets
 from app.profiles.endpoint import EndpointSettings
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import is_loopback
-from app.profiles.profile import BatchProfile, EndpointProfile, LocustProfile
+from app.profiles.profile import BatchProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import count_usable_cores
 from loadgen.curve import MIN_TOKEN_CHARS
