@@ -18,7 +18,7 @@ from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.prompts import SpeechRequests
 from app.profiles.units import format_duration
 from app.records.metrics import METRICS, RUN_METRICS, Trait, find_metrics
-from app.records.protocols import PROTOCOLS, get_protocol, list_text_generating_protocols
+from app.records.protocols import PROTOCOLS, list_text_generating_protocols
 from app.records.result import CLASS_TAG, SWEEP_TAG, Objective
 from app.records.stage_kinds import STAGE_KINDS
 
@@ -61,7 +61,7 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
             f"{gate.metric} is a metric of the planned fleet, but without traffic, no fleet is planned",
             "Add traffic.",
         )
-    if gate.metric == "usd_per_1m_tokens" and not get_protocol(profile.target.protocol).generates_text:
+    if gate.metric == "usd_per_1m_tokens" and not profile.protocol.generates_text:
         return (
             f"{gate.metric} is available only with protocol {', '.join(list_text_generating_protocols())}",
             "Use usd_per_1k_inferences.",
@@ -152,7 +152,7 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     rule = profile.options.abort_when
     if rule is None:
         return None
-    if get_protocol(profile.target.protocol).load == "users" and rule.objective.metric != "error_rate":
+    if profile.protocol.load == "users" and rule.objective.metric != "error_rate":
         return f"{rule.objective.metric} is not available while a Locust test runs", "Use error_rate."
     load = profile.load
     durations_s = [stage.max_duration_s or None for stage in load.stages]
@@ -329,7 +329,7 @@ def _join_protocols(trait: Trait) -> str:
 
 
 def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    protocol, metric = get_protocol(profile.target.protocol), objective.metric
+    protocol, metric = profile.protocol, objective.metric
     traits = METRICS[metric].traits
     if protocol.load == "users" and "scheduled" in traits:
         return f"{metric} is measured from the scheduled start, which Locust does not report", "Use service_ms."

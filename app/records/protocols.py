@@ -111,6 +111,11 @@ class TargetProtocol(msgspec.Struct, frozen=True, kw_only=True):
         return "model" in self.target
 
     @property
+    def has_one_sender(self) -> bool:
+        """Whether one process of this machine sends all requests, however high the load is."""
+        return self.load in ("users", "job")
+
+    @property
     def is_local(self) -> bool:
         """Whether the run itself executes the model, without a server."""
         return self.load == "scenarios"

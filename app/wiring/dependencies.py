@@ -10,7 +10,7 @@ from functools import partial
 from app.analysis.generator_checks import MachineLimits
 from app.inference.process import VariantProcess
 from app.profiles.endpoint_profile import EndpointProfile
-from app.profiles.profile import BatchProfile, LocustProfile, OipProfile, find_serve_settings
+from app.profiles.profile import OipProfile, find_serve_settings
 from app.session.dependencies import LoadGenerator, SessionDependencies
 from app.storage.calibrations import load_calibration, load_selftest, store_calibration
 from app.storage.run_directory import RunWriter
@@ -67,10 +67,10 @@ def get_utc_now() -> datetime.datetime:
 def _choose_load_generator(
     profile: EndpointProfile, gather: Gather | None
 ) -> Callable[[Callable[[Joining], None]], LoadGenerator]:
-    match profile:
-        case LocustProfile():
+    match profile.protocol.load:
+        case "users":
             return _start_locust
-        case BatchProfile():
+        case "job":
             return _start_batch
         case _:
             return partial(_start_workers, gather)

@@ -23,7 +23,6 @@ from app.profiles.profile import Profile
 from app.profiles.units import format_duration
 from app.records.offers import Catalog
 from app.records.planned_work import PlannedSearch, PlannedWork
-from app.records.protocols import get_protocol
 from app.records.result import Objective
 from app.records.search import SearchSpec
 from app.session.idle_latency import MAX_IDLE_S, MAX_MEASUREMENTS
@@ -267,7 +266,7 @@ def _iterate_probes(
 
 
 def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
-    if not get_protocol(profile.target.protocol).has_prompt_lengths:
+    if not profile.protocol.has_prompt_lengths:
         return work
     lengths = sample_prompt_lengths(profile)
     if lengths.reason is not None:

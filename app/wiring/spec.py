@@ -17,7 +17,7 @@ from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.pricing.catalog import find_offer, load_catalog
-from app.profiles.profile import BatchProfile, OipProfile
+from app.profiles.profile import OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret
 from app.profiles.traffic import build_traffic
@@ -110,7 +110,7 @@ def build_spec(
         endpoint=endpoint,
         workload=build_workload(profile),
         seed=profile.load.seed,
-        warmup_s=0.0 if isinstance(profile, BatchProfile) else profile.load.warmup_s,
+        warmup_s=0.0 if profile.protocol.load == "job" else profile.load.warmup_s,
         stages=build_stages(profile.load),
         search=profile.load.search,
         slo=profile.complete_slo,

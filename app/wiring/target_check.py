@@ -16,10 +16,10 @@ import msgspec
 from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
 from app.profiles.endpoint_profile import EndpointProfile
-from app.profiles.profile import BatchProfile, GeneratingProfile, LocustProfile, Profile
+from app.profiles.profile import Profile
 from app.profiles.secrets import redact_header
 from app.profiles.url_profile import UrlTarget
-from app.records.protocols import TEMPLATE_MODEL, get_protocol
+from app.records.protocols import TEMPLATE_MODEL
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint
@@ -136,7 +136,7 @@ def _list_models_for_template(profile: EndpointProfile) -> tuple[str, ...]:
     target = profile.target
     if not isinstance(target, EndpointSettings) or target.model_name != TEMPLATE_MODEL:
         return ()
-    if get_protocol(target.protocol).model_list is None or not target.all_urls or target.socket is not None:
+    if profile.protocol.model_list is None or not target.all_urls or target.socket is not None:
         return ()
     api_key = getattr(target, "api_key", None)
     listed_target = UrlTarget(
@@ -157,7 +157,7 @@ def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
     except UnavailableError as error:  # The host name cannot be resolved.
         return _build_connection_test(profile, workload, PreflightDone("dns", None, str(error), None), None)
     with ExitStack() as exit_stack:
-        if not endpoint.urls and not isinstance(profile, LocustProfile):
+        if not endpoint.urls and profile.protocol.load != "users":
             endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, exit_stack),))
         try:
             generator = _start_generator(profile, exit_stack)
@@ -171,11 +171,11 @@ def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
 
 
 def _start_generator(profile: EndpointProfile, exit_stack: ExitStack) -> LoadGenerator:
-    if isinstance(profile, BatchProfile):
+    if profile.protocol.load == "job":
         from loadgen.protocols.openai_batch import BatchJob
 
         return BatchJob()
-    module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
+    module = "loadgen.locustfile" if profile.protocol.load == "users" else "loadgen.worker"
     return exit_stack.enter_context(LoadProcess(module))
 
 
@@ -202,7 +202,7 @@ def _build_connection_test(
     profile: EndpointProfile, workload: Workload, report: PreflightDone, endpoint: Endpoint | None
 ) -> ConnectionTest:
     target = profile.target
-    wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
+    wants_stream = profile.protocol.generates_text and bool(getattr(profile.workload, "stream", False))
     problem = classify_problem(report, wants_stream=wants_stream)
     unreachable_hint = find_unreachable_hint(report, workload)
     remedy = unreachable_hint or (None if problem is None else _REMEDIES[problem])

@@ -9,7 +9,6 @@ from typing import Any
 import msgspec
 
 from app.gui.formatting import format_count, format_number, shorten
-from app.records.protocols import get_protocol
 
 _MAX_BINS = 40
 _PLACEHOLDER_LOAD = {"stages": [{"rate": "1/s", "duration": "1s"}]}
@@ -50,7 +49,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
             profile = load_profile_tree(dict(tree), path)
         except SizewiseError:
             profile = load_profile_tree(_extract_workload(tree), path)
-        if isinstance(profile, LocalProfile) or not get_protocol(profile.target.protocol).has_prompt_lengths:
+        if isinstance(profile, LocalProfile) or not profile.protocol.has_prompt_lengths:
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:
