@@ -342,6 +342,9 @@ class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
     seed: int = 0
 
 
+OpenAiApi = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
+
+
 class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     """Requests to an OpenAI-compatible API, or to the Anthropic Messages API (`messages`). The
     endpoint's URL is the base URL, which usually ends in /v1.
@@ -352,7 +355,7 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     is the sampling rate of speech whose format does not declare one.
     """
 
-    api: Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
+    api: OpenAiApi
     model: str
     prompts: Prompts
     stream: bool = True
@@ -363,6 +366,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     seed: int = 0
     cache_bust: CacheBust | None = None
     sample_rate_hz: int = 24_000
+
+    @property
+    def generates_text(self) -> bool:
+        """True if each response is the text that a model generates for a prompt."""
+        return self.api in ("chat", "completions", "responses", "messages")
 
     @property
     def options(self) -> RequestOptions:

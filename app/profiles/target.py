@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
@@ -22,6 +22,7 @@ from app.profiles.endpoint import (
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
+from app.records.protocols import PROTOCOLS, get_protocol, list_text_generating_protocols
 from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
     HttpMock,
@@ -72,10 +73,16 @@ def _parse_tensors(value: object) -> object:
 
 Tensors = Annotated[dict[str, str], BeforeValidator(_parse_tensors)]
 Spread = Annotated[float, Field(ge=0), upper_bound(5)]
+_TEXT_PROTOCOLS = list_text_generating_protocols()
+_SERVING_PROTOCOLS = " and ".join(row.id for row in PROTOCOLS if row.served_model == "language")
+if TYPE_CHECKING:
+    _TextProtocol = str
+else:
+    _TextProtocol = Literal[_TEXT_PROTOCOLS]
 _ROW_KEY_HINTS = {"row": "row is only for targets that accept several rows or texts at once."}
 _TENSOR_KEY_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
 _TOKEN_KEY_HINTS = {
-    key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
+    key: f"{key} is only for {', '.join(_TEXT_PROTOCOLS[:-1])} and {_TEXT_PROTOCOLS[-1]}."
     for key in ("tokens", "output_tokens")
 }
 _RESPONSE_KEY_HINTS = {"response": "response is only for http and torchserve targets."}
@@ -231,7 +238,7 @@ class _LanguageModelTarget(_OpenAiTarget):
 
 
 class GeneratingTarget(_LanguageModelTarget):
-    protocol: Literal["openai-chat", "openai-completions", "openai-responses", "anthropic-messages"]
+    protocol: _TextProtocol
     """Protocol of the target."""
     scripted: ScriptedTokens | None = None
     """Server with configured response times that the run starts, to try a profile without a
@@ -247,8 +254,8 @@ class GeneratingTarget(_LanguageModelTarget):
     def _check_serve(self) -> Self:
         if self.serve is not None:
             _check_served_name(self.model)
-            if self.protocol not in ("openai-chat", "openai-completions"):
-                raise BadValueError("serve is only for openai-chat and openai-completions")
+            if get_protocol(self.protocol).served_model != "language":
+                raise BadValueError(f"serve is only for {_SERVING_PROTOCOLS}")
         return self
 
 

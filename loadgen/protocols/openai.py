@@ -25,7 +25,6 @@ from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_cou
 from loadgen.protocols.anthropic import API_HEADERS, build_messages_path
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
-    Api,
     add_cache_bust_text,
     build_body,
     build_cache_bust_text,
@@ -67,6 +66,7 @@ from loadgen.transport.exchange import Exchange, StreamReader
 from loadgen.workloads import (
     DatasetPrompts,
     LiveHistory,
+    OpenAiApi,
     OpenAiWorkload,
     RequestOptions,
     SessionPrompts,
@@ -74,7 +74,7 @@ from loadgen.workloads import (
     TracePrompts,
 )
 
-PATH_BY_API: dict[Api, str] = {
+PATH_BY_API: dict[OpenAiApi, str] = {
     "chat": "/chat/completions",
     "completions": "/completions",
     "responses": "/responses",
@@ -139,7 +139,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     )
 
 
-def _build_path(api: Api, base_path: str) -> str:
+def _build_path(api: OpenAiApi, base_path: str) -> str:
     return build_messages_path(base_path) if api == "messages" else base_path.rstrip("/") + PATH_BY_API[api]
 
 
@@ -153,10 +153,10 @@ def _encode_request(
 def _build_reader_factory(
     workload: OpenAiWorkload, is_stream: bool, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
 ) -> Callable[[], StreamReader] | None:
-    api: Api = workload.api
+    api: OpenAiApi = workload.api
     if api == "speech":  # the audio of every response is counted as it arrives
         return build_speech_reader_factory(workload.extra_body, workload.sample_rate_hz)
-    if not is_stream or api not in ("chat", "completions", "responses", "messages"):
+    if not is_stream or not workload.generates_text:
         return None
     if live_sessions is None and not _needs_output(workload.options):
         return lambda: OpenAiReader(api, count_tokens)
@@ -397,7 +397,7 @@ _NOT_STREAMED = ResponseCheck(note="the server does not stream, so token times a
 
 
 def _build_check(workload: OpenAiWorkload, result_counts: list[int], count_tokens: CountTokens | None) -> CheckResponse:
-    api: Api = workload.api
+    api: OpenAiApi = workload.api
     if api == "speech":
         return check_speech
     if api == "images":
