@@ -25,8 +25,8 @@ from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import TokenService
-from tests.checks.language_models import compare_with_published
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_2_70B, LLAMA_8B, MIXTRAL
+from tests.studies.language_models import compare_with_published
 
 GPUS = load_catalog().accelerators
 H100 = GPUS["h100-sxm5-80gb"]

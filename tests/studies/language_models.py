@@ -1,4 +1,4 @@
-"""The arithmetic of app/planning/llm.py beside published rates: python -m tests.checks.language_models prints them.
+"""The arithmetic of app/planning/llm.py beside published rates: python -m tests.studies.language_models prints them.
 
 Lengths of answers are the published tokens over samples; lengths of prompts are not published there and are assumed.
 Cards and batch are those of the vendor's configuration where it was read, else the fewest and 1,024.
@@ -13,8 +13,8 @@ from app.planning.llm import Deployment, Replica, size_replica
 from app.planning.memory import MemoryPlan, find_smallest_degree
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
-from tests.checks.published import PublishedResult, load_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
+from tests.studies.published import PublishedResult, load_published
 
 # model, assumed tokens of a prompt
 MODELS = {"llama2-70b-99": (LLAMA_2_70B, 300.0), "llama3.1-8b": (LLAMA_8B, 800.0), "mixtral-8x7b": (MIXTRAL, 400.0)}

@@ -1,4 +1,4 @@
-"""The planner held against real servers: python -m tests.checks.backtest prints the tables of the docs.
+"""The planner held against real servers: python -m tests.studies.backtest prints the tables of the docs.
 
 A server is measured by the product at rising rates. Its service model is fitted to every other rate, and what that says
 of the rates between is held against what was measured there; fitted to all rates, it predicts two and three such
@@ -32,7 +32,7 @@ from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Stage
 from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun
-from tests.checks.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
+from tests.studies.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
 
 FLEET_SHARES = (0.5, 0.7, 0.85)
 BUSY_SHARE = 0.59
