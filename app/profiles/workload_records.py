@@ -65,10 +65,9 @@ if TYPE_CHECKING:
         TranscriptionProfile,
     )
 
-TextProfile: TypeAlias = (
-    "GeneratingProfile | EmbeddingsProfile | RerankProfile | BatchProfile | SpeechProfile | ImageProfile"
-)
-"""Profile whose requests contain texts."""
+    TextProfile: TypeAlias = (
+        GeneratingProfile | EmbeddingsProfile | RerankProfile | BatchProfile | SpeechProfile | ImageProfile
+    )
 
 
 def build_http_requests(profile: HttpProfile) -> HttpWorkload | MixedWorkload:
