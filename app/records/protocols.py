@@ -54,6 +54,10 @@ class TargetProtocol(msgspec.Struct, frozen=True, kw_only=True):
     """Name of the profile class."""
     profile_module: str = "profile"
     """Module of `app.profiles` with the profile class."""
+    url_meaning: str
+    """What the URL of a target is, for the documentation."""
+    servers: str = ""
+    """Servers that speak the protocol, for the documentation; empty if the title names them."""
     target: dict[str, Any]
     """Values of a target in a new profile."""
     workload: dict[str, Any] = {}
@@ -131,8 +135,10 @@ TEMPLATE_MODEL = "my-model"
 _PROMPTS = {"prompts": {"input_tokens": 512, "output_tokens": 128}}
 _TEXTS = {"prompts": {"input_tokens": 512}}
 _OPENAI: dict[str, Any] = {"is_openai": True, "target": {"url": "http://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+                           "url_meaning": "the base URL, as clients take it, usually ending in `/v1`",
                            "model_list": ModelList("/models")}  # fmt: skip
 """Fields of the APIs below the base URL of an OpenAI-compatible server."""
+_MEDIA_SERVERS = "OpenAI, and servers such as vLLM, SGLang, LocalAI, speaches and Kokoro-FastAPI"
 _GENERATION: dict[str, Any] = {"profile": "GeneratingProfile", "workload": _PROMPTS,
                                "objectives": _GENERATION_OBJECTIVES, "generates_text": True,
                                "metric_traits": ("stream", "tokens"), "has_prompt_lengths": True}  # fmt: skip
@@ -142,6 +148,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="http",
         title="HTTP",
+        url_meaning="the address that is requested",
         profile="HttpProfile",
         target={"url": "http://127.0.0.1:8000/score"},
         workload={"method": "POST", "body": {"features": [0.1, 0.2]}},
@@ -197,6 +204,8 @@ PROTOCOLS = (
     TargetProtocol(
         id="anthropic-messages",
         title="Anthropic messages",
+        url_meaning="the base URL, as clients take it, with or without the `/v1`",
+        servers="Anthropic's API, and servers such as vLLM and llama.cpp",
         target={"url": "http://127.0.0.1:8000", "model": TEMPLATE_MODEL},
         url_patterns=(r"(?P<base>.*)/v1/messages",),
         api="messages",
@@ -235,6 +244,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="openai-speech",
         title="OpenAI speech",
+        servers=_MEDIA_SERVERS,
         profile="SpeechProfile",
         workload={"prompts": {"input_tokens": 40}},
         objectives=("ttfa_ms.p95 < 500", "error_rate < 1%"),
@@ -247,6 +257,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="openai-transcriptions",
         title="OpenAI transcriptions",
+        servers=_MEDIA_SERVERS,
         profile="TranscriptionProfile",
         workload={"audio": {"seconds": 10}},
         objectives=("latency_ms.p95 < 3000", "error_rate < 1%"),
@@ -258,6 +269,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="openai-images",
         title="OpenAI images",
+        servers=_MEDIA_SERVERS,
         profile="ImageProfile",
         workload={"prompts": {"input_tokens": 30}},
         objectives=("latency_ms.p95 < 30000", "error_rate < 1%"),
@@ -270,6 +282,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="openai-realtime",
         title="OpenAI realtime (WebSocket)",
+        servers="OpenAI, vLLM-Omni, speaches, LocalAI",
         profile="RealtimeProfile",
         workload={"audio": {"seconds": 3}},
         objectives=("ttfa_ms.p95 < 1000", "error_rate < 1%"),
@@ -277,11 +290,17 @@ PROTOCOLS = (
         url_patterns=(r"(?P<base>.*/v1)/realtime",),
         metric_traits=("speech", "audio", "dialog"),
         api_choice="realtime",
-        **_OPENAI | {"target": {"url": "ws://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL}},
+        **_OPENAI
+        | {
+            "url_meaning": "the base URL with `ws://` or `wss://`, usually ending in `/v1`",
+            "target": {"url": "ws://127.0.0.1:8000/v1", "model": TEMPLATE_MODEL},
+        },
     ),
     TargetProtocol(
         id="oip",
         title="Open Inference Protocol (Triton, KServe)",
+        url_meaning="without the `/v2`",
+        servers="Open Inference Protocol v2: Triton, KServe, MLServer",
         profile="OipProfile",
         target={"url": "http://127.0.0.1:8000", "model": TEMPLATE_MODEL},
         url_patterns=(
@@ -299,6 +318,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="oip-grpc",
         title="Open Inference Protocol over gRPC",
+        url_meaning="`grpc://host:port`, `grpcs://` for TLS",
         profile="OipGrpcProfile",
         target={"url": "grpc://127.0.0.1:8001", "model": TEMPLATE_MODEL},
         url_scheme="grpc",
@@ -307,6 +327,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="tf-serving",
         title="TensorFlow Serving",
+        url_meaning="without the `/v1`",
         profile="TfServingProfile",
         target={"url": "http://127.0.0.1:8501", "model": TEMPLATE_MODEL},
         url_patterns=(r"(?P<base>.*)/v1/models/(?P<model>[^/:]+):predict",),
@@ -315,6 +336,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="torchserve",
         title="TorchServe",
+        url_meaning="without the `/predictions`",
         profile="TorchServeProfile",
         target={"url": "http://127.0.0.1:8080", "model": TEMPLATE_MODEL},
         workload={"body": {"inputs": [0.1, 0.2]}},
@@ -324,6 +346,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="locust",
         title="Locust test file",
+        url_meaning="the users' host, if the test names none",
         profile="LocustProfile",
         target={"file": "locustfile.py"},
         objectives=("service_ms.p95 < 50", "error_rate < 1%"),
@@ -332,6 +355,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="local",
         title="local",
+        url_meaning="",
         profile="LocalProfile",
         target={"model": "digits"},
         objectives=LOCAL_OBJECTIVES,
@@ -341,6 +365,8 @@ PROTOCOLS = (
     TargetProtocol(
         id="grpc",
         title="gRPC",
+        url_meaning="`grpc://host:port`, `grpcs://` for TLS",
+        servers="any gRPC service",
         profile="GrpcProfile",
         target={"url": "grpc://127.0.0.1:50051"},
         workload={"method": "grpc.health.v1.Health/Check", "body": {"service": ""}},
@@ -351,6 +377,7 @@ PROTOCOLS = (
     TargetProtocol(
         id="openai-batch",
         title="OpenAI batch job",
+        servers="the Files and Batches APIs of OpenAI",
         profile="BatchProfile",
         workload=_PROMPTS,
         objectives=("error_rate < 1%",),
