@@ -144,7 +144,7 @@ _GENERATION: dict[str, Any] = {"profile": "GeneratingProfile", "workload": _PROM
                                "metric_traits": ("stream", "tokens"), "has_prompt_lengths": True}  # fmt: skip
 """Fields of the APIs whose responses are streams of generated text."""
 
-PROTOCOLS = (
+PROTOCOLS: tuple[TargetProtocol, ...] = (
     TargetProtocol(
         id="http",
         title="HTTP",
