@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Literal
+from typing import ClassVar, Literal, get_args
 
 import msgspec
 
@@ -355,7 +355,21 @@ class HttpWorkload(ProtocolWorkload, frozen=True, tag="http"):
     seed: int = 0
 
 
-OpenAiApi = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
+TextApi = Literal["chat", "completions", "responses", "messages"]
+"""API whose responses are the text that a model generates for a prompt."""
+TEXT_APIS: tuple[TextApi, ...] = get_args(TextApi)
+OpenAiApi = Literal[TextApi, "embeddings", "rerank", "speech", "images"]
+API_PATHS: dict[OpenAiApi, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "responses": "/responses",
+    "messages": "/messages",
+    "embeddings": "/embeddings",
+    "rerank": "/rerank",
+    "speech": "/audio/speech",
+    "images": "/images/generations",
+}
+"""Path of each API below the base URL, which ends in /v1."""
 
 
 class OpenAiWorkload(ProtocolWorkload, frozen=True, tag="openai"):
@@ -385,7 +399,7 @@ class OpenAiWorkload(ProtocolWorkload, frozen=True, tag="openai"):
     @property
     def generates_text(self) -> bool:
         """True if each response is the text that a model generates for a prompt."""
-        return self.api in ("chat", "completions", "responses", "messages")
+        return self.api in TEXT_APIS
 
     @property
     def options(self) -> RequestOptions:

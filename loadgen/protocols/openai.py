@@ -64,6 +64,7 @@ from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, StreamReader
 from loadgen.workloads import (
+    API_PATHS,
     DatasetPrompts,
     LiveHistory,
     OpenAiApi,
@@ -73,16 +74,6 @@ from loadgen.workloads import (
     SyntheticPrompts,
     TracePrompts,
 )
-
-PATH_BY_API: dict[OpenAiApi, str] = {
-    "chat": "/chat/completions",
-    "completions": "/completions",
-    "responses": "/responses",
-    "embeddings": "/embeddings",
-    "rerank": "/rerank",
-    "speech": "/audio/speech",
-    "images": "/images/generations",
-}  # fmt: skip
 
 
 def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
@@ -140,7 +131,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
 
 
 def _build_path(api: OpenAiApi, base_path: str) -> str:
-    return build_messages_path(base_path) if api == "messages" else base_path.rstrip("/") + PATH_BY_API[api]
+    return build_messages_path(base_path) if api == "messages" else base_path.rstrip("/") + API_PATHS[api]
 
 
 def _encode_request(
