@@ -22,7 +22,12 @@ from app.profiles.endpoint import (
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
-from app.records.protocols import PROTOCOLS, get_protocol, list_text_generating_protocols
+from app.records.protocols import (
+    PROTOCOLS,
+    get_protocol,
+    join_text_generating_protocols,
+    list_text_generating_protocols,
+)
 from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
     HttpMock,
@@ -73,17 +78,15 @@ def _parse_tensors(value: object) -> object:
 
 Tensors = Annotated[dict[str, str], BeforeValidator(_parse_tensors)]
 Spread = Annotated[float, Field(ge=0), upper_bound(5)]
-_TEXT_PROTOCOLS = list_text_generating_protocols()
 _SERVING_PROTOCOLS = " and ".join(row.id for row in PROTOCOLS if row.served_model == "language")
 if TYPE_CHECKING:
     _TextProtocol = str
 else:
-    _TextProtocol = Literal[_TEXT_PROTOCOLS]
+    _TextProtocol = Literal[list_text_generating_protocols()]
 _ROW_KEY_HINTS = {"row": "row is only for targets that accept several rows or texts at once."}
 _TENSOR_KEY_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
 _TOKEN_KEY_HINTS = {
-    key: f"{key} is only for {', '.join(_TEXT_PROTOCOLS[:-1])} and {_TEXT_PROTOCOLS[-1]}."
-    for key in ("tokens", "output_tokens")
+    key: f"{key} is only for {join_text_generating_protocols()}." for key in ("tokens", "output_tokens")
 }
 _RESPONSE_KEY_HINTS = {"response": "response is only for http and torchserve targets."}
 

@@ -413,6 +413,12 @@ def list_text_generating_protocols() -> tuple[str, ...]:
     return tuple(protocol.id for protocol in PROTOCOLS if protocol.generates_text)
 
 
+def join_text_generating_protocols() -> str:
+    """Return the IDs of the protocols whose responses are streams of generated text, as text: "a, b and c"."""
+    *names, last = list_text_generating_protocols()
+    return f"{', '.join(names)} and {last}"
+
+
 def list_content_protocols() -> dict[str, tuple[str, ...]]:
     """Return the IDs of the protocols that can send each key of the content of prompts."""
     keys = dict.fromkeys(key for protocol in PROTOCOLS for key in protocol.prompt_content)
