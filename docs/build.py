@@ -13,7 +13,7 @@ import re
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any, get_args
@@ -172,6 +172,88 @@ def exit_codes() -> str:
     return "\n".join(lines)
 
 
+def target_protocols() -> str:
+    """Return the protocols of endpoints with what the URL of a target is, and the keys that only they have."""
+    from app.profiles.endpoint import EndpointSettings
+    from app.profiles.fields import profile_fields
+    from app.records.protocols import PROTOCOLS
+
+    rows = {}
+    for protocol in PROTOCOLS:
+        target = profile_fields(protocol.id).find_field("target")
+        assert target is not None
+        common_keys = {field.alias or name for name, field in EndpointSettings.model_fields.items()}
+        common_keys |= {"protocol", "serve", "scripted"}
+        own_keys = [field.key for field in target.fields if field.key not in common_keys]
+        servers = f" ({protocol.servers})" if protocol.servers else ""
+        if not protocol.is_local:
+            rows[protocol.id] = f"{protocol.url_meaning} | {_code(own_keys)}", servers
+    lines = ["| protocol | `url` | also |", "|---|---|---|"]
+    for (text, servers), names in _group_names(rows).items():
+        lines.append(f"| {_code(names, ' ')}{servers} | {text} |")
+    return "\n".join(lines)
+
+
+def workload_keys() -> str:
+    """Return the protocols of endpoints with the keys of their workloads and the defaults."""
+    from app.profiles.fields import profile_fields
+    from app.records.protocols import PROTOCOLS
+
+    rows = {}
+    for protocol in PROTOCOLS:
+        workload = profile_fields(protocol.id).find_field("workload")
+        assert workload is not None
+        sources = [key for keys in workload.one_of.values() for key in keys]
+        others = [
+            f"`{field.key}`{_format_default(field.default)}"
+            for field in workload.fields
+            if field.key not in (*sources, "popularity")
+        ]
+        parts = [f"one of {_code(sources)}"] if sources else []
+        if not protocol.is_local:
+            rows[protocol.id] = "; ".join([*parts, ", ".join(others)] if others else parts)
+    lines = ["| protocol | keys |", "|---|---|"]
+    lines += [f"| {_code(names)} | {text} |" for text, names in _group_names(rows).items()]
+    return "\n".join(lines)
+
+
+def probes() -> str:
+    """Return the paths that report whether a server is ready and whether it runs, by protocol."""
+    from app.records.protocols import PROTOCOLS
+
+    rows = {}
+    for protocol in PROTOCOLS:
+        ready, live = protocol.ready_path.format(model="MODEL", version=""), protocol.live_path
+        ready_text = f"`{ready}`" if ready else "–"
+        if not ready and protocol.model_list is not None and protocol.model_list.method == "GET":
+            path = urlsplit(protocol.target["url"]).path
+            ready_text = (
+                f"`{protocol.model_list.build_url(path)}` below the measured URL; none if the profile has an API key, "
+                "because a probe cannot send one"
+            )
+        if not protocol.is_local:
+            rows[protocol.id] = f"{ready_text} | {f'`{live}`' if live else '–'}"
+    lines = ["| protocol | readiness | liveness |", "|---|---|---|"]
+    lines += [f"| {_code(names)} | {text} |" for text, names in _group_names(rows).items()]
+    return "\n".join(lines)
+
+
+def _group_names(rows: dict[str, Any]) -> dict[Any, list[str]]:
+    """Return the names of the rows with the same contents, by the contents."""
+    return {text: [name for name, other in rows.items() if other == text] for text in rows.values()}
+
+
+def _code(names: Iterable[str], separator: str = ", ") -> str:
+    return separator.join(f"`{name}`" for name in names)
+
+
+def _format_default(value: object) -> str:
+    """Return the default of a key in parentheses; empty if the key has none."""
+    if value in (None, "", [], {}):
+        return ""
+    return f" ({str(value).lower() if isinstance(value, bool) else value})"
+
+
 def server_counters() -> str:
     """Return the inference servers and what of their metrics pages a report shows for each stage."""
     from app.records.llm_servers import LLM_SERVERS
@@ -277,7 +359,8 @@ def changelog() -> str:
 GENERATORS: dict[str, Callable[[], str]] = {
     function.__name__: function
     for function in (
-        cli, profile_keys, metrics, checks, exit_codes, price_layouts, server_counters, python_api, presets,
+        cli, profile_keys, metrics, checks, exit_codes, price_layouts, server_counters, target_protocols,
+        workload_keys, probes, python_api, presets,
         report_formats, hardware_catalogue, changelog, decisions,
     )
 }  # fmt: skip

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import ClassVar, Literal, get_args
 
 import msgspec
 
@@ -316,7 +316,18 @@ def find_json_type(content_type: str | None) -> bool | None:
     return essence == "application/json" or essence.endswith("+json")
 
 
-class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
+class ProtocolWorkload(msgspec.Struct, frozen=True):
+    """Workload of one protocol, and what builds its requests."""
+
+    builder: ClassVar[str] = ""
+    """Module of `loadgen.protocols` and its function that builds the requests: `http.build_http`. Empty if no load
+    worker sends them."""
+    queries_server: ClassVar[bool] = False
+    """True if the requests depend on what the server responds to queries, such as the metadata of a model. The
+    builder is then a coroutine function with a further argument, the function that sends a query."""
+
+
+class HttpWorkload(ProtocolWorkload, frozen=True, tag="http"):
     """Plain HTTP requests: one request per body, or a single request without a body if `bodies` is
     empty.
 
@@ -328,6 +339,8 @@ class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
     Without a template, the rows of the dataset are sent as they are: a file of a folder, a line of
     JSON, or a row as a JSON object.
     """
+
+    builder: ClassVar[str] = "http.build_http"
 
     method: str = "GET"
     path: str | None = None
@@ -342,7 +355,24 @@ class HttpWorkload(msgspec.Struct, frozen=True, tag="http"):
     seed: int = 0
 
 
-class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
+TextApi = Literal["chat", "completions", "responses", "messages"]
+"""API whose responses are the text that a model generates for a prompt."""
+TEXT_APIS: tuple[TextApi, ...] = get_args(TextApi)
+OpenAiApi = Literal[TextApi, "embeddings", "rerank", "speech", "images"]
+API_PATHS: dict[OpenAiApi, str] = {
+    "chat": "/chat/completions",
+    "completions": "/completions",
+    "responses": "/responses",
+    "messages": "/messages",
+    "embeddings": "/embeddings",
+    "rerank": "/rerank",
+    "speech": "/audio/speech",
+    "images": "/images/generations",
+}
+"""Path of each API below the base URL, which ends in /v1."""
+
+
+class OpenAiWorkload(ProtocolWorkload, frozen=True, tag="openai"):
     """Requests to an OpenAI-compatible API, or to the Anthropic Messages API (`messages`). The
     endpoint's URL is the base URL, which usually ends in /v1.
 
@@ -352,7 +382,9 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     is the sampling rate of speech whose format does not declare one.
     """
 
-    api: Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
+    builder: ClassVar[str] = "openai.build_openai"
+
+    api: OpenAiApi
     model: str
     prompts: Prompts
     stream: bool = True
@@ -363,6 +395,11 @@ class OpenAiWorkload(msgspec.Struct, frozen=True, tag="openai"):
     seed: int = 0
     cache_bust: CacheBust | None = None
     sample_rate_hz: int = 24_000
+
+    @property
+    def generates_text(self) -> bool:
+        """True if each response is the text that a model generates for a prompt."""
+        return self.api in TEXT_APIS
 
     @property
     def options(self) -> RequestOptions:
@@ -378,12 +415,14 @@ class GeneratedAudio(msgspec.Struct, frozen=True):
     unique: int = 100
 
 
-class TranscriptionWorkload(msgspec.Struct, frozen=True, tag="transcription"):
+class TranscriptionWorkload(ProtocolWorkload, frozen=True, tag="transcription"):
     """Requests to transcribe audio with an OpenAI-compatible API: the audio files of the folder
     `dataset`, or generated clips.
 
     `fields` is a JSON object with further fields of the form, such as the language.
     """
+
+    builder: ClassVar[str] = "openai_media.build_transcriptions"
 
     model: str
     generated: GeneratedAudio | None = None
@@ -393,13 +432,15 @@ class TranscriptionWorkload(msgspec.Struct, frozen=True, tag="transcription"):
     seed: int = 0
 
 
-class RealtimeWorkload(msgspec.Struct, frozen=True, tag="realtime"):
+class RealtimeWorkload(ProtocolWorkload, frozen=True, tag="realtime"):
     """Dialogs of the OpenAI Realtime API, each on its own WebSocket: audio in real time, in messages
     of `chunk_s` seconds, then one spoken response.
 
     The audio is that of the WAV files of the folder `dataset`, or generated. `session` is a JSON
     object with the settings of the session.
     """
+
+    builder: ClassVar[str] = "openai_realtime.build_realtime"
 
     model: str
     generated: GeneratedAudio | None = None
@@ -412,7 +453,7 @@ class RealtimeWorkload(msgspec.Struct, frozen=True, tag="realtime"):
     seed: int = 0
 
 
-class TensorWorkload(msgspec.Struct, frozen=True):
+class TensorWorkload(ProtocolWorkload, frozen=True):
     """Requests to a served model, with rows of input tensors.
 
     `tensors` is the path of an .npz file with one array per model input, whose first axis is the
@@ -435,6 +476,9 @@ class OipWorkload(TensorWorkload, frozen=True, kw_only=True, tag="oip"):
     binary tensors (over HTTP, as JSON).
     """
 
+    builder: ClassVar[str] = "oip.build_oip"
+    queries_server: ClassVar[bool] = True
+
     transport: Literal["http", "grpc", "grpc-stream"] = "http"
     labels: str | None = None
     """Name of the array in the .npz file with the correct class of each row; None if there are no
@@ -449,12 +493,17 @@ class TfServingWorkload(TensorWorkload, frozen=True, kw_only=True, tag="tf-servi
     """Requests to the REST API of TensorFlow Serving. Generated inputs conform to the metadata of
     the model's signature `signature`."""
 
+    builder: ClassVar[str] = "tf_serving.build_tf_serving"
+    queries_server: ClassVar[bool] = True
+
     signature: str = "serving_default"
 
 
-class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
+class TorchServeWorkload(ProtocolWorkload, frozen=True, tag="torchserve"):
     """Requests to the inference API of TorchServe, each with one body or one row of the dataset.
     The files of a folder are sent unchanged."""
+
+    builder: ClassVar[str] = "torchserve.build_torchserve"
 
     model: str
     version: str | None = None
@@ -465,7 +514,7 @@ class TorchServeWorkload(msgspec.Struct, frozen=True, tag="torchserve"):
     seed: int = 0
 
 
-class GrpcWorkload(msgspec.Struct, frozen=True, tag="grpc"):
+class GrpcWorkload(ProtocolWorkload, frozen=True, tag="grpc"):
     """Calls of a gRPC method, `package.Service/Method`, one for each body of `requests`, or calls
     with an empty message if there is none.
 
@@ -474,13 +523,16 @@ class GrpcWorkload(msgspec.Struct, frozen=True, tag="grpc"):
     are those of the server's reflection.
     """
 
+    builder: ClassVar[str] = "grpc_messages.build_grpc"
+    queries_server: ClassVar[bool] = True
+
     method: str
     requests: HttpWorkload = HttpWorkload()
     """Bodies, template, dataset and popularity; what belongs to HTTP does not apply."""
     protoset: str | None = None
 
 
-class BatchWorkload(msgspec.Struct, frozen=True, tag="openai-batch"):
+class BatchWorkload(ProtocolWorkload, frozen=True, tag="openai-batch"):
     """Job of the OpenAI Batch API, which consists of the chat completions of `requests`. The status
     of the job is requested every `poll_s` seconds."""
 
@@ -511,7 +563,7 @@ class BatchOutcome(msgspec.Struct, frozen=True):
     detail: str | None = None
 
 
-class LocustWorkload(msgspec.Struct, frozen=True, tag="locust"):
+class LocustWorkload(ProtocolWorkload, frozen=True, tag="locust"):
     """Locust test of the user, which `loadgen.locustfile` runs unchanged. If `user_classes` is
     empty, all user classes of the file run."""
 
@@ -529,7 +581,7 @@ class WorkloadClass(msgspec.Struct, frozen=True):
     workload: OpenAiWorkload | HttpWorkload
 
 
-class MixedWorkload(msgspec.Struct, frozen=True, tag="mixed"):
+class MixedWorkload(ProtocolWorkload, frozen=True, tag="mixed"):
     """Mix of several classes of requests to one endpoint. All classes have the same API.
 
     The class of each arrival is drawn from `seed` before the stage, so that the arrivals of each

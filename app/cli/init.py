@@ -12,18 +12,12 @@ import click
 from app.cli.commands import PATH, Arguments, Command
 from app.cli.url import write_new_profile
 from app.errors import SizewiseError, UsageError
+from app.records.protocols import PROTOCOLS, TargetProtocol, get_protocol
 
 if TYPE_CHECKING:
     from app.profiles.url_profile import UrlLoad, UrlTarget
 
 _DEFAULT_FILE = "profile.yaml"
-_KINDS = {
-    "http": "an HTTP endpoint",
-    "openai": "an OpenAI-compatible API of a language model",
-    "oip": "a model server with the Open Inference Protocol, such as Triton",
-    "model": "an ONNX model on this machine",
-    "anthropic": "a server with the Anthropic Messages API",
-}
 _LOADS = {
     "search": "the highest rate within an SLO",
     "rate": "a fixed request rate",
@@ -71,33 +65,33 @@ def add_comments(text: str, path: str) -> str:
 def _ask_for_profile() -> dict[str, Any]:
     from app.profiles.url_profile import build_url_tree
 
-    kind = _choose("What do you want to test?", _KINDS)
-    if kind == "model":
+    choices = sorted((row.init_choice, row.id) for row in PROTOCOLS if row.init_choice is not None)
+    kind = _choose("What do you want to test?", {row_id: text for (_, text), row_id in choices})
+    protocol = get_protocol(kind)
+    if protocol.is_local:
         return _build_model_tree(_ask("Path of the .onnx file"))
-    target = _ask_for_target(kind)
+    target = _ask_for_target(protocol)
     return build_url_tree(target, _ask_for_load())
 
 
-def _ask_for_target(kind: str) -> UrlTarget:
+def _ask_for_target(protocol: TargetProtocol) -> UrlTarget:
     import msgspec
 
     from app.profiles.endpoint import parse_http_url
-    from app.profiles.url_profile import DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS, UrlTarget
+    from app.profiles.url_profile import UrlTarget
 
-    match kind:
-        case "openai" | "anthropic":
-            is_openai = kind == "openai"
-            target = UrlTarget(
-                url=_ask("Base URL", f"http://127.0.0.1:8000{'/v1' if is_openai else ''}", parse_http_url),
-                protocol="openai-chat" if is_openai else "anthropic-messages",
-                input_tokens=_ask("Tokens per prompt", DEFAULT_INPUT_TOKENS),
-                output_tokens=_ask("Tokens per response", DEFAULT_OUTPUT_TOKENS),
-            )
-        case "oip":
-            target = UrlTarget(url=_ask("URL", "http://127.0.0.1:8000", parse_http_url), protocol="oip")
-        case _:
-            url = _ask("URL", "http://127.0.0.1:8000/", parse_http_url)
-            return UrlTarget(url=url, data=_ask("Body of each request, as JSON or @FILE (empty: GET)", "") or None)
+    if not protocol.has_model:
+        url = _ask("URL", "http://127.0.0.1:8000/", parse_http_url)
+        return UrlTarget(url=url, data=_ask("Body of each request, as JSON or @FILE (empty: GET)", "") or None)
+    question = "Base URL" if protocol.generates_text else "URL"
+    target = UrlTarget(url=_ask(question, protocol.target["url"], parse_http_url), protocol=protocol.id)
+    if protocol.generates_text:
+        prompts = protocol.workload["prompts"]
+        target = msgspec.structs.replace(
+            target,
+            input_tokens=_ask("Tokens per prompt", str(prompts["input_tokens"])),
+            output_tokens=_ask("Tokens per response", str(prompts["output_tokens"])),
+        )
     return msgspec.structs.replace(target, model=_ask("Name of the model", _find_model(target)))
 
 

@@ -26,9 +26,10 @@ from app.cli.signals import handle_stop_signals
 from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, print_whole, warn
 from app.errors import OPEN_FILES_HINT, SizewiseError, StorageError, UsageError, is_too_many_open_files
 from app.extras import find_missing_package, require_extra
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.local import LocalProfile
 from app.profiles.objective_lines import find_objective_lines
-from app.profiles.profile import EndpointProfile, Profile, list_required_extras
+from app.profiles.profile import Profile, list_required_extras
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
 from app.records.planning_inputs import PlanningInputs

@@ -27,7 +27,7 @@ from app.extras import require_extra
 
 if TYPE_CHECKING:
     from app.cli.measuring import MeasuredRun
-    from app.profiles.profile import EndpointProfile
+    from app.profiles.endpoint_profile import EndpointProfile
     from app.records.result import Result
 
 _MAX_STEPS = 22

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -12,49 +13,41 @@ from app.cli.options import refuse_options
 from app.cli.secret_consent import allow_command_line
 from app.cli.streams import warn
 from app.errors import UsageError
+from app.records.protocols import PROTOCOLS, get_default_protocol, get_protocol
 
 if TYPE_CHECKING:
     from app.profiles.profile import Profile
-    from app.profiles.url_profile import UrlProtocol, UrlTarget
+    from app.profiles.url_profile import UrlTarget
 
 _SCHEMES = ("http://", "https://")
 _GRPC_SCHEMES = ("grpc://", "grpcs://")
-_PROTOCOL_OPTIONS: dict[str, UrlProtocol] = {
-    "openai": "openai-chat",
-    "anthropic": "anthropic-messages",
-    "oip": "oip",
-    "grpc": "oip-grpc",
-}
+_URL_PROTOCOLS = {row.url_option.name: row.id for row in PROTOCOLS if row.url_option is not None}
 """Protocol of each option whose value is a URL."""
-_OPENAI_APIS: dict[str, UrlProtocol] = {
-    "chat": "openai-chat",
-    "speech": "openai-speech",
-    "transcriptions": "openai-transcriptions",
-    "images": "openai-images",
-    "realtime": "openai-realtime",
-}
+_OPENAI_APIS = {row.api_choice: row.id for row in PROTOCOLS if row.api_choice is not None}
 _SECTION = "A URL instead of a profile"
 _OTHER_FILE_HINT = "Choose another file, or remove this one."
 
+
+def _list_protocol_options() -> Iterator[CommandOption]:
+    """Yield one option per protocol with a URL option, and the choice between the APIs of OpenAI after its own."""
+    for protocol in PROTOCOLS:
+        option = protocol.url_option
+        if option is None:
+            continue
+        yield CommandOption(
+            [f"--{option.name}"], elsewhere=option.synonyms, metavar="URL", section=_SECTION, help=option.help
+        )
+        if protocol.api_choice is not None:
+            yield CommandOption(
+                ["--api"],
+                type=click.Choice([*_OPENAI_APIS]),
+                section=_SECTION,
+                help=f"API of the server that --{option.name} names (default: {protocol.api_choice})",
+            )
+
+
 URL_OPTIONS: tuple[CommandOption, ...] = (
-    CommandOption(
-        ["--openai"],
-        elsewhere=("--base-url", "--endpoint", "--target"),
-        metavar="URL",
-        section=_SECTION,
-        help="base URL of an OpenAI-compatible API, as in …/v1",
-    ),
-    CommandOption(
-        ["--api"],
-        type=click.Choice([*_OPENAI_APIS]),
-        section=_SECTION,
-        help="API of the server that --openai names (default: chat)",
-    ),
-    CommandOption(
-        ["--anthropic"], metavar="URL", section=_SECTION, help="base URL of a server with the Anthropic Messages API"
-    ),
-    CommandOption(["--oip"], metavar="URL", section=_SECTION, help="URL of a server with the Open Inference Protocol"),
-    CommandOption(["--grpc"], metavar="URL", section=_SECTION, help="the same over gRPC, such as grpc://host:8001"),
+    *_list_protocol_options(),
     CommandOption(
         ["--model"], metavar="NAME", section=_SECTION, help="name of the model (default: the only one that is served)"
     ),
@@ -172,7 +165,7 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
 def is_url(arguments: Arguments) -> bool:
     """Return whether the arguments name a URL to measure."""
     is_positional = (arguments.profile or "").casefold().startswith((*_SCHEMES, *_GRPC_SCHEMES))
-    return is_positional or any(getattr(arguments, option) is not None for option in _PROTOCOL_OPTIONS)
+    return is_positional or any(getattr(arguments, option) is not None for option in _URL_PROTOCOLS)
 
 
 def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
@@ -199,7 +192,7 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         slo=tuple(arguments.slo),
         trace=None if arguments.trace is None else str(arguments.trace.absolute()),
     )
-    if target.protocol != "http" and target.model is None:
+    if target.model is None and get_protocol(target.protocol).has_model:
         unnamed = build_url_tree(msgspec.structs.replace(target, model="unknown"), load)
         load_profile_tree(unnamed, "the command line", overrides)  # checked before the server is queried
         target = msgspec.structs.replace(target, model=find_served_model(target))
@@ -213,15 +206,15 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
 
 def _build_target(arguments: Arguments) -> UrlTarget:
     from app.profiles.templates import recognize_request
-    from app.profiles.url_profile import UrlTarget
+    from app.profiles.url_profile import UrlTarget, list_url_options
 
     model = arguments.model
-    urls = {option: url for option in _PROTOCOL_OPTIONS if (url := getattr(arguments, option)) is not None}
+    urls = {option: url for option in _URL_PROTOCOLS if (url := getattr(arguments, option)) is not None}
     if len(urls) + (arguments.profile is not None) > 1:
         raise UsageError("more than one target is specified", hint="Specify one URL, or one profile.")
     if urls:
         option, url = next(iter(urls.items()))
-        protocol = _PROTOCOL_OPTIONS[option]
+        protocol = _URL_PROTOCOLS[option]
         protocols = _OPENAI_APIS if option == "openai" else {option: protocol}
         if option == "openai" and arguments.api is not None:
             protocol = _OPENAI_APIS[arguments.api]
@@ -229,19 +222,18 @@ def _build_target(arguments: Arguments) -> UrlTarget:
     else:
         scheme, separator, address = arguments.profile.partition("://")
         url = f"{scheme.casefold()}{separator}{address}"
-        protocol = "oip-grpc" if url.startswith(_GRPC_SCHEMES) else "http"
-        protocols = _OPENAI_APIS | _PROTOCOL_OPTIONS if arguments.data is None and arguments.method is None else {}
+        protocol = get_default_protocol("grpc" if url.startswith(_GRPC_SCHEMES) else "http").id
+        protocols = _OPENAI_APIS | _URL_PROTOCOLS if arguments.data is None and arguments.method is None else {}
     recognized = recognize_request(url)
     if recognized is not None and recognized[0] in protocols.values():
         protocol, url = next(known for known in protocols.values() if known == recognized[0]), recognized[1]
         model = model or recognized[2]
     if arguments.api is not None and arguments.openai is None:
         raise UsageError("--api requires --openai", hint="Add --openai URL, or remove --api.")
-    if protocol == "http" and model is not None:
-        raise UsageError(
-            "--model requires --openai, --anthropic, --oip or --grpc", hint="Plain HTTP has no model name."
-        )
-    if protocol != "http":
+    has_model = get_protocol(protocol).has_model
+    if model is not None and not has_model:
+        raise UsageError(f"--model requires {list_url_options()}", hint="Plain HTTP has no model name.")
+    if has_model:
         http_options = [option for option in URL_OPTIONS if option.name in ("method", "data")]
         refuse_options(
             http_options, arguments, "is only for plain HTTP", "Remove it; the protocol defines the requests."

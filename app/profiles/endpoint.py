@@ -11,7 +11,7 @@ import re
 import shlex
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 from urllib.parse import urlsplit
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, model_validator
@@ -34,8 +34,12 @@ from app.profiles.settings import (
     resolve_path,
     upper_bound,
 )
+from app.records.protocols import get_protocol
 from app.records.result import DeclaredHardware
 from loadgen.records import Endpoint, Timeouts, Tls
+
+if TYPE_CHECKING:
+    from loadgen.reference.script import MockProtocol
 
 
 def _build_url_parser(*schemes: str) -> Callable[[object], str]:
@@ -291,6 +295,8 @@ class TargetSettings(Settings):
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"address": ADDRESS_KEYS}
 
+    if TYPE_CHECKING:
+        protocol: str  # each class declares its own protocols
     url: HttpUrl | None = Field(default=None, examples=["http://127.0.0.1:8000/score"])
     """URL of the target, such as http://127.0.0.1:8000/score."""
     urls: Listed[HttpUrl] = ()
@@ -311,22 +317,20 @@ class TargetSettings(Settings):
         """URLs of the target; empty for a target that the run itself serves."""
         return self.urls if self.url is None else (self.url,)
 
+    @property
+    def model_name(self) -> str | None:
+        """Name of the model on the server; `None` if the protocol has no names of models."""
+        return getattr(self, "model", None)
+
+    def build_mock(self) -> MockProtocol | None:
+        """Return the mock protocol of a scripted target; `None` if the target is not scripted."""
+        return None
+
     @model_validator(mode="after")
     def _check_started_url(self) -> Self:
         if self.start is not None and not self.all_urls:
             raise BadValueError("target.start needs target.url, the URL of the started server")
         return self
-
-
-GRPC_PROTOCOLS = ("oip-grpc", "grpc")
-KeyHeader = tuple[str, str]
-"""Name of the header that carries an API key, and the text before the key."""
-BEARER_HEADER: KeyHeader = ("Authorization", "Bearer ")
-
-
-def find_key_header(protocol: str) -> KeyHeader:
-    """Return the header that carries the API key of a protocol."""
-    return ("x-api-key", "") if protocol == "anthropic-messages" else BEARER_HEADER
 
 
 class EndpointSettings(TargetSettings):
@@ -359,9 +363,9 @@ class EndpointSettings(TargetSettings):
     `sizewise explain --spans` can match the spans of the target with the requests."""
 
     @property
-    def key_header(self) -> KeyHeader:
-        """Header that carries the API key."""
-        return BEARER_HEADER
+    def key_header(self) -> tuple[str, str]:
+        """Name of the header that carries the API key, and the text before the key."""
+        return get_protocol(self.protocol).key_header
 
     @model_validator(mode="before")
     @classmethod

@@ -13,27 +13,21 @@ from msgspec.structs import replace
 
 from app.analysis.objectives import CLASS_METRICS, get_unit, select_stage_tags
 from app.analysis.spans import LIMIT_METRICS
-from app.profiles.endpoint import GRPC_PROTOCOLS
 from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError, did_you_mean
 from app.profiles.prompts import SpeechRequests
 from app.profiles.units import format_duration
 from app.records.metrics import METRICS, RUN_METRICS, Trait, find_metrics
+from app.records.protocols import PROTOCOLS, list_text_generating_protocols
 from app.records.result import CLASS_TAG, SWEEP_TAG, Objective
 from app.records.stage_kinds import STAGE_KINDS
 
 if TYPE_CHECKING:
-    from app.profiles.profile import EndpointProfile, Profile
+    from app.profiles.endpoint_profile import EndpointProfile
+    from app.profiles.profile import Profile
 
 
-_LLM_PROTOCOLS = ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages")
-_MEDIA_PROTOCOLS: dict[Trait, tuple[str, ...]] = {
-    "speech": ("openai-speech", "openai-realtime"),
-    "audio": ("openai-speech", "openai-transcriptions", "openai-realtime"),
-    "dialog": ("openai-realtime",),
-    "images": ("openai-images",),
-}
-"""Protocols with the metrics of audio and images, by the trait of the metrics."""
+_MEDIA_TRAITS: tuple[Trait, ...] = ("speech", "audio", "dialog", "images")
 _TIMED_AUDIO_FORMATS = ("pcm", "wav")
 _POSSIBLY_NEGATIVE_METRICS = (
     "scrape_clock_offset_s",
@@ -67,9 +61,9 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
             f"{gate.metric} is a metric of the planned fleet, but without traffic, no fleet is planned",
             "Add traffic.",
         )
-    if gate.metric == "usd_per_1m_tokens" and profile.target.protocol not in _LLM_PROTOCOLS:
+    if gate.metric == "usd_per_1m_tokens" and not profile.protocol.generates_text:
         return (
-            f"{gate.metric} is available only with protocol {', '.join(_LLM_PROTOCOLS)}",
+            f"{gate.metric} is available only with protocol {', '.join(list_text_generating_protocols())}",
             "Use usd_per_1k_inferences.",
         )
     return None
@@ -158,7 +152,7 @@ def _check_abort_rule(profile: EndpointProfile) -> tuple[str, str] | None:
     rule = profile.options.abort_when
     if rule is None:
         return None
-    if profile.target.protocol == "locust" and rule.objective.metric != "error_rate":
+    if profile.protocol.load == "users" and rule.objective.metric != "error_rate":
         return f"{rule.objective.metric} is not available while a Locust test runs", "Use error_rate."
     load = profile.load
     durations_s = [stage.max_duration_s or None for stage in load.stages]
@@ -329,27 +323,35 @@ def _uses_io_binding(profile: LocalProfile) -> bool:
     )
 
 
+def _join_protocols(trait: Trait) -> str:
+    """Return the protocols that have the metrics with a trait, as text."""
+    return ", ".join(protocol.id for protocol in PROTOCOLS if trait in protocol.metric_traits)
+
+
 def _check_measured(profile: EndpointProfile, objective: Objective) -> tuple[str, str] | None:
-    protocol, metric = profile.target.protocol, objective.metric
+    protocol, metric = profile.protocol, objective.metric
     traits = METRICS[metric].traits
-    if protocol == "locust" and "scheduled" in traits:
+    if protocol.load == "users" and "scheduled" in traits:
         return f"{metric} is measured from the scheduled start, which Locust does not report", "Use service_ms."
-    if protocol in GRPC_PROTOCOLS and metric == "first_byte_ms":
+    if protocol.url_scheme == "grpc" and metric == "first_byte_ms":
         return "gRPC does not report the first byte", "Use latency_ms."
     if "stream" in traits and not getattr(profile.workload, "stream", False):
         return f"{metric} needs streamed responses, but streaming is not requested", "Use latency_ms."
-    if "messages" in traits and protocol != "grpc":
-        return f"{metric} is available only with protocol grpc", "Use latency_ms, or ttft_ms for generated text."
-    if {"stream", "tokens"} & set(traits) and protocol not in (*_LLM_PROTOCOLS, "openai-batch"):
+    if "messages" in traits and "messages" not in protocol.metric_traits:
         return (
-            f"{metric} is available only with protocol {', '.join(_LLM_PROTOCOLS)}",
+            f"{metric} is available only with protocol {_join_protocols('messages')}",
+            "Use latency_ms, or ttft_ms for generated text.",
+        )
+    if {"stream", "tokens"} & set(traits) and "tokens" not in protocol.metric_traits:
+        return (
+            f"{metric} is available only with protocol {', '.join(list_text_generating_protocols())}",
             "Use latency_ms, or a rate such as completed_per_s.",
         )
     if metric == "accuracy" and getattr(profile.workload, "labels", None) is None:
         return "accuracy needs labels", "Name their array in workload.labels, with protocol oip or oip-grpc."
-    for trait, protocols in _MEDIA_PROTOCOLS.items():
-        if trait in traits and protocol not in protocols:
-            return f"{metric} is available only with protocol {', '.join(protocols)}", "Use latency_ms."
+    for trait in _MEDIA_TRAITS:
+        if trait in traits and trait not in protocol.metric_traits:
+            return f"{metric} is available only with protocol {_join_protocols(trait)}", "Use latency_ms."
     if (
         "audio" in traits
         and isinstance(profile.workload, SpeechRequests)

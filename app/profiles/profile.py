@@ -1,28 +1,22 @@
 """Profiles: the user's description of what a run measures.
 
-All defaults are declared in the settings classes. This module also declares the abort rule and the
-limits of a run.
+All defaults are declared in the settings classes.
 """
 
 from __future__ import annotations
 
-import re
-from typing import Annotated, Any, Self
+from importlib import import_module
+from typing import Any, Self
 
-from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import Field, model_validator
 
-from app.analysis.abort import ABORTABLE_METRICS
-from app.analysis.objectives import parse_objective
-from app.errors import UsageError
 from app.extras import Extra
-from app.profiles import units
-from app.profiles.classes import ClassKeys, build_slo
+from app.profiles import workload_records as records
 from app.profiles.endpoint import ADDRESS_KEYS
-from app.profiles.load import BatchLoadSettings, LoadSettings
-from app.profiles.local import CommonProfile, LocalProfile
-from app.profiles.plan import PlanKeys
+from app.profiles.endpoint_profile import EndpointProfile
+from app.profiles.load import BatchLoadSettings
+from app.profiles.local import LocalProfile
 from app.profiles.problems import BadValueError
-from app.profiles.prompt_content import BODY_KEYS, CONTENT_PROTOCOLS
 from app.profiles.prompts import (
     BatchRequests,
     EmbeddingRequests,
@@ -34,7 +28,6 @@ from app.profiles.prompts import (
     TranscriptionRequests,
 )
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
-from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
 from app.profiles.target import (
     BatchTarget,
     EmbeddingsTarget,
@@ -52,7 +45,6 @@ from app.profiles.target import (
     TorchServeTarget,
     TranscriptionTarget,
 )
-from app.profiles.traffic import TrafficSettings
 from app.profiles.workload import (
     GrpcRequests,
     HttpRequests,
@@ -62,128 +54,43 @@ from app.profiles.workload import (
     TfServingRequests,
     TorchServeRequests,
 )
-from app.records.abort import AbortRule
-from app.records.offers import PlanLimits
-from app.records.protocols import PROTOCOLS
-from app.records.result import Objective
-
-_ABORT_RULE = re.compile(r"(?P<objective>.*\S)\s+after\s+(?P<after>\S+)\s*", re.DOTALL)
-_ABORT_HINT = 'Use a value such as "error_rate > 20% after 15s"; the time counts from the start of each stage.'
+from app.records.protocols import PROTOCOLS, list_content_protocols
+from loadgen.workloads import BatchWorkload, LocustWorkload, Workload
 
 
-def _parse_abort_rule(value: object) -> AbortRule:
-    match = _ABORT_RULE.fullmatch(value) if isinstance(value, str) else None
-    if not isinstance(value, str) or match is None:
-        raise BadValueError(f'{value!r} has no "after" time', hint=_ABORT_HINT)
-    try:
-        objective = parse_objective(match["objective"])
-    except UsageError as error:
-        raise BadValueError(str(error), hint=error.hint) from error
-    if objective.metric not in ABORTABLE_METRICS:
-        hint = f"Use {' or '.join(ABORTABLE_METRICS)}."
-        raise BadValueError(f"{objective.metric} is not available while a stage runs", hint=hint)
-    if objective.request_class is not None:
-        raise BadValueError("abort_when applies to all requests together, and cannot name a class", hint=_ABORT_HINT)
-    if objective.comparator in ("<", "<=") or objective.level == "warn":
-        raise BadValueError(f'"{objective.text}" cannot be used to abort a run', hint=_ABORT_HINT)
-    return AbortRule(" ".join(value.split()), objective, units.parse_duration_s(match["after"]))
-
-
-class RunOptions(Settings):
-    """Options of a run.
-
-    `abort_when` is evaluated while a stage runs, once the `after` time of the rule has passed. If
-    the rule is met, the run ends with the results so far.
-    """
-
-    abort_when: (
-        Annotated[AbortRule, PlainValidator(_parse_abort_rule), PlainSerializer(lambda rule: rule.text)] | None
-    ) = Field(default=None, examples=["error_rate > 20% after 15s"])
-    """Rule that aborts the run, such as error_rate > 20% after 15s. The time is measured from the
-    start of each stage."""
-
-
-class RunLimits(Settings):
-    """Limits of a run; `None` means no limit."""
-
-    duration_s: PositiveSeconds | None = Field(default=None, alias="duration", examples=["10m"])
-    """Maximum duration of the whole run, such as 10m. At this limit, the run ends with the results
-    so far."""
-    requests: Annotated[Count, upper_bound(10**12)] | None = Field(default=None, examples=["1e6"])
-    """Maximum number of requests that the run may send, such as 1e6."""
-    usd: Annotated[float, Field(gt=0)] | None = Field(default=None, examples=[5])
-    """Maximum cost of the run in USD, based on the price of the target's hardware, such as 5."""
-
-
-class _BaseProfile(CommonProfile):
-    load: LoadSettings = Field(examples=[{"stages": [{"rate": "50/s", "duration": "30s"}]}])
-    """Load on the target: first the stages in order, then a sweep, then a search."""
-    slo: Listed[ObjectiveText] = Field(default=(), examples=[["latency_ms.p95 < 50"]])
-    """Service level objectives, one per line, such as latency_ms.p95 < 50 or error_rate < 1%."""
-    limits: RunLimits = RunLimits()
-    """Limits on the duration, the requests and the cost of the run. At a limit, the run ends with
-    the results so far."""
-    gates: Listed[GateText] = Field(default=(), examples=[["latency_ms.p99 < 80 | warn"]])
-    """Conditions that fail a CI job, one per line, such as latency_ms.p99 < 80 | warn or
-    change(latency_ms.p95) < +8%."""
-    options: RunOptions = RunOptions()
-    """Options of the run, for example a rule for aborting the run."""
-    traffic: TrafficSettings | None = None
-    """Traffic for which a fleet is planned. Without traffic, no fleet is planned."""
-    plan: PlanKeys = PlanLimits()
-    """Requirements of the planned fleet in addition to the SLO."""
-
-    @property
-    def complete_slo(self) -> tuple[Objective, ...]:
-        """SLO of the profile, followed by the objectives of the classes of requests."""
-        return build_slo(self.slo, self.classes)
-
-    @property
-    def classes(self) -> tuple[ClassKeys, ...]:
-        """Classes of requests; empty if the workload has none."""
-        return getattr(getattr(self, "workload", None), "classes", ())
-
-    @model_validator(mode="after")
-    def _check_search(self) -> Self:
-        if self.load.search is not None and not any(objective.level == "fail" for objective in self.complete_slo):
-            problem = "has only warnings" if self.complete_slo else "is empty"
-            raise BadValueError(
-                f"load.search needs an SLO for the max rate, but slo {problem}",
-                hint='Add an objective to slo, such as "latency_ms.p95 < 50".',
-            )
-        return self
-
-
-class HttpProfile(_BaseProfile):
+class HttpProfile(EndpointProfile):
     target: HttpTarget
     """Target to measure: its address, protocol and connection."""
     workload: HttpRequests = HttpRequests(method="GET")
     """Content of the requests. Without it, each request is a GET of the URL."""
 
+    def build_workload(self) -> Workload:
+        return records.build_http_requests(self)
 
-class GeneratingProfile(_BaseProfile):
+
+class GeneratingProfile(EndpointProfile):
     target: GeneratingTarget
     """Target to measure: its address, protocol and connection."""
     workload: PromptRequests = Field(examples=[{"prompts": {"input_tokens": 512, "output_tokens": 128}}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_generating_workload(self)
+
     @model_validator(mode="after")
     def _check_max_tokens(self) -> Self:
-        """Check that each request has a maximum number of output tokens, which the Messages API
-        requires. Raises BadValueError otherwise."""
+        """Check that each request has a maximum number of output tokens, if the protocol requires it.
+        Raises BadValueError otherwise."""
+        is_required = self.protocol.requires_output_tokens
         class_requests = [requests for _, requests in self.workload.list_class_requests()]
         for requests in class_requests or [self.workload]:
             prompts, dataset = requests.prompts, requests.dataset
             lacks_lengths = prompts is not None and not prompts.has_output_lengths
             lacks_lengths |= dataset is not None and dataset.output_tokens is None
-            if (
-                self.target.protocol == "anthropic-messages"
-                and lacks_lengths
-                and requests.extra_body.get("max_tokens") is None
-            ):
+            if is_required and lacks_lengths and requests.extra_body.get("max_tokens") is None:
                 key = "dataset" if prompts is None else "prompts"
                 raise BadValueError(
-                    "anthropic-messages needs a maximum number of output tokens in each request",
+                    f"{self.target.protocol} needs a maximum number of output tokens in each request",
                     hint=f"Set workload.{key}.output_tokens, or max_tokens in workload.extra_body.",
                 )
         return self
@@ -192,22 +99,22 @@ class GeneratingProfile(_BaseProfile):
     def _check_content(self) -> Self:
         """Check that the protocol can send the content of the prompts. Raises BadValueError
         otherwise."""
-        protocol = self.target.protocol
+        protocol = self.protocol
         class_requests = [requests for _, requests in self.workload.list_class_requests()]
         for index, requests in enumerate(class_requests or [self.workload]):
             path: tuple[str | int, ...] = ("workload", "classes", index) if class_requests else ("workload",)
             prefix = ".".join(map(str, path))
             for source, settings in (("prompts", requests.prompts), ("dataset", requests.dataset)):
-                for key, protocols in CONTENT_PROTOCOLS.items():
+                for key, protocols in list_content_protocols().items():
                     if getattr(settings, key, None) is None:
                         continue
-                    if protocol not in protocols:
+                    body_key = protocol.prompt_content.get(key)
+                    if body_key is None:
                         raise BadValueError(
-                            f"{protocol} sends no {key}",
+                            f"{protocol.id} sends no {key}",
                             hint=f"Remove {key}, or use {' or '.join(protocols)}.",
                             key_path=(*path, source, key),
                         )
-                    body_key = BODY_KEYS.get((key, protocol), key)
                     if body_key in requests.extra_body:
                         raise BadValueError(
                             f"{prefix}.extra_body.{body_key} conflicts with {prefix}.{source}.{key}",
@@ -220,9 +127,10 @@ class GeneratingProfile(_BaseProfile):
     def _check_live_history(self) -> Self:
         """Check that the protocol can send the server's own responses back. Raises BadValueError
         otherwise."""
-        if self.target.protocol == "anthropic-messages" and self.workload.has_live_history:
+        protocol = self.protocol
+        if self.workload.has_live_history and not protocol.has_live_sessions:
             raise BadValueError(
-                "anthropic-messages sends no live sessions: the server's responses are not sent back",
+                f"{protocol.id} sends no live sessions: the server's responses are not sent back",
                 hint="Use prompts.history: prepared, or openai-chat if the server has it.",
             )
         return self
@@ -246,84 +154,122 @@ class GeneratingProfile(_BaseProfile):
         return self
 
 
-class EmbeddingsProfile(_BaseProfile):
+class EmbeddingsProfile(EndpointProfile):
     target: EmbeddingsTarget
     """Target to measure: its address, protocol and connection."""
     workload: EmbeddingRequests = Field(examples=[{"prompts": {"input_tokens": 512}}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_openai_workload(self)
 
-class RerankProfile(_BaseProfile):
+
+class RerankProfile(EndpointProfile):
     target: RerankTarget
     """Target to measure: its address, protocol and connection."""
     workload: RerankRequests = Field(examples=[{"prompts": {"input_tokens": 512}}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_openai_workload(self, documents=self.workload.documents)
 
-class SpeechProfile(_BaseProfile):
+
+class SpeechProfile(EndpointProfile):
     target: SpeechTarget
     """Target to measure: its address, protocol and connection."""
     workload: SpeechRequests = Field(examples=[{"prompts": {"input_tokens": 40}, "voice": "alloy"}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_openai_workload(
+            self,
+            {"voice": self.workload.voice, "response_format": self.workload.format},
+            stream=self.workload.stream,
+            sample_rate_hz=self.workload.sample_rate,
+        )
 
-class TranscriptionProfile(_BaseProfile):
+
+class TranscriptionProfile(EndpointProfile):
     target: TranscriptionTarget
     """Target to measure: its address, protocol and connection."""
     workload: TranscriptionRequests = Field(examples=[{"audio": {"seconds": 10}}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_transcription_workload(self)
 
-class ImageProfile(_BaseProfile):
+
+class ImageProfile(EndpointProfile):
     target: ImageTarget
     """Target to measure: its address, protocol and connection."""
     workload: ImageRequests = Field(examples=[{"prompts": {"input_tokens": 30}, "size": "512x512"}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_openai_workload(self, {"n": self.workload.images, "size": self.workload.size})
 
-class RealtimeProfile(_BaseProfile):
+
+class RealtimeProfile(EndpointProfile):
     target: RealtimeTarget
     """Target to measure: its address, protocol and connection."""
     workload: RealtimeRequests = Field(examples=[{"audio": {"seconds": 3}, "voice": "alloy"}])
     """Content of the dialogs."""
 
+    def build_workload(self) -> Workload:
+        return records.build_realtime_workload(self)
 
-class OipProfile(_BaseProfile):
+
+class OipProfile(EndpointProfile):
     target: OipTarget
     """Target to measure: its address, protocol and connection."""
     workload: OipRequests = OipRequests()
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_oip_workload(self, "http", binary=self.workload.binary)
 
-class OipGrpcProfile(_BaseProfile):
+
+class OipGrpcProfile(EndpointProfile):
     target: OipGrpcTarget
     """Target to measure: its address, protocol and connection."""
     workload: OipGrpcRequests = OipGrpcRequests()
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_oip_workload(self, "grpc-stream" if self.workload.stream else "grpc")
 
-class TfServingProfile(_BaseProfile):
+
+class TfServingProfile(EndpointProfile):
     target: TfServingTarget
     """Target to measure: its address, protocol and connection."""
     workload: TfServingRequests = TfServingRequests()
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_tf_serving_workload(self)
 
-class TorchServeProfile(_BaseProfile):
+
+class TorchServeProfile(EndpointProfile):
     target: TorchServeTarget
     """Target to measure: its address, protocol and connection."""
     workload: TorchServeRequests = Field(examples=[{"body": {"features": [0.1, 0.2]}}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_torchserve_workload(self)
 
-class GrpcProfile(_BaseProfile):
+
+class GrpcProfile(EndpointProfile):
     target: GrpcTarget
     """Target to measure: its address, protocol and connection."""
     workload: GrpcRequests = Field(examples=[{"method": "grpc.health.v1.Health/Check"}])
     """Content of the requests."""
 
+    def build_workload(self) -> Workload:
+        return records.build_grpc_workload(self)
 
-class BatchProfile(_BaseProfile):
+
+class BatchProfile(EndpointProfile):
     target: BatchTarget
     """Target to measure: its address, protocol and connection."""
     workload: BatchRequests = Field(examples=[{"prompts": {"input_tokens": 512, "output_tokens": 128}}])
@@ -331,12 +277,18 @@ class BatchProfile(_BaseProfile):
     load: BatchLoadSettings = Field(default=BatchLoadSettings(), examples=[{"batch": {"requests": 1000}}])
     """Job of the Batch API."""
 
+    def build_workload(self) -> Workload:
+        return BatchWorkload(records.build_openai_workload(self), self.load.batch.poll_s)
 
-class LocustProfile(_BaseProfile):
+
+class LocustProfile(EndpointProfile):
     target: LocustTarget
     """Target to measure: its address, protocol and connection."""
     workload: LocustRequests = LocustRequests()
     """Content of the requests."""
+
+    def build_workload(self) -> Workload:
+        return LocustWorkload(str(self.target.file), self.workload.user_classes, self.workload.spawn_per_s)
 
     @model_validator(mode="after")
     def _check_closed_loop(self) -> Self:
@@ -363,25 +315,11 @@ class LocustProfile(_BaseProfile):
         return self
 
 
-EndpointProfile = (
-    HttpProfile
-    | GeneratingProfile
-    | EmbeddingsProfile
-    | RerankProfile
-    | SpeechProfile
-    | TranscriptionProfile
-    | ImageProfile
-    | RealtimeProfile
-    | OipProfile
-    | OipGrpcProfile
-    | TfServingProfile
-    | TorchServeProfile
-    | LocustProfile
-    | GrpcProfile
-    | BatchProfile
-)
 Profile = EndpointProfile | LocalProfile
-PROFILES: dict[str, type[Profile]] = {protocol.id: globals()[protocol.profile] for protocol in PROTOCOLS}
+PROFILES: dict[str, type[Profile]] = {
+    protocol.id: getattr(import_module(f"app.profiles.{protocol.profile_module}"), protocol.profile)
+    for protocol in PROTOCOLS
+}
 """Profile class for each protocol of a target. A target with a model but without a protocol has the
 protocol `local`."""
 
@@ -401,7 +339,7 @@ def list_required_extras(profile: Profile) -> tuple[Extra, ...]:
 def find_serve_settings(profile: EndpointProfile) -> ServeSettings | ServeLanguageModelSettings | None:
     """Return the settings of the model that the run itself serves; `None` if the run does not serve
     a model."""
-    return profile.target.serve if isinstance(profile, OipProfile | GeneratingProfile) else None
+    return getattr(profile.target, "serve", None)
 
 
 def find_protocol(value: Any) -> str | None:

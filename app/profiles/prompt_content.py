@@ -40,18 +40,6 @@ from reports.shortening import shorten
 
 ColumnName = Annotated[str, Field(min_length=1, max_length=256)]
 
-CONTENT_PROTOCOLS = {
-    "images": ("openai-chat", "openai-responses", "anthropic-messages"),
-    "audio": ("openai-chat",),
-    "tools": ("openai-chat", "openai-responses", "anthropic-messages"),
-    "response_format": ("openai-chat", "openai-completions", "openai-responses", "anthropic-messages"),
-}
-"""Protocols that can send the content of a key of prompts."""
-BODY_KEYS = {
-    ("response_format", "openai-responses"): "text",
-    ("response_format", "anthropic-messages"): "output_config",
-}
-"""Keys of request bodies that differ from the key of prompts, by key and protocol."""
 MAX_PAIRS = 1_000_000
 _MAX_PAIR_BYTES = 256 * 2**20
 _MAX_WEIGHT = 1e12

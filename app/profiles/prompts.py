@@ -50,6 +50,7 @@ from app.profiles.settings import (
 from app.profiles.target import ModelName
 from app.profiles.traces import DEFAULT_BLOCK_TOKENS, check_token_columns
 from app.profiles.units import format_duration, parse_duration_s
+from app.records.protocols import join_text_generating_protocols
 from loadgen.workloads import (
     NO_DELAY,
     AudioClips,
@@ -264,7 +265,7 @@ DelayTime = Annotated[Delay, PlainValidator(parse_delay), PlainSerializer(format
 
 
 _GENERATION_KEY_HINTS = {
-    key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
+    key: f"{key} is only for {join_text_generating_protocols()}."
     for key in (
         "output_tokens",
         "lengths",

@@ -9,21 +9,35 @@ from __future__ import annotations
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, JsonValue, model_validator
 
 from app.profiles.endpoint import (
     EndpointSettings,
     GrpcUrl,
-    KeyHeader,
     TargetSettings,
     WebSocketUrl,
-    find_key_header,
 )
 from app.profiles.problems import BadValueError
 from app.profiles.serve import ServeLanguageModelSettings, ServeSettings
 from app.profiles.settings import Count, ExistingFile, Listed, Rate, Seconds, Settings, upper_bound
+from app.records.protocols import (
+    PROTOCOLS,
+    get_protocol,
+    join_text_generating_protocols,
+    list_text_generating_protocols,
+)
+from loadgen.payloads.tensors import TensorInput
+from loadgen.reference.script import (
+    HttpMock,
+    MockProtocol,
+    OipMock,
+    OpenAiMock,
+    ServiceModel,
+    TfServingMock,
+    TorchServeMock,
+)
 
 _TENSOR = re.compile(r"([A-Z]+[0-9]*)\[ *(-?\d+(?: *, *-?\d+)*)? *\]", re.ASCII)
 _DATATYPES = ("BOOL", "UINT8", "UINT16", "UINT32", "UINT64", "INT8", "INT16", "INT32", "INT64", "FP16", "FP32", "FP64",
@@ -64,11 +78,15 @@ def _parse_tensors(value: object) -> object:
 
 Tensors = Annotated[dict[str, str], BeforeValidator(_parse_tensors)]
 Spread = Annotated[float, Field(ge=0), upper_bound(5)]
+_SERVING_PROTOCOLS = " and ".join(row.id for row in PROTOCOLS if row.served_model == "language")
+if TYPE_CHECKING:
+    _TextProtocol = str
+else:
+    _TextProtocol = Literal[list_text_generating_protocols()]
 _ROW_KEY_HINTS = {"row": "row is only for targets that accept several rows or texts at once."}
 _TENSOR_KEY_HINTS = {key: f"{key} is only for tensor targets: oip and tf-serving." for key in ("inputs", "outputs")}
 _TOKEN_KEY_HINTS = {
-    key: f"{key} is only for openai-chat, openai-completions, openai-responses and anthropic-messages."
-    for key in ("tokens", "output_tokens")
+    key: f"{key} is only for {join_text_generating_protocols()}." for key in ("tokens", "output_tokens")
 }
 _RESPONSE_KEY_HINTS = {"response": "response is only for http and torchserve targets."}
 
@@ -93,6 +111,16 @@ class ScriptedSettings(Settings):
     queued. Leave it empty for no limit."""
     seed: Annotated[int, Field(ge=0), upper_bound(2**31)] = Field(default=0, examples=[0])
     """Seed of the random delays, such as 0."""
+
+    def build_service_model(self) -> ServiceModel:
+        return ServiceModel(
+            delay_s=self.delay_s,
+            sigma=self.spread,
+            servers=self.parallel,
+            tokens_per_s=getattr(self, "tokens_per_s", None),
+            row_s=getattr(self, "row_s", 0.0),
+            seed=self.seed,
+        )
 
 
 class ScriptedResponses(ScriptedSettings):
@@ -137,6 +165,16 @@ class ScriptedTensors(ScriptedSettings):
     outputs: Tensors = Field(default_factory=lambda: {"output": "FP32[-1, 2]"}, examples=[{"output": "FP32[-1, 2]"}])
     """Outputs of the model: names with their datatypes and shapes, such as FP32[-1, 2]."""
 
+    def build_inputs(self) -> tuple[TensorInput, ...]:
+        return _build_tensor_inputs(self.inputs)
+
+    def build_outputs(self) -> tuple[TensorInput, ...]:
+        return _build_tensor_inputs(self.outputs)
+
+
+def _build_tensor_inputs(tensors: dict[str, str]) -> tuple[TensorInput, ...]:
+    return tuple(TensorInput(name, *parse_tensor(text)) for name, text in tensors.items())
+
 
 ModelName = Annotated[str, Field(pattern=r"^[!-~](?:[ -~]{0,254}[!-~])?$")]
 """Name of a model on the server. The name may contain slashes."""
@@ -172,6 +210,10 @@ class HttpTarget(EndpointSettings):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return None if scripted is None else HttpMock(scripted.build_service_model(), response=scripted.response)
+
 
 class _OpenAiTarget(EndpointSettings):
     """A target with an OpenAI-compatible API. The URL of the target is the base URL of the API,
@@ -199,22 +241,24 @@ class _LanguageModelTarget(_OpenAiTarget):
 
 
 class GeneratingTarget(_LanguageModelTarget):
-    protocol: Literal["openai-chat", "openai-completions", "openai-responses", "anthropic-messages"]
+    protocol: _TextProtocol
     """Protocol of the target."""
     scripted: ScriptedTokens | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
-    @property
-    def key_header(self) -> KeyHeader:
-        return find_key_header(self.protocol)
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        if scripted is None:
+            return None
+        return OpenAiMock(scripted.build_service_model(), model=self.model, output_tokens=scripted.output_tokens)
 
     @model_validator(mode="after")
     def _check_serve(self) -> Self:
         if self.serve is not None:
             _check_served_name(self.model)
-            if self.protocol not in ("openai-chat", "openai-completions"):
-                raise BadValueError("serve is only for openai-chat and openai-completions")
+            if get_protocol(self.protocol).served_model != "language":
+                raise BadValueError(f"serve is only for {_SERVING_PROTOCOLS}")
         return self
 
 
@@ -225,6 +269,10 @@ class EmbeddingsTarget(_OpenAiTarget):
     """Server with configured response times that the run starts, to try a profile without a
     service."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return None if scripted is None else OpenAiMock(scripted.build_service_model(), model=self.model)
+
 
 class RerankTarget(_OpenAiTarget):
     protocol: Literal["openai-rerank"]
@@ -232,6 +280,10 @@ class RerankTarget(_OpenAiTarget):
     scripted: ScriptedTexts | None = None
     """Server with configured response times that the run starts, to try a profile without a
     service."""
+
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return None if scripted is None else OpenAiMock(scripted.build_service_model(), model=self.model)
 
 
 class SpeechTarget(_OpenAiTarget):
@@ -307,6 +359,12 @@ class OipTarget(_ModelServerTarget):
     """Name of the model on the server, such as my-model. A model that the run serves is named after
     its file by default."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        if scripted is None:
+            return None
+        return OipMock(scripted.build_service_model(), self.model, scripted.build_inputs(), scripted.build_outputs())
+
     @model_validator(mode="before")
     @classmethod
     def _fill_in_model_name(cls, value: Any) -> Any:
@@ -360,6 +418,13 @@ class TfServingTarget(_ModelServerTarget):
     signature: Annotated[str, Field(pattern=r"^[!-~]{1,256}$")] = "serving_default"
     """Name of the model signature to call."""
 
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        if scripted is None:
+            return None
+        tensors = (scripted.build_inputs(), scripted.build_outputs())
+        return TfServingMock(scripted.build_service_model(), self.model, *tensors, self.signature)
+
 
 class TorchServeTarget(_ModelServerTarget):
     """A TorchServe target. The URL of the target has no path, because Sizewise adds the paths of
@@ -373,6 +438,12 @@ class TorchServeTarget(_ModelServerTarget):
     service."""
     version: ModelVersion | None = Field(default=None, examples=["1.0"])
     """Version of the model on the server, such as 1.0."""
+
+    def build_mock(self) -> MockProtocol | None:
+        scripted = self.scripted
+        return (
+            None if scripted is None else TorchServeMock(scripted.build_service_model(), self.model, scripted.response)
+        )
 
 
 class GrpcTarget(_GrpcEndpointSettings):

@@ -16,7 +16,14 @@ from app.profiles.generation_tests import DEFAULT_TESTS
 from app.profiles.profile import find_protocol
 from app.records.language_model import is_gguf_file, is_language_model
 from app.records.local import OnnxPrecision, Precision
-from app.records.protocols import LOCAL_OBJECTIVES, PROTOCOLS, TargetProtocol, find_target_protocol, get_protocol
+from app.records.protocols import (
+    LOCAL_OBJECTIVES,
+    PROTOCOLS,
+    TargetProtocol,
+    find_target_protocol,
+    get_default_protocol,
+    get_protocol,
+)
 
 _HEADER = "sizewise: 1\nname: {name}\n"
 _TEMPLATE_OBJECTIVES = {False: LOCAL_OBJECTIVES[0], True: "itl_ms.p95 < 50"}
@@ -164,18 +171,19 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
     assert isinstance(original_target, dict)
     profile["target"] = _convert_target(original_target, protocol, _get_child_field(profile_spec, "target"))
     original_workload = _select_valid_keys(tree.get("workload"), _get_child_field(profile_spec, "workload"))
-    if (protocol == "grpc") != (find_protocol(tree) == "grpc"):
-        original_workload = _omit_keys(original_workload, "method", "body")  # a method of HTTP is none of gRPC
-    workload = {**get_protocol(protocol).workload, **original_workload}
+    original_protocol, new_protocol = find_target_protocol(find_protocol(tree)), get_protocol(protocol)
+    if new_protocol.calls_methods != (original_protocol is not None and original_protocol.calls_methods):
+        original_workload = _omit_keys(original_workload, "method", "body")  # a method of HTTP is none of a service
+    workload = {**new_protocol.workload, **original_workload}
     profile["workload"] = _resolve_exclusive_keys(workload, _get_child_field(profile_spec, "workload"))
-    if protocol == "anthropic-messages":
-        _fill_in_output_tokens(profile["workload"], get_protocol(protocol).workload)
+    if new_protocol.requires_output_tokens:
+        _fill_in_output_tokens(profile["workload"], new_protocol.workload)
     if not profile["workload"]:
         del profile["workload"]
     profile["load"] = _convert_load(tree.get("load"), protocol, _get_child_field(profile_spec, "load"))
     if has_default_slo(tree):
         profile["slo"] = list_default_objectives(protocol)
-    elif protocol == "local" and isinstance(profile.get("slo"), list):
+    elif new_protocol.is_local and isinstance(profile.get("slo"), list):
         profile["slo"] = [
             str(objective).replace("latency_ms", "service_ms")
             for objective in profile["slo"]
@@ -186,14 +194,14 @@ def convert_profile(tree: dict[str, Any], protocol: str) -> dict[str, Any]:
 
 def list_default_objectives(protocol: str) -> list[str]:
     """Return the SLO of a new profile for a protocol."""
-    return list((find_target_protocol(protocol) or get_protocol("http")).objectives)
+    return list((find_target_protocol(protocol) or get_default_protocol()).objectives)
 
 
 def has_default_slo(tree: dict[str, Any]) -> bool:
     """Return whether the SLO of a profile is still the default SLO of its protocol."""
-    protocol = find_protocol(tree) or "http"
-    defaults = [list_default_objectives(protocol)]
-    if protocol == "local":
+    protocol = find_target_protocol(find_protocol(tree)) or get_default_protocol()
+    defaults = [list(protocol.objectives)]
+    if protocol.is_local:
         defaults.append([_TEMPLATE_OBJECTIVES[True]])
     return tree.get("slo") in defaults
 
@@ -208,7 +216,8 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
     """
     target = tree.get("target")
     url = target.get("url") if isinstance(target, dict) else None
-    recognized = _recognize_api(url, find_protocol(tree) or "http") if isinstance(url, str) else None
+    known_protocol = find_target_protocol(find_protocol(tree)) or get_default_protocol()
+    recognized = _recognize_api(url, known_protocol) if isinstance(url, str) else None
     if recognized is None or not isinstance(target, dict):
         return None
     protocol, base_url, model = recognized
@@ -228,7 +237,7 @@ def adapt_to_url(tree: dict[str, Any], template: dict[str, Any]) -> dict[str, An
 def recognize_request(url: str) -> tuple[str, str, str | None] | None:
     """Return the protocol, the base URL and the model of the API to whose requests a URL belongs, such as
     …/v1/chat/completions; `None` for any other URL, including one that can be read with GET, such as …/v1/models."""
-    recognized = _recognize_api(url, "http")
+    recognized = _recognize_api(url, get_default_protocol())
     if recognized is None:
         return None
     path = url.removeprefix(recognized[1]).rstrip("/")
@@ -237,19 +246,18 @@ def recognize_request(url: str) -> tuple[str, str, str | None] | None:
     return recognized
 
 
-def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | None:
+def _recognize_api(url: str, known_protocol: TargetProtocol) -> tuple[str, str, str | None] | None:
     """Return the protocol, the base URL and the model that a URL names, or `None` if the URL is
     that of no known API. In the profile of a gRPC service, any other HTTP URL names the protocol
     http. The path /v1 alone is that of any OpenAI API, so it leaves the profile of another OpenAI
-    API as it is. Only the realtime API has URLs with ws:// or wss://."""
+    API as it is."""
     try:
         url_parts = urlsplit(url.strip())
     except ValueError:
         return None
-    known_protocol = get_protocol(protocol)
     is_grpc = known_protocol.url_scheme == "grpc"
     if url_parts.scheme in ("grpc", "grpcs") and not is_grpc:
-        return "oip-grpc", url.strip(), None
+        return get_default_protocol("grpc").id, url.strip(), None
     if url_parts.scheme not in ("http", "https", "ws", "wss") or not url_parts.netloc or url_parts.query:
         return None
     origin, path = f"{url_parts.scheme}://{url_parts.netloc}", url_parts.path.rstrip("/")
@@ -257,14 +265,14 @@ def _recognize_api(url: str, protocol: str) -> tuple[str, str, str | None] | Non
     for api_protocol, match in _iterate_matches(path):
         groups = match.groupdict()
         if groups.get("is_any") is not None and is_web_socket:
-            api_protocol = get_protocol("openai-realtime")
+            api_protocol = get_default_protocol("ws")
         elif groups.get("is_any") is not None and known_protocol.is_openai:
             api_protocol = known_protocol
         if is_web_socket and api_protocol.url_scheme != "ws":
             return None
         model = groups.get("model")
         return api_protocol.id, f"{origin}{groups['base']}", None if model is None else unquote(model)
-    return ("http", url.strip(), None) if is_grpc and not is_web_socket else None
+    return (get_default_protocol().id, url.strip(), None) if is_grpc and not is_web_socket else None
 
 
 def _iterate_matches(path: str) -> Iterator[tuple[TargetProtocol, re.Match[str]]]:
@@ -277,7 +285,7 @@ def _iterate_matches(path: str) -> Iterator[tuple[TargetProtocol, re.Match[str]]
 
 
 def _fill_in_output_tokens(workload: dict[str, Any], template: dict[str, Any]) -> None:
-    """Set the maximum number of output tokens, which the Messages API requires, unless it is set."""
+    """Set the maximum number of output tokens, which the protocol requires, unless it is set."""
     prompts = workload.get("prompts")
     if isinstance(prompts, dict) and prompts.get("output_tokens") is None:
         workload["prompts"] = {**prompts, "output_tokens": template["prompts"]["output_tokens"]}
@@ -299,7 +307,7 @@ def _convert_target(original_target: dict[str, Any], protocol: str, spec: FieldS
         defaults.pop("model", None)
     if isinstance(preserved_values.get("serve"), dict):
         defaults.pop("model", None)
-    if protocol == "local":
+    if new_protocol.is_local:
         serve: Any = original_target.get("serve")
         model = serve.get("model") if isinstance(serve, dict) else None
         return {**_omit_keys(preserved_values, "protocol", "model"), "model": model or defaults["model"]}

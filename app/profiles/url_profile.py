@@ -6,31 +6,18 @@ from __future__ import annotations
 import json
 import re
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 from urllib.parse import urlsplit
 
 import msgspec
 
 from app.errors import UsageError
 from app.profiles.document import MAX_BYTES
+from app.records.protocols import PROTOCOLS, get_default_protocol, get_protocol
 
-UrlProtocol = Literal[
-    "http",
-    "openai-chat",
-    "openai-speech",
-    "openai-transcriptions",
-    "openai-images",
-    "openai-realtime",
-    "anthropic-messages",
-    "oip",
-    "oip-grpc",
-]
 _OUTSIDE_NAME = re.compile(r"[^A-Za-z0-9._]+")
 _MAX_NAME_LENGTH = 64
 DEFAULT_DURATION = "10s"
-DEFAULT_INPUT_TOKENS, DEFAULT_OUTPUT_TOKENS = "512", "128"
-_DEFAULT_TEXT_TOKENS = {"openai-speech": "40", "openai-images": "30"}
-_DEFAULT_AUDIO_S = {"openai-transcriptions": 10, "openai-realtime": 3}
 _CONTENT_TYPE = "content-type"
 
 
@@ -42,7 +29,7 @@ class UrlTarget(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     url: str
-    protocol: UrlProtocol = "http"
+    protocol: str = get_default_protocol().id
     model: str | None = None
     api_key: str | None = None
     headers: tuple[str, ...] = ()
@@ -128,33 +115,33 @@ def _parse_header(line: str) -> tuple[str, str]:
 
 
 def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
-    if target.protocol in ("openai-chat", "anthropic-messages"):
+    protocol = get_protocol(target.protocol)
+    prompts, text_options = protocol.workload.get("prompts", {}), list_url_options(has_text=True)
+    if protocol.generates_text:
         if load.trace is not None:
             _refuse_lengths(target, "cannot be combined with --trace", "The trace has the lengths.")
             return {"trace": load.trace}
         return {
             "prompts": {
-                "input_tokens": _parse_length(target.input_tokens or DEFAULT_INPUT_TOKENS),
-                "output_tokens": _parse_length(target.output_tokens or DEFAULT_OUTPUT_TOKENS),
+                "input_tokens": _parse_length(target.input_tokens or str(prompts["input_tokens"])),
+                "output_tokens": _parse_length(target.output_tokens or str(prompts["output_tokens"])),
             }
         }
     if load.trace is not None and (load.rates or load.concurrency):
         raise UsageError(
-            "--trace cannot be combined with --rate or --concurrency without --openai or --anthropic",
+            f"--trace cannot be combined with --rate or --concurrency without {text_options}",
             hint="Remove one of them; only the prompts of a language model can come from a trace.",
         )
-    if target.protocol in _DEFAULT_TEXT_TOKENS:
+    if prompts:
         without_input = msgspec.structs.replace(target, input_tokens=None)
         _refuse_lengths(without_input, "is only for a language model", "Remove it.")
-        return {
-            "prompts": {"input_tokens": _parse_length(target.input_tokens or _DEFAULT_TEXT_TOKENS[target.protocol])}
-        }
-    if target.protocol in _DEFAULT_AUDIO_S:
+        return {"prompts": {"input_tokens": _parse_length(target.input_tokens or str(prompts["input_tokens"]))}}
+    if "audio" in protocol.workload:
         _refuse_lengths(target, "is only for requests with texts", "Remove it.")
-        return {"audio": {"seconds": _DEFAULT_AUDIO_S[target.protocol]}}
-    _refuse_lengths(target, "requires --openai or --anthropic", "Use --openai URL for an OpenAI-compatible API.")
-    if target.protocol != "http":
-        return {}
+        return {"audio": dict(protocol.workload["audio"])}
+    _refuse_lengths(target, f"requires {text_options}", "Use --openai URL for an OpenAI-compatible API.")
+    if protocol.has_model:
+        return dict(protocol.workload)
     body = None if target.data is None else _read_body(target.data)
     keys = {
         "method": None if target.method is None else target.method.upper(),
@@ -165,6 +152,14 @@ def _build_workload(target: UrlTarget, load: UrlLoad) -> dict[str, Any]:
         ),
     }
     return {key: value for key, value in keys.items() if value is not None}
+
+
+def list_url_options(*, has_text: bool = False) -> str:
+    """Return the options of `sizewise run` whose value is a URL as text, such as --openai or --anthropic:
+    all of them, or only those for generated text."""
+    rows = [row for row in PROTOCOLS if row.generates_text or not has_text]
+    *options, last = [f"--{row.url_option.name}" for row in rows if row.url_option is not None]
+    return f"{', '.join(options)} or {last}"
 
 
 def _refuse_lengths(target: UrlTarget, problem: str, hint: str) -> None:

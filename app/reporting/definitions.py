@@ -10,6 +10,7 @@ import pyarrow.compute as pc
 from app.analysis.definitions import compute_tool_metrics
 from app.analysis.rows import read_rows
 from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
+from app.records.protocols import find_target_protocol
 from app.records.result import Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import format_stage_name
@@ -31,13 +32,6 @@ _NO_TOKENS_REMARK = (
     "compared."
 )
 _NOT_STREAMED_REMARK = "No response was streamed, so TTFT, ITL, ICL and TPOT are not available."
-_API_REMARKS = {
-    "openai-responses": "Only GuideLLM and AIPerf support the Responses API. For the other tools, its first event "
-    "counts as the first message, and each delta as one message.",
-    "anthropic-messages": "The tools are compared as if they supported the Messages API: its first event counts as the "
-    "first message, and each delta as one message.",
-}
-"""Remarks on protocols that not all tools support."""
 
 
 def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | None:
@@ -109,5 +103,6 @@ def _list_explanations(tools: Sequence[ToolMetrics], metric_labels: set[str]) ->
 
 def _find_remark(metric_labels: set[str], protocol: str) -> str | None:
     if _LABELS["ttft_ms"] in metric_labels:
-        return _API_REMARKS.get(protocol)
+        target_protocol = find_target_protocol(protocol)
+        return None if target_protocol is None else target_protocol.definitions_remark
     return _NOT_STREAMED_REMARK if _LABELS["output_tokens_per_s"] in metric_labels else _NO_TOKENS_REMARK

@@ -14,8 +14,6 @@ from app.session.interruption import Interruption
 from loadgen.records import LoadWorker, WorkerStageResult
 from loadgen.workloads import BatchWorkload, GrpcWorkload, LocustWorkload, OpenAiWorkload, Workload, list_workloads
 
-_STREAMING_APIS = ("chat", "completions", "responses", "messages")
-
 
 class GeneratorCapacity(msgspec.Struct, frozen=True):
     """Maximum rates of all `workers` together: `per_s` in requests/s, and `chunks_per_s` in
@@ -51,8 +49,7 @@ def get_required_load_kinds(workload: Workload) -> tuple[LoadKind, ...]:
         return ()
     # Whether a gRPC method is streamed is known only after its descriptor has been read.
     is_streaming = isinstance(workload, GrpcWorkload) or any(
-        isinstance(part, OpenAiWorkload) and part.stream and part.api in _STREAMING_APIS
-        for part in list_workloads(workload)
+        isinstance(part, OpenAiWorkload) and part.stream and part.generates_text for part in list_workloads(workload)
     )
     return ("plain", "streaming") if is_streaming else ("plain",)
 

@@ -26,13 +26,11 @@ from loadgen.workloads import (
     Prompts,
     SessionPrompts,
     SyntheticPrompts,
-    TorchServeWorkload,
     TracePrompts,
     Workload,
     list_workloads,
 )
 
-_GENERATING_APIS = ("chat", "completions", "responses", "messages")
 _MAX_REPETITIONS = 20
 _SAME_BODY_NOTE = (
     "All requests had the same body, so a response cache may have served them. Use several `bodies`, or a `dataset`."
@@ -159,7 +157,7 @@ def _format_shares(offered_share: float, served_share: float | None) -> str:
 
 def has_output_lengths(workload: Workload) -> bool:
     """Return True if the profile sets the number of output tokens per response."""
-    if not isinstance(workload, OpenAiWorkload) or workload.api not in _GENERATING_APIS:
+    if not isinstance(workload, OpenAiWorkload) or not workload.generates_text:
         return False
     prompts = workload.prompts
     match prompts:
@@ -206,6 +204,4 @@ def _reuses_prompts_by_design(workload: Workload) -> bool:
 def _has_single_body(workload: Workload) -> bool:
     if isinstance(workload, GrpcWorkload):
         workload = workload.requests
-    if not isinstance(workload, HttpWorkload | TorchServeWorkload) or workload.dataset is not None:
-        return False
-    return len(set(workload.bodies)) == 1
+    return getattr(workload, "dataset", None) is None and len(set(getattr(workload, "bodies", ()))) == 1

@@ -140,9 +140,7 @@ def _build_notes_on(workload: Workload) -> tuple[str, ...]:
             return (_GRPC_CAPACITY_NOTE,)
         case RealtimeWorkload():
             return (_WEBSOCKET_CAPACITY_NOTE,)
-        case OpenAiWorkload(
-            api="chat" | "completions" | "responses" | "messages", prompts=SyntheticPrompts(turns=turns, live=live)
-        ) if turns is not None:
+        case OpenAiWorkload(generates_text=True, prompts=SyntheticPrompts(turns=turns, live=live)) if turns is not None:
             return (_SESSIONS_NOTE,) if live is None else (_SESSIONS_NOTE, _LIVE_HISTORY_NOTE)
         case BatchWorkload():
             return (_BATCH_NOTE,)

@@ -9,7 +9,8 @@ from functools import partial
 
 from app.analysis.generator_checks import MachineLimits
 from app.inference.process import VariantProcess
-from app.profiles.profile import BatchProfile, EndpointProfile, LocustProfile, OipProfile, find_serve_settings
+from app.profiles.endpoint_profile import EndpointProfile
+from app.profiles.profile import OipProfile, find_serve_settings
 from app.session.dependencies import LoadGenerator, SessionDependencies
 from app.storage.calibrations import load_calibration, load_selftest, store_calibration
 from app.storage.run_directory import RunWriter
@@ -19,7 +20,7 @@ from app.telemetry.metrics_page import read_metrics
 from app.telemetry.processes import read_core_use
 from app.wiring.endpoint import require_permission
 from app.wiring.machine import build_sampler, inspect_for_run
-from app.wiring.reference_server import NullServerProcess, find_mock_protocol, start_scripted
+from app.wiring.reference_server import NullServerProcess, start_scripted
 from app.wiring.server_process import ServerProcess, start_embedded_endpoint
 from loadgen.machine import get_max_descriptors
 from loadgen.process import LoadProcess
@@ -34,7 +35,7 @@ def build_dependencies(profile: EndpointProfile, store: RunWriter, gather: Gathe
     """
     has_embedded_endpoint = find_serve_settings(profile) is not None
     has_standalone_model = has_embedded_endpoint and isinstance(profile, OipProfile)
-    mock_protocol = find_mock_protocol(profile)
+    mock_protocol = profile.target.build_mock()
     return SessionDependencies(
         inspect_machine=partial(inspect_for_run, store.directory),
         start_load_generator=_choose_load_generator(profile, gather),
@@ -66,10 +67,10 @@ def get_utc_now() -> datetime.datetime:
 def _choose_load_generator(
     profile: EndpointProfile, gather: Gather | None
 ) -> Callable[[Callable[[Joining], None]], LoadGenerator]:
-    match profile:
-        case LocustProfile():
+    match profile.protocol.load:
+        case "users":
             return _start_locust
-        case BatchProfile():
+        case "job":
             return _start_batch
         case _:
             return partial(_start_workers, gather)

@@ -8,8 +8,8 @@ from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings, TimeoutSettings
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import needs_permission
-from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import parse_file_reference, resolve_secret
 from app.wiring.proxy import find_proxy
 from app.wiring.secret_consent import require_consent

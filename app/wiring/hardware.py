@@ -9,10 +9,10 @@ import msgspec
 
 from app.errors import UnavailableError
 from app.profiles.endpoint import EndpointSettings
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import is_this_machine
 from app.profiles.pricing.catalog import find_offer
-from app.profiles.profile import EndpointProfile, find_serve_settings
-from app.profiles.target import LocustTarget
+from app.profiles.profile import find_serve_settings
 from app.records.offers import Catalog
 from app.records.result import DeclaredHardware, Hardware
 from app.telemetry.cgroup import read_cgroup
@@ -51,7 +51,7 @@ def is_local_target(profile: EndpointProfile) -> bool:
     this machine.
     """
     target = profile.target
-    if isinstance(target, LocustTarget) and target.url is None:
+    if profile.protocol.load == "users" and target.url is None:
         return False
     if isinstance(target, EndpointSettings) and target.socket is not None:
         return True

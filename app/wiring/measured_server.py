@@ -13,19 +13,7 @@ from app.profiles.endpoint import EndpointSettings
 from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
 from app.profiles.secrets import is_sensitive_header
-from app.profiles.target import (
-    BatchTarget,
-    EmbeddingsTarget,
-    GeneratingTarget,
-    ImageTarget,
-    OipTarget,
-    RealtimeTarget,
-    RerankTarget,
-    SpeechTarget,
-    TfServingTarget,
-    TorchServeTarget,
-    TranscriptionTarget,
-)
+from app.records.protocols import get_protocol
 from app.records.server import MeasuredServer
 
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -42,12 +30,13 @@ def describe_server(profile: Profile) -> MeasuredServer:
     port = url_parts.port or (80 if url_parts.scheme == "http" else None)
     server = MeasuredServer(profile.name, port)
     if isinstance(target, EndpointSettings):
-        is_served_by_run = isinstance(target, GeneratingTarget) and target.serve is not None
-        base_path = "/v1" if is_served_by_run else url_parts.path.rstrip("/")
+        protocol = get_protocol(target.protocol)
+        is_served_by_run = getattr(target, "serve", None) is not None
+        base_path = (urlsplit(protocol.target["url"]) if is_served_by_run else url_parts).path.rstrip("/")
         server = msgspec.structs.replace(
             server,
             ready_path=_find_protocol_ready_path(target, base_path),
-            live_path=f"{base_path}/v2/health/live" if isinstance(target, OipTarget) else None,
+            live_path=f"{base_path}{protocol.live_path}" if protocol.live_path else None,
         )
     if target.start is None:
         return server
@@ -65,28 +54,16 @@ def _find_port(url_parts: SplitResult) -> int | None:
 def _find_protocol_ready_path(target: EndpointSettings, base_path: str) -> str | None:
     """Return the path of the protocol that reports readiness, `None` if there is none without
     credentials, which a Kubernetes probe does not have."""
-    match target:
-        case OipTarget():
-            return f"{base_path}/v2/health/ready"
-        case TorchServeTarget():
-            return f"{base_path}/ping"
-        case TfServingTarget(model=model, version=version):
-            version_path = "" if version is None else f"/versions/{quote(version, safe='')}"
-            return f"{base_path}/v1/models/{quote(model, safe='')}{version_path}/metadata"
-        case (
-            GeneratingTarget()
-            | BatchTarget()
-            | EmbeddingsTarget()
-            | RerankTarget()
-            | SpeechTarget()
-            | TranscriptionTarget()
-            | ImageTarget()
-            | RealtimeTarget()
-        ) if not _needs_key(target):
-            has_version = target.protocol != "anthropic-messages" or base_path.endswith("/v1")
-            return f"{base_path}/models" if has_version else f"{base_path}/v1/models"
-        case _:
-            return None
+    protocol = get_protocol(target.protocol)
+    if protocol.ready_path:
+        version = getattr(target, "version", None)
+        return base_path + protocol.ready_path.format(
+            model=quote(target.model_name or "", safe=""),
+            version="" if version is None else f"/versions/{quote(version, safe='')}",
+        )
+    if protocol.model_list is None or protocol.model_list.method != "GET" or _needs_key(target):
+        return None
+    return protocol.model_list.build_url(base_path)
 
 
 def _needs_key(target: EndpointSettings) -> bool:

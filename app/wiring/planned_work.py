@@ -16,9 +16,10 @@ import numpy as np
 from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.search import RateSearch
 from app.analysis.warmup import MAX_WINDOWS
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.local import LocalProfile, is_concurrent
 from app.profiles.pricing.catalog import find_offer
-from app.profiles.profile import EmbeddingsProfile, EndpointProfile, GeneratingProfile, Profile, RerankProfile
+from app.profiles.profile import Profile
 from app.profiles.units import format_duration
 from app.records.offers import Catalog
 from app.records.planned_work import PlannedSearch, PlannedWork
@@ -66,7 +67,7 @@ class PromptLengths(msgspec.Struct, frozen=True, kw_only=True):
     reason: str | None = None
 
 
-def sample_prompt_lengths(profile: GeneratingProfile | EmbeddingsProfile | RerankProfile) -> PromptLengths:
+def sample_prompt_lengths(profile: EndpointProfile) -> PromptLengths:
     """Return the token counts of the prompts and responses of a profile. Raises UsageError for
     invalid files."""
     workload = build_workload(profile)
@@ -265,7 +266,7 @@ def _iterate_probes(
 
 
 def _add_tokens(work: PlannedWork, profile: EndpointProfile) -> PlannedWork:
-    if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
+    if not profile.protocol.has_prompt_lengths:
         return work
     lengths = sample_prompt_lengths(profile)
     if lengths.reason is not None:

@@ -21,6 +21,7 @@ from app.planning.service_models.measured import (
     measure_cached_input_share,
 )
 from app.profiles.document import read_document
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import (
     PlanningSettings,
     load_language_model,
@@ -32,7 +33,7 @@ from app.profiles.local import LocalProfile
 from app.profiles.plan import is_model_shape_file
 from app.profiles.pricing.catalog import load_catalog
 from app.profiles.pricing.price_list import load_offers
-from app.profiles.profile import EndpointProfile, Profile
+from app.profiles.profile import Profile
 from app.profiles.traffic import build_traffic
 from app.records.local import TEST_TAG, LocalResult
 from app.records.offers import Catalog, PlanLimits

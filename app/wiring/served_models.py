@@ -11,13 +11,13 @@ from typing import Any
 import msgspec
 
 from app.errors import UnavailableError, UsageError
-from app.profiles.endpoint import find_key_header
 from app.profiles.secrets import resolve_secret
-from app.profiles.url_profile import UrlProtocol, UrlTarget
+from app.profiles.url_profile import UrlTarget
+from app.records.protocols import get_protocol
 from app.wiring.endpoint import require_permission
 from app.wiring.proxy import find_proxy
 from loadgen.decoding import decode_json
-from loadgen.protocols.anthropic import VERSION_HEADER
+from loadgen.protocols.anthropic import API_HEADERS
 from loadgen.records import Tls
 from loadgen.transport.tls import build_tls_context
 
@@ -25,17 +25,6 @@ _TIMEOUT_S = 10.0
 _MODEL_NAME = re.compile(r"[ -~]{1,256}")
 _MAX_BYTES = 1 << 20
 _MAX_LISTED = 3
-_PATHS: dict[UrlProtocol, tuple[str, str]] = {
-    "openai-chat": ("GET", "/models"),
-    "openai-speech": ("GET", "/models"),
-    "openai-transcriptions": ("GET", "/models"),
-    "openai-images": ("GET", "/models"),
-    "openai-realtime": ("GET", "/models"),
-    "anthropic-messages": ("GET", "/models"),
-    "oip": ("POST", "/v2/repository/index"),
-}
-"""Method and path, below the URL, of the request that lists the models. An OpenAI-compatible server
-and Anthropic have GET /v1/models; Triton and OpenVINO have POST /v2/repository/index."""
 
 
 def find_served_model(target: UrlTarget) -> str:
@@ -44,7 +33,7 @@ def find_served_model(target: UrlTarget) -> str:
     Raises UsageError if the server serves several models or the protocol has no list of models, and
     UnavailableError if the server does not list its models.
     """
-    if target.protocol not in _PATHS:
+    if get_protocol(target.protocol).model_list is None:
         raise UsageError(f"{target.protocol} needs the name of the model", hint="Add --model NAME.")
     names = list_served_models(target)
     if len(names) == 1:
@@ -59,21 +48,22 @@ def find_served_model(target: UrlTarget) -> str:
 def list_served_models(target: UrlTarget) -> list[str]:
     """Return the names of the models that the server of a target serves. Raises UnavailableError if
     the server does not list its models."""
-    method, path = _PATHS[target.protocol]
+    protocol = get_protocol(target.protocol)
+    model_list = protocol.model_list
+    assert model_list is not None
     if target.url.casefold().startswith(("ws://", "wss://")):
         target = msgspec.structs.replace(target, url=f"http{target.url[2:]}")
-    base_url, headers = target.url.rstrip("/"), {"Accept": "application/json"}
-    if target.protocol == "anthropic-messages":
-        base_url = base_url if base_url.endswith("/v1") else f"{base_url}/v1"
-        headers |= [VERSION_HEADER]
-    url = f"{base_url}{path}"
+    headers = {"Accept": "application/json", **API_HEADERS.get(protocol.api or "", {})}
+    url = model_list.build_url(target.url)
     proxy = find_proxy((target.url,))
     if not target.is_permitted:
         require_permission((target.url,), is_proxied=proxy is not None)
     if target.api_key is not None:
-        name, prefix = find_key_header(target.protocol)
+        name, prefix = protocol.key_header
         headers[name] = f"{prefix}{resolve_secret(target.api_key)}"
-    request = urllib.request.Request(url, headers=headers, method=method, data=b"" if method == "POST" else None)
+    request = urllib.request.Request(
+        url, headers=headers, method=model_list.method, data=b"" if model_list.method == "POST" else None
+    )
     proxies = {} if proxy is None else {request.type: proxy}
     opener = urllib.request.build_opener(
         urllib.request.ProxyHandler(proxies),

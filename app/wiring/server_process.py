@@ -21,10 +21,10 @@ from typing import IO, cast
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import is_loopback
-from app.profiles.profile import EndpointProfile, find_serve_settings
+from app.profiles.profile import find_serve_settings
 from app.profiles.serve import ServeSettings
-from app.profiles.target import GeneratingTarget, OipTarget
 from app.serving.process import EndpointProcess
 from app.serving.settings import ConnectionLimits, ServingSettings
 from app.session.spec import StartSpec
@@ -189,11 +189,11 @@ def start_embedded_endpoint(profile: EndpointProfile) -> EndpointProcess:
     the model cannot be opened, and UnavailableError if the endpoint does not start."""
     serve = find_serve_settings(profile)
     assert serve is not None
-    assert isinstance(profile.target, OipTarget | GeneratingTarget)
+    assert profile.target.model_name is not None
     endpoint = EndpointProcess(
         ServingSettings(
             model=str(serve.model_path),
-            name=profile.target.model,
+            name=profile.target.model_name,
             provider=serve.provider,
             threads=serve.threads,
             max_batch=serve.max_batch,

@@ -15,11 +15,11 @@ from app.analysis.gating import DEFAULT_GATING, Gating
 from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
 from app.profiles.endpoint import EndpointSettings
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.pricing.catalog import find_offer, load_catalog
-from app.profiles.profile import BatchProfile, EndpointProfile, OipProfile
+from app.profiles.profile import OipProfile
 from app.profiles.resolved import compute_profile_hash, compute_workload_hash
 from app.profiles.secrets import resolve_secret
-from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog
 from app.records.planning_inputs import PlanningInputs
@@ -28,7 +28,7 @@ from app.session.spec import LimitSpec, PlanSpec, RunSpec, StandaloneModelSpec, 
 from app.wiring.endpoint import build_endpoint
 from app.wiring.hardware import find_hardware, is_local_target
 from app.wiring.proxy import format_proxy
-from app.wiring.reference_server import SCRIPTED_NOTE, find_mock_protocol
+from app.wiring.reference_server import SCRIPTED_NOTE
 from app.wiring.stages import build_stages
 from app.wiring.workload import build_workload, compute_label_chance_accuracy
 from loadgen.records import Endpoint
@@ -110,7 +110,7 @@ def build_spec(
         endpoint=endpoint,
         workload=build_workload(profile),
         seed=profile.load.seed,
-        warmup_s=0.0 if isinstance(profile, BatchProfile) else profile.load.warmup_s,
+        warmup_s=0.0 if profile.protocol.load == "job" else profile.load.warmup_s,
         stages=build_stages(profile.load),
         search=profile.load.search,
         slo=profile.complete_slo,
@@ -136,14 +136,14 @@ def _build_target(profile: EndpointProfile, hardware: Hardware | None) -> Target
     return Target(
         protocol=target.protocol,
         urls=tuple(target.all_urls),
-        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
+        model=target.model_name,
         hardware=hardware,
     )
 
 
 def _build_notes(profile: EndpointProfile, endpoint: Endpoint) -> tuple[str, ...]:
     notes = []
-    if find_mock_protocol(profile) is not None:
+    if profile.target.build_mock() is not None:
         notes.append(SCRIPTED_NOTE)
     if endpoint.proxy is not None:
         notes.append(f"Requests went through a proxy ({format_proxy(endpoint.proxy)}); latencies include the proxy.")

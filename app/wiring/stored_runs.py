@@ -10,9 +10,9 @@ from datetime import datetime
 from pathlib import Path
 
 from app.errors import UsageError
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
-from app.profiles.profile import EndpointProfile
 from app.profiles.secrets import REDACTED
 from app.records.control import MAX_NOTE_LENGTH, AddNote
 from app.storage.control import send_command

@@ -15,16 +15,16 @@ import msgspec
 
 from app.errors import MeasurementError, UnavailableError, UsageError
 from app.profiles.endpoint import EndpointSettings
-from app.profiles.profile import BatchProfile, EndpointProfile, GeneratingProfile, LocustProfile, Profile
+from app.profiles.endpoint_profile import EndpointProfile
+from app.profiles.profile import Profile
 from app.profiles.secrets import redact_header
-from app.profiles.target import GrpcTarget, HttpTarget, LocustTarget
-from app.profiles.url_profile import UrlProtocol, UrlTarget
+from app.profiles.url_profile import UrlTarget
 from app.records.protocols import TEMPLATE_MODEL
 from app.records.trial import ConnectionTest, Problem, TlsInfo
 from app.session.dependencies import LoadGenerator
 from app.session.target import find_unreachable_hint
 from app.wiring.endpoint import build_endpoint, require_permission
-from app.wiring.reference_server import find_mock_protocol, start_scripted
+from app.wiring.reference_server import start_scripted
 from app.wiring.served_models import list_served_models
 from app.wiring.server_process import start_embedded_endpoint
 from app.wiring.workload import build_workload, check_tokenizers
@@ -106,20 +106,6 @@ which contains its own hint."""
 _START_HINT = "The run starts this server with target.start. Start it manually to test it, or start the run."
 
 
-_LISTING_PROTOCOLS: dict[str, UrlProtocol] = {
-    **dict.fromkeys(
-        (
-            "openai-chat", "openai-completions", "openai-responses", "openai-embeddings", "openai-rerank",
-            "openai-speech", "openai-transcriptions", "openai-images", "openai-realtime", "openai-batch",
-        ),
-        "openai-chat",
-    ),
-    "anthropic-messages": "anthropic-messages",
-    "oip": "oip",
-}  # fmt: skip
-"""Protocol with which a server lists its models, by the protocol of the profile."""
-
-
 def check_target(profile: Profile) -> ConnectionTest:
     """Send one test request to the target of a profile. An embedded endpoint or scripted server is
     started before the request and stopped afterwards. The model name of a template is replaced by
@@ -148,14 +134,13 @@ def _list_models_for_template(profile: EndpointProfile) -> tuple[str, ...]:
     which stands for the model of the server. The result is empty if the server does not list its
     models; the test request then reports what is wrong."""
     target = profile.target
-    if not isinstance(target, EndpointSettings) or getattr(target, "model", None) != TEMPLATE_MODEL:
+    if not isinstance(target, EndpointSettings) or target.model_name != TEMPLATE_MODEL:
         return ()
-    protocol = _LISTING_PROTOCOLS.get(target.protocol)
-    if protocol is None or not target.all_urls or target.socket is not None:
+    if profile.protocol.model_list is None or not target.all_urls or target.socket is not None:
         return ()
     api_key = getattr(target, "api_key", None)
     listed_target = UrlTarget(
-        url=target.all_urls[0], protocol=protocol, api_key=api_key, is_permitted=bool(target.permitted)
+        url=target.all_urls[0], protocol=target.protocol, api_key=api_key, is_permitted=bool(target.permitted)
     )
     try:
         names = list_served_models(listed_target)
@@ -172,7 +157,7 @@ def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
     except UnavailableError as error:  # The host name cannot be resolved.
         return _build_connection_test(profile, workload, PreflightDone("dns", None, str(error), None), None)
     with ExitStack() as exit_stack:
-        if not endpoint.urls and not isinstance(profile, LocustProfile):
+        if not endpoint.urls and profile.protocol.load != "users":
             endpoint = msgspec.structs.replace(endpoint, urls=(_start_own_server(profile, exit_stack),))
         try:
             generator = _start_generator(profile, exit_stack)
@@ -186,16 +171,16 @@ def _send_test_request(profile: EndpointProfile) -> ConnectionTest:
 
 
 def _start_generator(profile: EndpointProfile, exit_stack: ExitStack) -> LoadGenerator:
-    if isinstance(profile, BatchProfile):
+    if profile.protocol.load == "job":
         from loadgen.protocols.openai_batch import BatchJob
 
         return BatchJob()
-    module = "loadgen.locustfile" if isinstance(profile, LocustProfile) else "loadgen.worker"
+    module = "loadgen.locustfile" if profile.protocol.load == "users" else "loadgen.worker"
     return exit_stack.enter_context(LoadProcess(module))
 
 
 def _start_own_server(profile: EndpointProfile, exit_stack: ExitStack) -> str:
-    mock_protocol = find_mock_protocol(profile)
+    mock_protocol = profile.target.build_mock()
     if mock_protocol is not None:
         scripted_server = start_scripted(mock_protocol)
         exit_stack.callback(scripted_server.close)
@@ -217,7 +202,7 @@ def _build_connection_test(
     profile: EndpointProfile, workload: Workload, report: PreflightDone, endpoint: Endpoint | None
 ) -> ConnectionTest:
     target = profile.target
-    wants_stream = isinstance(profile, GeneratingProfile) and profile.workload.stream
+    wants_stream = profile.protocol.generates_text and bool(getattr(profile.workload, "stream", False))
     problem = classify_problem(report, wants_stream=wants_stream)
     unreachable_hint = find_unreachable_hint(report, workload)
     remedy = unreachable_hint or (None if problem is None else _REMEDIES[problem])
@@ -226,7 +211,7 @@ def _build_connection_test(
     return ConnectionTest(
         url=", ".join(target.all_urls) or "server started for this test",
         protocol=target.protocol,
-        model=None if isinstance(target, HttpTarget | LocustTarget | GrpcTarget) else target.model,
+        model=target.model_name,
         is_measurable=unreachable_hint is None,
         problem=problem,
         summary=_NOT_STREAMED_MESSAGE if problem == "not streaming" else report.detail,

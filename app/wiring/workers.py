@@ -18,8 +18,8 @@ import msgspec
 from app.errors import UnavailableError, UsageError
 from app.profiles import secrets
 from app.profiles.endpoint import EndpointSettings
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import is_loopback
-from app.profiles.profile import BatchProfile, EndpointProfile, LocustProfile
 from app.telemetry.cgroup import read_cgroup
 from app.telemetry.host import count_usable_cores
 from loadgen.curve import MIN_TOKEN_CHARS
@@ -139,7 +139,7 @@ def build_gather(
 def count_spare_workers(profile: EndpointProfile, cores: float | None = None) -> int:
     """Return the default number of workers: one per available core, minus one if the endpoint is on
     this machine. A user's Locust test always runs in one process."""
-    if isinstance(profile, LocustProfile | BatchProfile):
+    if profile.protocol.has_one_sender:
         return 1
     return max(1, count_usable_workers(cores) - is_endpoint_local(profile))
 
@@ -167,9 +167,9 @@ def _is_only_reachable_locally(profile: EndpointProfile) -> bool:
 
 
 def _require_reachable_target(profile: EndpointProfile) -> None:
-    if isinstance(profile, LocustProfile):
+    if profile.protocol.load == "users":
         raise UsageError("a Locust test cannot use remote workers, because it runs in one process of this machine")
-    if isinstance(profile, BatchProfile):
+    if profile.protocol.load == "job":
         raise UsageError("a batch cannot use remote workers, because the server itself spreads its requests over time")
     if _is_only_reachable_locally(profile):
         raise UsageError(

@@ -11,8 +11,8 @@ import msgspec
 from loadgen.decoding import json_decoder
 from loadgen.protocols.openai_chunks import DONE, TokenCounter, parse_token_count
 
-VERSION_HEADER = ("anthropic-version", "2023-06-01")
-"""Header with the version of the API, which each request must have."""
+API_HEADERS = {"messages": {"anthropic-version": "2023-06-01"}}
+"""Headers that each request to an API must have, by API."""
 
 _SYSTEM_ROLES = ("system", "developer")
 CALL_TYPES = ("tool_use", "server_tool_use", "mcp_tool_use")

@@ -24,6 +24,7 @@ from loadgen.protocols.prepared import (
     WorkloadError,
     limit_total_size,
 )
+from loadgen.records import Endpoint
 from loadgen.sanitizing import sanitize_line
 from loadgen.transport.address import Address, format_grpc_method
 from loadgen.transport.exchange import CallKind, Exchange, Tokens
@@ -36,7 +37,9 @@ _MAX_REASON_CHARS = 300
 _LIST_TYPES = ("google.protobuf.ListValue", "google.protobuf.Value")
 
 
-async def build_grpc(workload: GrpcWorkload, address: Address, send: SendGrpcRequest) -> PreparedWorkload:
+async def build_grpc(
+    workload: GrpcWorkload, _endpoint: Endpoint, address: Address, send: SendGrpcRequest
+) -> PreparedWorkload:
     """Prepare the calls of a gRPC method: find its message types, and build the messages. Raises
     TargetError if the server's descriptors cannot be read, and WorkloadError if the method is
     unknown or a message cannot be built."""

@@ -22,10 +22,9 @@ from loadgen.payloads.prompts import (
 )
 from loadgen.payloads.sessions import SessionGraph, read_session_graphs
 from loadgen.payloads.texts import TextGenerator, TokenizerError, load_token_counter
-from loadgen.protocols.anthropic import VERSION_HEADER, build_messages_path
+from loadgen.protocols.anthropic import API_HEADERS, build_messages_path
 from loadgen.protocols.http import encode_request
 from loadgen.protocols.openai_bodies import (
-    Api,
     add_cache_bust_text,
     build_body,
     build_cache_bust_text,
@@ -65,24 +64,16 @@ from loadgen.records import Endpoint
 from loadgen.transport.address import Address
 from loadgen.transport.exchange import Exchange, StreamReader
 from loadgen.workloads import (
+    API_PATHS,
     DatasetPrompts,
     LiveHistory,
+    OpenAiApi,
     OpenAiWorkload,
     RequestOptions,
     SessionPrompts,
     SyntheticPrompts,
     TracePrompts,
 )
-
-PATH_BY_API: dict[Api, str] = {
-    "chat": "/chat/completions",
-    "completions": "/completions",
-    "responses": "/responses",
-    "embeddings": "/embeddings",
-    "rerank": "/rerank",
-    "speech": "/audio/speech",
-    "images": "/images/generations",
-}  # fmt: skip
 
 
 def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address) -> PreparedWorkload:
@@ -93,7 +84,7 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     """
     base_path, _, query = address.path.partition("?")
     path = _build_path(workload.api, base_path) + (f"?{query}" if query else "")
-    api_headers = [VERSION_HEADER] if workload.api == "messages" else []
+    api_headers = [*API_HEADERS.get(workload.api, {}).items()]
     try:
         count_tokens = None if workload.tokenizer is None else load_token_counter(workload.tokenizer)
         text_generator = TextGenerator(np.random.default_rng([workload.seed, 0]), count_tokens)
@@ -139,8 +130,8 @@ def build_openai(workload: OpenAiWorkload, endpoint: Endpoint, address: Address)
     )
 
 
-def _build_path(api: Api, base_path: str) -> str:
-    return build_messages_path(base_path) if api == "messages" else base_path.rstrip("/") + PATH_BY_API[api]
+def _build_path(api: OpenAiApi, base_path: str) -> str:
+    return build_messages_path(base_path) if api == "messages" else base_path.rstrip("/") + API_PATHS[api]
 
 
 def _encode_request(
@@ -153,10 +144,10 @@ def _encode_request(
 def _build_reader_factory(
     workload: OpenAiWorkload, is_stream: bool, count_tokens: CountTokens | None, live_sessions: OpenAiSessions | None
 ) -> Callable[[], StreamReader] | None:
-    api: Api = workload.api
+    api: OpenAiApi = workload.api
     if api == "speech":  # the audio of every response is counted as it arrives
         return build_speech_reader_factory(workload.extra_body, workload.sample_rate_hz)
-    if not is_stream or api not in ("chat", "completions", "responses", "messages"):
+    if not is_stream or not workload.generates_text:
         return None
     if live_sessions is None and not _needs_output(workload.options):
         return lambda: OpenAiReader(api, count_tokens)
@@ -397,7 +388,7 @@ _NOT_STREAMED = ResponseCheck(note="the server does not stream, so token times a
 
 
 def _build_check(workload: OpenAiWorkload, result_counts: list[int], count_tokens: CountTokens | None) -> CheckResponse:
-    api: Api = workload.api
+    api: OpenAiApi = workload.api
     if api == "speech":
         return check_speech
     if api == "images":

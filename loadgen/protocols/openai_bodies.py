@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from hashlib import blake2b
 from itertools import cycle
-from typing import Any, Literal
+from typing import Any
 
 import msgspec
 
@@ -30,9 +30,7 @@ from loadgen.protocols.openai_chunks import (
 from loadgen.protocols.prepared import WorkloadError
 from loadgen.protocols.request_options import build_option_fields
 from loadgen.transport.exchange import Tokens
-from loadgen.workloads import DatasetPrompts, OpenAiWorkload
-
-Api = Literal["chat", "completions", "responses", "embeddings", "rerank", "messages", "speech", "images"]
+from loadgen.workloads import DatasetPrompts, OpenAiApi, OpenAiWorkload
 
 
 class DecodedResponse(msgspec.Struct, frozen=True):
@@ -45,7 +43,7 @@ class DecodedResponse(msgspec.Struct, frozen=True):
 
 
 def decode_response(
-    api: Api, body: bytes, *, expected_count: int = 1, count_tokens: CountTokens | None = None
+    api: OpenAiApi, body: bytes, *, expected_count: int = 1, count_tokens: CountTokens | None = None
 ) -> DecodedResponse:
     """Decode and check a complete response.
 
@@ -322,7 +320,7 @@ def build_body(workload: OpenAiWorkload, prompt: Prompt) -> Body:
     temperature and similar parameters in `extra_body`. Raises PromptError for a prompt that the API
     does not accept.
     """
-    api: Api = workload.api
+    api: OpenAiApi = workload.api
     body: Body = {"model": workload.model}
     if api == "embeddings":
         texts = _get_texts(prompt)
@@ -373,7 +371,7 @@ def add_cache_bust_text(prompt: Prompt, text: str) -> Prompt:
     return msgspec.structs.replace(prompt, texts=(f"{text} {first_text}", *other_texts))
 
 
-def count_results(api: Api, prompt: Prompt) -> int:
+def count_results(api: OpenAiApi, prompt: Prompt) -> int:
     """Return the number of results that the response to a prompt must have: one per document when
     reranking, otherwise one per text."""
     return len(prompt.texts) - 1 if api == "rerank" else len(prompt.texts)
@@ -414,7 +412,7 @@ def build_reranking_sessions(sessions: Iterator[Session], documents_per_query: i
         yield build_single_prompt_session(prompt)
 
 
-def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
+def _build_prompt_fields(api: OpenAiApi, prompt: Prompt) -> Body:
     if api == "completions":
         if prompt.messages is not None:
             raise PromptError("the dataset has chat messages, which completions do not accept. Use a text column.")
@@ -430,7 +428,7 @@ def _build_prompt_fields(api: Api, prompt: Prompt) -> Body:
     return {"messages": _build_messages(api, prompt)}
 
 
-def _build_messages(api: Api, prompt: Prompt) -> list[Body]:
+def _build_messages(api: OpenAiApi, prompt: Prompt) -> list[Body]:
     if prompt.messages is not None:
         return prompt.messages
     system_messages = [{"role": "system", "content": prompt.prefix}] if prompt.prefix else []
@@ -440,7 +438,7 @@ def _build_messages(api: Api, prompt: Prompt) -> list[Body]:
     return [*system_messages, *({"role": role, "content": content} for role, content in turns)]
 
 
-def build_user_content(api: Api, text: str, media: Sequence[Media]) -> str | list[Body]:
+def build_user_content(api: OpenAiApi, text: str, media: Sequence[Media]) -> str | list[Body]:
     """Return the content of a user's message: only its text, or a list of parts. Raises PromptError
     if the API does not accept one of the media."""
     if not media:
@@ -449,7 +447,7 @@ def build_user_content(api: Api, text: str, media: Sequence[Media]) -> str | lis
     return [{"type": text_type, "text": text}, *(_build_media_part(api, item) for item in media)]
 
 
-def _build_media_part(api: Api, media: Media) -> Body:
+def _build_media_part(api: OpenAiApi, media: Media) -> Body:
     if media.kind == "audio":
         if api != "chat":
             raise PromptError("only chat completions accept audio")

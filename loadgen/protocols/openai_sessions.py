@@ -19,7 +19,6 @@ from loadgen.payloads.prompts import Prompt, PromptError
 from loadgen.payloads.sessions import SessionGraph
 from loadgen.protocols.anthropic import CALL_TYPES, MessageBlock, MessagesEventHandler, decode_message
 from loadgen.protocols.openai_bodies import (
-    Api,
     Body,
     build_body,
     build_cache_bust_text,
@@ -40,7 +39,7 @@ from loadgen.protocols.openai_chunks import (
 from loadgen.protocols.openai_stream import EventHandler, OpenAiReader, ResponsesEventHandler
 from loadgen.protocols.prepared import CollectedResponse, SessionHttpRequest, ToolCallRecord
 from loadgen.transport.exchange import Exchange
-from loadgen.workloads import LiveHistory, OpenAiWorkload
+from loadgen.workloads import LiveHistory, OpenAiApi, OpenAiWorkload
 
 MAX_RESPONSE_CHARS = 2**20
 """Maximum number of characters of a response that are stored for the next request. A longer
@@ -355,7 +354,7 @@ class CollectingReader(OpenAiReader):
 
     __slots__ = ("_collector",)
 
-    def __init__(self, api: Api, count_tokens: CountTokens | None, *, keeps_reasoning: bool) -> None:
+    def __init__(self, api: OpenAiApi, count_tokens: CountTokens | None, *, keeps_reasoning: bool) -> None:
         self._collector = collector = ResponseCollector(keeps_reasoning=keeps_reasoning)
 
         def create_handler(counter: TokenCounter) -> EventHandler:
@@ -374,7 +373,7 @@ class CollectingReader(OpenAiReader):
         return self._collector.finish(self._counter.reported_input_tokens, self._counter.reported_output_tokens)
 
 
-def collect_response(api: Api, body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
+def collect_response(api: OpenAiApi, body: bytes, collector: ResponseCollector) -> CollectedResponse | None:
     """Return the content of a complete (non-streamed) response of any API; None if it is not
     usable."""
     return _collect_message(body, collector) if api == "messages" else collect_body(body, collector)
@@ -436,7 +435,7 @@ class _Notation(msgspec.Struct, frozen=True):
     closing: bytes = b"}"
 
 
-_NOTATIONS: dict[Api, _Notation] = {
+_NOTATIONS: dict[OpenAiApi, _Notation] = {
     "chat": _Notation("messages", b',"messages":[', b",", b"]}"),
     "responses": _Notation("input", b',"input":[', b",", b"]}"),
     "completions": _Notation("prompt", b',"prompt":"', b"", b'"}'),

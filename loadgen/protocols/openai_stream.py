@@ -14,9 +14,10 @@ import msgspec
 
 from loadgen.decoding import json_decoder
 from loadgen.protocols.anthropic import MessagesEventHandler
-from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
+from loadgen.protocols.openai_bodies import DecodedResponse, decode_response
 from loadgen.protocols.openai_chunks import DONE, NO_OUTPUT_DETAIL, ChunkEventHandler, CountTokens, TokenCounter
 from loadgen.transport.exchange import Headers, Tokens, find_header
+from loadgen.workloads import OpenAiApi
 
 MAX_LINE_BYTES = 2**20
 MAX_EVENT_BYTES = 8 * 2**20
@@ -247,7 +248,7 @@ class EventHandler(Protocol):
         ...
 
 
-_EVENT_HANDLERS: dict[Api, Callable[[TokenCounter], EventHandler]] = {
+_EVENT_HANDLERS: dict[OpenAiApi, Callable[[TokenCounter], EventHandler]] = {
     "responses": ResponsesEventHandler,
     "messages": MessagesEventHandler,
 }
@@ -266,7 +267,7 @@ class OpenAiReader:
 
     def __init__(
         self,
-        api: Api,
+        api: OpenAiApi,
         count_tokens: CountTokens | None,
         create_handler: Callable[[TokenCounter], EventHandler] | None = None,
     ) -> None:

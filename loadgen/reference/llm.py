@@ -45,7 +45,6 @@ from loadgen.reference.llm_scheduler import (
 )
 from loadgen.reference.openai_events import (
     SSE,
-    Api,
     Generation,
     TokenKind,
     build_response,
@@ -53,6 +52,7 @@ from loadgen.reference.openai_events import (
     build_token_event,
 )
 from loadgen.reference.playback import LAST_CHUNK, SocketWriter, encode_chunk, encode_head
+from loadgen.workloads import API_PATHS, TextApi
 
 MAX_HEAD_BYTES = 65_536
 _MAX_ID_CHARACTERS = 256
@@ -67,12 +67,8 @@ MEDIA_TOKENS = 64
 """Number of prompt tokens of an image or audio clip of any size."""
 _DEFAULT_TEXT_TOKENS = 16
 """Maximum number of tokens of a text completion whose request sets no maximum, as in the API."""
-_APIS: dict[str, Api] = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/responses": "responses",
-}
-_RESPONSE_ID_PREFIXES: dict[Api, str] = {"chat": "chatcmpl", "completions": "cmpl", "responses": "resp"}
+_RESPONSE_ID_PREFIXES: dict[TextApi, str] = {"chat": "chatcmpl", "completions": "cmpl", "responses": "resp"}
+_APIS = {f"/v1{API_PATHS[api]}": api for api in _RESPONSE_ID_PREFIXES}
 
 
 class _ImageUrl(msgspec.Struct, frozen=True):
@@ -132,7 +128,7 @@ class LlmBody(msgspec.Struct, frozen=True, kw_only=True):
 decode_body = json_decoder(LlmBody)
 
 
-def list_prompt_tokens(api: Api, body: LlmBody) -> list[str]:
+def list_prompt_tokens(api: TextApi, body: LlmBody) -> list[str]:
     """Return the prompt of a request as the server tokenizes it. Raises ValueError if the request
     has no valid prompt."""
     messages = body.messages if api == "chat" else body.input
@@ -177,7 +173,7 @@ class _Call(msgspec.Struct):
 
     connection: _Connection
     request: LlmRequest
-    api: Api
+    api: TextApi
     is_streamed: bool
     sends_usage: bool
     first_sent_ns: int = 0
@@ -236,7 +232,7 @@ class LlmServer:
             connection.send(msgspec.json.encode({"object": "list", "data": [model]}) if path == "/v1/models" else b"{}")
         return None
 
-    def _start_call(self, connection: _Connection, api: Api, request_id: str, content: bytes) -> _Call | None:
+    def _start_call(self, connection: _Connection, api: TextApi, request_id: str, content: bytes) -> _Call | None:
         arrival_ns = perf_counter_ns()
         try:
             body = decode_body(content)
@@ -272,7 +268,7 @@ class LlmServer:
         self._advance()
         return call if request in self._calls else None
 
-    def _limit_output(self, api: Api, body: LlmBody, prompt_count: int) -> int:
+    def _limit_output(self, api: TextApi, body: LlmBody, prompt_count: int) -> int:
         free_count = self.config.context_tokens - prompt_count
         limits = (body.max_completion_tokens, body.max_output_tokens, body.max_tokens)
         default_count = min(_DEFAULT_TEXT_TOKENS, free_count) if api == "completions" else free_count

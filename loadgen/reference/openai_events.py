@@ -16,6 +16,7 @@ import msgspec
 from loadgen.reference.anthropic_events import build_block_start, build_delta, build_message, build_message_events
 from loadgen.reference.playback import LAST_CHUNK, encode_chunk, encode_head
 from loadgen.reference.script import Stream
+from loadgen.workloads import TextApi
 
 Pieces = list[tuple[float, bytes]]
 
@@ -79,7 +80,6 @@ def build_single_line_event(total_bytes: int) -> Stream:
     return Stream((*leading_pieces, *[(0.0, encode_chunk(_BLOCK))] * (total_bytes // len(_BLOCK)), last_piece))
 
 
-Api = Literal["chat", "completions", "responses", "messages"]
 Fields = dict[str, Any]
 
 TokenKind = Literal["content", "reasoning", "tool", "first-tool"]
@@ -101,7 +101,7 @@ class Generation(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     tokens: int
-    api: Api = "chat"
+    api: TextApi = "chat"
     model: str = "scripted"
     text: str = TOKEN_TEXT
     reasoning_tokens: int = 0

@@ -8,10 +8,11 @@ from typing import Any
 import msgspec
 
 from loadgen.decoding import decode_json, json_decoder
-from loadgen.reference.openai_events import SSE, Api, Generation, build_openai_stream, build_response
+from loadgen.reference.openai_events import SSE, Generation, build_openai_stream, build_response
 from loadgen.reference.playback import LAST_CHUNK, ResponseScript, encode_chunk, encode_head
 from loadgen.reference.requests import Request, RequestHandler, build_error_response, build_json_response
 from loadgen.reference.script import FifoService, OpenAiMock
+from loadgen.workloads import API_PATHS, TEXT_APIS, TextApi
 
 _STREAM_HEAD = encode_head(200, [*SSE, "Transfer-Encoding: chunked"])
 _MODEL_NOT_FOUND = "the model does not exist"
@@ -38,13 +39,6 @@ class _OpenAiRequest(msgspec.Struct, frozen=True):
 
 _decode_request = json_decoder(_OpenAiRequest)
 
-_GENERATING_APIS: dict[str, Api] = {
-    "/v1/chat/completions": "chat",
-    "/v1/completions": "completions",
-    "/v1/responses": "responses",
-    "/v1/messages": "messages",
-}
-
 Handle = Callable[[Request, _OpenAiRequest], ResponseScript]
 
 
@@ -53,10 +47,10 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
     models = {"object": "list", "data": [{"id": mock.model, "object": "model", "created": 0, "owned_by": "sizewise"}]}
     models_body = msgspec.json.encode(models)
     handler_by_path: dict[str, Handle] = {
-        "/v1/embeddings": lambda request, body: _build_embeddings(mock, service, request, body),
-        "/v1/rerank": lambda request, body: _build_ranking(service, request, body),
+        f"/v1{API_PATHS['embeddings']}": lambda request, body: _build_embeddings(mock, service, request, body),
+        f"/v1{API_PATHS['rerank']}": lambda request, body: _build_ranking(service, request, body),
     }
-    handler_by_path |= {path: _build_generation_handler(mock, service, api) for path, api in _GENERATING_APIS.items()}
+    handler_by_path |= {f"/v1{API_PATHS[api]}": _build_generation_handler(mock, service, api) for api in TEXT_APIS}
 
     def handle_request(request: Request) -> ResponseScript | None:
         if request.path in ("/v1/models", "/health"):
@@ -73,7 +67,7 @@ def build_openai_handler(mock: OpenAiMock) -> RequestHandler:
     return handle_request
 
 
-def _build_generation_handler(mock: OpenAiMock, service: FifoService, api: Api) -> Handle:
+def _build_generation_handler(mock: OpenAiMock, service: FifoService, api: TextApi) -> Handle:
     def handle(request: Request, body: _OpenAiRequest) -> ResponseScript:
         if api == "messages" and (body.max_tokens is None or b"\r\nanthropic-version:" not in request.head.lower()):
             return build_error_response(400, "the Messages API requires max_tokens and the header anthropic-version")

@@ -10,7 +10,7 @@ from __future__ import annotations
 import heapq
 import random
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -85,6 +85,8 @@ class HttpMock(msgspec.Struct, frozen=True, tag="http"):
     """Mock HTTP server. The response to every request to `path` (to any path if None) is the JSON
     value `response`."""
 
+    base_path: ClassVar[str] = "/"
+    """Path of the URL of a target."""
     service_model: ServiceModel = ServiceModel()
     path: str | None = None
     response: Any = msgspec.field(default_factory=dict)
@@ -98,6 +100,7 @@ class OpenAiMock(msgspec.Struct, frozen=True, tag="openai"):
     sets no maximum. Each token is "tok ".
     """
 
+    base_path: ClassVar[str] = "/v1"
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
     output_tokens: int = 16
@@ -108,6 +111,7 @@ class TensorModel(msgspec.Struct, frozen=True):
     """Mock model with typed inputs and outputs. The outputs are filled with zeros and have one row
     per input row."""
 
+    base_path: ClassVar[str] = ""
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
     inputs: tuple[TensorInput, ...] = (TensorInput("input", "FP32", (-1, 4)),)
@@ -129,6 +133,7 @@ class TorchServeMock(msgspec.Struct, frozen=True, tag="torchserve"):
     """Mock model server for TorchServe's inference API. Every prediction is the JSON value
     `response`."""
 
+    base_path: ClassVar[str] = ""
     service_model: ServiceModel = ServiceModel()
     model: str = "scripted"
     response: Any = msgspec.field(default_factory=dict)

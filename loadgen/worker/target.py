@@ -15,7 +15,7 @@ from time import perf_counter_ns
 
 import msgspec
 
-from loadgen.protocols import build_requests
+from loadgen.protocols import build_requests, load_builder
 from loadgen.protocols.expectation import is_empty
 from loadgen.protocols.prepared import (
     PreparedWorkload,
@@ -31,7 +31,7 @@ from loadgen.records import Endpoint, PreflightDone, WorkerShare
 from loadgen.transport.address import Address, EndpointError, parse_grpc_url, parse_url
 from loadgen.transport.exchange import CallKind, Exchange, Headers, ResolveError, StreamReader, Transport
 from loadgen.transport.http_transport import create_http_transport
-from loadgen.workloads import GrpcWorkload, OipWorkload, RealtimeWorkload, TfServingWorkload, Workload
+from loadgen.workloads import GrpcWorkload, OipWorkload, RealtimeWorkload, Workload
 
 
 def read_private_bytes() -> int | None:
@@ -285,24 +285,13 @@ class SendingTarget:
 
     async def _build_workload(self) -> PreparedWorkload:
         workload, endpoint, address = self._workload, self._endpoint, self._address
-        match workload:
-            case OipWorkload():
-                from loadgen.protocols.oip import build_oip
-
-                return await build_oip(workload, endpoint, address, self._send_query)
-            case TfServingWorkload():
-                from loadgen.protocols.tf_serving import build_tf_serving
-
-                return await build_tf_serving(workload, endpoint, address, self._send_query)
-            case GrpcWorkload():
-                from loadgen.protocols.grpc_messages import build_grpc
-
-                return await build_grpc(workload, address, self._send_query)
-            case _:
-                prepared_workload = build_requests(workload, endpoint, address)
-                if prepared_workload is None:
-                    raise RuntimeError("a Locust test and a batch are not sent by a load worker")
-                return prepared_workload
+        if workload.queries_server:
+            built: PreparedWorkload = await load_builder(workload)(workload, endpoint, address, self._send_query)
+            return built
+        prepared_workload = build_requests(workload, endpoint, address)
+        if prepared_workload is None:
+            raise RuntimeError("a Locust test and a batch are not sent by a load worker")
+        return prepared_workload
 
     async def _send_query(self, request: bytes, method: str = "") -> Exchange:
         return await self._send_request(request, method=method)

@@ -14,8 +14,12 @@ import re
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import vulture
+
+from app.records.protocols import PROTOCOLS
+from loadgen.workloads import Workload
 
 PRODUCT = ("app", "loadgen", "reports", "sizewise.py")
 CALLED_BY_QT = (
@@ -61,6 +65,8 @@ _DATA = frozenset({"attribute", "variable"})
 def unused_code(root: Path) -> list[str]:
     """One line each: the place, and what is not used there."""
     allowed = f"{CALLED_BY_QT} {CALLED_BY_LIBRARIES} {CALLED_BY_TEMPLATES} {CALLED_BY_TESTS}".split()
+    allowed += [workload.builder.rpartition(".")[2] for workload in get_args(Workload)]
+    allowed += [protocol.profile for protocol in PROTOCOLS]
     finder = vulture.Vulture(ignore_names=allowed, ignore_decorators=["@*validator*", "@*serializer*"])
     finder.scavenge([root / name for name in PRODUCT])
     found = [item for item in finder.get_unused_code(min_confidence=60) if item.typ not in _DATA]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
-from app.profiles.profile import EndpointProfile
 
 
 def load_endpoint_profile(

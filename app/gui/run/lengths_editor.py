@@ -18,15 +18,9 @@ from app.gui.run.lengths_view import Histogram, LengthsView, build_lengths_view
 from app.gui.run.rows import Rows
 from app.gui.theme import ThemeController
 from app.gui.widgets import hbox, label, vbox
+from app.records.protocols import find_target_protocol
 
 _CHART_LINES = 14
-_PROTOCOLS_WITHOUT_LENGTHS = (
-    "openai-speech",
-    "openai-transcriptions",
-    "openai-images",
-    "openai-realtime",
-    "openai-batch",
-)
 
 
 class LengthsEditor(SpecialEditor):
@@ -54,11 +48,8 @@ class LengthsEditor(SpecialEditor):
             set_min_lines(chart, _CHART_LINES)
 
     def supports_protocol(self, protocol: str | None) -> bool:
-        return (
-            protocol is not None
-            and protocol.startswith(("openai-", "anthropic-"))
-            and protocol not in _PROTOCOLS_WITHOUT_LENGTHS
-        )
+        target_protocol = find_target_protocol(protocol)
+        return target_protocol is not None and target_protocol.has_prompt_lengths
 
     def show_contents(self, document: EditedProfile) -> None:
         protocol, load = document.value("target.protocol"), document.value("load")

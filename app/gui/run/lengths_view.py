@@ -41,7 +41,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
     workload is used."""
     from app.errors import SizewiseError
     from app.profiles.loading import load_profile_tree
-    from app.profiles.profile import EmbeddingsProfile, GeneratingProfile, RerankProfile
+    from app.profiles.local import LocalProfile
     from app.wiring.planned_work import sample_prompt_lengths
 
     try:
@@ -49,7 +49,7 @@ def build_lengths_view(tree: Mapping[str, Any], path: str) -> LengthsView:
             profile = load_profile_tree(dict(tree), path)
         except SizewiseError:
             profile = load_profile_tree(_extract_workload(tree), path)
-        if not isinstance(profile, GeneratingProfile | EmbeddingsProfile | RerankProfile):
+        if isinstance(profile, LocalProfile) or not profile.protocol.has_prompt_lengths:
             return LengthsView(reason="Requests of this protocol have no token lengths.")
         lengths = sample_prompt_lengths(profile)
     except SizewiseError as error:

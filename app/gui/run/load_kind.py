@@ -12,6 +12,7 @@ from app.gui.forms.scalars import TextLine
 from app.gui.run.editor_interface import EditedProfile, SpecialEditor
 from app.gui.run.search_view import DEFAULTS as SEARCH_DEFAULTS
 from app.gui.widgets import WheelSafeComboBox, label
+from app.records.protocols import find_target_protocol
 
 LoadKind = Literal["clients", "rates", "stages", "search"]
 _TITLES: dict[LoadKind, str] = {
@@ -104,7 +105,8 @@ class LoadKindEditor(SpecialEditor):
         grid.setColumnStretch(3, 1)
 
     def supports_protocol(self, protocol: str | None) -> bool:
-        return protocol not in ("local", "locust", "openai-batch")
+        target_protocol = find_target_protocol(protocol)
+        return target_protocol is None or target_protocol.load == "rates"
 
     def show_contents(self, document: EditedProfile) -> None:
         self._document = document

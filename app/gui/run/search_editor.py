@@ -22,6 +22,7 @@ from app.gui.run.stage_model import ARRIVAL_PROCESSES
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.templates import list_default_objectives
+from app.records.protocols import find_target_protocol
 
 _CHART_LINES = 16
 
@@ -61,7 +62,8 @@ class SearchEditor(SpecialEditor):
         set_min_lines(self.chart, _CHART_LINES)
 
     def supports_protocol(self, protocol: str | None) -> bool:
-        return protocol not in ("local", "locust")
+        target_protocol = find_target_protocol(protocol)
+        return target_protocol is None or target_protocol.load not in ("users", "scenarios")
 
     def show_contents(self, document: EditedProfile) -> None:
         self._document = document

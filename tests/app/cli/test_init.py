@@ -8,9 +8,10 @@ import pytest
 from app.cli.main import main
 from app.errors import ExitCode
 from app.profiles.bundled import bundled_models
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import load_profile
 from app.profiles.local import LocalProfile
-from app.profiles.profile import EndpointProfile, GeneratingProfile, HttpProfile
+from app.profiles.profile import GeneratingProfile, HttpProfile
 from loadgen.reference.script import OpenAiMock, Script
 from loadgen.reference.scripted import ScriptedServer
 

@@ -8,9 +8,9 @@ from app.cli.commands import Arguments
 from app.cli.main import main
 from app.cli.url import load_url_profile, save_profile
 from app.errors import ExitCode
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import load_profile
 from app.profiles.profile import (
-    EndpointProfile,
     GeneratingProfile,
     HttpProfile,
     ImageProfile,

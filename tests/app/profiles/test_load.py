@@ -8,9 +8,9 @@ import yaml
 from scipy import stats
 
 from app.errors import ProfileError
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.load import SweepSettings
 from app.profiles.loading import load_profile
-from app.profiles.profile import EndpointProfile
 from app.profiles.rates import ShareOfStage
 from app.profiles.resolved import compute_profile_hash, format_spec
 from app.wiring.stages import build_stages

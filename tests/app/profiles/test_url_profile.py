@@ -9,8 +9,9 @@ import pytest
 from app.errors import ProfileError, UsageError
 from app.profiles.document import read_document
 from app.profiles.editing import format_profile
+from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import load_profile_tree
-from app.profiles.profile import EndpointProfile, GeneratingProfile, HttpProfile
+from app.profiles.profile import GeneratingProfile, HttpProfile
 from app.profiles.url_profile import UrlLoad, UrlTarget, build_url_tree
 
 URL = "http://127.0.0.1:8000/v1/score"

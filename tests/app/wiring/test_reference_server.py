@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from app.errors import MeasurementError
-from app.wiring.reference_server import ReferenceServer, find_mock_protocol, start_scripted
+from app.wiring.reference_server import ReferenceServer, start_scripted
 from loadgen.payloads.tensors import TensorInput
 from loadgen.reference.script import (
     HttpMock,
@@ -75,11 +75,11 @@ SPECS = ((TensorInput("x", "FP32", (-1, 3)),), (TensorInput("output", "FP32", (-
 def test_scripted_target_has_the_mock_protocol_of_its_protocol(
     make_profile: MakeProfile, protocol: str, scripted: dict[str, Any], workload: Any, mock: MockProtocol
 ) -> None:
-    assert find_mock_protocol(make_profile({"protocol": protocol, "scripted": scripted}, workload)) == mock
+    assert make_profile({"protocol": protocol, "scripted": scripted}, workload).target.build_mock() == mock
 
 
 def test_target_that_is_not_scripted_has_no_mock_protocol(make_profile: MakeProfile) -> None:
-    assert find_mock_protocol(make_profile()) is None
+    assert make_profile().target.build_mock() is None
 
 
 def test_killed_scripted_server_reports_the_signal() -> None:

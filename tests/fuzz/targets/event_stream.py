@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import get_args
 
-from loadgen.protocols.openai_bodies import Api
 from loadgen.protocols.openai_stream import OpenAiReader
+from loadgen.workloads import OpenAiApi
 from tests.fuzz.scratch import pieces
 
-_APIS: tuple[Api, ...] = get_args(Api)
+_APIS: tuple[OpenAiApi, ...] = get_args(OpenAiApi)
 
 
 def read(data: bytes) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from loadgen.protocols.grpc_messages import MessageStreamReader, build_grpc
 from loadgen.protocols.prepared import PreparedWorkload, ResponseCheck, WorkloadError, check_response
+from loadgen.records import Endpoint
 from loadgen.transport.address import parse_grpc_url
 from loadgen.transport.exchange import Exchange
 from loadgen.transport.grpc_calls import split_messages
@@ -26,7 +27,7 @@ def build(protoset: str, method: str = "Say", **settings: Any) -> PreparedWorklo
         raise AssertionError("a descriptor set needs no reflection request")
 
     workload = GrpcWorkload(f"{SERVICE}/{method}", HttpWorkload(**settings), protoset)
-    return asyncio.run(build_grpc(workload, parse_grpc_url("grpc://h:1"), send))
+    return asyncio.run(build_grpc(workload, Endpoint(("grpc://h:1",)), parse_grpc_url("grpc://h:1"), send))
 
 
 def bodies(*values: object) -> dict[str, Any]:

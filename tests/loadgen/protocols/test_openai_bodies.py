@@ -3,13 +3,14 @@ from typing import Any
 
 import pytest
 
-from loadgen.protocols.openai_bodies import Api, DecodedResponse, decode_response
+from loadgen.protocols.openai_bodies import DecodedResponse, decode_response
 from loadgen.transport.exchange import Tokens
+from loadgen.workloads import OpenAiApi
 
 USAGE = {"prompt_tokens": 11, "completion_tokens": 3}
 
 
-def decode(api: Api, response: Any, input_count: int = 2, **more: Any) -> DecodedResponse:
+def decode(api: OpenAiApi, response: Any, input_count: int = 2, **more: Any) -> DecodedResponse:
     body = response if isinstance(response, bytes) else json.dumps(response).encode()
     return decode_response(api, body, expected_count=input_count, **more)
 
@@ -49,7 +50,7 @@ def test_tokens_of_response_without_usage_are_counted_by_tokenizer_or_unknown() 
 
 
 @pytest.mark.parametrize("api", ["chat", "completions", "responses", "embeddings", "rerank", "messages"])
-def test_error_object_with_success_status_is_bad_output(api: Api) -> None:
+def test_error_object_with_success_status_is_bad_output(api: OpenAiApi) -> None:
     for error in ({"message": "out of memory"}, "out of memory"):
         assert decode(api, {"error": error}) == DecodedResponse("bad-output", Tokens())
 
@@ -58,7 +59,7 @@ def test_error_object_with_success_status_is_bad_output(api: Api) -> None:
 @pytest.mark.parametrize(
     "body", [b"", b"{", b"7", b"null", b"[7]", b"{}", b'{"data": 7, "results": 7, "choices": 7}', b"[" * 100_000]
 )
-def test_invalid_response_body_is_bad_payload(api: Api, body: bytes) -> None:
+def test_invalid_response_body_is_bad_payload(api: OpenAiApi, body: bytes) -> None:
     assert decode(api, body) == DecodedResponse("bad-payload", Tokens())
 
 
@@ -80,7 +81,7 @@ def test_response_status_maps_to_error_class() -> None:
     ],
 )
 def test_an_empty_response_is_bad_output_unless_tokens_are_reported(
-    api: Api, empty: dict[str, Any], usage_name: str
+    api: OpenAiApi, empty: dict[str, Any], usage_name: str
 ) -> None:
     assert decode(api, empty).error == "bad-output"
     assert decode(api, {**empty, "usage": {usage_name: 0}}).error == "bad-output"

@@ -4,7 +4,6 @@ import msgspec
 import pytest
 
 from loadgen.protocols.openai import build_openai
-from loadgen.protocols.openai_bodies import Api
 from loadgen.protocols.openai_sessions import MAX_CALLS, CollectingReader, collect_body
 from loadgen.protocols.openai_sessions import ResponseCollector as Collector
 from loadgen.protocols.prepared import (
@@ -16,7 +15,7 @@ from loadgen.protocols.prepared import (
 )
 from loadgen.records import Endpoint
 from loadgen.transport.address import parse_url
-from loadgen.workloads import FixedLength, LiveHistory, OpenAiWorkload, SyntheticPrompts
+from loadgen.workloads import FixedLength, LiveHistory, OpenAiApi, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.llm_responses import LlmResponse, build_body, build_events
 
 CALLS = (("a", "look", '{"at": [1, "é"]}'), ("b", "go", "{}"))
@@ -31,11 +30,13 @@ def prepare(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSessi
     return workload, workload.live_sessions
 
 
-def collect(answer: LlmResponse, api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+def collect(answer: LlmResponse, api: OpenAiApi = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
     return collect_events(build_events(answer, api), api, keeps_reasoning=keeps_reasoning)
 
 
-def collect_events(data: list[bytes], api: Api = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
+def collect_events(
+    data: list[bytes], api: OpenAiApi = "chat", *, keeps_reasoning: bool = False
+) -> CollectedResponse | None:
     reader = CollectingReader(api, None, keeps_reasoning=keeps_reasoning)
     assert not any(reader.feed(b"data: " + event + b"\n\n", 1) for event in data)
     return reader.collect()
