@@ -3,18 +3,15 @@
 from __future__ import annotations
 
 import math
-from typing import Literal
 
 import msgspec
 
 from app.planning.extrapolation import Ratio, estimate_ratio
 from app.planning.memory import (
     BYTES_PER_PARAMETER,
-    MemoryPlan,
     compute_kv_bytes,
     compute_usable_bytes,
     count_sequences,
-    find_memory_limit,
     plan_memory,
 )
 from app.planning.rates import Unavailable, format_accelerator_name, get_peak_ops_per_s
@@ -30,8 +27,6 @@ ASSUMED_SIGMA = 0.35
 """Assumed lognormal sigma of a calculated rate, based on published rates
 (`docs/validation/extrapolation.md`).
 """
-
-LimitingFactor = Literal["weights", "KV", "prefill compute", "decode bandwidth", "decode compute", "ITL SLO"]
 
 
 class Efficiency(msgspec.Struct, frozen=True):
@@ -74,20 +69,12 @@ class Speeds(msgspec.Struct, frozen=True):
 
 
 class Replica(msgspec.Struct, frozen=True):
-    """Performance of a replica under full load.
-
-    `itl_s` is the mean inter-token latency, including the prefill of other requests. `idle_ttft_s`
-    is the time to first token of an idle replica.
-    """
+    """Performance of a replica under full load."""
 
     rate_per_s: float
     batch: int
     prefill_s: float
     step_s: float
-    itl_s: float
-    idle_ttft_s: float
-    limiting_factor: LimitingFactor
-    memory_plan: MemoryPlan
 
 
 def compute_speeds(deployment: Deployment) -> Speeds | Unavailable:
@@ -118,12 +105,6 @@ def compute_prefill_s(deployment: Deployment, speeds: Speeds) -> float:
     operations += 4 * model.layers * model.heads * model.head_dim * tokens**2 / 2
     compute_s = operations / (speeds.compute_per_s * deployment.degree)
     return compute_s + _compute_collectives_s(deployment, speeds, tokens)
-
-
-def compute_idle_ttft_s(deployment: Deployment, speeds: Speeds) -> float:
-    """Return the TTFT of an idle replica in seconds: the duration of the prefill or of a decode
-    step, whichever is longer."""
-    return max(compute_prefill_s(deployment, speeds), compute_decode_step_s(deployment, speeds, 1))
 
 
 def compute_decode_step_s(deployment: Deployment, speeds: Speeds, batch: float) -> float:
@@ -178,10 +159,6 @@ def size_replica(deployment: Deployment, itl_limit_s: float | None = None) -> Re
         batch=batch,
         prefill_s=prefill_s,
         step_s=step_s,
-        itl_s=_compute_itl_s(deployment, speeds, batch),
-        idle_ttft_s=compute_idle_ttft_s(deployment, speeds),
-        limiting_factor=_find_limiting_factor(deployment, speeds, batch, max_batch, memory_plan),
-        memory_plan=memory_plan,
     )
 
 
@@ -203,25 +180,6 @@ def _compute_itl_s(deployment: Deployment, speeds: Speeds, batch: int) -> float:
     of other requests."""
     step_s = compute_decode_step_s(deployment, speeds, batch)
     return step_s + batch * compute_prefill_s(deployment, speeds) / deployment.output_tokens
-
-
-def _find_limiting_factor(
-    deployment: Deployment, speeds: Speeds, batch: int, max_batch: int, memory_plan: MemoryPlan
-) -> LimitingFactor:
-    """Return the bottleneck of the replica, which must change for a higher rate.
-
-    If prefill takes most of the time, prefill compute is the bottleneck, since a larger batch would
-    not help.
-    """
-    step_s = compute_decode_step_s(deployment, speeds, batch)
-    if compute_prefill_s(deployment, speeds) >= deployment.output_tokens * step_s / batch:
-        return "prefill compute"
-    if batch < max_batch:
-        return "ITL SLO"
-    if batch < deployment.engine.max_sequences:
-        return find_memory_limit(memory_plan)
-    memory_s = _compute_weights_read_s(deployment, speeds, batch) + batch * _compute_kv_read_s(deployment, speeds)
-    return "decode compute" if _estimate_decode_compute_s(deployment, speeds, batch) > memory_s else "decode bandwidth"
 
 
 def _compute_mean_tokens(deployment: Deployment) -> float:

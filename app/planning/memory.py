@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
@@ -30,16 +29,12 @@ _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
 # number of hidden-size tensors that are alive at once; logits are held twice in fp32
 _ACTIVATION_WIDTHS = 16
 
-MemoryLimit = Literal["weights", "KV"]
-
 
 class MemoryPlan(msgspec.Struct, frozen=True):
     """Memory in bytes on each of the `degree` accelerators of a replica."""
 
     degree: int
-    usable_bytes: float
     weight_bytes: float
-    overhead_bytes: float
     kv_pool_bytes: float
 
 
@@ -106,7 +101,7 @@ def plan_memory(
             f"but only {engine.utilization * usable_bytes / GIB:.1f} GiB are available on "
             f"{_format_accelerators(accelerator, degree)}",
         )
-    return MemoryPlan(degree, usable_bytes, weight_bytes, overhead_bytes, kv_pool_bytes)
+    return MemoryPlan(degree, weight_bytes, kv_pool_bytes)
 
 
 def count_sequences(
@@ -179,12 +174,6 @@ def count_sequences_by_degree(
             count_sequences(memory_plan, model, tokens, precision.kv) if isinstance(memory_plan, MemoryPlan) else 0
         )
     return counts
-
-
-def find_memory_limit(memory_plan: MemoryPlan) -> MemoryLimit:
-    """Return whether the weights or the KV cache take more memory. The larger part limits the
-    number of sequences."""
-    return "weights" if memory_plan.weight_bytes > memory_plan.kv_pool_bytes else "KV"
 
 
 def _format_accelerators(accelerator: Accelerator, degree: int) -> str:

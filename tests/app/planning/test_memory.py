@@ -11,7 +11,6 @@ from app.planning.memory import (
     compute_weight_bytes,
     count_sequences,
     count_sequences_by_degree,
-    find_memory_limit,
     find_smallest_degree,
     plan_memory,
 )
@@ -72,7 +71,6 @@ def test_gpu_memory_is_divided_into_weights_overhead_and_kv_pool() -> None:
     plan = build_memory_plan(LLAMA_8B, "h100-sxm5-80gb")
     activations = 16 * 2048 * 4096 * 2 + 2 * 256 * 128256 * 4
     assert plan.weight_bytes == 2 * 8.03e9
-    assert plan.overhead_bytes == activations + 0.25 * GIB
     assert plan.kv_pool_bytes == pytest.approx(0.9 * 80 * 0.985 * GIB - 2 * 8.03e9 - activations - 0.25 * GIB)
     assert count_sequences(plan, LLAMA_8B, 4096, "bf16") == int(plan.kv_pool_bytes / (4096 * 131072)) == 110
 
@@ -127,11 +125,6 @@ def test_sequence_larger_than_kv_cache_is_refused() -> None:
     refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
     assert isinstance(refusal, Unavailable)
     assert "1 × 131072 tokens need 16.0 GiB of KV cache" in refusal.reason
-
-
-def test_memory_limit_is_the_weights_or_the_kv_cache() -> None:
-    assert find_memory_limit(build_memory_plan(LLAMA_8B, "l4")) == "weights"
-    assert find_memory_limit(build_memory_plan(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
 
 
 @pytest.mark.parametrize("degree", [1, 2, 4])

@@ -1,4 +1,4 @@
-"""The arithmetic of app/planning/llm.py beside published rates: python -m tests.checks.language_models prints them.
+"""The arithmetic of app/planning/llm.py beside published rates: python -m tests.studies.language_models prints them.
 
 Lengths of answers are the published tokens over samples; lengths of prompts are not published there and are assumed.
 Cards and batch are those of the vendor's configuration where it was read, else the fewest and 1,024.
@@ -13,8 +13,8 @@ from app.planning.llm import Deployment, Replica, size_replica
 from app.planning.memory import MemoryPlan, find_smallest_degree
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import Engine, LanguageModel, Precision
-from tests.checks.published import PublishedResult, load_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
+from tests.studies.published import PublishedResult, load_published
 
 # model, assumed tokens of a prompt
 MODELS = {"llama2-70b-99": (LLAMA_2_70B, 300.0), "llama3.1-8b": (LLAMA_8B, 800.0), "mixtral-8x7b": (MIXTRAL, 400.0)}
@@ -29,7 +29,8 @@ CONFIGURED = {
 
 class Check(NamedTuple):
     published: PublishedResult
-    found: Replica
+    degree: int
+    """Number of cards of a replica."""
     tokens_per_s_each: float
     """Published, of one card."""
     expected_per_s_each: float
@@ -64,7 +65,7 @@ def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, p
     if not isinstance(replica, Replica):
         raise AssertionError(replica.reason)
     expected = replica.rate_per_s * answer_tokens / degree
-    return Check(result, replica, tokens_per_s / result.accelerator_count, expected)
+    return Check(result, degree, tokens_per_s / result.accelerator_count, expected)
 
 
 def main() -> None:
@@ -77,7 +78,7 @@ def main() -> None:
             row.round,
             row.model,
             row.accelerator_key,
-            check.found.memory_plan.degree,
+            check.degree,
             f"{check.tokens_per_s_each:,.0f}",
         )
         ratio = math.exp(check.log_error)
