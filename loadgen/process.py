@@ -146,7 +146,7 @@ class LoadProcess:
                     on_rows(rows)
                 case StagePrepared():
                     timeout_s, busy_timeout_s = self._stage_silence_timeout_s, _SILENCE_TIMEOUT_S
-                    start_ns = time.perf_counter_ns() + _START_LEAD_NS + round(plan.lead_in_s * 1e9)
+                    start_ns = time.perf_counter_ns() + _START_LEAD_NS + round(plan.load.lead_in_s * 1e9)
                     self._child.send(StartStage(plan.index, start_ns))
                 case StageStarted() as started:
                     on_started(started)

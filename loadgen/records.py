@@ -137,14 +137,14 @@ following columns, version 5 `class`, `input_end_ns` and the following columns, 
 
 BATCH_ROWS = 500
 
-WIRE_VERSION = 5
+WIRE_VERSION = 6
 """Version of the messages between master and workers. Both sides must have the same version.
 Version 2 added ExtendStage, version 3 the error class `local-limit`, version 4 sessions (the columns
 of the rows and LiveSessionCounts), the blocks of a trace's prompts, and datasets that are JSON
 arrays, version 5 mixed workloads (and the column `class` of the rows), the content of prompts
 (documents, images, audio clips, tools and the format of the responses), the counts of what
 responses contain, audio and images (the columns of the rows), waits for a connection and
-RoundTrips."""
+RoundTrips, version 6 StageLoad in StagePlan."""
 
 EXIT_NO_MASTER, EXIT_MASTER_LOST, EXIT_REJECTED = 3, 4, 5
 """Exit codes of a worker that joins a master. They mean, in order: no master was found, the
@@ -247,29 +247,42 @@ class ClosedArrivals(msgspec.Struct, frozen=True, tag="closed"):
 Arrivals = OpenArrivals | TraceArrivals | ClosedArrivals
 
 
-class StagePlan(msgspec.Struct, frozen=True):
-    """Plan of one stage. Arrivals last `lead_in_s` seconds for the lead-in and then, without a
-    break, `duration_s` seconds for the measurement window.
+class StageLoad(msgspec.Struct, frozen=True):
+    """Load of a stage, as a profile specifies it and as the workers send it. Arrivals last
+    `lead_in_s` seconds for the lead-in and then, without a break, `duration_s` seconds for the
+    measurement window. The stage ends earlier after `max_requests` requests, if set.
 
     The lead-in warms up the target. Requests that are in flight at the end of the lead-in continue
     into the measurement window. Rows with a scheduled start before StageStarted.start_ns belong to
     the lead-in.
 
-    After the last arrival, the stage drains: it waits at most `drain_s` until no request is in
-    flight. During the drain, no further request of a session or a client is started.
-
     Times in `arrivals` are relative to the start of the measurement window. The first rate also
     applies to the lead-in.
     """
 
-    index: int
-    name: str
     arrivals: Arrivals
     duration_s: float
-    seed: int
     lead_in_s: float = 0.0
-    drain_s: float = 5.0
     max_requests: int | None = None
+
+    @property
+    def total_duration_s(self) -> float:
+        """Duration of the load in s, including the lead-in and excluding the drain."""
+        return self.lead_in_s + self.duration_s
+
+
+class StagePlan(msgspec.Struct, frozen=True):
+    """Plan of one stage.
+
+    After the last arrival, the stage drains: it waits at most `drain_s` until no request is in
+    flight. During the drain, no further request of a session or a client is started.
+    """
+
+    index: int
+    name: str
+    load: StageLoad
+    seed: int
+    drain_s: float = 5.0
     first_request: int = 0
     """Position, among the prepared requests, of the request of the first arrival. Positions after
     the last prepared request start over."""

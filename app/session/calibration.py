@@ -17,7 +17,7 @@ from app.records.calibration import CalibrationStep, LoadKind, MeasuredCapacity
 from app.session.dependencies import LoadGenerator, NullServer
 from app.session.interruption import Interruption
 from app.telemetry.processes import CoreUsage
-from loadgen.records import REQUEST_SCHEMA, Endpoint, OpenArrivals, StageEnded, StagePlan
+from loadgen.records import REQUEST_SCHEMA, Endpoint, OpenArrivals, StageEnded, StageLoad, StagePlan
 from loadgen.reference import null_streams
 from loadgen.workloads import FixedLength, HttpWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
@@ -167,10 +167,12 @@ def run_step(
     plan = StagePlan(
         index=0,
         name="calibration",
-        arrivals=OpenArrivals("poisson", ((0.0, rate_per_s / calibration_load.events_per_arrival),)),
-        duration_s=_STEP_DURATION_S,
+        load=StageLoad(
+            OpenArrivals("poisson", ((0.0, rate_per_s / calibration_load.events_per_arrival),)),
+            _STEP_DURATION_S,
+            lead_in_s=calibration_load.lead_in_s,
+        ),
         seed=1,
-        lead_in_s=calibration_load.lead_in_s,
         drain_s=_MAX_DRAIN_S,
     )
     batches: list[pa.RecordBatch] = []

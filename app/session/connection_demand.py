@@ -23,7 +23,7 @@ def estimate_demand(spec: RunSpec, endpoint: Endpoint, worker_count: int, servic
 
     For a search, only the start rate is included, because further rates are not known in advance.
     Stages whose rate depends on an earlier stage are not included."""
-    stage_arrivals = [stage.arrivals for stage in spec.stages if stage.rate_share is None]
+    stage_arrivals = [stage.load.arrivals for stage in spec.stages if stage.rate_share is None]
     rates = [_compute_peak_rate_per_s(arrivals) for arrivals in stage_arrivals]
     if spec.search is not None:
         rates.append(spec.search.start_per_s)

@@ -16,7 +16,7 @@ from app.session.dependencies import Store
 from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner, compute_class_shares
 from app.session.warmup import MAX_DRAIN_S
-from loadgen.records import ClosedArrivals, OpenArrivals
+from loadgen.records import ClosedArrivals, OpenArrivals, StageLoad
 
 IDLE_REQUESTS = 11
 """Number of requests of a measurement. The first one is ignored."""
@@ -91,9 +91,7 @@ def _build_stage(repeat: int, total_timeout_s: float, *, is_paced: bool) -> Reso
         name="idle latency",
         kind="warmup",
         repeat=repeat,
-        arrivals=paced_arrivals if is_paced else ClosedArrivals(1),
-        duration_s=MAX_IDLE_S,
-        requests=IDLE_REQUESTS,
+        load=StageLoad(paced_arrivals if is_paced else ClosedArrivals(1), MAX_IDLE_S, max_requests=IDLE_REQUESTS),
         drain_s=min(MAX_DRAIN_S, total_timeout_s),
     )
 

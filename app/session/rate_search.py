@@ -14,6 +14,7 @@ from app.records.result import Objective, Stage
 from app.records.search import SearchSpec
 from app.session.rates import build_search_arrivals
 from app.session.spec import ResolvedStage
+from loadgen.records import StageLoad
 
 MAX_PROBE_DRAIN_S = 3.0
 _MAX_RETRIES_PER_PROBE = 2
@@ -134,8 +135,7 @@ def _build_stage(probe: Probe, duration_s: float, search_spec: SearchSpec, total
         name=f"{probe.kind} {format_number(probe.rate_per_s)} req/s",
         kind=probe.kind,
         repeat=probe.repeat,
-        arrivals=build_search_arrivals(search_spec, probe.rate_per_s),
-        duration_s=duration_s,
+        load=StageLoad(build_search_arrivals(search_spec, probe.rate_per_s), duration_s),
         drain_s=min(MAX_PROBE_DRAIN_S, total_timeout_s),
         ends_when_saturated=True,
     )

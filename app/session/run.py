@@ -331,8 +331,8 @@ class _Session:
             f"{len(planned_stages)} stage{'' if len(planned_stages) == 1 else 's'}",
             self._spec.search is None,
         )
-        has_known_duration = has_no_search and all(stage.requests is None for stage in planned_stages)
-        duration_s = sum(stage.total_duration_s for stage in planned_stages)
+        has_known_duration = has_no_search and all(stage.load.max_requests is None for stage in planned_stages)
+        duration_s = sum(stage.load.total_duration_s for stage in planned_stages)
         self._run_log.emit_phase(
             "stages",
             text,

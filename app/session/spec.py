@@ -16,27 +16,18 @@ from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective, Result, StageKind, Target, Traffic
 from app.records.search import SearchSpec
-from loadgen.records import Arrivals, Endpoint
+from loadgen.records import Endpoint, StageLoad
 from loadgen.workloads import Workload
 
 
-class StageLoad(msgspec.Struct, frozen=True):
-    """Name, kind and load of a stage. Durations are in s. The stage ends after `duration_s`, or
-    after `requests` requests."""
-
-    name: str
-    kind: StageKind
-    arrivals: Arrivals
-    duration_s: float
-    lead_in_s: float = 0.0
-    repeat: int = 1
-    requests: int | None = None
-
-
-class ResolvedStage(StageLoad, frozen=True, kw_only=True):
+class ResolvedStage(msgspec.Struct, frozen=True, kw_only=True):
     """A stage with all rates resolved, ready to run. `drain_s` is the maximum time in s to wait for
     responses after the last arrival."""
 
+    name: str
+    kind: StageKind
+    load: StageLoad
+    repeat: int = 1
     drain_s: float
     ends_when_saturated: bool = False
     tags: dict[str, str] = {}
@@ -50,19 +41,18 @@ class RateShare(msgspec.Struct, frozen=True):
     fraction: float
 
 
-class StageSpec(StageLoad, frozen=True):
-    """A stage of the profile. With `rate_share`, the rates in `arrivals` are multiples of the rate
-    derived from the earlier stage."""
+class StageSpec(msgspec.Struct, frozen=True):
+    """A stage of the profile. With `rate_share`, the rates in `load.arrivals` are multiples of the
+    rate derived from the earlier stage."""
 
+    name: str
+    kind: StageKind
+    load: StageLoad
+    repeat: int = 1
     rate_share: RateShare | None = None
     is_in_sweep: bool = False
     """True if the stage is part of a sweep. The stages of a sweep are in order of increasing
     load."""
-
-    @property
-    def total_duration_s(self) -> float:
-        """Duration of the load in s, including the lead-in and excluding the drain."""
-        return self.lead_in_s + self.duration_s
 
 
 class StartSpec(msgspec.Struct, frozen=True):

@@ -150,7 +150,7 @@ class StageMonitor:
         )
         self._drain, self._is_draining, self._has_target_ended = drain, False, has_target_ended
         self._reachability = reachability or ReachabilityMonitor(0)
-        self._rate_per_s = get_constant_rate(resolved_stage.arrivals)
+        self._rate_per_s = get_constant_rate(resolved_stage.load.arrivals)
         self.sent_by_worker = Counter[int]()
         """Number of requests sent by each worker, by worker index."""
         self.max_lag_ms = 0.0
@@ -177,7 +177,7 @@ class StageMonitor:
         return self.sent_by_worker.total()
 
     def on_started(self, report: StageStarted) -> None:
-        stage, self.start_ns = self._stage, report.start_ns
+        stage, load, self.start_ns = self._stage, self._stage.load, report.start_ns
         self._emit(
             events.StageStarted(
                 at_ns=report.start_ns,
@@ -186,11 +186,11 @@ class StageMonitor:
                 kind=stage.kind,
                 repeat=stage.repeat,
                 offered_per_s=self._rate_per_s,
-                duration_s=stage.duration_s,
+                duration_s=load.duration_s,
                 start_ns=report.start_ns,
-                concurrency=stage.arrivals.concurrency if isinstance(stage.arrivals, ClosedArrivals) else None,
-                lead_in_s=stage.lead_in_s,
-                requests=stage.requests,
+                concurrency=load.arrivals.concurrency if isinstance(load.arrivals, ClosedArrivals) else None,
+                lead_in_s=load.lead_in_s,
+                requests=load.max_requests,
                 has_load_in_name=STAGE_KINDS[stage.kind].is_search or SWEEP_TAG in stage.tags,
             )
         )

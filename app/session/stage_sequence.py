@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 
+import msgspec
+
 from app.analysis.number_format import format_number
 from app.records import events
 from app.records.result import SWEEP_TAG, Check
@@ -30,12 +32,12 @@ def resolve_stages(
         if stage.is_in_sweep and _is_sweep_saturated(stage, runner):
             skipped_names.append(stage.name)
             continue
-        arrivals = stage.arrivals
-        if stage.rate_share is not None and isinstance(arrivals, OpenArrivals):
-            resolved_arrivals = _resolve_rate(stage, arrivals, runner, run_log)
-            if resolved_arrivals is None:
+        load = stage.load
+        if stage.rate_share is not None and isinstance(load.arrivals, OpenArrivals):
+            arrivals = _resolve_rate(stage, load.arrivals, runner, run_log)
+            if arrivals is None:
                 continue
-            arrivals = resolved_arrivals
+            load = msgspec.structs.replace(load, arrivals=arrivals)
             rate_share = stage.rate_share
             text = f"{stage.name}: {100 * rate_share.fraction:.4g} % of the completed rate of {rate_share.stage}"
             run_log.emit(events.RateResolved(now_ns(), stage.name, compute_peak_rate(arrivals), text))
@@ -43,10 +45,7 @@ def resolve_stages(
             name=stage.name,
             kind=stage.kind,
             repeat=stage.repeat,
-            arrivals=arrivals,
-            duration_s=stage.duration_s,
-            lead_in_s=stage.lead_in_s,
-            requests=stage.requests,
+            load=load,
             drain_s=spec.endpoint.timeouts.total_s,
             ends_when_saturated=stage.is_in_sweep,
             tags={SWEEP_TAG: "yes"} if stage.is_in_sweep else {},
@@ -62,7 +61,7 @@ def resolve_stages(
 def _is_sweep_saturated(stage: StageSpec, runner: StageRunner) -> bool:
     """Return True if all stages at the last two rates of the sweep were ended because of a growing
     backlog."""
-    rate_per_s = get_constant_rate(stage.arrivals)
+    rate_per_s = get_constant_rate(stage.load.arrivals)
     saturation_by_rate: dict[float, bool] = {}
     for stage_data in runner.stage_data:
         if SWEEP_TAG in stage_data.tags and stage_data.rate_per_s is not None and stage_data.rate_per_s != rate_per_s:
@@ -82,9 +81,10 @@ def _resolve_rate(
     rate_per_s = resolve_rate_share(rate_share, runner.stages)
     if rate_per_s is None:
         reason = f"its rate is relative to the completed rate of {rate_share.stage}, which was 0 req/s"
-    elif compute_peak_rate(resolved_arrivals := scale_arrivals(arrivals, rate_per_s)) * stage.duration_s > MAX_ARRIVALS:
-        reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     else:
-        return resolved_arrivals
+        resolved_arrivals = scale_arrivals(arrivals, rate_per_s)
+        if compute_peak_rate(resolved_arrivals) * stage.load.duration_s <= MAX_ARRIVALS:
+            return resolved_arrivals
+        reason = f"at {format_number(rate_per_s)} req/s it would exceed {MAX_ARRIVALS:,} requests"
     run_log.add_check(Check("excluded_stage", stage.name, None, None, "WARN", f"{stage.name} was skipped: {reason}."))
     return None

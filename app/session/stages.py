@@ -155,16 +155,14 @@ class StageRunner:
             self._needs_warmup = False
             self._warm_up_again()
         index = len(self.stage_data)
+        load = resolved_stage.load
         plan = StagePlan(
             index=index,
             name=resolved_stage.name,
-            arrivals=resolved_stage.arrivals,
-            duration_s=resolved_stage.duration_s,
+            load=msgspec.structs.replace(load, max_requests=self._limit_monitor.cap_requests(load.max_requests)),
             seed=self._seed * 1_000 + index,
-            lead_in_s=resolved_stage.lead_in_s,
             drain_s=resolved_stage.drain_s,
-            max_requests=self._limit_monitor.cap_requests(resolved_stage.requests),
-            first_request=self._get_first_request(_get_arrival_kind(resolved_stage.arrivals, self._workload)),
+            first_request=self._get_first_request(_get_arrival_kind(load.arrivals, self._workload)),
         )
         monitor = StageMonitor(
             resolved_stage,
@@ -184,11 +182,9 @@ class StageRunner:
             monitor.add_rows(batch)
             self.token_sources.update(batch["token_source"].drop_null().to_pylist())
 
-        max_rate_per_s = (
-            compute_peak_rate(resolved_stage.arrivals) if isinstance(resolved_stage.arrivals, OpenArrivals) else 0.0
-        )
+        max_rate_per_s = compute_peak_rate(load.arrivals) if isinstance(load.arrivals, OpenArrivals) else 0.0
         running_stage = self._running_stage = _RunningStage(
-            index, resolved_stage, monitor, resolved_stage.duration_s, max_rate_per_s, plan.max_requests
+            index, resolved_stage, monitor, load.duration_s, max_rate_per_s, plan.load.max_requests
         )
         counters_before = () if self._counter_reader is None else self._counter_reader.samples
         try:
@@ -265,7 +261,7 @@ class StageRunner:
         if running_stage is None:
             raise UsageError("no stage is running")
         index, stage = running_stage.index, running_stage.stage
-        if not isinstance(stage.arrivals, OpenArrivals) or not STAGE_KINDS[stage.kind].can_change_rate:
+        if not isinstance(stage.load.arrivals, OpenArrivals) or not STAGE_KINDS[stage.kind].can_change_rate:
             raise UsageError(f"the rate of the current stage, {stage.name}, cannot be changed")
         if rate_per_s * running_stage.duration_s > MAX_ARRIVALS:
             raise UsageError(f"at {rate_per_s:g} req/s this stage would exceed {MAX_ARRIVALS:,} requests")
@@ -323,7 +319,7 @@ class StageRunner:
     def _build_stage_data(
         self, stage: ResolvedStage, stage_ended: StageEnded, duration_s: float, *, is_over_saturated: bool
     ) -> StageData:
-        arrivals, workload = stage.arrivals, self._workload
+        arrivals, workload = stage.load.arrivals, self._workload
         rates = (stage_ended.rates or arrivals.rates) if isinstance(arrivals, OpenArrivals) else ()
         capacity = self._capacity.scale_to_connected_workers(stage_ended.workers)
         return StageData(
@@ -337,7 +333,7 @@ class StageRunner:
             arrival_kind=_get_arrival_kind(arrivals, workload),
             rate_per_s=get_single_rate(rates),
             duration_s=duration_s,
-            extended_s=0.0 if stage.kind == "batch" else duration_s - stage.duration_s,
+            extended_s=0.0 if stage.kind == "batch" else duration_s - stage.load.duration_s,
             start_ns=stage_ended.start_ns,
             end_ns=stage_ended.end_ns,
             worker_cpu_s=stage_ended.cpu_s,
@@ -353,7 +349,7 @@ class StageRunner:
             else None,
             think_s=arrivals.think_s if isinstance(arrivals, ClosedArrivals) else 0.0,
             sessions=any(map(_has_sessions, list_workloads(workload))),
-            lead_in_s=stage.lead_in_s,
+            lead_in_s=stage.load.lead_in_s,
             classes=self._classes,
             rows_per_request=workload.rows_per_request if isinstance(workload, OipWorkload) else 1,
             workers=build_worker_data(stage_ended.workers),
@@ -437,8 +433,8 @@ def _require_extendable(stage: ResolvedStage) -> None:
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: its duration is set by {setting}")
     if stage.kind == "batch":
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: it ends with its batch")
-    if not STAGE_KINDS[stage.kind].can_be_extended or isinstance(stage.arrivals, TraceArrivals):
-        reason = "replays a trace" if isinstance(stage.arrivals, TraceArrivals) else "follows a rate curve"
+    if not STAGE_KINDS[stage.kind].can_be_extended or isinstance(stage.load.arrivals, TraceArrivals):
+        reason = "replays a trace" if isinstance(stage.load.arrivals, TraceArrivals) else "follows a rate curve"
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: it {reason} of fixed length")
 
 

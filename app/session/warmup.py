@@ -7,7 +7,7 @@ from app.analysis.warmup import MAX_WINDOWS, WINDOW_COUNT, is_stable
 from app.session.rates import build_search_arrivals, build_warmup_arrivals
 from app.session.spec import ResolvedStage, RunSpec
 from app.session.stages import StageRunner
-from loadgen.records import Arrivals
+from loadgen.records import Arrivals, StageLoad
 
 MAX_DRAIN_S = 10.0
 
@@ -30,8 +30,7 @@ def warm_up(runner: StageRunner, spec: RunSpec) -> int | None:
                 name="warm-up",
                 kind="warmup",
                 repeat=repeat,
-                arrivals=arrivals,
-                duration_s=spec.warmup_s / 3,
+                load=StageLoad(arrivals, spec.warmup_s / 3),
                 drain_s=min(MAX_DRAIN_S, spec.endpoint.timeouts.total_s),
             )
         )
@@ -53,5 +52,5 @@ def _build_arrivals(spec: RunSpec) -> Arrivals | None:
     return (
         None
         if first_stage.rate_share is not None
-        else build_warmup_arrivals(first_stage.arrivals, first_stage.duration_s)
+        else build_warmup_arrivals(first_stage.load.arrivals, first_stage.load.duration_s)
     )

@@ -177,7 +177,7 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
     stages = build_stages(load)
     search = None if load.search is None else estimate_search(load.search, profile.complete_slo, total_timeout_s)
     window_s = load.warmup_s / _EXPECTED_WINDOW_COUNT
-    total_stage_s = sum(stage.total_duration_s for stage in stages)
+    total_stage_s = sum(stage.load.total_duration_s for stage in stages)
     duration_s = load.warmup_s + total_stage_s + (0.0 if search is None else search.duration_s[0])
     max_duration_s = MAX_WINDOWS * (window_s + min(MAX_DRAIN_S, total_timeout_s)) if load.warmup_s else 0.0
     if search is not None:
@@ -189,7 +189,9 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
         duration_s=duration_s,
         max_duration_s=max_duration_s,
         requests=sum(count for count in expected_requests if count is not None),
-        closed_stages=sum(isinstance(stage.arrivals, ClosedArrivals) and stage.requests is None for stage in stages),
+        closed_stages=sum(
+            isinstance(stage.load.arrivals, ClosedArrivals) and stage.load.max_requests is None for stage in stages
+        ),
         relative_stages=sum(stage.rate_share is not None for stage in stages),
         search=search,
     )
@@ -199,20 +201,21 @@ def _estimate_endpoint_work(profile: EndpointProfile, catalog: Catalog) -> Plann
 def _estimate_requests(stage: StageSpec) -> float | None:
     """Return the expected number of requests of a stage; `None` if the number depends on responses
     or on an earlier stage."""
-    if stage.requests is not None:
-        return stage.requests
-    match stage.arrivals:
+    load = stage.load
+    if load.max_requests is not None:
+        return load.max_requests
+    match load.arrivals:
         case TraceArrivals(offsets_ns=offsets):
             offsets_s = np.frombuffer(offsets, "<i8") / 1e9
-            return float(np.count_nonzero(offsets_s < stage.duration_s))
+            return float(np.count_nonzero(offsets_s < load.duration_s))
         case OpenArrivals(rates=rates) if stage.rate_share is None:
-            end_s = max(stage.duration_s, rates[-1][0])
+            end_s = max(load.duration_s, rates[-1][0])
             points = [*rates, (end_s, rates[-1][1])]
             requests = sum(
                 (stop_s - start_s) * (start_rate + stop_rate) / 2
                 for (start_s, start_rate), (stop_s, stop_rate) in itertools.pairwise(points)
             )
-            return requests + stage.lead_in_s * rates[0][1]
+            return requests + load.lead_in_s * rates[0][1]
         case _:
             return None
 

@@ -7,7 +7,7 @@ from app.profiles.rates import ShareOfStage
 from app.profiles.trace_replay import replay_trace
 from app.records.result import StageKind
 from app.session.spec import RateShare, StageSpec
-from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
+from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageLoad, TraceArrivals
 
 
 def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
@@ -15,7 +15,11 @@ def build_stages(load: LoadSettings) -> tuple[StageSpec, ...]:
     last."""
     if isinstance(load, BatchLoadSettings):
         return (
-            StageSpec("batch", "batch", ClosedArrivals(1, 0.0), load.batch.timeout_s, requests=load.batch.requests),
+            StageSpec(
+                "batch",
+                "batch",
+                StageLoad(ClosedArrivals(1, 0.0), load.batch.timeout_s, max_requests=load.batch.requests),
+            ),
         )
     stages = [spec for stage in load.stages for spec in _build_repeats(stage, load.seed)]
     return (*stages, *(_build_sweep(load.sweep) if load.sweep is not None else ()))
@@ -27,7 +31,7 @@ def _build_sweep(sweep: SweepSettings) -> list[StageSpec]:
     ]
     loads += [("closed", ClosedArrivals(clients, 0.0)) for clients in sweep.swept_concurrency]
     return [
-        StageSpec(name, kind, arrivals, sweep.step_duration_s, repeat=repeat, is_in_sweep=True)
+        StageSpec(name, kind, StageLoad(arrivals, sweep.step_duration_s), repeat=repeat, is_in_sweep=True)
         for name, (kind, arrivals) in zip(sweep.stage_names, loads, strict=True)
         for repeat in range(1, sweep.repeats + 1)
     ]
@@ -45,11 +49,8 @@ def _build_repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
         StageSpec(
             stage.name,
             stage.kind,
-            arrivals,
-            duration_s,
-            lead_in_s=stage.lead_in_s,
+            StageLoad(arrivals, duration_s, lead_in_s=stage.lead_in_s, max_requests=stage.requests),
             repeat=repeat,
-            requests=stage.requests,
             rate_share=rate_share,
         )
         for repeat in range(1, stage.repeats + 1)

@@ -33,12 +33,12 @@ class LocustStage:
     def __init__(
         self, plan: StagePlan, spawn_rate_per_s: float, environment: Environment, reports: ReportWriter
     ) -> None:
-        if not isinstance(plan.arrivals, ClosedArrivals):
+        if not isinstance(plan.load.arrivals, ClosedArrivals):
             raise WorkloadError(
                 "a Locust test controls its own request times, so its stages cannot have a rate or a trace",
                 hint="Set a concurrency for the stages.",
             )
-        self._plan, self._user_count, self._spawn_rate_per_s = plan, plan.arrivals.concurrency, spawn_rate_per_s
+        self._plan, self._user_count, self._spawn_rate_per_s = plan, plan.load.arrivals.concurrency, spawn_rate_per_s
         self._environment, self._reports = environment, reports
         assert environment.runner is not None
         self._runner = environment.runner
@@ -47,7 +47,7 @@ class LocustStage:
         self._was_stopped = False
         self._task_error: str | None = None
         self._next_progress_ns = 0
-        self._duration_s = plan.duration_s
+        self._duration_s = plan.load.duration_s
 
     def stop(self, drain: bool) -> None:
         """Stop the stage; if `drain` is false, also kill the users. This method may be called from
@@ -78,7 +78,7 @@ class LocustStage:
         )
         for event, listener in listeners:
             event.add_listener(listener)
-        start_ns = time.perf_counter_ns() + round(plan.lead_in_s * 1e9)
+        start_ns = time.perf_counter_ns() + round(plan.load.lead_in_s * 1e9)
         cpu_before_s, thread_id = time.process_time(), threading.get_native_id()
         cpu_wait_before_s = read_cpu_wait_s(thread_id)
         self._reports.send(StageStarted(index=plan.index, start_ns=start_ns, scheduled=None))
@@ -134,7 +134,7 @@ class LocustStage:
         self._runner.stop()
 
     def _has_reached_max_requests(self) -> bool:
-        return self._plan.max_requests is not None and self._count_finished() >= self._plan.max_requests
+        return self._plan.load.max_requests is not None and self._count_finished() >= self._plan.load.max_requests
 
     def _count_finished(self) -> int:
         return self._request_log.completed_count + self._request_log.failed_count

@@ -231,7 +231,7 @@ class DistributedStage:
     def _start(self, remaining_worker_stages: Sequence[WorkerStage]) -> None:
         """Start all workers after the lead time. Start immediately if the stage has already been
         stopped, because stopped workers do not wait for the start."""
-        lead_ns = 0 if self._is_stopped else self._compute_lead_ns() + round(self._plan.lead_in_s * 1e9)
+        lead_ns = 0 if self._is_stopped else self._compute_lead_ns() + round(self._plan.load.lead_in_s * 1e9)
         self._start_ns = self._now_ns() + lead_ns
         for worker_stage in remaining_worker_stages:
             # Use the same clock line for the whole stage, so that the times of the rows do not
@@ -257,7 +257,7 @@ class DistributedStage:
             worker_stage.ended_report for worker_stage in worker_stages if worker_stage.ended_report is not None
         ]
         start_ns = ended_reports[0].start_ns if self._start_ns is None else self._start_ns
-        lead_in_start_ns = start_ns - round(self._plan.lead_in_s * 1e9)
+        lead_in_start_ns = start_ns - round(self._plan.load.lead_in_s * 1e9)
         results = (
             *(worker_stage.summarize(lead_in_start_ns) for worker_stage in worker_stages),
             *(worker_stage.summarize() for worker_stage in self._lost_worker_stages),

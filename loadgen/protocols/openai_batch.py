@@ -191,11 +191,11 @@ class BatchJob:
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        """Run a job of `plan.max_requests` requests, for at most `plan.duration_s` seconds. Raises
+        """Run a job of `plan.load.max_requests` requests, for at most `plan.load.duration_s` seconds. Raises
         LoadError if the job cannot be created or its end cannot be observed."""
         assert self._prepared is not None
         assert self._workload is not None
-        count = plan.max_requests or len(self._prepared.requests)
+        count = plan.load.max_requests or len(self._prepared.requests)
         cpu_start_s = time.process_time()
         try:
             content = _encode_requests(self._prepared, count, plan.first_request)
@@ -257,7 +257,7 @@ class BatchJob:
         """Poll the batch until it has ended. Cancel it after the maximum duration, or if a stop is
         requested; the end of a canceled batch is awaited for a limited time."""
         assert self._workload is not None
-        deadline_ns, cancel_ns, failure_count = start_ns + round(plan.duration_s * 1e9), None, 0
+        deadline_ns, cancel_ns, failure_count = start_ns + round(plan.load.duration_s * 1e9), None, 0
         while batch.status not in _FINAL_STATUSES:
             now_ns = self._now_ns()
             if cancel_ns is None and (self._stop_count or now_ns >= deadline_ns):

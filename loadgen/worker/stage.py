@@ -100,13 +100,14 @@ class SendingStage:
             None if self._requires_body or prepared_workload.check is check_http_status else prepared_workload.check
         )
         self._on_rejected_key = on_rejected_key
-        self._max_requests = None if plan.max_requests is None else compute_share_size(plan.max_requests, share)
+        load = plan.load
+        self._max_requests = None if load.max_requests is None else compute_share_size(load.max_requests, share)
         self._arrivals_ended, self._requests_ended = asyncio.Event(), asyncio.Event()
         self.start_ns = start_ns
-        self.lead_in_start_ns = start_ns - round(plan.lead_in_s * 1e9)
-        self.duration_s = plan.duration_s
-        self._end_ns = start_ns + round(plan.duration_s * 1e9)
-        self._rates: Rates = plan.arrivals.rates if isinstance(plan.arrivals, OpenArrivals) else ()
+        self.lead_in_start_ns = start_ns - round(load.lead_in_s * 1e9)
+        self.duration_s = load.duration_s
+        self._end_ns = start_ns + round(load.duration_s * 1e9)
+        self._rates: Rates = load.arrivals.rates if isinstance(load.arrivals, OpenArrivals) else ()
         self._offsets = offsets
         self._first_index, self._index_step = share.index, share.worker_count
         has_sessions = prepared_workload.sessions is not None or prepared_workload.live_sessions is not None
@@ -169,7 +170,7 @@ class SendingStage:
         self._offsets = np.concatenate(
             [self._offsets[:started_count], remaining_offsets[remaining_offsets < change_offset_ns], later_offsets]
         )[: self._max_requests]
-        earlier_rates = clip_rates(self._rates, -self._plan.lead_in_s, change_offset_ns / 1e9)
+        earlier_rates = clip_rates(self._rates, -self._plan.load.lead_in_s, change_offset_ns / 1e9)
         self._rates = (*earlier_rates, (change_offset_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
         if self.scheduled_count is not None:
             self.scheduled_count = len(self._offsets)
@@ -223,7 +224,8 @@ class SendingStage:
                 plan.first_request,
                 plan.index,
             )
-        assert isinstance(plan.arrivals, ClosedArrivals)
+        arrivals = plan.load.arrivals
+        assert isinstance(arrivals, ClosedArrivals)
         bounds_ns = (self.lead_in_start_ns, self._end_ns)
         return ClosedTraffic(
             self._send,
@@ -231,7 +233,7 @@ class SendingStage:
             prepared_workload,
             self._share,
             loop,
-            plan.arrivals,
+            arrivals,
             bounds_ns,
             plan.seed,
             plan.first_request,

@@ -114,7 +114,7 @@ class StageRun:
         """Prepare the stage, wait for `start` or `stop`, run the stage, and send its rows and
         reports. Raises TargetError or WorkloadError if the stage cannot be prepared."""
         prepared_workload = self._sender.call(target.prepare(self._share)).result()
-        if not isinstance(self._plan.arrivals, ClosedArrivals):
+        if not isinstance(self._plan.load.arrivals, ClosedArrivals):
             self._schedule = Schedule(self._plan, self._share)
         # Exclude the existing objects from garbage collections during the stage.
         gc.collect()

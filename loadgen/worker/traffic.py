@@ -47,12 +47,13 @@ class Schedule:
     """
 
     def __init__(self, plan: StagePlan, share: WorkerShare) -> None:
-        assert not isinstance(plan.arrivals, ClosedArrivals)
-        self._plan, self._share, self._arrivals = plan, share, plan.arrivals
-        self._duration_s = plan.duration_s
-        self._rate_per_s = plan.arrivals.rates[-1][1] if isinstance(plan.arrivals, OpenArrivals) else 0.0
-        self._all_offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
-            : plan.max_requests
+        load, arrivals = plan.load, plan.load.arrivals
+        assert not isinstance(arrivals, ClosedArrivals)
+        self._plan, self._share, self._arrivals = plan, share, arrivals
+        self._duration_s = load.duration_s
+        self._rate_per_s = arrivals.rates[-1][1] if isinstance(arrivals, OpenArrivals) else 0.0
+        self._all_offsets = compute_offsets_ns(arrivals, load.duration_s, load.lead_in_s, plan.seed)[
+            : load.max_requests
         ]
 
     @property
@@ -76,8 +77,8 @@ class Schedule:
         # Skip an arrival at the time of the change, so that a change is not itself an arrival: a
         # constant-rate process starts with an arrival at 0.
         later_offsets = new_offsets[new_offsets > 0]
-        if plan.max_requests is not None:
-            later_offsets = later_offsets[: plan.max_requests - len(earlier_offsets)]
+        if plan.load.max_requests is not None:
+            later_offsets = later_offsets[: plan.load.max_requests - len(earlier_offsets)]
         self._all_offsets = np.concatenate([earlier_offsets, later_offsets + at_ns])
         return later_offsets[(share.index - len(earlier_offsets)) % share.worker_count :: share.worker_count]
 
@@ -96,8 +97,8 @@ class Schedule:
         new_offsets = self._draw_offsets(self._arrivals, duration_s - last_arrival_ns / 1e9, change_number)
         later_offsets = new_offsets[new_offsets > 0] + last_arrival_ns
         later_offsets = later_offsets[later_offsets > end_ns - _ROUNDING_NS]
-        if self._plan.max_requests is not None:
-            later_offsets = later_offsets[: max(0, self._plan.max_requests - arrival_count)]
+        if self._plan.load.max_requests is not None:
+            later_offsets = later_offsets[: max(0, self._plan.load.max_requests - arrival_count)]
         self._duration_s = duration_s
         self._all_offsets = np.concatenate([self._all_offsets, later_offsets])
         return later_offsets[(share.index - arrival_count) % share.worker_count :: share.worker_count]

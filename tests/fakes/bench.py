@@ -16,7 +16,7 @@ from app.session.interruption import Interruption
 from app.session.run import RunOutcome, run
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from app.storage.run_directory import RunWriter, StoredRun
-from loadgen.records import Endpoint, OpenArrivals
+from loadgen.records import Endpoint, OpenArrivals, StageLoad
 from loadgen.workloads import HttpWorkload
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -39,7 +39,7 @@ SPEC = RunSpec(
     workload=HttpWorkload(),
     seed=7,
     warmup_s=0,
-    stages=(StageSpec("steady", "steady", poisson(100.0), 10.0),),
+    stages=(StageSpec("steady", "steady", StageLoad(poisson(100.0), 10.0)),),
     search=None,
     slo=(parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 0.1%")),
     gates=(),

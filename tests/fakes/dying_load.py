@@ -39,15 +39,15 @@ class DyingLoad(ScriptedLoad):
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        if isinstance(plan.arrivals, ClosedArrivals):
+        if isinstance(plan.load.arrivals, ClosedArrivals):
             return super().run_stage(plan, on_rows, on_started, on_progress)
         self.plans.append(plan)
         start_ns = self._clock.now_ns
         self._first_ns = self._first_ns or start_ns
-        scheduled = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, 0.0, plan.seed)
+        scheduled = start_ns + compute_offsets_ns(plan.load.arrivals, plan.load.duration_s, 0.0, plan.seed)
         on_started(StageStarted(plan.index, start_ns, len(scheduled)))
         stops_before, sent, failed = len(self.stops), 0, 0
-        end_ns = start_ns + round(plan.duration_s * 1e9)
+        end_ns = start_ns + round(plan.load.duration_s * 1e9)
         for at_ns in range(start_ns + 250_000_000, end_ns + 1, 250_000_000):
             part = scheduled[(scheduled > at_ns - 250_000_000) & (scheduled <= at_ns)]
             failed += self._report(plan, part, on_rows)
@@ -66,7 +66,7 @@ class DyingLoad(ScriptedLoad):
             cpu_s=0.01,
             connections_opened=1,
             stopped_early=self._clock.now_ns < end_ns,
-            rates=plan.arrivals.rates if hasattr(plan.arrivals, "rates") else (),
+            rates=plan.load.arrivals.rates if hasattr(plan.load.arrivals, "rates") else (),
         )
 
     def _report(self, plan: StagePlan, scheduled: np.ndarray, on_rows: Callable[[pa.RecordBatch], None]) -> int:

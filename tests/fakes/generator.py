@@ -65,11 +65,13 @@ class LimitedLoad:
         self.plans.append(plan)
         self._on_stage()
         start_ns = 10**12
-        assert not isinstance(plan.arrivals, ClosedArrivals)
-        scheduled = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        assert not isinstance(plan.load.arrivals, ClosedArrivals)
+        scheduled = start_ns + compute_offsets_ns(
+            plan.load.arrivals, plan.load.duration_s, plan.load.lead_in_s, plan.seed
+        )
         waited = self._waited(scheduled, len(self.plans) - 1)
         on_rows(_streamed(scheduled, waited, self._cut_off) if self._streams else _rows(scheduled, scheduled + waited))
-        end_ns = max(int(scheduled[-1] + waited[-1]), start_ns + round(plan.duration_s * 1e9))
+        end_ns = max(int(scheduled[-1] + waited[-1]), start_ns + round(plan.load.duration_s * 1e9))
         busy_s = len(scheduled) / self._per_s
         return StageEnded(0, start_ns, end_ns, len(scheduled), 0, busy_s, 1, stopped_early=False)
 

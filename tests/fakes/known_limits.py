@@ -170,11 +170,11 @@ class VirtualRunner:
         self.stages: list[Stage] = []
 
     def run(self, order: ResolvedStage) -> Stage:
-        assert isinstance(order.arrivals, OpenArrivals)
+        assert isinstance(order.load.arrivals, OpenArrivals)
         arrivals_s, answers = self.responses_of(order, len(self.stages))
-        rate_per_s = order.arrivals.rates[0][1]
+        rate_per_s = order.load.arrivals.rates[0][1]
         is_lost = self._is_over_saturated(arrivals_s, answers, rate_per_s)
-        metrics = _metrics(answers, order.drain_s + order.duration_s - arrivals_s)
+        metrics = _metrics(answers, order.drain_s + order.load.duration_s - arrivals_s)
         nothing = Estimate(None, reason="not asked")
         stage = Stage(
             name=order.name,
@@ -182,7 +182,7 @@ class VirtualRunner:
             repeat=order.repeat,
             tags={},
             variant=None,
-            window=Window(0, round(order.duration_s * 1e9)),
+            window=Window(0, round(order.load.duration_s * 1e9)),
             offered_per_s=nothing,
             achieved_per_s=nothing,
             good_per_s=nothing,
@@ -201,8 +201,10 @@ class VirtualRunner:
 
     def responses_of(self, order: ResolvedStage, place: int) -> tuple[Floats, Responses]:
         """Responses of the stage at `place` in the order of the search."""
-        assert isinstance(order.arrivals, OpenArrivals)
-        arrivals_s = compute_offsets_ns(order.arrivals, order.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
+        assert isinstance(order.load.arrivals, OpenArrivals)
+        arrivals_s = (
+            compute_offsets_ns(order.load.arrivals, order.load.duration_s, 0.0, self._seed * 1_000 + place) / 1e9
+        )
         return arrivals_s, self._target.respond(arrivals_s, np.random.default_rng([self._seed, place]))
 
     def _is_over_saturated(self, arrivals_s: Floats, answers: Responses, rate_per_s: float) -> bool:

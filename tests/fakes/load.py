@@ -99,9 +99,9 @@ class ScriptedLoad:
         self.on_plan(plan)
         self._changed = None
         self._seen = ()
-        start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
+        start_ns = self._clock.now_ns + round(plan.load.lead_in_s * 1e9)
         times, end = self._requests(plan, start_ns)
-        scheduled = None if isinstance(plan.arrivals, ClosedArrivals) else len(times)
+        scheduled = None if isinstance(plan.load.arrivals, ClosedArrivals) else len(times)
         on_started(StageStarted(plan.index, start_ns, scheduled))
         self._stops_before = len(self.stops)
         self._on_stage(plan)
@@ -109,8 +109,8 @@ class ScriptedLoad:
         if stopped_ns is not None and is_drained:
             due = times <= stopped_ns
             times, end = times[due], end[due]
-        is_cut = plan.max_requests is not None and len(times) >= plan.max_requests
-        planned_end_ns = 0 if is_cut or stopped_ns is not None else start_ns + round(plan.duration_s * 1e9)
+        is_cut = plan.load.max_requests is not None and len(times) >= plan.load.max_requests
+        planned_end_ns = 0 if is_cut or stopped_ns is not None else start_ns + round(plan.load.duration_s * 1e9)
         far_end_ns = max(planned_end_ns, int(end[-1]))
         self._clock.now_ns = far_end_ns if stopped_ns is None or is_drained else stopped_ns
         on_rows(self._rows(plan, times, end, self._clock.now_ns))
@@ -131,29 +131,31 @@ class ScriptedLoad:
 
     def _requests(self, plan: StagePlan, start_ns: int) -> tuple[np.ndarray, np.ndarray]:
         """Scheduled times and response times of the requests."""
-        arrivals = plan.arrivals
+        arrivals = plan.load.arrivals
         if isinstance(arrivals, ClosedArrivals):
-            ends_ns = start_ns + round(plan.duration_s * 1e9)
+            ends_ns = start_ns + round(plan.load.duration_s * 1e9)
             times, end = _closed(arrivals, self._clock.now_ns, ends_ns, self._service_ns, plan.seed)
-            return times[: plan.max_requests], end[: plan.max_requests]
-        offsets = compute_offsets_ns(arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[: plan.max_requests]
+            return times[: plan.load.max_requests], end[: plan.load.max_requests]
+        offsets = compute_offsets_ns(arrivals, plan.load.duration_s, plan.load.lead_in_s, plan.seed)[
+            : plan.load.max_requests
+        ]
         return start_ns + offsets, _queue(start_ns + offsets, self._service_ns)
 
     def _rates_played(self, plan: StagePlan) -> tuple[tuple[float, float], ...]:
         """A change of the rate is reported in the curve, and does not affect the simulated requests."""
-        if not isinstance(plan.arrivals, OpenArrivals):
+        if not isinstance(plan.load.arrivals, OpenArrivals):
             return ()
         if self._changed is None:
-            return plan.arrivals.rates
-        half_s = plan.duration_s / 2
-        return (*plan.arrivals.rates, (half_s, plan.arrivals.rates[-1][1]), (half_s, self._changed))
+            return plan.load.arrivals.rates
+        half_s = plan.load.duration_s / 2
+        return (*plan.load.arrivals.rates, (half_s, plan.load.arrivals.rates[-1][1]), (half_s, self._changed))
 
     def _follow(
         self, plan: StagePlan, scheduled: np.ndarray, end: np.ndarray, on_progress: Callable[[Progress], bool]
     ) -> tuple[int | None, bool]:
         """Report progress four times a second. Returns when the stage was stopped, if it was, and whether to drain."""
-        duration_s = plan.lead_in_s + plan.duration_s
-        if plan.max_requests is not None and len(end) >= plan.max_requests:
+        duration_s = plan.load.lead_in_s + plan.load.duration_s
+        if plan.load.max_requests is not None and len(end) >= plan.load.max_requests:
             duration_s = min(duration_s, (int(end[-1]) - int(scheduled[0])) / 1e9)
         times_ns = int(scheduled[0]) + 250_000_000 * np.arange(1, int(duration_s * 4) + 1)
         counts = (np.searchsorted(times, times_ns, side="right").tolist() for times in (scheduled, end))

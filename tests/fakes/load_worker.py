@@ -176,8 +176,8 @@ class FakeLoadWorker:
         """Rows of its share of the stage, with other columns where given."""
         assert self._stage is not None
         plan, share = self._stage.plan, self._stage.share
-        assert not isinstance(plan.arrivals, ClosedArrivals)
-        offsets = compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)[
+        assert not isinstance(plan.load.arrivals, ClosedArrivals)
+        offsets = compute_offsets_ns(plan.load.arrivals, plan.load.duration_s, plan.load.lead_in_s, plan.seed)[
             share.index :: share.worker_count
         ]
         scheduled, count = self._start_ns + offsets, len(offsets)
@@ -198,7 +198,9 @@ class FakeLoadWorker:
             return
         plan, rows = self._stage.plan, self.rows().num_rows
         self._stage = None
-        assert isinstance(plan.arrivals, OpenArrivals)
+        assert isinstance(plan.load.arrivals, OpenArrivals)
         self.send_report(
-            StageEnded(plan.index, self._start_ns, self.now_ns(), rows, 0, 0.25, 1, is_stopped, plan.arrivals.rates)
+            StageEnded(
+                plan.index, self._start_ns, self.now_ns(), rows, 0, 0.25, 1, is_stopped, plan.load.arrivals.rates
+            )
         )

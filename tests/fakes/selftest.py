@@ -102,9 +102,11 @@ class QueueingLoad:
         on_started: Callable[[StageStarted], None],
         on_progress: Callable[[Progress], bool],
     ) -> StageEnded:
-        assert isinstance(plan.arrivals, OpenArrivals)
-        start_ns = self._clock.now_ns + round(plan.lead_in_s * 1e9)
-        scheduled = start_ns + compute_offsets_ns(plan.arrivals, plan.duration_s, plan.lead_in_s, plan.seed)
+        assert isinstance(plan.load.arrivals, OpenArrivals)
+        start_ns = self._clock.now_ns + round(plan.load.lead_in_s * 1e9)
+        scheduled = start_ns + compute_offsets_ns(
+            plan.load.arrivals, plan.load.duration_s, plan.load.lead_in_s, plan.seed
+        )
         sent, end = self._played(scheduled)
         on_started(StageStarted(plan.index, start_ns, len(scheduled)))
         reported = slice(0, -self._loses or None)
@@ -118,7 +120,7 @@ class QueueingLoad:
                     end[part][reported],
                 )
             )
-        end_ns = max(int(end.max()), start_ns + round(plan.duration_s * 1e9))
+        end_ns = max(int(end.max()), start_ns + round(plan.load.duration_s * 1e9))
         self._clock.now_ns = end_ns
         return StageEnded(plan.index, start_ns, end_ns, len(scheduled), 0, 0.1, 1, stopped_early=False)
 

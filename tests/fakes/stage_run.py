@@ -13,6 +13,7 @@ from loadgen.records import (
     OpenArrivals,
     Progress,
     StageEnded,
+    StageLoad,
     StagePlan,
     StageStarted,
 )
@@ -59,4 +60,6 @@ def plan(
     max_requests: int | None = None,
 ) -> StagePlan:
     arrivals = arrivals or OpenArrivals(process, ((0.0, float(rate)),))
-    return StagePlan(3, "s", arrivals, duration, 5, lead_in_s, drain_s, max_requests)
+    return StagePlan(
+        3, "s", StageLoad(arrivals, duration, lead_in_s=lead_in_s, max_requests=max_requests), 5, drain_s=drain_s
+    )

@@ -27,6 +27,7 @@ from app.storage.run_directory import (
     RunWriter,
     StoredRun,
 )
+from loadgen.records import StageLoad
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -36,16 +37,18 @@ STAGES = msgspec.structs.replace(
     SPEC,
     name="three stages",
     stages=(
-        StageSpec("low", "steady", poisson(50.0), 20.0),
-        StageSpec("middle", "steady", poisson(120.0), 20.0),
-        StageSpec("high", "steady", poisson(230.0), 20.0),
+        StageSpec("low", "steady", StageLoad(poisson(50.0), 20.0)),
+        StageSpec("middle", "steady", StageLoad(poisson(120.0), 20.0)),
+        StageSpec("high", "steady", StageLoad(poisson(230.0), 20.0)),
     ),
 )
 DAY = msgspec.structs.replace(
     SPEC,
     name="a day",
     stages=tuple(
-        StageSpec(f"hour {hour}", "steady", poisson(round(30 + 70 * math.sin(math.pi * hour / 24) ** 2)), 1.0)
+        StageSpec(
+            f"hour {hour}", "steady", StageLoad(poisson(round(30 + 70 * math.sin(math.pi * hour / 24) ** 2)), 1.0)
+        )
         for hour in range(24)
     ),
 )

@@ -8,7 +8,7 @@ import pytest
 
 from loadgen.protocols.expectation import check_http_status
 from loadgen.protocols.prepared import PreparedWorkload
-from loadgen.records import ClosedArrivals, StagePlan, WorkerShare
+from loadgen.records import ClosedArrivals, StageLoad, StagePlan, WorkerShare
 from loadgen.trace_context import add_traceparent, build_traced_submit, compute_trace_id
 from loadgen.transport.exchange import Exchange
 from loadgen.worker.stage import SendingStage
@@ -51,7 +51,10 @@ def test_request_that_is_sent_twice_has_two_trace_ids() -> None:
 
 @pytest.mark.parametrize("trace_key", [None, "run-1"])
 def test_stage_sends_traceparent_header_only_with_trace_key(trace_key: str | None) -> None:
-    plan, transport = StagePlan(4, "s", ClosedArrivals(2), 5.0, 3, 0.0, 1.0, 6), FakeTransport(after_s=0)
+    plan, transport = (
+        StagePlan(4, "s", StageLoad(ClosedArrivals(2), 5.0, lead_in_s=0.0, max_requests=6), 3, drain_s=1.0),
+        FakeTransport(after_s=0),
+    )
     workload = PreparedWorkload(requests=[REQUEST], check=check_http_status, label="POST /")
 
     async def run() -> None:

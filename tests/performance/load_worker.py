@@ -22,7 +22,16 @@ import pandas as pd
 import pyarrow as pa
 
 from loadgen.process import LoadProcess
-from loadgen.records import REQUEST_SCHEMA, Arrivals, ClosedArrivals, Endpoint, OpenArrivals, StageEnded, StagePlan
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Arrivals,
+    ClosedArrivals,
+    Endpoint,
+    OpenArrivals,
+    StageEnded,
+    StageLoad,
+    StagePlan,
+)
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.workloads import HttpWorkload
 from tests.performance.http_peers import fast_http_user, wrk
@@ -48,7 +57,7 @@ class Punctuality(NamedTuple):
 
 def play(load: LoadProcess, arrivals: Arrivals, duration_s: float, seed: int = 1) -> tuple[StageEnded, pd.DataFrame]:
     batches: list[pa.RecordBatch] = []
-    plan = StagePlan(0, "bench", arrivals, duration_s, seed, drain_s=20)
+    plan = StagePlan(0, "bench", StageLoad(arrivals, duration_s), seed, drain_s=20)
     ended = load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
     rows: pd.DataFrame = pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
     failed = rows["error"].notna().sum()

@@ -25,7 +25,7 @@ from app.session.spec import LimitSpec, StageSpec
 from app.storage.run_directory import REQUESTS, RunWriter, StoredRun
 from loadgen.child import start_module
 from loadgen.frames import encode_message_frame, read_report
-from loadgen.records import Progress, RunStage, StageEnded, StagePlan, StageStarted
+from loadgen.records import Progress, RunStage, StageEnded, StageLoad, StagePlan, StageStarted
 from reports.html import render_html
 from tests.fakes.bench import SPEC, poisson
 from tests.fakes.clock import FakeClock
@@ -89,7 +89,7 @@ def peak_gib() -> float:
 
 def measure(rows: int, directory: Path) -> None:
     clock = FakeClock(time.perf_counter_ns())
-    stage = StageSpec("plain", "steady", poisson(RATE_PER_S), rows / RATE_PER_S)
+    stage = StageSpec("plain", "steady", StageLoad(poisson(RATE_PER_S), rows / RATE_PER_S))
     spec = msgspec.structs.replace(SPEC, stages=(stage,), limits=LimitSpec(requests=rows))
     print(f"before: peak {peak_gib():.2f} GiB")
     with child() as pipes, RunWriter(directory) as store:

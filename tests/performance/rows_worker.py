@@ -64,12 +64,12 @@ def fill(reused: list[Exchange], block: _Block, start: int) -> list[Exchange]:
 
 
 def play(plan: StagePlan, reports: ReportWriter) -> None:
-    assert isinstance(plan.arrivals, OpenArrivals)
-    assert plan.max_requests is not None
-    start_ns, rate_per_s = time.perf_counter_ns(), plan.arrivals.rates[0][1]
-    reports.send(StageStarted(plan.index, start_ns, plan.max_requests))
+    assert isinstance(plan.load.arrivals, OpenArrivals)
+    assert plan.load.max_requests is not None
+    start_ns, rate_per_s = time.perf_counter_ns(), plan.load.arrivals.rates[0][1]
+    reports.send(StageStarted(plan.index, start_ns, plan.load.max_requests))
     reused, cpu_s, shipped, due_s = exchanges(), 0.0, 0, time.perf_counter()
-    for block in blocks(plan.max_requests, rate_per_s, start_ns):
+    for block in blocks(plan.load.max_requests, rate_per_s, start_ns):
         for start in range(0, len(block[0]), BATCH_ROWS):
             batch = fill(reused, block, start)
             before_s = time.process_time()
@@ -80,8 +80,10 @@ def play(plan: StagePlan, reports: ReportWriter) -> None:
                 reports.send(Progress(plan.index, block[1][start], shipped, shipped, shipped, 0, 0, 0.1))
         due_s += len(block[0]) / SHIPPED_PER_S
         time.sleep(max(0.0, due_s - time.perf_counter()))
-    end_ns = start_ns + round(plan.duration_s * 1e9)
-    reports.send(StageEnded(plan.index, start_ns, end_ns, plan.max_requests, 0, cpu_s, 1, False, plan.arrivals.rates))
+    end_ns = start_ns + round(plan.load.duration_s * 1e9)
+    reports.send(
+        StageEnded(plan.index, start_ns, end_ns, plan.load.max_requests, 0, cpu_s, 1, False, plan.load.arrivals.rates)
+    )
 
 
 def main() -> None:

@@ -26,6 +26,7 @@ from app.gui.navigation import Navigation
 from app.gui.results.page import ResultsPage
 from app.gui.theme import ThemeController
 from app.session.spec import LimitSpec, StageSpec
+from loadgen.records import StageLoad
 from tests.fakes.bench import SPEC, poisson
 from tests.fakes.clock import FakeClock
 from tests.fakes.stored_runs import stored_run
@@ -49,7 +50,7 @@ def wait(condition: Callable[[], bool]) -> float:
 
 def write_run(directory: Path, rows: int) -> None:
     clock = FakeClock(time.perf_counter_ns())
-    stage = StageSpec("plain", "steady", poisson(RATE_PER_S), rows / RATE_PER_S)
+    stage = StageSpec("plain", "steady", StageLoad(poisson(RATE_PER_S), rows / RATE_PER_S))
     spec = msgspec.structs.replace(SPEC, stages=(stage,), limits=LimitSpec(requests=rows))
     with child() as pipes:
         stored_run(directory, spec, PipedLoad(clock, pipes), clock=clock)

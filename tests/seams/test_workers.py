@@ -20,7 +20,7 @@ import pytest
 
 import sizewise as notebook
 from loadgen.process import LoadProcess
-from loadgen.records import Endpoint, OpenArrivals, StagePlan
+from loadgen.records import Endpoint, OpenArrivals, StageLoad, StagePlan
 from loadgen.reference.scripted import Script, ScriptedServer
 from loadgen.workloads import HttpWorkload
 from tests.fakes.processes import free_port, is_running
@@ -45,7 +45,7 @@ def offsets_ns(rows: pd.DataFrame) -> dict[int, int]:
 
 def run_single_worker(url: str) -> pd.DataFrame:
     """The rows of the profile's stage, with its seed."""
-    plan = StagePlan(0, "steady", OpenArrivals("poisson", ((0.0, 200.0),)), 1.5, seed=7_000)
+    plan = StagePlan(0, "steady", StageLoad(OpenArrivals("poisson", ((0.0, 200.0),)), 1.5), seed=7_000)
     batches: list[pa.RecordBatch] = []
     with LoadProcess() as load:
         load.configure(Endpoint((url,)), HttpWorkload())

@@ -11,7 +11,16 @@ import pyarrow as pa
 import pytest
 
 from loadgen.process import LoadProcess
-from loadgen.records import REQUEST_SCHEMA, Arrivals, ClosedArrivals, Endpoint, OpenArrivals, PreflightDone, StagePlan
+from loadgen.records import (
+    REQUEST_SCHEMA,
+    Arrivals,
+    ClosedArrivals,
+    Endpoint,
+    OpenArrivals,
+    PreflightDone,
+    StageLoad,
+    StagePlan,
+)
 from loadgen.workloads import FixedLength, OipWorkload, OpenAiWorkload, SyntheticPrompts, Workload
 
 # the first of them installs the servers
@@ -42,7 +51,7 @@ def run_stage(
     if not preflight.keeps_connection:
         load.configure(msgspec.structs.replace(endpoint, reuses_connections=False), workload)
     batches: list[pa.RecordBatch] = []
-    plan = StagePlan(0, "steady", arrivals, 1.0, seed=1, drain_s=20)
+    plan = StagePlan(0, "steady", StageLoad(arrivals, 1.0), seed=1, drain_s=20)
     load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
     return preflight, pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
 

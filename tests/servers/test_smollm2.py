@@ -24,7 +24,7 @@ from app.records.local import GenerationTest
 from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
 from loadgen.process import LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, StagePlan
+from loadgen.records import ClosedArrivals, Endpoint, StageLoad, StagePlan
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 
 pytestmark = [pytest.mark.process, pytest.mark.timeout(600)]
@@ -74,7 +74,7 @@ def measure_endpoint(url: str, model: str) -> tuple[float, float, pd.DataFrame]:
         load.configure(Endpoint((url,), reuses_connections=False), workload)
         preflight = load.preflight()
         assert preflight.error is None, preflight.detail
-        plan = StagePlan(0, "closed", ClosedArrivals(1), STAGE_S, seed=1, drain_s=30)
+        plan = StagePlan(0, "closed", StageLoad(ClosedArrivals(1), STAGE_S), seed=1, drain_s=30)
         load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
     rows: pd.DataFrame = pa.Table.from_batches(batches).to_pandas()
     first_token_s = (rows["first_token_ns"] - rows["sent_ns"]) / 1e9

@@ -142,9 +142,9 @@ class StageRunner:
         return round(self._now_s * _NS)
 
     def run(self, resolved_stage: ResolvedStage) -> Stage:
-        arrivals = resolved_stage.arrivals
+        arrivals = resolved_stage.load.arrivals
         assert isinstance(arrivals, OpenArrivals)
-        rate_per_s, duration_s = arrivals.rates[0][1], resolved_stage.duration_s
+        rate_per_s, duration_s = arrivals.rates[0][1], resolved_stage.load.duration_s
         count = max(1, int(self._rng.poisson(rate_per_s * duration_s)))
         start_s = self._now_s + self._GAP_S
         arrivals_s = start_s + np.sort(self._rng.uniform(0, duration_s, count))

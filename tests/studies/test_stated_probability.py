@@ -11,7 +11,7 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.session.spec import ResolvedStage
-from loadgen.records import OpenArrivals
+from loadgen.records import OpenArrivals, StageLoad
 from tests.studies.measuring import HeldOut, SimulatedRequests, StageRunner, find_fewest, measure, plan, read_statement
 from tests.studies.request_services import KNOWN_FAMILIES, draw_known_truth, find_saturation_per_s
 from tests.studies.stated_probability import (
@@ -131,7 +131,7 @@ def test_study_stages_are_summarized_by_product() -> None:
     loads = [OpenArrivals("poisson", ((0.0, share * truth.saturation_per_s),)) for share in (0.3, 1.5)]
     duration_s = 1_000 / truth.saturation_per_s
     stages = [
-        runner.run(ResolvedStage(name="probe", kind="probe", arrivals=load, duration_s=duration_s, drain_s=3.0))
+        runner.run(ResolvedStage(name="probe", kind="probe", load=StageLoad(load, duration_s), drain_s=3.0))
         for load in loads
     ]
     assert [stage.meets_slo for stage in stages] == [True, False]

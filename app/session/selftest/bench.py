@@ -26,7 +26,7 @@ from app.session.stages import StageRunner
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from app.telemetry.processes import CoreUsage
-from loadgen.records import Endpoint, OpenArrivals
+from loadgen.records import Endpoint, OpenArrivals, StageLoad
 from loadgen.reference.script import Script
 from loadgen.workloads import HttpWorkload
 
@@ -112,9 +112,7 @@ class SelfTestBench:
             stage = ResolvedStage(
                 name=name,
                 kind="steady",
-                arrivals=OpenArrivals("constant", ((0.0, rate_per_s),)),
-                duration_s=duration_s,
-                lead_in_s=LEAD_IN_S,
+                load=StageLoad(OpenArrivals("constant", ((0.0, rate_per_s),)), duration_s, lead_in_s=LEAD_IN_S),
                 drain_s=_MAX_DRAIN_S,
             )
             return self._runner.run(stage)

@@ -92,12 +92,12 @@ def test_requests_of_a_stage_determine_its_maximum_duration(
     folder: Path, stage: dict[str, Any], max_duration_s: float
 ) -> None:
     (built,) = build_stages(load_stages(folder, stage).load)
-    assert built.duration_s == pytest.approx(max_duration_s)
-    assert built.requests == 400
-    if not isinstance(built.arrivals, ClosedArrivals) and "duration" not in stage:
-        assert isinstance(built.arrivals, OpenArrivals)
+    assert built.load.duration_s == pytest.approx(max_duration_s)
+    assert built.load.max_requests == 400
+    if not isinstance(built.load.arrivals, ClosedArrivals) and "duration" not in stage:
+        assert isinstance(built.load.arrivals, OpenArrivals)
         for seed in range(20):
-            assert len(compute_offsets_ns(built.arrivals, built.duration_s, 0.0, seed)) >= 400
+            assert len(compute_offsets_ns(built.load.arrivals, built.load.duration_s, 0.0, seed)) >= 400
 
 
 @pytest.mark.parametrize("count", [1, 2, 20, 500])

@@ -9,16 +9,19 @@ from app.errors import ExitCode, UsageError
 from app.records.events import CheckCompleted, PhaseChanged
 from app.session.connection_demand import estimate_demand
 from app.session.spec import StageSpec
-from loadgen.records import ClosedArrivals, TraceArrivals
+from loadgen.records import ClosedArrivals, StageLoad, TraceArrivals
 from tests.fakes.bench import SEARCH, SPEC, Bench, check_of, poisson
 from tests.fakes.load import OK, ScriptedLoad
 
-CLIENTS = msgspec.structs.replace(SPEC, stages=(StageSpec("clients", "closed", ClosedArrivals(200), 1.0),))
+CLIENTS = msgspec.structs.replace(SPEC, stages=(StageSpec("clients", "closed", StageLoad(ClosedArrivals(200), 1.0)),))
 
 
 def test_connection_demand_is_the_peak_of_all_stages() -> None:
     offsets = np.array([0, 1, 2, 1_500_000_000], "<i8").tobytes()
-    stages = (StageSpec("a", "steady", poisson(2.0), 1.0), StageSpec("b", "varying", TraceArrivals(offsets), 2.0))
+    stages = (
+        StageSpec("a", "steady", StageLoad(poisson(2.0), 1.0)),
+        StageSpec("b", "varying", StageLoad(TraceArrivals(offsets), 2.0)),
+    )
     demand = estimate_demand(msgspec.structs.replace(SPEC, stages=stages), SPEC.endpoint, 1, 1.0)
     assert (demand.rate_per_s, demand.concurrency) == (3.0, 0)
     assert estimate_demand(CLIENTS, SPEC.endpoint, 1, None).concurrency == 200

@@ -13,7 +13,7 @@ from app.records.control import AddNote, ControlCommand, Extend, SetRate, StopRu
 from app.records.events import NoteAdded, RateChanged, StageExtended, StageFinished
 from app.session.spec import LimitSpec, RunSpec, StageSpec
 from app.storage.control import CONTROL, send_command
-from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, Progress, TraceArrivals
+from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, Progress, StageLoad, TraceArrivals
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 
@@ -72,12 +72,15 @@ def test_set_rate_command_changes_an_open_stage_and_is_reported(bench: Bench) ->
     ("spec", "message"),
     [
         (
-            msgspec.structs.replace(SPEC, stages=(StageSpec("c", "closed", ClosedArrivals(2), 3.0),)),
+            msgspec.structs.replace(SPEC, stages=(StageSpec("c", "closed", StageLoad(ClosedArrivals(2), 3.0)),)),
             "c, cannot be changed",
         ),
         (SEARCH, "cannot be changed"),
         (msgspec.structs.replace(SPEC, warmup_s=3.0), "warm-up, cannot be changed"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(1.0), 3600.0),)), "would exceed"),
+        (
+            msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", StageLoad(poisson(1.0), 3600.0)),)),
+            "would exceed",
+        ),
     ],
 )
 def test_set_rate_command_is_rejected_where_the_rate_is_not_adjustable(
@@ -113,7 +116,8 @@ def test_extend_command_prolongs_steady_and_closed_stages_and_is_reported(bench:
         bench.events.clear()
         sender = CommandSender(bench.directory, Extend(5.0), Extend(2.5))
         load = ScriptedLoad(bench.clock, on_progress=sender)
-        outcome = bench.run(msgspec.structs.replace(SPEC, stages=(StageSpec("s", kind, arrivals, 10.0),)), load)  # type: ignore[arg-type]
+        stage = StageSpec("s", kind, StageLoad(arrivals, 10.0))  # type: ignore[arg-type]
+        outcome = bench.run(msgspec.structs.replace(SPEC, stages=(stage,)), load)
         assert sender.replies == ["stage s was extended by 5 s to 15 s", "stage s was extended by 2.5 s to 17.5 s"]
         assert load.extended == [15.0, 17.5]
         extensions = [(event.index, event.by_s, event.duration_s) for event in bench.reported(StageExtended)]
@@ -143,15 +147,21 @@ TRACE = TraceArrivals(np.arange(0, 10**9, 10**7, dtype="<i8").tobytes())
         (SEARCH, "is set by the search"),
         (msgspec.structs.replace(SPEC, warmup_s=3.0), "is set by load.warmup"),
         (
-            msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", CURVE, 5.0),)),
+            msgspec.structs.replace(SPEC, stages=(StageSpec("r", "varying", StageLoad(CURVE, 5.0)),)),
             "r, cannot be extended: it follows a rate curve",
         ),
         (
-            msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", TRACE, 5.0),)),
+            msgspec.structs.replace(SPEC, stages=(StageSpec("t", "varying", StageLoad(TRACE, 5.0)),)),
             "t, cannot be extended: it replays a trace",
         ),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(100.0), 0.75),)), "is about to end"),
-        (msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", poisson(600.0), 3.0),)), "50,000,000 requests"),
+        (
+            msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", StageLoad(poisson(100.0), 0.75)),)),
+            "is about to end",
+        ),
+        (
+            msgspec.structs.replace(SPEC, stages=(StageSpec("s", "steady", StageLoad(poisson(600.0), 3.0)),)),
+            "50,000,000 requests",
+        ),
     ],
 )
 def test_extend_command_is_rejected_for_stages_with_a_fixed_end(bench: Bench, spec: RunSpec, message: str) -> None:

@@ -18,7 +18,7 @@ from app.records.search import SearchSpec
 from app.session.rate_search import compute_step_duration_s, find_max_rate
 from app.session.rates import build_search_arrivals
 from app.session.spec import ResolvedStage
-from loadgen.records import OpenArrivals, Progress, StagePlan
+from loadgen.records import OpenArrivals, Progress, StageLoad, StagePlan
 from tests.fakes.bench import SEARCH, Bench, check_of
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server
 from tests.fakes.load import ScriptedLoad
@@ -64,8 +64,7 @@ def test_virtual_runner_evaluates_stages_like_a_session(name: str) -> None:
         order = ResolvedStage(
             name="probe",
             kind="probe",
-            arrivals=build_search_arrivals(SEARCH_SPEC, rate_per_s),
-            duration_s=30.0,
+            load=StageLoad(build_search_arrivals(SEARCH_SPEC, rate_per_s), 30.0),
             drain_s=3.0,
         )
         arrivals_s, responses = runner.responses_of(order, index)
@@ -87,8 +86,8 @@ class Generator:
         self.orders: list[ResolvedStage] = []
 
     def run(self, order: ResolvedStage) -> Stage:
-        assert isinstance(order.arrivals, OpenArrivals)
-        rate_per_s = order.arrivals.rates[0][1]
+        assert isinstance(order.load.arrivals, OpenArrivals)
+        rate_per_s = order.load.arrivals.rates[0][1]
         is_invalid = rate_per_s > self._ceiling_per_s or len(self.orders) in self._disturbed
         self.orders.append(order)
         stage = VirtualRunner(server("M/D/1"), 0).run(order)
@@ -97,11 +96,13 @@ class Generator:
 
     @property
     def spent_ns(self) -> int:
-        return round(1e9 * math.fsum(order.duration_s for order in self.orders))
+        return round(1e9 * math.fsum(order.load.duration_s for order in self.orders))
 
     @property
     def rates(self) -> list[float]:
-        return [order.arrivals.rates[0][1] for order in self.orders if isinstance(order.arrivals, OpenArrivals)]
+        return [
+            order.load.arrivals.rates[0][1] for order in self.orders if isinstance(order.load.arrivals, OpenArrivals)
+        ]
 
 
 def test_rate_above_the_generator_capacity_is_neither_met_nor_violated() -> None:
@@ -202,7 +203,7 @@ class Counting(Generator):
 
     def run(self, order: ResolvedStage) -> Stage:
         stage = super().run(order)
-        is_decided = self.rates[-1] * order.duration_s >= self._needed
+        is_decided = self.rates[-1] * order.load.duration_s >= self._needed
         return stage if is_decided or not stage.meets_slo else replace(stage, meets_slo=None)
 
 
@@ -218,7 +219,7 @@ def test_probes_at_a_low_rate_reserve_time_for_confirmation(limit_per_s: float, 
     if max_rate_per_s is not None:
         assert outcome.max_rate_per_s is not None
         assert outcome.max_rate_per_s >= max_rate_per_s
-        confirming = [order.duration_s for order in runner.orders if order.kind == "step"]
+        confirming = [order.load.duration_s for order in runner.orders if order.kind == "step"]
         assert confirming == [compute_step_duration_s(10.0, outcome.max_rate_per_s, slo)] * 3, "no step is shortened"
     else:
         failed_per_s = 4 if limit_per_s == 3 else 1

@@ -8,12 +8,16 @@ from app.reporting.verdict import build_verdict
 from app.session.reachability import LOST_AFTER_S
 from app.session.spec import RunSpec, StageSpec
 from app.storage.run_directory import StoredRun
+from loadgen.records import StageLoad
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.dying_load import DyingLoad
 
 LONG: RunSpec = msgspec.structs.replace(
     SPEC,
-    stages=(StageSpec("long", "steady", poisson(100.0), 60.0), StageSpec("never", "steady", poisson(100.0), 10.0)),
+    stages=(
+        StageSpec("long", "steady", StageLoad(poisson(100.0), 60.0)),
+        StageSpec("never", "steady", StageLoad(poisson(100.0), 10.0)),
+    ),
 )
 
 

@@ -25,7 +25,7 @@ from app.storage.baselines import read_baselines
 from app.storage.run_directory import StoredRun
 from app.telemetry.clock import ClockReading
 from app.wiring.llm_quickstart import build_shape_inputs
-from loadgen.records import ClosedArrivals
+from loadgen.records import ClosedArrivals, StageLoad
 from loadgen.workloads import (
     BatchWorkload,
     FixedLength,
@@ -325,7 +325,9 @@ def test_valid_demonstration_plans_like_any_run(tmp_path: Path) -> None:
     assert (shown.plan, shown.notes, shown.exit) == (run.plan, run.notes, run.exit)
 
 
-CLIENTS = tuple(StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8))
+CLIENTS = tuple(
+    StageSpec(f"sweep {n} clients", "closed", StageLoad(ClosedArrivals(n), 5.0), is_in_sweep=True) for n in (1, 4, 8)
+)
 
 
 @pytest.mark.parametrize("is_fitted", first_in_unit_tier([False, True]))
@@ -362,14 +364,15 @@ def test_sweep_objectives_are_evaluated_at_the_heaviest_load_that_meets_the_slo(
     """A lighter load has fewer responses, so an error rate may be inconclusive there."""
     slo = (parse_objective("latency_ms.p95 < 50"), parse_objective("error_rate < 1%"))
     rates = tuple(
-        StageSpec(f"sweep {rate:g} req/s", "steady", poisson(rate), 5.0, is_in_sweep=True)
+        StageSpec(f"sweep {rate:g} req/s", "steady", StageLoad(poisson(rate), 5.0), is_in_sweep=True)
         for rate in (20.0, 60.0, 180.0, 400.0)
     )
     result = bench.run(msgspec.structs.replace(SPEC, stages=rates, slo=slo)).result
     assert [objective.stage for objective in result.slo] == ["sweep 180 req/s"] * 2
     assert result.slo[1].outcome == "PASS"
     clients = tuple(
-        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 5.0, is_in_sweep=True) for n in (1, 4, 8, 64)
+        StageSpec(f"sweep {n} clients", "closed", StageLoad(ClosedArrivals(n), 5.0), is_in_sweep=True)
+        for n in (1, 4, 8, 64)
     )
     closed = Bench(bench.directory.parent / "closed").run(msgspec.structs.replace(SPEC, stages=clients, slo=slo))
     assert [(objective.stage, objective.outcome) for objective in closed.result.slo] == [
@@ -378,8 +381,8 @@ def test_sweep_objectives_are_evaluated_at_the_heaviest_load_that_meets_the_slo(
 
 
 CALM_AND_PEAK = (
-    StageSpec("calm", "steady", poisson(50.0), 10.0),
-    StageSpec("peak", "steady", poisson(400.0), 10.0),  # above the capacity of the server
+    StageSpec("calm", "steady", StageLoad(poisson(50.0), 10.0)),
+    StageSpec("peak", "steady", StageLoad(poisson(400.0), 10.0)),  # above the capacity of the server
 )
 HALF = {"error": "http-5xx", "error_share": 0.5}
 FAILURES = {

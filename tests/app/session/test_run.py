@@ -21,7 +21,7 @@ from app.session.rate_search import compute_step_duration_s
 from app.session.spec import LimitSpec, RunSpec, StageSpec, StandaloneModelSpec
 from app.storage.run_directory import StoredRun
 from loadgen.process import LoadError
-from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, StageEnded, StagePlan
+from loadgen.records import ClosedArrivals, OpenArrivals, PreflightDone, StageEnded, StageLoad, StagePlan
 from tests.fakes.bench import SEARCH, SERVICE_S, SPEC, Bench, poisson
 from tests.fakes.load import OK, ScriptedLoad
 from tests.fakes.session_dependencies import SteadyTelemetry
@@ -102,7 +102,7 @@ def test_search_with_too_little_time_for_a_stage_exits_with_10(bench: Bench) -> 
 def test_idle_latency_above_the_slo_ends_the_search_within_seconds(bench: Bench) -> None:
     start_ns = bench.clock.now_ns
     result = bench.run(msgspec.structs.replace(SEARCH, warmup_s=3.0), ScriptedLoad(bench.clock, service_s=0.2)).result
-    assert [(plan.arrivals, plan.max_requests) for plan in bench.load.plans] == [(ClosedArrivals(1), 11)] * 2
+    assert [(plan.load.arrivals, plan.load.max_requests) for plan in bench.load.plans] == [(ClosedArrivals(1), 11)] * 2
     assert (bench.clock.now_ns - start_ns) / 1e9 < 6
     assert result.max_rate is None
     assert [cause.id for cause in result.exit.causes] == ["slo_below_idle_latency"]
@@ -120,7 +120,7 @@ def test_target_with_many_errors_without_load_is_not_searched(bench: Bench) -> N
     load = ScriptedLoad(bench.clock, error="http-4xx", error_share=0.4)
     result = bench.run(SEARCH, load).result
     pace = OpenArrivals("constant", ((0.0, 1.0), (10.0, 1.0)))
-    assert [plan.arrivals for plan in load.plans] == [ClosedArrivals(1), pace]
+    assert [plan.load.arrivals for plan in load.plans] == [ClosedArrivals(1), pace]
     assert [cause.id for cause in result.exit.causes] == ["errors_without_load"]
     assert result.exit.code == ExitCode.GATE_FAILED
     assert "FAIL" in [objective.outcome for objective in result.slo if objective.objective.metric == "error_rate"]
@@ -148,7 +148,7 @@ def test_target_that_fails_every_idle_request_is_not_searched(bench: Bench) -> N
 
 
 def test_stages_before_a_search_run_even_if_the_idle_latency_exceeds_the_slo(bench: Bench) -> None:
-    spec = msgspec.structs.replace(SEARCH, stages=(StageSpec("steady", "steady", poisson(2.0), 10.0),))
+    spec = msgspec.structs.replace(SEARCH, stages=(StageSpec("steady", "steady", StageLoad(poisson(2.0), 10.0)),))
     result = bench.run(spec, ScriptedLoad(bench.clock, service_s=0.2)).result
     assert [plan.name for plan in bench.load.plans] == ["idle latency", "idle latency", "steady"]
     assert "slo_below_idle_latency" in [cause.id for cause in result.exit.causes]
@@ -335,7 +335,7 @@ def test_requests_sent_before_a_worker_was_lost_are_an_invalid_stage(bench: Benc
 
 
 def test_load_near_the_generator_capacity_makes_the_run_invalid(bench: Bench) -> None:
-    stages = (StageSpec("fast", "steady", poisson(19_000.0), 1.0),)
+    stages = (StageSpec("fast", "steady", StageLoad(poisson(19_000.0), 1.0)),)
     load = ScriptedLoad(bench.clock, service_s=0.00001)
     other_load = Check("other_load", 1.0, 0.3, "cores", "WARN", None)
     result = bench.run(msgspec.structs.replace(SPEC, stages=stages), load, checks=(other_load,)).result

@@ -13,13 +13,13 @@ from app.records.result import SWEEP_TAG, ErrorSample, StageKind
 from app.session.limits import LimitMonitor
 from app.session.spec import LimitSpec, ResolvedStage, StageSpec
 from app.session.stage_monitor import FirstErrorReporter, RowTally, StageMonitor
-from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, FirstError, OpenArrivals, Progress, StageStarted
+from loadgen.records import REQUEST_SCHEMA, ClosedArrivals, FirstError, OpenArrivals, Progress, StageLoad, StageStarted
 from tests.fakes.bench import SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 
 
 def test_first_error_is_reported_once_per_run_and_stored_for_each_stage(bench: Bench) -> None:
-    stages = tuple(StageSpec(name, "steady", poisson(100.0), 3.0) for name in ("one", "two"))
+    stages = tuple(StageSpec(name, "steady", StageLoad(poisson(100.0), 3.0)) for name in ("one", "two"))
     load = ScriptedLoad(bench.clock, error="http-5xx", error_share=0.25)
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages), load)
     (reported,) = bench.reported(ErrorReported)
@@ -169,12 +169,7 @@ class MonitoredStage:
 
 def order(arrivals: OpenArrivals | ClosedArrivals = OVERLOAD, *, ends_when_saturated: bool = False) -> ResolvedStage:
     return ResolvedStage(
-        name="s",
-        kind="probe",
-        arrivals=arrivals,
-        duration_s=10.0,
-        drain_s=1.0,
-        ends_when_saturated=ends_when_saturated,
+        name="s", kind="probe", load=StageLoad(arrivals, 10.0), drain_s=1.0, ends_when_saturated=ends_when_saturated
     )
 
 

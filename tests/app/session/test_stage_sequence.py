@@ -6,12 +6,12 @@ import pytest
 from app.errors import ExitCode
 from app.records.events import RateResolved, StageFinished
 from app.session.spec import RateShare, StageSpec
-from loadgen.records import ClosedArrivals, OpenArrivals
+from loadgen.records import ClosedArrivals, OpenArrivals, StageLoad
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import ScriptedLoad
 
-FULL = StageSpec("full", "closed", ClosedArrivals(4), 5.0)
-HALF = StageSpec("half", "steady", poisson(1.0), 5.0, rate_share=RateShare("full", 0.5))
+FULL = StageSpec("full", "closed", StageLoad(ClosedArrivals(4), 5.0))
+HALF = StageSpec("half", "steady", StageLoad(poisson(1.0), 5.0), rate_share=RateShare("full", 0.5))
 
 
 def test_relative_rate_is_a_share_of_the_throughput_of_an_earlier_stage(bench: Bench) -> None:
@@ -28,7 +28,12 @@ def test_relative_rate_is_a_share_of_the_throughput_of_an_earlier_stage(bench: B
 
 
 def test_relative_rate_scales_a_whole_rate_curve(bench: Bench) -> None:
-    ramp = msgspec.structs.replace(HALF, kind="varying", arrivals=OpenArrivals("constant", ((0.0, 0.1), (5.0, 0.8))))
+    ramp = StageSpec(
+        "half",
+        "varying",
+        StageLoad(OpenArrivals("constant", ((0.0, 0.1), (5.0, 0.8))), 5.0),
+        rate_share=RateShare("full", 0.5),
+    )
     bench.run(msgspec.structs.replace(SPEC, stages=(FULL, ramp)))
     stage_data = bench.reported(StageFinished)[-1].data
     (low, high) = (rate for _, rate in stage_data.rates)
@@ -37,7 +42,7 @@ def test_relative_rate_scales_a_whole_rate_curve(bench: Bench) -> None:
 
 
 def test_stage_with_an_unknown_relative_rate_is_skipped_with_a_warning(bench: Bench) -> None:
-    after = StageSpec("after", "steady", poisson(50.0), 2.0)
+    after = StageSpec("after", "steady", StageLoad(poisson(50.0), 2.0))
     spec = msgspec.structs.replace(SPEC, stages=(FULL, HALF, after), slo=())
     load = ScriptedLoad(bench.clock, error="http-5xx")
     outcome = bench.run(spec, load)
@@ -50,7 +55,7 @@ def test_stage_with_an_unknown_relative_rate_is_skipped_with_a_warning(bench: Be
 
 
 def test_relative_rate_with_too_many_requests_is_skipped_with_a_warning(bench: Bench) -> None:
-    huge = msgspec.structs.replace(HALF, rate_share=RateShare("full", 1.0), duration_s=1e7)
+    huge = StageSpec("half", "steady", StageLoad(poisson(1.0), 1e7), rate_share=RateShare("full", 1.0))
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=(FULL, huge)))
     check = check_of(outcome, "excluded_stage")
     assert check is not None
@@ -59,7 +64,7 @@ def test_relative_rate_with_too_many_requests_is_skipped_with_a_warning(bench: B
 
 def build_sweep(*rates: float, repeats: int = 1) -> tuple[StageSpec, ...]:
     return tuple(
-        StageSpec(f"sweep {rate:g} req/s", "steady", poisson(rate), 10.0, repeat=repeat, is_in_sweep=True)
+        StageSpec(f"sweep {rate:g} req/s", "steady", StageLoad(poisson(rate), 10.0), repeat=repeat, is_in_sweep=True)
         for rate in rates
         for repeat in range(1, repeats + 1)
     )
@@ -93,7 +98,8 @@ def test_sweep_without_an_slo_has_knees_and_no_max_rate(bench: Bench) -> None:
 def test_concurrency_sweep_runs_all_stages_and_has_knees(bench: Bench) -> None:
     """With one server of 4 ms, a second concurrent request only waits."""
     stages = tuple(
-        StageSpec(f"sweep {n} clients", "closed", ClosedArrivals(n), 2.0, is_in_sweep=True) for n in (1, 2, 4, 8)
+        StageSpec(f"sweep {n} clients", "closed", StageLoad(ClosedArrivals(n), 2.0), is_in_sweep=True)
+        for n in (1, 2, 4, 8)
     )
     outcome = bench.run(msgspec.structs.replace(SPEC, stages=stages, slo=()))
     assert [plan.name for plan in bench.load.plans] == [stage.name for stage in stages]

@@ -9,7 +9,7 @@ from app.records.events import PhaseChanged, RateChanged, StageFinished, StageSt
 from app.records.result import Objective, OutputSummary, SessionOutcomeName, SessionSummary
 from app.records.stage import StageData
 from app.session.spec import LimitSpec, RunSpec, StageSpec
-from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, TraceArrivals
+from loadgen.records import Arrivals, ClosedArrivals, LiveSessionCounts, OpenArrivals, StageLoad, TraceArrivals
 from loadgen.workloads import LocustWorkload, OpenAiWorkload, SyntheticPrompts, UniformLength
 from tests.fakes.bench import SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
@@ -26,7 +26,7 @@ def list_stage_data(bench: Bench) -> list[StageData]:
 
 
 def test_closed_loop_stage_has_no_rate(bench: Bench) -> None:
-    outcome = bench.run(build_spec(StageSpec("closed", "closed", ClosedArrivals(4, 0.01), 5.0)))
+    outcome = bench.run(build_spec(StageSpec("closed", "closed", StageLoad(ClosedArrivals(4, 0.01), 5.0))))
     (stage_data,) = list_stage_data(bench)
     assert (stage_data.arrival_kind, stage_data.rate_per_s, stage_data.rates) == ("closed", None, ())
     assert (stage_data.concurrency, stage_data.think_s) == (4, 0.01)
@@ -50,7 +50,7 @@ def test_closed_loop_stage_has_no_rate(bench: Bench) -> None:
 def test_stage_data_describe_the_arrivals(
     bench: Bench, kind: str, arrivals: Arrivals, arrival_kind: str, rate: float | None
 ) -> None:
-    outcome = bench.run(build_spec(StageSpec("s", kind, arrivals, 5.0)))  # type: ignore[arg-type]
+    outcome = bench.run(build_spec(StageSpec("s", kind, StageLoad(arrivals, 5.0))))  # type: ignore[arg-type]
     (stage_data,) = list_stage_data(bench)
     assert (stage_data.kind, stage_data.arrival_kind, stage_data.rate_per_s) == (kind, arrival_kind, rate)
     assert stage_data.rates == (arrivals.rates if isinstance(arrivals, OpenArrivals) else ())
@@ -60,13 +60,13 @@ def test_stage_data_describe_the_arrivals(
 
 
 def test_spike_stage_is_summarized_in_the_result(bench: Bench) -> None:
-    (stage,) = bench.run(build_spec(StageSpec("spike", "spike", SPIKE, 8.0))).result.stages
+    (stage,) = bench.run(build_spec(StageSpec("spike", "spike", StageLoad(SPIKE, 8.0)))).result.stages
     assert stage.spike is not None
     assert (stage.spike.baseline_per_s, stage.spike.peak_per_s) == (50.0, 200.0)
 
 
 def test_lead_in_requests_are_stored_and_not_counted(bench: Bench) -> None:
-    outcome = bench.run(build_spec(StageSpec("s", "steady", poisson(100.0), 5.0, lead_in_s=2.0)))
+    outcome = bench.run(build_spec(StageSpec("s", "steady", StageLoad(poisson(100.0), 5.0, lead_in_s=2.0))))
     (stage_data,) = list_stage_data(bench)
     assert stage_data.lead_in_s == 2.0
     (started,) = bench.reported(StageStarted)
@@ -77,7 +77,7 @@ def test_lead_in_requests_are_stored_and_not_counted(bench: Bench) -> None:
 
 
 def test_locust_stage_has_no_scheduled_times_and_no_generator_capacity(bench: Bench) -> None:
-    spec = build_spec(StageSpec("users", "closed", ClosedArrivals(5), 5.0), workload=LocustWorkload("l.py"))
+    spec = build_spec(StageSpec("users", "closed", StageLoad(ClosedArrivals(5), 5.0)), workload=LocustWorkload("l.py"))
     outcome = bench.run(spec, ScriptedLoad(bench.clock, is_locust=True))
     (stage_data,) = list_stage_data(bench)
     assert (stage_data.arrival_kind, stage_data.concurrency, stage_data.generator_capacity_per_s) == ("locust", 5, None)
@@ -124,7 +124,9 @@ def test_source_of_token_counts_is_noted(bench: Bench) -> None:
 
 
 def test_closed_loop_stage_ends_at_the_duration_limit(bench: Bench) -> None:
-    spec = build_spec(StageSpec("closed", "closed", ClosedArrivals(2), 10.0), limits=LimitSpec(duration_s=3.0))
+    spec = build_spec(
+        StageSpec("closed", "closed", StageLoad(ClosedArrivals(2), 10.0)), limits=LimitSpec(duration_s=3.0)
+    )
     result = bench.run(spec).result
     assert result.exit.code == ExitCode.LIMIT
     assert result.stages[0].completed == pytest.approx(750, rel=0.1)
@@ -133,7 +135,7 @@ def test_closed_loop_stage_ends_at_the_duration_limit(bench: Bench) -> None:
 @pytest.mark.parametrize("limits", [LimitSpec(), LimitSpec(requests=100)])
 def test_stage_with_a_number_of_requests_ends_with_the_last_request(bench: Bench, limits: LimitSpec) -> None:
     count = None if limits.requests else 100
-    stage = StageSpec("counted", "steady", poisson(50.0), 10.0, requests=count)
+    stage = StageSpec("counted", "steady", StageLoad(poisson(50.0), 10.0, max_requests=count))
     result = bench.run(build_spec(stage, limits=limits)).result
     (stage_data,), (counted,) = list_stage_data(bench), result.stages
     assert counted.completed == 100
@@ -149,7 +151,7 @@ def test_stage_with_a_number_of_requests_ends_with_the_last_request(bench: Bench
 def test_closed_loop_of_a_few_requests_is_measured_until_the_last_response(
     bench: Bench, count: int, clients: int
 ) -> None:
-    stage = StageSpec("few", "closed", ClosedArrivals(clients), 10.0, requests=count)
+    stage = StageSpec("few", "closed", StageLoad(ClosedArrivals(clients), 10.0, max_requests=count))
     result = bench.run(build_spec(stage, slo=()), ScriptedLoad(bench.clock, tokens=5)).result
     (measured,), rows = result.stages, bench.rows()
     assert (result.exit.code, result.verdict.status) == (ExitCode.OK, "WARN")
@@ -170,13 +172,15 @@ def test_closed_loop_of_a_few_requests_is_measured_until_the_last_response(
 def test_stage_with_an_slo_or_enough_responses_has_no_advice_to_send_more(
     bench: Bench, count: int, slo: tuple[Objective, ...]
 ) -> None:
-    result = bench.run(build_spec(StageSpec("few", "closed", ClosedArrivals(1), 10.0, requests=count), slo=slo)).result
+    result = bench.run(
+        build_spec(StageSpec("few", "closed", StageLoad(ClosedArrivals(1), 10.0, max_requests=count)), slo=slo)
+    ).result
     assert not any("--requests" in note for note in result.notes)
     assert ("samples" in {check.id for check in result.validity if check.verdict == "WARN"}) == bool(slo)
 
 
 def test_goodput_of_a_closed_loop_does_not_exceed_its_throughput(bench: Bench) -> None:
-    stage = StageSpec("closed", "closed", ClosedArrivals(4), 0.5)
+    stage = StageSpec("closed", "closed", StageLoad(ClosedArrivals(4), 0.5))
     (measured,) = bench.run(
         build_spec(stage, slo=()), ScriptedLoad(bench.clock, tokens=5, service_s=0.07)
     ).result.stages
@@ -216,8 +220,10 @@ def test_rate_change_to_the_same_rate_is_ignored(bench: Bench) -> None:
 def test_stages_continue_the_request_sequence_and_a_trace_starts_at_request_0(bench: Bench) -> None:
     trace = TraceArrivals(np.arange(0, 10**9, 10**8, dtype="<i8").tobytes())
     outcome = bench.run(
-        build_spec(StageSpec("a", "steady", poisson(100.0), 2.0), StageSpec("b", "steady", poisson(100.0), 2.0),
-           StageSpec("trace", "varying", trace, 2.0))
-    )  # fmt: skip
+        build_spec(
+            *(StageSpec(name, "steady", StageLoad(poisson(100.0), 2.0)) for name in ("a", "b")),
+            StageSpec("trace", "varying", StageLoad(trace, 2.0)),
+        )
+    )
     sent = [stage.completed for stage in outcome.result.stages]
     assert [plan.first_request for plan in bench.load.plans] == [0, sent[0], 0]

@@ -7,7 +7,7 @@ from app.errors import ExitCode, UnavailableError
 from app.records.events import PhaseChanged, TargetReady
 from app.session.spec import RunSpec, StageSpec, StartSpec
 from app.session.target import find_unreachable_hint, require_reachable_target
-from loadgen.records import PreflightDone, Progress, StagePlan
+from loadgen.records import PreflightDone, Progress, StageLoad, StagePlan
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import OK, ScriptedLoad
@@ -137,7 +137,7 @@ def test_server_that_exits_during_the_measurement_invalidates_the_run_with_its_r
         if progress.due > 300:
             server.end("was killed by SIGSEGV")
 
-    stages = (*SPEC.stages, StageSpec("never", "steady", poisson(10.0), 5.0))
+    stages = (*SPEC.stages, StageSpec("never", "steady", StageLoad(poisson(10.0), 5.0)))
     spec = msgspec.structs.replace(STARTS, stages=stages, warmup_s=0.0)
     outcome = bench.run(spec, ScriptedLoad(bench.clock, on_progress=leave), start_server=lambda _: server)
     assert [stage.name for stage in outcome.result.stages] == ["steady"]

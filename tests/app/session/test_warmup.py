@@ -3,7 +3,7 @@ from __future__ import annotations
 import msgspec
 
 from app.session.spec import LimitSpec, RunSpec, StageSpec
-from loadgen.records import ClosedArrivals, OpenArrivals
+from loadgen.records import ClosedArrivals, OpenArrivals, StageLoad
 from tests.fakes.bench import SEARCH, SPEC, Bench, poisson
 from tests.fakes.load import ScriptedLoad
 
@@ -11,7 +11,7 @@ WARM: RunSpec = msgspec.structs.replace(SPEC, warmup_s=3.0)
 
 
 def list_warmup_arrivals(bench: Bench) -> list[object]:
-    return [plan.arrivals for plan in bench.load.plans if plan.name == "warm-up"]
+    return [plan.load.arrivals for plan in bench.load.plans if plan.name == "warm-up"]
 
 
 def test_warm_up_runs_three_windows_that_agree_before_the_stage(bench: Bench) -> None:
@@ -21,14 +21,14 @@ def test_warm_up_runs_three_windows_that_agree_before_the_stage(bench: Bench) ->
 
 
 def test_warm_up_before_a_closed_loop_has_its_concurrency(bench: Bench) -> None:
-    closed = StageSpec("closed", "closed", ClosedArrivals(3), 5.0)
+    closed = StageSpec("closed", "closed", StageLoad(ClosedArrivals(3), 5.0))
     bench.run(msgspec.structs.replace(WARM, stages=(closed,)))
     assert list_warmup_arrivals(bench) == [ClosedArrivals(3)] * 3
 
 
 def test_warm_up_before_a_varying_rate_has_its_initial_rate(bench: Bench) -> None:
     ramp = OpenArrivals("constant", ((0.0, 20.0), (5.0, 90.0)))
-    bench.run(msgspec.structs.replace(WARM, stages=(StageSpec("ramp", "varying", ramp, 5.0),)))
+    bench.run(msgspec.structs.replace(WARM, stages=(StageSpec("ramp", "varying", StageLoad(ramp, 5.0)),)))
     assert list_warmup_arrivals(bench) == [OpenArrivals("constant", ((0.0, 20.0),))] * 3
 
 

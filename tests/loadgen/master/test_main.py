@@ -71,8 +71,8 @@ def test_three_workers_send_same_schedule_as_one_worker(load: LoadProcess) -> No
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
     played = StageRun(load, stage)
     (started,) = played.started
-    assert isinstance(stage.arrivals, OpenArrivals)
-    offsets = compute_offsets_ns(stage.arrivals, stage.duration_s, stage.lead_in_s, stage.seed)
+    assert isinstance(stage.load.arrivals, OpenArrivals)
+    offsets = compute_offsets_ns(stage.load.arrivals, stage.load.duration_s, stage.load.lead_in_s, stage.seed)
     rows = played.rows.sort_values("index")
     assert np.array_equal(rows["index"], np.arange(len(offsets)))
     assert np.array_equal(rows["scheduled_ns"], started.start_ns + offsets)

@@ -17,6 +17,7 @@ from loadgen.records import (
     KeyFile,
     Progress,
     StageEnded,
+    StageLoad,
     StagePlan,
     StageStarted,
     Timeouts,
@@ -46,7 +47,7 @@ class JobRun:
         self.batches: list[pa.RecordBatch] = []
         self.started: list[StageStarted] = []
         self.progress: list[Progress] = []
-        plan = StagePlan(0, "batch", ClosedArrivals(1, 0.0), duration_s, seed=1, max_requests=requests)
+        plan = StagePlan(0, "batch", StageLoad(ClosedArrivals(1, 0.0), duration_s, max_requests=requests), seed=1)
         self.ended: StageEnded = self.job.run_stage(plan, self.batches.append, self.started.append, self._on_progress)
 
     def _on_progress(self, progress: Progress) -> bool:

@@ -11,7 +11,16 @@ import pytest
 import uvloop
 
 from loadgen.protocols.openai import build_openai
-from loadgen.records import Arrivals, ClosedArrivals, Endpoint, LiveSessionCounts, OpenArrivals, StagePlan, WorkerShare
+from loadgen.records import (
+    Arrivals,
+    ClosedArrivals,
+    Endpoint,
+    LiveSessionCounts,
+    OpenArrivals,
+    StageLoad,
+    StagePlan,
+    WorkerShare,
+)
 from loadgen.transport.address import parse_url
 from loadgen.transport.exchange import Exchange
 from loadgen.worker import live_sessions
@@ -78,7 +87,7 @@ def run_stage(
 
     endpoint = Endpoint(("http://h:1/v1",), headers=(("Authorization", "Bearer k"),))
     workload = build_openai(OpenAiWorkload(api, "m", session_prompts, **more), endpoint, parse_url(endpoint.urls[0]))
-    plan = StagePlan(2, "s", arrivals, duration_s, 3, 0.0, 2.0, max_requests)
+    plan = StagePlan(2, "s", StageLoad(arrivals, duration_s, lead_in_s=0.0, max_requests=max_requests), 3, drain_s=2.0)
 
     async def run() -> SendingStage:
         loop = asyncio.get_running_loop()

@@ -13,7 +13,7 @@ from scipy import stats
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.protocols.expectation import check_http_status
 from loadgen.protocols.prepared import CheckResponse, PreparedWorkload, ResponseCheck, Sessions
-from loadgen.records import ClosedArrivals, OpenArrivals, StagePlan, WorkerShare
+from loadgen.records import ClosedArrivals, OpenArrivals, StageLoad, StagePlan, WorkerShare
 from loadgen.transport.exchange import Exchange, StreamReader, Tokens
 from loadgen.worker.stage import SendingStage
 from loadgen.worker.traffic import Schedule
@@ -67,7 +67,9 @@ def plan(
     drain_s: float = 1.0,
     max_requests: int | None = None,
 ) -> StagePlan:
-    return StagePlan(0, "s", arrivals, duration_s, seed, lead_in_s, drain_s, max_requests)
+    return StagePlan(
+        0, "s", StageLoad(arrivals, duration_s, lead_in_s=lead_in_s, max_requests=max_requests), seed, drain_s=drain_s
+    )
 
 
 def constant(rate: float) -> OpenArrivals:
@@ -89,9 +91,9 @@ def run_stage(
     async def run() -> SendingStage:
         loop = asyncio.get_running_loop()
         offsets = None
-        if not isinstance(stage_plan.arrivals, ClosedArrivals):
+        if not isinstance(stage_plan.load.arrivals, ClosedArrivals):
             offsets = Schedule(stage_plan, share).own_offsets
-        start_ns = perf_counter_ns() + round(stage_plan.lead_in_s * 1e9)
+        start_ns = perf_counter_ns() + round(stage_plan.load.lead_in_s * 1e9)
         stage = SendingStage(
             stage_plan, share, offsets, start_ns, transport, workload or prepare_workload(), loop, on_refused_key
         )

@@ -11,7 +11,7 @@ import uvloop
 
 from loadgen.protocols.expectation import check_http_status
 from loadgen.protocols.prepared import PreparedWorkload, Sessions
-from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StagePlan, Timeouts, WorkerShare
+from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals, StageLoad, StagePlan, Timeouts, WorkerShare
 from loadgen.reference.script import ReplyMode
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
 from loadgen.transport.exchange import Transport
@@ -60,11 +60,11 @@ async def run_two_stages(urls: tuple[str, ...], rng: random.Random) -> None:
 async def run_and_check(transport: Transport, rng: random.Random) -> None:
     loop, plan = asyncio.get_running_loop(), draw_plan(rng)
     share = rng.choice([WorkerShare(), WorkerShare(), WorkerShare(0, 2), WorkerShare(2, 3)])
-    offsets = Schedule(plan, share).own_offsets if isinstance(plan.arrivals, OpenArrivals) else None
-    start_ns = perf_counter_ns() + round(plan.lead_in_s * 1e9)
+    offsets = Schedule(plan, share).own_offsets if isinstance(plan.load.arrivals, OpenArrivals) else None
+    start_ns = perf_counter_ns() + round(plan.load.lead_in_s * 1e9)
     stage = SendingStage(plan, share, offsets, start_ns, transport, draw_workload(rng), loop)
     for _ in range(rng.choice([0, 1, 2])):
-        loop.call_later(rng.uniform(0, plan.lead_in_s + plan.duration_s + 0.1), draw_command(rng, stage))
+        loop.call_later(rng.uniform(0, plan.load.lead_in_s + plan.load.duration_s + 0.1), draw_command(rng, stage))
     await asyncio.wait_for(stage.run(), 5)
     check(stage, plan, share)
 
@@ -74,7 +74,7 @@ def check(stage: SendingStage, plan: StagePlan, share: WorkerShare) -> None:
     assert sorted(row.index for row in rows) == [share.index + n * share.worker_count for n in range(stage.due_count)]
     assert all(row.end_ns is not None for row in rows)
     assert sum(row.sent_ns is None for row in rows) == stage.never_started_count == stage.due_count - stage.sent_count
-    assert stage.completed_count + stage.failed_count == stage.due_count <= (plan.max_requests or stage.due_count)
+    assert stage.completed_count + stage.failed_count == stage.due_count <= (plan.load.max_requests or stage.due_count)
     if stage.scheduled_count is not None and not stage.was_stopped:
         assert stage.scheduled_count == stage.due_count
 
@@ -88,12 +88,14 @@ def draw_plan(rng: random.Random) -> StagePlan:
     return StagePlan(
         index=0,
         name="s",
-        arrivals=arrivals,
-        duration_s=rng.choice([0.05, 0.2]),
+        load=StageLoad(
+            arrivals,
+            rng.choice([0.05, 0.2]),
+            lead_in_s=rng.choice([0.0, 0.05]),
+            max_requests=rng.choice([None, None, 1, 17]),
+        ),
         seed=rng.randrange(100),
-        lead_in_s=rng.choice([0.0, 0.05]),
         drain_s=rng.choice([0.0, 0.05, 0.5]),
-        max_requests=rng.choice([None, None, 1, 17]),
     )
 
 

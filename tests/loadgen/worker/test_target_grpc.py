@@ -15,7 +15,7 @@ import pytest
 
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelInferRequest, ModelInferResponse, ModelStreamInferResponse
-from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OpenArrivals, StagePlan, Tls
+from loadgen.records import REQUEST_SCHEMA, Endpoint, KeyFile, OpenArrivals, StageLoad, StagePlan, Tls
 from loadgen.workloads import GrpcWorkload, HttpWorkload, OipWorkload
 from tests.fakes.grpc_speech import SERVICE, Speech
 from tests.fakes.open_inference import OpenInference, floats, inputs
@@ -31,7 +31,7 @@ def load() -> Iterator[LoadProcess]:
 
 def run_stage(load: LoadProcess, rate_per_s: float = 40) -> pd.DataFrame:
     batches: list[pa.RecordBatch] = []
-    plan = StagePlan(0, "steady", OpenArrivals("constant", ((0.0, rate_per_s),)), 0.5, seed=1)
+    plan = StagePlan(0, "steady", StageLoad(OpenArrivals("constant", ((0.0, rate_per_s),)), 0.5), seed=1)
     load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
     rows: pd.DataFrame = pa.Table.from_batches(batches, REQUEST_SCHEMA).to_pandas()
     return rows

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from loadgen.arrivals import Offsets, compute_offsets_ns
-from loadgen.records import OpenArrivals, StagePlan, TraceArrivals, WorkerShare
+from loadgen.records import OpenArrivals, StageLoad, StagePlan, TraceArrivals, WorkerShare
 from loadgen.worker.traffic import Schedule, compute_share_size
 
 POISSON = OpenArrivals("poisson", ((0.0, 500.0), (2.0, 100.0)))
@@ -13,7 +13,7 @@ POISSON = OpenArrivals("poisson", ((0.0, 500.0), (2.0, 100.0)))
 def plan(
     arrivals: OpenArrivals | TraceArrivals = POISSON, *, lead_in_s: float = 0.0, max_requests: int | None = None
 ) -> StagePlan:
-    return StagePlan(0, "s", arrivals, 2.0, 7, lead_in_s, max_requests=max_requests)
+    return StagePlan(0, "s", StageLoad(arrivals, 2.0, lead_in_s=lead_in_s, max_requests=max_requests), 7)
 
 
 def change_rate(schedule: Schedule, rate_per_s: float, at_ns: int, number: int = 1) -> Offsets:
@@ -84,7 +84,7 @@ def steady(
     rate: float, process: Literal["constant", "poisson"] = "constant", *, max_requests: int | None = None
 ) -> StagePlan:
     """Return a plan of one second."""
-    return StagePlan(0, "s", OpenArrivals(process, ((0.0, rate),)), 1.0, 7, max_requests=max_requests)
+    return StagePlan(0, "s", StageLoad(OpenArrivals(process, ((0.0, rate),)), 1.0, max_requests=max_requests), 7)
 
 
 def extend(schedule: Schedule, duration_s: float, number: int = 1) -> Offsets:

@@ -14,7 +14,7 @@ from app.serving.process import EndpointProcess
 from app.serving.settings import ServingSettings
 from app.telemetry.metrics_page import parse_samples
 from loadgen.process import LoadProcess
-from loadgen.records import ClosedArrivals, Endpoint, StagePlan
+from loadgen.records import ClosedArrivals, Endpoint, StageLoad, StagePlan
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
 from tests.fakes import decoders
 
@@ -42,7 +42,7 @@ def test_endpoint_metrics_equal_those_of_the_load_generator(tmp_path: Path) -> N
         for index, concurrency in enumerate(CONCURRENCIES):
             before = read_times(endpoint.ready.url)
             batches: list[pa.RecordBatch] = []
-            plan = StagePlan(index, "steady", ClosedArrivals(concurrency), duration_s=3.0, seed=1)
+            plan = StagePlan(index, "steady", StageLoad(ClosedArrivals(concurrency), 3.0), seed=1)
             load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
             rows = pa.Table.from_batches(batches).to_pandas()
             increase = {name: value - before[name] for name, value in read_times(endpoint.ready.url).items()}
