@@ -14,8 +14,9 @@ import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -49,7 +50,8 @@ from reports.charts.variants import build_variant_pareto_chart
 from reports.comparison_section import ComparisonReport
 from reports.formatting import sanitize
 from reports.local_model import VariantRow
-from reports.model import OfferRow, PlanReport, PlanSection, Report
+from reports.model import SECTIONS, OfferRow, PlanReport, PlanSection, Quantity, Report
+from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
 from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
 
@@ -458,7 +460,6 @@ def _build_environment() -> Environment:
             "plain": formatting.format_plain,
             "count": formatting.format_count,
             "percent": formatting.format_percent,
-            "class_state": formatting.format_class_state,
             "seconds": formatting.format_duration,
             "money": formatting.format_money,
             "value": formatting.format_value,
@@ -469,7 +470,6 @@ def _build_environment() -> Environment:
             "metric": formatting.format_metric_label,
             "format_check_value": formatting.format_check_value,
             "format_check_limit": formatting.format_check_limit,
-            "state": formatting.find_stage_state,
             "display_state": formatting.display_state,
             "rate": formatting.format_inference_rate,
             "p_value": formatting.format_p_value,
@@ -479,26 +479,63 @@ def _build_environment() -> Environment:
             "effect": comparison_text.format_effect,
             "remark": comparison_text.format_remark,
             "link": _build_link,
-            "media_header": formatting.MEDIA_HEADERS.__getitem__,
+            "cell_text": partial(format_cell, format_quantity=formatting.format_value_unit),
         }
     )
     environment.globals.update(
         {
-            "format_stage_name": formatting.format_stage_name,
             "get_offer_role": get_offer_role,
             "plan_sentences": plan_sentences,
             "decide": decision,
-            "steady_title": formatting.STEADY_TITLE,
-            "server_title": formatting.SERVER_TITLE,
-            "server_note": formatting.SERVER_NOTE,
-            "media_title": formatting.MEDIA_TITLE,
-            "list_media_columns": formatting.list_media_columns,
-            "batch_title": formatting.BATCH_TITLE,
-            "batch_statuses": formatting.BATCH_STATUSES,
-            "message_title": formatting.MESSAGE_TITLE,
-            "session_title": formatting.SESSION_TITLE,
-            "class_title": formatting.CLASS_TITLE,
-            "reuse_title": formatting.REUSE_TITLE,
+            "list_section_tables": _list_section_tables,
         }
     )
+    environment.tests["quantity"] = lambda value: isinstance(value, Quantity)
+    environment.tests["noted"] = lambda value: isinstance(value, Noted)
+    environment.tests["state"] = lambda value: isinstance(value, State)
     return environment
+
+
+class SectionTable(msgspec.Struct, frozen=True):
+    """Table of a section on the page, with the cells and the warnings of each row."""
+
+    caption: str
+    headers: list[str]
+    prose_headers: list[str]
+    rows: list[tuple[list[Any], Sequence[str]]]
+    interval: str
+    style: str
+    note: str
+    summary: str
+    is_open: bool
+
+
+def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, list[SectionTable]]]:
+    """Return the tables of the sections in a part of the page, in groups that are shown together: the
+    summary of the details that contain them, or an empty string, and whether these are open."""
+    tables = [
+        _build_section_table(section, table, groups, formatting.format_metric_label(report.times))
+        for section in SECTIONS
+        if section.part == part
+        for table, groups in section.build_tables(report, "html")
+    ]
+    return [
+        (summary, is_open, [*members])
+        for (summary, is_open), members in groupby(tables, key=lambda table: (table.summary, table.is_open))
+    ]
+
+
+def _build_section_table(section: Section[Any], table: Table[Any], groups: Groups, latency_label: str) -> SectionTable:
+    columns = [*chain(*groups)]
+    headers = [header for group in groups for header in build_headers(group, latency_label)]
+    return SectionTable(
+        caption=section.format_caption(table, latency_label),
+        headers=[table.first_label or headers[0], *headers[1:]],
+        prose_headers=[header for header, column in zip(headers, columns, strict=True) if column.is_prose],
+        rows=[([column.read_cell(row) for column in columns], section.list_warnings(row)) for row in table.rows],
+        interval=section.intervals.get("html", ""),
+        style=section.style,
+        note=table.note or section.note,
+        summary=table.summary,
+        is_open=table.is_open,
+    )

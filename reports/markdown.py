@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Iterator, Sequence
+from typing import Any
 
 from reports import formatting, plan_sentences
 from reports.comparison_section import ComparisonReport, ComparisonSection
@@ -32,25 +32,20 @@ from reports.local_text import (
     build_variant_table,
 )
 from reports.model import (
+    SECTIONS,
     CheckRow,
-    ClassRow,
-    ClassSection,
-    ErrorRow,
     HeadlineTile,
-    MediaRow,
     ObjectiveRow,
     PlanReport,
     PlanSection,
     Quantity,
     Report,
     ReportHeader,
-    ServerRow,
     ShapePlanSection,
-    StageRow,
-    TokenRow,
 )
 from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
+from reports.sections.section import Groups, Table, build_headers, format_cell
 
 _SPACES = re.compile(r"\s+")
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
@@ -159,15 +154,7 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
         _build_section("Numbers", _build_tile_table(select_tiles_beside_decision(report))),
         _build_section("Objectives", _build_objective_table(report.objectives)),
         _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
-        _build_section("Stages", _build_stage_table(report.stages, formatting.format_metric_label(report.times))),
-        _build_section(formatting.CLASS_TITLE, _build_class_tables(report.classes, report.times)),
-        _build_section("Tokens", _build_token_table(report.tokens)),
-        _build_section("Audio and images", _build_media_table(report.media)),
-        _build_section(
-            "Batch", [f"- {escape_text(line)}" for row in report.batches for line in formatting.describe_batch(row)]
-        ),
-        _build_section("Server", _build_server_table(report.servers)),
-        _build_section("Errors", _build_error_table(report.errors)),
+        *_build_sections(report),
         *(_build_local_sections(report.local) if report.local else []),
         _build_section("Plan", _build_plan(report.plan, is_decided=leading_plan is not None)),
         _build_section("Larger model, from its shape", _build_shape_plan(report.shape_plan)),
@@ -340,112 +327,26 @@ def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
     return build_table(columns, cell_rows) + _build_more_note(len(rows))
 
 
-def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
+def _build_sections(report: Report) -> Iterator[list[str]]:
+    latency_label = formatting.format_metric_label(report.times)
+    for section in SECTIONS:
+        lines: list[str] = []
+        for table, groups in section.build_tables(report, "markdown"):
+            title = escape_text(table.title)
+            title_lines = [f"#### {title}" if lines else title, ""] if title else []
+            lines += [*([""] if lines else []), *title_lines, *_build_section_table(table, groups, latency_label)]
+        yield _build_section(section.markdown_title or section.title, lines)
+
+
+def _build_section_table(table: Table[Any], groups: Groups, latency_label: str) -> list[str]:
+    if not groups:
+        return build_bullet_list([*map(escape_text, table.lines)])
+    headers = [escape_text(header) for group in groups for header in build_headers(group, latency_label)]
     cell_rows = [
-        [
-            escape_text(formatting.format_stage_name(row.name, row.repeat)),
-            escape_text(row.arrivals or row.kind),
-            _format_cell(row.offered),
-            "n/a" if row.throughput is None else _format_cell(row.throughput),
-            *map(_format_cell, (row.p50, row.p95, row.p99)),
-            formatting.format_count(row.failed),
-            formatting.display_state(formatting.find_stage_state(row)),
-        ]
-        for row in rows[:_MAX_ROWS]
+        [format_cell(column.read_cell(row), _format_cell, escape_text) for group in groups for column in group]
+        for row in table.rows[:_MAX_ROWS]
     ]
-    columns = ["stage", "load", "offered", "throughput", f"p50 {escape_text(times)}", "p95", "p99", "failed", "result"]
-    return build_table(columns, cell_rows) + _build_more_note(len(rows))
-
-
-def _build_token_table(rows: Sequence[TokenRow]) -> list[str]:
-    names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p50 ITL", "p99 ITL", "tok/s")
-    cell_rows = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
-    return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
-
-
-def _build_class_tables(section: ClassSection | None, times: str) -> list[str]:
-    """Return a table that compares the classes in one stage, and a table of all stages per class if
-    there are several stages."""
-    if section is None:
-        return []
-    lines = [f"In {escape_text(section.stage)}:", "", *_build_class_table("class", section, section.overview, times)]
-    for name, rows in section.rows_by_class.items():
-        lines += ["", f"#### {escape_text(name)}", "", *_build_class_table("stage", section, rows, times)]
-    return lines
-
-
-def _build_class_table(
-    first_column: Literal["class", "stage"], section: ClassSection, rows: Sequence[ClassRow], times: str
-) -> list[str]:
-    latency_name = escape_text(formatting.format_metric_label(times))
-    token_names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p99 ITL") if section.has_tokens else ()
-    names = (
-        first_column, "share (weight)", "requests", "failed", *token_names, f"p50 {latency_name}", "p95", "p99",
-        "throughput", *(("tok/s",) if section.has_tokens else ()), "goodput", "SLO",
-    )  # fmt: skip
-    cell_rows = []
-    for row in rows[:_MAX_ROWS]:
-        tokens = (row.ttft_p50, row.ttft_p95, row.ttft_p99, row.tpot_p50, row.tpot_p95, row.itl_p99)
-        rates = (row.throughput, row.output_tokens_per_s) if section.has_tokens else (row.throughput,)
-        latencies = (row.latency_p50, row.latency_p95, row.latency_p99)
-        share_text = f"{_format_cell(row.share)} ({formatting.format_percent(row.weight_share)})"
-        cell_rows.append(
-            [
-                escape_text(row.name if first_column == "class" else row.stage),
-                share_text,
-                formatting.format_count(row.requests),
-                formatting.format_count(row.failed),
-                *map(_format_cell, (*(tokens if section.has_tokens else ()), *latencies, *rates, row.goodput)),
-                formatting.format_class_state(row),
-            ]
-        )
-    return build_table(names, cell_rows) + _build_more_note(len(rows))
-
-
-def _build_media_table(rows: Sequence[MediaRow]) -> list[str]:
-    columns = formatting.list_media_columns(rows[:_MAX_ROWS])
-    cell_rows = [
-        [escape_text(row.stage), *(_format_cell(cells[index]) for _, cells in columns)]
-        for index, row in enumerate(rows[:_MAX_ROWS])
-    ]
-    return build_table(
-        ["stage", *(formatting.MEDIA_HEADERS[name] for name, _ in columns)], cell_rows
-    ) + _build_more_note(len(rows))
-
-
-def _build_server_table(rows: Sequence[ServerRow]) -> list[str]:
-    names = ("queue", "prefill", "decode", "server TTFT", "client TTFT", "server ITL", "client ITL", "cached input")
-    cell_rows = [
-        [
-            escape_text(row.stage),
-            *map(
-                _format_cell,
-                (row.queue, row.prefill, row.decode, row.ttft, row.client_ttft, row.itl, row.client_itl, row.cached),
-            ),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
-
-
-def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
-    ttft_percentiles, tpot_percentiles = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
-    return (*ttft_percentiles, *tpot_percentiles, row.itl_p50, row.itl_p99, row.tokens_per_s)
-
-
-def _build_error_table(rows: Sequence[ErrorRow]) -> list[str]:
-    cell_rows = [
-        [
-            escape_text(row.error),
-            formatting.format_count(row.count),
-            _format_cell(row.share),
-            escape_text(row.sample or "n/a"),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    return build_table(["error", "count", "share of requests", "first example"], cell_rows) + _build_more_note(
-        len(rows)
-    )
+    return build_table(headers, cell_rows) + _build_more_note(len(table.rows))
 
 
 def _build_more_note(count: int) -> list[str]:

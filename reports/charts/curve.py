@@ -71,8 +71,8 @@ def _build_point(stage: StageRow) -> dict[str, Any]:
         "latency": stage.evaluated.value,
         "low": low,
         "high": high,
-        "state": formatting.find_stage_state(stage),
-        "result": formatting.display_state(formatting.find_stage_state(stage)),
+        "state": stage.state,
+        "result": formatting.display_state(stage.state),
         "stage": formatting.format_stage_name(stage.name, stage.repeat),
         "shown": formatting.format_quantity(stage.evaluated),
     }
@@ -157,7 +157,7 @@ def _build_row(stage: StageRow) -> tuple[str, ...]:
     return (
         formatting.format_stage_name(stage.name, stage.repeat),
         *(formatting.format_quantity(quantity) for quantity in quantities),
-        formatting.display_state(formatting.find_stage_state(stage)),
+        formatting.display_state(stage.state),
     )
 
 

@@ -1,0 +1,66 @@
+"""Tables of the sections that a tab of the Results page shows."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from PySide6.QtWidgets import QWidget
+
+from app.gui.results.frames import SectionFrame, build_section_frames
+from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
+from app.gui.theme import GAP, GAP_TIGHT
+from app.gui.widgets import clear, label, vbox
+from reports.model import SECTIONS, Report
+from reports.sections.section import Tab
+
+if TYPE_CHECKING:
+    from app.gui.tables import FrameTable
+
+
+class SectionTables(QWidget):
+    """All tables of the sections of a tab, each with its title and its note."""
+
+    def __init__(self, tab: Tab) -> None:
+        super().__init__()
+        self._tab = tab
+        self._column = vbox(within=self, spacing=GAP)
+        self.tables: dict[str, list[SectionTable]] = {}
+        """Shown tables by the name of the section."""
+
+    def show_report(self, report: Report) -> None:
+        clear(self._column)
+        self.tables = {
+            section.name: [SectionTable(frame) for frame in build_section_frames(section, report)]
+            for section in SECTIONS
+            if section.tab == self._tab
+        }
+        for tables in self.tables.values():
+            for table in tables:
+                self._column.addWidget(table)
+                table.show()  # otherwise it would be shown one event later than the tab
+
+
+class SectionTable(QWidget):
+    def __init__(self, section_frame: SectionFrame) -> None:
+        super().__init__()
+        self.model = QuantityModel()
+        self.table = create_table(self.model, section_frame.title)
+        self.model.setParent(self.table)
+        self.table.horizontalHeader().setStretchLastSection(False)
+        column = vbox(label(section_frame.title, wrap=True), self.table, within=self, spacing=GAP_TIGHT)
+        if section_frame.note:
+            column.addWidget(label(section_frame.note, "muted", wrap=True))
+        fill_section_table(self.table, self.model, section_frame)
+
+
+def fill_section_table(table: FrameTable, model: QuantityModel, section_frame: SectionFrame) -> None:
+    model.set_columns(section_frame.headers, section_frame.quantities)
+    model.set_rows(section_frame.frame, section_frame.invalid_rows, section_frame.hints)
+    fit_columns(table)
+    fit_height(table)
+
+
+def has_tables(tab: Tab, report: Report) -> bool:
+    """Return whether the report has a section that the tab shows."""
+    return any(section.build_tables(report, "window") for section in SECTIONS if section.tab == tab)

@@ -1,0 +1,66 @@
+"""Section of the errors of the whole run, by error class."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from reports.formatting import NOT_AVAILABLE, format_count, format_duration
+from reports.quantity import Quantity
+from reports.sections.section import Column, Section, build_more_note, describe_rows, format_dimmed
+
+
+class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
+    """Errors of one class. `error` is the error class, as in the request rows."""
+
+    error: str
+    count: int
+    first_s: float | None
+    sample: str | None = None
+    """Description of the first error of the class; `None` if the error has no description."""
+
+
+class ErrorRow(ErrorSummary, frozen=True, kw_only=True):
+    share: Quantity
+    last_s: float | None
+
+
+_MAX_TEXT_ROWS = 8
+
+
+def _describe(rows: Sequence[ErrorRow]) -> list[str]:
+    lines = [
+        f"{row.error}: {format_count(row.count)}, {format_dimmed(row.share)} of all requests"
+        + ("" if row.sample is None else f"; first example: {row.sample}")
+        for row in rows[:_MAX_TEXT_ROWS]
+    ]
+    return [*lines, *build_more_note(len(rows), _MAX_TEXT_ROWS)]
+
+
+def _format_time(time_s: float | None) -> str:
+    return NOT_AVAILABLE if time_s is None else f"at {format_duration(max(0.0, time_s))}"
+
+
+ERRORS = Section(
+    name="errors",
+    title="Errors",
+    caption="Failed requests of all stages; percentiles cover successful requests only",
+    list_tables=describe_rows(_describe),
+    intervals={"html": "inline", "window": "inline"},
+    part="errors",
+    tab=None,
+    columns=(
+        Column(key="error", label="error"),
+        Column(key="count", label="count"),
+        Column(key="share", label="share of requests"),
+        Column(key="first", label="first error", read=lambda row: _format_time(row.first_s)),
+        Column(key="last", label="last error", read=lambda row: _format_time(row.last_s)),
+        Column(key="sample", label="first example", is_prose=True),
+    ),
+    layouts={
+        "text": "",
+        "markdown": "error | count share sample",
+        "all": "error | count share | first | last | sample",
+    },
+)

@@ -1,0 +1,72 @@
+"""Section of the requests by group, such as by target."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import msgspec
+
+from reports.formatting import format_count, format_percent
+from reports.quantity import Quantity
+from reports.sections.section import LATENCY, Column, Output, Section, Table, build_more_note, format_dimmed
+
+
+class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Results of a group of requests, such as the requests to one target. `share` is their fraction
+    of all requests."""
+
+    label: str
+    requests: int
+    share: float
+    failed: int
+    p50: Quantity
+    p95: Quantity
+
+
+class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
+    title: str
+    column: str
+    rows: tuple[GroupRow, ...]
+
+
+_MAX_TEXT_ROWS = 8
+
+
+def _list_tables(tables: Sequence[GroupTable], output: Output) -> list[Table[GroupRow]]:
+    if output == "text":
+        return [Table(rows=(), block_title=f"By {table.column}", lines=_describe(table)) for table in tables]
+    return [
+        Table(
+            rows=table.rows,
+            first_label=table.column,
+            title=table.title,
+            caption=f"{table.title}: {LATENCY} of successful requests",
+        )
+        for table in tables
+    ]
+
+
+def _describe(table: GroupTable) -> list[str]:
+    lines = [
+        f"{row.label}: {format_count(row.requests)} requests ({format_percent(row.share)}), "
+        f"{format_count(row.failed)} failed, p50 {format_dimmed(row.p50)}, p95 {format_dimmed(row.p95)}"
+        for row in table.rows[:_MAX_TEXT_ROWS]
+    ]
+    return [*lines, *build_more_note(len(table.rows), _MAX_TEXT_ROWS)]
+
+
+GROUPS = Section(
+    name="groups",
+    title="By group",
+    list_tables=_list_tables,
+    intervals={"html": "inline", "window": "inline"},
+    columns=(
+        Column(key="label", label="group"),
+        Column(key="requests", label="requests"),
+        Column(key="share", label="share of requests", read=lambda row: format_percent(row.share)),
+        Column(key="failed", label="failed"),
+        Column(key="p50", label="p50"),
+        Column(key="p95", label="p95"),
+    ),
+    layouts={"text": "", "markdown": "", "all": "label | requests share failed p50 p95"},
+)
