@@ -30,8 +30,10 @@ from app.records.result import (
 )
 from app.records.server_counters import REFUSAL_TEXTS, CountersRefusal, ServerLatencyKind
 from app.records.stage_kinds import STAGE_KINDS
+from app.reporting.metric_sections import read_metrics
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
+from reports.sections.stages import STAGES
 
 _NORMAL_QUANTILE_97_5 = 1.959964
 _CI_CROSSES_LIMIT = "the 95 % CI crosses the limit"
@@ -96,9 +98,6 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         good=build_quantity(stage.good_per_s, "1/s", validity),
         completed=stage.completed,
         failed=sum(stage.errors.values()),
-        p50=build_stage_quantity(stage, latency_metric, "p50"),
-        p95=build_stage_quantity(stage, latency_metric, "p95"),
-        p99=build_stage_quantity(stage, latency_metric, "p99"),
         evaluated=build_stage_quantity(stage, curve.metric, curve.percentile),
         validity=validity,
         meets_slo=stage.meets_slo,
@@ -106,7 +105,7 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
-        throughput=build_stage_quantity(stage, "completed_per_s"),
+        **read_metrics(STAGES.columns, stage.metrics, latency_metric, validity),
     )
 
 
@@ -213,99 +212,6 @@ def _compute_margin(evaluation: ObjectiveResult) -> float | None:
         return None
     distance = limit - observed_value if evaluation.objective.comparator in ("<", "<=") else observed_value - limit
     return distance / abs(limit)
-
-
-def build_token_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.TokenRow, ...]:
-    """Build a row of token metrics for each stage whose responses have tokens, except warm-ups.
-    `latency_metric` is the metric of the fields `latency_…`."""
-    return tuple(
-        _build_token_row(stage, latency_metric)
-        for stage in stages
-        if STAGE_KINDS[stage.kind].is_measured and stage.kind != "batch" and _has_tokens(stage)
-    )
-
-
-def _has_tokens(stage: Stage) -> bool:
-    return "ttft_ms" in stage.metrics or "output_tokens" in stage.metrics
-
-
-def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
-    return model.TokenRow(
-        stage=format_stage_name(stage),
-        ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
-        ttft_p95=build_stage_quantity(stage, "ttft_ms", "p95"),
-        ttft_p99=build_stage_quantity(stage, "ttft_ms", "p99"),
-        tpot_p50=build_stage_quantity(stage, "tpot_ms", "p50"),
-        tpot_p95=build_stage_quantity(stage, "tpot_ms", "p95"),
-        itl_p50=build_stage_quantity(stage, "itl_ms", "p50"),
-        itl_p99=build_stage_quantity(stage, "itl_ms", "p99"),
-        icl_p99=build_stage_quantity(stage, "icl_ms", "p99"),
-        coalesced=build_stage_quantity(stage, "coalesced_share"),
-        output_tokens=build_stage_quantity(stage, "output_tokens", "mean"),
-        tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),
-        ttft_mean=build_stage_quantity(stage, "ttft_ms", "mean"),
-        tpot_mean=build_stage_quantity(stage, "tpot_ms", "mean"),
-        tpot_p99=build_stage_quantity(stage, "tpot_ms", "p99"),
-        itl_mean=build_stage_quantity(stage, "itl_ms", "mean"),
-        itl_p95=build_stage_quantity(stage, "itl_ms", "p95"),
-        latency_mean=build_stage_quantity(stage, latency_metric, "mean"),
-        latency_p50=build_stage_quantity(stage, latency_metric, "p50"),
-        latency_p95=build_stage_quantity(stage, latency_metric, "p95"),
-        latency_p99=build_stage_quantity(stage, latency_metric, "p99"),
-        throughput=build_stage_quantity(stage, "completed_per_s"),
-        good_tokens_per_s=build_stage_quantity(stage, "good_tokens_per_s"),
-        user_tokens_p50=build_stage_quantity(stage, "user_tokens_per_s", "p50"),
-        cached=build_stage_quantity(stage, "cached_input_share"),
-        reasoning_tokens=build_stage_quantity(stage, "reasoning_tokens", "mean"),
-    )
-
-
-def build_media_rows(stages: Sequence[Stage]) -> tuple[model.MediaRow, ...]:
-    """Build a row for each stage whose requests or responses have audio or images, except warm-ups."""
-    return tuple(
-        _build_media_row(stage)
-        for stage in stages
-        if STAGE_KINDS[stage.kind].is_measured and _MEDIA_METRICS & stage.metrics.keys()
-    )
-
-
-_MEDIA_METRICS = {"ttfa_ms", "audio_s_per_s", "images_per_s"}
-
-
-def _build_media_row(stage: Stage) -> model.MediaRow:
-    return model.MediaRow(
-        stage=format_stage_name(stage),
-        ttfa_p50=build_stage_quantity(stage, "ttfa_ms", "p50"),
-        ttfa_p95=build_stage_quantity(stage, "ttfa_ms", "p95"),
-        ttfa_p99=build_stage_quantity(stage, "ttfa_ms", "p99"),
-        response_p50=build_stage_quantity(stage, "response_ms", "p50"),
-        response_p95=build_stage_quantity(stage, "response_ms", "p95"),
-        rtf_p50=build_stage_quantity(stage, "real_time_factor", "p50"),
-        rtf_p95=build_stage_quantity(stage, "real_time_factor", "p95"),
-        audio_mean=build_stage_quantity(stage, "audio_s", "mean"),
-        audio_per_s=build_stage_quantity(stage, "audio_s_per_s"),
-        images_per_s=build_stage_quantity(stage, "images_per_s"),
-        throughput=build_stage_quantity(stage, "completed_per_s"),
-    )
-
-
-def build_message_rows(stages: Sequence[Stage]) -> tuple[model.MessageRow, ...]:
-    """Build a row for each stage whose responses were streams of messages, except warm-ups."""
-    return tuple(
-        model.MessageRow(
-            stage=format_stage_name(stage),
-            first_p50=build_stage_quantity(stage, "first_message_ms", "p50"),
-            first_p95=build_stage_quantity(stage, "first_message_ms", "p95"),
-            first_p99=build_stage_quantity(stage, "first_message_ms", "p99"),
-            gap_p50=build_stage_quantity(stage, "message_gap_ms", "p50"),
-            gap_p95=build_stage_quantity(stage, "message_gap_ms", "p95"),
-            gap_p99=build_stage_quantity(stage, "message_gap_ms", "p99"),
-            per_response=build_stage_quantity(stage, "response_messages", "mean"),
-            per_s=build_stage_quantity(stage, "messages_per_s"),
-        )
-        for stage in stages
-        if STAGE_KINDS[stage.kind].is_measured and "response_messages" in stage.metrics
-    )
 
 
 def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:

@@ -21,8 +21,6 @@ from app.reporting.load import (
     build_curve_labels,
     build_knee_section,
     build_load_tiles,
-    build_media_rows,
-    build_message_rows,
     build_objective_rows,
     build_prefix_reuse_rows,
     build_server_rows,
@@ -30,7 +28,6 @@ from app.reporting.load import (
     build_spike_rows,
     build_stage_row,
     build_steady_rows,
-    build_token_rows,
     choose_latency_metric,
     find_headline_stage,
     find_headline_stages,
@@ -38,6 +35,7 @@ from app.reporting.load import (
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section
 from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_entries
 from app.reporting.method import MethodSpec, describe_method, read_spec
+from app.reporting.metric_sections import build_metric_sections
 from app.reporting.plan import build_plan_section, build_shape_plan_section
 from app.reporting.quantities import build_check_row, build_quantity
 from app.reporting.request_classes import build_class_section
@@ -108,10 +106,7 @@ def build_report(
         artifacts=_build_artifact_rows(result),
         result_json=result_json,
         times=latency_metric,
-        tokens=build_token_rows(load_stages, latency_metric),
         classes=build_class_section(result, find_headline_stage(result, curve), latency_metric),
-        media=build_media_rows(load_stages),
-        messages=build_message_rows(load_stages),
         batches=build_batch_rows(load_stages),
         servers=build_server_rows(load_stages),
         steady=build_steady_rows(load_stages, latency_metric, start_ns),
@@ -129,6 +124,7 @@ def build_report(
         distributions=build_distributions(request_times, pooled_stages),
         heat_map=build_heat_map(request_times, latency_metric),
     )
+    report = msgspec.structs.replace(report, **build_metric_sections(load_stages, latency_metric))
     return apply_labels(report, result, labels, unverified_files)
 
 

@@ -41,6 +41,8 @@ def _list_tables(rows: Sequence[MediaRow], _: Output) -> list[Table[MediaRow]]:
 
 MEDIA = Section(
     name="media",
+    record=MediaRow,
+    needs_metrics=frozenset(("ttfa_ms", "audio_s_per_s", "images_per_s")),
     title="Media",
     markdown_title="Audio and images",
     caption="Audio and images: time to first audio (TTFA) and response time in ms, and real-time factor (RTF), which "

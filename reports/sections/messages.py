@@ -24,8 +24,10 @@ class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
 
 
 _PERCENTILES = ("p50", "p95", "p99")
-MESSAGES: Section[MessageRow] = Section(
+MESSAGES = Section(
     name="messages",
+    record=MessageRow,
+    needs_metrics=frozenset(("response_messages",)),
     title="Messages",
     caption="Streams of messages: throughput, messages per response, time to first message, and gap between messages",
     legend="times in ms; gap: between messages of a stream",

@@ -151,6 +151,11 @@ class Section(Generic[RowT]):
     """Title in text and Markdown."""
     columns: tuple[Column[RowT], ...]
     layouts: Mapping[Output | Literal["all"], str]
+    record: type[RowT] | None = None
+    """Record of a row, which is filled from the metrics of the columns."""
+    needs_metrics: frozenset[str] = frozenset()
+    """Metrics of which a stage has at least one if it has a row; empty if the rows are filled by code
+    of their own."""
     list_tables: Callable[[Any, Output], list[Table[RowT]]] = list_whole_table
     markdown_title: str = ""
     """Title in Markdown; empty if it is `title`."""

@@ -117,6 +117,7 @@ def _list_latency_columns() -> list[Column[StageRow]]:
         Column(
             key=percentile,
             label=f"{percentile} {LATENCY}",
+            metric=f"{LATENCY}.{percentile}",
             csv_name=f"{percentile}_ms",
             gauge=Gauge("latency_milliseconds", "Latency by percentile", percentile),
         )
@@ -161,6 +162,7 @@ STAGES = Section(
         Column(
             key="throughput",
             label="throughput",
+            metric="completed_per_s",
             csv_name="throughput_per_s",
             read=lambda row: NOT_STORED if row.throughput is None else row.throughput,
         ),
