@@ -112,7 +112,7 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
 def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
     return tuple(
         model.SpikeSummary(
-            stage=stage.name,
+            stage=stage.label,
             baseline_per_s=stage.spike.baseline_per_s,
             peak_per_s=stage.spike.peak_per_s,
             spike_s=stage.spike.spike_s,
@@ -215,9 +215,7 @@ def _compute_margin(evaluation: ObjectiveResult) -> float | None:
 
 
 def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:
-    return tuple(
-        _build_batch_row(format_stage_name(stage), stage, stage.batch) for stage in stages if stage.batch is not None
-    )
+    return tuple(_build_batch_row(stage.label, stage, stage.batch) for stage in stages if stage.batch is not None)
 
 
 def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.BatchJobRow:
@@ -259,7 +257,7 @@ def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: s
     window = steady_state.window
     steady_stage = msgspec.structs.replace(stage, metrics=steady_state.metrics)
     return model.SteadyRow(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         start_s=(window.start_ns - stage.window.start_ns) / 1e9,
         end_s=(window.end_ns - stage.window.start_ns) / 1e9,
         window_s=((window.start_ns - start_ns) / 1e9, (window.end_ns - start_ns) / 1e9),
@@ -301,9 +299,9 @@ def build_breakdown_section(stage: Stage | None) -> model.BreakdownSection | Non
     mean = stage.breakdown[0]
     largest_part_text = _describe_largest_part(mean, has_refusal=_get_refusal(stage) is not None)
     return model.BreakdownSection(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         rows=tuple(build_breakdown_row(breakdown) for breakdown in stage.breakdown),
-        sentence=f"In {format_stage_name(stage)}, {largest_part_text}",
+        sentence=f"In {stage.label}, {largest_part_text}",
         note=_choose_evidence_note(stage, mean),
     )
 
@@ -394,7 +392,7 @@ def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow
     cached, looked_up = counters.cached_input_tokens, counters.looked_up_input_tokens
     cached_share = None if cached is None or not looked_up else min(1.0, cached / looked_up)
     return model.ServerRow(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         requests=build_count(counters.requests, "requests"),
         cached=model.Quantity(
             value=cached_share, unit="share", reason=missing_reason if cached_share is None else None
@@ -435,7 +433,7 @@ def _build_session_row(stage: Stage, sessions: SessionSummary) -> model.LiveSess
         return model.Quantity(value=time_us, unit="µs", reason="not measured" if time_us is None else None)
 
     return model.LiveSessionRow(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         outcomes={name: sessions.outcomes.get(outcome, 0) for outcome, name in _OUTCOME_NAMES.items()},
         built_requests=sessions.built_requests,
         build_mean=build_time(sessions.build_mean_us),
@@ -460,10 +458,6 @@ def build_prefix_reuse_rows(reuse: PrefixReuse | None) -> tuple[model.NamedQuant
             quantity=model.Quantity(value=reuse.served_share, unit="share", reason=reason),
         ),
     )
-
-
-def format_stage_name(stage: Stage) -> str:
-    return formatting.format_stage_name(stage.name, stage.repeat)
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
@@ -538,7 +532,7 @@ def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, 
 
 
 def _build_throughput_tile(stage: Stage) -> model.HeadlineTile:
-    note = f"in {stage.name}"
+    note = f"in {stage.label}"
     if stage.kind == "closed":
         return model.HeadlineTile(
             label="Throughput", quantity=build_stage_quantity(stage, "completed_per_s"), note=note
@@ -569,5 +563,5 @@ def _build_tile(
         label=label,
         quantity=build_stage_quantity(stage, metric, aggregate or "value"),
         limit=limits.get((metric, aggregate)),
-        note=f"in {stage.name}",
+        note=f"in {stage.label}",
     )

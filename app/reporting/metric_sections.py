@@ -11,7 +11,6 @@ from typing import Any
 from app.records.result import Estimate, Stage, Validity
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_quantity, find_unit
-from reports import formatting
 from reports.model import SECTIONS, Quantity
 from reports.sections.section import LATENCY, Column, Section
 
@@ -32,7 +31,7 @@ def build_metric_rows(section: Section[Any], stages: Sequence[Stage], latency_me
     measured_stages = [stage for stage in stages if STAGE_KINDS[stage.kind].is_measured and stage.kind != "batch"]
     return tuple(
         record(
-            stage=formatting.format_stage_name(stage.name, stage.repeat),
+            stage=stage.label,
             **read_metrics(section.columns, stage.metrics, latency_metric, stage.verdict.status),
         )
         for stage in measured_stages

@@ -5,7 +5,6 @@ from __future__ import annotations
 from app.analysis.objectives import select_binding_objectives
 from app.records.result import ClassSummary, Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
-from app.reporting.load import format_stage_name
 from app.reporting.metric_sections import read_metrics
 from reports import model
 from reports.sections.classes import CLASSES
@@ -29,7 +28,7 @@ def build_class_section(result: Result, headline_stage: Stage | None, latency_me
     ]
     has_tokens = any(summary.tokens is not None for stage in stages for summary in stage.classes)
     return model.ClassSection(
-        stage=format_stage_name(stages[overview_number]),
+        stage=stages[overview_number].label,
         stage_number=overview_number,
         has_tokens=has_tokens,
         rows=tuple(rows),
@@ -43,7 +42,7 @@ def _build_row(
 
     return model.ClassRow(
         name=summary.name,
-        stage=format_stage_name(stage),
+        stage=stage.label,
         stage_number=stage_number,
         weight_share=summary.weight_share,
         share=model.Quantity(

@@ -170,7 +170,7 @@ def language_model_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, 
             quantities = {name: getattr(row, name) for name in TEST_QUANTITIES}
             rows.append(
                 {"variant": _name_with_state(variant), "slo": variant.slo or formatting.NOT_AVAILABLE,
-                 "test": formatting.format_stage_name(row.test, row.repeat), "repetitions": row.repetitions,
+                 "test": row.label, "repetitions": row.repetitions,
                  "measurement": row.validity,
                  **{name: quantity or "–" for name, quantity in quantities.items()}}
             )  # fmt: skip
