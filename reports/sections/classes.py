@@ -171,7 +171,8 @@ CLASSES = Section(
         *list_aggregates("latency", LATENCY, LATENCY, _PERCENTILES, help_text="Latency"),
         Column(
             key="output_tokens_per_s",
-            label="tok/s",
+            label="output throughput",
+            unit_label="tok/s",
             metric="output_tokens_per_s",
             gauge=Gauge("output_tokens_per_second", "Rate of output tokens"),
         ),
