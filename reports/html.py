@@ -50,7 +50,7 @@ from reports.charts.variants import build_variant_pareto_chart
 from reports.comparison_section import ComparisonReport
 from reports.formatting import sanitize
 from reports.local_model import VariantRow
-from reports.model import SECTIONS, OfferRow, PlanReport, PlanSection, Quantity, Report
+from reports.model import OfferRow, PlanReport, PlanSection, Quantity, Report
 from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
 from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
@@ -515,7 +515,7 @@ def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, li
     summary of the details that contain them, or an empty string, and whether these are open."""
     tables = [
         _build_section_table(section, table, groups, formatting.format_metric_label(report.times))
-        for section in SECTIONS
+        for section in report.sections
         if section.part == part
         for table, groups in section.build_tables(report, "html")
     ]

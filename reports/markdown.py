@@ -32,7 +32,6 @@ from reports.local_text import (
     build_variant_table,
 )
 from reports.model import (
-    SECTIONS,
     CheckRow,
     HeadlineTile,
     ObjectiveRow,
@@ -329,7 +328,7 @@ def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
 
 def _build_sections(report: Report) -> Iterator[list[str]]:
     latency_label = formatting.format_metric_label(report.times)
-    for section in SECTIONS:
+    for section in report.sections:
         lines: list[str] = []
         for table, groups in section.build_tables(report, "markdown"):
             title = escape_text(table.title)

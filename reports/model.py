@@ -9,7 +9,7 @@ the start of the run. Shares are fractions.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any, ClassVar, Literal
 
 import msgspec
 
@@ -363,6 +363,11 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
+    sections: ClassVar[tuple[Section[Any], ...]] = (
+        STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE, SESSIONS, SPIKES,
+        KNEES, COLD_START, GROUPS, WORKERS, ERRORS,
+    )  # fmt: skip
+    """Sections of an endpoint under load, in the order of text. The data of each is a field."""
     schema: Literal[2] = 2
     header: ReportHeader
     verdict: ReportVerdict
@@ -436,13 +441,6 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     redacted: tuple[Literal["hosts", "models", "prompts"], ...] = ()
     """Kinds of data that were redacted for readers who may see only the numbers. `notes` state the
     redactions too."""
-
-
-SECTIONS: tuple[Section[Any], ...] = (
-    STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE,
-    SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS,
-)  # fmt: skip
-"""Sections of an endpoint under load, in the order of text. The data of each is a field of `Report`."""
 
 
 class _Kind(msgspec.Struct):

@@ -14,7 +14,7 @@ from typing import Any, get_args
 import msgspec
 
 from reports.formatting import sanitize
-from reports.model import SECTIONS, Evaluation, ObjectiveRow, Outcome, Quantity, Report, Validity
+from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, Validity
 from reports.sections.section import Column, Section
 
 Labels = dict[str, str]
@@ -84,7 +84,7 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
             "sizewise_check", "Result of a validity check", {"check": check.id}, check.verdict, get_args(Validity)
         )
     stage_labels = {row.stage: row.labels for row in report.stages}
-    for section in SECTIONS:
+    for section in report.sections:
         for table, groups in section.build_tables(report, "openmetrics"):
             for row in table.rows:
                 yield from _list_row_samples(section, [*chain(*groups)], row, stage_labels)

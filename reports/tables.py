@@ -10,7 +10,7 @@ from itertools import chain
 from typing import Any
 
 from reports.local_model import LocalSection
-from reports.model import SECTIONS, LoadSeries, PlanSection, Report
+from reports.model import LoadSeries, PlanSection, Report
 from reports.quantity import Quantity
 from reports.sections.section import Cell, Column, Table
 
@@ -26,7 +26,7 @@ def build_tables(report: Report) -> dict[str, str]:
             tables["tests"] = _build_test_table(report.local)
         else:
             tables["variants"] = _build_variant_table(report.local)
-    for section in SECTIONS:
+    for section in report.sections:
         for table, groups in section.build_tables(report, "csv"):
             tables[section.name] = _build_section_table([*chain(*groups)], table)
     if report.load is not None:

@@ -29,7 +29,6 @@ from reports.local_text import (
 )
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
-    SECTIONS,
     BatchRow,
     CheckRow,
     HeadlineTile,
@@ -268,7 +267,7 @@ def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
 
 
 def _build_section_blocks(report: Report, latency_label: str, width: int) -> Iterator[list[str]]:
-    for section in SECTIONS:
+    for section in report.sections:
         for table, groups in section.build_tables(report, "text"):
             lines = _build_table_lines(section, table, groups, latency_label, width)
             yield _build_block(table.block_title or section.title, lines, width)

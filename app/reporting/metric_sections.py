@@ -8,20 +8,23 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import msgspec
+
 from app.records.result import Estimate, Stage, Validity
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_quantity, find_unit
-from reports.model import SECTIONS, Quantity
+from reports.model import Report
+from reports.quantity import Quantity
 from reports.sections.section import LATENCY, Column, Section
 
 _NOT_MEASURED = Estimate(None, reason="not measured")
 
 
-def build_metric_sections(stages: Sequence[Stage], latency_metric: str) -> dict[str, tuple[Any, ...]]:
-    """Return the rows of these sections by the field of the report. `latency_metric` is the metric of
-    the columns of latencies."""
-    sections = [section for section in SECTIONS if section.needs_metrics]
-    return {section.name: build_metric_rows(section, stages, latency_metric) for section in sections}
+def fill_metric_sections(report: Report, stages: Sequence[Stage]) -> Report:
+    """Return the report with the rows of these sections."""
+    sections = [section for section in report.sections if section.needs_metrics]
+    rows = {section.name: build_metric_rows(section, stages, report.times) for section in sections}
+    return msgspec.structs.replace(report, **rows)
 
 
 def build_metric_rows(section: Section[Any], stages: Sequence[Stage], latency_metric: str) -> tuple[Any, ...]:

@@ -35,7 +35,7 @@ from app.reporting.load import (
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section
 from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_entries
 from app.reporting.method import MethodSpec, describe_method, read_spec
-from app.reporting.metric_sections import build_metric_sections
+from app.reporting.metric_sections import fill_metric_sections
 from app.reporting.plan import build_plan_section, build_shape_plan_section
 from app.reporting.quantities import build_check_row, build_quantity
 from app.reporting.request_classes import build_class_section
@@ -124,8 +124,7 @@ def build_report(
         distributions=build_distributions(request_times, pooled_stages),
         heat_map=build_heat_map(request_times, latency_metric),
     )
-    report = msgspec.structs.replace(report, **build_metric_sections(load_stages, latency_metric))
-    return apply_labels(report, result, labels, unverified_files)
+    return apply_labels(fill_metric_sections(report, load_stages), result, labels, unverified_files)
 
 
 def apply_labels(

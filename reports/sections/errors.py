@@ -44,6 +44,8 @@ def _format_time(time_s: float | None) -> str:
 
 ERRORS = Section(
     name="errors",
+    record=ErrorRow,
+    rows_name="error classes",
     title="Errors",
     caption="Failed requests of all stages; percentiles cover successful requests only",
     list_tables=describe_rows(_describe),

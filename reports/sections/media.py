@@ -42,6 +42,7 @@ def _list_tables(rows: Sequence[MediaRow], _: Output) -> list[Table[MediaRow]]:
 MEDIA = Section(
     name="media",
     record=MediaRow,
+    rows_name="stages with audio or images",
     needs_metrics=frozenset(("ttfa_ms", "audio_s_per_s", "images_per_s")),
     title="Media",
     markdown_title="Audio and images",

@@ -27,6 +27,7 @@ _PERCENTILES = ("p50", "p95", "p99")
 MESSAGES = Section(
     name="messages",
     record=MessageRow,
+    rows_name="stages with streams of messages",
     needs_metrics=frozenset(("response_messages",)),
     title="Messages",
     caption="Streams of messages: throughput, messages per response, time to first message, and gap between messages",

@@ -152,7 +152,9 @@ class Section(Generic[RowT]):
     columns: tuple[Column[RowT], ...]
     layouts: Mapping[Output | Literal["all"], str]
     record: type[RowT] | None = None
-    """Record of a row, which is filled from the metrics of the columns."""
+    """Record of a row; `None` if the data is not a sequence of rows, or limited in another way."""
+    rows_name: str = ""
+    """Name of the rows in the note about those that a page omits."""
     needs_metrics: frozenset[str] = frozenset()
     """Metrics of which a stage has at least one if it has a row; empty if the rows are filled by code
     of their own."""

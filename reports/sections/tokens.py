@@ -70,6 +70,7 @@ def _list_tables(rows: Sequence[TokenRow], _: Output) -> list[Table[TokenRow]]:
 TOKENS = Section(
     name="tokens",
     record=TokenRow,
+    rows_name="stages with tokens",
     needs_metrics=frozenset(("ttft_ms", "output_tokens")),
     title="Tokens",
     caption="Token metrics: time to first token (TTFT), time per output token (TPOT), inter-token latency (ITL), "

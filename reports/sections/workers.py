@@ -47,6 +47,8 @@ def _format_loss(row: WorkerRow) -> str:
 
 WORKERS = Section(
     name="workers",
+    record=WorkerRow,
+    rows_name="workers",
     title="Workers",
     caption="Load workers, all stages except warm-ups",
     list_tables=describe_rows(_describe),

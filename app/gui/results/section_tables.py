@@ -11,7 +11,7 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
 from app.gui.theme import GAP, GAP_TIGHT
 from app.gui.widgets import clear, label, vbox
-from reports.model import SECTIONS, Report
+from reports.model import Report
 from reports.sections.section import Tab
 
 if TYPE_CHECKING:
@@ -32,7 +32,7 @@ class SectionTables(QWidget):
         clear(self._column)
         self.tables = {
             section.name: [SectionTable(frame) for frame in build_section_frames(section, report)]
-            for section in SECTIONS
+            for section in report.sections
             if section.tab == self._tab
         }
         for tables in self.tables.values():
@@ -63,4 +63,4 @@ def fill_section_table(table: FrameTable, model: QuantityModel, section_frame: S
 
 def has_tables(tab: Tab, report: Report) -> bool:
     """Return whether the report has a section that the tab shows."""
-    return any(section.build_tables(report, "window") for section in SECTIONS if section.tab == tab)
+    return any(section.build_tables(report, "window") for section in report.sections if section.tab == tab)
