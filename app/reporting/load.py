@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -107,6 +107,20 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         clients=stage.concurrency,
         **read_metrics(STAGES.columns, stage.metrics, latency_metric, validity),
     )
+
+
+def build_sections(result: Result, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Build the sections that depend only on the result and its load stages, by the field of the
+    report."""
+    return {
+        "batches": build_batch_rows(stages),
+        "servers": build_server_rows(stages),
+        "prefix_reuse": build_prefix_reuse_rows(result.prefix_reuse),
+        "sessions": build_session_rows(stages),
+        "spikes": build_spike_rows(result),
+        "cold_start": build_cold_start_rows(result),
+        "knees": build_knee_section(result),
+    }
 
 
 def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:

@@ -15,17 +15,11 @@ from app.records.result import Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
-    build_batch_rows,
     build_breakdown_section,
-    build_cold_start_rows,
     build_curve_labels,
-    build_knee_section,
     build_load_tiles,
     build_objective_rows,
-    build_prefix_reuse_rows,
-    build_server_rows,
-    build_session_rows,
-    build_spike_rows,
+    build_sections,
     build_stage_row,
     build_steady_rows,
     choose_latency_metric,
@@ -107,15 +101,8 @@ def build_report(
         result_json=result_json,
         times=latency_metric,
         classes=build_class_section(result, find_headline_stage(result, curve), latency_metric),
-        batches=build_batch_rows(load_stages),
-        servers=build_server_rows(load_stages),
         steady=build_steady_rows(load_stages, latency_metric, start_ns),
         breakdown=build_breakdown_section(find_headline_stage(result, curve)),
-        prefix_reuse=build_prefix_reuse_rows(result.prefix_reuse),
-        sessions=build_session_rows(load_stages),
-        spikes=build_spike_rows(result),
-        cold_start=build_cold_start_rows(result),
-        knees=build_knee_section(result),
         local=build_local_section(result),
         groups=build_group_tables(rows, headline_stages, result.target.urls),
         workers=build_worker_rows(result),
@@ -124,7 +111,8 @@ def build_report(
         distributions=build_distributions(request_times, pooled_stages),
         heat_map=build_heat_map(request_times, latency_metric),
     )
-    return apply_labels(fill_metric_sections(report, load_stages), result, labels, unverified_files)
+    report = msgspec.structs.replace(fill_metric_sections(report, load_stages), **build_sections(result, load_stages))
+    return apply_labels(report, result, labels, unverified_files)
 
 
 def apply_labels(
