@@ -76,8 +76,7 @@ def _build_section_table(columns: Sequence[Column[Any]], table: Table[Any]) -> s
     """Build a table of a section. A quantity has a column for each bound of its interval, too."""
     rows = [[_list_section_cells(column.read_cell(row)) for column in columns] for row in table.rows]
     headers = [
-        _list_columns(column.csv_name or column.key)[: len(cells)]
-        for column, cells in zip(columns, rows[0], strict=True)
+        _list_columns(column.csv or column.key)[: len(cells)] for column, cells in zip(columns, rows[0], strict=True)
     ]
     return format_csv([*chain(*headers)], [[*chain(*row)] for row in rows])
 

@@ -50,12 +50,12 @@ BREAKDOWN = Section(
     omits_empty=frozenset(),
     tab=None,
     columns=(
-        Column(key="aggregate", label="latency", unit_label="ms"),
-        Column(key="requests", label="requests", unit_label="n"),
-        Column(key="parts", expand=_read_parts),
-        Column(key="unknown", label="unknown"),
-        Column(key="ttft", label="TTFT"),
-        Column(key="latency", label="total", unit_label="latency"),
+        Column("aggregate", "latency", unit_label="ms"),
+        Column("requests", "requests", unit_label="n"),
+        Column("parts", expand=_read_parts),
+        Column("unknown", "unknown"),
+        Column("ttft", "TTFT"),
+        Column("latency", "total", unit_label="latency"),
     ),
     layouts={
         "text": "aggregate | requests | parts | unknown | latency",

@@ -25,6 +25,6 @@ COLD_START = Section(
     list_tables=describe_rows(_describe),
     intervals={"html": "inline"},
     part="start",
-    columns=(Column(key="name", label="phase"), Column(key="quantity", label="time")),
+    columns=(Column("name", "phase"), Column("quantity", "time")),
     layouts={"html": "name | quantity"},
 )

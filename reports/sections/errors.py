@@ -53,12 +53,12 @@ ERRORS = Section(
     part="errors",
     tab=None,
     columns=(
-        Column(key="error", label="error"),
-        Column(key="count", label="count"),
-        Column(key="share", label="share of requests"),
-        Column(key="first", label="first error", read=lambda row: _format_time(row.first_s)),
-        Column(key="last", label="last error", read=lambda row: _format_time(row.last_s)),
-        Column(key="sample", label="first example", is_prose=True),
+        Column("error", "error"),
+        Column("count", "count"),
+        Column("share", "share of requests"),
+        Column("first", "first error", read=lambda row: _format_time(row.first_s)),
+        Column("last", "last error", read=lambda row: _format_time(row.last_s)),
+        Column("sample", "first example", is_prose=True),
     ),
     layouts={
         "text": "",

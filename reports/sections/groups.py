@@ -61,12 +61,12 @@ GROUPS = Section(
     list_tables=_list_tables,
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        Column(key="label", label="group"),
-        Column(key="requests", label="requests"),
-        Column(key="share", label="share of requests", read=lambda row: format_percent(row.share)),
-        Column(key="failed", label="failed"),
-        Column(key="p50", label="p50"),
-        Column(key="p95", label="p95"),
+        Column("label", "group"),
+        Column("requests", "requests"),
+        Column("share", "share of requests", read=lambda row: format_percent(row.share)),
+        Column("failed", "failed"),
+        Column("p50", "p50"),
+        Column("p95", "p95"),
     ),
     layouts={"text": "", "markdown": "", "all": "label | requests share failed p50 p95"},
 )

@@ -57,9 +57,9 @@ KNEES = Section(
     list_tables=_list_tables,
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        Column(key="method", label="method"),
-        Column(key="at", label="load", read=_note_reason),
-        Column(key="latency", label="mean latency"),
+        Column("method", "method"),
+        Column("at", "load", read=_note_reason),
+        Column("latency", "mean latency"),
     ),
     layouts={"text": "", "markdown": "", "all": "method | at latency"},
 )

@@ -36,9 +36,9 @@ MESSAGES = Section(
     omits_empty=frozenset(("text", "window")),
     tab="breakdown",
     columns=(
-        Column(key="stage", label="stage"),
-        Column(key="per_s", label="throughput", unit_label="messages/s", metric="messages_per_s"),
-        Column(key="per_response", label="per response", metric="response_messages.mean"),
+        Column("stage", "stage"),
+        Column("per_s", "throughput", unit_label="messages/s", metric="messages_per_s"),
+        Column("per_response", "per response", metric="response_messages.mean"),
         *list_aggregates("first", "first message", "first_message_ms", _PERCENTILES),
         *list_aggregates("gap", "gap", "message_gap_ms", _PERCENTILES),
     ),

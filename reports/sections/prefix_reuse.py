@@ -11,6 +11,6 @@ PREFIX_REUSE: Section[NamedQuantity] = Section(
     caption="Prefix cache: shares of the prompt tokens in the measured load",
     intervals={"window": "inline"},
     tab="breakdown",
-    columns=(Column(key="name", label="part"), Column(key="quantity", label="share of the prompt tokens")),
+    columns=(Column("name", "part"), Column("quantity", "share of the prompt tokens")),
     layouts={"html": "name | quantity", "window": "name | quantity"},
 )

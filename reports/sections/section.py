@@ -57,7 +57,7 @@ class Gauge(msgspec.Struct, frozen=True):
     percentile: str = ""
 
 
-@dataclass(frozen=True, kw_only=True)
+@dataclass(frozen=True)
 class Column(Generic[RowT]):
     """Column of a table.
 
@@ -74,7 +74,7 @@ class Column(Generic[RowT]):
     metric: str = ""
     unit_label: str = ""
     """Header where cells have no units; empty if it is `label`."""
-    csv_name: str = ""
+    csv: str = ""
     """Name in CSV files, with the unit; empty if it is `key`."""
     gauge: Gauge | None = None
     is_prose: bool = False
@@ -230,7 +230,7 @@ def _expand(group: list[Column[RowT]], rows: Sequence[RowT]) -> Iterator[list[Co
         if (read := column.expand) is None:
             continue
         for name in read(rows[0]) if rows else ():
-            yield [Column(key=name, label=name, read=partial(_read_expanded, read, name))]
+            yield [Column(name, name, partial(_read_expanded, read, name))]
     if plain_columns := [column for column in group if column.expand is None]:
         yield plain_columns
 
@@ -297,10 +297,10 @@ def list_aggregates(
     TTFT`. With a help text, they are gauges in OpenMetrics, too."""
     return [
         Column(
-            key=f"{key}_{aggregate}",
-            label=f"{aggregate} {name}",
+            f"{key}_{aggregate}",
+            f"{aggregate} {name}",
             metric=f"{metric}.{aggregate}",
-            csv_name=f"{key}_{aggregate}_ms",
+            csv=f"{key}_{aggregate}_ms",
             gauge=Gauge(f"{key}_milliseconds", f"{help_text} by percentile", aggregate) if help_text else None,
         )
         for aggregate in aggregates

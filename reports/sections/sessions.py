@@ -29,11 +29,11 @@ SESSIONS: Section[LiveSessionRow] = Section(
     caption="Sessions with the server's own responses: how they ended, and the CPU time to build a request from them",
     tab="breakdown",
     columns=(
-        Column(key="stage", label="stage"),
-        Column(key="outcomes", expand=lambda row: row.outcomes),
-        Column(key="built_requests", label="built requests"),
-        Column(key="build_mean", label="mean time"),
-        Column(key="build_max", label="maximum time"),
+        Column("stage", "stage"),
+        Column("outcomes", expand=lambda row: row.outcomes),
+        Column("built_requests", "built requests"),
+        Column("build_mean", "mean time"),
+        Column("build_max", "maximum time"),
     ),
     layouts={"all": "stage | outcomes | built_requests build_mean | build_max", "text": "", "markdown": ""},
 )

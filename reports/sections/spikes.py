@@ -46,16 +46,16 @@ SPIKES = Section(
     list_tables=describe_rows(_describe),
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        Column(key="stage", label="stage"),
+        Column("stage", "stage"),
         Column(
-            key="rate",
-            label="rate, before → peak",
+            "rate",
+            "rate, before → peak",
             read=lambda row: f"{format_plain(row.baseline_per_s)} → {format_plain(row.peak_per_s)} req/s",
         ),
-        Column(key="spike", label="duration", read=lambda row: format_duration(row.spike_s)),
-        Column(key="slo_violated", label="SLO violated for", read=_note_reason),
-        Column(key="backlog_peak", label="peak backlog"),
-        Column(key="drained", label="drain time after the spike"),
+        Column("spike", "duration", read=lambda row: format_duration(row.spike_s)),
+        Column("slo_violated", "SLO violated for", read=_note_reason),
+        Column("backlog_peak", "peak backlog"),
+        Column("drained", "drain time after the spike"),
     ),
     layouts={"text": "", "markdown": "", "all": "stage | rate spike slo_violated backlog_peak drained"},
 )

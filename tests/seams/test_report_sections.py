@@ -48,9 +48,9 @@ TOYS = Section(
     title="Toys",
     caption="Toys by stage",
     columns=(
-        Column(key="stage", label="stage"),
+        Column("stage", "stage"),
         *list_aggregates("wait", "wait", "ttft_ms", ("p50", "p95"), help_text="Wait for a toy"),
-        Column(key="toys_per_s", label="toy throughput", metric="output_tokens_per_s", csv_name="toys_per_s"),
+        Column("toys_per_s", "toy throughput", metric="output_tokens_per_s", csv="toys_per_s"),
     ),
     layouts={"all": _LAYOUT, "csv": _LAYOUT, "openmetrics": _LAYOUT},
 )
