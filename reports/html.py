@@ -27,7 +27,7 @@ from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, Stric
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
-from reports import comparison_text, decision, formatting, plan_sentences
+from reports import decision, formatting, plan_sentences
 from reports.charts.batch_size import build_batch_charts
 from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
@@ -47,10 +47,10 @@ from reports.charts.telemetry import build_telemetry_charts
 from reports.charts.tokens import build_token_charts
 from reports.charts.tornado import build_tornado_chart
 from reports.charts.variants import build_variant_pareto_chart
-from reports.comparison_section import ComparisonReport
 from reports.formatting import sanitize
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Quantity, Report
+from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport
 from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
 from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
@@ -476,8 +476,6 @@ def _build_environment() -> Environment:
             "size": formatting.format_size,
             "probability": formatting.format_probability,
             "group_by_placement": _group_by_placement,
-            "effect": comparison_text.format_effect,
-            "remark": comparison_text.format_remark,
             "link": _build_link,
             "cell_text": partial(format_cell, format_quantity=formatting.format_value_unit),
         }
@@ -488,6 +486,7 @@ def _build_environment() -> Environment:
             "plan_sentences": plan_sentences,
             "decide": decision,
             "list_section_tables": _list_section_tables,
+            "build_comparison_table": _build_comparison_table,
         }
     )
     environment.tests["quantity"] = lambda value: isinstance(value, Quantity)
@@ -523,6 +522,12 @@ def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, li
         (summary, is_open, [*members])
         for (summary, is_open), members in groupby(tables, key=lambda table: (table.summary, table.is_open))
     ]
+
+
+def _build_comparison_table(name: str, rows: Sequence[Any], caption: str) -> SectionTable:
+    section: Section[Any] = CHANGES if name == "changes" else DIFFERENCES
+    table = Table(rows=rows, caption=caption)
+    return _build_section_table(section, table, section.list_groups(table, "html"), "")
 
 
 def _build_section_table(section: Section[Any], table: Table[Any], groups: Groups, latency_label: str) -> SectionTable:

@@ -13,8 +13,6 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from reports import formatting, plan_sentences
-from reports.comparison_section import ComparisonReport, ComparisonSection
-from reports.comparison_text import format_effect, format_remark
 from reports.decision import (
     build_plan_decision,
     build_run_decision,
@@ -44,7 +42,8 @@ from reports.model import (
 )
 from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
-from reports.sections.section import Groups, Table, build_headers, format_cell
+from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport, ComparisonSection
+from reports.sections.section import Cell, Groups, RowT, Section, State, Table, build_headers, format_cell
 
 _SPACES = re.compile(r"\s+")
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
@@ -89,45 +88,22 @@ def render_comparison_page(report: ComparisonReport) -> str:
 
 
 def build_comparison_lines(section: ComparisonSection) -> list[str]:
-    difference_cells = [
-        [
-            escape_text(row.name),
-            escape_text(row.baseline),
-            escape_text(row.candidate),
-            "**not comparable**" if row.forbids else "informational",
-        ]
-        for row in section.differences
-    ]
     headline_rows = [row for row in section.rows if row.is_headline]
-    change_cells = [
-        [
-            escape_text(row.metric),
-            escape_text(row.stage),
-            *map(
-                escape_text,
-                (
-                    formatting.format_value_unit(row.baseline),
-                    formatting.format_value_unit(row.candidate),
-                    format_effect(row.ratio),
-                ),
-            ),
-            "n/a" if row.p_value is None else escape_text(formatting.format_p_value(row.p_value)),
-            f"**{row.verdict}** {escape_text(format_remark(row))}".rstrip(),
-        ]
-        for row in headline_rows[:_MAX_COMPARISON_ROWS]
-    ]
-    hidden_count = len(headline_rows) - len(change_cells)
+    hidden_count = len(headline_rows) - _MAX_COMPARISON_ROWS
     blocks = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        build_table(["environment", "baseline", "candidate", "effect"], difference_cells),
-        build_table(
-            ["metric", "stage", "baseline", "candidate", "change (95 % CI)", "p-value", "verdict"], change_cells
-        ),
-        [f"… and {hidden_count} more in the result"] if hidden_count else [],
+        _build_comparison_table(DIFFERENCES, section.differences),
+        _build_comparison_table(CHANGES, headline_rows[:_MAX_COMPARISON_ROWS]),
+        [f"… and {hidden_count} more in the result"] if hidden_count > 0 else [],
         build_bullet_list([*map(escape_text, section.notes)]),
     ]
     return [line for block in blocks if block for line in (*block, "")]
+
+
+def _build_comparison_table(section: Section[RowT], rows: Sequence[RowT]) -> list[str]:
+    table = Table(rows=rows)
+    return _build_section_table(table, section.list_groups(table, "markdown"), "") if rows else []
 
 
 MAX_BYTES = 900 * 1024
@@ -337,12 +313,17 @@ def _build_sections(report: Report) -> Iterator[list[str]]:
         yield _build_section(section.markdown_title or section.title, lines)
 
 
+def _format_section_cell(cell: Cell) -> str:
+    text = format_cell(cell, _format_cell, escape_text)
+    return f"**{text}**" if isinstance(cell, State) and cell.is_strong else text
+
+
 def _build_section_table(table: Table[Any], groups: Groups, latency_label: str) -> list[str]:
     if not groups:
         return build_bullet_list([*map(escape_text, table.lines)])
     headers = [escape_text(header) for group in groups for header in build_headers(group, latency_label)]
     cell_rows = [
-        [format_cell(column.read_cell(row), _format_cell, escape_text) for group in groups for column in group]
+        [_format_section_cell(column.read_cell(row)) for group in groups for column in group]
         for row in table.rows[:_MAX_ROWS]
     ]
     return build_table(headers, cell_rows) + _build_more_note(len(table.rows))

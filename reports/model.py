@@ -13,7 +13,6 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from reports.comparison_section import ComparisonSection
 from reports.local_model import LocalSection
 from reports.plan_section import OfferRow as OfferRow
 from reports.plan_section import PlanReport as PlanReport
@@ -35,6 +34,7 @@ from reports.sections.classes import CLASSES
 from reports.sections.classes import ClassRow as ClassRow
 from reports.sections.classes import ClassSection as ClassSection
 from reports.sections.cold_start import COLD_START
+from reports.sections.comparison import ComparisonSection
 from reports.sections.errors import ERRORS
 from reports.sections.errors import ErrorRow as ErrorRow
 from reports.sections.errors import ErrorSummary as ErrorSummary

@@ -52,6 +52,7 @@ from reports.sections.section import (
     format_cell,
     format_dimmed,
 )
+from reports.text_table import format_text_table
 
 _MARGIN = 11
 _PLAN_MARGIN = 13
@@ -255,17 +256,6 @@ def _format_objective(row: ObjectiveRow) -> str:
     return f"{mark_status(row.outcome)} {row.display_text}{default_note}: {observed_text}{location}{reason_note}"
 
 
-def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    """Format rows as aligned text columns. Empty columns are omitted."""
-    if not rows:
-        return []
-    widths = [max(map(compute_display_width, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(pad_text(cell, width) for cell, width in zip(row, widths, strict=True) if width).rstrip()
-        for row in rows
-    ]
-
-
 def _build_section_blocks(report: Report, latency_label: str, width: int) -> Iterator[list[str]]:
     for section in report.sections:
         for table, groups in section.build_tables(report, "text"):
@@ -335,7 +325,7 @@ def _pack_columns(
 
 
 def _format_tables(tables: Sequence[list[_TextColumn]]) -> list[str]:
-    return [line for table in tables for line in _format_table([*zip(*table, strict=True)])]
+    return [line for table in tables for line in format_text_table([*zip(*table, strict=True)])]
 
 
 def _compute_table_width(columns: Sequence[_TextColumn]) -> int:
@@ -354,13 +344,13 @@ def _build_model_lines(model: ModelSection | None) -> list[str]:
 def _build_local_blocks(local: LocalSection | None, width: int) -> list[list[str]]:
     if local is None:
         return []
-    table_lines = _format_table(build_variant_table(local, width - _MARGIN, mark_status))
+    table_lines = format_text_table(build_variant_table(local, width - _MARGIN, mark_status))
     variant_lines = [
         f"{local.common}; times in ms" if table_lines and not local.is_language_model else local.common,
         *table_lines,
         *build_remaining_variant_lines(local),
     ]
-    test_lines = _format_table(build_test_table(local, width - _MARGIN, mark_status))
+    test_lines = format_text_table(build_test_table(local, width - _MARGIN, mark_status))
     if test_lines:
         test_lines = ["rates with 95 % intervals; times in ms", *test_lines]
     return [

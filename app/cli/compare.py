@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from app.cli.tables import Column
     from app.records.comparison import Comparison
     from app.session.interleaved import PairResults
-    from reports.comparison_section import ChangeRow
+    from reports.sections.comparison import ChangeRow
 
 _MAX_PAIRS = 50
 _DEFAULT_MAX_DURATION_S = 20 * 60.0
@@ -168,8 +168,8 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
 
 def _build_columns() -> tuple[Column[ChangeRow], ...]:
     from app.cli.tables import Column
-    from reports.comparison_text import format_effect
     from reports.formatting import format_value_unit
+    from reports.sections.comparison import format_effect
 
     return (
         Column("metric", "metric", lambda row: row.metric),

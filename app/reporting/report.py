@@ -44,8 +44,8 @@ from app.reporting.rows import (
 )
 from app.reporting.verdict import build_verdict, format_reevaluated
 from reports import formatting, model
-from reports.comparison_section import ComparisonSection
 from reports.plan_section import SourceRow
+from reports.sections.comparison import ComparisonSection
 
 _NO_LABELS = Labels()
 _UNTESTED_RATES_NOTE = (

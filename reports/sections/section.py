@@ -30,9 +30,11 @@ report: latency, or service time if the scheduled starts are unknown."""
 
 
 class State(msgspec.Struct, frozen=True):
-    """State of a row by its ID, such as `failed`. Outputs show its display text and its color."""
+    """State of a row by its ID, such as `failed`. Outputs show its display text and its color, and
+    Markdown emphasizes it if it `is_strong`."""
 
     id: str
+    is_strong: bool = False
 
 
 class Noted(msgspec.Struct, frozen=True):
@@ -156,7 +158,7 @@ class Section(Generic[RowT]):
     rows_name: str = ""
     """Name of the rows in the note about those that a page omits."""
     needs_metrics: frozenset[str] = frozenset()
-    """Metrics of which a stage has at least one if it has a row; empty if the rows are filled by code
+    """Metrics that give a stage a row, if it has at least one; empty if the rows are filled by code
     of their own."""
     list_tables: Callable[[Any, Output], list[Table[RowT]]] = list_whole_table
     markdown_title: str = ""

@@ -10,7 +10,7 @@ from typing import Any
 import msgspec
 import pandas as pd
 
-from app.gui.formatting import format_clock_time, format_duration
+from app.gui.formatting import capitalize_header, format_clock_time, format_duration
 from reports import formatting
 from reports.generation_series import BYTES_PER_GIB, list_memory
 from reports.local_model import BottleneckRow, ColdStartRow, LocalSection, VariantRow
@@ -66,7 +66,7 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
         title=table.title or section.format_caption(table, latency_label),
         note=table.note or section.note,
         frame=_frame(rows, keys),
-        headers={key: _capitalize(header) for key, header in zip(keys, headers, strict=True)},
+        headers={key: capitalize_header(header) for key, header in zip(keys, headers, strict=True)},
         quantities=frozenset(key for key in keys if any(isinstance(row[key], Quantity) for row in rows)),
         invalid_rows=tuple(
             index for index, row in enumerate(table.rows) if getattr(row, "stage", None) in invalid_stages
@@ -80,8 +80,7 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
 
 
 def _convert_cell(cell: Cell, *, has_intervals: bool) -> Quantity | str | int:
-    """Return the value of a cell, of which a quantity keeps its interval only if the section shows
-    it."""
+    """Return the value of a cell. A quantity keeps its interval only if the section shows it."""
     if isinstance(cell, Noted):
         return f"{cell.value}{cell.suffix}" if isinstance(cell.value, str) else cell.value
     if isinstance(cell, Quantity):
@@ -252,17 +251,12 @@ def cold_start_frame(local: LocalSection) -> pd.DataFrame:
     rows = [
         {"Variant": name, "Starts": row.starts}
         | {
-            _capitalize(part_name): f"{formatting.format_value_unit(p50)} (max {formatting.format_value(worst)})"
+            capitalize_header(part_name): f"{formatting.format_value_unit(p50)} (max {formatting.format_value(worst)})"
             for part_name, p50, worst in zip(local.cold_parts, row.p50, row.worst, strict=False)
         }
         for name, row in list_cold_starts(local)
     ]
-    return _frame(rows, ["Variant", "Starts", *map(_capitalize, local.cold_parts)])
-
-
-def _capitalize(text: str) -> str:
-    """Capitalize a header, except for aggregates such as p50."""
-    return text if any(character.isdigit() for character in text.partition(" ")[0]) else text[:1].upper() + text[1:]
+    return _frame(rows, ["Variant", "Starts", *map(capitalize_header, local.cold_parts)])
 
 
 QUALITY_HEADERS = {
