@@ -495,7 +495,7 @@ def _build_environment() -> Environment:
     return environment
 
 
-class SectionTable(msgspec.Struct, frozen=True):
+class PageTable(msgspec.Struct, frozen=True):
     """Table of a section on the page, with the cells and the warnings of each row."""
 
     caption: str
@@ -509,7 +509,7 @@ class SectionTable(msgspec.Struct, frozen=True):
     is_open: bool
 
 
-def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, list[SectionTable]]]:
+def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, list[PageTable]]]:
     """Return the tables of the sections in a part of the page, in groups that are shown together: the
     summary of the details that contain them, or an empty string, and whether these are open."""
     tables = [
@@ -524,16 +524,16 @@ def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, li
     ]
 
 
-def _build_comparison_table(name: str, rows: Sequence[Any], caption: str) -> SectionTable:
+def _build_comparison_table(name: str, rows: Sequence[Any], caption: str) -> PageTable:
     section: Section[Any] = CHANGES if name == "changes" else DIFFERENCES
     table = Table(rows=rows, caption=caption)
     return _build_section_table(section, table, section.list_groups(table, "html"), "")
 
 
-def _build_section_table(section: Section[Any], table: Table[Any], groups: Groups, latency_label: str) -> SectionTable:
+def _build_section_table(section: Section[Any], table: Table[Any], groups: Groups, latency_label: str) -> PageTable:
     columns = [*chain(*groups)]
     headers = [header for group in groups for header in build_headers(group, latency_label)]
-    return SectionTable(
+    return PageTable(
         caption=section.format_caption(table, latency_label),
         headers=[table.first_label or headers[0], *headers[1:]],
         prose_headers=[header for header, column in zip(headers, columns, strict=True) if column.is_prose],

@@ -15,7 +15,7 @@ import msgspec
 
 from reports.formatting import sanitize
 from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, Validity
-from reports.sections.section import Column, Section
+from reports.sections.section import Section, TableColumn
 
 Labels = dict[str, str]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
@@ -117,15 +117,15 @@ def _list_objective_samples(row: ObjectiveRow) -> Iterator[_Sample]:
 
 
 def _list_row_samples(
-    section: Section[Any], columns: Sequence[Column[Any]], row: Any, stage_labels: dict[str, Labels]
+    section: Section[Any], columns: Sequence[TableColumn[Any]], row: Any, stage_labels: dict[str, Labels]
 ) -> Iterator[_Sample]:
     row_labels = section.build_gauge_labels(row, stage_labels)
     for column in columns:
         if (gauge := column.gauge) is None:
             continue
-        labels = row_labels | ({"percentile": gauge.percentile} if gauge.percentile else {})
-        family, cell = f"sizewise_{section.gauge_prefix}_{gauge.name}", column.read_cell(row)
+        labels = row_labels | ({"percentile": column.percentile} if column.percentile else {})
+        family, help_text, cell = f"sizewise_{section.gauge_prefix}_{gauge[0]}", gauge[1], column.read_cell(row)
         if isinstance(cell, Quantity):
-            yield from _list_quantity_samples(family, gauge.help_text, labels, cell)
+            yield from _list_quantity_samples(family, help_text, labels, cell)
         elif isinstance(cell, int | float):
-            yield _Sample(family, gauge.help_text, labels, cell)
+            yield _Sample(family, help_text, labels, cell)

@@ -12,7 +12,7 @@ from typing import Any
 from reports.local_model import LocalSection
 from reports.model import LoadSeries, PlanSection, Report
 from reports.quantity import Quantity
-from reports.sections.section import Cell, Column, Table
+from reports.sections.section import Cell, Table, TableColumn
 
 _Cell = str | float | int | bool | None
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -72,7 +72,7 @@ def _list_cells(quantity: Quantity | None) -> tuple[float | None, float | None, 
     return quantity.value, *(quantity.ci95 or (None, None))
 
 
-def _build_section_table(columns: Sequence[Column[Any]], table: Table[Any]) -> str:
+def _build_section_table(columns: Sequence[TableColumn[Any]], table: Table[Any]) -> str:
     """Build a table of a section. A quantity has a column for each bound of its interval, too."""
     rows = [[_list_section_cells(column.read_cell(row)) for column in columns] for row in table.rows]
     headers = [

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.quantity import NamedQuantity, Quantity
-from reports.sections.section import Cell, Column, Output, Section, Table
+from reports.sections.section import Cell, Output, Section, Table, TableColumn
 
 
 class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -50,12 +50,12 @@ BREAKDOWN = Section(
     omits_empty=frozenset(),
     tab=None,
     columns=(
-        Column("aggregate", "latency", unit_label="ms"),
-        Column("requests", "requests", unit_label="n"),
-        Column("parts", expand=_read_parts),
-        Column("unknown", "unknown"),
-        Column("ttft", "TTFT"),
-        Column("latency", "total", unit_label="latency"),
+        TableColumn("aggregate", "latency", unit_label="ms"),
+        TableColumn("requests", "requests", unit_label="n"),
+        TableColumn("parts", expand=_read_parts),
+        TableColumn("unknown", "unknown"),
+        TableColumn("ttft", "TTFT"),
+        TableColumn("latency", "total", unit_label="latency"),
     ),
     layouts={
         "text": "aggregate | requests | parts | unknown | latency",

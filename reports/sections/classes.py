@@ -8,7 +8,7 @@ import msgspec
 
 from reports.formatting import format_percent
 from reports.quantity import Quantity
-from reports.sections.section import LATENCY, Column, Gauge, Noted, Output, Section, Table, list_aggregates
+from reports.sections.section import LATENCY, Noted, Output, Section, Table, TableColumn, list_aggregates
 
 
 class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,49 +135,51 @@ CLASSES = Section(
     build_gauge_labels=_build_gauge_labels,
     tab=None,
     columns=(
-        Column("name", "class", csv="class"),
-        Column("stage", "stage"),
-        Column("slo", "SLO", read=_format_state, is_prose=True),
-        Column("share", "share"),
-        Column("weight", "weight", read=lambda row: format_percent(row.weight_share)),
-        Column(
+        TableColumn("name", "class", csv="class"),
+        TableColumn("stage", "stage"),
+        TableColumn("slo", "SLO", read=_format_state, is_prose=True),
+        TableColumn("share", "share"),
+        TableColumn("weight", "weight", read=lambda row: format_percent(row.weight_share)),
+        TableColumn(
             "weighted_share",
             "share (weight)",
             read=lambda row: Noted(row.share, suffix=f" ({format_percent(row.weight_share)})"),
         ),
-        Column("requests", "requests", unit_label="n", gauge=Gauge("requests", "Scheduled requests of a class")),
-        Column("failed", "failed", gauge=Gauge("failed", "Failed requests of a class")),
-        Column("error_rate", "error rate", unit_label="failed", metric="error_rate"),
-        Column(
+        TableColumn("requests", "requests", unit_label="n", gauge=("requests", "Scheduled requests of a class")),
+        TableColumn("failed", "failed", gauge=("failed", "Failed requests of a class")),
+        TableColumn("error_rate", "error rate", unit_label="failed", metric="error_rate"),
+        TableColumn(
             "throughput",
             "throughput",
             unit_label="req/s",
             metric="completed_per_s",
             csv="throughput_per_s",
-            gauge=Gauge("completed_per_second", "Rate of successful requests of a class"),
+            gauge=("completed_per_second", "Rate of successful requests of a class"),
         ),
-        Column(
+        TableColumn(
             "goodput",
             "goodput",
             metric="goodput_share",
             csv="goodput_share",
-            gauge=Gauge("goodput_share", "Share of the requests of a class within their SLO"),
+            gauge=("goodput_share", "Share of the requests of a class within their SLO"),
         ),
         *list_aggregates("ttft", "TTFT", "ttft_ms", _PERCENTILES, help_text="Time to first token"),
         *list_aggregates("tpot", "TPOT", "tpot_ms", ("p50", "p95"), help_text="Time per output token"),
         *list_aggregates("itl", "ITL", "itl_ms", ("p50", "p99"), help_text="Inter-token latency"),
         *list_aggregates("latency", LATENCY, LATENCY, _PERCENTILES, help_text="Latency"),
-        Column(
+        TableColumn(
             "output_tokens_per_s",
             "output throughput",
             unit_label="tok/s",
             metric="output_tokens_per_s",
-            gauge=Gauge("output_tokens_per_second", "Rate of output tokens"),
+            gauge=("output_tokens_per_second", "Rate of output tokens"),
         ),
-        Column("cached", "cached input", unit_label="cached", metric="cached_input_share", csv="cached_input_share"),
-        Column("weight_share"),
-        Column("share_value", csv="share", read=lambda row: row.share.value),
-        Column("meets_slo"),
+        TableColumn(
+            "cached", "cached input", unit_label="cached", metric="cached_input_share", csv="cached_input_share"
+        ),
+        TableColumn("weight_share"),
+        TableColumn("share_value", csv="share", read=lambda row: row.share.value),
+        TableColumn("meets_slo"),
     ),
     layouts={
         "text": "name | slo share weight | requests throughput | error_rate goodput | ttft_p50 ttft_p95 | tpot_p50 "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.quantity import NamedQuantity, Quantity
-from reports.sections.section import Column, Section, describe_rows, format_dimmed
+from reports.sections.section import Section, TableColumn, describe_rows, format_dimmed
 
 
 def _describe(phases: Sequence[NamedQuantity]) -> list[str]:
@@ -25,6 +25,6 @@ COLD_START = Section(
     list_tables=describe_rows(_describe),
     intervals={"html": "inline"},
     part="start",
-    columns=(Column("name", "phase"), Column("quantity", "time")),
+    columns=(TableColumn("name", "phase"), TableColumn("quantity", "time")),
     layouts={"html": "name | quantity"},
 )

@@ -8,7 +8,7 @@ import msgspec
 
 from reports import formatting
 from reports.quantity import Quantity
-from reports.sections.section import Column, Section, State
+from reports.sections.section import Section, State, TableColumn
 
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same_run", "not_compared"]
@@ -113,10 +113,10 @@ DIFFERENCES = Section(
     title="Environment differences",
     style="prose",
     columns=(
-        Column[DifferenceRow]("name", "environment"),
-        Column("effect", "effect", lambda row: NOT_COMPARABLE if row.forbids else "informational", is_prose=True),
-        Column("baseline", "baseline", is_prose=True),
-        Column("candidate", "candidate", is_prose=True),
+        TableColumn[DifferenceRow]("name", "environment"),
+        TableColumn("effect", "effect", lambda row: NOT_COMPARABLE if row.forbids else "informational", is_prose=True),
+        TableColumn("baseline", "baseline", is_prose=True),
+        TableColumn("candidate", "candidate", is_prose=True),
     ),
     layouts={"all": "name | baseline candidate effect", "window": "name | effect baseline candidate"},
 )
@@ -125,14 +125,16 @@ CHANGES = Section(
     title="Changes",
     style="changes",
     columns=(
-        Column[ChangeRow]("metric", "metric"),
-        Column("stage", "stage", is_prose=True),
-        Column("baseline", "baseline"),
-        Column("candidate", "candidate"),
-        Column("change", "change (95 % CI)", lambda row: format_effect(row.ratio)),
-        Column("p", "p-value", lambda row: None if row.p_value is None else formatting.format_p_value(row.p_value)),
-        Column("verdict", "verdict", lambda row: State(row.verdict, is_strong=True), is_prose=True),
-        Column("remark", "note", format_remark, is_prose=True),
+        TableColumn[ChangeRow]("metric", "metric"),
+        TableColumn("stage", "stage", is_prose=True),
+        TableColumn("baseline", "baseline"),
+        TableColumn("candidate", "candidate"),
+        TableColumn("change", "change (95 % CI)", lambda row: format_effect(row.ratio)),
+        TableColumn(
+            "p", "p-value", lambda row: None if row.p_value is None else formatting.format_p_value(row.p_value)
+        ),
+        TableColumn("verdict", "verdict", lambda row: State(row.verdict, is_strong=True), is_prose=True),
+        TableColumn("remark", "note", format_remark, is_prose=True),
     ),
     layouts={
         "all": "metric | stage baseline candidate change p verdict remark",

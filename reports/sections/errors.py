@@ -8,7 +8,7 @@ import msgspec
 
 from reports.formatting import NOT_AVAILABLE, format_count, format_duration
 from reports.quantity import Quantity
-from reports.sections.section import Column, Section, build_more_note, describe_rows, format_dimmed
+from reports.sections.section import Section, TableColumn, build_more_note, describe_rows, format_dimmed
 
 
 class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,12 +53,12 @@ ERRORS = Section(
     part="errors",
     tab=None,
     columns=(
-        Column("error", "error"),
-        Column("count", "count"),
-        Column("share", "share of requests"),
-        Column("first", "first error", read=lambda row: _format_time(row.first_s)),
-        Column("last", "last error", read=lambda row: _format_time(row.last_s)),
-        Column("sample", "first example", is_prose=True),
+        TableColumn("error", "error"),
+        TableColumn("count", "count"),
+        TableColumn("share", "share of requests"),
+        TableColumn("first", "first error", read=lambda row: _format_time(row.first_s)),
+        TableColumn("last", "last error", read=lambda row: _format_time(row.last_s)),
+        TableColumn("sample", "first example", is_prose=True),
     ),
     layouts={
         "text": "",

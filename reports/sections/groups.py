@@ -8,7 +8,7 @@ import msgspec
 
 from reports.formatting import format_count, format_percent
 from reports.quantity import Quantity
-from reports.sections.section import LATENCY, Column, Output, Section, Table, build_more_note, format_dimmed
+from reports.sections.section import LATENCY, Output, Section, Table, TableColumn, build_more_note, format_dimmed
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -61,12 +61,12 @@ GROUPS = Section(
     list_tables=_list_tables,
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        Column("label", "group"),
-        Column("requests", "requests"),
-        Column("share", "share of requests", read=lambda row: format_percent(row.share)),
-        Column("failed", "failed"),
-        Column("p50", "p50"),
-        Column("p95", "p95"),
+        TableColumn("label", "group"),
+        TableColumn("requests", "requests"),
+        TableColumn("share", "share of requests", read=lambda row: format_percent(row.share)),
+        TableColumn("failed", "failed"),
+        TableColumn("p50", "p50"),
+        TableColumn("p95", "p95"),
     ),
     layouts={"text": "", "markdown": "", "all": "label | requests share failed p50 p95"},
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.quantity import Quantity
-from reports.sections.section import Column, Noted, Output, Section, Table, format_dimmed
+from reports.sections.section import Noted, Output, Section, Table, TableColumn, format_dimmed
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,9 +57,9 @@ KNEES = Section(
     list_tables=_list_tables,
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        Column("method", "method"),
-        Column("at", "load", read=_note_reason),
-        Column("latency", "mean latency"),
+        TableColumn("method", "method"),
+        TableColumn("at", "load", read=_note_reason),
+        TableColumn("latency", "mean latency"),
     ),
     layouts={"text": "", "markdown": "", "all": "method | at latency"},
 )

@@ -50,17 +50,8 @@ class Noted(msgspec.Struct, frozen=True):
 Cell = Quantity | State | Noted | str | int | float | bool | None
 
 
-class Gauge(msgspec.Struct, frozen=True):
-    """Gauge of a column in OpenMetrics: name without the prefix of the section, help text, and label
-    `percentile`."""
-
-    name: str
-    help_text: str
-    percentile: str = ""
-
-
 @dataclass(frozen=True)
-class Column(Generic[RowT]):
+class TableColumn(Generic[RowT]):
     """Column of a table.
 
     `key` identifies the column, and is the field of the record unless the column has `read`.
@@ -78,7 +69,10 @@ class Column(Generic[RowT]):
     """Header where cells have no units; empty if it is `label`."""
     csv: str = ""
     """Name in CSV files, with the unit; empty if it is `key`."""
-    gauge: Gauge | None = None
+    gauge: tuple[str, str] | None = None
+    """Name of the gauge in OpenMetrics, without the prefix of the section, and its help text."""
+    percentile: str = ""
+    """Label `percentile` of the gauge; empty if the column is no percentile."""
     is_prose: bool = False
     """True if the cells are words, which HTML aligns to the left."""
 
@@ -87,7 +81,7 @@ class Column(Generic[RowT]):
         return cell
 
 
-Groups = list[list[Column[Any]]]
+Groups = list[list[TableColumn[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +145,7 @@ class Section(Generic[RowT]):
     name: str
     title: str
     """Title in text and Markdown."""
-    columns: tuple[Column[RowT], ...]
+    columns: tuple[TableColumn[RowT], ...]
     layouts: Mapping[Output | Literal["all"], str]
     record: type[RowT] | None = None
     """Record of a row; `None` if the data is not a sequence of rows, or limited in another way."""
@@ -220,19 +214,19 @@ class Section(Generic[RowT]):
             groups = [[column for column in group if self._has_values([column], table, output)] for group in groups]
         return [[columns[table.first]] if table.first else first, *filter(None, groups)]
 
-    def _has_values(self, columns: Sequence[Column[RowT]], table: Table[RowT], output: Output) -> bool:
+    def _has_values(self, columns: Sequence[TableColumn[RowT]], table: Table[RowT], output: Output) -> bool:
         return output not in self.omits_empty or any(
             _has_value(column.read_cell(row)) for column in columns for row in table.rows
         )
 
 
-def _expand(group: list[Column[RowT]], rows: Sequence[RowT]) -> Iterator[list[Column[RowT]]]:
+def _expand(group: list[TableColumn[RowT]], rows: Sequence[RowT]) -> Iterator[list[TableColumn[RowT]]]:
     """Yield a group of columns. A column that the data determines is a group of its own."""
     for column in group:
         if (read := column.expand) is None:
             continue
         for name in read(rows[0]) if rows else ():
-            yield [Column(name, name, partial(_read_expanded, read, name))]
+            yield [TableColumn(name, name, partial(_read_expanded, read, name))]
     if plain_columns := [column for column in group if column.expand is None]:
         yield plain_columns
 
@@ -277,7 +271,7 @@ def format_dimmed(quantity: Quantity) -> str:
 
 
 def build_headers(
-    group: Sequence[Column[Any]], latency_label: str, *, has_units: bool = True, is_short: bool = True
+    group: Sequence[TableColumn[Any]], latency_label: str, *, has_units: bool = True, is_short: bool = True
 ) -> list[str]:
     """Return the headers of a group of columns. If `is_short`, a header omits what it has in common
     with the header before it: `p50 TTFT`, `p95`."""
@@ -294,16 +288,17 @@ def build_headers(
 
 def list_aggregates(
     key: str, name: str, metric: str, aggregates: Sequence[str], *, help_text: str = ""
-) -> list[Column[Any]]:
+) -> list[TableColumn[Any]]:
     """Return a column for each aggregate of a metric in ms, such as `ttft_p50` with the label `p50
     TTFT`. With a help text, they are gauges in OpenMetrics, too."""
     return [
-        Column(
+        TableColumn(
             f"{key}_{aggregate}",
             f"{aggregate} {name}",
             metric=f"{metric}.{aggregate}",
             csv=f"{key}_{aggregate}_ms",
-            gauge=Gauge(f"{key}_milliseconds", f"{help_text} by percentile", aggregate) if help_text else None,
+            gauge=(f"{key}_milliseconds", f"{help_text} by percentile") if help_text else None,
+            percentile=aggregate,
         )
         for aggregate in aggregates
     ]

@@ -22,7 +22,7 @@ from reports.html import render_html
 from reports.markdown import render_markdown
 from reports.model import Quantity, Report
 from reports.openmetrics import render_openmetrics
-from reports.sections.section import Column, Section, list_aggregates
+from reports.sections.section import Section, TableColumn, list_aggregates
 from reports.tables import build_tables
 from reports.text import render_text
 from reports.truncation import truncate_report
@@ -48,9 +48,9 @@ TOYS = Section(
     title="Toys",
     caption="Toys by stage",
     columns=(
-        Column("stage", "stage"),
+        TableColumn("stage", "stage"),
         *list_aggregates("wait", "wait", "ttft_ms", ("p50", "p95"), help_text="Wait for a toy"),
-        Column("toys_per_s", "toy throughput", metric="output_tokens_per_s", csv="toys_per_s"),
+        TableColumn("toys_per_s", "toy throughput", metric="output_tokens_per_s", csv="toys_per_s"),
     ),
     layouts={"all": _LAYOUT, "csv": _LAYOUT, "openmetrics": _LAYOUT},
 )
