@@ -93,15 +93,16 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
     blocks = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        _build_comparison_table(DIFFERENCES, section.differences),
-        _build_comparison_table(CHANGES, headline_rows[:_MAX_COMPARISON_ROWS]),
+        build_rows_table(DIFFERENCES, section.differences),
+        build_rows_table(CHANGES, headline_rows[:_MAX_COMPARISON_ROWS]),
         [f"… and {hidden_count} more in the result"] if hidden_count > 0 else [],
         build_bullet_list([*map(escape_text, section.notes)]),
     ]
     return [line for block in blocks if block for line in (*block, "")]
 
 
-def _build_comparison_table(section: Section[RowT], rows: Sequence[RowT]) -> list[str]:
+def build_rows_table(section: Section[RowT], rows: Sequence[RowT]) -> list[str]:
+    """Build the table of some rows of a section; empty without rows."""
     table = Table(rows=rows)
     return _build_section_table(table, section.list_groups(table, "markdown"), "") if rows else []
 

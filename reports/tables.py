@@ -12,7 +12,7 @@ from typing import Any
 from reports.local_model import LocalSection
 from reports.model import LoadSeries, PlanSection, Report
 from reports.quantity import Quantity
-from reports.sections.section import Cell, Table, TableColumn
+from reports.sections.section import Cell, RowT, Section, State, Table, TableColumn
 
 _Cell = str | float | int | bool | None
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -28,7 +28,7 @@ def build_tables(report: Report) -> dict[str, str]:
             tables["variants"] = _build_variant_table(report.local)
     for section in report.sections:
         for table, groups in section.build_tables(report, "csv"):
-            tables[section.name] = _build_section_table([*chain(*groups)], table)
+            tables[section.name] = _build_section_table([*chain(*groups)], table.rows)
     if report.load is not None:
         tables["timeline"] = _build_timeline_table(report.load)
     if report.plan is not None:
@@ -72,18 +72,25 @@ def _list_cells(quantity: Quantity | None) -> tuple[float | None, float | None, 
     return quantity.value, *(quantity.ci95 or (None, None))
 
 
-def _build_section_table(columns: Sequence[TableColumn[Any]], table: Table[Any]) -> str:
-    """Build a table of a section. A quantity has a column for each bound of its interval, too."""
-    rows = [[_list_section_cells(column.read_cell(row)) for column in columns] for row in table.rows]
-    headers = [
-        _list_columns(column.csv or column.key)[: len(cells)] for column, cells in zip(columns, rows[0], strict=True)
-    ]
-    return format_csv([*chain(*headers)], [[*chain(*row)] for row in rows])
+def build_section_table(section: Section[RowT], rows: Sequence[RowT]) -> str:
+    """Build the table of some rows of a section."""
+    return _build_section_table([*chain(*section.list_groups(Table(rows=rows), "csv"))], rows)
+
+
+def _build_section_table(columns: Sequence[TableColumn[Any]], rows: Sequence[Any]) -> str:
+    """Build a table. A quantity has a column for each bound of its interval, too."""
+    cell_rows = [[_list_section_cells(column.read_cell(row)) for column in columns] for row in rows]
+    names = [column.csv or column.key for column in columns]
+    counts = map(len, cell_rows[0]) if cell_rows else [1] * len(names)
+    headers = [_list_columns(name)[:count] for name, count in zip(names, counts, strict=True)]
+    return format_csv([*chain(*headers)], [[*chain(*cells)] for cells in cell_rows])
 
 
 def _list_section_cells(cell: Cell) -> tuple[_Cell, ...]:
     if isinstance(cell, Quantity):
         return _list_cells(cell)
+    if isinstance(cell, State):
+        return (cell.id,)
     assert cell is None or isinstance(cell, str | int | float), "CSV files have the data, not its display text"
     return (cell,)
 

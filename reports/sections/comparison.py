@@ -135,9 +135,18 @@ CHANGES = Section(
         ),
         TableColumn("verdict", "verdict", lambda row: State(row.verdict, is_strong=True), is_prose=True),
         TableColumn("remark", "note", format_remark, is_prose=True),
+        TableColumn("unit", read=lambda row: row.baseline.unit),
+        TableColumn("baseline_value", csv="baseline", read=lambda row: row.baseline.value),
+        TableColumn("candidate_value", csv="candidate", read=lambda row: row.candidate.value),
+        TableColumn("ratio_value", csv="ratio", read=lambda row: row.ratio.value),
+        TableColumn("ratio_low", read=lambda row: row.ratio.ci95 and row.ratio.ci95[0]),
+        TableColumn("ratio_high", read=lambda row: row.ratio.ci95 and row.ratio.ci95[1]),
+        *(TableColumn[ChangeRow](key) for key in ("p_value", "is_headline", "noise")),
     ),
     layouts={
         "all": "metric | stage baseline candidate change p verdict remark",
         "window": "verdict | metric stage baseline candidate change p remark",
+        "csv": "metric | stage unit baseline_value candidate_value ratio_value ratio_low ratio_high "
+        "p_value verdict is_headline noise",
     },
 )
