@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from reports import formatting, plan_sentences
@@ -21,7 +21,7 @@ from reports.decision import (
     select_tiles_beside_decision,
     summarize_caveats,
 )
-from reports.formatting import sanitize
+from reports.formatting import display_state, sanitize
 from reports.local_model import LocalSection
 from reports.local_text import (
     build_headline_variant_lines,
@@ -32,7 +32,6 @@ from reports.local_text import (
 from reports.model import (
     CheckRow,
     HeadlineTile,
-    ObjectiveRow,
     PlanReport,
     PlanSection,
     Quantity,
@@ -43,7 +42,7 @@ from reports.model import (
 from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
 from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport, ComparisonSection
-from reports.sections.section import Cell, Groups, RowT, Section, State, Table, build_headers, format_cell
+from reports.sections.section import Cell, Groups, Noted, RowT, Section, State, Table, build_headers, format_cell
 
 _SPACES = re.compile(r"\s+")
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
@@ -104,7 +103,7 @@ def build_comparison_lines(section: ComparisonSection) -> list[str]:
 def build_rows_table(section: Section[RowT], rows: Sequence[RowT]) -> list[str]:
     """Build the table of some rows of a section; empty without rows."""
     table = Table(rows=rows)
-    return _build_section_table(table, section.list_groups(table, "markdown"), "") if rows else []
+    return _build_section_table(table, section.list_groups(table, "markdown"), "", _format_cell) if rows else []
 
 
 MAX_BYTES = 900 * 1024
@@ -128,9 +127,9 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
             *_summarize_checks(report.checks),
         ],
         _build_section("Numbers", _build_tile_table(select_tiles_beside_decision(report))),
-        _build_section("Objectives", _build_objective_table(report.objectives)),
+        *_build_sections(report, is_result=True),
         _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
-        *_build_sections(report),
+        *_build_sections(report, is_result=False),
         *(_build_local_sections(report.local) if report.local else []),
         _build_section("Plan", _build_plan(report.plan, is_decided=leading_plan is not None)),
         _build_section("Larger model, from its shape", _build_shape_plan(report.shape_plan)),
@@ -286,48 +285,42 @@ def _build_tile_table(tiles: Sequence[HeadlineTile]) -> list[str]:
     return build_table(["metric", "value (95 % CI)", "SLO", "basis", "note"], rows)
 
 
-def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
-    cell_rows = [
-        [
-            escape_text(row.display_text) + (" (default)" if row.implied else ""),
-            row.kind if row.level == "fail" else f"{row.kind}, warning only",
-            _format_quantity(row.observed),
-            "n/a" if row.observed.n is None else formatting.format_count(row.observed.n),
-            "n/a" if row.margin is None else escape_text(formatting.format_percent(row.margin)),
-            escape_text(row.stage or "n/a"),
-            f"**{row.outcome}**" + (f" {escape_text(row.why)}" if row.why else ""),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    columns = ["objective", "kind", "observed (95 % CI)", "samples", "margin", "stage", "result"]
-    return build_table(columns, cell_rows) + _build_more_note(len(rows))
-
-
-def _build_sections(report: Report) -> Iterator[list[str]]:
+def _build_sections(report: Report, *, is_result: bool) -> Iterator[list[str]]:
     latency_label = formatting.format_metric_label(report.times)
-    for section in report.sections:
+    for section in (section for section in report.sections if (section.part == "result") == is_result):
         lines: list[str] = []
+        format_quantity = _format_quantity if "markdown" in section.intervals else _format_cell
         for table, groups in section.build_tables(report, "markdown"):
             title = escape_text(table.title)
             title_lines = [f"#### {title}" if lines else title, ""] if title else []
-            lines += [*([""] if lines else []), *title_lines, *_build_section_table(table, groups, latency_label)]
+            lines += [
+                *([""] if lines else []),
+                *title_lines,
+                *_build_section_table(table, groups, latency_label, format_quantity),
+            ]
         yield _build_section(section.markdown_title or section.title, lines)
 
 
-def _format_section_cell(cell: Cell) -> str:
-    text = format_cell(cell, _format_cell, escape_text)
-    return f"**{text}**" if isinstance(cell, State) and cell.is_strong else text
-
-
-def _build_section_table(table: Table[Any], groups: Groups, latency_label: str) -> list[str]:
+def _build_section_table(
+    table: Table[Any], groups: Groups, latency_label: str, format_quantity: Callable[[Quantity], str]
+) -> list[str]:
     if not groups:
         return build_bullet_list([*map(escape_text, table.lines)])
     headers = [escape_text(header) for group in groups for header in build_headers(group, latency_label)]
     cell_rows = [
-        [_format_section_cell(column.read_cell(row)) for group in groups for column in group]
+        [_format_section_cell(column.read_cell(row), format_quantity) for group in groups for column in group]
         for row in table.rows[:_MAX_ROWS]
     ]
     return build_table(headers, cell_rows) + _build_more_note(len(table.rows))
+
+
+def _format_section_cell(cell: Cell, format_quantity: Callable[[Quantity], str]) -> str:
+    state = cell.value if isinstance(cell, Noted) else cell
+    text = format_cell(cell, format_quantity, escape_text)
+    if not isinstance(state, State) or not state.is_strong:
+        return text
+    state_text = display_state(state.id)
+    return f"**{state_text}**{text.removeprefix(state_text)}"
 
 
 def _build_more_note(count: int) -> list[str]:

@@ -48,6 +48,10 @@ from reports.sections.media import MEDIA
 from reports.sections.media import MediaRow as MediaRow
 from reports.sections.messages import MESSAGES
 from reports.sections.messages import MessageRow as MessageRow
+from reports.sections.objectives import OBJECTIVES
+from reports.sections.objectives import Evaluation as Evaluation
+from reports.sections.objectives import ObjectiveKind as ObjectiveKind
+from reports.sections.objectives import ObjectiveRow as ObjectiveRow
 from reports.sections.prefix_reuse import PREFIX_REUSE
 from reports.sections.section import Section
 from reports.sections.servers import SERVERS
@@ -69,8 +73,6 @@ from reports.sections.workers import WorkerRow as WorkerRow
 
 SCHEMA = 2
 
-Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
-ObjectiveKind = Literal["SLO", "gate"]
 FIXED_RATE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 """Kinds of stages that have one rate, so that they are points of a curve over the rate."""
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
@@ -126,31 +128,6 @@ class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Quantity
     limit: Limit | None = None
     note: str | None = None
-
-
-class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Result of an SLO objective or a gate. `margin` is the distance to the limit as a fraction of
-    the limit, negative if the objective is missed."""
-
-    kind: ObjectiveKind
-    text: str
-    limit: Limit
-    observed: Quantity
-    margin: float | None
-    outcome: Evaluation
-    level: Literal["fail", "warn"]
-    stage: str | None = None
-    why: str | None = None
-    """Reason why the objective is INCONCLUSIVE; `None` if it is PASS or FAIL."""
-    implied: bool = False
-    """True if the objective is not in the profile: an SLO without an error limit gets a default
-    error limit."""
-    label: str = ""
-    """Display text of the objective; empty in reports of older versions."""
-
-    @property
-    def display_text(self) -> str:
-        return self.label or self.text
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -364,10 +341,10 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     sections: ClassVar[tuple[Section[Any], ...]] = (
-        STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE, SESSIONS, SPIKES,
-        KNEES, COLD_START, GROUPS, WORKERS, ERRORS,
+        OBJECTIVES, STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE,
+        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS,
     )  # fmt: skip
-    """Sections of an endpoint under load, in the order of text. The data of each is a field."""
+    """Sections of a run, in the order of text. The data of each is a field."""
     schema: Literal[2] = 2
     header: ReportHeader
     verdict: ReportVerdict

@@ -33,7 +33,6 @@ from reports.model import (
     CheckRow,
     HeadlineTile,
     ModelSection,
-    ObjectiveRow,
     PlanSection,
     Quantity,
     Report,
@@ -79,13 +78,13 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         _build_block("Result", _build_result_lines(report), width),
         _build_block("Self-test", _build_selftest_lines(report.selftest), width),
         _build_block("Numbers", _build_tile_lines(select_tiles_beside_decision(report), width - _MARGIN), width),
-        _build_block("SLO", [*map(_format_objective, report.objectives)], width),
+        *_build_section_blocks(report, latency_label, width, is_result=True),
         _build_block("Checks", _build_check_lines(report.checks), width),
         _build_block("Notes", report.notes, width),
         _build_block(
             "Comparison", build_comparison_summary_lines(report.comparison) if report.comparison else [], width
         ),
-        *_build_section_blocks(report, latency_label, width),
+        *_build_section_blocks(report, latency_label, width, is_result=False),
         _build_block("Model", _build_model_lines(report.model), width),
         *_build_local_blocks(report.local, width),
         _build_block("Plan", _build_plan_lines(report.plan, is_decided=leading_plan is not None), width),
@@ -248,16 +247,10 @@ def _list_distinct_notes(tiles: Sequence[HeadlineTile]) -> Iterator[str]:
         yielded_notes |= {tile.note} if is_new else set()
 
 
-def _format_objective(row: ObjectiveRow) -> str:
-    default_note = " (default: no error limit set)" if row.implied else ""
-    location = f" in {row.stage}" if row.stage else ""
-    reason_note = f"; {row.why}" if row.why else ""
-    observed_text = _format_quantity(row.observed)
-    return f"{mark_status(row.outcome)} {row.display_text}{default_note}: {observed_text}{location}{reason_note}"
-
-
-def _build_section_blocks(report: Report, latency_label: str, width: int) -> Iterator[list[str]]:
+def _build_section_blocks(report: Report, latency_label: str, width: int, *, is_result: bool) -> Iterator[list[str]]:
     for section in report.sections:
+        if (section.part == "result") != is_result:
+            continue
         for table, groups in section.build_tables(report, "text"):
             lines = _build_table_lines(section, table, groups, latency_label, width)
             yield _build_block(table.block_title or section.title, lines, width)

@@ -59,7 +59,6 @@ def truncate_report(report: Report, max_rows: int) -> Report:
     truncated_report = msgspec.structs.replace(
         report,
         checks=truncator.take_first("checks", report.checks),
-        objectives=truncator.take_first("objectives", report.objectives),
         stages=truncator.select_evenly("stages", report.stages),
         classes=None
         if report.classes is None

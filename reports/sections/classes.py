@@ -143,7 +143,7 @@ CLASSES = Section(
         TableColumn(
             "weighted_share",
             "share (weight)",
-            read=lambda row: Noted(row.share, suffix=f" ({format_percent(row.weight_share)})"),
+            read=lambda row: Noted(row.share, suffix=f"({format_percent(row.weight_share)})"),
         ),
         TableColumn("requests", "requests", unit_label="n", gauge=("requests", "Scheduled requests of a class")),
         TableColumn("failed", "failed", gauge=("failed", "Failed requests of a class")),

@@ -18,9 +18,9 @@ from reports.marks import dim_undersampled
 from reports.quantity import Quantity
 
 Output = Literal["text", "markdown", "html", "csv", "openmetrics", "window"]
-Part = Literal["start", "load", "details", "machine", "errors"]
-"""Part of the HTML page: before the charts of the load, after them, at their end, or a part of its
-own."""
+Part = Literal["result", "start", "load", "details", "machine", "errors"]
+"""Part of the HTML page: beside the result, before the charts of the load, after them, at their end,
+or a part of its own. Text and Markdown show the sections beside the result first."""
 Tab = Literal["throughput", "latency", "breakdown"]
 """Tab of the window's results."""
 RowT = TypeVar("RowT")
@@ -41,7 +41,7 @@ class Noted(msgspec.Struct, frozen=True):
     """Value with text that belongs to it. `suffix` follows the value in all outputs. In HTML, `tag`
     follows it, too, and `note` is below it."""
 
-    value: Quantity | str
+    value: Quantity | State | str
     suffix: str = ""
     tag: str = ""
     note: str = ""
@@ -247,7 +247,7 @@ def format_cell(cell: Cell, format_quantity: Callable[[Quantity], str], escape: 
         case Quantity():
             return format_quantity(cell)
         case Noted():
-            return format_cell(cell.value, format_quantity, escape) + cell.suffix
+            return " ".join(filter(None, (format_cell(cell.value, format_quantity, escape), escape(cell.suffix))))
         case State():
             return display_state(cell.id)
         case None:

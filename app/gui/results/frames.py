@@ -82,7 +82,7 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
 def _convert_cell(cell: Cell, *, has_intervals: bool) -> Quantity | str | int:
     """Return the value of a cell. A quantity keeps its interval only if the section shows it."""
     if isinstance(cell, Noted):
-        return f"{cell.value}{cell.suffix}" if isinstance(cell.value, str) else cell.value
+        return _convert_cell(cell.value, has_intervals=has_intervals)
     if isinstance(cell, Quantity):
         return cell if has_intervals else _drop_interval(cell)
     return cell if isinstance(cell, int) else format_cell(cell, formatting.format_value_unit)
