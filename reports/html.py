@@ -471,7 +471,6 @@ def _build_environment() -> Environment:
             "format_check_value": formatting.format_check_value,
             "format_check_limit": formatting.format_check_limit,
             "display_state": formatting.display_state,
-            "rate": formatting.format_inference_rate,
             "p_value": formatting.format_p_value,
             "size": formatting.format_size,
             "probability": formatting.format_probability,

@@ -8,7 +8,7 @@ import msgspec
 
 from reports.formatting import format_count, format_duration, format_value_unit
 from reports.quantity import Quantity
-from reports.sections.section import Noted, Section, TableColumn, describe_rows
+from reports.sections.section import Noted, Output, Section, Table, TableColumn
 
 
 class BatchJobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,8 +34,10 @@ _STATUSES = {
 }
 
 
-def _describe(rows: Sequence[BatchJobRow]) -> list[str]:
-    return [line for row in rows for line in _describe_job(row)]
+def _list_tables(rows: Sequence[BatchJobRow], output: Output) -> list[Table[BatchJobRow]]:
+    if output in ("text", "markdown"):
+        return [Table(rows=(), lines=[line for row in rows for line in _describe_job(row)])]
+    return [Table(rows=rows)]
 
 
 def _describe_job(row: BatchJobRow) -> list[str]:
@@ -62,7 +64,7 @@ BATCHES = Section(
     name="batches",
     title="Batch",
     caption="Job of the Batch API: the time from its creation to its end, and its requests",
-    list_tables=describe_rows(_describe, ("text", "markdown")),
+    list_tables=_list_tables,
     columns=(
         TableColumn("stage", "stage"),
         TableColumn("status", "end", read=lambda row: Noted(_STATUSES[row.status], note=row.detail or "")),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.quantity import NamedQuantity, Quantity
-from reports.sections.section import Section, TableColumn, describe_rows, format_dimmed
+from reports.sections.section import Output, Section, Table, TableColumn, format_dimmed
 
 
-def _describe(phases: Sequence[NamedQuantity]) -> list[str]:
+def _list_tables(phases: Sequence[NamedQuantity], output: Output) -> list[Table[NamedQuantity]]:
+    if output != "text":
+        return [Table(rows=phases)]
     texts = [f"{phase.name} after {_format_with_reason(phase.quantity)}" for phase in phases]
-    return [", ".join(texts)] if texts else []
+    return [Table(rows=(), lines=[", ".join(texts)])]
 
 
 def _format_with_reason(quantity: Quantity) -> str:
@@ -22,7 +24,7 @@ COLD_START = Section(
     name="cold_start",
     title="Cold start",
     caption="Cold start: from the start command, or from the first request after scale to zero",
-    list_tables=describe_rows(_describe),
+    list_tables=_list_tables,
     intervals={"html": "inline"},
     part="start",
     columns=(TableColumn("name", "phase"), TableColumn("quantity", "time")),

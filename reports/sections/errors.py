@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from reports.formatting import NOT_AVAILABLE, format_count, format_duration
 from reports.quantity import Quantity
-from reports.sections.section import Section, TableColumn, build_more_note, describe_rows, format_dimmed
+from reports.sections.section import MAX_TEXT_ROWS, Section, TableColumn, describe_rows, format_dimmed
 
 
 class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -26,16 +24,9 @@ class ErrorRow(ErrorSummary, frozen=True, kw_only=True):
     last_s: float | None
 
 
-_MAX_TEXT_ROWS = 8
-
-
-def _describe(rows: Sequence[ErrorRow]) -> list[str]:
-    lines = [
-        f"{row.error}: {format_count(row.count)}, {format_dimmed(row.share)} of all requests"
-        + ("" if row.sample is None else f"; first example: {row.sample}")
-        for row in rows[:_MAX_TEXT_ROWS]
-    ]
-    return [*lines, *build_more_note(len(rows), _MAX_TEXT_ROWS)]
+def _describe(row: ErrorRow) -> str:
+    example = "" if row.sample is None else f"; first example: {row.sample}"
+    return f"{row.error}: {format_count(row.count)}, {format_dimmed(row.share)} of all requests{example}"
 
 
 def _format_time(time_s: float | None) -> str:
@@ -48,7 +39,7 @@ ERRORS = Section(
     rows_name="error classes",
     title="Errors",
     caption="Failed requests of all stages; percentiles cover successful requests only",
-    list_tables=describe_rows(_describe),
+    list_tables=describe_rows(_describe, MAX_TEXT_ROWS),
     intervals={"html": "inline", "window": "inline"},
     part="errors",
     tab=None,

@@ -8,7 +8,16 @@ import msgspec
 
 from reports.formatting import format_count, format_percent
 from reports.quantity import Quantity
-from reports.sections.section import LATENCY, Output, Section, Table, TableColumn, build_more_note, format_dimmed
+from reports.sections.section import (
+    LATENCY,
+    MAX_TEXT_ROWS,
+    Output,
+    Section,
+    Table,
+    TableColumn,
+    build_lines,
+    format_dimmed,
+)
 
 
 class GroupRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,12 +38,12 @@ class GroupTable(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[GroupRow, ...]
 
 
-_MAX_TEXT_ROWS = 8
-
-
 def _list_tables(tables: Sequence[GroupTable], output: Output) -> list[Table[GroupRow]]:
     if output == "text":
-        return [Table(rows=(), block_title=f"By {table.column}", lines=_describe(table)) for table in tables]
+        return [
+            Table(rows=(), block_title=f"By {table.column}", lines=build_lines(table.rows, _describe, MAX_TEXT_ROWS))
+            for table in tables
+        ]
     return [
         Table(
             rows=table.rows,
@@ -46,13 +55,11 @@ def _list_tables(tables: Sequence[GroupTable], output: Output) -> list[Table[Gro
     ]
 
 
-def _describe(table: GroupTable) -> list[str]:
-    lines = [
+def _describe(row: GroupRow) -> str:
+    return (
         f"{row.label}: {format_count(row.requests)} requests ({format_percent(row.share)}), "
         f"{format_count(row.failed)} failed, p50 {format_dimmed(row.p50)}, p95 {format_dimmed(row.p95)}"
-        for row in table.rows[:_MAX_TEXT_ROWS]
-    ]
-    return [*lines, *build_more_note(len(table.rows), _MAX_TEXT_ROWS)]
+    )
 
 
 GROUPS = Section(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Literal
 
 import msgspec
@@ -44,11 +43,7 @@ class ObjectiveRow(msgspec.Struct, frozen=True, kw_only=True):
 _DEFAULT_NOTE = "(default: no error limit set)"
 
 
-def _describe(rows: Sequence[ObjectiveRow]) -> list[str]:
-    return [*map(_describe_objective, rows)]
-
-
-def _describe_objective(row: ObjectiveRow) -> str:
+def _describe(row: ObjectiveRow) -> str:
     default_note = f" {_DEFAULT_NOTE}" if row.implied else ""
     location = f" in {row.stage}" if row.stage else ""
     reason_note = f"; {row.why}" if row.why else ""

@@ -24,6 +24,7 @@ or a part of its own. Text and Markdown show the sections beside the result firs
 Tab = Literal["throughput", "latency", "breakdown"]
 """Tab of the window's results."""
 RowT = TypeVar("RowT")
+MAX_TEXT_ROWS = 8
 LATENCY = "{latency}"
 """Placeholder of a label, or of the metric of a column, for the metric of the latencies in the
 report: latency, or service time if the scheduled starts are unknown."""
@@ -118,14 +119,19 @@ def list_whole_table(rows: Sequence[RowT], _: Output) -> list[Table[RowT]]:
 
 
 def describe_rows(
-    describe: Callable[[Sequence[RowT]], list[str]], outputs: Sequence[Output] = ("text",)
+    describe: Callable[[RowT], str], max_rows: int | None = None
 ) -> Callable[[Sequence[RowT], Output], list[Table[RowT]]]:
-    """Return the tables of a section that some outputs describe by lines instead."""
+    """Return the tables of a section that text describes by one line per row instead."""
 
     def list_tables(rows: Sequence[RowT], output: Output) -> list[Table[RowT]]:
-        return [Table(rows=(), lines=describe(rows)) if output in outputs else Table(rows=rows)]
+        return [Table(rows=(), lines=build_lines(rows, describe, max_rows)) if output == "text" else Table(rows=rows)]
 
     return list_tables
+
+
+def build_lines(rows: Sequence[RowT], describe: Callable[[RowT], str], max_rows: int | None) -> list[str]:
+    """Return one line per row, and a line about the rows that text omits, if any."""
+    return [*map(describe, rows[:max_rows]), *build_more_note(len(rows), max_rows or len(rows))]
 
 
 def _find_stage_labels(row: Any, stage_labels: Mapping[str, dict[str, str]]) -> dict[str, str]:
@@ -169,7 +175,7 @@ class Section(Generic[RowT]):
     """Outputs that show confidence intervals: after the value, or below it."""
     has_units: bool = True
     """False if cells in text have no units, except for shares."""
-    max_text_rows: int = 8
+    max_text_rows: int = MAX_TEXT_ROWS
     list_warnings: Callable[[RowT], Sequence[str]] = lambda _: ()
     """Lists the warnings about a row."""
     part: Part = "load"

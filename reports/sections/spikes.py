@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from reports.formatting import format_duration, format_plain, with_unit
@@ -21,11 +19,7 @@ class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
     drained: Quantity
 
 
-def _describe(rows: Sequence[SpikeSummary]) -> list[str]:
-    return [*map(_describe_spike, rows)]
-
-
-def _describe_spike(row: SpikeSummary) -> str:
+def _describe(row: SpikeSummary) -> str:
     reasons = [f"{quantity.reason}" for quantity in (row.slo_violated, row.drained) if quantity.reason]
     reason_note = f" ({'; '.join(reasons)})" if reasons else ""
     return (

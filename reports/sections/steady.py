@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from reports.formatting import format_duration
@@ -33,13 +31,12 @@ def _format_range(row: SteadyRow) -> str:
     return f"{format_duration(row.start_s)} to {format_duration(row.end_s)}"
 
 
-def _describe(rows: Sequence[SteadyRow]) -> list[str]:
-    return [
+def _describe(row: SteadyRow) -> str:
+    return (
         f"{row.stage}: from {_format_range(row)}, {format_dimmed(row.steady_throughput)} (whole stage "
         f"{format_dimmed(row.throughput)}), p50 {format_dimmed(row.steady_p50)} ({format_dimmed(row.p50)}), "
         f"p95 {format_dimmed(row.steady_p95)} ({format_dimmed(row.p95)})"
-        for row in rows
-    ]
+    )
 
 
 STEADY = Section(

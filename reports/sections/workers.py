@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 
 from reports.formatting import format_count, format_duration
 from reports.quantity import Quantity
-from reports.sections.section import Section, TableColumn, build_more_note, describe_rows, format_dimmed
+from reports.sections.section import MAX_TEXT_ROWS, Section, TableColumn, describe_rows, format_dimmed
 
 
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,14 +22,7 @@ class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
     lost_s: float | None
 
 
-_MAX_TEXT_ROWS = 8
-
-
-def _describe(rows: Sequence[WorkerRow]) -> list[str]:
-    return [*map(_describe_worker, rows[:_MAX_TEXT_ROWS]), *build_more_note(len(rows), _MAX_TEXT_ROWS)]
-
-
-def _describe_worker(row: WorkerRow) -> str:
+def _describe(row: WorkerRow) -> str:
     return (
         f"worker {row.worker} on {row.host}: sent {format_count(row.sent)}"
         + ("" if row.cpu.value is None else f", CPU time {format_dimmed(row.cpu)}")
@@ -51,7 +42,7 @@ WORKERS = Section(
     rows_name="workers",
     title="Workers",
     caption="Load workers, all stages except warm-ups",
-    list_tables=describe_rows(_describe),
+    list_tables=describe_rows(_describe, MAX_TEXT_ROWS),
     intervals={"html": "inline", "window": "inline"},
     part="machine",
     columns=(
