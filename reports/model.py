@@ -48,6 +48,9 @@ from reports.sections.media import MEDIA
 from reports.sections.media import MediaRow as MediaRow
 from reports.sections.messages import MESSAGES
 from reports.sections.messages import MessageRow as MessageRow
+from reports.sections.model_only import MODEL_ONLY
+from reports.sections.model_only import BatchRow as BatchRow
+from reports.sections.model_only import ModelSection as ModelSection
 from reports.sections.objectives import OBJECTIVES
 from reports.sections.objectives import Evaluation as Evaluation
 from reports.sections.objectives import ObjectiveKind as ObjectiveKind
@@ -128,30 +131,6 @@ class HeadlineTile(msgspec.Struct, frozen=True, kw_only=True):
     quantity: Quantity
     limit: Limit | None = None
     note: str | None = None
-
-
-class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Latency and throughput of one variant of the local model."""
-
-    provider: str
-    precision: str
-    batch: int
-    threads: int
-    p50: Quantity
-    p95: Quantity
-    p99: Quantity
-    throughput: Quantity
-
-
-class ModelSection(msgspec.Struct, frozen=True, kw_only=True):
-    """Results of the model on this machine, measured without a network. `proof` contains the checks
-    that show on which hardware the model ran."""
-
-    name: str
-    batches: tuple[BatchRow, ...]
-    accuracy: Quantity | None
-    cold_start: tuple[NamedQuantity, ...]
-    proof: tuple[CheckRow, ...]
 
 
 class MaxRateSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -342,7 +321,7 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     sections: ClassVar[tuple[Section[Any], ...]] = (
         OBJECTIVES, STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE,
-        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS,
+        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS, MODEL_ONLY,
     )  # fmt: skip
     """Sections of a run, in the order of text. The data of each is a field."""
     schema: Literal[2] = 2

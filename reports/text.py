@@ -29,10 +29,8 @@ from reports.local_text import (
 )
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
-    BatchRow,
     CheckRow,
     HeadlineTile,
-    ModelSection,
     PlanSection,
     Quantity,
     Report,
@@ -85,7 +83,6 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
             "Comparison", build_comparison_summary_lines(report.comparison) if report.comparison else [], width
         ),
         *_build_section_blocks(report, latency_label, width, is_result=False),
-        _build_block("Model", _build_model_lines(report.model), width),
         *_build_local_blocks(report.local, width),
         _build_block("Plan", _build_plan_lines(report.plan, is_decided=leading_plan is not None), width),
         _build_block("From shape", _build_shape_plan_lines(report.shape_plan, width - _MARGIN), width),
@@ -325,15 +322,6 @@ def _compute_table_width(columns: Sequence[_TextColumn]) -> int:
     return sum(max(map(compute_display_width, column)) + 2 for column in columns) - 2
 
 
-def _build_model_lines(model: ModelSection | None) -> list[str]:
-    if model is None:
-        return []
-    best_row = max(model.batches, key=lambda row: row.throughput.value or 0.0)
-    distinct_rows = dict.fromkeys((model.batches[0], best_row))
-    accuracy_text = f"; accuracy {_format_quantity(model.accuracy)}" if model.accuracy else ""
-    return [f"{model.name} without server{accuracy_text}", *map(_format_batch, distinct_rows)]
-
-
 def _build_local_blocks(local: LocalSection | None, width: int) -> list[list[str]]:
     if local is None:
         return []
@@ -350,10 +338,3 @@ def _build_local_blocks(local: LocalSection | None, width: int) -> list[list[str
         _build_block(title, lines, width)
         for title, lines in (("Tests", test_lines), ("Variants", variant_lines), *build_headline_variant_lines(local))
     ]
-
-
-def _format_batch(row: BatchRow) -> str:
-    p50_text, p95_text = (format_dimmed(quantity) for quantity in (row.p50, row.p95))
-    throughput_text = formatting.format_inference_rate(row.throughput)
-    provider_name = row.provider.removesuffix("ExecutionProvider")
-    return f"batch {row.batch} on {provider_name}: p50 {p50_text}, p95 {p95_text}, {throughput_text}"

@@ -18,7 +18,7 @@ from reports.marks import dim_undersampled
 from reports.quantity import Quantity
 
 Output = Literal["text", "markdown", "html", "csv", "openmetrics", "window"]
-Part = Literal["result", "start", "load", "details", "machine", "errors"]
+Part = Literal["result", "start", "load", "details", "machine", "errors", "model"]
 """Part of the HTML page: beside the result, before the charts of the load, after them, at their end,
 or a part of its own. Text and Markdown show the sections beside the result first."""
 Tab = Literal["throughput", "latency", "breakdown"]

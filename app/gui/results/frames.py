@@ -16,7 +16,6 @@ from reports.generation_series import BYTES_PER_GIB, list_memory
 from reports.local_model import BottleneckRow, ColdStartRow, LocalSection, VariantRow
 from reports.local_text import list_bottlenecks
 from reports.model import (
-    BatchRow,
     CheckRow,
     EnvironmentEntry,
     PlanSection,
@@ -29,7 +28,6 @@ from reports.sections.section import Cell, Noted, RowT, Section, Table, build_he
 
 VARIANT_QUANTITIES = ("p50", "p95", "p99", "throughput", "cost")
 OFFER_QUANTITIES = ("usd_per_month", "usd_per_1k", "latency", "utilization")
-BATCH_QUANTITIES = ("p50", "p95", "p99", "throughput")
 
 
 class SectionFrame(msgspec.Struct, frozen=True):
@@ -101,17 +99,6 @@ def check_frame(rows: Sequence[CheckRow]) -> pd.DataFrame:
 
 def environment_frame(rows: Sequence[EnvironmentEntry]) -> pd.DataFrame:
     return _frame([{"label": row.label, "value": row.value} for row in rows], ("label", "value"))
-
-
-def batch_frame(rows: Sequence[BatchRow]) -> pd.DataFrame:
-    return _frame(
-        [
-            {"provider": row.provider, "precision": row.precision, "batch": row.batch, "p50": row.p50,
-             "p95": row.p95, "p99": row.p99, "throughput": row.throughput}
-            for row in rows
-        ],
-        ("provider", "precision", "batch", "p50", "p95", "p99", "throughput"),
-    )  # fmt: skip
 
 
 def variant_frame(local: LocalSection) -> tuple[pd.DataFrame, tuple[int, ...], dict[int, str]]:
