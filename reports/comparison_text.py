@@ -96,7 +96,7 @@ def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "
 
 def _build_table(section: Section[RowT], table: Table[RowT]) -> list[str]:
     columns = [*chain(*section.list_groups(table, "text"))]
-    headers = [table.first_label or columns[0].label, *(column.label for column in columns[1:])]
+    headers = [column.label for column in columns]
     cells = [
         [
             format_cell(column.read_cell(row), format_dimmed, partial(shorten, max_chars=_MAX_CELL_CHARS))

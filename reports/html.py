@@ -534,7 +534,7 @@ def _build_section_table(section: Section[Any], table: Table[Any], groups: Group
     headers = [header for group in groups for header in build_headers(group, latency_label)]
     return PageTable(
         caption=section.format_caption(table, latency_label),
-        headers=[table.first_label or headers[0], *headers[1:]],
+        headers=headers,
         prose_headers=[header for header, column in zip(headers, columns, strict=True) if column.is_prose],
         rows=[([column.read_cell(row) for column in columns], section.list_warnings(row)) for row in table.rows],
         interval=section.intervals.get("html", ""),

@@ -7,7 +7,7 @@ section from this declaration: text, Markdown, HTML, CSV, OpenMetrics, and the t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any, Generic, Literal, TypeVar
 
@@ -210,15 +210,17 @@ class Section(Generic[RowT]):
         columns = {column.key: column for column in self.columns}
         fallback = "" if output in ("csv", "openmetrics") else self.layouts.get("all", "")
         layout = self.layouts.get(output, fallback)
-        first, *groups = ([columns[key] for key in keys.split()] for keys in layout.split("|"))
-        groups = [group for columns in groups for group in _expand(columns, table.rows)]
-        if not first:
+        if not layout:
             return []
+        (first,), *groups = ([columns[key] for key in keys.split()] for keys in layout.split("|"))
+        groups = [group for columns in groups for group in _expand(columns, table.rows)]
+        first = columns[table.first] if table.first else first
+        first = replace(first, label=table.first_label) if table.first_label else first
         if output == "text":
             groups = [group for group in groups if self._has_values(group, table, output)]
         else:
             groups = [[column for column in group if self._has_values([column], table, output)] for group in groups]
-        return [[columns[table.first]] if table.first else first, *filter(None, groups)]
+        return [[first], *filter(None, groups)]
 
     def _has_values(self, columns: Sequence[TableColumn[RowT]], table: Table[RowT], output: Output) -> bool:
         return output not in self.omits_empty or any(

@@ -52,7 +52,6 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
     columns = [*chain(*section.list_groups(table, "window"))]
     latency_label = formatting.format_metric_label(report.times)
     headers = build_headers(columns, latency_label, is_short=False)
-    headers[0] = table.first_label or headers[0]
     has_intervals = "window" in section.intervals
     rows = [
         {column.key: _convert_cell(column.read_cell(row), has_intervals=has_intervals) for column in columns}

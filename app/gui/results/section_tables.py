@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import pandas as pd
 from PySide6.QtWidgets import QWidget
 
 from app.gui.results.frames import SectionFrame, build_section_frames
@@ -12,7 +13,7 @@ from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
 from app.gui.theme import GAP, GAP_TIGHT
 from app.gui.widgets import clear, label, vbox
 from reports.model import Report
-from reports.sections.section import Tab
+from reports.sections.section import Section, Tab
 
 if TYPE_CHECKING:
     from app.gui.tables import FrameTable
@@ -52,6 +53,15 @@ class SectionTable(QWidget):
         if section_frame.note:
             column.addWidget(label(section_frame.note, "muted", wrap=True))
         fill_section_table(self.table, self.model, section_frame)
+
+
+def show_section(table: FrameTable, model: QuantityModel, section: Section[Any], report: Report) -> None:
+    """Show the only table of a section, which is empty if the report has no data of the section."""
+    section_frames = build_section_frames(section, report)
+    if section_frames:
+        fill_section_table(table, model, section_frames[0])
+    else:
+        model.set_rows(pd.DataFrame())
 
 
 def fill_section_table(table: FrameTable, model: QuantityModel, section_frame: SectionFrame) -> None:

@@ -8,9 +8,8 @@ from PySide6.QtWidgets import QPlainTextEdit
 
 from app.gui.formatting import format_count
 from app.gui.results import frames
-from app.gui.results.frames import build_section_frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.section_tables import fill_section_table
+from app.gui.results.section_tables import show_section
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import button, hbox, label
@@ -110,8 +109,7 @@ class ErrorsTab(Tab):
             "Latency covers successful requests only."
         )
         self.description_label.setText(template.format(count=failed_count_text))
-        (section_frame,) = build_section_frames(ERRORS, report)
-        fill_section_table(self.table, self.model, section_frame)
+        show_section(self.table, self.model, ERRORS, report)
 
 
 _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}

@@ -21,7 +21,7 @@ from app.gui.charts.pens import entity_style
 from app.gui.formatting import format_count
 from app.gui.results.frames import build_section_frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.section_tables import SectionTables, fill_section_table, has_tables
+from app.gui.results.section_tables import SectionTables, fill_section_table, has_tables, show_section
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
@@ -134,8 +134,7 @@ class TokensTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        for section_frame in build_section_frames(TOKENS, report):
-            fill_section_table(self.table, self.model, section_frame)
+        show_section(self.table, self.model, TOKENS, report)
         self.ttft_chart.clear()
         load = report.load
         has_ttft = load is not None and bool(load.ttft_p95_ms)

@@ -9,7 +9,7 @@ from app.gui.charts.chart import Chart
 from app.gui.formatting import sentence, with_full_stop
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
-from app.gui.results.section_tables import fill_section_table
+from app.gui.results.section_tables import show_section
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
@@ -171,6 +171,5 @@ class ModelTab(Tab):
         accuracy_texts = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
         heading = f"{model.name} on this machine, without a server"
         self.description_label.setText("; ".join([heading, *accuracy_texts, *cold_start_texts]))
-        (section_frame,) = frames.build_section_frames(MODEL_ONLY, displayed_run.own_report)
-        fill_section_table(self.table, self.model, section_frame)
+        show_section(self.table, self.model, MODEL_ONLY, displayed_run.own_report)
         self.checks_label.setText("\n".join(map(format_check, model.proof)))

@@ -4,12 +4,13 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.analysis.breakdown import break_down_request
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.latency import BreakdownTab, LatencyTab
+from app.gui.results.tabs.latency import BreakdownTab, LatencyTab, TokensTab
 from app.records.result import Estimate, PrefixReuse, SessionSummary, SteadyState
 from app.records.server_counters import LatencyComparison, ServerCounters
 from app.reporting.report import build_report
@@ -159,3 +160,15 @@ def test_audio_table_is_shown_if_stages_have_audio_metrics(
     (media,) = tab.sections.tables["media"]
     assert list(media.model.frame) == ["stage", "ttfa_p50", "audio_per_s", "throughput"]
     assert [cell.value for cell in media.model.frame["audio_per_s"]] == [8.5] * 3
+
+
+def test_token_table_is_empty_for_a_time_range_without_tokens(
+    page: ResultsPage, open_run: OpenRun, streamed: StoredRun
+) -> None:
+    displayed = open_run(streamed.directory)
+    (tab,) = page.findChildren(TokensTab)
+    page.content().tabs.setCurrentWidget(tab)
+    assert tab.model.rowCount() == 3
+    assert tab.model.headerData(11, Qt.Orientation.Horizontal) == "Output throughput"
+    tab.show_run(msgspec.structs.replace(displayed, report=msgspec.structs.replace(displayed.report, tokens=())))
+    assert tab.model.rowCount() == 0
