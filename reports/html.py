@@ -33,9 +33,10 @@ from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
 from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
-from reports.charts.distributions import build_cdf_chart, build_percentile_chart
+from reports.charts.distributions import build_percentile_chart
 from reports.charts.heat import build_heat_map_chart
 from reports.charts.language_models import build_language_model_charts
+from reports.charts.lines import build_line_chart
 from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
 from reports.charts.peak_day import build_peak_day_chart
@@ -300,7 +301,7 @@ def _render_pictures(report: Report) -> Pictures:
         (
             build_rate_chart(report),
             build_percentile_chart(report),
-            build_cdf_chart(report),
+            *build_section_charts(report),
             build_rate_timeline_chart(report),
             build_latency_timeline_chart(report),
             build_heat_map_chart(report),
@@ -315,6 +316,12 @@ def _render_pictures(report: Report) -> Pictures:
             *_build_plan_charts(report.plan),
         )
     )
+
+
+def build_section_charts(report: Report) -> Iterator[Chart]:
+    for section in report.sections:
+        if (figure := section.build_figure(report)) is not None:
+            yield build_line_chart(section.figure_key, figure)
 
 
 def _build_plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:

@@ -35,6 +35,9 @@ from reports.sections.classes import ClassRow as ClassRow
 from reports.sections.classes import ClassSection as ClassSection
 from reports.sections.cold_start import COLD_START
 from reports.sections.comparison import ComparisonSection
+from reports.sections.distributions import DISTRIBUTIONS
+from reports.sections.distributions import DistributionMetric as DistributionMetric
+from reports.sections.distributions import PercentileCurve as PercentileCurve
 from reports.sections.errors import ERRORS
 from reports.sections.errors import ErrorRow as ErrorRow
 from reports.sections.errors import ErrorSummary as ErrorSummary
@@ -191,39 +194,6 @@ class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
 
 
-DistributionMetric = Literal["latency_ms", "service_ms", "ttft_ms", "tpot_ms", "itl_ms", "call_ms"]
-
-
-class PercentileCurve(msgspec.Struct, frozen=True, kw_only=True):
-    """Exact percentiles of a latency metric: the fraction `share` of the requests is at or below
-    `ms`. All successful requests of the stages on which the result is based are included."""
-
-    metric: DistributionMetric
-    n: int
-    share: tuple[float, ...]
-    ms: tuple[float, ...]
-
-    @property
-    def name(self) -> str:
-        return _METRIC_NAMES[self.metric]
-
-    @property
-    def label(self) -> str:
-        """Display name of the metric, with the event from which it is measured."""
-        start = _START_EVENTS.get(self.metric)
-        return self.name if start is None else f"{self.name} (from {start})"
-
-
-_METRIC_NAMES: dict[DistributionMetric, str] = {
-    "latency_ms": "latency", "service_ms": "service time", "ttft_ms": "TTFT", "tpot_ms": "TPOT",
-    "itl_ms": "ITL",
-    "call_ms": "call time",
-}  # fmt: skip
-_START_EVENTS: dict[DistributionMetric, str] = {
-    "latency_ms": "scheduled start", "service_ms": "send", "ttft_ms": "scheduled start",
-}  # fmt: skip
-
-
 class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
     """Number of responses by scheduled start and latency.
 
@@ -321,7 +291,7 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     sections: ClassVar[tuple[Section[Any], ...]] = (
         OBJECTIVES, STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE,
-        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS, MODEL_ONLY,
+        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS, MODEL_ONLY, DISTRIBUTIONS,
     )  # fmt: skip
     """Sections of a run, in the order of text. The data of each is a field."""
     schema: Literal[2] = 2

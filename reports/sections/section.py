@@ -16,10 +16,11 @@ import msgspec
 from reports.formatting import NOT_AVAILABLE, display_state, format_count, format_number, format_value_unit
 from reports.marks import dim_undersampled
 from reports.quantity import Quantity
+from reports.sections.figure import LineFigure
 
 Output = Literal["text", "markdown", "html", "csv", "openmetrics", "window"]
-Part = Literal["result", "start", "load", "details", "machine", "errors", "model"]
-"""Part of the HTML page: beside the result, before the charts of the load, after them, at their end,
+Part = Literal["result", "charts", "start", "load", "details", "machine", "errors", "model"]
+"""Part of the HTML page: beside the result, among the charts of the load, before them, after them, at their end,
 or a part of its own. Text and Markdown show the sections beside the result first."""
 Tab = Literal["throughput", "latency", "breakdown"]
 """Tab of the window's results."""
@@ -178,6 +179,10 @@ class Section(Generic[RowT]):
     max_text_rows: int = MAX_TEXT_ROWS
     list_warnings: Callable[[RowT], Sequence[str]] = lambda _: ()
     """Lists the warnings about a row."""
+    figure_key: str = ""
+    """Key of the figure on the page; empty if the section has none."""
+    build_figure: Callable[[Any], LineFigure | None] = lambda _: None
+    """Builds the figure of a report; `None` without data."""
     part: Part = "load"
     tab: Tab | None = "throughput"
     """`None` if a tab of its own shows the section."""

@@ -13,21 +13,25 @@ import pytest
 os.environ.setdefault("QT_QPA_PLATFORM", "offscreen")
 
 from PySide6.QtCore import Qt
+from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
 from app.gui.results.section_tables import SectionTables
 from app.reporting import build_report
 from app.reporting.metric_sections import fill_metric_sections
-from reports.html import render_html
+from reports.charts.lines import build_line_chart
+from reports.html import build_section_charts, render_html
 from reports.markdown import render_markdown
 from reports.model import Quantity, Report
 from reports.openmetrics import render_openmetrics
+from reports.sections.figure import FigureAxis, FigureLine, LineFigure
 from reports.sections.section import Section, TableColumn, list_aggregates
 from reports.tables import build_tables
 from reports.text import render_text
 from reports.truncation import truncate_report
 from tests.fakes.results import COMMAND, SPEC
 from tests.fakes.traffic import streaming_run
+from tests.fakes.window import theme_of
 
 pytestmark = pytest.mark.usefixtures("pages_without_charts")
 
@@ -37,6 +41,13 @@ class ToyRow(msgspec.Struct, frozen=True, kw_only=True):
     wait_p50: Quantity
     wait_p95: Quantity
     toys_per_s: Quantity
+
+
+def build_toy_figure(report: Any) -> LineFigure | None:
+    lines = tuple(FigureLine(row.stage, row.stage, (1, 2), (row.wait_p50.value or 0, 3)) for row in report.toys)
+    x, y = FigureAxis("Time", "s"), FigureAxis("Wait", "ms")
+    figure = LineFigure(title="Wait over time", x=x, y=y, lines=lines, columns=("toy",), rows=(("ball",),))
+    return figure if lines else None
 
 
 _LAYOUT = "stage | wait_p50 wait_p95 | toys_per_s"
@@ -52,6 +63,8 @@ TOYS = Section(
         *list_aggregates("wait", "wait", "ttft_ms", ("p50", "p95"), help_text="Wait for a toy"),
         TableColumn("toys_per_s", "toy throughput", metric="output_tokens_per_s", csv="toys_per_s"),
     ),
+    figure_key="toy-wait",
+    build_figure=build_toy_figure,
     layouts={"all": _LAYOUT, "csv": _LAYOUT, "openmetrics": _LAYOUT},
 )
 
@@ -103,8 +116,19 @@ def test_new_section_is_in_csv_openmetrics_and_json(report: ToyReport) -> None:
     assert msgspec.json.decode(msgspec.json.encode(report), type=ToyReport) == report
 
 
-def test_new_section_is_a_table_of_the_window(qtbot: QtBot, report: ToyReport) -> None:
-    tables = SectionTables("throughput")
+def test_new_section_is_a_figure_of_the_page(report: ToyReport) -> None:
+    (chart,) = (build_line_chart(TOYS.figure_key, figure) for figure in [build_toy_figure(report)] if figure)
+    (points,) = (data for data in chart.spec["datasets"].values() if len(data) == 2)
+    assert [(point["series"], point["y"]) for point in points] == [
+        ("chat", report.toys[0].wait_p50.value),
+        ("chat", 3.0),
+    ]
+    assert (chart.key, chart.title, chart.rows) == ("toy-wait", "Wait over time", (("ball",),))
+    assert chart.key in [built.key for built in build_section_charts(report)]
+
+
+def test_new_section_is_a_figure_and_a_table_of_the_window(qtbot: QtBot, qapp: QApplication, report: ToyReport) -> None:
+    tables = SectionTables("throughput", theme_of(qapp))
     qtbot.addWidget(tables)
     tables.show_report(report)
     (table,) = tables.tables["toys"]
@@ -112,6 +136,8 @@ def test_new_section_is_a_table_of_the_window(qtbot: QtBot, report: ToyReport) -
     headers = [table.model.headerData(index, Qt.Orientation.Horizontal) for index in range(4)]
     assert headers == ["Stage", "p50 wait", "p95 wait", "Toy throughput"]
     assert [table.model.index(0, index).data() for index in (0, 1)] == ["chat", "164\u202fms"]
+    chart = tables.charts["toys"]
+    assert chart.frame()["chat (ms)"].tolist() == [report.toys[0].wait_p50.value, 3.0]
 
 
 def test_rows_of_a_new_section_are_limited_on_a_page(report: ToyReport) -> None:

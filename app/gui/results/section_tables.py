@@ -7,27 +7,35 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PySide6.QtWidgets import QWidget
 
+from app.gui.charts.axes import Axis
+from app.gui.charts.chart import Chart
 from app.gui.results.frames import SectionFrame, build_section_frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
-from app.gui.theme import GAP, GAP_TIGHT
+from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import clear, label, vbox
 from reports.model import Report
+from reports.sections.figure import LineFigure
 from reports.sections.section import Section, Tab
 
 if TYPE_CHECKING:
     from app.gui.tables import FrameTable
 
 
-class SectionTables(QWidget):
-    """All tables of the sections of a tab, each with its title and its note."""
+_MIN_CHART_HEIGHT = 240
 
-    def __init__(self, tab: Tab) -> None:
+
+class SectionTables(QWidget):
+    """All figures and tables of the sections of a tab."""
+
+    def __init__(self, tab: Tab, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._tab = tab
+        self._tab, self._theme_controller = tab, theme_controller
         self._column = vbox(within=self, spacing=GAP)
         self.tables: dict[str, list[SectionTable]] = {}
         """Shown tables by the name of the section."""
+        self.charts: dict[str, Chart] = {}
+        """Shown figures by the name of the section."""
 
     def show_report(self, report: Report) -> None:
         clear(self._column)
@@ -36,10 +44,23 @@ class SectionTables(QWidget):
             for section in report.sections
             if section.tab == self._tab
         }
-        for tables in self.tables.values():
-            for table in tables:
-                self._column.addWidget(table)
-                table.show()  # otherwise it would be shown one event later than the tab
+        self.charts = {
+            section.name: _create_chart(figure, self._theme_controller)
+            for section in report.sections
+            if section.tab == self._tab and (figure := section.build_figure(report)) is not None
+        }
+        for name, tables in self.tables.items():
+            for widget in (*([self.charts[name]] if name in self.charts else []), *tables):
+                self._column.addWidget(widget)
+                widget.show()  # otherwise it would be shown one event later than the tab
+
+
+def _create_chart(figure: LineFigure, theme_controller: ThemeController) -> Chart:
+    x_axis, y_axis = (Axis(axis.label, axis.unit) for axis in (figure.x, figure.y))
+    chart = Chart(figure.title, x_axis, y_axis, theme_controller)
+    chart.setMinimumHeight(_MIN_CHART_HEIGHT)
+    chart.show_figure(figure, "")
+    return chart
 
 
 class SectionTable(QWidget):

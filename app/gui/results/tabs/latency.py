@@ -7,8 +7,6 @@ spent, what the target's servers counted, and the steady state of each stage.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import msgspec
 import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
@@ -30,12 +28,13 @@ from app.records.metrics import metric_label
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import build_breakdown_section
 from reports import formatting
-from reports.model import BreakdownRow, BreakdownSection, PercentileCurve, Quantity, Report
+from reports.model import BreakdownRow, BreakdownSection, Quantity, Report
 from reports.sections.breakdown import BREAKDOWN
+from reports.sections.distributions import SHARE_AXIS, build_cdf_figure
 from reports.sections.tokens import TOKENS
 
 _LATENCY_METRICS = ("latency_ms", "service_ms", "ttft_ms")
-_CDF_AXIS = Axis("Share of requests", "%")
+_CDF_AXIS = Axis(SHARE_AXIS.label, SHARE_AXIS.unit)
 _UNKNOWN = "unknown"
 _MIN_WATERFALL_PX = 230
 
@@ -54,7 +53,7 @@ class LatencyTab(Tab):
         )
         self.description_label = label("", "muted", wrap=True)
         self.column.addWidget(self.description_label)
-        self.sections = SectionTables("latency")
+        self.sections = SectionTables("latency", theme_controller)
         self.column.addWidget(self.sections)
         grid = QGridLayout()
         grid.addWidget(self.spectrum_chart, 0, 0)
@@ -72,7 +71,7 @@ class LatencyTab(Tab):
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
         self._draw_spectrum(report)
-        self._draw_cdf(report)
+        self.cdf_chart.show_figure(build_cdf_figure(report), "There are no responses.")
         self._draw_heat_map(report)
         self.sections.show_report(report)
         response_count = report.spectra[0].n if report.spectra else 0
@@ -96,10 +95,6 @@ class LatencyTab(Tab):
             name = metric_label(report.curve.metric, report.curve.percentile)
             self.spectrum_chart.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
         self.spectrum_chart.set_message("" if report.spectra else "The stages used for the result have no responses.")
-
-    def _draw_cdf(self, report: Report) -> None:
-        _draw_distributions(self.cdf_chart, [(curve, curve.name) for curve in report.distributions])
-        self.cdf_chart.set_message("" if report.distributions else "There are no responses.")
 
     def _draw_heat_map(self, report: Report) -> None:
         heat_map = report.heat_map
@@ -144,22 +139,8 @@ class TokensTab(Tab):
                 "ttft", "p95 TTFT", np.array(load.at_s), values, style_index=entity_style("ttft_ms")
             )
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
-        token_distributions = [
-            (curve, curve.label) for curve in report.distributions if curve.metric in ("ttft_ms", "tpot_ms")
-        ]
-        _draw_distributions(self.cdf_chart, token_distributions)
-        self.cdf_chart.set_message("" if token_distributions else "No tokens were received.")
-
-
-def _draw_distributions(chart: Chart, distributions: Sequence[tuple[PercentileCurve, str]]) -> None:
-    """Replace the lines of a CDF chart by those of the distributions, with the given legend
-    texts."""
-    chart.clear()
-    metrics = [curve.metric for curve, _ in distributions]
-    for curve, text in distributions:
-        percents = 100 * np.array(curve.share)
-        style_index = entity_style(curve.metric, metrics)
-        chart.set_line(curve.metric, text, np.array(curve.ms), percents, style_index=style_index)
+        token_figure = build_cdf_figure(report, ("ttft_ms", "tpot_ms"))
+        self.cdf_chart.show_figure(token_figure, "No tokens were received.")
 
 
 class BreakdownTab(Tab):
@@ -189,7 +170,7 @@ class BreakdownTab(Tab):
             within=self._section_box,
             spacing=GAP,
         )
-        self.sections = SectionTables("breakdown")
+        self.sections = SectionTables("breakdown", theme_controller)
         self.column.addWidget(self._section_box)
         self.column.addWidget(self.sections)
         self.column.addStretch(1)

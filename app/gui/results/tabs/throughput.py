@@ -6,6 +6,7 @@ from app.gui.formatting import shorten
 from app.gui.results.section_tables import SectionTables
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab
+from app.gui.theme import ThemeController
 from app.gui.widgets import label
 
 _MAX_CHARACTERS = 400
@@ -14,10 +15,9 @@ _MAX_CHARACTERS = 400
 class ThroughputTab(Tab):
     title = "Throughput"
 
-    def __init__(self) -> None:
-        super().__init__()
+    def build(self, theme_controller: ThemeController) -> None:
         self.description_label = label("", wrap=True)
-        self.sections = SectionTables("throughput")
+        self.sections = SectionTables("throughput", theme_controller)
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.sections)
         self.column.addStretch(1)
