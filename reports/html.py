@@ -33,7 +33,6 @@ from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
 from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
-from reports.charts.distributions import build_percentile_chart
 from reports.charts.heat import build_heat_map_chart
 from reports.charts.language_models import build_language_model_charts
 from reports.charts.lines import build_line_chart
@@ -300,7 +299,6 @@ def _render_pictures(report: Report) -> Pictures:
     return _render_charts(
         (
             build_rate_chart(report),
-            build_percentile_chart(report),
             *build_section_charts(report),
             build_rate_timeline_chart(report),
             build_latency_timeline_chart(report),

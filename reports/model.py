@@ -35,7 +35,7 @@ from reports.sections.classes import ClassRow as ClassRow
 from reports.sections.classes import ClassSection as ClassSection
 from reports.sections.cold_start import COLD_START
 from reports.sections.comparison import ComparisonSection
-from reports.sections.distributions import DISTRIBUTIONS
+from reports.sections.distributions import DISTRIBUTIONS, PERCENTILES
 from reports.sections.distributions import DistributionMetric as DistributionMetric
 from reports.sections.distributions import PercentileCurve as PercentileCurve
 from reports.sections.errors import ERRORS
@@ -291,7 +291,7 @@ class Reproduce(msgspec.Struct, frozen=True, kw_only=True):
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     sections: ClassVar[tuple[Section[Any], ...]] = (
         OBJECTIVES, STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE,
-        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS, MODEL_ONLY, DISTRIBUTIONS,
+        SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS, MODEL_ONLY, PERCENTILES, DISTRIBUTIONS,
     )  # fmt: skip
     """Sections of a run, in the order of text. The data of each is a field."""
     schema: Literal[2] = 2

@@ -1,4 +1,4 @@
-"""Section of the latency distributions, which is a figure: the CDF of each latency metric."""
+"""Sections of the latency distributions, which are figures: latency by percentile, and the CDF."""
 
 from __future__ import annotations
 
@@ -51,7 +51,50 @@ _START_EVENTS: dict[DistributionMetric, str] = {
 CDF_LIMIT_METRICS: tuple[DistributionMetric, ...] = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
 """Metrics whose distributions the CDF shows. An SLO limit on one of these metrics can be drawn in the
 same figure."""
+_PERCENTILE_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms")
+LATENCY_AXIS = FigureAxis("Latency", "ms")
+PERCENTILE_AXIS = FigureAxis("Percentile", is_percentile=True)
 SHARE_AXIS = FigureAxis("Share of requests", "%", (0, 100))
+PERCENTILE_TITLE, CDF_TITLE = "Latency by percentile", "Latency distribution (CDF)"
+
+
+def build_percentile_figure(report: Report) -> LineFigure | None:
+    """Build the figure of latency by percentile; `None` if the result is not based on a successful
+    request."""
+    if not any(curve.share for curve in report.spectra):
+        return None
+    limit = report.curve.limit if report.curve.metric in _PERCENTILE_LIMIT_METRICS else None
+    metric_text = formatting.format_metric_label(report.curve.metric, report.curve.percentile)
+    request_count_text = formatting.format_count(report.spectra[0].n)
+    return LineFigure(
+        title=PERCENTILE_TITLE,
+        x=PERCENTILE_AXIS,
+        y=LATENCY_AXIS,
+        lines=tuple(
+            FigureLine(curve.metric, curve.label, tuple(100 * share for share in curve.share), curve.ms)
+            for curve in report.spectra
+        ),
+        has_points=True,
+        series_label="Metric",
+        limit=None if limit is None else limit.value,
+        limit_label="" if limit is None else f"SLO {metric_text} {formatting.format_limit(limit)}",
+        alternative=" ".join(_describe_percentiles(curve) for curve in report.spectra),
+        columns=("metric", "percentile", "latency (ms)"),
+        rows=tuple(
+            (curve.label, f"p{100 * share:.4g}", formatting.format_number(ms))
+            for curve in report.spectra
+            for share, ms in zip(curve.share, curve.ms, strict=True)
+        ),
+        note=f"The percentiles cover {request_count_text} requests, pooled over the headline stages.",
+    )
+
+
+def _describe_percentiles(curve: PercentileCurve) -> str:
+    median_ms = curve.ms[min(range(len(curve.share)), key=lambda index: abs(curve.share[index] - 0.5))]
+    return (
+        f"{curve.label[:1].upper()}{curve.label[1:]} has a median of {formatting.format_number(median_ms)} ms and a "
+        f"p{100 * curve.share[-1]:.4g} of {formatting.format_number(curve.ms[-1])} ms."
+    )
 
 
 def build_cdf_figure(report: Report, metrics: Sequence[DistributionMetric] = CDF_LIMIT_METRICS) -> LineFigure | None:
@@ -62,13 +105,14 @@ def build_cdf_figure(report: Report, metrics: Sequence[DistributionMetric] = CDF
         return None
     limit = report.curve.limit if report.curve.metric in CDF_LIMIT_METRICS else None
     return LineFigure(
-        title="Latency distribution (CDF)",
-        x=FigureAxis("Latency", "ms"),
+        title=CDF_TITLE,
+        x=LATENCY_AXIS,
         y=SHARE_AXIS,
         lines=tuple(map(_build_cdf_line, curves)),
         is_stepped=True,
         series_label="Metric",
         limit=None if limit is None else limit.value,
+        limit_axis="x",
         limit_label="" if limit is None else f"SLO {formatting.format_limit(limit)}",
         alternative=" ".join(map(_describe_cdf, curves)),
         columns=("metric", "share of requests", "latency (ms)"),
@@ -104,6 +148,16 @@ def _describe_cdf(curve: PercentileCurve) -> str:
     return f"{metric_text} ranges from {lowest_text} ms to {highest_text} ms, with a median of {median_text} ms."
 
 
+PERCENTILES: Section[PercentileCurve] = Section(
+    name="spectra",
+    title="Percentiles",
+    columns=(),
+    layouts={},
+    figure_key="spectrum",
+    build_figure=build_percentile_figure,
+    part="charts",
+    tab=None,
+)
 DISTRIBUTIONS: Section[PercentileCurve] = Section(
     name="distributions",
     title="Distributions",

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import msgspec
 
 
@@ -12,6 +14,8 @@ class FigureAxis(msgspec.Struct, frozen=True):
     label: str
     unit: str = ""
     bounds: tuple[float, float] | None = None
+    is_percentile: bool = False
+    """True if the axis expands the tail, so that p90, p99 and p99.9 are equally far apart."""
 
     @property
     def text(self) -> str:
@@ -37,9 +41,11 @@ class LineFigure(msgspec.Struct, frozen=True, kw_only=True):
     lines: tuple[FigureLine, ...]
     is_stepped: bool = False
     """True if each value is in effect until the next x."""
+    has_points: bool = False
     series_label: str = "Series"
     limit: float | None = None
-    """Limit of the SLO on the x axis, with its label; the window does not draw it."""
+    limit_axis: Literal["x", "y"] = "y"
+    """Axis of the limit of the SLO. The window draws only a limit on the y axis."""
     limit_label: str = ""
     alternative: str = ""
     columns: tuple[str, ...] = ()

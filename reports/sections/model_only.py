@@ -50,10 +50,6 @@ def _describe_batch(row: BatchRow) -> str:
     return f"batch {row.batch} on {provider_name}: {times_text}, {format_inference_rate(row.throughput)}"
 
 
-def _read_throughput(row: BatchRow) -> Quantity:
-    return msgspec.structs.replace(row.throughput, unit="inferences/s")
-
-
 MODEL_ONLY = Section(
     name="model",
     title="Model",

@@ -206,6 +206,7 @@ class Section(Generic[RowT]):
         return [(table, groups) for table, groups in shown_tables if groups or (table.lines and not table.rows)]
 
     def format_caption(self, table: Table[RowT], latency_label: str) -> str:
+        """Return the title of a table in HTML and in the window."""
         return (table.caption or self.caption or self.title).replace(LATENCY, latency_label)
 
     def list_groups(self, table: Table[RowT], output: Output) -> Groups:

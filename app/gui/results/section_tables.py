@@ -64,6 +64,8 @@ def _create_chart(figure: LineFigure, theme_controller: ThemeController) -> Char
 
 
 class SectionTable(QWidget):
+    """Table of a section with its title and its note."""
+
     def __init__(self, section_frame: SectionFrame) -> None:
         super().__init__()
         self.model = QuantityModel()
@@ -86,6 +88,7 @@ def show_section(table: FrameTable, model: QuantityModel, section: Section[Any],
 
 
 def fill_section_table(table: FrameTable, model: QuantityModel, section_frame: SectionFrame) -> None:
+    """Show the rows of a section, with its own headers, and fit the table to them."""
     model.set_columns(section_frame.headers, section_frame.quantities)
     model.set_rows(section_frame.frame, section_frame.invalid_rows, section_frame.hints)
     fit_columns(table)

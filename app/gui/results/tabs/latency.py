@@ -24,16 +24,20 @@ from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label, vbox
-from app.records.metrics import metric_label
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import build_breakdown_section
 from reports import formatting
 from reports.model import BreakdownRow, BreakdownSection, Quantity, Report
 from reports.sections.breakdown import BREAKDOWN
-from reports.sections.distributions import SHARE_AXIS, build_cdf_figure
+from reports.sections.distributions import (
+    CDF_TITLE,
+    PERCENTILE_TITLE,
+    SHARE_AXIS,
+    build_cdf_figure,
+    build_percentile_figure,
+)
 from reports.sections.tokens import TOKENS
 
-_LATENCY_METRICS = ("latency_ms", "service_ms", "ttft_ms")
 _CDF_AXIS = Axis(SHARE_AXIS.label, SHARE_AXIS.unit)
 _UNKNOWN = "unknown"
 _MIN_WATERFALL_PX = 230
@@ -44,10 +48,8 @@ class LatencyTab(Tab):
 
     def build(self, theme_controller: ThemeController) -> None:
         percentile_axis = Axis("Percentile", is_percentile=True)
-        self.spectrum_chart = Chart(
-            "Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller
-        )
-        self.cdf_chart = Chart("Latency distribution (CDF)", Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
+        self.spectrum_chart = Chart(PERCENTILE_TITLE, percentile_axis, Axis("Latency", "ms"), theme_controller)
+        self.cdf_chart = Chart(CDF_TITLE, Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
         self.heat_map_chart = HeatMap(
             "Latency heat map", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller
         )
@@ -70,31 +72,14 @@ class LatencyTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        self._draw_spectrum(report)
+        missing_text = "The stages used for the result have no responses."
+        self.spectrum_chart.show_figure(build_percentile_figure(report), missing_text)
         self.cdf_chart.show_figure(build_cdf_figure(report), "There are no responses.")
         self._draw_heat_map(report)
         self.sections.show_report(report)
         response_count = report.spectra[0].n if report.spectra else 0
         template = "The charts show {count} responses from the stages used for the result."
         self.description_label.setText(template.format(count=format_count(response_count)))
-
-    def _draw_spectrum(self, report: Report) -> None:
-        self.spectrum_chart.clear()
-        metrics = [spectrum.metric for spectrum in report.spectra]
-        for spectrum in report.spectra:
-            probabilities = np.array(spectrum.share)
-            self.spectrum_chart.set_line(
-                spectrum.metric,
-                spectrum.name,
-                100 * probabilities,
-                np.array(spectrum.ms),
-                style_index=entity_style(spectrum.metric, metrics),
-            )
-        limit = report.curve.limit
-        if limit is not None and report.curve.metric in _LATENCY_METRICS:
-            name = metric_label(report.curve.metric, report.curve.percentile)
-            self.spectrum_chart.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
-        self.spectrum_chart.set_message("" if report.spectra else "The stages used for the result have no responses.")
 
     def _draw_heat_map(self, report: Report) -> None:
         heat_map = report.heat_map
