@@ -131,13 +131,14 @@ def test_new_section_is_a_figure_and_a_table_of_the_window(qtbot: QtBot, qapp: Q
     tables = SectionTables("throughput", theme_of(qapp))
     qtbot.addWidget(tables)
     tables.show_report(report)
-    (table,) = tables.tables["toys"]
+    box = tables.boxes["toys"]
+    (table,) = box.tables
     assert table.table.accessibleName() == "Toys by stage"
     headers = [table.model.headerData(index, Qt.Orientation.Horizontal) for index in range(4)]
     assert headers == ["Stage", "p50 wait", "p95 wait", "Toy throughput"]
     assert [table.model.index(0, index).data() for index in (0, 1)] == ["chat", "164\u202fms"]
-    chart = tables.charts["toys"]
-    assert chart.frame()["chat (ms)"].tolist() == [report.toys[0].wait_p50.value, 3.0]
+    assert box.chart is not None
+    assert box.chart.frame()["chat (ms)"].tolist() == [report.toys[0].wait_p50.value, 3.0]
 
 
 def test_rows_of_a_new_section_are_limited_on_a_page(report: ToyReport) -> None:

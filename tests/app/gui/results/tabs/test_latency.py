@@ -82,7 +82,7 @@ def test_breakdown_tab_stacks_latency_parts_beside_the_counters_of_the_server(
     assert tab.sentence_label.text().startswith("In low, ")
 
     (servers,), (steady,), (sessions,), (messages,), (reuse,) = (
-        tab.sections.tables[name] for name in ("servers", "steady", "sessions", "messages", "prefix_reuse")
+        tab.sections.boxes[name].tables for name in ("servers", "steady", "sessions", "messages", "prefix_reuse")
     )
     assert servers.table.accessibleName() == SERVERS.caption
     assert [*servers.model.frame.columns] == ["stage", "requests", "ttft", "client_ttft", "cached", "preemptions"]
@@ -109,8 +109,8 @@ def test_breakdown_tab_hides_missing_sections_and_itself_if_empty(
     assert displayed.report.breakdown is None
     assert displayed.report.steady
     content.tabs.setCurrentWidget(tab)
-    assert [name for name, tables in tab.sections.tables.items() if tables] == ["steady"]
-    assert tab.sections.tables["steady"][0].isVisibleTo(tab)
+    assert [name for name, box in tab.sections.boxes.items() if box.isVisibleTo(tab)] == ["steady"]
+    assert tab.sections.boxes["steady"].tables[0].isVisibleTo(tab)
     assert not tab.chart.isVisibleTo(tab)
     report = msgspec.structs.replace(displayed.report, steady=())
     content.show_run(msgspec.structs.replace(displayed, own_report=report, report=report))
@@ -150,14 +150,14 @@ def test_audio_table_is_shown_if_stages_have_audio_metrics(
     page.content().show_run(displayed)
     (tab,) = page.findChildren(LatencyTab)
     page.content().tabs.setCurrentWidget(tab)
-    assert not tab.sections.tables["media"]
+    assert not tab.sections.boxes["media"].isVisibleTo(tab)
     audio = {"ttfa_ms": {"p50": Estimate(55.0, n=9)}, "audio_s_per_s": {"value": Estimate(8.5, n=9)}}
     stages = [msgspec.structs.replace(stage, metrics=stage.metrics | audio) for stage in displayed.result.stages]
     result = msgspec.structs.replace(displayed.result, stages=tuple(stages))
     run = displayed.opened_run
     report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")
     tab.show_run(msgspec.structs.replace(displayed, result=result, report=report, own_report=report))
-    (media,) = tab.sections.tables["media"]
+    (media,) = tab.sections.boxes["media"].tables
     assert list(media.model.frame) == ["stage", "ttfa_p50", "audio_per_s", "throughput"]
     assert [cell.value for cell in media.model.frame["audio_per_s"]] == [8.5] * 3
 
