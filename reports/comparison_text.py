@@ -5,12 +5,22 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Sequence
+from functools import partial
+from itertools import chain
 
 from reports import formatting
-from reports.comparison_section import ChangeRow, ComparisonSection, DifferenceRow
 from reports.formatting import sanitize
-from reports.model import Quantity
+from reports.sections.comparison import (
+    CHANGES,
+    DIFFERENCES,
+    ChangeRow,
+    ComparisonSection,
+    DifferenceRow,
+    format_effect,
+)
+from reports.sections.section import RowT, Section, Table, format_cell, format_dimmed
 from reports.shortening import shorten
+from reports.text_table import format_text_table
 
 _MAX_ROWS = 20
 _MAX_OTHER_ROWS = 8
@@ -47,32 +57,6 @@ def build_comparison_summary_lines(section: ComparisonSection) -> list[str]:
     ]
 
 
-def format_effect(ratio: Quantity) -> str:
-    """Format a ratio as a relative change with its confidence interval, such as "+12.3 % (+9.8 % to
-    +14.1 %)"; n/a without a value."""
-    if ratio.value is None:
-        return formatting.NOT_AVAILABLE
-    text = format_change(ratio.value)
-    return text if ratio.ci95 is None else f"{text} ({format_change(ratio.ci95[0])} to {format_change(ratio.ci95[1])})"
-
-
-def format_remark(row: ChangeRow) -> str:
-    """Describe the noise of a metric, the number of further repeats needed, or the minimum
-    detectable change."""
-    if row.is_headline and not row.may_fail:
-        return f"noise {formatting.format_percent(row.noise or 0.0)}, informational"
-    if row.verdict == "inconclusive" and row.more_repeats is not None:
-        return f"about {formatting.format_count(row.more_repeats)} more runs per side are needed"
-    return "" if row.detectable is None else f"minimum detectable change {formatting.format_percent(row.detectable)}"
-
-
-def format_change(ratio: float) -> str:
-    """Format a ratio as a relative change in percent, with its sign."""
-    change_percent = 100 * (ratio - 1)
-    decimals = 1 if abs(change_percent) < 100 else 0
-    return f"{round(change_percent, decimals) + 0.0:+,.{decimals}f}{formatting.THIN_SPACE}%"
-
-
 def _build_run_lines(section: ComparisonSection, width: int) -> list[str]:
     return [
         line
@@ -82,18 +66,7 @@ def _build_run_lines(section: ComparisonSection, width: int) -> list[str]:
 
 
 def _build_difference_table(rows: Sequence[DifferenceRow]) -> list[str]:
-    if not rows:
-        return ["Environment: no differences"]
-    cells = [
-        (
-            row.name,
-            shorten(row.baseline, _MAX_CELL_CHARS),
-            shorten(row.candidate, _MAX_CELL_CHARS),
-            "not comparable" if row.forbids else "informational",
-        )
-        for row in rows
-    ]
-    return _format_table([("environment", "baseline", "candidate", "effect"), *cells])
+    return _build_table(DIFFERENCES, Table(rows=rows)) if rows else ["Environment: no differences"]
 
 
 def _build_tables(section: ComparisonSection) -> list[list[str]]:
@@ -115,28 +88,20 @@ def _build_change_table(rows: Sequence[ChangeRow], max_rows: int, title: str = "
         return []
     verdict_order = {"worse": 0, "better": 1, "inconclusive": 2, "same": 3}
     sorted_rows = sorted(rows, key=lambda row: verdict_order[row.verdict])
-    cells = [
-        (title, "stage", "baseline", "candidate", "change", "p-value", "verdict", ""),
-        *map(_format_cells, sorted_rows[:max_rows]),
-    ]
     return [
-        *_format_table(cells),
+        *_build_table(CHANGES, Table(rows=sorted_rows[:max_rows], first_label=title)),
         *([f"… and {len(rows) - max_rows} more in the JSON report"] if len(rows) > max_rows else []),
     ]
 
 
-def _format_cells(row: ChangeRow) -> tuple[str, ...]:
-    p_value_text = "" if row.p_value is None else formatting.format_p_value(row.p_value)
-    value_texts = (
-        formatting.format_value_unit(row.baseline),
-        formatting.format_value_unit(row.candidate),
-        format_effect(row.ratio),
-    )
-    return (row.metric, row.stage, *value_texts, p_value_text, row.verdict, format_remark(row))
-
-
-def _format_table(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True) if width).rstrip() for row in rows
+def _build_table(section: Section[RowT], table: Table[RowT]) -> list[str]:
+    columns = [*chain(*section.list_groups(table, "text"))]
+    headers = [column.label for column in columns]
+    cells = [
+        [
+            format_cell(column.read_cell(row), format_dimmed, partial(shorten, max_chars=_MAX_CELL_CHARS))
+            for column in columns
+        ]
+        for row in table.rows
     ]
+    return format_text_table([headers, *cells])

@@ -160,10 +160,22 @@ def _list_details(row: OfferRow) -> Iterator[str]:
         yield f"{formatting.format_quantity(row.usd_per_1k)} per 1k inferences"
 
 
+def display_tiles(report: Report) -> list[HeadlineTile]:
+    """Return the headline tiles for display. The throughput of a local model has the unit
+    inferences/s instead of 1/s."""
+    is_model_only = report.local is not None
+    return [
+        msgspec.structs.replace(tile, quantity=msgspec.structs.replace(tile.quantity, unit="inferences/s"))
+        if is_model_only and tile.quantity.unit == "1/s"
+        else tile
+        for tile in report.tiles
+    ]
+
+
 def select_tiles_beside_decision(report: Report) -> list[HeadlineTile]:
     """Return the headline tiles of a run. Cost tiles are omitted if the decision already states the
     cost."""
-    tiles = formatting.display_tiles(report)
+    tiles = display_tiles(report)
     is_cost_stated = leads_with_plan(report) and report.plan is not None and report.plan.recommendation is not None
     return [tile for tile in tiles if not (is_cost_stated and tile.quantity.unit.startswith("USD"))]
 

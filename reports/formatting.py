@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Sequence
-from typing import Any, Literal, TypeVar
+from collections.abc import Callable
+from typing import Any, TypeVar
 
 import msgspec
 
-from reports.model import BatchJobRow, CheckRow, ClassRow, HeadlineTile, Limit, MediaRow, Quantity, Report, StageRow
+from reports.quantity import CheckRow, Limit, Quantity
 from reports.shortening import shorten_lines
 
 THIN_SPACE = "\u202f"
@@ -21,35 +21,6 @@ NOT_AVAILABLE = "n/a"
 _MAX_DECIMALS = 6
 _MONEY_DECIMALS = 9
 _SIGNIFICANT_DIGITS = 3
-STEADY_TITLE = "Steady state: without the ramp-up and the end of a stage, where fewer requests were in flight"
-SERVER_TITLE = "Server: mean latencies from its own counters, beside the client's, which start at the send"
-SERVER_NOTE = (
-    "The counters include the requests of the lead-in and the drain. Client minus server is the time in the network, "
-    "in routers, and in the HTTP code of both sides."
-)
-CLASS_TITLE = "Classes of requests"
-MEDIA_TITLE = (
-    "Audio and images: time to first audio (TTFA) and response time in ms, and real-time factor (RTF), which is the "
-    "service or response time divided by the duration of the audio"
-)
-MEDIA_HEADERS = {
-    "ttfa_p50": "p50 TTFA", "ttfa_p95": "p95 TTFA", "ttfa_p99": "p99 TTFA",
-    "response_p50": "p50 response", "response_p95": "p95 response", "rtf_p50": "p50 RTF", "rtf_p95": "p95 RTF",
-    "audio_mean": "mean audio", "audio_per_s": "audio s/s", "images_per_s": "images/s", "throughput": "req/s",
-}  # fmt: skip
-"""Headers of the table of audio and images, by the field of MediaRow."""
-BATCH_STATUSES = {
-    "completed": "The job was completed", "failed": "The job failed", "expired": "The job expired",
-    "cancelled": "The job was canceled",
-}  # fmt: skip
-BATCH_TITLE = "Job of the Batch API: the time from its creation to its end, and its requests"
-MESSAGE_TITLE = (
-    "Streams of messages: throughput, messages per response, time to first message, and gap between messages"
-)
-SESSION_TITLE = (
-    "Sessions with the server's own responses: how they ended, and the CPU time to build a request from them"
-)
-REUSE_TITLE = "Prefix cache: shares of the prompt tokens in the measured load"
 
 
 def format_number(value: float) -> str:
@@ -58,17 +29,6 @@ def format_number(value: float) -> str:
     if 0 < abs(value) < 10**-_MAX_DECIMALS:
         return f"{'-' if value < 0 else ''}<{10**-_MAX_DECIMALS:.{_MAX_DECIMALS}f}"
     return _format_fixed(value, _count_decimals(value))
-
-
-def list_media_columns(rows: Sequence[MediaRow]) -> list[tuple[str, list[Quantity]]]:
-    """Return the columns of the table of audio and images that have a value: the field of MediaRow and
-    its quantities."""
-    columns = [(name, [getattr(row, name) for row in rows]) for name in MEDIA_HEADERS]
-    return [
-        (name, quantities)
-        for name, quantities in columns
-        if any(quantity.value is not None or quantity.is_undersampled for quantity in quantities)
-    ]
 
 
 def format_plain(value: float) -> str:
@@ -168,41 +128,12 @@ def format_value_unit(quantity: Quantity) -> str:
     )
 
 
-def describe_batch(row: BatchJobRow) -> list[str]:
-    """Return lines about the end of a job of the Batch API, with its requests and tokens."""
-    count_texts = [f"{count:,} {name}" for name, count in row.outcomes.items() if count or name == "completed"]
-    ending = BATCH_STATUSES[row.status]
-    tokens = (("input", row.tokens_in), ("output", row.tokens_out))
-    token_text = ", ".join(f"{format_count(round(count.value))} {name} tokens" for name, count in tokens
-                           if count.value is not None)  # fmt: skip
-    rate_text = f", {format_value_unit(row.tokens_per_s)} over the whole job" if row.tokens_per_s.value else ""
-    return [
-        f"{ending} after {format_duration(row.job.value or 0)} (upload before it: "
-        f"{format_duration(row.upload.value or 0)})",
-        f"{count_texts[0]}: {', '.join(count_texts[1:])}",
-        *([f"{token_text}{rate_text}"] if token_text else []),
-        *([f"reason given by the server: {row.detail}"] if row.detail else []),
-    ]
-
-
 def format_inference_rate(quantity: Quantity) -> str:
     """Format the throughput of a local model: 1/s as inferences/s, and tokens per second as they
     are."""
     if quantity.value is not None and quantity.unit != "1/s":
         return format_value_unit(quantity)
     return NOT_AVAILABLE if quantity.value is None else with_unit(format_value(quantity), "inferences/s")
-
-
-def display_tiles(report: Report) -> list[HeadlineTile]:
-    """Return the headline tiles for display. The throughput of a local model has the unit
-    inferences/s instead of 1/s."""
-    is_model_only = report.local is not None
-    return [
-        msgspec.structs.replace(tile, quantity=msgspec.structs.replace(tile.quantity, unit="inferences/s"))
-        if is_model_only and tile.quantity.unit == "1/s"
-        else tile
-        for tile in report.tiles
-    ]
 
 
 def format_value(quantity: Quantity) -> str:
@@ -262,24 +193,6 @@ def format_metric_label(name: str, aggregate: str = "") -> str:
     returned without the suffix `_ms`."""
     metric_text = _METRIC_NAMES.get(name, name.removesuffix("_ms"))
     return f"{aggregate.replace('_', '.')} {metric_text}" if aggregate else metric_text
-
-
-StageState = Literal["passed", "not evaluated", "failed", "INVALID"]
-
-
-def find_stage_state(row: StageRow) -> StageState:
-    """Return the identifier of a stage's state, for which `display_state` returns the display
-    text."""
-    if row.validity == "INVALID":
-        return "INVALID"
-    return "not evaluated" if row.meets_slo is None else "passed" if row.meets_slo else "failed"
-
-
-def format_class_state(row: ClassRow) -> str:
-    """Format whether a class of requests met its objectives; a dash without objectives."""
-    if not row.has_slo:
-        return "–"
-    return "not evaluated" if row.meets_slo is None else "met" if row.meets_slo else "missed"
 
 
 _STATE_TEXTS = {"passed": "SLO met", "failed": "SLO missed", "fallback": "fallback nodes"}

@@ -14,8 +14,9 @@ import os
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
+from functools import cache, partial
 from importlib.metadata import version
+from itertools import chain, groupby
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -26,15 +27,15 @@ from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, Stric
 from jinja2.bccache import Bucket
 from markupsafe import Markup
 
-from reports import comparison_text, decision, formatting, plan_sentences
+from reports import decision, formatting, plan_sentences
 from reports.charts.batch_size import build_batch_charts
 from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
 from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
-from reports.charts.distributions import build_cdf_chart, build_percentile_chart
 from reports.charts.heat import build_heat_map_chart
 from reports.charts.language_models import build_language_model_charts
+from reports.charts.lines import build_line_chart
 from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
 from reports.charts.peak_day import build_peak_day_chart
@@ -46,10 +47,11 @@ from reports.charts.telemetry import build_telemetry_charts
 from reports.charts.tokens import build_token_charts
 from reports.charts.tornado import build_tornado_chart
 from reports.charts.variants import build_variant_pareto_chart
-from reports.comparison_section import ComparisonReport
 from reports.formatting import sanitize
 from reports.local_model import VariantRow
-from reports.model import OfferRow, PlanReport, PlanSection, Report
+from reports.model import OfferRow, PlanReport, PlanSection, Quantity, Report
+from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport
+from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
 from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
 
@@ -297,8 +299,7 @@ def _render_pictures(report: Report) -> Pictures:
     return _render_charts(
         (
             build_rate_chart(report),
-            build_percentile_chart(report),
-            build_cdf_chart(report),
+            *build_section_charts(report),
             build_rate_timeline_chart(report),
             build_latency_timeline_chart(report),
             build_heat_map_chart(report),
@@ -313,6 +314,12 @@ def _render_pictures(report: Report) -> Pictures:
             *_build_plan_charts(report.plan),
         )
     )
+
+
+def build_section_charts(report: Report) -> Iterator[Chart]:
+    for section in report.sections:
+        if (figure := section.build_figure(report)) is not None:
+            yield build_line_chart(section.figure_key, figure)
 
 
 def _build_plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:
@@ -458,7 +465,6 @@ def _build_environment() -> Environment:
             "plain": formatting.format_plain,
             "count": formatting.format_count,
             "percent": formatting.format_percent,
-            "class_state": formatting.format_class_state,
             "seconds": formatting.format_duration,
             "money": formatting.format_money,
             "value": formatting.format_value,
@@ -469,36 +475,76 @@ def _build_environment() -> Environment:
             "metric": formatting.format_metric_label,
             "format_check_value": formatting.format_check_value,
             "format_check_limit": formatting.format_check_limit,
-            "state": formatting.find_stage_state,
             "display_state": formatting.display_state,
-            "rate": formatting.format_inference_rate,
             "p_value": formatting.format_p_value,
             "size": formatting.format_size,
             "probability": formatting.format_probability,
             "group_by_placement": _group_by_placement,
-            "effect": comparison_text.format_effect,
-            "remark": comparison_text.format_remark,
             "link": _build_link,
-            "media_header": formatting.MEDIA_HEADERS.__getitem__,
+            "cell_text": partial(format_cell, format_quantity=formatting.format_value_unit),
         }
     )
     environment.globals.update(
         {
-            "format_stage_name": formatting.format_stage_name,
             "get_offer_role": get_offer_role,
             "plan_sentences": plan_sentences,
             "decide": decision,
-            "steady_title": formatting.STEADY_TITLE,
-            "server_title": formatting.SERVER_TITLE,
-            "server_note": formatting.SERVER_NOTE,
-            "media_title": formatting.MEDIA_TITLE,
-            "list_media_columns": formatting.list_media_columns,
-            "batch_title": formatting.BATCH_TITLE,
-            "batch_statuses": formatting.BATCH_STATUSES,
-            "message_title": formatting.MESSAGE_TITLE,
-            "session_title": formatting.SESSION_TITLE,
-            "class_title": formatting.CLASS_TITLE,
-            "reuse_title": formatting.REUSE_TITLE,
+            "list_section_tables": _list_section_tables,
+            "build_comparison_table": _build_comparison_table,
         }
     )
+    environment.tests["quantity"] = lambda value: isinstance(value, Quantity)
+    environment.tests["noted"] = lambda value: isinstance(value, Noted)
+    environment.tests["state"] = lambda value: isinstance(value, State)
     return environment
+
+
+class PageTable(msgspec.Struct, frozen=True):
+    """Table of a section on the page, with the cells and the warnings of each row."""
+
+    caption: str
+    headers: list[str]
+    prose_headers: list[str]
+    rows: list[tuple[list[Any], Sequence[str]]]
+    interval: str
+    style: str
+    note: str
+    summary: str
+    is_open: bool
+
+
+def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, list[PageTable]]]:
+    """Return the tables of the sections in a part of the page, in groups that are shown together: the
+    summary of the details that contain them, or an empty string, and whether these are open."""
+    tables = [
+        _build_section_table(section, table, groups, formatting.format_metric_label(report.times))
+        for section in report.sections
+        if section.part == part
+        for table, groups in section.build_tables(report, "html")
+    ]
+    return [
+        (summary, is_open, [*members])
+        for (summary, is_open), members in groupby(tables, key=lambda table: (table.summary, table.is_open))
+    ]
+
+
+def _build_comparison_table(name: str, rows: Sequence[Any], caption: str) -> PageTable:
+    section: Section[Any] = CHANGES if name == "changes" else DIFFERENCES
+    table = Table(rows=rows, caption=caption)
+    return _build_section_table(section, table, section.list_groups(table, "html"), "")
+
+
+def _build_section_table(section: Section[Any], table: Table[Any], groups: Groups, latency_label: str) -> PageTable:
+    columns = [*chain(*groups)]
+    headers = [header for group in groups for header in build_headers(group, latency_label)]
+    return PageTable(
+        caption=section.format_caption(table, latency_label),
+        headers=headers,
+        prose_headers=[header for header, column in zip(headers, columns, strict=True) if column.is_prose],
+        rows=[([column.read_cell(row) for column in columns], section.list_warnings(row)) for row in table.rows],
+        interval=section.intervals.get("html", ""),
+        style=section.style,
+        note=table.note or section.note,
+        summary=table.summary,
+        is_open=table.is_open,
+    )

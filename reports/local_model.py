@@ -6,6 +6,7 @@ from typing import Literal
 
 import msgspec
 
+from reports.formatting import format_stage_name
 from reports.quantity import Quantity, Validity
 
 SloState = Literal["met", "missed", "inconclusive"]
@@ -67,6 +68,11 @@ class GenerationTestRow(msgspec.Struct, frozen=True, kw_only=True):
     repetitions: int
     validity: Validity
     reasons: tuple[str, ...] = ()
+
+    @property
+    def label(self) -> str:
+        """Display name of the test, with its number among the measurements."""
+        return format_stage_name(self.test, self.repeat)
 
 
 class AccuracyRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -75,7 +75,7 @@ def build_test_table(local: LocalSection, width: int, write_state: Callable[[str
     has_several_variants = len({variant.name for variant, _ in pairs}) > 1
     columns = {
         "variant": [variant.name if has_several_variants else _NO_VALUE for variant, _ in pairs],
-        "test": [formatting.format_stage_name(row.test, row.repeat) for row in rows],
+        "test": [row.label for row in rows],
         "prefill tok/s": [_format_rate(row.prefill) for row in rows],
         "decode tok/s": [_format_rate(row.decode) for row in rows],
         "p50 TTFT": [_format_optional(row.ttft_p50) for row in rows],

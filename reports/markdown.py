@@ -9,12 +9,10 @@ from __future__ import annotations
 
 import html
 import re
-from collections.abc import Sequence
-from typing import Literal
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
 
 from reports import formatting, plan_sentences
-from reports.comparison_section import ComparisonReport, ComparisonSection
-from reports.comparison_text import format_effect, format_remark
 from reports.decision import (
     build_plan_decision,
     build_run_decision,
@@ -23,7 +21,7 @@ from reports.decision import (
     select_tiles_beside_decision,
     summarize_caveats,
 )
-from reports.formatting import sanitize
+from reports.formatting import display_state, sanitize
 from reports.local_model import LocalSection
 from reports.local_text import (
     build_headline_variant_lines,
@@ -33,24 +31,18 @@ from reports.local_text import (
 )
 from reports.model import (
     CheckRow,
-    ClassRow,
-    ClassSection,
-    ErrorRow,
     HeadlineTile,
-    MediaRow,
-    ObjectiveRow,
     PlanReport,
     PlanSection,
     Quantity,
     Report,
     ReportHeader,
-    ServerRow,
     ShapePlanSection,
-    StageRow,
-    TokenRow,
 )
 from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
+from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport, ComparisonSection
+from reports.sections.section import Cell, Groups, Noted, RowT, Section, State, Table, build_headers, format_cell
 
 _SPACES = re.compile(r"\s+")
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
@@ -95,45 +87,23 @@ def render_comparison_page(report: ComparisonReport) -> str:
 
 
 def build_comparison_lines(section: ComparisonSection) -> list[str]:
-    difference_cells = [
-        [
-            escape_text(row.name),
-            escape_text(row.baseline),
-            escape_text(row.candidate),
-            "**not comparable**" if row.forbids else "informational",
-        ]
-        for row in section.differences
-    ]
     headline_rows = [row for row in section.rows if row.is_headline]
-    change_cells = [
-        [
-            escape_text(row.metric),
-            escape_text(row.stage),
-            *map(
-                escape_text,
-                (
-                    formatting.format_value_unit(row.baseline),
-                    formatting.format_value_unit(row.candidate),
-                    format_effect(row.ratio),
-                ),
-            ),
-            "n/a" if row.p_value is None else escape_text(formatting.format_p_value(row.p_value)),
-            f"**{row.verdict}** {escape_text(format_remark(row))}".rstrip(),
-        ]
-        for row in headline_rows[:_MAX_COMPARISON_ROWS]
-    ]
-    hidden_count = len(headline_rows) - len(change_cells)
+    hidden_count = len(headline_rows) - _MAX_COMPARISON_ROWS
     blocks = [
         [escape_text(section.headline)],
         [f"**{escape_text(section.banner)}**"] if section.banner else [],
-        build_table(["environment", "baseline", "candidate", "effect"], difference_cells),
-        build_table(
-            ["metric", "stage", "baseline", "candidate", "change (95 % CI)", "p-value", "verdict"], change_cells
-        ),
-        [f"… and {hidden_count} more in the result"] if hidden_count else [],
+        build_rows_table(DIFFERENCES, section.differences),
+        build_rows_table(CHANGES, headline_rows[:_MAX_COMPARISON_ROWS]),
+        [f"… and {hidden_count} more in the result"] if hidden_count > 0 else [],
         build_bullet_list([*map(escape_text, section.notes)]),
     ]
     return [line for block in blocks if block for line in (*block, "")]
+
+
+def build_rows_table(section: Section[RowT], rows: Sequence[RowT]) -> list[str]:
+    """Build the table of some rows of a section; empty without rows."""
+    table = Table(rows=rows)
+    return _build_section_table(table, section.list_groups(table, "markdown"), "", _format_cell) if rows else []
 
 
 MAX_BYTES = 900 * 1024
@@ -157,17 +127,9 @@ def render_markdown(report: Report, max_bytes: int = MAX_BYTES) -> str:
             *_summarize_checks(report.checks),
         ],
         _build_section("Numbers", _build_tile_table(select_tiles_beside_decision(report))),
-        _build_section("Objectives", _build_objective_table(report.objectives)),
+        *_build_sections(report, is_result=True),
         _build_section("Comparison", build_comparison_lines(report.comparison) if report.comparison else []),
-        _build_section("Stages", _build_stage_table(report.stages, formatting.format_metric_label(report.times))),
-        _build_section(formatting.CLASS_TITLE, _build_class_tables(report.classes, report.times)),
-        _build_section("Tokens", _build_token_table(report.tokens)),
-        _build_section("Audio and images", _build_media_table(report.media)),
-        _build_section(
-            "Batch", [f"- {escape_text(line)}" for row in report.batches for line in formatting.describe_batch(row)]
-        ),
-        _build_section("Server", _build_server_table(report.servers)),
-        _build_section("Errors", _build_error_table(report.errors)),
+        *_build_sections(report, is_result=False),
         *(_build_local_sections(report.local) if report.local else []),
         _build_section("Plan", _build_plan(report.plan, is_decided=leading_plan is not None)),
         _build_section("Larger model, from its shape", _build_shape_plan(report.shape_plan)),
@@ -323,129 +285,42 @@ def _build_tile_table(tiles: Sequence[HeadlineTile]) -> list[str]:
     return build_table(["metric", "value (95 % CI)", "SLO", "basis", "note"], rows)
 
 
-def _build_objective_table(rows: Sequence[ObjectiveRow]) -> list[str]:
-    cell_rows = [
-        [
-            escape_text(row.display_text) + (" (default)" if row.implied else ""),
-            row.kind if row.level == "fail" else f"{row.kind}, warning only",
-            _format_quantity(row.observed),
-            "n/a" if row.observed.n is None else formatting.format_count(row.observed.n),
-            "n/a" if row.margin is None else escape_text(formatting.format_percent(row.margin)),
-            escape_text(row.stage or "n/a"),
-            f"**{row.outcome}**" + (f" {escape_text(row.why)}" if row.why else ""),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    columns = ["objective", "kind", "observed (95 % CI)", "samples", "margin", "stage", "result"]
-    return build_table(columns, cell_rows) + _build_more_note(len(rows))
-
-
-def _build_stage_table(rows: Sequence[StageRow], times: str) -> list[str]:
-    cell_rows = [
-        [
-            escape_text(formatting.format_stage_name(row.name, row.repeat)),
-            escape_text(row.arrivals or row.kind),
-            _format_cell(row.offered),
-            "n/a" if row.throughput is None else _format_cell(row.throughput),
-            *map(_format_cell, (row.p50, row.p95, row.p99)),
-            formatting.format_count(row.failed),
-            formatting.display_state(formatting.find_stage_state(row)),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    columns = ["stage", "load", "offered", "throughput", f"p50 {escape_text(times)}", "p95", "p99", "failed", "result"]
-    return build_table(columns, cell_rows) + _build_more_note(len(rows))
-
-
-def _build_token_table(rows: Sequence[TokenRow]) -> list[str]:
-    names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p50 ITL", "p99 ITL", "tok/s")
-    cell_rows = [[escape_text(row.stage), *map(_format_cell, _list_token_quantities(row))] for row in rows[:_MAX_ROWS]]
-    return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
-
-
-def _build_class_tables(section: ClassSection | None, times: str) -> list[str]:
-    """Return a table that compares the classes in one stage, and a table of all stages per class if
-    there are several stages."""
-    if section is None:
-        return []
-    lines = [f"In {escape_text(section.stage)}:", "", *_build_class_table("class", section, section.overview, times)]
-    for name, rows in section.rows_by_class.items():
-        lines += ["", f"#### {escape_text(name)}", "", *_build_class_table("stage", section, rows, times)]
-    return lines
-
-
-def _build_class_table(
-    first_column: Literal["class", "stage"], section: ClassSection, rows: Sequence[ClassRow], times: str
-) -> list[str]:
-    latency_name = escape_text(formatting.format_metric_label(times))
-    token_names = ("p50 TTFT", "p95 TTFT", "p99 TTFT", "p50 TPOT", "p95 TPOT", "p99 ITL") if section.has_tokens else ()
-    names = (
-        first_column, "share (weight)", "requests", "failed", *token_names, f"p50 {latency_name}", "p95", "p99",
-        "throughput", *(("tok/s",) if section.has_tokens else ()), "goodput", "SLO",
-    )  # fmt: skip
-    cell_rows = []
-    for row in rows[:_MAX_ROWS]:
-        tokens = (row.ttft_p50, row.ttft_p95, row.ttft_p99, row.tpot_p50, row.tpot_p95, row.itl_p99)
-        rates = (row.throughput, row.output_tokens_per_s) if section.has_tokens else (row.throughput,)
-        latencies = (row.latency_p50, row.latency_p95, row.latency_p99)
-        share_text = f"{_format_cell(row.share)} ({formatting.format_percent(row.weight_share)})"
-        cell_rows.append(
-            [
-                escape_text(row.name if first_column == "class" else row.stage),
-                share_text,
-                formatting.format_count(row.requests),
-                formatting.format_count(row.failed),
-                *map(_format_cell, (*(tokens if section.has_tokens else ()), *latencies, *rates, row.goodput)),
-                formatting.format_class_state(row),
+def _build_sections(report: Report, *, is_result: bool) -> Iterator[list[str]]:
+    latency_label = formatting.format_metric_label(report.times)
+    for section in (section for section in report.sections if (section.part == "result") == is_result):
+        lines: list[str] = []
+        format_quantity = _format_quantity if "markdown" in section.intervals else _format_cell
+        for table, groups in section.build_tables(report, "markdown"):
+            title = escape_text(table.title)
+            title_lines = [f"#### {title}" if lines else title, ""] if title else []
+            lines += [
+                *([""] if lines else []),
+                *title_lines,
+                *_build_section_table(table, groups, latency_label, format_quantity),
             ]
-        )
-    return build_table(names, cell_rows) + _build_more_note(len(rows))
+        yield _build_section(section.markdown_title or section.title, lines)
 
 
-def _build_media_table(rows: Sequence[MediaRow]) -> list[str]:
-    columns = formatting.list_media_columns(rows[:_MAX_ROWS])
+def _build_section_table(
+    table: Table[Any], groups: Groups, latency_label: str, format_quantity: Callable[[Quantity], str]
+) -> list[str]:
+    if not groups:
+        return build_bullet_list([*map(escape_text, table.lines)])
+    headers = [escape_text(header) for group in groups for header in build_headers(group, latency_label)]
     cell_rows = [
-        [escape_text(row.stage), *(_format_cell(cells[index]) for _, cells in columns)]
-        for index, row in enumerate(rows[:_MAX_ROWS])
+        [_format_section_cell(column.read_cell(row), format_quantity) for group in groups for column in group]
+        for row in table.rows[:_MAX_ROWS]
     ]
-    return build_table(
-        ["stage", *(formatting.MEDIA_HEADERS[name] for name, _ in columns)], cell_rows
-    ) + _build_more_note(len(rows))
+    return build_table(headers, cell_rows) + _build_more_note(len(table.rows))
 
 
-def _build_server_table(rows: Sequence[ServerRow]) -> list[str]:
-    names = ("queue", "prefill", "decode", "server TTFT", "client TTFT", "server ITL", "client ITL", "cached input")
-    cell_rows = [
-        [
-            escape_text(row.stage),
-            *map(
-                _format_cell,
-                (row.queue, row.prefill, row.decode, row.ttft, row.client_ttft, row.itl, row.client_itl, row.cached),
-            ),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    return build_table(["stage", *names], cell_rows) + _build_more_note(len(rows))
-
-
-def _list_token_quantities(row: TokenRow) -> tuple[Quantity, ...]:
-    ttft_percentiles, tpot_percentiles = (row.ttft_p50, row.ttft_p95, row.ttft_p99), (row.tpot_p50, row.tpot_p95)
-    return (*ttft_percentiles, *tpot_percentiles, row.itl_p50, row.itl_p99, row.tokens_per_s)
-
-
-def _build_error_table(rows: Sequence[ErrorRow]) -> list[str]:
-    cell_rows = [
-        [
-            escape_text(row.error),
-            formatting.format_count(row.count),
-            _format_cell(row.share),
-            escape_text(row.sample or "n/a"),
-        ]
-        for row in rows[:_MAX_ROWS]
-    ]
-    return build_table(["error", "count", "share of requests", "first example"], cell_rows) + _build_more_note(
-        len(rows)
-    )
+def _format_section_cell(cell: Cell, format_quantity: Callable[[Quantity], str]) -> str:
+    state = cell.value if isinstance(cell, Noted) else cell
+    text = format_cell(cell, format_quantity, escape_text)
+    if not isinstance(state, State) or not state.is_strong:
+        return text
+    state_text = display_state(state.id)
+    return f"**{state_text}**{text.removeprefix(state_text)}"
 
 
 def _build_more_note(count: int) -> list[str]:

@@ -7,30 +7,19 @@ value has no sample.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Literal, get_args
+from collections.abc import Iterator, Sequence
+from itertools import chain
+from typing import Any, get_args
 
 import msgspec
 
-from reports.formatting import format_stage_name, sanitize
-from reports.model import (
-    ClassRow,
-    Evaluation,
-    ObjectiveRow,
-    Outcome,
-    Quantity,
-    Report,
-    StageRow,
-    TokenRow,
-    Validity,
-)
+from reports.formatting import sanitize
+from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, Validity
+from reports.sections.section import Section, TableColumn
 
 Labels = dict[str, str]
-_Scope = Literal["stage", "class"]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
 _SUFFIXES = ("", "_ci95_low", "_ci95_high")
-_METRIC_TEXTS = {"latency": "Latency", "ttft": "Time to first token", "tpot": "Time per output token",
-                 "itl": "Inter-token latency"}  # fmt: skip
 
 
 class _Sample(msgspec.Struct, frozen=True):
@@ -94,17 +83,11 @@ def _list_samples(report: Report) -> Iterator[_Sample]:
         yield from _list_state_samples(
             "sizewise_check", "Result of a validity check", {"check": check.id}, check.verdict, get_args(Validity)
         )
-    for stage in report.stages:
-        yield from _list_stage_samples(stage)
-    labels_by_stage = {
-        format_stage_name(stage.name, stage.repeat): _build_stage_labels(stage) for stage in report.stages
-    }
-    for token_row in report.tokens:
-        stage_labels = labels_by_stage.get(token_row.stage, {"stage": token_row.stage})
-        yield from _list_token_samples(stage_labels, token_row, token_row.tokens_per_s)
-    for class_row in report.classes.rows if report.classes else ():
-        stage_labels = labels_by_stage.get(class_row.stage, {"stage": class_row.stage})
-        yield from _list_class_samples(stage_labels, class_row)
+    stage_labels = {row.stage: row.labels for row in report.stages}
+    for section in report.sections:
+        for table, groups in section.build_tables(report, "openmetrics"):
+            for row in table.rows:
+                yield from _list_row_samples(section, [*chain(*groups)], row, stage_labels)
 
 
 def _list_state_samples(
@@ -133,58 +116,16 @@ def _list_objective_samples(row: ObjectiveRow) -> Iterator[_Sample]:
     )
 
 
-def _build_stage_labels(row: StageRow) -> Labels:
-    return {"stage": row.name, "kind": row.kind, "repeat": str(row.repeat)}
-
-
-def _list_stage_samples(row: StageRow) -> Iterator[_Sample]:
-    labels = _build_stage_labels(row)
-    rates = (
-        ("offered", "Rate of offered requests", row.offered),
-        ("achieved", "Rate of sent requests", row.achieved),
-        ("good", "Rate of requests within the SLO", row.good),
-    )
-    for name, help_text, quantity in rates:
-        yield from _list_quantity_samples(f"sizewise_stage_{name}_per_second", help_text, labels, quantity)
-    yield _Sample("sizewise_stage_completed", "Successful requests", labels, row.completed)
-    yield _Sample("sizewise_stage_failed", "Failed requests", labels, row.failed)
-    yield from _list_percentile_samples("latency", labels, {"p50": row.p50, "p95": row.p95, "p99": row.p99})
-
-
-def _list_token_samples(
-    labels: Labels, row: TokenRow | ClassRow, tokens_per_s: Quantity, scope: _Scope = "stage"
+def _list_row_samples(
+    section: Section[Any], columns: Sequence[TableColumn[Any]], row: Any, stage_labels: dict[str, Labels]
 ) -> Iterator[_Sample]:
-    ttft = {"p50": row.ttft_p50, "p95": row.ttft_p95, "p99": row.ttft_p99}
-    yield from _list_percentile_samples("ttft", labels, ttft, scope)
-    yield from _list_percentile_samples("tpot", labels, {"p50": row.tpot_p50, "p95": row.tpot_p95}, scope)
-    yield from _list_percentile_samples("itl", labels, {"p50": row.itl_p50, "p99": row.itl_p99}, scope)
-    yield from _list_quantity_samples(
-        f"sizewise_{scope}_output_tokens_per_second", "Rate of output tokens", labels, tokens_per_s
-    )
-
-
-def _list_class_samples(stage_labels: Labels, row: ClassRow) -> Iterator[_Sample]:
-    """Yield the samples of a class of requests in a stage. They have families of their own, so that
-    a sum over a family of stages counts no request twice."""
-    labels = {**stage_labels, "class": row.name}
-    yield _Sample("sizewise_class_requests", "Scheduled requests of a class", labels, row.requests)
-    yield _Sample("sizewise_class_failed", "Failed requests of a class", labels, row.failed)
-    rates = (
-        ("completed_per_second", "Rate of successful requests of a class", row.throughput),
-        ("goodput_share", "Share of the requests of a class within their SLO", row.goodput),
-    )
-    for name, help_text, quantity in rates:
-        yield from _list_quantity_samples(f"sizewise_class_{name}", help_text, labels, quantity)
-    latency = {"p50": row.latency_p50, "p95": row.latency_p95, "p99": row.latency_p99}
-    yield from _list_percentile_samples("latency", labels, latency, "class")
-    yield from _list_token_samples(labels, row, row.output_tokens_per_s, "class")
-
-
-def _list_percentile_samples(
-    metric_name: str, labels: Labels, quantities_by_percentile: dict[str, Quantity], scope: _Scope = "stage"
-) -> Iterator[_Sample]:
-    for name, quantity in quantities_by_percentile.items():
-        help_text = f"{_METRIC_TEXTS[metric_name]} by percentile"
-        yield from _list_quantity_samples(
-            f"sizewise_{scope}_{metric_name}_milliseconds", help_text, labels | {"percentile": name}, quantity
-        )
+    row_labels = section.build_gauge_labels(row, stage_labels)
+    for column in columns:
+        if (gauge := column.gauge) is None:
+            continue
+        labels = row_labels | ({"percentile": column.percentile} if column.percentile else {})
+        family, help_text, cell = f"sizewise_{section.gauge_prefix}_{gauge[0]}", gauge[1], column.read_cell(row)
+        if isinstance(cell, Quantity):
+            yield from _list_quantity_samples(family, help_text, labels, cell)
+        elif isinstance(cell, int | float):
+            yield _Sample(family, help_text, labels, cell)

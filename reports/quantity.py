@@ -31,6 +31,14 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
         return self.value is None and self.undersampled is not None
 
 
+NOT_STORED = Quantity(None, "", reason="the report was written by an older version")
+
+
+class NamedQuantity(msgspec.Struct, frozen=True, kw_only=True):
+    name: str
+    quantity: Quantity
+
+
 class Limit(msgspec.Struct, frozen=True, kw_only=True):
     comparator: str
     value: float

@@ -7,9 +7,9 @@ from typing import Literal
 
 import msgspec
 
-from reports.comparison_section import ComparisonReport
 from reports.formats import FORMATS_BY_ID
 from reports.model import PlanReport, Report
+from reports.sections.comparison import ComparisonReport
 
 ComparisonFormat = Literal["text", "markdown", "html"]
 

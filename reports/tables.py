@@ -6,10 +6,13 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Sequence
+from itertools import chain
+from typing import Any
 
 from reports.local_model import LocalSection
-from reports.model import ClassSection, LoadSeries, PlanSection, Report, StageRow
+from reports.model import LoadSeries, PlanSection, Report
 from reports.quantity import Quantity
+from reports.sections.section import Cell, RowT, Section, State, Table, TableColumn
 
 _Cell = str | float | int | bool | None
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -23,10 +26,9 @@ def build_tables(report: Report) -> dict[str, str]:
             tables["tests"] = _build_test_table(report.local)
         else:
             tables["variants"] = _build_variant_table(report.local)
-    if report.stages:
-        tables["stages"] = _build_stage_table(report.stages)
-    if report.classes is not None:
-        tables["classes"] = _build_class_table(report.classes)
+    for section in report.sections:
+        for table, groups in section.build_tables(report, "csv"):
+            tables[section.name] = _build_section_table([*chain(*groups)], table.rows)
     if report.load is not None:
         tables["timeline"] = _build_timeline_table(report.load)
     if report.plan is not None:
@@ -70,47 +72,27 @@ def _list_cells(quantity: Quantity | None) -> tuple[float | None, float | None, 
     return quantity.value, *(quantity.ci95 or (None, None))
 
 
-def _build_class_table(section: ClassSection) -> str:
-    quantities = (
-        "error_rate", "throughput", "goodput", "ttft_p50", "ttft_p95", "ttft_p99", "tpot_p50", "tpot_p95", "itl_p50",
-        "itl_p99", "latency_p50", "latency_p95", "latency_p99", "output_tokens_per_s", "cached",
-    )  # fmt: skip
-    columns = ["class", "stage", "weight_share", "share", "requests", "failed", "meets_slo"]
-    columns += [column for name in quantities for column in _list_columns(_CLASS_COLUMNS.get(name, f"{name}_ms"))]
-    rows = (
-        (
-            row.name, row.stage, row.weight_share, row.share.value, row.requests, row.failed, row.meets_slo,
-            *(cell for name in quantities for cell in _list_cells(getattr(row, name))),
-        )
-        for row in section.rows
-    )  # fmt: skip
-    return format_csv(columns, rows)
+def build_section_table(section: Section[RowT], rows: Sequence[RowT]) -> str:
+    """Build the table of some rows of a section."""
+    return _build_section_table([*chain(*section.list_groups(Table(rows=rows), "csv"))], rows)
 
 
-_CLASS_COLUMNS = {
-    "error_rate": "error_rate", "throughput": "throughput_per_s", "goodput": "goodput_share",
-    "output_tokens_per_s": "output_tokens_per_s", "cached": "cached_input_share",
-}  # fmt: skip
-"""Column names of quantities that are not in ms."""
+def _build_section_table(columns: Sequence[TableColumn[Any]], rows: Sequence[Any]) -> str:
+    """Build a table. A quantity has a column for each bound of its interval, too."""
+    cell_rows = [[_list_section_cells(column.read_cell(row)) for column in columns] for row in rows]
+    names = [column.csv or column.key for column in columns]
+    counts = map(len, cell_rows[0]) if cell_rows else [1] * len(names)
+    headers = [_list_columns(name)[:count] for name, count in zip(names, counts, strict=True)]
+    return format_csv([*chain(*headers)], [[*chain(*cells)] for cells in cell_rows])
 
 
-def _build_stage_table(stages: Sequence[StageRow]) -> str:
-    columns = (
-        "stage", "kind", "repeat", "start_s", "end_s", "arrivals", "clients", "scheduled_per_s",
-        *_list_columns("offered_per_s"), *_list_columns("achieved_per_s"), *_list_columns("good_per_s"),
-        *_list_columns("throughput_per_s"), "completed", "failed", *_list_columns("p50_ms"), *_list_columns("p95_ms"),
-        *_list_columns("p99_ms"), "validity", "meets_slo", "pooled",
-    )  # fmt: skip
-    rows = (
-        (
-            stage.name, stage.kind, stage.repeat, stage.start_s, stage.end_s, stage.arrivals, stage.clients,
-            stage.scheduled_per_s, *_list_cells(stage.offered), *_list_cells(stage.achieved), *_list_cells(stage.good),
-            *_list_cells(stage.throughput), stage.completed, stage.failed, *_list_cells(stage.p50),
-            *_list_cells(stage.p95), *_list_cells(stage.p99), stage.validity, stage.meets_slo, stage.pooled,
-        )
-        for stage in stages
-    )  # fmt: skip
-    return format_csv(columns, rows)
+def _list_section_cells(cell: Cell) -> tuple[_Cell, ...]:
+    if isinstance(cell, Quantity):
+        return _list_cells(cell)
+    if isinstance(cell, State):
+        return (cell.id,)
+    assert cell is None or isinstance(cell, str | int | float), "CSV files have the data, not its display text"
+    return (cell,)
 
 
 def _build_timeline_table(load: LoadSeries) -> str:

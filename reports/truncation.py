@@ -59,15 +59,10 @@ def truncate_report(report: Report, max_rows: int) -> Report:
     truncated_report = msgspec.structs.replace(
         report,
         checks=truncator.take_first("checks", report.checks),
-        objectives=truncator.take_first("objectives", report.objectives),
         stages=truncator.select_evenly("stages", report.stages),
-        tokens=truncator.take_first("stages with tokens", report.tokens),
-        media=truncator.take_first("stages with audio or images", report.media),
-        messages=truncator.take_first("stages with streams of messages", report.messages),
         classes=None
         if report.classes is None
         else msgspec.structs.replace(report.classes, rows=truncator.take_first("rows of classes", report.classes.rows)),
-        errors=truncator.take_first("error classes", report.errors),
         artifacts=truncator.take_first("files of the run", report.artifacts),
         plan=None if report.plan is None else _truncate_plan_section(report.plan, truncator),
         local=None if report.local is None else _truncate_local_section(report.local, truncator),
@@ -75,7 +70,14 @@ def truncate_report(report: Report, max_rows: int) -> Report:
             msgspec.structs.replace(group, rows=truncator.take_first(group.title, group.rows))
             for group in report.groups
         ),
-        workers=truncator.take_first("workers", report.workers),
+    )
+    row_sections = [section for section in report.sections if section.record is not None]
+    truncated_report = msgspec.structs.replace(
+        truncated_report,
+        **{
+            section.name: truncator.take_first(section.rows_name, getattr(report, section.name))
+            for section in row_sections
+        },
     )
     note = truncator.build_note("report.json and the tables next to it are complete.")
     return msgspec.structs.replace(truncated_report, notes=(*note, *report.notes))

@@ -105,7 +105,7 @@ def combine_stage_checks(stages: Sequence[Stage]) -> tuple[Check, ...]:
         for check in stage.checks:
             previous_check = worst_checks.get(check.id)
             if previous_check is None or _SEVERITY_RANKS[check.verdict] > _SEVERITY_RANKS[previous_check.verdict]:
-                hint = None if check.hint is None else f"{_format_stage_label(stage)}: {check.hint}"
+                hint = None if check.hint is None else f"{stage.label}: {check.hint}"
                 worst_checks[check.id] = replace(check, hint=hint)
     steps = [stage for stage in checked_stages if stage.kind == "step"]
     return (*worst_checks.values(), _check_step_duration(steps)) if steps else tuple(worst_checks.values())
@@ -212,12 +212,6 @@ def _check_step_duration(steps: Sequence[Stage]) -> Check:
         hint="In simulated searches, 87 % ended within 5 % of the true rate with 3 s per step, 98 % with 10 s, and "
         "99 % with 30 s. Increase load.search.step_duration.",
     )
-
-
-def _format_stage_label(stage: Stage) -> str:
-    """Format the name of a stage as `reports.formatting.format_stage_name` does, which this layer may
-    not import."""
-    return f"{stage.name} #{stage.repeat}" if stage.repeat > 1 else stage.name
 
 
 def _format_reason(check: Check) -> str:

@@ -28,10 +28,8 @@ from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Column
     from app.records.comparison import Comparison
     from app.session.interleaved import PairResults
-    from reports.comparison_section import ChangeRow
 
 _MAX_PAIRS = 50
 _DEFAULT_MAX_DURATION_S = 20 * 60.0
@@ -147,10 +145,17 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
 
         content = msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()
     elif output != "table":
-        from app.cli.tables import format_table
         from app.reporting.comparison import build_comparison_section
+        from reports.formatting import sanitize
+        from reports.markdown import build_rows_table
+        from reports.sections.comparison import CHANGES
+        from reports.tables import build_section_table
 
-        content = format_table(_build_columns(), build_comparison_section(comparison).rows, output)
+        section = build_comparison_section(comparison)
+        if output == "csv":
+            content = build_section_table(CHANGES, section.rows)
+        else:
+            content = "\n".join(build_rows_table(CHANGES, sanitize(section).rows))
     else:
         from app.reporting.comparison import build_comparison_report
         from reports.rendering import render_comparison
@@ -164,30 +169,6 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
         from app.storage.run_directory import write_document
 
         print(write_document(arguments.out, content.encode()))
-
-
-def _build_columns() -> tuple[Column[ChangeRow], ...]:
-    from app.cli.tables import Column
-    from reports.comparison_text import format_effect
-    from reports.formatting import format_value_unit
-
-    return (
-        Column("metric", "metric", lambda row: row.metric),
-        Column("stage", "stage", lambda row: row.stage),
-        Column("unit", "", lambda row: row.baseline.unit),
-        Column("baseline", "", lambda row: row.baseline.value),
-        Column("", "baseline", lambda row: format_value_unit(row.baseline)),
-        Column("candidate", "", lambda row: row.candidate.value),
-        Column("", "candidate", lambda row: format_value_unit(row.candidate)),
-        Column("ratio", "", lambda row: row.ratio.value),
-        Column("ratio_low", "", lambda row: row.ratio.ci95 and row.ratio.ci95[0]),
-        Column("ratio_high", "", lambda row: row.ratio.ci95 and row.ratio.ci95[1]),
-        Column("", "change", lambda row: format_effect(row.ratio)),
-        Column("p_value", "p-value", lambda row: row.p_value),
-        Column("verdict", "verdict", lambda row: row.verdict),
-        Column("is_headline", "", lambda row: row.is_headline),
-        Column("noise", "", lambda row: row.noise),
-    )
 
 
 def _build_command(arguments: Arguments, comparison: Comparison) -> str:

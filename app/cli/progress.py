@@ -278,5 +278,5 @@ def _format_stage_event(event: StageFinished) -> str:
     outcome_text = {True: "SLO met", False: "SLO missed", None: no_outcome_text}[stage.meets_slo]
     warning_names = ", ".join(check.name for check in warning_checks)
     validity_text = f"{mark_status(stage.verdict.status)} ({warning_names})" if warning_names else ""
-    texts = (f"  {stage.name}: p95 latency {p95_text}", outcome_text, validity_text)
+    texts = (f"  {stage.label}: p95 latency {p95_text}", outcome_text, validity_text)
     return " ".join(text for text in texts if text)

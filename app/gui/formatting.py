@@ -80,3 +80,8 @@ def format_clock_time(iso: str) -> str:
         return datetime.fromisoformat(iso).astimezone().strftime("%Y-%m-%d %H:%M")
     except ValueError:
         return iso
+
+
+def capitalize_header(text: str) -> str:
+    """Capitalize a header, except for aggregates such as p50."""
+    return text if any(character.isdigit() for character in text.partition(" ")[0]) else text[:1].upper() + text[1:]

@@ -343,6 +343,12 @@ class Stage(msgspec.Struct, frozen=True):
     """True if this stage contributes to the headline metrics of the run or, in a local run, of the
     variant. The field is set when the run ends or is re-evaluated."""
 
+    @property
+    def label(self) -> str:
+        """Display name: the name, with the number among the repeats from the second on, such as
+        `steady #2`. Reports name a stage alike."""
+        return f"{self.name} #{self.repeat}" if self.repeat > 1 else self.name
+
     def find_class(self, name: str) -> ClassSummary | None:
         return next((summary for summary in self.classes if summary.name == name), None)
 

@@ -17,8 +17,8 @@ from app.analysis.comparisons.comparison import (
 from app.records.comparison import Comparison, MetricChange
 from app.records.metrics import format_metric
 from app.reporting.quantities import build_quantity
-from reports import comparison_section as model
 from reports import formatting
+from reports.sections import comparison as model
 
 
 def build_comparison_report(comparison: Comparison, command: str) -> model.ComparisonReport:

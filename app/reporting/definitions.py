@@ -13,7 +13,6 @@ from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
 from app.records.protocols import find_target_protocol
 from app.records.result import Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
-from app.reporting.load import format_stage_name
 from app.reporting.quantities import build_quantity
 from reports import model
 
@@ -68,7 +67,7 @@ def _compute_tool_metrics(rows: pa.Table, stage: Stage) -> tuple[ToolMetrics, ..
 
 def _build_table(stage: Stage, tools: Sequence[ToolMetrics]) -> model.DefinitionTable:
     return model.DefinitionTable(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         requests=tuple(tool.requests for tool in tools),
         rows=tuple(_build_rows(stage, tools)),
     )

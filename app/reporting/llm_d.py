@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from app.records.result import Estimate, Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
-from app.reporting.load import format_stage_name
 from reports import llm_d
 from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
 
@@ -43,7 +42,7 @@ def _build_run(result: Result, stage: Stage, index: int) -> llm_d.Run:
         uid=f"{result.run_id}-{index}",
         eid=result.run_id,
         time=_build_time(result, stage),
-        description=f"{result.name}, {format_stage_name(stage)}: measurement {stage.verdict.status}{reasons_text}",
+        description=f"{result.name}, {stage.label}: measurement {stage.verdict.status}{reasons_text}",
         keywords=("sizewise", stage.kind, stage.verdict.status),
     )
 

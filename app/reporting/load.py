@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
+from typing import Any, Literal
 
 import msgspec
 
@@ -30,8 +30,10 @@ from app.records.result import (
 )
 from app.records.server_counters import REFUSAL_TEXTS, CountersRefusal, ServerLatencyKind
 from app.records.stage_kinds import STAGE_KINDS
+from app.reporting.metric_sections import read_metrics
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
+from reports.sections.stages import STAGES
 
 _NORMAL_QUANTILE_97_5 = 1.959964
 _CI_CROSSES_LIMIT = "the 95 % CI crosses the limit"
@@ -96,9 +98,6 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         good=build_quantity(stage.good_per_s, "1/s", validity),
         completed=stage.completed,
         failed=sum(stage.errors.values()),
-        p50=build_stage_quantity(stage, latency_metric, "p50"),
-        p95=build_stage_quantity(stage, latency_metric, "p95"),
-        p99=build_stage_quantity(stage, latency_metric, "p99"),
         evaluated=build_stage_quantity(stage, curve.metric, curve.percentile),
         validity=validity,
         meets_slo=stage.meets_slo,
@@ -106,14 +105,28 @@ def build_stage_row(stage: Stage, curve: model.CurveLabels, latency_metric: str,
         reasons=stage.verdict.reasons,
         arrivals=stage.arrivals,
         clients=stage.concurrency,
-        throughput=build_stage_quantity(stage, "completed_per_s"),
+        **read_metrics(STAGES.columns, stage.metrics, latency_metric, validity),
     )
+
+
+def build_sections(result: Result, stages: Sequence[Stage]) -> dict[str, Any]:
+    """Build the sections that depend only on the result and its load stages, by the field of the
+    report."""
+    return {
+        "batches": build_batch_rows(stages),
+        "servers": build_server_rows(stages),
+        "prefix_reuse": build_prefix_reuse_rows(result.prefix_reuse),
+        "sessions": build_session_rows(stages),
+        "spikes": build_spike_rows(result),
+        "cold_start": build_cold_start_rows(result),
+        "knees": build_knee_section(result),
+    }
 
 
 def build_spike_rows(result: Result) -> tuple[model.SpikeSummary, ...]:
     return tuple(
         model.SpikeSummary(
-            stage=stage.name,
+            stage=stage.label,
             baseline_per_s=stage.spike.baseline_per_s,
             peak_per_s=stage.spike.peak_per_s,
             spike_s=stage.spike.spike_s,
@@ -215,103 +228,8 @@ def _compute_margin(evaluation: ObjectiveResult) -> float | None:
     return distance / abs(limit)
 
 
-def build_token_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[model.TokenRow, ...]:
-    """Build a row of token metrics for each stage whose responses have tokens, except warm-ups.
-    `latency_metric` is the metric of the fields `latency_…`."""
-    return tuple(
-        _build_token_row(stage, latency_metric)
-        for stage in stages
-        if STAGE_KINDS[stage.kind].is_measured and stage.kind != "batch" and _has_tokens(stage)
-    )
-
-
-def _has_tokens(stage: Stage) -> bool:
-    return "ttft_ms" in stage.metrics or "output_tokens" in stage.metrics
-
-
-def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
-    return model.TokenRow(
-        stage=format_stage_name(stage),
-        ttft_p50=build_stage_quantity(stage, "ttft_ms", "p50"),
-        ttft_p95=build_stage_quantity(stage, "ttft_ms", "p95"),
-        ttft_p99=build_stage_quantity(stage, "ttft_ms", "p99"),
-        tpot_p50=build_stage_quantity(stage, "tpot_ms", "p50"),
-        tpot_p95=build_stage_quantity(stage, "tpot_ms", "p95"),
-        itl_p50=build_stage_quantity(stage, "itl_ms", "p50"),
-        itl_p99=build_stage_quantity(stage, "itl_ms", "p99"),
-        icl_p99=build_stage_quantity(stage, "icl_ms", "p99"),
-        coalesced=build_stage_quantity(stage, "coalesced_share"),
-        output_tokens=build_stage_quantity(stage, "output_tokens", "mean"),
-        tokens_per_s=build_stage_quantity(stage, "output_tokens_per_s"),
-        ttft_mean=build_stage_quantity(stage, "ttft_ms", "mean"),
-        tpot_mean=build_stage_quantity(stage, "tpot_ms", "mean"),
-        tpot_p99=build_stage_quantity(stage, "tpot_ms", "p99"),
-        itl_mean=build_stage_quantity(stage, "itl_ms", "mean"),
-        itl_p95=build_stage_quantity(stage, "itl_ms", "p95"),
-        latency_mean=build_stage_quantity(stage, latency_metric, "mean"),
-        latency_p50=build_stage_quantity(stage, latency_metric, "p50"),
-        latency_p95=build_stage_quantity(stage, latency_metric, "p95"),
-        latency_p99=build_stage_quantity(stage, latency_metric, "p99"),
-        throughput=build_stage_quantity(stage, "completed_per_s"),
-        good_tokens_per_s=build_stage_quantity(stage, "good_tokens_per_s"),
-        user_tokens_p50=build_stage_quantity(stage, "user_tokens_per_s", "p50"),
-        cached=build_stage_quantity(stage, "cached_input_share"),
-        reasoning_tokens=build_stage_quantity(stage, "reasoning_tokens", "mean"),
-    )
-
-
-def build_media_rows(stages: Sequence[Stage]) -> tuple[model.MediaRow, ...]:
-    """Build a row for each stage whose requests or responses have audio or images, except warm-ups."""
-    return tuple(
-        _build_media_row(stage)
-        for stage in stages
-        if STAGE_KINDS[stage.kind].is_measured and _MEDIA_METRICS & stage.metrics.keys()
-    )
-
-
-_MEDIA_METRICS = {"ttfa_ms", "audio_s_per_s", "images_per_s"}
-
-
-def _build_media_row(stage: Stage) -> model.MediaRow:
-    return model.MediaRow(
-        stage=format_stage_name(stage),
-        ttfa_p50=build_stage_quantity(stage, "ttfa_ms", "p50"),
-        ttfa_p95=build_stage_quantity(stage, "ttfa_ms", "p95"),
-        ttfa_p99=build_stage_quantity(stage, "ttfa_ms", "p99"),
-        response_p50=build_stage_quantity(stage, "response_ms", "p50"),
-        response_p95=build_stage_quantity(stage, "response_ms", "p95"),
-        rtf_p50=build_stage_quantity(stage, "real_time_factor", "p50"),
-        rtf_p95=build_stage_quantity(stage, "real_time_factor", "p95"),
-        audio_mean=build_stage_quantity(stage, "audio_s", "mean"),
-        audio_per_s=build_stage_quantity(stage, "audio_s_per_s"),
-        images_per_s=build_stage_quantity(stage, "images_per_s"),
-        throughput=build_stage_quantity(stage, "completed_per_s"),
-    )
-
-
-def build_message_rows(stages: Sequence[Stage]) -> tuple[model.MessageRow, ...]:
-    """Build a row for each stage whose responses were streams of messages, except warm-ups."""
-    return tuple(
-        model.MessageRow(
-            stage=format_stage_name(stage),
-            first_p50=build_stage_quantity(stage, "first_message_ms", "p50"),
-            first_p95=build_stage_quantity(stage, "first_message_ms", "p95"),
-            first_p99=build_stage_quantity(stage, "first_message_ms", "p99"),
-            gap_p50=build_stage_quantity(stage, "message_gap_ms", "p50"),
-            gap_p95=build_stage_quantity(stage, "message_gap_ms", "p95"),
-            gap_p99=build_stage_quantity(stage, "message_gap_ms", "p99"),
-            per_response=build_stage_quantity(stage, "response_messages", "mean"),
-            per_s=build_stage_quantity(stage, "messages_per_s"),
-        )
-        for stage in stages
-        if STAGE_KINDS[stage.kind].is_measured and "response_messages" in stage.metrics
-    )
-
-
 def build_batch_rows(stages: Sequence[Stage]) -> tuple[model.BatchJobRow, ...]:
-    return tuple(
-        _build_batch_row(format_stage_name(stage), stage, stage.batch) for stage in stages if stage.batch is not None
-    )
+    return tuple(_build_batch_row(stage.label, stage, stage.batch) for stage in stages if stage.batch is not None)
 
 
 def _build_batch_row(name: str, stage: Stage, batch: BatchSummary) -> model.BatchJobRow:
@@ -353,7 +271,7 @@ def _build_steady_row(stage: Stage, steady_state: SteadyState, latency_metric: s
     window = steady_state.window
     steady_stage = msgspec.structs.replace(stage, metrics=steady_state.metrics)
     return model.SteadyRow(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         start_s=(window.start_ns - stage.window.start_ns) / 1e9,
         end_s=(window.end_ns - stage.window.start_ns) / 1e9,
         window_s=((window.start_ns - start_ns) / 1e9, (window.end_ns - start_ns) / 1e9),
@@ -395,9 +313,9 @@ def build_breakdown_section(stage: Stage | None) -> model.BreakdownSection | Non
     mean = stage.breakdown[0]
     largest_part_text = _describe_largest_part(mean, has_refusal=_get_refusal(stage) is not None)
     return model.BreakdownSection(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         rows=tuple(build_breakdown_row(breakdown) for breakdown in stage.breakdown),
-        sentence=f"In {format_stage_name(stage)}, {largest_part_text}",
+        sentence=f"In {stage.label}, {largest_part_text}",
         note=_choose_evidence_note(stage, mean),
     )
 
@@ -488,7 +406,7 @@ def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow
     cached, looked_up = counters.cached_input_tokens, counters.looked_up_input_tokens
     cached_share = None if cached is None or not looked_up else min(1.0, cached / looked_up)
     return model.ServerRow(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         requests=build_count(counters.requests, "requests"),
         cached=model.Quantity(
             value=cached_share, unit="share", reason=missing_reason if cached_share is None else None
@@ -529,7 +447,7 @@ def _build_session_row(stage: Stage, sessions: SessionSummary) -> model.LiveSess
         return model.Quantity(value=time_us, unit="µs", reason="not measured" if time_us is None else None)
 
     return model.LiveSessionRow(
-        stage=format_stage_name(stage),
+        stage=stage.label,
         outcomes={name: sessions.outcomes.get(outcome, 0) for outcome, name in _OUTCOME_NAMES.items()},
         built_requests=sessions.built_requests,
         build_mean=build_time(sessions.build_mean_us),
@@ -554,10 +472,6 @@ def build_prefix_reuse_rows(reuse: PrefixReuse | None) -> tuple[model.NamedQuant
             quantity=model.Quantity(value=reuse.served_share, unit="share", reason=reason),
         ),
     )
-
-
-def format_stage_name(stage: Stage) -> str:
-    return formatting.format_stage_name(stage.name, stage.repeat)
 
 
 def build_cold_start_rows(result: Result) -> tuple[model.NamedQuantity, ...]:
@@ -632,7 +546,7 @@ def build_load_tiles(result: Result, stage: Stage) -> tuple[model.HeadlineTile, 
 
 
 def _build_throughput_tile(stage: Stage) -> model.HeadlineTile:
-    note = f"in {stage.name}"
+    note = f"in {stage.label}"
     if stage.kind == "closed":
         return model.HeadlineTile(
             label="Throughput", quantity=build_stage_quantity(stage, "completed_per_s"), note=note
@@ -663,5 +577,5 @@ def _build_tile(
         label=label,
         quantity=build_stage_quantity(stage, metric, aggregate or "value"),
         limit=limits.get((metric, aggregate)),
-        note=f"in {stage.name}",
+        note=f"in {stage.label}",
     )

@@ -258,7 +258,7 @@ def _describe_sending(load_stages: list[Stage], closed_stages: list[Stage], spec
         )
     for stage in load_stages:
         if stage.arrivals is not None and STAGE_KINDS[stage.kind].has_changing_rate:
-            yield f"Stage {stage.name} had these arrivals: {stage.arrivals}."
+            yield f"Stage {stage.label} had these arrivals: {stage.arrivals}."
 
 
 def _describe_latency_times(load_stages: list[Stage]) -> Iterator[str]:

@@ -15,22 +15,13 @@ from app.records.result import Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
-    build_batch_rows,
     build_breakdown_section,
-    build_cold_start_rows,
     build_curve_labels,
-    build_knee_section,
     build_load_tiles,
-    build_media_rows,
-    build_message_rows,
     build_objective_rows,
-    build_prefix_reuse_rows,
-    build_server_rows,
-    build_session_rows,
-    build_spike_rows,
+    build_sections,
     build_stage_row,
     build_steady_rows,
-    build_token_rows,
     choose_latency_metric,
     find_headline_stage,
     find_headline_stages,
@@ -38,6 +29,7 @@ from app.reporting.load import (
 from app.reporting.local import build_local_section, build_local_tiles, build_model_section
 from app.reporting.machine import build_telemetry_series, build_worker_rows, list_environment_entries
 from app.reporting.method import MethodSpec, describe_method, read_spec
+from app.reporting.metric_sections import fill_metric_sections
 from app.reporting.plan import build_plan_section, build_shape_plan_section
 from app.reporting.quantities import build_check_row, build_quantity
 from app.reporting.request_classes import build_class_section
@@ -52,8 +44,8 @@ from app.reporting.rows import (
 )
 from app.reporting.verdict import build_verdict, format_reevaluated
 from reports import formatting, model
-from reports.comparison_section import ComparisonSection
 from reports.plan_section import SourceRow
+from reports.sections.comparison import ComparisonSection
 
 _NO_LABELS = Labels()
 _UNTESTED_RATES_NOTE = (
@@ -108,19 +100,9 @@ def build_report(
         artifacts=_build_artifact_rows(result),
         result_json=result_json,
         times=latency_metric,
-        tokens=build_token_rows(load_stages, latency_metric),
         classes=build_class_section(result, find_headline_stage(result, curve), latency_metric),
-        media=build_media_rows(load_stages),
-        messages=build_message_rows(load_stages),
-        batches=build_batch_rows(load_stages),
-        servers=build_server_rows(load_stages),
         steady=build_steady_rows(load_stages, latency_metric, start_ns),
         breakdown=build_breakdown_section(find_headline_stage(result, curve)),
-        prefix_reuse=build_prefix_reuse_rows(result.prefix_reuse),
-        sessions=build_session_rows(load_stages),
-        spikes=build_spike_rows(result),
-        cold_start=build_cold_start_rows(result),
-        knees=build_knee_section(result),
         local=build_local_section(result),
         groups=build_group_tables(rows, headline_stages, result.target.urls),
         workers=build_worker_rows(result),
@@ -129,6 +111,7 @@ def build_report(
         distributions=build_distributions(request_times, pooled_stages),
         heat_map=build_heat_map(request_times, latency_metric),
     )
+    report = msgspec.structs.replace(fill_metric_sections(report, load_stages), **build_sections(result, load_stages))
     return apply_labels(report, result, labels, unverified_files)
 
 

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from app.analysis.objectives import select_binding_objectives
-from app.records.result import ClassSummary, Estimate, Result, Stage
+from app.records.result import ClassSummary, Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
-from app.reporting.load import format_stage_name
-from app.reporting.quantities import build_quantity, find_unit
+from app.reporting.metric_sections import read_metrics
 from reports import model
+from reports.sections.classes import CLASSES
 
 
 def build_class_section(result: Result, headline_stage: Stage | None, latency_metric: str) -> model.ClassSection | None:
@@ -28,7 +28,7 @@ def build_class_section(result: Result, headline_stage: Stage | None, latency_me
     ]
     has_tokens = any(summary.tokens is not None for stage in stages for summary in stage.classes)
     return model.ClassSection(
-        stage=format_stage_name(stages[overview_number]),
+        stage=stages[overview_number].label,
         stage_number=overview_number,
         has_tokens=has_tokens,
         rows=tuple(rows),
@@ -40,13 +40,9 @@ def _build_row(
 ) -> model.ClassRow:
     total_requests = sum(other.requests for other in stage.classes)
 
-    def build(metric: str, aggregate: str = "value") -> model.Quantity:
-        estimate = summary.metrics.get(metric, {}).get(aggregate) or Estimate(None, reason="not measured")
-        return build_quantity(estimate, find_unit(metric), stage.verdict.status)
-
     return model.ClassRow(
         name=summary.name,
-        stage=format_stage_name(stage),
+        stage=stage.label,
         stage_number=stage_number,
         weight_share=summary.weight_share,
         share=model.Quantity(
@@ -56,21 +52,7 @@ def _build_row(
         ),
         requests=summary.requests,
         failed=sum(summary.errors.values()),
-        error_rate=build("error_rate"),
-        throughput=build("completed_per_s"),
-        goodput=build("goodput_share"),
-        ttft_p50=build("ttft_ms", "p50"),
-        ttft_p95=build("ttft_ms", "p95"),
-        ttft_p99=build("ttft_ms", "p99"),
-        tpot_p50=build("tpot_ms", "p50"),
-        tpot_p95=build("tpot_ms", "p95"),
-        itl_p50=build("itl_ms", "p50"),
-        itl_p99=build("itl_ms", "p99"),
-        latency_p50=build(latency_metric, "p50"),
-        latency_p95=build(latency_metric, "p95"),
-        latency_p99=build(latency_metric, "p99"),
-        output_tokens_per_s=build("output_tokens_per_s"),
-        cached=build("cached_input_share"),
+        **read_metrics(CLASSES.columns, summary.metrics, latency_metric, stage.verdict.status),
         has_slo=has_slo,
         meets_slo=summary.meets_slo,
     )

@@ -23,8 +23,8 @@ from app.records.comparison import ChangeVerdict
 from app.records.estimate import Estimate
 from app.reporting.quantities import build_quantity
 from app.reporting.run_rows import RunRow
-from reports.comparison_text import format_effect
 from reports.formatting import THIN_SPACE
+from reports.sections.comparison import format_effect
 
 MAX_VALUES = 20
 _MIN_EARLIER_VALUES = 5

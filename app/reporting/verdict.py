@@ -333,7 +333,7 @@ def _build_numbers_headline(result: Result) -> Headline:
     ][:1]
     if not texts:
         return Headline(count_text, verdict_note)
-    stage_text = f" in {stage.name}" if stage_count > 1 else ""
+    stage_text = f" in {stage.label}" if stage_count > 1 else ""
     return Headline(f"{', '.join(texts)}{stage_text}", f"{count_text}." if stage_count > 1 else "").add(verdict_note)
 
 

@@ -71,9 +71,9 @@ def _build_point(stage: StageRow) -> dict[str, Any]:
         "latency": stage.evaluated.value,
         "low": low,
         "high": high,
-        "state": formatting.find_stage_state(stage),
-        "result": formatting.display_state(formatting.find_stage_state(stage)),
-        "stage": formatting.format_stage_name(stage.name, stage.repeat),
+        "state": stage.state,
+        "result": formatting.display_state(stage.state),
+        "stage": stage.stage,
         "shown": formatting.format_quantity(stage.evaluated),
     }
 
@@ -155,9 +155,9 @@ def _build_max_rate_layers(report: Report, x: alt.X) -> list[alt.Chart]:
 def _build_row(stage: StageRow) -> tuple[str, ...]:
     quantities = (stage.offered, stage.achieved, stage.good, stage.evaluated)
     return (
-        formatting.format_stage_name(stage.name, stage.repeat),
+        stage.stage,
         *(formatting.format_quantity(quantity) for quantity in quantities),
-        formatting.display_state(formatting.find_stage_state(stage)),
+        formatting.display_state(stage.state),
     )
 
 

@@ -138,7 +138,7 @@ def _build_stage_band(report: Report, load: LoadSeries) -> list[alt.Chart]:
     start_s, end_s = load.at_s[0] - load.bin_s / 2, load.at_s[-1] + load.bin_s / 2
     bands = [
         {"from": max(start_s, stage.start_s), "to": min(end_s, stage.end_s), "kind": stage.kind}
-        | {"stage": formatting.format_stage_name(stage.name, stage.repeat)}
+        | {"stage": stage.stage}
         for stage in report.stages
         if stage.end_s > start_s and stage.start_s < end_s and not stage.pooled
     ]

@@ -48,9 +48,6 @@ SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
 MAX_SERIES = len(SERIES)
-CDF_LIMIT_METRICS = ("latency_ms", "service_ms", "ttft_ms", "tpot_ms")
-"""Metrics whose distributions the CDF chart shows. An SLO limit on one of these metrics can be
-drawn in the same chart."""
 _MAX_LABEL_PX = 300
 _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """Fonts of the charts. The renderer measures texts with its own Liberation Sans; Arial and

@@ -41,12 +41,10 @@ def _select_load_points(report: Report, *, is_closed_loop: bool) -> list[_LoadPo
         (
             _get_load(row, is_closed_loop=is_closed_loop),
             row,
-            token_rows[formatting.format_stage_name(row.name, row.repeat)],
+            token_rows[row.stage],
         )
         for row in report.stages
-        if formatting.format_stage_name(row.name, row.repeat) in token_rows
-        and row.validity != "INVALID"
-        and not row.pooled
+        if row.stage in token_rows and row.validity != "INVALID" and not row.pooled
     ]
     return sorted(
         ((load, row, token_row) for load, row, token_row in stages if load is not None),

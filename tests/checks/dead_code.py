@@ -98,7 +98,8 @@ def _iterate_modules(root: Path) -> Iterator[Path]:
 
 
 def _iterate_read_names(tree: ast.Module) -> Iterator[str]:
-    """Yield the names that a module reads: of attributes, in patterns, and in strings such as those of `getattr`."""
+    """Yield the names that a module reads: of attributes, in patterns, and in strings such as those of `getattr` or
+    of the columns of a table."""
     for node in ast.walk(tree):
         match node:
             case ast.Attribute(attr=name, ctx=ast.Load()):
@@ -107,6 +108,8 @@ def _iterate_read_names(tree: ast.Module) -> Iterator[str]:
                 yield from names
             case ast.Constant(value=str(text)) if _NAME.fullmatch(text):
                 yield from text.split(".")
+            case ast.Constant(value=str(text)) if " | " in text:  # the layout of a section of a report
+                yield from text.replace("|", " ").split()
 
 
 def _find_records(trees: dict[Path, ast.Module]) -> list[tuple[Path, ast.ClassDef]]:

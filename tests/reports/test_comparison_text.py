@@ -5,10 +5,10 @@ import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
 from app.reporting.comparison import build_comparison_section
-from reports.comparison_section import ComparisonSection
-from reports.comparison_text import format_effect, render_comparison
+from reports.comparison_text import render_comparison
 from reports.html import render_html
 from reports.model import Quantity, Report
+from reports.sections.comparison import ComparisonSection, format_effect
 from reports.text import render_text
 from tests.fakes.repeated import repeats, result, steady
 

@@ -663,11 +663,12 @@ def test_audio_table_has_no_image_columns(full_report: Report) -> None:
     )  # fmt: skip
     report = msgspec.structs.replace(full_report, media=(row,))
     text = _text(render_html(report))
-    assert "stage p50 TTFA p95 TTFA p50 RTF mean audio audio s/s req/s tts 55.7 ms" in text
+    assert "stage p50 TTFA p95 TTFA p50 RTF mean audio audio throughput throughput tts 55.7 ms" in text
     printed = render_text(report)
     assert "Media      stage  p50 TTFA  p95 TTFA  p50 RTF  mean audio  audio s/s  req/s\n" in printed
     assert "           tts    55.7      67.8      0.192    1.00        11.6       11.6\n" in printed
-    assert "| stage | p50 TTFA | p95 TTFA | p50 RTF | mean audio | audio s/s | req/s |" in render_markdown(report)
+    header = "| stage | p50 TTFA | p95 TTFA | p50 RTF | mean audio | audio throughput | throughput |"
+    assert header in render_markdown(report)
     pictures = msgspec.structs.replace(
         row, ttfa_p50=missing, ttfa_p95=missing, rtf_p50=missing, audio_mean=missing, audio_per_s=missing,
         images_per_s=Quantity(3.0, "images/s"),

@@ -22,13 +22,14 @@ from app.gui.charts.layer import Layer
 from app.gui.charts.legend import LegendEntry
 from app.gui.charts.line_labels import can_label_ends
 from app.gui.charts.panel import Panel
-from app.gui.charts.pens import Category
+from app.gui.charts.pens import Category, entity_style
 from app.gui.charts.reading import Reading
 from app.gui.charts.series import Bounds, Series, compute_bounds, make_series, union_bounds
 from app.gui.charts.table import build_frame
 from app.gui.charts.view_range import ViewRange
 from app.gui.formatting import State
 from app.gui.theme import Theme, ThemeController
+from reports.sections.figure import LineFigure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -119,6 +120,20 @@ class Chart(Panel):
         self._set_series(
             make_series(key, label, "line", style_index, x, y, hollow_flags=hollow_flags, is_stepped=is_stepped)
         )
+
+    def show_figure(self, figure: LineFigure | None, missing_text: str) -> None:
+        """Replace the lines of the chart by those of a figure, or by a text if there is none."""
+        self.clear()
+        lines = () if figure is None else figure.lines
+        keys = [line.key for line in lines]
+        for line in lines:
+            style_index = entity_style(line.key, keys)
+            is_stepped = figure is not None and figure.is_stepped
+            x, y = np.array(line.x), np.array(line.y)
+            self.set_line(line.key, line.name, x, y, style_index=style_index, is_stepped=is_stepped)
+        if figure is not None and figure.limit_axis == "y":
+            self.set_limit(figure.limit, figure.limit_label)
+        self.set_message("" if lines else missing_text)
 
     def set_points(
         self,

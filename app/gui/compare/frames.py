@@ -4,6 +4,7 @@ colored."""
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from itertools import chain
 
 import pandas as pd
 from PySide6.QtCore import QEvent, QModelIndex, QPersistentModelIndex, Qt
@@ -11,18 +12,23 @@ from PySide6.QtGui import QColor, QFont
 
 from app.analysis.comparisons.metric_pairs import UnpairedMetric
 from app.gui.compare.outcome import Outcome
-from app.gui.formatting import NOT_AVAILABLE, State, format_value_unit
+from app.gui.formatting import NOT_AVAILABLE, State, capitalize_header, format_value_unit
 from app.gui.tables import FrameModel, FrameTable
 from app.gui.theme import ThemeController
 from app.records.metrics import METRICS, RUN_METRICS, format_metric, metric_label
 from app.reporting.quantities import build_quantity
-from reports import formatting
-from reports.comparison_section import ChangeRow, ComparisonSection
-from reports.comparison_text import format_change, format_effect, format_remark
+from reports.sections.comparison import (
+    CHANGES,
+    DIFFERENCES,
+    NOT_COMPARABLE,
+    ChangeRow,
+    ComparisonSection,
+    format_change,
+)
+from reports.sections.section import RowT, Section, Table, format_cell
 
 _VERDICT_STATES: dict[object, State] = {"better": "good", "worse": "bad", "inconclusive": "warn", "same": "plain"}
 _OUTCOME_STATES: dict[str, State] = {"regression": "bad", "inconclusive": "warn", "no_regression": "good"}
-NOT_COMPARABLE = "NOT COMPARABLE"
 
 
 def verdict_state(verdict: object) -> State:
@@ -30,39 +36,17 @@ def verdict_state(verdict: object) -> State:
 
 
 def comparability_state(value: object) -> State:
-    return "bad" if value == NOT_COMPARABLE else "plain"
+    return "bad" if value == NOT_COMPARABLE.id else "plain"
 
 
-DIFFERENCE_HEADERS = {
-    "name": "Difference",
-    "effect": "Effect",
-    "baseline": "Baseline",
-    "candidate": "Candidate",
-}
+def build_text_frame(section: Section[RowT], rows: Sequence[RowT]) -> tuple[pd.DataFrame, dict[str, str]]:
+    """Return a table of a section as text, with its headers by column."""
+    columns = [*chain(*section.list_groups(Table(rows=rows), "window"))]
+    cells = {column.key: [format_cell(column.read_cell(row), format_value_unit) for row in rows] for column in columns}
+    return pd.DataFrame(cells), {column.key: capitalize_header(column.label) for column in columns}
 
 
-def differences_frame(section: ComparisonSection) -> pd.DataFrame:
-    rows = section.differences
-    return pd.DataFrame(
-        {
-            "name": [row.name for row in rows],
-            "effect": [NOT_COMPARABLE if row.forbids else "informational" for row in rows],
-            "baseline": [row.baseline for row in rows],
-            "candidate": [row.candidate for row in rows],
-        }
-    )
-
-
-CHANGE_HEADERS = {
-    "verdict": "Verdict",
-    "metric": "Metric",
-    "stage": "Stage",
-    "baseline": "Baseline",
-    "candidate": "Candidate",
-    "change": "Change (95 % CI)",
-    "p": "p",
-    "remark": "Remark",
-}
+DIFFERENCE_HEADERS, CHANGE_HEADERS = build_text_frame(DIFFERENCES, ())[1], build_text_frame(CHANGES, ())[1]
 
 
 def metric_text(value: object) -> str:
@@ -74,21 +58,6 @@ def metric_text(value: object) -> str:
 
 def select_rows(section: ComparisonSection, *, is_headline_only: bool, stage: str | None) -> list[ChangeRow]:
     return [row for row in section.rows if (row.is_headline or not is_headline_only) and stage in (None, row.stage)]
-
-
-def changes_frame(rows: Sequence[ChangeRow]) -> pd.DataFrame:
-    return pd.DataFrame(
-        {
-            "verdict": [row.verdict for row in rows],
-            "metric": [row.metric for row in rows],
-            "stage": [row.stage for row in rows],
-            "baseline": [format_value_unit(row.baseline) for row in rows],
-            "candidate": [format_value_unit(row.candidate) for row in rows],
-            "change": [format_effect(row.ratio) for row in rows],
-            "p": [NOT_AVAILABLE if row.p_value is None else formatting.format_p_value(row.p_value) for row in rows],
-            "remark": [format_remark(row) for row in rows],
-        }
-    )
 
 
 def select_unpaired(
@@ -148,7 +117,7 @@ def summarize_outcome(outcome: Outcome) -> tuple[str, State]:
     color."""
     section = outcome.section
     if section is None or not section.rows:
-        return (NOT_COMPARABLE, "bad") if outcome.blocking_differences else ("", "plain")
+        return (NOT_COMPARABLE.id.upper(), "bad") if outcome.blocking_differences else ("", "plain")
     return section.outcome_text, _OUTCOME_STATES.get(section.outcome, "plain")
 
 

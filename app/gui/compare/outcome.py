@@ -16,8 +16,8 @@ from app.records.comparison import Comparison
 from app.records.metrics import METRICS, display_unit, metric_label
 from app.records.result import Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
-from reports.comparison_section import ComparisonSection
 from reports.model import DistributionMetric, PercentileCurve
+from reports.sections.comparison import ComparisonSection
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.metric_pairs import UnpairedMetric

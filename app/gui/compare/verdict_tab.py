@@ -23,9 +23,8 @@ from app.gui.compare.frames import (
     DIFFERENCE_HEADERS,
     ShortTable,
     StateColoredModel,
-    changes_frame,
+    build_text_frame,
     comparability_state,
-    differences_frame,
     metric_text,
     notes_text,
     select_rows,
@@ -50,7 +49,7 @@ from app.gui.formatting import sentence, shorten
 from app.gui.tables import FrameTable, set_table_description
 from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import Badge, button, card, fill_choices, hbox, label, restyle, vbox
-from reports.comparison_section import ChangeRow, ChangeVerdict
+from reports.sections.comparison import CHANGES, DIFFERENCES, ChangeRow, ChangeVerdict
 
 
 class PairsCard(QWidget):
@@ -299,7 +298,7 @@ class VerdictTab(QScrollArea):
 
     def _show_differences(self, outcome: Outcome) -> None:
         assert outcome.section is not None
-        frame = differences_frame(outcome.section)
+        frame, _ = build_text_frame(DIFFERENCES, outcome.section.differences)
         self.differences.set_frame(frame)
         self.differences.setVisible(not frame.empty)
         self._no_differences_label.setVisible(frame.empty)
@@ -321,7 +320,7 @@ class VerdictTab(QScrollArea):
         is_headline_only, stage = not self.all_metrics_box.isChecked(), self.stage_box.currentData()
         rows = select_rows(section, is_headline_only=is_headline_only, stage=stage)
         unpaired = select_unpaired(self._outcome.unpaired, is_headline_only=is_headline_only, stage=stage)
-        frames = [changes_frame(rows), *([unpaired_frame(unpaired)] if unpaired else [])]
+        frames = [build_text_frame(CHANGES, rows)[0], *([unpaired_frame(unpaired)] if unpaired else [])]
         frame = pd.concat(frames, ignore_index=True) if rows else frames[-1]
         self.changes.set_frame(frame)
         self.forest_chart.show_rows(rows)

@@ -33,7 +33,7 @@ from app.gui.results.tiles import Tiles
 from app.gui.results.verdict_card import VerdictCard
 from app.gui.theme import SCROLL_MARGINS, ThemeController
 from app.gui.widgets import vbox
-from reports.formatting import display_tiles
+from reports.decision import display_tiles
 
 
 class Content(QWidget):

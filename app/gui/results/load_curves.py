@@ -13,7 +13,6 @@ from PySide6.QtWidgets import QWidget
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.pens import BAD_STYLE_INDEX
-from app.gui.results import frames
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import GAP, ThemeController
 from app.gui.widgets import hbox
@@ -21,9 +20,9 @@ from app.records.metrics import metric_label
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_limit
 from reports import formatting
-from reports.formatting import StageState
 from reports.model import Report, StageRow
 from reports.quantity import Limit, Quantity
+from reports.sections.stages import StageState
 
 _STATES: tuple[StageState, ...] = get_args(StageState)
 _TOKEN_METRICS, _TOKEN_AGGREGATE = ("ttft_ms", "tpot_ms"), "p95"
@@ -126,8 +125,8 @@ def build_load_curves(report: Report, token_limits: Mapping[str, Limit], *, has_
     metric. The result is empty if all stages had the same load."""
     token_rows = {row.stage: row for row in report.tokens}
     read_by_metric: dict[str, Callable[[StageRow], Quantity | None]] = {
-        "ttft_ms": lambda row: token_rows[name].ttft_p95 if (name := frames.stage_name(row)) in token_rows else None,
-        "tpot_ms": lambda row: token_rows[name].tpot_p95 if (name := frames.stage_name(row)) in token_rows else None,
+        "ttft_ms": lambda row: token_rows[row.stage].ttft_p95 if row.stage in token_rows else None,
+        "tpot_ms": lambda row: token_rows[row.stage].tpot_p95 if row.stage in token_rows else None,
     }
     labels = report.curve
     curves = [
@@ -180,7 +179,7 @@ def _draw(chart: Chart, curve: LoadCurve) -> None:
     chart.clear()
     points_by_state: dict[StageState, list[LoadPoint]] = {state: [] for state in _STATES}
     for point in curve.points:
-        points_by_state[formatting.find_stage_state(point.stage)].append(point)
+        points_by_state[point.stage.state].append(point)
     loads, latencies = _compute_mean_latencies(sorted(points_by_state["passed"], key=lambda point: point.load))
     if len(loads) > 1:
         low, high = compute_interval(points_by_state["passed"], loads)
@@ -208,9 +207,7 @@ def _draw_points(chart: Chart, state: StageState, points: Sequence[LoadPoint], s
         np.array([point.latency.value for point in points], dtype=np.float64),
         style_index=style_index,
         hollow_flags=np.full(len(points), state in ("failed", "INVALID")),
-        names=tuple(
-            f"{frames.stage_name(point.stage)}: {text}, {formatting.format_quantity(point.latency)}" for point in points
-        ),
+        names=tuple(f"{point.stage.stage}: {text}, {formatting.format_quantity(point.latency)}" for point in points),
     )
 
 

@@ -3,7 +3,7 @@ through if INVALID."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 
 import pandas as pd
 from PySide6.QtCore import QModelIndex, QPersistentModelIndex, Qt
@@ -32,11 +32,19 @@ class QuantityModel(FrameModel):
         *,
         has_units: bool = True,
     ) -> None:
-        formats = dict.fromkeys(quantity_columns, format_value if has_units else format_number_only)
-        super().__init__(None, headers, formats, dict.fromkeys(quantity_columns, _get_value))
-        self._quantity_columns = frozenset(quantity_columns)
+        self._format = format_value if has_units else format_number_only
+        super().__init__()
+        self.set_columns(headers or {}, quantity_columns)
         self._invalid_rows: frozenset[int] = frozenset()
         self._hints: Mapping[int, str] = {}
+
+    def set_columns(self, headers: Mapping[str, str], quantity_columns: Collection[str]) -> None:
+        """Set the headers by column name, and the columns of quantities, which have units. They take
+        effect with the next rows."""
+        self.set_headers(headers)
+        self._formatters_by_name = dict.fromkeys(quantity_columns, self._format)
+        self._sort_keys = dict.fromkeys(quantity_columns, _get_value)
+        self._quantity_columns = frozenset(quantity_columns)
 
     def set_rows(
         self, frame: pd.DataFrame, invalid_rows: Sequence[int] = (), hints: Mapping[int, str] | None = None

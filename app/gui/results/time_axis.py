@@ -12,7 +12,6 @@ from app.gui.charts.chart import Chart
 from app.gui.charts.linked import LinkedCharts
 from app.gui.charts.pens import entity_style
 from app.gui.formatting import State, format_duration, shorten
-from app.gui.results.frames import stage_name, stage_result
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import ThemeController
 from app.gui.widgets import label, vbox
@@ -149,8 +148,7 @@ def steady_spans(report: Report) -> tuple[tuple[float, float, str], ...]:
 
 
 def _format_stage_name(row: StageRow) -> str:
-    name = stage_name(row)
-    return name if row.validity != "INVALID" and row.meets_slo is None else f"{name}: {stage_result(row)}"
+    return row.stage if row.state == "not evaluated" else f"{row.stage}: {formatting.display_state(row.state)}"
 
 
 def _get_stage_state(row: StageRow) -> State:

@@ -190,7 +190,7 @@ def test_changes_are_csv_with_full_precision_and_markdown(home: Path, capsys: py
     capsys.readouterr()
     main(["compare", "baseline", "now", "--output", "md"])
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "| metric | stage | baseline | candidate | change | p-value | verdict |"
+    assert lines[0] == "| metric | stage | baseline | candidate | change (95 % CI) | p-value | verdict | note |"
     assert "10 ms" in lines[2] or "10.0 ms" in lines[2]
     assert main(["compare", "baseline", "now", "--output", "md", "--format", "html"]) == ExitCode.USAGE
     assert "--output and --format cannot be combined" in capsys.readouterr().err

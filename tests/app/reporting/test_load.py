@@ -28,16 +28,17 @@ from app.reporting.load import (
     build_curve_labels,
     build_knee_section,
     build_load_tiles,
-    build_media_rows,
     build_objective_rows,
     build_prefix_reuse_rows,
     build_session_rows,
-    build_token_rows,
     find_headline_stage,
     find_headline_stages,
 )
+from app.reporting.metric_sections import build_metric_rows
 from reports import formatting
 from reports.model import BreakdownSection
+from reports.sections.media import MEDIA
+from reports.sections.tokens import TOKENS
 from reports.text import render_text
 from tests.fakes.local_runs import local_run
 from tests.fakes.results import Run, full_run
@@ -206,7 +207,7 @@ def test_max_rate_without_a_higher_tested_rate_is_a_lower_bound() -> None:
 
 def test_stage_with_tokens_has_a_token_row() -> None:
     stage = streaming_run().result.stages[0]
-    (row,) = build_token_rows([stage], "latency_ms")
+    (row,) = build_metric_rows(TOKENS, [stage], "latency_ms")
     assert row.stage == "chat"
     assert row.ttft_p95.value == stage.metrics["ttft_ms"]["p95"].value
     assert row.itl_p99.value == stage.metrics["itl_ms"]["p99"].value
@@ -215,7 +216,7 @@ def test_stage_with_tokens_has_a_token_row() -> None:
 
 
 def test_stages_without_tokens_have_no_token_rows() -> None:
-    assert build_token_rows(full_run().result.stages, "latency_ms") == ()
+    assert build_metric_rows(TOKENS, full_run().result.stages, "latency_ms") == ()
 
 
 def test_cold_start_has_a_row_per_part_with_value_or_reason() -> None:
@@ -313,7 +314,7 @@ def test_audio_stages_have_media_rows_except_warm_ups() -> None:
         tokens_only,
         metrics={"audio_s_per_s": {"value": Estimate(8.5)}, "real_time_factor": {"p50": Estimate(0.2)}},
     )
-    (row,) = build_media_rows((stage, msgspec.structs.replace(stage, kind="warmup"), tokens_only))
+    (row,) = build_metric_rows(MEDIA, (stage, msgspec.structs.replace(stage, kind="warmup"), tokens_only), "latency_ms")
     assert (row.audio_per_s.value, row.audio_per_s.unit, row.rtf_p50.value) == (8.5, "s/s", 0.2)
     assert row.images_per_s.value is None
 

@@ -4,12 +4,17 @@ from __future__ import annotations
 
 from typing import Literal
 
-from app.gui.results import frames
+import pandas as pd
+
+from app.gui.results.frames import build_section_frame
 from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.section_tables import fill_section_table
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
+from app.gui.results.tabs.tab import Tab, create_table
 from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label
-from reports.model import ClassSection
+from reports.model import ClassSection, Report
+from reports.sections.classes import CLASSES
+from reports.sections.section import Table
 
 _Choice = tuple[Literal["stage"], int] | tuple[Literal["class"], str]
 
@@ -21,12 +26,12 @@ class ClassesTab(Tab):
         super().__init__()
         self._section: ClassSection | None = None
         self._choices: list[_Choice] = []
-        self._invalid_stages: frozenset[str] = frozenset()
+        self._report: Report | None = None
         self.selection_box = WheelSafeComboBox()
         self.selection_box.setAccessibleName("Stage or class of the table")
         self.selection_box.setSizeAdjustPolicy(WheelSafeComboBox.SizeAdjustPolicy.AdjustToContents)
         self.selection_box.currentIndexChanged.connect(self._show_selection)
-        self.model = QuantityModel(frames.CLASS_HEADERS, frames.CLASS_QUANTITIES)
+        self.model = QuantityModel()
         self.table = create_table(self.model, "Classes of requests")
         self.table.horizontalHeader().setStretchLastSection(False)
         self.column.addLayout(hbox(label("Sho&w", buddy=self.selection_box), self.selection_box, 1))
@@ -40,9 +45,8 @@ class ClassesTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        self._section, self._choices = report.classes, []
+        self._report, self._section, self._choices = report, report.classes, []
         section = report.classes
-        self._invalid_stages = frozenset(frames.stage_name(row) for row in report.stages if row.validity == "INVALID")
         selected_index = 0
         texts: list[str] = []
         if section is not None:  # None if the time range contains no stage
@@ -58,13 +62,10 @@ class ClassesTab(Tab):
 
     def _show_selection(self) -> None:
         index = self.selection_box.currentIndex()
-        if self._section is None or not 0 <= index < len(self._choices):
-            self.model.set_rows(frames.class_frame((), "stage", has_tokens=False))
+        if self._report is None or self._section is None or not 0 <= index < len(self._choices):
+            self.model.set_rows(pd.DataFrame())
             return
         kind, value = self._choices[index]
         rows = [row for row in self._section.rows if value == (row.stage_number if kind == "stage" else row.name)]
-        invalid_rows = [index for index, row in enumerate(rows) if row.stage in self._invalid_stages]
-        frame = frames.class_frame(rows, "name" if kind == "stage" else "stage", has_tokens=self._section.has_tokens)
-        self.model.set_rows(frame, invalid_rows)
-        fit_columns(self.table)
-        fit_height(self.table)
+        table = Table(rows=rows, first="name" if kind == "stage" else "stage")
+        fill_section_table(self.table, self.model, build_section_frame(CLASSES, table, self._report))

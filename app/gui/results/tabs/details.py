@@ -9,10 +9,12 @@ from PySide6.QtWidgets import QPlainTextEdit
 from app.gui.formatting import format_count
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.section_tables import show_section
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import button, hbox, label
 from reports.model import Report
+from reports.sections.errors import ERRORS
 
 _MAX_CHARACTERS = 200_000
 
@@ -85,9 +87,7 @@ class ErrorsTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.description_label = label("", wrap=True)
-        headers = {"error": "Error", "count": "Requests", "share": "Share of requests", "first": "First occurrence",
-                   "last": "Last occurrence", "sample": "First example"}  # fmt: skip
-        self.model = QuantityModel(headers, ("share",))
+        self.model = QuantityModel()
         self.table = create_table(self.model, "Errors by class")
         self.column.addWidget(self.description_label)
         self.column.addWidget(self.table)
@@ -97,7 +97,8 @@ class ErrorsTab(Tab):
         return displayed_run.own_report.load is not None
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        rows = displayed_run.report.errors
+        report = displayed_run.report
+        rows = report.errors
         self.table.setVisible(bool(rows))
         if not rows:
             self.description_label.setText("No errors occurred.")
@@ -108,9 +109,7 @@ class ErrorsTab(Tab):
             "Latency covers successful requests only."
         )
         self.description_label.setText(template.format(count=failed_count_text))
-        self.model.set_rows(frames.error_frame(rows))
-        fit_columns(self.table)
-        fit_height(self.table)
+        show_section(self.table, self.model, ERRORS, report)
 
 
 _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}

@@ -7,11 +7,8 @@ spent, what the target's servers counted, and the steady state of each stage.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import Generic, TypeVar
-
+import msgspec
 import numpy as np
-import pandas as pd
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.charts.axes import Axis
@@ -20,23 +17,30 @@ from app.gui.charts.chart import Chart
 from app.gui.charts.heat_map import HeatMap
 from app.gui.charts.pens import entity_style
 from app.gui.formatting import format_count
-from app.gui.results import frames
+from app.gui.results.frames import build_section_frames
 from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.section_tables import SectionTables, fill_section_table, has_tables, show_section
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
+from app.gui.results.tabs.tab import Tab, create_table
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label, vbox
-from app.records.metrics import metric_label
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import build_breakdown_section
 from reports import formatting
-from reports.model import BreakdownRow, BreakdownSection, PercentileCurve, Quantity, Report
+from reports.model import BreakdownRow, BreakdownSection, Quantity, Report
+from reports.sections.breakdown import BREAKDOWN
+from reports.sections.distributions import (
+    CDF_TITLE,
+    PERCENTILE_TITLE,
+    SHARE_AXIS,
+    build_cdf_figure,
+    build_percentile_figure,
+)
+from reports.sections.tokens import TOKENS
 
-_LATENCY_METRICS = ("latency_ms", "service_ms", "ttft_ms")
-_CDF_AXIS = Axis("Share of requests", "%")
+_CDF_AXIS = Axis(SHARE_AXIS.label, SHARE_AXIS.unit)
 _UNKNOWN = "unknown"
 _MIN_WATERFALL_PX = 230
-_Row = TypeVar("_Row")
 
 
 class LatencyTab(Tab):
@@ -44,19 +48,15 @@ class LatencyTab(Tab):
 
     def build(self, theme_controller: ThemeController) -> None:
         percentile_axis = Axis("Percentile", is_percentile=True)
-        self.spectrum_chart = Chart(
-            "Tail latency by percentile", percentile_axis, Axis("Latency", "ms"), theme_controller
-        )
-        self.cdf_chart = Chart("Latency distribution (CDF)", Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
+        self.spectrum_chart = Chart(PERCENTILE_TITLE, percentile_axis, Axis("Latency", "ms"), theme_controller)
+        self.cdf_chart = Chart(CDF_TITLE, Axis("Latency", "ms", True), _CDF_AXIS, theme_controller)
         self.heat_map_chart = HeatMap(
             "Latency heat map", Axis("Time", "s"), Axis("Latency", "ms", True), theme_controller
         )
         self.description_label = label("", "muted", wrap=True)
         self.column.addWidget(self.description_label)
-        self.media = _TableSection(
-            formatting.MEDIA_TITLE, QuantityModel(frames.MEDIA_HEADERS, frames.MEDIA_QUANTITIES), frames.media_frame
-        )
-        self.column.addWidget(self.media)
+        self.sections = SectionTables("latency", theme_controller)
+        self.column.addWidget(self.sections)
         grid = QGridLayout()
         grid.addWidget(self.spectrum_chart, 0, 0)
         grid.addWidget(self.cdf_chart, 0, 1)
@@ -72,36 +72,14 @@ class LatencyTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        self._draw_spectrum(report)
-        self._draw_cdf(report)
+        missing_text = "The stages used for the result have no responses."
+        self.spectrum_chart.show_figure(build_percentile_figure(report), missing_text)
+        self.cdf_chart.show_figure(build_cdf_figure(report), "There are no responses.")
         self._draw_heat_map(report)
-        invalid_stages = frozenset(frames.stage_name(row) for row in report.stages if row.validity == "INVALID")
-        self.media.show_rows(report.media, invalid_stages)
+        self.sections.show_report(report)
         response_count = report.spectra[0].n if report.spectra else 0
         template = "The charts show {count} responses from the stages used for the result."
         self.description_label.setText(template.format(count=format_count(response_count)))
-
-    def _draw_spectrum(self, report: Report) -> None:
-        self.spectrum_chart.clear()
-        metrics = [spectrum.metric for spectrum in report.spectra]
-        for spectrum in report.spectra:
-            probabilities = np.array(spectrum.share)
-            self.spectrum_chart.set_line(
-                spectrum.metric,
-                spectrum.name,
-                100 * probabilities,
-                np.array(spectrum.ms),
-                style_index=entity_style(spectrum.metric, metrics),
-            )
-        limit = report.curve.limit
-        if limit is not None and report.curve.metric in _LATENCY_METRICS:
-            name = metric_label(report.curve.metric, report.curve.percentile)
-            self.spectrum_chart.set_limit(limit.value, f"SLO {name} {formatting.format_limit(limit)}")
-        self.spectrum_chart.set_message("" if report.spectra else "The stages used for the result have no responses.")
-
-    def _draw_cdf(self, report: Report) -> None:
-        _draw_distributions(self.cdf_chart, [(curve, curve.name) for curve in report.distributions])
-        self.cdf_chart.set_message("" if report.distributions else "There are no responses.")
 
     def _draw_heat_map(self, report: Report) -> None:
         heat_map = report.heat_map
@@ -119,7 +97,7 @@ class TokensTab(Tab):
         self.cdf_chart = Chart(
             "Token latency distribution (CDF)", Axis("Token latency", "ms", True), _CDF_AXIS, theme_controller
         )
-        self.model = QuantityModel(frames.token_headers(), frames.TOKEN_QUANTITIES)
+        self.model = QuantityModel()
         self.table = create_table(self.model, "Tokens by stage")
         explanation = (
             "TTFT is the time from the scheduled start to the first non-empty delta. "
@@ -136,11 +114,7 @@ class TokensTab(Tab):
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
         report = displayed_run.report
-        invalid_stages = {frames.stage_name(row) for row in report.stages if row.validity == "INVALID"}
-        invalid_rows = [row_index for row_index, row in enumerate(report.tokens) if row.stage in invalid_stages]
-        self.model.set_rows(frames.token_frame(report.tokens), invalid_rows)
-        fit_columns(self.table)
-        fit_height(self.table)
+        show_section(self.table, self.model, TOKENS, report)
         self.ttft_chart.clear()
         load = report.load
         has_ttft = load is not None and bool(load.ttft_p95_ms)
@@ -150,22 +124,8 @@ class TokensTab(Tab):
                 "ttft", "p95 TTFT", np.array(load.at_s), values, style_index=entity_style("ttft_ms")
             )
         self.ttft_chart.set_message("" if has_ttft else "No tokens were received.")
-        token_distributions = [
-            (curve, curve.label) for curve in report.distributions if curve.metric in ("ttft_ms", "tpot_ms")
-        ]
-        _draw_distributions(self.cdf_chart, token_distributions)
-        self.cdf_chart.set_message("" if token_distributions else "No tokens were received.")
-
-
-def _draw_distributions(chart: Chart, distributions: Sequence[tuple[PercentileCurve, str]]) -> None:
-    """Replace the lines of a CDF chart by those of the distributions, with the given legend
-    texts."""
-    chart.clear()
-    metrics = [curve.metric for curve, _ in distributions]
-    for curve, text in distributions:
-        percents = 100 * np.array(curve.share)
-        style_index = entity_style(curve.metric, metrics)
-        chart.set_line(curve.metric, text, np.array(curve.ms), percents, style_index=style_index)
+        token_figure = build_cdf_figure(report, ("ttft_ms", "tpot_ms"))
+        self.cdf_chart.show_figure(token_figure, "No tokens were received.")
 
 
 class BreakdownTab(Tab):
@@ -173,15 +133,15 @@ class BreakdownTab(Tab):
 
     def build(self, theme_controller: ThemeController) -> None:
         self._sections: tuple[BreakdownSection, ...] = ()
-        self._invalid_stages: frozenset[str] = frozenset()
+        self._report: Report | None = None
         self.stage_box = WheelSafeComboBox()
         self.stage_box.setAccessibleName("Stage of the latency breakdown")
         self.stage_box.currentIndexChanged.connect(self._show_selected_section)
         self.sentence_label = label("", wrap=True)
         self.chart = BarChart("Latency breakdown", Axis("Latency", "ms"), "Latency", "Part", theme_controller)
         self.note_label = label("", "muted", wrap=True)
-        self.model = QuantityModel(frames.BREAKDOWN_HEADERS, frames.BREAKDOWN_QUANTITIES, has_units=False)
-        self.table = create_table(self.model, frames.BREAKDOWN_TITLE)
+        self.model = QuantityModel(has_units=False)
+        self.table = create_table(self.model, BREAKDOWN.caption)
         self.table.horizontalHeader().setStretchLastSection(False)
         self._stage_row = hbox(label("Sta&ge", buddy=self.stage_box), self.stage_box, 1)
         self._section_box = QWidget()
@@ -189,61 +149,25 @@ class BreakdownTab(Tab):
             self._stage_row,
             self.sentence_label,
             self.chart,
-            label(frames.BREAKDOWN_TITLE, wrap=True),
+            label(BREAKDOWN.caption, wrap=True),
             self.table,
             self.note_label,
             within=self._section_box,
             spacing=GAP,
         )
-        self.servers = _TableSection(
-            formatting.SERVER_TITLE,
-            QuantityModel(frames.SERVER_HEADERS, frames.SERVER_QUANTITIES),
-            frames.server_frame,
-        )
-        self.counters = _TableSection(
-            "Server: requests, share of the input tokens that the prefix cache served, and preemptions",
-            QuantityModel(frames.COUNTER_HEADERS, frames.COUNTER_QUANTITIES),
-            frames.counter_frame,
-            formatting.SERVER_NOTE,
-        )
-        self.steady = _TableSection(
-            formatting.STEADY_TITLE,
-            QuantityModel(frames.STEADY_HEADERS, frames.STEADY_QUANTITIES),
-            frames.steady_frame,
-        )
-        self.messages = _TableSection(
-            formatting.MESSAGE_TITLE,
-            QuantityModel(frames.MESSAGE_HEADERS, frames.MESSAGE_QUANTITIES),
-            frames.message_frame,
-        )
-        self.sessions = _TableSection(
-            formatting.SESSION_TITLE,
-            QuantityModel(frames.SESSION_HEADERS, frames.SESSION_QUANTITIES),
-            frames.session_frame,
-        )
-        self.reuse = _TableSection(
-            formatting.REUSE_TITLE, QuantityModel(frames.REUSE_HEADERS, frames.REUSE_QUANTITIES), frames.reuse_frame
-        )
-        sections = (self.messages, self.servers, self.counters, self.steady, self.reuse, self.sessions)
-        for widget in (self._section_box, *sections):
-            self.column.addWidget(widget)
+        self.sections = SectionTables("breakdown", theme_controller)
+        self.column.addWidget(self._section_box)
+        self.column.addWidget(self.sections)
         self.column.addStretch(1)
 
     def applies_to(self, displayed_run: DisplayedRun) -> bool:
         report = displayed_run.own_report
-        tables = (report.messages, report.servers, report.steady, report.sessions, report.prefix_reuse)
-        return report.breakdown is not None or any(tables)
+        return report.breakdown is not None or has_tables("breakdown", report)
 
     def show_run(self, displayed_run: DisplayedRun) -> None:
-        report = displayed_run.report
-        self._invalid_stages = frozenset(frames.stage_name(row) for row in report.stages if row.validity == "INVALID")
+        self._report = displayed_run.report
         self._show_sections(displayed_run)
-        self.servers.show_rows(report.servers, self._invalid_stages)
-        self.counters.show_rows(report.servers, self._invalid_stages)
-        self.steady.show_rows(report.steady, self._invalid_stages)
-        self.messages.show_rows(report.messages, self._invalid_stages)
-        self.sessions.show_rows(report.sessions)
-        self.reuse.show_rows(report.prefix_reuse)
+        self.sections.show_report(displayed_run.report)
 
     def _show_sections(self, displayed_run: DisplayedRun) -> None:
         headline = displayed_run.report.breakdown
@@ -262,7 +186,7 @@ class BreakdownTab(Tab):
 
     def _show_selected_section(self) -> None:
         index = self.stage_box.currentIndex()
-        if not 0 <= index < len(self._sections):
+        if self._report is None or not 0 <= index < len(self._sections):
             return
         section = self._sections[index]
         self.sentence_label.setText(section.sentence)
@@ -272,34 +196,10 @@ class BreakdownTab(Tab):
             is_stacked=True,
             group_texts={row.aggregate: formatting.format_value_unit(row.latency) for row in section.rows},
         )
-        invalid_rows = range(len(section.rows)) if section.stage in self._invalid_stages else ()
-        self.model.set_rows(frames.breakdown_frame(section), invalid_rows)
-        fit_columns(self.table)
-        fit_height(self.table)
-
-
-class _TableSection(QWidget, Generic[_Row]):
-    """Table with its title, which is hidden without rows."""
-
-    def __init__(
-        self, title: str, model: QuantityModel, build_frame: Callable[[Sequence[_Row]], pd.DataFrame], note: str = ""
-    ) -> None:
-        super().__init__()
-        self.model, self._build_frame = model, build_frame
-        self.table = create_table(model, title)
-        self.table.horizontalHeader().setStretchLastSection(False)
-        column = vbox(label(title, wrap=True), self.table, within=self, spacing=GAP_TIGHT)
-        if note:
-            column.addWidget(label(note, "muted", wrap=True))
-
-    def show_rows(self, rows: Sequence[_Row], invalid_stages: frozenset[str] = frozenset()) -> None:
-        self.setVisible(bool(rows))
-        if rows:
-            frame = self._build_frame(rows)
-            is_invalid = frame["stage"].isin(invalid_stages) if "stage" in frame else pd.Series(False, frame.index)
-            self.model.set_rows(frame, [index for index, invalid in enumerate(is_invalid) if invalid])
-            fit_columns(self.table)
-            fit_height(self.table)
+        (section_frame,) = build_section_frames(BREAKDOWN, msgspec.structs.replace(self._report, breakdown=section))
+        if section.stage in {row.stage for row in self._report.stages if row.validity == "INVALID"}:
+            section_frame = msgspec.structs.replace(section_frame, invalid_rows=tuple(range(len(section.rows))))
+        fill_section_table(self.table, self.model, section_frame)
 
 
 class Waterfall(QWidget):

@@ -9,12 +9,14 @@ from app.gui.charts.chart import Chart
 from app.gui.formatting import sentence, with_full_stop
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.section_tables import show_section
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import ThemeController
 from app.gui.widgets import label
 from reports.local_model import LocalSection
 from reports.roofline import Roofline, build_roofline
+from reports.sections.model_only import MODEL_ONLY
 
 _MAX_BOTTLENECKS = 20
 _MIN_CHART_HEIGHT = 260
@@ -146,9 +148,7 @@ class ModelTab(Tab):
     def __init__(self) -> None:
         super().__init__()
         self.description_label = label("", wrap=True)
-        headers = {"provider": "Provider", "precision": "Precision", "batch": "Batch",
-                   "throughput": "Inferences/s"}  # fmt: skip
-        self.model = QuantityModel(headers, frames.BATCH_QUANTITIES)
+        self.model = QuantityModel()
         self.table = create_table(self.model, "Model only, by batch size")
         self.checks_label = label("", "muted", wrap=True)
         for widget in (self.description_label, self.table, self.checks_label):
@@ -171,7 +171,5 @@ class ModelTab(Tab):
         accuracy_texts = [] if model.accuracy is None else [f"accuracy {format_quantity(model.accuracy)}"]
         heading = f"{model.name} on this machine, without a server"
         self.description_label.setText("; ".join([heading, *accuracy_texts, *cold_start_texts]))
-        self.model.set_rows(frames.batch_frame(model.batches))
-        fit_columns(self.table)
-        fit_height(self.table)
+        show_section(self.table, self.model, MODEL_ONLY, displayed_run.own_report)
         self.checks_label.setText("\n".join(map(format_check, model.proof)))

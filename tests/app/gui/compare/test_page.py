@@ -101,7 +101,7 @@ def test_incomparable_runs_need_the_force_box_and_exports_are_marked_as_forced(
     wait_until_idle(qtbot, page)
     verdict = page.verdict_tab
     assert verdict.sentence == "The runs are not comparable: workload must be the same."
-    assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "NOT COMPARABLE"
+    assert verdict.differences.frame_model.frame["effect"].tolist()[0] == "not comparable"
     assert verdict.changes.isHidden()
     assert verdict._banner_label.isHidden(), "the sentence above already states the reason"
     qtbot.mouseClick(verdict.force_box, Qt.MouseButton.LeftButton, pos=verdict.force_box.rect().center())

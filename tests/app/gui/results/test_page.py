@@ -68,8 +68,8 @@ def test_results_page_shows_the_numbers_of_the_report(
     content = page.content()
     throughput_tab = next(tab for tab in content.all_tabs if isinstance(tab, ThroughputTab))
     content.tabs.setCurrentWidget(throughput_tab)
-    table = throughput_tab.table
-    model = table.frame_model
+    (stages,) = throughput_tab.sections.boxes["stages"].tables
+    model, table = stages.model, stages.table
     assert model.rowCount() == len(report.stages)
     headers = [model.headerData(column, Qt.Orientation.Horizontal) for column in range(model.columnCount())]
     column = headers.index(metric_label(report.times, "p95"))

@@ -15,9 +15,11 @@ from app.gui.theme import ThemeChoice, ThemeController
 from app.records.result import Result
 from app.reporting import build_report
 from reports import formatting
+from reports.decision import display_tiles
 from reports.model import HeadlineTile
 from reports.quantity import Quantity
 from reports.rendering import render
+from reports.sections.stages import STAGES
 from tests.fakes.random_results import results
 from tests.fakes.results import COMMAND, SPEC
 
@@ -30,7 +32,7 @@ def test_tiles_and_stage_table_show_the_formatted_report_numbers(qapp: QApplicat
     """tests/reports/test_rendering.py tests the same for the report formats."""
     report = build_report(result, pd.DataFrame(), _NO_TELEMETRY, SPEC, COMMAND, msgspec.json.encode(result).decode())
     report_text = render(report, "text")
-    tiles, shown = Tiles(), formatting.display_tiles(report)
+    tiles, shown = Tiles(), display_tiles(report)
     tiles.show_tiles(shown)
     for tile, card in zip(shown, tiles.cards, strict=True):
         number = formatting.format_value_unit(tile.quantity)
@@ -40,14 +42,15 @@ def test_tiles_and_stage_table_show_the_formatted_report_numbers(qapp: QApplicat
         assert f"{tile.label} {formatting.format_quantity(tile.quantity)}".replace(
             formatting.THIN_SPACE, " "
         ) in " ".join(report_text.split())
-    model = QuantityModel(None, frames.STAGE_QUANTITIES)
-    model.set_rows(frames.stage_frame(report.stages), frames.invalid_rows(report.stages))
-    names = [str(name) for name in model.frame.columns]
-    for row_index, row in enumerate(report.stages):
-        for column in ("offered", "achieved", "good", "p50", "p95", "p99"):
-            assert model.index(row_index, names.index(column)).data() == formatting.format_quantity(
-                getattr(row, column)
-            )
+    for stages in frames.build_section_frames(STAGES, report):
+        model = QuantityModel(stages.headers, [*stages.quantities])
+        model.set_rows(stages.frame, stages.invalid_rows)
+        names = [str(name) for name in model.frame.columns]
+        for row_index, row in enumerate(report.stages):
+            for column in ("offered", "achieved", "good", "p50", "p95", "p99"):
+                assert model.index(row_index, names.index(column)).data() == formatting.format_quantity(
+                    getattr(row, column)
+                )
     tiles.deleteLater()
     QCoreApplication.sendPostedEvents(None, QEvent.Type.DeferredDelete.value)
 

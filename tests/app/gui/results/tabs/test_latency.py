@@ -4,19 +4,20 @@ from pathlib import Path
 
 import msgspec
 import pytest
+from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
 from app.analysis.breakdown import break_down_request
 from app.gui.results.page import ResultsPage
 from app.gui.results.state import DisplayedRun
-from app.gui.results.tabs.latency import BreakdownTab, LatencyTab
+from app.gui.results.tabs.latency import BreakdownTab, LatencyTab, TokensTab
 from app.records.result import Estimate, PrefixReuse, SessionSummary, SteadyState
 from app.records.server_counters import LatencyComparison, ServerCounters
 from app.reporting.report import build_report
 from app.storage.run_directory import StoredRun
-from reports.formatting import SERVER_TITLE
 from reports.model import MessageRow
 from reports.quantity import Quantity
+from reports.sections.servers import SERVERS
 from tests.app.gui.results.conftest import OpenRun
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
@@ -80,20 +81,23 @@ def test_breakdown_tab_stacks_latency_parts_beside_the_counters_of_the_server(
     tab.stage_box.setCurrentText("low")
     assert tab.sentence_label.text().startswith("In low, ")
 
-    assert tab.servers.table.accessibleName() == SERVER_TITLE
-    assert [*tab.servers.model.frame.columns] == ["stage", "ttft", "client_ttft"]
-    assert tab.counters.model.frame.iloc[0]["cached"].value == 0.75
-    assert [*tab.steady.model.frame["stage"]] == ["low", "high"]
-    assert tab.steady.model.frame["range"].iloc[1].endswith(" to 20.0\u202fs")
-    assert tab.sessions.model.frame.iloc[0].to_dict() | {"build_mean": 0, "build_max": 0} == {
-        "stage": "high", "Completed": 3, "Failed": 0, "Context limit": 0, "Unusable response": 0, "Cut off": 1,
-        "built": 4, "build_mean": 0, "build_max": 0,
+    (servers,), (steady,), (sessions,), (messages,), (reuse,) = (
+        tab.sections.boxes[name].tables for name in ("servers", "steady", "sessions", "messages", "prefix_reuse")
+    )
+    assert servers.table.accessibleName() == SERVERS.caption
+    assert [*servers.model.frame.columns] == ["stage", "requests", "ttft", "client_ttft", "cached", "preemptions"]
+    assert servers.model.frame.iloc[0]["cached"].value == 0.75
+    assert [*steady.model.frame["stage"]] == ["low", "high"]
+    assert steady.model.frame["range"].iloc[1].endswith(" to 20.0\u202fs")
+    assert sessions.model.frame.iloc[0].to_dict() | {"build_mean": 0, "build_max": 0} == {
+        "stage": "high", "completed": 3, "failed": 0, "context limit": 0, "unusable response": 0, "cut off": 1,
+        "built_requests": 4, "build_mean": 0, "build_max": 0,
     }  # fmt: skip
-    assert [*tab.messages.model.frame.columns] == [
+    assert [*messages.model.frame.columns] == [
         "stage", "per_s", "per_response", "first_p50", "first_p95", "first_p99", "gap_p50", "gap_p95",
     ]  # fmt: skip
-    assert tab.messages.isVisibleTo(tab)
-    assert [quantity.value for quantity in tab.reuse.model.frame["share"]] == [0.6, 0.55]
+    assert messages.isVisibleTo(tab)
+    assert [quantity.value for quantity in reuse.model.frame["quantity"]] == [0.6, 0.55]
 
 
 def test_breakdown_tab_hides_missing_sections_and_itself_if_empty(
@@ -105,8 +109,9 @@ def test_breakdown_tab_hides_missing_sections_and_itself_if_empty(
     assert displayed.report.breakdown is None
     assert displayed.report.steady
     content.tabs.setCurrentWidget(tab)
-    assert tab.steady.isVisibleTo(tab)
-    assert not any(widget.isVisibleTo(tab) for widget in (tab.chart, tab.servers, tab.counters, tab.sessions))
+    assert [name for name, box in tab.sections.boxes.items() if box.isVisibleTo(tab)] == ["steady"]
+    assert tab.sections.boxes["steady"].tables[0].isVisibleTo(tab)
+    assert not tab.chart.isVisibleTo(tab)
     report = msgspec.structs.replace(displayed.report, steady=())
     content.show_run(msgspec.structs.replace(displayed, own_report=report, report=report))
     assert not content.tabs.isTabVisible(content.tabs.indexOf(tab))
@@ -145,13 +150,25 @@ def test_audio_table_is_shown_if_stages_have_audio_metrics(
     page.content().show_run(displayed)
     (tab,) = page.findChildren(LatencyTab)
     page.content().tabs.setCurrentWidget(tab)
-    assert tab.media.isHidden()
+    assert not tab.sections.boxes["media"].isVisibleTo(tab)
     audio = {"ttfa_ms": {"p50": Estimate(55.0, n=9)}, "audio_s_per_s": {"value": Estimate(8.5, n=9)}}
     stages = [msgspec.structs.replace(stage, metrics=stage.metrics | audio) for stage in displayed.result.stages]
     result = msgspec.structs.replace(displayed.result, stages=tuple(stages))
     run = displayed.opened_run
     report = build_report(result, run.table.slice(0, 0), run.data.telemetry, "", "", "{}")
     tab.show_run(msgspec.structs.replace(displayed, result=result, report=report, own_report=report))
-    assert not tab.media.isHidden()
-    assert list(tab.media.model.frame) == ["stage", "ttfa_p50", "audio_per_s", "throughput"]
-    assert [cell.value for cell in tab.media.model.frame["audio_per_s"]] == [8.5] * 3
+    (media,) = tab.sections.boxes["media"].tables
+    assert list(media.model.frame) == ["stage", "ttfa_p50", "audio_per_s", "throughput"]
+    assert [cell.value for cell in media.model.frame["audio_per_s"]] == [8.5] * 3
+
+
+def test_token_table_is_empty_for_a_time_range_without_tokens(
+    page: ResultsPage, open_run: OpenRun, streamed: StoredRun
+) -> None:
+    displayed = open_run(streamed.directory)
+    (tab,) = page.findChildren(TokensTab)
+    page.content().tabs.setCurrentWidget(tab)
+    assert tab.model.rowCount() == 3
+    assert tab.model.headerData(11, Qt.Orientation.Horizontal) == "Output throughput"
+    tab.show_run(msgspec.structs.replace(displayed, report=msgspec.structs.replace(displayed.report, tokens=())))
+    assert tab.model.rowCount() == 0

@@ -2,8 +2,15 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.charts.distributions import build_cdf_chart
+from reports.charts.lines import build_line_chart
+from reports.charts.picture import Chart
 from reports.model import Report
+from reports.sections.distributions import build_cdf_figure
+
+
+def build_cdf_chart(report: Report) -> Chart | None:
+    figure = build_cdf_figure(report)
+    return None if figure is None else build_line_chart("ecdf", figure)
 
 
 def test_every_cdf_rises_from_0_to_100_percent(full_report: Report) -> None:
@@ -11,7 +18,7 @@ def test_every_cdf_rises_from_0_to_100_percent(full_report: Report) -> None:
     assert drawing is not None
     points = drawing.spec["datasets"][drawing.spec["layer"][0]["data"]["name"]]
     for distribution in full_report.distributions:
-        percents = [point["percent"] for point in points if point["series"] == distribution.label]
+        percents = [point["y"] for point in points if point["series"] == distribution.label]
         assert percents[0] == 0
         assert percents[-1] == 100
         assert percents == sorted(percents)

@@ -8,8 +8,8 @@ import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
 from app.reporting.comparison import build_comparison_report
-from reports.comparison_section import ComparisonReport
 from reports.rendering import render_comparison
+from reports.sections.comparison import ComparisonReport
 from tests.fakes.repeated import repeats
 from tests.reports.hostile import PAYLOADS
 
