@@ -1,0 +1,1 @@
+"""Step times of a language model on servers that nobody measured, from a model that is fitted to published measurements."""

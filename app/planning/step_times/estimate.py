@@ -1,0 +1,101 @@
+"""Estimates of TPOT and TTFT with intervals, from the evidence that a model was fitted to."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+import numpy as np
+
+from app.planning.step_times.intervals import (
+    METRICS,
+    NOVELTIES,
+    ErrorModel,
+    Novelty,
+    fit_error_model,
+    hold_out_groups,
+)
+from app.planning.step_times.model import ClosedLoops, Metric, StepTimeModel, fit_step_time_model
+from app.planning.step_times.positive_sum import Floats
+from app.planning.step_times.published import PublishedLoops
+
+_COLUMNS: tuple[Novelty, ...] = ("model", "gpu", "engine")
+
+
+@dataclasses.dataclass(frozen=True)
+class Estimate:
+    """p10, p50 and p90 of the mean that the client would have seen, in s, by metric."""
+
+    p10: Mapping[Metric, Floats]
+    p50: Mapping[Metric, Floats]
+    p90: Mapping[Metric, Floats]
+
+
+@dataclasses.dataclass(frozen=True)
+class FittedEvidence:
+    """A model that was fitted to published points, the errors of groups of points that were left out, and the models, GPU
+    types, engines and generations of GPUs that the points have."""
+
+    model: StepTimeModel
+    errors: Mapping[Novelty, Mapping[Metric, ErrorModel]]
+    known: Mapping[str, frozenset[str]]
+
+    def find_novelties(self, loops: ClosedLoops) -> list[tuple[Novelty, ...]]:
+        """Return what the evidence does not have of each server, or that it has everything but the combination.
+
+        A GPU type of a generation without any points counts as a new generation.
+        """
+        columns, novelties = loops.servers.columns, []
+        for index in range(len(loops.clients)):
+            new: list[Novelty] = [name for name in _COLUMNS if columns[name][index] not in self.known[name]]
+            if "gpu" in new and columns["generation"][index] not in self.known["generation"]:
+                new[new.index("gpu")] = "generation"
+            novelties.append(tuple(new) or ("combination",))
+        return novelties
+
+    def estimate(self, loops: ClosedLoops) -> Estimate:
+        """Estimate each loop. The variances of errors add up beyond what all of them have in common if a server is new in
+        several ways."""
+        p50 = self.model.predict(loops)
+        novelties = self.find_novelties(loops)
+        low: dict[Metric, Floats] = {}
+        high: dict[Metric, Floats] = {}
+        for metric in METRICS:
+            by_novelty = {
+                novelty: self.errors[novelty][metric].compute_quantiles(loops)
+                for novelty in {novelty for several in novelties for novelty in (*several, "combination")}
+            }
+            bounds = np.array(
+                [
+                    _combine([_at(by_novelty[novelty], index) for novelty in several], _at(by_novelty["combination"], index))
+                    for index, several in enumerate(novelties)
+                ]
+            )
+            low[metric], high[metric] = p50[metric] * np.exp(bounds[:, 0]), p50[metric] * np.exp(bounds[:, 1])
+        return Estimate(low, p50, high)
+
+
+def _at(quantiles: tuple[Floats, Floats], index: int) -> tuple[float, float]:
+    return float(quantiles[0][index]), float(quantiles[1][index])
+
+
+def _combine(parts: list[tuple[float, float]], common: tuple[float, float]) -> tuple[float, float]:
+    if len(parts) == 1:
+        return parts[0]
+    middle = sum(sum(part) / 2 for part in parts) / len(parts)
+    shared = (common[1] - common[0]) / 2
+    half = np.sqrt(shared**2 + sum(max(0.0, ((part[1] - part[0]) / 2) ** 2 - shared**2) for part in parts))
+    return middle - float(half), middle + float(half)
+
+
+def fit_evidence(published: PublishedLoops, novelties: tuple[Novelty, ...] = NOVELTIES) -> FittedEvidence:
+    """Fit a model, and the errors of groups that are left out, to published points."""
+    measured: dict[Metric, Floats] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
+    errors = {}
+    for novelty in novelties:
+        held_out = hold_out_groups(published.loops, measured, published.weights, novelty)
+        errors[novelty] = {metric: fit_error_model(published.loops, held_out, metric) for metric in METRICS}
+    model = fit_step_time_model(published.loops, published.tpot_s, published.ttft_s, published.weights)
+    columns = published.loops.servers.columns
+    known = {name: frozenset(columns[name]) for name in (*_COLUMNS, "generation")}
+    return FittedEvidence(model, errors, known)
