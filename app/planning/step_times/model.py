@@ -63,8 +63,8 @@ TTFT_EFFECTS = (
     Effect(("model", "engine"), PREFILL, 0.1),
     Effect(("model", "engine", "version"), None, 0.3),
     Effect(("model", "engine", "version"), STEPS, 0.8),
-    Effect(("engine", "version"), STEPS, 0.3),
-    Effect(("model", "engine", "version", "accelerators"), STEPS, 0.6),
+    Effect(("engine", "version"), STEPS, 0.8),
+    Effect(("model", "engine", "version", "accelerators"), STEPS, 1.0),
     Effect(("source",), None, 0.15),
 )
 _PRIOR_SIGMA = 0.3
