@@ -1,8 +1,8 @@
 """The bundled table of language models, computed from their configurations by the rules of `models inspect`.
 
-`python -m tests.studies.model_shapes` writes it. `model_configs.json` has, for each model, the names that it is published
-under, the parameters that its authors state, and the keys of its `config.json` that determine its shape. Parameters of
-draft layers, vision encoders and indexers of sparse attention are not counted.
+`python -m tests.studies.model_shapes` writes it. `model_configs.json` has, for each model, the names that it is
+published under, the parameters that its authors state, and the keys of its `config.json` that determine its shape.
+Parameters of draft layers, vision encoders and indexers of sparse attention are not counted.
 """
 
 from __future__ import annotations

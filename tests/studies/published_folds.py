@@ -60,8 +60,8 @@ def estimate_groups(published: PublishedLoops, novelty: Novelty) -> Estimate:
 
 
 def estimate_later(published: PublishedLoops, before: str) -> tuple[Indices, Estimate]:
-    """Estimate the points that were measured on or after a date (ISO 8601) from those before it; points without a date are
-    left out. Return the indices of these points too."""
+    """Estimate the points that were measured on or after a date (ISO 8601) from those before it; points without a
+    date are left out. Return the indices of these points too."""
     dates = np.array([point.measured_on.isoformat() if point.measured_on else "" for point in published.points])
     later, earlier = np.flatnonzero(dates >= before), np.flatnonzero((dates < before) & (dates != ""))
     return later, fit_evidence(take(published, earlier)).estimate(select(published.loops, later))

@@ -1,10 +1,11 @@
 """How well a model of step times predicts published measurements of language models that it was not fitted to.
 
-`python -m tests.studies.published_llm` leaves out each model, each GPU type, each engine and the later half of the points in
-turn, and prints errors and coverage of 80 % intervals; `--recipes FOLDER` adds those of points whose flags are known.
+`python -m tests.studies.published_llm` leaves out each model, each GPU type, each engine and the later half of the
+points in turn, and prints errors and coverage of 80 % intervals; `--recipes FOLDER` adds those of points whose flags
+are known.
 
-`--rows FILE --out FILE` predicts the rows of a file in the columns of `silicon_sample.csv`, fitted to the bundled points
-without those in the file. `--hold-out models,gpus` leaves out the models or GPU types of the file altogether.
+`--rows FILE --out FILE` predicts the rows of a file in the columns of `silicon_sample.csv`, by a fit to the bundled
+points without those in the file. `--hold-out architectures,gpus` leaves out the models or GPU types of the file too.
 
 `--import FILE` writes the rows of such a file that count (`tests.studies.published_rows`) as the bundled table.
 """
@@ -13,7 +14,6 @@ from __future__ import annotations
 
 import argparse
 import csv
-import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -60,7 +60,7 @@ def main() -> None:
         kinds = [HOLD_OUT[kind] for kind in arguments.hold_out.split(",") if kind]
         write_predictions(predict_rows(read_rows(arguments.rows), kinds), arguments.out)
     else:
-        recipes = set(os.listdir(arguments.recipes)) if arguments.recipes else set()
+        recipes = {path.name for path in arguments.recipes.iterdir()} if arguments.recipes else set()
         print("\n".join(report_folds(build_loops(load_published_points()), recipes)))
 
 

@@ -14,9 +14,9 @@ Which rows count
 What a row ran on
   - InferenceX states TP and EP of a server. Some exports multiplied them: where `moe_tp_size` = `moe_ep_size` = n > 1,
     and n × n = `tp_size` × `attention_dp_size`, the server had n accelerators and EP n, and attention data parallelism
-    if `attention_dp_size` > 1. Rows of vLLM with `tp_size` = `attention_dp_size` = n > 1 and `moe_ep_size` = n × n had n
-    accelerators, EP n, and no attention data parallelism, which the recipes of these servers do not have. Measurements
-    that were exported in both ways confirm both rules. Rows of NVIDIA's own runs are taken as stated.
+    if `attention_dp_size` > 1. Rows of vLLM with `tp_size` = `attention_dp_size` = n > 1 and `moe_ep_size` = n × n had
+    n accelerators, EP n, and no attention data parallelism, which the recipes of these servers do not have.
+    Measurements that were exported in both ways confirm both rules. Rows of NVIDIA's own runs are taken as stated.
   - Without `attention_dp_size`, a mixture of experts has `moe_tp_size` × `moe_ep_size` / `tp_size` copies of attention,
     and any other model one.
   - The precision is that of `precision`, else of `gemm_quant_mode`, else the one in the name of the model, else fp4 for

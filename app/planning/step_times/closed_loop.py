@@ -1,7 +1,8 @@
-"""What a measuring client sees that keeps a number of requests open: how many of them decode at once, and how long prompts wait.
+"""What a measuring client sees that keeps a number of requests open: how many of them decode at once, and how long
+prompts wait.
 
-The client of the published measurements sends `clients` requests at once, and another when one ends, ten for each client in
-all. Lengths are uniform between 80 % and 100 % of nominal.
+The client of the published measurements sends `clients` requests at once, and another when one ends, ten for each
+client in all. Lengths are uniform between 80 % and 100 % of nominal.
 """
 
 from __future__ import annotations
@@ -43,9 +44,9 @@ def count_decoding(
 def count_prompts_waited_for(in_flight: Floats, prefill_s: Floats, response_s: Floats) -> Floats:
     """Return how many prefills of other prompts a prompt waits for on average.
 
-    In the first wave, all prompts arrive at once. The prompts of wave k + 1 arrive as the responses of wave k end: paced by
-    the prefills of the first wave, and spread further by the lengths of k responses of `response_s` s. They wait as in a
-    queue at that load, but never longer than a random order of `in_flight` prompts allows.
+    In the first wave, all prompts arrive at once. The prompts of wave k + 1 arrive as the responses of wave k end:
+    paced by the prefills of the first wave, and spread further by the lengths of k responses of `response_s` s. They
+    wait as in a queue at that load, but never longer than a random order of `in_flight` prompts allows.
     """
     waves = np.arange(1, _WAVES, dtype=np.float64)
     work_s = (in_flight * prefill_s)[:, None]

@@ -33,8 +33,8 @@ class Estimate:
 
 @dataclasses.dataclass(frozen=True)
 class FittedEvidence:
-    """A model that was fitted to published points, the errors of groups of points that were left out, and the models, GPU
-    types, engines and generations of GPUs that the points have."""
+    """A model that was fitted to published points, the errors of groups of points that were left out, and the
+    models, GPU types, engines and generations of GPUs that the points have."""
 
     model: StepTimeModel
     errors: Mapping[Novelty, Mapping[Metric, ErrorModel]]
@@ -54,8 +54,8 @@ class FittedEvidence:
         return novelties
 
     def estimate(self, loops: ClosedLoops) -> Estimate:
-        """Estimate each loop. The variances of errors add up beyond what all of them have in common if a server is new in
-        several ways."""
+        """Estimate each loop. The variances of errors add up beyond what all of them have in common if a server is
+        new in several ways."""
         p50 = self.model.predict(loops)
         novelties = self.find_novelties(loops)
         low: dict[Metric, Floats] = {}
@@ -67,7 +67,9 @@ class FittedEvidence:
             }
             bounds = np.array(
                 [
-                    _combine([_at(by_novelty[novelty], index) for novelty in several], _at(by_novelty["combination"], index))
+                    _combine(
+                        [_at(by_novelty[novelty], index) for novelty in several], _at(by_novelty["combination"], index)
+                    )
                     for index, several in enumerate(novelties)
                 ]
             )

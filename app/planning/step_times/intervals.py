@@ -1,9 +1,9 @@
 """How far measurements lie from predictions of servers that the model was not fitted to, and the intervals that follow.
 
-A group is all points of one model, one GPU type, one engine or one generation of GPUs. The model is fitted without each group
-in turn, and the errors of that group are kept. The interval of a prediction comes from the errors of the groups that are as
-new to the model as the predicted server is: a known model on an unknown GPU type has the errors of GPU types that were left
-out.
+A group is all points of one model, one GPU type, one engine or one generation of GPUs. The model is fitted without each
+group in turn, and the errors of that group are kept. The interval of a prediction comes from the errors of the groups
+that are as new to the model as the predicted server is: a known model on an unknown GPU type has the errors of GPU
+types that were left out.
 """
 
 from __future__ import annotations
@@ -39,8 +39,8 @@ _ENGINES = ("vllm", "sglang", "trtllm")
 
 
 class ErrorModel(msgspec.Struct, frozen=True):
-    """Distribution of the logarithm of measured / predicted: its median, and its distances from the median at `LEVELS` in
-    units of a scale. The logarithm of the scale is a weighted sum of `describe_loops`."""
+    """Distribution of the logarithm of measured / predicted: its median, and its distances from the median at
+    `LEVELS` in units of a scale. The logarithm of the scale is a weighted sum of `describe_loops`."""
 
     median: float
     low: float
@@ -119,7 +119,9 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
     penalty = np.full(traits.shape[1], _RIDGE * weights.mean())
     penalty[0] = 0.0
     spread = np.log(np.abs(errors - median) + _MIN_ERROR)
-    scale_weights = np.linalg.solve(traits.T @ (traits * weights[:, None]) + np.diag(penalty), traits.T @ (weights * spread))
+    scale_weights = np.linalg.solve(
+        traits.T @ (traits * weights[:, None]) + np.diag(penalty), traits.T @ (weights * spread)
+    )
     relative = (errors - median) / np.exp(traits @ scale_weights)
     widening = _compute_widening(relative, weights, np.array(held_out.groups)[kept])
     low, high = (_quantile(relative, weights, level) * widening for level in LEVELS)

@@ -1,9 +1,9 @@
 """A sum of terms with positive coefficients, fitted robustly to the logarithms of measurements.
 
-A measurement is coefficient₁ × term₁ + coefficient₂ × term₂ + …, times a lognormal error. A coefficient has a lognormal prior,
-and groups of measurements (an engine, a GPU type) have effects: factors on all terms, or on the terms of one part, whose
-logarithms are normal with mean 0 and a given sigma. So an effect of a group with few measurements stays near 1, and a group
-without any has the effect 1.
+A measurement is coefficient₁ × term₁ + coefficient₂ × term₂ + …, times a lognormal error. A coefficient has a lognormal
+prior, and groups of measurements (an engine, a GPU type) have effects: factors on all terms, or on the terms of one
+part, whose logarithms are normal with mean 0 and a given sigma. So an effect of a group with few measurements stays
+near 1, and a group without any has the effect 1.
 """
 
 from __future__ import annotations
@@ -133,9 +133,7 @@ def fit_positive_sum(
         tuple(len(level) for level in names),
         tuple(_mask(terms, effect.part) for effect in effects),
     )
-    prior_log = np.concatenate(
-        [np.log([term.prior * term.unit for term in terms]), np.zeros(sum(design.counts))]
-    )
+    prior_log = np.concatenate([np.log([term.prior * term.unit for term in terms]), np.zeros(sum(design.counts))])
     sigmas = [np.full(count, effect.sigma) for effect, count in zip(effects, design.counts, strict=True)]
     precision = 1 / np.concatenate([np.full(len(terms), prior_sigma), *sigmas]) ** 2
     initial = prior_log.copy()

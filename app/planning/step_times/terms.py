@@ -1,8 +1,8 @@
-"""Terms of the step time of a language model: what a step reads, computes, sends and starts, in seconds at the figures of
-the data sheets.
+"""Terms of the step time of a language model: what a step reads, computes, sends and starts, in seconds at the figures
+of the data sheets.
 
-`ServerTable` has one entry for each server, so that thousands of published servers and one planned server are computed by the
-same code. All times are of one step of one replica.
+`ServerTable` has one entry for each server, so that thousands of published servers and one planned server are computed
+by the same code. All times are of one step of one replica.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ _MEMORY_SHARE = 0.92
 _RESERVED_BYTES = 1.5 * GIB
 _WEIGHT_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.5625}
 _HALF_BYTES = 2.0
-"""Bytes of a value of 16 bits: activations, embeddings, and the attention of a model whose experts alone have 4 bits."""
+"""Bytes of a value of 16 bits: activations, embeddings, and the attention of a model whose experts alone have 4
+bits."""
 _BLACKWELL = ("Blackwell", "Blackwell Ultra")
 
 LAUNCH, MEMORY, PREFILL, OTHER = "launch", "memory", "prefill", "other"
@@ -48,10 +49,10 @@ DECODE_TERMS = (
     Term("exchange_latency", LAUNCH, 5.0, 1e-5),
     Term("exchange", OTHER, 2.0),
     Term("sequence", OTHER, 1.0, 1e-5),
-    Term("routed", OTHER, 1.0, 1e-6),
+    Term("started_expert", OTHER, 0.1, 1e-6),
 )
-"""Terms of a decode step. Units of the coefficients: 1 is the figure of the data sheet; latencies are in 10 µs a layer, ms a
-step, 10 µs a sequence, and µs a layer and root of the routed tokens."""
+"""Terms of a decode step. Units of the coefficients: 1 is the figure of the data sheet; latencies are in 10 µs a
+layer, ms a step, 10 µs a sequence, and µs for each expert of a layer that a step starts."""
 PREFILL_TERMS = (
     Term("prefill_arithmetic", PREFILL, 1.6),
     Term("prefill_expert_arithmetic", PREFILL, 2.5),
@@ -180,7 +181,9 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
     weight_bytes = (other_parameters * other_bytes + 2 * embedding * _HALF_BYTES) / split
     weight_bytes += experts * expert_parameters * _WEIGHT_BYTES[served.precision] / served.accelerators
     window = shape.window_tokens or 0
-    long_bytes = compute_kv_bytes(msgspec.structs.replace(shape, window_layers=0, layers=1, linear_layers=0), 1, server.kv_dtype, split)
+    long_bytes = compute_kv_bytes(
+        msgspec.structs.replace(shape, window_layers=0, layers=1, linear_layers=0), 1, server.kv_dtype, split
+    )
     full_layers = shape.layers - shape.window_layers - shape.linear_layers
     return {
         "accelerators": served.accelerators, "copies": served.attention_replicas, "split": split,
@@ -236,7 +239,7 @@ def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> F
         has_copies * table.layers,
         has_copies * _exchange(table, batch),
         local,
-        has_experts * table.layers * np.sqrt(batch * table.experts_per_token),
+        table.layers * table.count_experts_read(batch),
     )
     return np.column_stack([np.broadcast_to(np.asarray(term, dtype=np.float64), batch.shape) for term in terms])
 
@@ -254,7 +257,15 @@ def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> 
         * tokens
         * (table.full_layers * tokens / 2 + windows)
         / (table.accelerators * table.half_peak),
-        (table.split > 1) * 2 * table.layers * _ring(table) * tokens / table.copies * table.hidden * _HALF_BYTES / table.link,
+        (table.split > 1)
+        * 2
+        * table.layers
+        * _ring(table)
+        * tokens
+        / table.copies
+        * table.hidden
+        * _HALF_BYTES
+        / table.link,
         (table.copies > 1) * _exchange(table, tokens),
         1 / table.copies,
         table.layers / table.copies,
