@@ -6,18 +6,16 @@ import dataclasses
 from collections.abc import Sequence
 
 import numpy as np
-from numpy.typing import NDArray
 
 from app.planning.rates import Unavailable
 from app.planning.step_times.estimate import Estimate, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import select
+from app.planning.step_times.positive_sum import Indices
 from app.planning.step_times.published import PublishedLoops, build_published_loops
 from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedPoint
-
-Indices = NDArray[np.intp]
 
 
 def build_loops(points: Sequence[PublishedPoint]) -> PublishedLoops:

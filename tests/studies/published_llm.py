@@ -141,7 +141,8 @@ def _report(
         cells.insert(1, ("flags known", flags))
     clients = published.loops.clients
     cells += [(f"{low}-{high} clients", (clients >= low) & (clients <= high)) for low, high in BANDS]
-    for metric, measured in (("tpot", published.tpot_s), ("ttft", published.ttft_s)):
+    measured_s: dict[Metric, NDArray[np.float64]] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
+    for metric, measured in measured_s.items():
         yield f"\n## {metric.upper()}, each {fold} left out"
         yield "| | points | curves | median error | mean error | bias | 80 % covers | bootstrap | p90 / p10 |"
         yield "|---|---|---|---|---|---|---|---|---|"

@@ -99,5 +99,5 @@ def fit_evidence(published: PublishedLoops, novelties: tuple[Novelty, ...] = NOV
         errors[novelty] = {metric: fit_error_model(published.loops, held_out, metric) for metric in METRICS}
     model = fit_step_time_model(published.loops, published.tpot_s, published.ttft_s, published.weights)
     columns = published.loops.servers.columns
-    known = {name: frozenset(columns[name]) for name in (*_COLUMNS, "generation")}
+    known: dict[str, frozenset[str]] = {name: frozenset(columns[name]) for name in (*_COLUMNS, "generation")}
     return FittedEvidence(model, errors, known)

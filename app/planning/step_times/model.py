@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Literal
 
 import numpy as np
 
 from app.planning.step_times.closed_loop import MEAN_LENGTH, count_decoding, count_prompts_waited_for
-from app.planning.step_times.positive_sum import Effect, Floats, PositiveSum, Term, fit_positive_sum
+from app.planning.step_times.positive_sum import Effect, Floats, Indices, PositiveSum, Term, fit_positive_sum
 from app.planning.step_times.terms import (
     DECODE_TERMS,
     LAUNCH,
@@ -134,9 +134,8 @@ class ClosedLoops:
         )
 
 
-def select(loops: ClosedLoops, rows: Floats | Sequence[int]) -> ClosedLoops:
+def select(loops: ClosedLoops, index: Indices) -> ClosedLoops:
     """Return the loops of some rows."""
-    index = np.asarray(rows)
     columns = {name: np.array(labels)[index].tolist() for name, labels in loops.servers.columns.items()}
     arrays = {
         field.name: getattr(loops.servers, field.name)[index]

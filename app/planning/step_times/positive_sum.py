@@ -15,6 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 Floats = NDArray[np.float64]
+Indices = NDArray[np.intp]
 Labels = Sequence[str]
 
 _MAX_ITERATIONS = 60
@@ -65,14 +66,14 @@ class PositiveSum:
         for effect, factors in zip(self.effects, self.factors, strict=True):
             of_row = np.array([factors.get(label, 0.0) for label in effect.label(columns)])
             log_factors += np.outer(of_row, _mask(self.terms, effect.part))
-        return values * np.array(self.coefficients) * np.exp(log_factors)
+        return np.asarray(values * np.array(self.coefficients) * np.exp(log_factors))
 
     def predict(self, columns: Mapping[str, Labels], values: Floats) -> Floats:
         return np.asarray(self.compute_shares(columns, values).sum(axis=1))
 
 
 def _mask(terms: Sequence[Term], part: str | None) -> Floats:
-    return np.array([1.0 if part is None or term.part == part else 0.0 for term in terms])
+    return np.array([1.0 if part is None or term.part == part else 0.0 for term in terms], dtype=np.float64)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,7 +81,7 @@ class _Design:
     """Terms in units of their coefficients, and the group of each row for each effect; -1 for no group."""
 
     values: Floats
-    codes: tuple[NDArray[np.intp], ...]
+    codes: tuple[Indices, ...]
     counts: tuple[int, ...]
     masks: tuple[Floats, ...]
 
