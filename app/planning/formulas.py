@@ -93,7 +93,7 @@ def _compute_unloaded_latency_s(service: ServiceModel, objective: LatencyObjecti
         case BatchService():
             service_s = service.fixed_s + service.per_item_s
         case TokenService():
-            service_s = service.step_s + service.per_sequence_s
+            service_s = service.compute_decode_step_s(1, 0)
     return service.outside_s + service_s
 
 
@@ -222,7 +222,7 @@ def compute_max_sequences_in_flight(service: TokenService, mean_lengths: tuple[f
 
 def _compute_step_s(service: TokenService, batch_size: float, mean_lengths: tuple[float, float]) -> float:
     context_tokens = batch_size * (mean_lengths[0] + mean_lengths[1] / 2)
-    return service.step_s + service.per_sequence_s * batch_size + service.per_kv_token_s * context_tokens
+    return service.compute_decode_step_s(batch_size, context_tokens)
 
 
 def _compute_residence_s(service: TokenService, batch_size: float, mean_lengths: tuple[float, float]) -> float:
