@@ -56,7 +56,7 @@ def estimate_rate_within_slo(
 ) -> float:
     """Return the highest request rate per replica, in req/s, at which all objectives are met; 0 if
     a objective is missed even at MIN_LOAD."""
-    high = _compute_max_throughput_per_s(service, mean_lengths)
+    high = compute_max_throughput_per_s(service, mean_lengths)
     if not objectives.latency_objectives:
         return 0.95 * high
 
@@ -106,7 +106,7 @@ def depends_on_replicas(service: ServiceModel) -> bool:
     return isinstance(service, RequestService)
 
 
-def _compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[float, float]) -> float:
+def compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
         batch_size = compute_max_sequences_in_flight(service, mean_lengths)
         return batch_size / _compute_residence_s(service, batch_size, mean_lengths)

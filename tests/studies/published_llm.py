@@ -7,6 +7,8 @@ are known.
 `--rows FILE --out FILE` predicts the rows of a file in the columns of `silicon_sample.csv`, by a fit to the bundled
 points without those in the file. `--hold-out architectures,gpus` leaves out the models or GPU types of the file too.
 
+`--bundle` fits the model that plans use to the bundled points.
+
 `--import FILE` writes the rows of such a file that count (`tests.studies.published_rows`) as the bundled table.
 """
 
@@ -14,17 +16,19 @@ from __future__ import annotations
 
 import argparse
 import csv
+import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from app.planning.step_times.estimate import Estimate, FittedEvidence, fit_evidence
+from app.planning.step_times.bundled import FILE, format_evidence
+from app.planning.step_times.estimate import Estimate, FittedEvidence, describe_shape, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import Metric
 from app.planning.step_times.published import PublishedLoops, find_curve
-from app.profiles.language_models import map_model_names
+from app.profiles.language_models import load_language_models, map_model_names
 from app.profiles.published_points import TABLE, format_points, load_published_points
 from app.records.evidence import PublishedPoint
 from tests.studies.published_folds import build_loops, estimate_groups, estimate_later, take
@@ -47,6 +51,7 @@ Booleans = NDArray[np.bool_]
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="write the bundled table from it")
+    parser.add_argument("--bundle", action="store_true", help="fit the bundled model to the bundled points")
     parser.add_argument("--recipes", type=Path, metavar="FOLDER", help="scripts for one server, of InferenceX")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="rows to predict")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the predictions of --rows")
@@ -56,12 +61,25 @@ def main() -> None:
         points = select_points(read_rows(arguments.imported), map_model_names())
         TABLE.write_text(format_points(points), encoding="utf-8")
         print(f"{len(points)} points, {TABLE.stat().st_size / 1000:.0f} kB")
+    elif arguments.bundle:
+        evidence = fit_bundled_evidence()
+        Path(str(FILE)).write_bytes(format_evidence(evidence))
     elif arguments.rows:
         kinds = [HOLD_OUT[kind] for kind in arguments.hold_out.split(",") if kind]
         write_predictions(predict_rows(read_rows(arguments.rows), kinds), arguments.out)
     else:
         recipes = {path.name for path in arguments.recipes.iterdir()} if arguments.recipes else set()
         print("\n".join(report_folds(build_loops(load_published_points()), recipes)))
+
+
+def fit_bundled_evidence() -> FittedEvidence:
+    evidence = fit_evidence(build_loops(load_published_points()))
+    shapes = {
+        name: describe_shape(model.shape)
+        for name, model in load_language_models().items()
+        if name in evidence.known["model"]
+    }
+    return dataclasses.replace(evidence, shapes=shapes)
 
 
 def predict_rows(rows: Sequence[Mapping[str, str]], held_out: Sequence[str]) -> Iterator[dict[str, object]]:

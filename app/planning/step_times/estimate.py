@@ -18,6 +18,7 @@ from app.planning.step_times.intervals import (
 from app.planning.step_times.model import ClosedLoops, Metric, StepTimeModel, fit_step_time_model
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.published import PublishedLoops
+from app.records.planning_inputs import LanguageModel
 
 _COLUMNS: tuple[Novelty, ...] = ("model", "gpu", "engine")
 
@@ -39,17 +40,24 @@ class FittedEvidence:
     model: StepTimeModel
     errors: Mapping[Novelty, Mapping[Metric, ErrorModel]]
     known: Mapping[str, frozenset[str]]
+    shapes: Mapping[str, tuple[int, int, int, int]] = dataclasses.field(default_factory=dict)
+    """Layers, width, attention heads and experts of each model, by its name."""
+
+    def find_model(self, shape: LanguageModel) -> str | None:
+        """Return the name of the model of this shape; None if the evidence has no such model."""
+        wanted = describe_shape(shape)
+        return next((name for name, described in self.shapes.items() if described == wanted), None)
 
     def find_novelties(self, loops: ClosedLoops) -> list[tuple[Novelty, ...]]:
         """Return what the evidence does not have of each server, or that it has everything but the combination.
 
-        A GPU type of a generation without any points counts as a new generation.
+        A GPU type of a generation without any points is new in both ways.
         """
         columns, novelties = loops.servers.columns, []
         for index in range(len(loops.clients)):
             new: list[Novelty] = [name for name in _COLUMNS if columns[name][index] not in self.known[name]]
             if "gpu" in new and columns["generation"][index] not in self.known["generation"]:
-                new[new.index("gpu")] = "generation"
+                new.append("generation")
             novelties.append(tuple(new) or ("combination",))
         return novelties
 
@@ -75,6 +83,10 @@ class FittedEvidence:
             )
             low[metric], high[metric] = p50[metric] * np.exp(bounds[:, 0]), p50[metric] * np.exp(bounds[:, 1])
         return Estimate(low, p50, high)
+
+
+def describe_shape(shape: LanguageModel) -> tuple[int, int, int, int]:
+    return shape.layers, shape.hidden, shape.heads, shape.experts or 0
 
 
 def _at(quantiles: tuple[Floats, Floats], index: int) -> tuple[float, float]:

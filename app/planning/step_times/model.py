@@ -24,7 +24,7 @@ from app.planning.step_times.terms import (
 
 CHUNK_TOKENS = {"vllm": 8192.0, "sglang": 16384.0, "trtllm": 8192.0}
 """Tokens of prompts that a step of a published server prefills at most."""
-_STEP_TERMS = {"vllm": ("vllm_steps", 2.0), "sglang": ("sglang_steps", 8.0), "trtllm": ("trtllm_steps", 8.0)}
+STEP_TERMS = {"vllm": ("vllm_steps", 2.0), "sglang": ("sglang_steps", 8.0), "trtllm": ("trtllm_steps", 8.0)}
 """Steps that a prompt of each engine waits besides its prefill: scheduling and streaming at intervals."""
 STEPS = "steps"
 TTFT_TERMS = (
@@ -36,7 +36,7 @@ TTFT_TERMS = (
     Term("prompt", PREFILL, 1.0, 1e-3),
     Term("prefill_layer", PREFILL, 20.0, 1e-5),
     Term("prefill_experts", PREFILL, 1.3),
-    *(Term(name, STEPS, prior) for name, prior in _STEP_TERMS.values()),
+    *(Term(name, STEPS, prior) for name, prior in STEP_TERMS.values()),
     Term("request", "request", 15.0, 1e-3),
     Term("queue", OTHER, 1.0),
 )
@@ -124,7 +124,7 @@ class ClosedLoops:
         prefill[:, shared] *= np.where(np.array(shared)[shared], copies[:, None], 1.0)
         waits = np.where(np.array(shared)[None, :], (1 + ahead * fill)[:, None], (1 + ahead)[:, None])
         engines = np.array(self.servers.columns["engine"])
-        steps = [np.where(engines == engine, tpot_s, 0.0) for engine in _STEP_TERMS]
+        steps = [np.where(engines == engine, tpot_s, 0.0) for engine in STEP_TERMS]
         queued = np.maximum(self.clients - self.cached, 0.0) / np.minimum(self.clients, self.cached)
         return np.hstack(
             [

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from app.planning.memory import GIB, compute_kv_bytes, compute_usable_bytes
+from app.planning.memory import BYTES_PER_PARAMETER, GIB, compute_kv_bytes, compute_usable_bytes
 from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
 from app.planning.step_times.positive_sum import Floats, Term
 from app.records.evidence import ServedModel
@@ -24,7 +24,6 @@ _PCIE_BYTES_PER_S = 25e9
 _MEMORY_SHARE = 0.92
 """Share of the usable memory that a published server allocates."""
 _RESERVED_BYTES = 1.5 * GIB
-_WEIGHT_BYTES = {"bf16": 2.0, "fp16": 2.0, "fp8": 1.0, "int8": 1.0, "fp4": 0.5625, "int4": 0.5625}
 _HALF_BYTES = 2.0
 """Bytes of a value of 16 bits: activations, embeddings, and the attention of a model whose experts alone have 4
 bits."""
@@ -75,6 +74,9 @@ class Server(msgspec.Struct, frozen=True):
     accelerator: Accelerator
     kv_dtype: str
     source: str
+    compute: str | None = None
+    """Data type of the arithmetic; None for that of the weights. Weights of 4 bits are always multiplied by the units
+    that the accelerator has for them."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,7 +165,12 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
     peaks = {}
     has_experts = shape.experts is not None
     other_precision = "bf16" if has_experts and served.precision in ("fp4", "int4") else served.precision
-    for name, precision in (("expert", served.precision), ("other", other_precision), ("half", "bf16")):
+    compute = None if served.precision == "fp4" else server.compute
+    for name, precision in (
+        ("expert", compute or served.precision),
+        ("other", compute or other_precision),
+        ("half", "bf16"),
+    ):
         peak = _get_peak(accelerator, precision)
         if isinstance(peak, Unavailable):
             return peak
@@ -177,9 +184,9 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
     embedding = shape.vocabulary * shape.hidden
     other_parameters = max(0.0, shape.parameters_per_token - per_token * expert_parameters - 2 * embedding)
     split = served.tensor_parallel
-    other_bytes = _WEIGHT_BYTES[other_precision]
+    other_bytes = BYTES_PER_PARAMETER[other_precision]
     weight_bytes = (other_parameters * other_bytes + 2 * embedding * _HALF_BYTES) / split
-    weight_bytes += experts * expert_parameters * _WEIGHT_BYTES[served.precision] / served.accelerators
+    weight_bytes += experts * expert_parameters * BYTES_PER_PARAMETER[served.precision] / served.accelerators
     window = shape.window_tokens or 0
     long_bytes = compute_kv_bytes(
         msgspec.structs.replace(shape, window_layers=0, layers=1, linear_layers=0), 1, server.kv_dtype, split
@@ -193,7 +200,7 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         "latent": shape.heads * shape.latent_dim if shape.latent_dim else 0.0,
         "experts": experts, "experts_per_token": per_token, "expert_parameters": expert_parameters,
         "other_parameters": other_parameters, "head_parameters": embedding,
-        "expert_bytes": _WEIGHT_BYTES[served.precision], "other_bytes": other_bytes,
+        "expert_bytes": BYTES_PER_PARAMETER[served.precision], "other_bytes": other_bytes,
         "scaled": float(has_experts and served.precision in ("fp8", "int8")),
         "bandwidth": accelerator.memory_bandwidth_gb_s * 1e9,
         "expert_peak": peaks["expert"], "other_peak": peaks["other"], "half_peak": peaks["half"],

@@ -67,7 +67,7 @@ def test_tpot_grows_with_the_clients_and_ever_more_slowly() -> None:
     [
         ({}, ("combination",)),
         ({"gpu": "a GPU"}, ("gpu",)),
-        ({"gpu": "a GPU", "generation": "a generation"}, ("generation",)),
+        ({"gpu": "a GPU", "generation": "a generation"}, ("gpu", "generation")),
         ({"model": "a model", "gpu": "a GPU"}, ("model", "gpu")),
     ],
 )
