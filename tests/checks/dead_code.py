@@ -26,7 +26,7 @@ CALLED_BY_LIBRARIES = (
 )
 CALLED_BY_TEMPLATES = "format_price_kinds"
 CALLED_BY_TESTS = (
-    "compile_all extrapolate_service summarize_stage is_panicking "
+    "compile_all summarize_stage is_panicking "
     "add_connection_close build_endless_stream build_single_line_event build_stream_until_close close_connections "
     "slice_stream "  # these two lines: of the scripted server
     "drop_hint edit_price has_read_all_runs is_painting measure_command notice_text selected_index visible_texts "

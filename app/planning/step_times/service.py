@@ -14,7 +14,7 @@ from app.planning.step_times.estimate import FittedEvidence
 from app.planning.step_times.intervals import LEVELS, Novelty
 from app.planning.step_times.model import STEP_TERMS, ClosedLoops, Metric
 from app.planning.step_times.positive_sum import Floats, PositiveSum
-from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table
+from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table, compute_prefill_terms
 from app.records.service import TokenService
 
 _FIXED = (
@@ -24,6 +24,9 @@ _BY_SEQUENCE = ("arithmetic", "expert_arithmetic", "reduce", "exchange", "sequen
 _BY_CACHED_TOKEN = ("kv", "latent_attention")
 _BY_EXPERT = ("experts", "started_expert")
 _BY_PROMPT_TOKEN = tuple(term.name for term in PREFILL_TERMS if term.name != "prefill_experts")
+_MIN_ARITHMETIC = 1 / 0.7
+"""Least time that the arithmetic of a prompt takes, relative to that at the peak of the data sheet. Some published
+servers seem to be faster; they must have had a prefix cache."""
 _TYPICAL_CLIENTS = 32.0
 """Number of clients at which the spread of errors is taken."""
 _TYPICAL_BATCH = 16.0
@@ -65,7 +68,13 @@ def estimate_service(
     loops = ClosedLoops(table, *lengths, clients=one)
     step = _sum_terms(evidence.model.tpot, loops, loops.compute_tpot_terms(one))
     ttft = _sum_terms(evidence.model.ttft, loops, loops.compute_ttft_terms(one, one, one))
-    prompt_s = sum(step[name] for name in _BY_PROMPT_TOKEN) * output_tokens
+    prefill = compute_prefill_terms(table, loops.prompt_tokens, one)[0].tolist()
+    least_s = sum(
+        seconds
+        for term, seconds in zip(PREFILL_TERMS, prefill, strict=True)
+        if term.name in ("prefill_arithmetic", "prefill_expert_arithmetic")
+    )
+    prompt_s = max(sum(step[name] for name in _BY_PROMPT_TOKEN) * output_tokens, _MIN_ARITHMETIC * least_s)
     expert_share = _compute_expert_share(server)
     context_tokens = float(loops.context_tokens[0])
     service = TokenService(

@@ -213,9 +213,12 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
 def _get_peak(accelerator: Accelerator, precision: str) -> float | Unavailable:
     """Return the peak at which weights of a precision are multiplied: that of 16 bits if the accelerator has no units
     for it."""
-    if precision == "int4" or lacks_precision(accelerator, precision):
-        precision = "bf16"
-    return get_peak_ops_per_s(accelerator, "fp16" if lacks_precision(accelerator, precision) else precision)
+    if precision != "int4" and not lacks_precision(accelerator, precision):
+        peak = get_peak_ops_per_s(accelerator, precision)
+        if not isinstance(peak, Unavailable) or precision != "bf16":
+            return peak
+    half = get_peak_ops_per_s(accelerator, "bf16")
+    return get_peak_ops_per_s(accelerator, "fp16") if isinstance(half, Unavailable) else half
 
 
 def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> Floats:
