@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Literal
 
 import msgspec
 
@@ -29,8 +28,6 @@ _USABLE_SHARE_STACKED, _USABLE_SHARE_OTHER = 0.985, 0.93
 _RUNTIME_BYTES_SINGLE, _RUNTIME_BYTES_SHARDED = 0.25 * GIB, 2.1 * GIB
 # number of hidden-size tensors that are alive at once; logits are held twice in fp32
 _ACTIVATION_WIDTHS = 16
-
-MemoryLimit = Literal["weights", "KV"]
 
 
 class MemoryPlan(msgspec.Struct, frozen=True):
@@ -179,12 +176,6 @@ def count_sequences_by_degree(
             count_sequences(memory_plan, model, tokens, precision.kv) if isinstance(memory_plan, MemoryPlan) else 0
         )
     return counts
-
-
-def find_memory_limit(memory_plan: MemoryPlan) -> MemoryLimit:
-    """Return whether the weights or the KV cache take more memory. The larger part limits the
-    number of sequences."""
-    return "weights" if memory_plan.weight_bytes > memory_plan.kv_pool_bytes else "KV"
 
 
 def _format_accelerators(accelerator: Accelerator, degree: int) -> str:

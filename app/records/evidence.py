@@ -50,7 +50,7 @@ class PublishedPoint(msgspec.Struct, frozen=True, kw_only=True):
     ttft_ms: float
     tpot_ms: float
     source: str
-    """Where the measurement was published: "inferencex" or "nvidia"."""
+    """Publisher of the measurement: "inferencex" or "nvidia"."""
     image: str | None = None
     """Container image of the server; None if not stated."""
     measured_on: datetime.date | None = None

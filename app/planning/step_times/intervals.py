@@ -43,14 +43,14 @@ class ErrorModel(msgspec.Struct, frozen=True):
     `LEVELS` in units of a scale. The logarithm of the scale is a weighted sum of `describe_loops`."""
 
     median: float
-    low: float
-    high: float
+    below: float
+    above: float
     scale_weights: tuple[float, ...]
 
     def compute_quantiles(self, loops: ClosedLoops) -> tuple[Floats, Floats]:
         """Return the log errors of each loop at `LEVELS`."""
         scale = np.exp(describe_loops(loops) @ np.array(self.scale_weights))
-        return self.median + self.low * scale, self.median + self.high * scale
+        return self.median + self.below * scale, self.median + self.above * scale
 
 
 def describe_loops(loops: ClosedLoops) -> Floats:
@@ -107,7 +107,7 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
     """Fit the distribution of the errors of groups that were held out.
 
     A group of n points counts as √n points. The part of the variance that lies between groups is widened by Student's t
-    with as many degrees of freedom as there are other groups, because the next group is one more draw from so few.
+    with as many degrees of freedom as there are other groups, because the next group is one more draw from a few.
     """
     labels, counts = np.unique(np.array(held_out.groups), return_counts=True)
     size_by_group = dict(zip(labels.tolist(), counts.tolist(), strict=True))
@@ -124,8 +124,8 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
     )
     relative = (errors - median) / np.exp(traits @ scale_weights)
     widening = _compute_widening(relative, weights, np.array(held_out.groups)[kept])
-    low, high = (_quantile(relative, weights, level) * widening for level in LEVELS)
-    return ErrorModel(median, low, high, tuple(scale_weights.tolist()))
+    below, above = (_quantile(relative, weights, level) * widening for level in LEVELS)
+    return ErrorModel(median, below, above, tuple(scale_weights.tolist()))
 
 
 def _compute_widening(errors: Floats, weights: Floats, groups: NDArray[np.str_]) -> float:

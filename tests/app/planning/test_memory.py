@@ -11,7 +11,6 @@ from app.planning.memory import (
     compute_weight_bytes,
     count_sequences,
     count_sequences_by_degree,
-    find_memory_limit,
     find_smallest_degree,
     plan_memory,
 )
@@ -127,11 +126,6 @@ def test_sequence_larger_than_kv_cache_is_refused() -> None:
     refusal = find_smallest_degree(LLAMA_8B, L4, BF16, 131072, max_degree=1)
     assert isinstance(refusal, Unavailable)
     assert "1 × 131072 tokens need 16.0 GiB of KV cache" in refusal.reason
-
-
-def test_memory_limit_is_the_weights_or_the_kv_cache() -> None:
-    assert find_memory_limit(build_memory_plan(LLAMA_8B, "l4")) == "weights"
-    assert find_memory_limit(build_memory_plan(LLAMA_8B, "h100-sxm5-80gb")) == "KV"
 
 
 @pytest.mark.parametrize("degree", [1, 2, 4])

@@ -36,4 +36,4 @@ def test_a_model_is_known_by_its_shape() -> None:
 @pytest.mark.parametrize("novelty", NOVELTIES)
 def test_stated_intervals_have_both_ends(novelty: str) -> None:
     for errors in load_bundled_evidence().errors[novelty].values():  # type: ignore[index]
-        assert errors.low < 0 < errors.high
+        assert errors.below < 0 < errors.above
