@@ -23,7 +23,7 @@ from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_service
 from app.planning.step_times.terms import Server
-from app.records.evidence import ServedModel
+from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
 from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
@@ -145,7 +145,7 @@ def _estimate_service(
     assumed_model: AssumedModel, accelerator: Accelerator, memory_plan: MemoryPlan, lengths: tuple[float, float]
 ) -> EstimatedService | Unavailable:
     evidence, model, precision = load_bundled_evidence(), assumed_model.model, assumed_model.precision
-    served = ServedModel(
+    served = PublishedServer(
         model=evidence.find_model(model) or assumed_model.name,
         accelerator=accelerator.key,
         precision=precision.weights,

@@ -10,10 +10,10 @@ from functools import cache
 import msgspec
 
 from app.profiles.bundled import DATA_DIRECTORY
-from app.records.evidence import PublishedPoint, ServedModel
+from app.records.evidence import PublishedPoint, PublishedServer
 
 TABLE = DATA_DIRECTORY / "evidence" / "published_points.csv"
-_SERVED_FIELDS = ServedModel.__struct_fields__
+_SERVED_FIELDS = PublishedServer.__struct_fields__
 _POINT_FIELDS = tuple(field for field in PublishedPoint.__struct_fields__ if field != "served")
 
 
@@ -25,7 +25,7 @@ def load_published_points() -> tuple[PublishedPoint, ...]:
 
 
 def _read_point(row: dict[str, str]) -> PublishedPoint:
-    served = msgspec.convert({field: row[field] for field in _SERVED_FIELDS}, ServedModel, strict=False)
+    served = msgspec.convert({field: row[field] for field in _SERVED_FIELDS}, PublishedServer, strict=False)
     cells = {field: row[field] for field in _POINT_FIELDS if row[field]}
     return msgspec.convert({**cells, "served": served}, PublishedPoint, strict=False)
 

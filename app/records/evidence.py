@@ -12,7 +12,7 @@ EngineName = Literal["vllm", "sglang", "trtllm"]
 """Inference engine: vLLM, SGLang or TensorRT-LLM."""
 
 
-class ServedModel(msgspec.Struct, frozen=True, kw_only=True):
+class PublishedServer(msgspec.Struct, frozen=True, kw_only=True):
     """How a published server ran its model.
 
     `model` and `accelerator` are keys of the bundled tables of language models and accelerators.
@@ -43,7 +43,7 @@ class PublishedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """
 
     id: str
-    served: ServedModel
+    served: PublishedServer
     input_tokens: int
     output_tokens: int
     clients: int

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.planning.rates import Unavailable
-from app.planning.step_times.estimate import Estimate, fit_evidence
+from app.planning.step_times.estimate import LatencyEstimate, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import select
 from app.planning.step_times.positive_sum import Indices
@@ -36,14 +36,15 @@ def take(published: PublishedLoops, index: Indices) -> PublishedLoops:
     )
 
 
-def estimate_groups(published: PublishedLoops, novelty: Novelty) -> Estimate:
+def estimate_groups(published: PublishedLoops, novelty: Novelty) -> LatencyEstimate:
     """Estimate each group by a model and intervals that know nothing of it.
 
     The intervals are those of groups of the same kind that are left out of the other groups.
     """
     labels = np.array(label_groups(published.loops, novelty))
     parts = {
-        field.name: {metric: np.zeros(len(labels)) for metric in METRICS} for field in dataclasses.fields(Estimate)
+        field.name: {metric: np.zeros(len(labels)) for metric in METRICS}
+        for field in dataclasses.fields(LatencyEstimate)
     }
     for group in sorted(set(labels)):
         inside, outside = np.flatnonzero(labels == group), np.flatnonzero(labels != group)
@@ -54,10 +55,10 @@ def estimate_groups(published: PublishedLoops, novelty: Novelty) -> Estimate:
             parts["p50"][metric][inside] = median[metric]
             parts["p10"][metric][inside] = median[metric] * np.exp(low)
             parts["p90"][metric][inside] = median[metric] * np.exp(high)
-    return Estimate(**parts)
+    return LatencyEstimate(**parts)
 
 
-def estimate_later(published: PublishedLoops, before: str) -> tuple[Indices, Estimate]:
+def estimate_later(published: PublishedLoops, before: str) -> tuple[Indices, LatencyEstimate]:
     """Estimate the points that were measured on or after a date (ISO 8601) from those before it; points without a
     date are left out. Return the indices of these points too."""
     dates = np.array([point.measured_on.isoformat() if point.measured_on else "" for point in published.points])

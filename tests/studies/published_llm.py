@@ -24,7 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.planning.step_times.bundled import FILE, format_evidence
-from app.planning.step_times.estimate import Estimate, FittedEvidence, describe_shape, fit_evidence
+from app.planning.step_times.estimate import FittedEvidence, LatencyEstimate, describe_shape, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import Metric
 from app.planning.step_times.published import PublishedLoops, find_curve
@@ -151,7 +151,7 @@ def report_folds(published: PublishedLoops, recipes: set[str]) -> Iterator[str]:
 
 
 def _report(
-    fold: str, published: PublishedLoops, estimate: Estimate, labels: NDArray[np.str_], flags: Booleans
+    fold: str, published: PublishedLoops, estimate: LatencyEstimate, labels: NDArray[np.str_], flags: Booleans
 ) -> Iterator[str]:
     everything = np.ones(len(labels), dtype=bool)
     cells = [("all", everything), *((label, labels == label) for label in sorted(set(labels)))]
@@ -173,7 +173,7 @@ def _format_cell(
     name: str,
     inside: Booleans,
     published: PublishedLoops,
-    estimate: Estimate,
+    estimate: LatencyEstimate,
     metric: Metric,
     measured: NDArray[np.float64],
 ) -> str:

@@ -38,7 +38,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
-from app.records.evidence import EngineName, PublishedPoint, ServedModel
+from app.records.evidence import EngineName, PublishedPoint, PublishedServer
 
 ACCELERATORS = {
     "h100_sxm": "h100-sxm5-80gb", "h200_sxm": "h200-sxm-141gb", "b200_sxm": "b200-sxm-180gb", "gb200": "gb200-186gb",
@@ -108,7 +108,7 @@ def build_point(row: Mapping[str, str], models: Mapping[str, str]) -> PublishedP
     )
 
 
-def build_served(row: Mapping[str, str], models: Mapping[str, str]) -> ServedModel:
+def build_served(row: Mapping[str, str], models: Mapping[str, str]) -> PublishedServer:
     name = row["model_path"].lower()
     model = models.get("deepseek-ai/deepseek-r1" if row["id"].startswith("dsr1") else name)
     if model is None:
@@ -118,7 +118,7 @@ def build_served(row: Mapping[str, str], models: Mapping[str, str]) -> ServedMod
     if row["backend"] not in ENGINES:
         raise ValueError(f"the engine {row['backend']} is unknown")
     accelerators, attention_replicas, expert_parallel = find_layout(row)
-    return ServedModel(
+    return PublishedServer(
         model=model,
         accelerator=ACCELERATORS[row["system"]],
         precision=_find_precision(row),

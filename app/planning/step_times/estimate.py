@@ -24,7 +24,7 @@ _COLUMNS: tuple[Novelty, ...] = ("model", "gpu", "engine")
 
 
 @dataclasses.dataclass(frozen=True)
-class Estimate:
+class LatencyEstimate:
     """p10, p50 and p90 of the mean that the client would have seen, in s, by metric."""
 
     p10: Mapping[Metric, Floats]
@@ -61,7 +61,7 @@ class FittedEvidence:
             novelties.append(tuple(new) or ("combination",))
         return novelties
 
-    def estimate(self, loops: ClosedLoops) -> Estimate:
+    def estimate(self, loops: ClosedLoops) -> LatencyEstimate:
         """Estimate each loop. The variances of errors add up beyond what all of them have in common if a server is
         new in several ways."""
         p50 = self.model.predict(loops)
@@ -82,7 +82,7 @@ class FittedEvidence:
                 ]
             )
             low[metric], high[metric] = p50[metric] * np.exp(bounds[:, 0]), p50[metric] * np.exp(bounds[:, 1])
-        return Estimate(low, p50, high)
+        return LatencyEstimate(low, p50, high)
 
 
 def describe_shape(shape: LanguageModel) -> tuple[int, int, int, int]:

@@ -16,7 +16,7 @@ import numpy as np
 from app.planning.memory import BYTES_PER_PARAMETER, GIB, compute_kv_bytes, compute_usable_bytes
 from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
 from app.planning.step_times.positive_sum import Floats, Term
-from app.records.evidence import ServedModel
+from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator
 from app.records.planning_inputs import LanguageModel
 
@@ -69,7 +69,7 @@ class Server(msgspec.Struct, frozen=True):
     """A replica that serves a language model: the shape of the model, the data sheet of the accelerator, and the data
     type of the KV cache. `source` is the kind of server, published or planned."""
 
-    served: ServedModel
+    served: PublishedServer
     shape: LanguageModel
     accelerator: Accelerator
     kv_dtype: str

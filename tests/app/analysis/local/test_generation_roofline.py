@@ -32,7 +32,7 @@ from app.planning.step_times.terms import (
 )
 from app.profiles.pricing.catalog import load_catalog
 from app.records.estimate import Estimate, Variant
-from app.records.evidence import ServedModel
+from app.records.evidence import PublishedServer
 from app.records.generation import AttentionLayers, DecoderCosts
 from app.records.local import GenerationTest, Peaks
 from app.records.model import BatchCost
@@ -146,7 +146,7 @@ def test_generation_test_has_prefill_and_mean_decode_step(
 
 
 CONTEXT = 4096
-SERVED = ServedModel(
+SERVED = PublishedServer(
     model="a model", accelerator="l4", precision="fp16", engine="vllm", version="1", accelerators=1
 )  # fmt: skip
 

@@ -19,7 +19,7 @@ from app.planning.step_times.terms import (
 )
 from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
-from app.records.evidence import ServedModel
+from app.records.evidence import PublishedServer
 
 GPUS = load_catalog().accelerators
 SHAPES = {key: model.shape for key, model in load_language_models().items()}
@@ -29,7 +29,7 @@ def build_server(
     model: str = "llama-3.1-70b", gpu: str = "h100-sxm5-80gb", precision: str = "fp8", **layout: int
 ) -> Server:
     layout = {"accelerators": 4, **layout}
-    served = ServedModel(model=model, accelerator=gpu, precision=precision, engine="vllm", version="1", **layout)
+    served = PublishedServer(model=model, accelerator=gpu, precision=precision, engine="vllm", version="1", **layout)
     return Server(served, SHAPES[model], GPUS[gpu], "fp8", "inferencex")
 
 
