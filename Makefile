@@ -55,7 +55,7 @@ check-style: $(VENV)/.installed-test
 	$(BIN)/ruff format --check .
 	$(BIN)/lint-imports
 	$(BIN)/python -m tests.checks.dead_code
-	$(BIN)/python -m tests.checks.language
+	$(BIN)/codespell README.md app docs loadgen profiles reports sizewise.py
 
 check-types: $(VENV)/.installed-test
 	$(BIN)/mypy

@@ -31,6 +31,10 @@ SCHEMA = 2
 Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
+FIXED_RATE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
+"""Kinds of stages that have one rate, so that they are points of a curve over the rate."""
+CONFIGURED_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike", "batch")
+"""Kinds of stages that the profile defines. The others are warm-ups and stages of a search."""
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """Outcome of a run. MEASURED means that the run is valid and has no objective that can pass or
 fail."""

@@ -28,6 +28,7 @@ from reports.local_text import (
 )
 from reports.marks import compute_display_width, dim_undersampled, drop_marks, mark_status, pad_text
 from reports.model import (
+    CONFIGURED_KINDS,
     BatchRow,
     BreakdownSection,
     CheckRow,
@@ -288,7 +289,7 @@ def _build_stage_lines(stages: Sequence[StageRow], times: str, width: int) -> li
 
     The steps and probes of a search are omitted: the full report lists them, and the summary
     already shows the result of the search."""
-    rows = [row for row in stages if row.kind in ("steady", "closed", "varying", "spike", "batch")]
+    rows = [row for row in stages if row.kind in CONFIGURED_KINDS]
     if not rows:
         return []
     has_results = any(row.meets_slo is not None for row in rows)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shlex
+from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
 from typing import Any, get_args
@@ -138,6 +140,56 @@ def test_links_on_page_are_valid(page: Path) -> None:
         if not target.exists() or (anchor and anchor not in anchors_of(target)):
             broken.append(link)
     assert broken == []
+
+
+_CODE_NAME = re.compile(r"`((?:app|docs|loadgen|profiles|reports|tests)/[\w./-]*)(?::([\w.]+))?`")
+"""Path in the repository, with a colon and a name if the page means something in that file."""
+_DOTTED_NAME = re.compile(r"`((?:app|loadgen|reports)(?:\.\w+)+)`")
+"""Module, package, or something that a module defines."""
+
+
+@cache
+def _names_in(path: Path) -> frozenset[str]:
+    """Names that a module defines, and those of the members of its classes, such as `Pacer.start`."""
+
+    def iter_names(body: list[ast.stmt], prefix: str) -> Iterator[str]:
+        for statement in body:
+            match statement:
+                case ast.FunctionDef(name=name) | ast.AsyncFunctionDef(name=name):
+                    yield f"{prefix}{name}"
+                case ast.ClassDef(name=name):
+                    yield f"{prefix}{name}"
+                    yield from iter_names(statement.body, f"{prefix}{name}.")
+                case ast.Assign(targets=[ast.Name(id=name)]) | ast.AnnAssign(target=ast.Name(id=name)):
+                    yield f"{prefix}{name}"
+
+    return frozenset(iter_names(ast.parse(path.read_text("utf-8")).body, ""))
+
+
+@EACH_PAGE
+def test_files_and_functions_on_page_exist(page: Path) -> None:
+    named = _CODE_NAME.findall(page.read_text("utf-8"))
+    assert [path for path, _ in named if not (ROOT / path).exists()] == []
+    missing = [f"{path}:{name}" for path, name in named if name and name not in _names_in(ROOT / path)]
+    missing += [name for name in _DOTTED_NAME.findall(page.read_text("utf-8")) if not _is_in_code(name)]
+    assert missing == []
+
+
+def _is_in_code(dotted_name: str) -> bool:
+    path, parent = ROOT / dotted_name.replace(".", "/"), ROOT / dotted_name.rpartition(".")[0].replace(".", "/")
+    module = parent.with_suffix(".py")
+    return (
+        path.is_dir()
+        or path.with_suffix(".py").exists()
+        or (module.exists() and dotted_name.rpartition(".")[2] in _names_in(module))
+    )
+
+
+def test_architecture_page_names_functions_of_code() -> None:
+    """So that the test above has something to check: a step in another notation would not be found."""
+    text = (DOCS / "architecture.md").read_text("utf-8")
+    steps = re.findall(r"^\d+\. ", text, re.MULTILINE)
+    assert len([name for _, name in _CODE_NAME.findall(text) if name]) >= len(steps) >= 30
 
 
 def test_navigation_lists_every_page_once() -> None:

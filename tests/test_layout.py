@@ -17,8 +17,9 @@ def test_every_test_file_matches_module_or_package() -> None:
     for package in MIRRORED:
         for test in (ROOT / "tests" / package).rglob("test_*.py"):
             place = ROOT / test.parent.relative_to(ROOT / "tests")
-            name = test.stem.removeprefix("test_").partition("_in_")[0]  # test_html_in_a_browser is of html
-            modules = (place / f"{name}.py", place / f"__{name}__.py", place / name)
+            words = test.stem.removeprefix("test_").split("_")
+            names = ["_".join(words[:count]) for count in range(1, len(words) + 1)]  # test_html_browser is of html
+            modules = [place / path for name in names for path in (f"{name}.py", f"__{name}__.py", name)]
             if not any(module.exists() for module in modules):
                 misplaced.append(str(test.relative_to(ROOT)))
     assert not misplaced

@@ -20,19 +20,21 @@ from app.analysis.token_samples import find_sample_error
 from app.records.metrics import PERCENTILES
 from app.records.offers import CapacityCurve, CurvePoint
 from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
-from app.records.result import SWEEP_TAG, ArrivalKind, Knee, MaxRate, Objective, Stage, StageKind
+from app.records.result import SWEEP_TAG, ArrivalKind, Knee, MaxRate, Objective, Stage
+from app.records.stage_kinds import STAGE_KINDS
 
 _DEFAULT_LATENCY = ("latency_ms", "p95")
-
-
-_CURVE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
 
 
 def select_curve_stages(stages: Sequence[Stage]) -> list[Stage]:
     """Return the stages with a constant open-loop rate; each stage is one point of the capacity
     curve. Search steps are included individually, not pooled."""
     unpooled_stages = (stage for stage in stages if not stage.is_pooled)
-    return [stage for stage in unpooled_stages if stage.kind in _CURVE_KINDS and stage.scheduled_per_s is not None]
+    return [
+        stage
+        for stage in unpooled_stages
+        if STAGE_KINDS[stage.kind].has_fixed_rate and stage.scheduled_per_s is not None
+    ]
 
 
 def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_rate: MaxRate) -> CapacityCurve:
@@ -51,7 +53,7 @@ def build_capacity_curve(stages: Sequence[Stage], slo: Sequence[Objective], max_
             [
                 stage
                 for stage in curve_stages
-                if stage.kind in ("step", "steady") and stage.scheduled_per_s == rate_estimate.value
+                if STAGE_KINDS[stage.kind].confirms_rate and stage.scheduled_per_s == rate_estimate.value
             ]
         ),
     )

@@ -12,6 +12,7 @@ from app.analysis.number_format import format_number
 from app.analysis.pooling import select_first_samples
 from app.errors import ExitCode
 from app.records.result import Cause, Objective, Stage
+from app.records.stage_kinds import STAGE_KINDS
 
 _MAX_SHARE = 0.5
 """Largest share of failed requests with which a run without a limit on errors does not fail."""
@@ -43,7 +44,9 @@ def count_failed_requests(stages: Iterable[Stage]) -> FailedRequests:
     """Count the failed requests of the measured stages: all except warm-ups, local models, and
     stages that pool others."""
     measured_stages = [
-        stage for stage in stages if stage.kind != "warmup" and stage.variant is None and not stage.is_pooled
+        stage
+        for stage in stages
+        if STAGE_KINDS[stage.kind].is_measured and stage.variant is None and not stage.is_pooled
     ]
     counts: Counter[str] = Counter()
     for stage in measured_stages:

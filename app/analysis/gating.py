@@ -31,6 +31,7 @@ from app.records.result import (
     Stage,
     Verdict,
 )
+from app.records.stage_kinds import STAGE_KINDS
 
 _NO_BASELINE = "no baseline was specified"
 _SEVERITY_RANKS = {"PASS": 0, "INCONCLUSIVE": 1, "FAIL": 2}
@@ -110,7 +111,9 @@ def build_tags(stage: Stage) -> dict[str, str]:
 
 
 def filter_by_tags(stages: Iterable[Stage], tags: Mapping[str, str]) -> tuple[Stage, ...]:
-    return tuple(stage for stage in stages if stage.kind != "warmup" and tags.items() <= build_tags(stage).items())
+    return tuple(
+        stage for stage in stages if STAGE_KINDS[stage.kind].is_measured and tags.items() <= build_tags(stage).items()
+    )
 
 
 def _evaluate_metric_change(gate: Objective, change: MetricChange) -> ObjectiveResult:
@@ -262,9 +265,9 @@ def has_undecided_search(result: Result) -> bool:
     max_rate = result.max_rate
     if max_rate is None or max_rate.per_s.value is not None or max_rate.is_generator_limit:
         return False
-    kinds = {stage.kind for stage in result.stages if stage.variant is None}
+    kinds = [STAGE_KINDS[stage.kind] for stage in result.stages if stage.variant is None]
     # Without a search, only stages at a constant rate have a max rate.
-    has_searched = not kinds.isdisjoint(("probe", "step")) or "steady" not in kinds
+    has_searched = any(kind.is_search for kind in kinds) or not any(kind.has_configured_rate for kind in kinds)
     return has_searched and is_search_undecided(result.stages)
 
 

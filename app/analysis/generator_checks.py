@@ -18,6 +18,7 @@ from app.analysis.spans import SCHEDULED_START_METRICS
 from app.analysis.validity import check_lower_limit, check_upper_limit, require_evidence
 from app.records.result import Check, CheckId, Objective, Window
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 
 MIN_LATE_MS = 10.0
 MAX_UTILIZATION = 0.70
@@ -90,7 +91,7 @@ def compute_demand(rows: StageRows, stage_data: StageData, window: Window) -> Ge
     overloaded generator reads chunks late, the chunk rate is at least the request rate times the
     mean number of chunks per response. If the rate varies, the busiest second counts.
     """
-    has_varying_rate = stage_data.kind in ("varying", "spike")
+    has_varying_rate = STAGE_KINDS[stage_data.kind].has_changing_rate
     requests_per_s = _compute_rate(rows.scheduled_ns, window, has_varying_rate)
     chunks_per_s = 0.0
     if rows.tokens is not None and (chunks := rows.tokens.chunks) is not None and rows.was_sent.any():

@@ -14,7 +14,8 @@ from app.analysis.generator_checks import LOCAL_LIMITS
 from app.analysis.max_rate import compute_max_rate, derive_search_outcome
 from app.analysis.search import SearchOutcome
 from app.analysis.stage_checks import TARGET_PROCESS
-from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage, StageKind
+from app.records.result import SWEEP_TAG, MaxRate, Objective, Stage
+from app.records.stage_kinds import STAGE_KINDS
 
 
 def find_highest_passed_stages(stages: Sequence[Stage]) -> tuple[Stage, ...]:
@@ -56,8 +57,6 @@ headline is based on all of them, pooled into one stage."""
 _MAX_POOLED_REQUESTS = 2_000_000
 """Maximum number of requests that are pooled, because the rows of all pooled stages are in memory
 at once. With more requests, each of the stages has enough for its own percentiles."""
-
-_UNSTEADY_KINDS: tuple[StageKind, ...] = ("closed", "varying", "spike", "batch")
 
 
 def compute_stage_max_rate(stages: Sequence[Stage], slo: Sequence[Objective]) -> MaxRate | None:
@@ -116,10 +115,10 @@ def select_headline_stages(stages: Sequence[Stage], search_outcome: SearchOutcom
             stage for stage in _select_stages_at_rate(stages, search_outcome.max_rate_per_s) if stage.meets_slo
         )
     non_sweep_stages = tuple(stage for stage in stages if SWEEP_TAG not in stage.tags)
-    steady_stages = tuple(stage for stage in non_sweep_stages if stage.kind == "steady")
+    steady_stages = tuple(stage for stage in non_sweep_stages if STAGE_KINDS[stage.kind].has_configured_rate)
     return (
         steady_stages
-        or tuple(stage for stage in non_sweep_stages if stage.kind in _UNSTEADY_KINDS)
+        or tuple(stage for stage in non_sweep_stages if STAGE_KINDS[stage.kind].has_variable_rate)
         or _select_sweep_stages(stages)
     )
 
@@ -153,7 +152,9 @@ def mark_headline(
     stages_at_max_rate = () if max_rate_per_s is None else _select_stages_at_rate(evaluated_stages, max_rate_per_s)
     if max_rate_per_s is not None and not stages_at_max_rate:
         stages_at_max_rate = tuple(
-            stage for stage in _select_stages_at_rate(stages, max_rate_per_s) if stage.kind == "steady"
+            stage
+            for stage in _select_stages_at_rate(stages, max_rate_per_s)
+            if STAGE_KINDS[stage.kind].has_configured_rate
         )
     headline_stages = select_headline_stages(stages, None)
     fallback_stages = select_evaluated_stages(stages, headline_stages) or headline_stages or _find_last_steps(stages)

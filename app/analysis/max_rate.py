@@ -11,7 +11,8 @@ from app.analysis.objectives import evaluate_objective, find_estimate, get_unit,
 from app.analysis.search import SearchOutcome
 from app.analysis.spans import LIMIT_METRICS
 from app.records.metrics import METRICS, PERCENTILES, display_unit, metric_label
-from app.records.result import Check, Estimate, MaxRate, Objective, Stage, StageKind
+from app.records.result import Check, Estimate, MaxRate, Objective, Stage
+from app.records.stage_kinds import STAGE_KINDS
 
 _UTILIZATION_TEXTS = (
     ("endpoint_cpu_cores", "the endpoint used {:.2f} cores"),
@@ -65,20 +66,23 @@ def is_search_undecided(stages: Sequence[Stage]) -> bool:
     """Return whether a search that found no max rate ended before any rate was decided: no stage
     failed, or a probe passed and the search ended before its steps, which neither confirmed nor
     refuted it."""
-    search_stages = [stage for stage in stages if stage.kind in ("probe", "step") and is_endpoint_evidence(stage)]
+    search_stages = [stage for stage in stages if STAGE_KINDS[stage.kind].is_search and is_endpoint_evidence(stage)]
     failed_stages = [stage for stage in search_stages if stage.meets_slo is False]
     if any(stage.meets_slo for stage in search_stages):
         return all(stage.kind != "step" for stage in failed_stages)
     return not failed_stages
 
 
-def derive_search_outcome(stages: Sequence[Stage], kinds: Sequence[StageKind] = ("steady",)) -> SearchOutcome:
+def derive_search_outcome(stages: Sequence[Stage], *, includes_search: bool = False) -> SearchOutcome:
     """Find the highest rate at which each stage met the SLO, as if a search had chosen the rates of
-    the stages. Only stages of the given `kinds` are included."""
+    the stages. Only stages at one rate are included: those of the profile and, if
+    `includes_search`, those of a search."""
     stages_by_rate: dict[float, list[Stage]] = {}
     invalid_rates = []
     for stage in stages:
-        if stage.kind not in kinds or stage.scheduled_per_s is None:
+        traits = STAGE_KINDS[stage.kind]
+        is_included = traits.has_configured_rate or (includes_search and traits.is_search and traits.has_fixed_rate)
+        if not is_included or stage.scheduled_per_s is None:
             continue
         if not is_endpoint_evidence(stage):
             invalid_rates.append(stage.scheduled_per_s)
@@ -143,7 +147,8 @@ def _estimate_max_rate(stages: Sequence[Stage], binding_slo: Sequence[Objective]
     stages_at_max_rate = stages_by_rate.get(max_rate_per_s, [])
     n = sum(
         stage.completed
-        for stage in [stage for stage in stages_at_max_rate if stage.kind in ("step", "steady")] or stages_at_max_rate
+        for stage in [stage for stage in stages_at_max_rate if STAGE_KINDS[stage.kind].confirms_rate]
+        or stages_at_max_rate
     )
     if not met_rates:
         return Estimate(max_rate_per_s, n=n, reason="no interval: the SLO was not clearly met at any rate")

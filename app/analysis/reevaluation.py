@@ -46,11 +46,11 @@ from app.records.result import (
     Reevaluation,
     Result,
     Stage,
-    StageKind,
     Window,
     WorkerData,
 )
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 
 
 def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageData | None:
@@ -97,7 +97,6 @@ def _compute_sending_duration_s(start_ns: int, end_ns: int, lead_in_s: float) ->
     return max(1e-9, (end_ns - start_ns) / 1e9 + lead_in_s)
 
 
-_SEARCH_KINDS: tuple[StageKind, ...] = ("probe", "step")
 _PRESERVED_CAUSES: tuple[CauseId, ...] = ("interrupted", "limit", "cut_short", "target_failed", "target_lost")
 _RUN_CHECK_IDS = ("step_duration", "generator_reach")
 """IDs of the run checks that are recomputed, in addition to the stage checks."""
@@ -252,7 +251,7 @@ def _finish_clipped_stage(stage: Stage, stored_stage: Stage, slo: Sequence[Objec
     """Restore the kind and arrivals of a clipped stage. If a percentile of a clipped search stage
     is withheld, it remains undecided whether the stage met the SLO."""
     met_flags = [is_met(objective, find_estimate(stage, objective)) for objective in select_binding_objectives(slo)]
-    is_undecided = stage.kind in _SEARCH_KINDS and None in met_flags and False not in met_flags
+    is_undecided = STAGE_KINDS[stage.kind].is_search and None in met_flags and False not in met_flags
     return replace(
         stage,
         kind=stored_stage.kind,
@@ -274,7 +273,7 @@ def _reconstruct_search(result: Result) -> SearchOutcome | None:
 def _simulate_search(original: Result, stages: Sequence[Stage]) -> SearchOutcome | None:
     """Evaluate the tested rates as if a search within the new SLO had chosen them; `None` if the
     run did not search."""
-    return derive_search_outcome(stages, (*_SEARCH_KINDS, "steady")) if _has_search_stages(original.stages) else None
+    return derive_search_outcome(stages, includes_search=True) if _has_search_stages(original.stages) else None
 
 
 def _find_max_rate(
@@ -291,7 +290,7 @@ def _find_max_rate(
         return original.max_rate
     return (
         compute_max_rate(stages, slo, search_outcome)
-        if select_binding_objectives(slo) and any(stage.kind in _SEARCH_KINDS for stage in stages)
+        if select_binding_objectives(slo) and any(STAGE_KINDS[stage.kind].is_search for stage in stages)
         else None
     )
 
@@ -360,4 +359,4 @@ def _build_no_rate_causes(original: Result, stages: Sequence[Stage], new_max_rat
 
 
 def _has_search_stages(stages: Sequence[Stage]) -> bool:
-    return any(stage.kind in _SEARCH_KINDS for stage in stages)
+    return any(STAGE_KINDS[stage.kind].is_search for stage in stages)

@@ -23,6 +23,7 @@ from app.records.events import (
     VariantFinished,
     VariantStarted,
 )
+from app.records.stage_kinds import STAGE_KINDS
 
 RunStep = Literal["check", "target", "calibrate", "warmup", "measure", "report"]
 """Step of a run: the phases with a common purpose."""
@@ -214,7 +215,7 @@ def advance_progress(progress: RunProgress, event: Event) -> RunProgress:
             return _apply_extension(progress, event)
         case StageFinished(stage=stage):
             duration_s = 0.0 if progress.stage is None else get_stage_duration_s(progress.stage)
-            completed = progress.completed + (stage.kind != "warmup")
+            completed = progress.completed + STAGE_KINDS[stage.kind].is_measured
             return replace(progress, stage=None, completed=completed, spent_s=progress.spent_s + duration_s)
         case VariantStarted() | CallsFinished() | VariantFinished():
             return _apply_variant_event(replace(progress, stage=None), event)

@@ -6,7 +6,7 @@ capacity."""
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Literal
 
 import msgspec
@@ -32,15 +32,19 @@ class CapacityPosterior:
     uniform on a log scale. This is Bayesian estimation of a psychometric function (Watson and
     Pelli, QUEST, Perception & Psychophysics 33, 1983; lapses: Wichmann and Hill, ibid. 63, 2001).
 
-    `spread` is the scale of the logistic function. Stages of 30 s with queues near saturation have
-    spreads of 0.01 to 0.02. The default of 0.02 is the upper end of this range. A smaller spread
-    would give a random failure too much weight; a larger spread only requires more stages."""
+    `spread` is the scale of the logistic function, or a prior over several scales. Stages of 30 s with
+    queues near saturation have spreads of 0.01 to 0.02. The default of 0.02 is the upper end of this
+    range. A smaller spread would give a random failure too much weight; a larger spread only
+    requires more stages."""
 
-    def __init__(self, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD) -> None:
+    def __init__(
+        self, trials: Sequence[tuple[float, bool]], spread: float | Mapping[float, float] = LOGISTIC_SPREAD
+    ) -> None:
         """Compute the posterior distribution. `trials` contains pairs (rate, whether the stage
         passed), with at least one pass and one failure. `spread` is the scale of the logistic
-        function."""
-        self._spread = spread
+        function, or the prior probability of each possible scale."""
+        probability_by_spread = {spread: 1.0} if isinstance(spread, float) else spread
+        self._spreads: Floats = np.array(list(probability_by_spread))[:, np.newaxis]
         passed_rates = [rate for rate, has_passed in trials if has_passed]
         failed_rates = [rate for rate, has_passed in trials if not has_passed]
         lowest_rate, highest_rate = (
@@ -48,18 +52,20 @@ class CapacityPosterior:
             max([*passed_rates, min(failed_rates)]) * _GRID_MARGIN_FACTOR,
         )
         self._log_capacities: Floats = np.arange(math.log(lowest_rate), math.log(highest_rate) + GRID_STEP, GRID_STEP)
-        log_likelihood = compute_log_likelihood(self._log_capacities, trials, spread)
-        weights = np.exp(log_likelihood - log_likelihood.max())
+        log_prior = np.log(list(probability_by_spread.values()))[:, np.newaxis]
+        log_posterior = log_prior + compute_log_likelihood(self._log_capacities, trials, self._spreads)
+        weights = np.exp(log_posterior - log_posterior.max())
         self._weights: Floats = weights / weights.sum()
+        """Posterior probability of each spread (rows) with each capacity (columns)."""
 
     def compute_quantile(self, q: float) -> float:
-        index = int(np.searchsorted(np.cumsum(self._weights), q))
+        index = int(np.searchsorted(np.cumsum(self._weights.sum(axis=0)), q))
         return math.exp(self._log_capacities[min(index, self._log_capacities.size - 1)])
 
     def compute_pass_probability(self, rate_per_s: float, stage_count: int) -> float:
         """Compute the posterior probability that `stage_count` stages at the given rate all
         pass."""
-        return float(self._weights @ self._compute_pass_probabilities(rate_per_s) ** stage_count)
+        return float(np.sum(self._weights * self._compute_pass_probabilities(rate_per_s) ** stage_count))
 
     def find_highest_rate(self, stage_count: int, probability: float) -> float:
         """Find the highest rate at which `stage_count` stages all pass with at least the given
@@ -74,24 +80,25 @@ class CapacityPosterior:
         return math.exp(log_low)
 
     def _compute_pass_probabilities(self, rate_per_s: float) -> Floats:
-        """Compute the probability that one stage at the given rate passes, for each capacity of the
-        grid."""
-        return _compute_pass_probability(self._log_capacities, rate_per_s, self._spread)
+        """Compute the probability that one stage at the given rate passes, for each spread (rows) and
+        each capacity of the grid (columns)."""
+        return _compute_pass_probability(self._log_capacities, rate_per_s, self._spreads)
 
 
 def compute_log_likelihood(
-    log_capacities: Floats, trials: Sequence[tuple[float, bool]], spread: float = LOGISTIC_SPREAD
+    log_capacities: Floats, trials: Sequence[tuple[float, bool]], spread: float | Floats = LOGISTIC_SPREAD
 ) -> Floats:
     """Compute the log likelihood of the trials for each capacity. `log_capacities` contains
-    logarithms of capacities; `spread` is the scale of the logistic function in ln rate."""
-    log_likelihood = np.zeros_like(log_capacities)
+    logarithms of capacities; `spread` is the scale of the logistic function in ln rate, or a column
+    of scales, each of which is a row of the result."""
+    log_likelihood = np.zeros(np.broadcast_shapes(log_capacities.shape, np.shape(spread)))
     for rate, has_passed in trials:
         probability = _compute_pass_probability(log_capacities, rate, spread)
         log_likelihood += np.log(probability if has_passed else 1 - probability)
     return log_likelihood
 
 
-def _compute_pass_probability(log_capacities: Floats, rate_per_s: float, spread: float = LOGISTIC_SPREAD) -> Floats:
+def _compute_pass_probability(log_capacities: Floats, rate_per_s: float, spread: float | Floats) -> Floats:
     distance = np.clip((log_capacities - math.log(rate_per_s)) / spread, -50, 50)
     return np.asarray(_LAPSE_RATE / 2 + (1 - _LAPSE_RATE) / (1 + np.exp(-distance)))
 
@@ -109,6 +116,11 @@ the limit, the generator may fail to send one of the steps."""
 _RESERVED_ATTEMPTS = 3
 """Number of attempts to confirm a rate for which a search with a time limit reserves probes, once the
 generator could not send a rate."""
+
+
+_SPREAD_PRIOR = {LOGISTIC_SPREAD: 0.95, 0.06: 0.04, 0.18: 0.01}
+"""Prior probability of each spread. The stages of a server whose service times vary widely, or in
+which requests meet pauses, differ much more than stages near saturation usually do."""
 
 
 class Probe(msgspec.Struct, frozen=True):
@@ -305,7 +317,7 @@ class RateSearch:
 
     def _choose_probe(self) -> Probe | None:
         if self._is_bracketed:
-            return self._choose_probe_near_capacity(CapacityPosterior(self._trials))
+            return self._choose_probe_near_capacity(CapacityPosterior(self._trials, _SPREAD_PRIOR))
         unsendable_rate, sustained_rate = min(self._unsendable_rates, default=math.inf), self._sustained_rate
         if self._max_rate is not None:
             return None

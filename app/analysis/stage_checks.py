@@ -33,8 +33,9 @@ from app.analysis.objectives import count_needed_slo_samples
 from app.analysis.rows import StageRows
 from app.analysis.token_metrics import compute_coalesced_share
 from app.analysis.validity import check_lower_limit, check_upper_limit, require_evidence
-from app.records.result import Check, CheckId, Objective, StageKind, Validity, Window, WorkerData
+from app.records.result import Check, CheckId, Objective, Validity, Window, WorkerData
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 
 _MIN_ARRIVALS = 100
 _ARRIVALS_PER_WINDOW = 10
@@ -349,7 +350,6 @@ _MIN_STAGE_S = 1.0
 """Minimum duration, in s, at which checks on sending can make a stage INVALID that was stopped
 early. In a shorter stage, a single late request or the start of sending would decide these checks.
 A stage that was stopped because of its backlog is always longer."""
-_CHANGING_KINDS: tuple[StageKind, ...] = ("varying", "spike")
 
 
 def check_stage(rows: StageRows, stage_data: StageData, window: Window, slo: Sequence[Objective]) -> tuple[Check, ...]:
@@ -369,7 +369,7 @@ def check_stage(rows: StageRows, stage_data: StageData, window: Window, slo: Seq
         *send_checks,
         *check_workers(stage_data),
         _check_samples(rows, slo),
-        *(() if stage_data.kind in _CHANGING_KINDS else (_check_drift(rows, stage_data),)),
+        *(() if STAGE_KINDS[stage_data.kind].has_changing_rate else (_check_drift(rows, stage_data),)),
         *_check_littles_law(rows, stage_data, window),
         *check_client_synchronization(rows.sent_ns[rows.was_sent], stage_data, window),
         _check_errors(rows),

@@ -54,6 +54,7 @@ from app.analysis.validity import compute_verdict
 from app.records.metrics import METRICS
 from app.records.result import ClassSummary, Estimate, Objective, Stage, Window
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 
 
 def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:
@@ -282,7 +283,7 @@ def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Object
     backlog."""
     if stage_data.is_saturated:
         return False
-    if stage_data.kind == "warmup" or stage_data.stopped_early or not binding_slo:
+    if not STAGE_KINDS[stage_data.kind].is_measured or stage_data.stopped_early or not binding_slo:
         return None
     met_flags = [is_met(objective, find_estimate(stage, objective)) for objective in binding_slo]
     if None in met_flags and False not in met_flags and not _is_long_search_stage(stage_data, binding_slo):
@@ -293,7 +294,7 @@ def _meets_slo(stage: Stage, stage_data: StageData, binding_slo: Sequence[Object
 def _is_long_search_stage(stage_data: StageData, binding_slo: Sequence[Objective]) -> bool:
     """Return True for a search stage that was planned long enough for the percentiles of the SLO, so
     that only an endpoint that does not respond leaves them without enough responses."""
-    if stage_data.kind not in ("probe", "step"):
+    if not STAGE_KINDS[stage_data.kind].is_search:
         return False
     if stage_data.rate_per_s is None:
         return True

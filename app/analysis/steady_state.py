@@ -16,6 +16,7 @@ from app.analysis.spans import compute_durations_ms
 from app.analysis.token_metrics import estimate_output_rate
 from app.records.result import SteadyState, Window
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 
 MIN_LEVEL = 0.9
 """Share of the median number of requests in flight that a part of a stage must reach to be steady."""
@@ -36,7 +37,11 @@ def find_steady_state(rows: StageRows, stage_data: StageData, window: Window) ->
     arrivals explain. `rows` contains all rows
     of the stage.
     """
-    if stage_data.kind not in ("steady", "closed") or stage_data.stopped_early or window.end_ns <= window.start_ns:
+    if (
+        not STAGE_KINDS[stage_data.kind].has_constant_load
+        or stage_data.stopped_early
+        or window.end_ns <= window.start_ns
+    ):
         return None
     edges_ns = np.linspace(window.start_ns, window.end_ns, BATCH_COUNT + 1).round().astype(np.int64)
     in_flight = compute_requests_in_flight(rows, edges_ns)

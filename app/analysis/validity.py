@@ -19,7 +19,8 @@ from app.analysis.number_format import format_number
 from app.records.llm_servers import list_cache_lookups
 from app.records.local import Placement
 from app.records.metrics import display_unit
-from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, StageKind, Validity, Verdict
+from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, Validity, Verdict
+from app.records.stage_kinds import STAGE_KINDS
 from app.records.telemetry import Samples
 from app.records.telemetry_sources import is_gpu_source
 
@@ -77,7 +78,6 @@ def require_evidence(check: Check, violation_count: int, request_count: int, max
 
 
 _SEVERITY_RANKS: dict[Validity, int] = {"VALID": 0, "WARN": 1, "INVALID": 2}
-_PROFILE_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike", "batch")
 _MIN_STEP_S = 10.0
 _MAX_SUSPENDED_S = 2.0
 
@@ -183,10 +183,12 @@ def _select_checked_stages(stages: Sequence[Stage]) -> list[Stage]:
     # These are not the stages with `in_headline`: every stage that the profile requested counts,
     # including a spike in addition to steady stages, which is never in the headline; and the window
     # shows these checks during the run, before there is a headline.
-    measured_stages = [stage for stage in stages if stage.kind != "warmup"]
+    measured_stages = [stage for stage in stages if STAGE_KINDS[stage.kind].is_measured]
     valid_stages = [stage for stage in measured_stages if stage.verdict.status != "INVALID"]
     checked_stages = [
-        stage for stage in measured_stages if stage.kind in _PROFILE_KINDS and not _is_failed_sweep_stage(stage)
+        stage
+        for stage in measured_stages
+        if STAGE_KINDS[stage.kind].is_configured and not _is_failed_sweep_stage(stage)
     ]
     checked_stages += [stage for stage in valid_stages if stage.kind == "step" and stage.meets_slo]
     return checked_stages or [stage for stage in valid_stages if stage.meets_slo] or valid_stages or measured_stages

@@ -16,6 +16,7 @@ from app.cli.commands import PATH, Arguments, Command, CommandOption
 from app.cli.options import output_options, parse_output, run_argument
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
+from app.records.stage_kinds import STAGE_KINDS
 
 if TYPE_CHECKING:
     from app.analysis.rows import StageRows
@@ -90,10 +91,10 @@ def _collect_rows(run: OpenedRun, arguments: Arguments, spans: SpanMatch | None)
     selected = [
         (stage, stage_rows)
         for stage, stage_rows in zip(stages, run.data.rows if spans is None else spans.rows, strict=False)
-        if arguments.stage in (None, stage.name) and stage.kind != "warmup"
+        if arguments.stage in (None, stage.name) and STAGE_KINDS[stage.kind].is_measured
     ]
     if not selected:
-        names = ", ".join(dict.fromkeys(stage.name for stage in stages if stage.kind != "warmup"))
+        names = ", ".join(dict.fromkeys(stage.name for stage in stages if STAGE_KINDS[stage.kind].is_measured))
         message = f"the run has no stage {arguments.stage!r}" if arguments.stage else "the run has no requests"
         raise UsageError(message, hint=f"Use one of these stages: {names}." if names else "Explain an endpoint's run.")
     if arguments.request_class is not None and arguments.request is not None:

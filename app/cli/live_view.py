@@ -23,6 +23,7 @@ from app.analysis.run_progress import (
 from app.cli.streams import format_for_readers
 from app.records.events import CheckCompleted, Event, Snapshot, StageFinished, StageStarted
 from app.records.result import Check
+from app.records.stage_kinds import STAGE_KINDS
 
 _RATE_WINDOW_NS = 5_000_000_000
 _LABEL_WIDTH = 9
@@ -81,7 +82,7 @@ def advance_readings(readings: LoadReadings, event: Event) -> LoadReadings:
             recent_snapshots = (snapshot for snapshot in readings.snapshots if snapshot.at_ns >= oldest_ns)
             return replace(readings, snapshots=(*recent_snapshots, event))
         case StageFinished(stage=stage):
-            if stage.kind == "warmup":
+            if not STAGE_KINDS[stage.kind].is_measured:
                 return replace(readings, snapshots=())
             errors, checks = readings.finished_errors + Counter(stage.errors), (*readings.checks, *stage.checks)
             return replace(readings, snapshots=(), finished_errors=errors, checks=checks)
@@ -180,7 +181,7 @@ def _format_stage(readings: LoadReadings) -> str:
         return progress.position
     load_text = format_load(stage)
     name = f"{stage.name} ({load_text})" if load_text else stage.name
-    if progress.phase != "stages" or progress.total is None or stage.kind == "warmup":
+    if progress.phase != "stages" or progress.total is None or not STAGE_KINDS[stage.kind].is_measured:
         return name
     return f"stage {min(progress.completed + 1, progress.total)} of {progress.total}, {name}"
 

@@ -42,6 +42,7 @@ from app.records.events import (
 )
 from app.records.local import TEST_TAG
 from app.records.result import Check, Estimate, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_check_row
 from reports.formatting import THIN_SPACE, format_check
 from reports.marks import DIM_END, DIM_START, drop_marks, mark_status
@@ -141,7 +142,7 @@ def _list_event_lines(event: Event, *, is_verbose: bool) -> list[str]:
     """Return the lines about an event; verbose, with the checks of a stage."""
     line = _format_verbose_event(event) if is_verbose else _format_event(event)
     lines = [] if line is None else [line]
-    if is_verbose and isinstance(event, StageFinished | CallsFinished) and event.stage.kind != "warmup":
+    if is_verbose and isinstance(event, StageFinished | CallsFinished) and STAGE_KINDS[event.stage.kind].is_measured:
         lines += [f"    {_format_whole_check(check)}" for check in event.stage.checks]
     return lines
 
@@ -165,7 +166,7 @@ def _format_event(event: Event) -> str | None:
         case PhaseChanged():
             return f"{event.phase}: {event.message}"
         case StageFinished(stage=stage):
-            return None if stage.kind == "warmup" else _format_stage_event(event)
+            return None if not STAGE_KINDS[stage.kind].is_measured else _format_stage_event(event)
         case CheckCompleted(check=check) if check.verdict != "VALID":
             return f"{mark_status(check.verdict)} {check.name}: {check.hint or check.value}"
         case RateResolved() | RateChanged() | StageExtended() | NoteAdded():

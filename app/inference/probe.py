@@ -32,12 +32,11 @@ class FailedProvider(msgspec.Struct, frozen=True):
 
 
 class ProviderProbe(msgspec.Struct, frozen=True):
-    """Execution providers on this machine. `build_providers` are part of the installed ONNX Runtime
-    build. `working_providers` can open and run a session, `failed_providers` cannot.
+    """Execution providers that the installed build of ONNX Runtime contains. `working_providers` can
+    open and run a session on this machine, `failed_providers` cannot.
     `runtime_version` is `None` if ONNX Runtime is not installed."""
 
     runtime_version: str | None
-    build_providers: tuple[str, ...]
     working_providers: tuple[str, ...]
     failed_providers: tuple[FailedProvider, ...]
 
@@ -48,7 +47,7 @@ def probe_providers(timeout_s: float = 60.0) -> ProviderProbe:
     from app.inference.parent import run_child
 
     if find_spec("onnxruntime") is None:
-        return ProviderProbe(None, (), (), ())
+        return ProviderProbe(None, (), ())
     output = run_child("the check of ONNX Runtime's execution providers", "app.inference.probe", timeout_s=timeout_s)
     return decode_json(output, ProviderProbe)
 
@@ -64,7 +63,6 @@ def _probe() -> ProviderProbe:
     reasons = {provider: _find_failure_reason(provider) for provider in list_providers()}
     return ProviderProbe(
         runtime_version=get_runtime_version(),
-        build_providers=tuple(reasons),
         working_providers=tuple(provider for provider, reason in reasons.items() if reason is None),
         failed_providers=tuple(FailedProvider(provider, reason) for provider, reason in reasons.items() if reason),
     )

@@ -156,7 +156,7 @@ def find_price(offer: Offer, price_kind: RequestedPrice) -> tuple[float, PriceKi
     as missing.
     """
     if offer.owned is not None:
-        usd_per_hour = compute_owned_cost(offer.owned, max(offer.accelerator_count, 1.0)).usd_per_hour
+        usd_per_hour = compute_owned_cost(offer.owned).usd_per_hour
         return (usd_per_hour, "owned") if usd_per_hour > 0 else None
     price: float | None = getattr(offer, PRICE_FIELDS[price_kind])
     return (price, price_kind) if price else None

@@ -59,7 +59,6 @@ class WhatIfSaving(msgspec.Struct, frozen=True):
     """
 
     change: WhatIfChange
-    baseline_size: FleetSize
     changed_size: FleetSize
     usd_per_month: float | None
     share: float | None
@@ -108,11 +107,10 @@ def _compute_saving(change: WhatIfChange, baseline_size: FleetSize, changed_size
             changed_size, usd_per_month=changed_size.usd_per_month + change.extra_usd_per_month
         )
     if baseline_size.usd_per_month is None or changed_size.usd_per_month is None:
-        return WhatIfSaving(change, baseline_size, changed_size, None, None)
+        return WhatIfSaving(change, changed_size, None, None)
     saving_usd = baseline_size.usd_per_month - changed_size.usd_per_month
     return WhatIfSaving(
         change,
-        baseline_size,
         changed_size,
         saving_usd,
         saving_usd / baseline_size.usd_per_month if baseline_size.usd_per_month else None,

@@ -34,9 +34,7 @@ class MemoryPlan(msgspec.Struct, frozen=True):
     """Memory in bytes on each of the `degree` accelerators of a replica."""
 
     degree: int
-    usable_bytes: float
     weight_bytes: float
-    overhead_bytes: float
     kv_pool_bytes: float
 
 
@@ -103,7 +101,7 @@ def plan_memory(
             f"but only {engine.utilization * usable_bytes / GIB:.1f} GiB are available on "
             f"{_format_accelerators(accelerator, degree)}",
         )
-    return MemoryPlan(degree, usable_bytes, weight_bytes, overhead_bytes, kv_pool_bytes)
+    return MemoryPlan(degree, weight_bytes, kv_pool_bytes)
 
 
 def count_sequences(

@@ -20,6 +20,7 @@ from app.profiles.prompts import SpeechRequests
 from app.profiles.units import format_duration
 from app.records.metrics import METRICS, RUN_METRICS, Trait, find_metrics
 from app.records.result import CLASS_TAG, SWEEP_TAG, Objective
+from app.records.stage_kinds import STAGE_KINDS
 
 if TYPE_CHECKING:
     from app.profiles.profile import EndpointProfile, Profile
@@ -57,7 +58,7 @@ def _check_run_metric(profile: Profile, gate: Objective) -> tuple[str, str] | No
         return f"{gate.metric} is a metric of endpoints", "Serve the model with protocol oip, or use throughput_per_s."
     load = profile.load
     has_rates = load.search is not None or bool(load.sweep and load.sweep.swept_rates_per_s)
-    has_rates = has_rates or any(stage.kind == "steady" for stage in load.stages)
+    has_rates = has_rates or any(STAGE_KINDS[stage.kind].has_configured_rate for stage in load.stages)
     if not has_rates or not any(objective.level == "fail" for objective in profile.complete_slo):
         hint = "Add load.search, and an objective to slo."
         return f"{gate.metric} needs a search for the max rate within SLO, and the profile has none", hint

@@ -10,6 +10,7 @@ from app.records.comparison import Side
 from app.records.local import VariantData
 from app.records.result import SCHEMA, Check, ErrorSample, Objective, Stage, Validity, Variant
 from app.records.stage import StageData
+from app.records.stage_kinds import StageKind
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
@@ -57,7 +58,7 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     at_ns: int
     index: int
     name: str
-    kind: str
+    kind: StageKind
     repeat: int
     offered_per_s: float | None
     duration_s: float

@@ -28,18 +28,13 @@ from app.records.plan import Recommendation as Recommendation
 from app.records.selftest import SelfTestSummary
 from app.records.server_counters import LatencyComparison as LatencyComparison
 from app.records.server_counters import ServerCounters as ServerCounters
+from app.records.stage_kinds import StageKind as StageKind
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 3
 
 ObjectiveOutcome = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ArrivalKind = Literal["constant", "poisson", "gamma", "trace", "closed", "locust", "batch"]
-StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
-"""Kind of a stage. `closed`: a closed loop of clients that wait for responses; `varying`: a rate
-that changes continuously; `spike`: a rate that jumps up and returns; `batch`: a job of the Batch
-API, which has no arrivals. Only probes, steps and steady stages are points of the capacity
-curve."""
-
 
 SWEEP_TAG = "sweep"
 """Key of the tag that marks the stages of a sweep."""

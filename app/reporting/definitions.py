@@ -11,6 +11,7 @@ from app.analysis.definitions import compute_tool_metrics
 from app.analysis.rows import read_rows
 from app.records.definitions import AGGREGATES, TOOL_METRICS, ToolMetrics
 from app.records.result import Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import format_stage_name
 from app.reporting.quantities import build_quantity
 from reports import model
@@ -45,7 +46,9 @@ def build_definitions(rows: pa.Table, result: Result) -> model.Definitions | Non
     All stages are included except warm-ups and pooled stages.
     """
     stages = [
-        stage for stage in result.stages if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
+        stage
+        for stage in result.stages
+        if stage.variant is None and STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled
     ]
     stages_with_metrics = [
         (stage, tool_metrics) for stage in stages if (tool_metrics := _compute_tool_metrics(rows, stage))

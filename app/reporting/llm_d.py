@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timedelta
 
 from app.records.result import Estimate, Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import format_stage_name
 from reports import llm_d
 from reports.llm_d import LlmdReport, SequenceLength, Statistics, Unit
@@ -20,7 +21,9 @@ def build_llm_d_reports(result: Result, spec_text: str) -> tuple[LlmdReport, ...
     measured from the scheduled start. If no scheduled start is known, they are measured from the
     send.
     """
-    measured_stages = (stage for stage in result.stages if stage.variant is None and stage.kind != "warmup")
+    measured_stages = (
+        stage for stage in result.stages if stage.variant is None and STAGE_KINDS[stage.kind].is_measured
+    )
     load_points = [stage for stage in measured_stages if not stage.is_pooled]
     return tuple(_build_report(result, stage, index, spec_text) for index, stage in enumerate(load_points))
 

@@ -29,6 +29,7 @@ from app.records.result import (
     SteadyState,
 )
 from app.records.server_counters import REFUSAL_TEXTS, CountersRefusal, ServerLatencyKind
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_limit, build_quantity, build_stage_quantity, find_unit
 from reports import formatting, model
 
@@ -220,7 +221,7 @@ def build_token_rows(stages: Sequence[Stage], latency_metric: str) -> tuple[mode
     return tuple(
         _build_token_row(stage, latency_metric)
         for stage in stages
-        if stage.kind not in ("warmup", "batch") and _has_tokens(stage)
+        if STAGE_KINDS[stage.kind].is_measured and stage.kind != "batch" and _has_tokens(stage)
     )
 
 
@@ -262,7 +263,9 @@ def _build_token_row(stage: Stage, latency_metric: str) -> model.TokenRow:
 def build_media_rows(stages: Sequence[Stage]) -> tuple[model.MediaRow, ...]:
     """Build a row for each stage whose requests or responses have audio or images, except warm-ups."""
     return tuple(
-        _build_media_row(stage) for stage in stages if stage.kind != "warmup" and _MEDIA_METRICS & stage.metrics.keys()
+        _build_media_row(stage)
+        for stage in stages
+        if STAGE_KINDS[stage.kind].is_measured and _MEDIA_METRICS & stage.metrics.keys()
     )
 
 
@@ -301,7 +304,7 @@ def build_message_rows(stages: Sequence[Stage]) -> tuple[model.MessageRow, ...]:
             per_s=build_stage_quantity(stage, "messages_per_s"),
         )
         for stage in stages
-        if stage.kind != "warmup" and "response_messages" in stage.metrics
+        if STAGE_KINDS[stage.kind].is_measured and "response_messages" in stage.metrics
     )
 
 
@@ -342,7 +345,7 @@ def build_steady_rows(stages: Sequence[Stage], latency_metric: str, start_ns: in
     return tuple(
         _build_steady_row(stage, stage.steady_state, latency_metric, start_ns)
         for stage in stages
-        if stage.steady_state is not None and stage.kind != "warmup"
+        if stage.steady_state is not None and STAGE_KINDS[stage.kind].is_measured
     )
 
 
@@ -459,7 +462,7 @@ def build_server_rows(stages: Sequence[Stage]) -> tuple[model.ServerRow, ...]:
     return tuple(
         _build_server_row(stage, stage.server)
         for stage in stages
-        if stage.server is not None and stage.kind != "warmup"
+        if stage.server is not None and STAGE_KINDS[stage.kind].is_measured
     )
 
 
@@ -517,7 +520,7 @@ def build_session_rows(stages: Sequence[Stage]) -> tuple[model.LiveSessionRow, .
     return tuple(
         _build_session_row(stage, stage.live_sessions)
         for stage in stages
-        if stage.live_sessions is not None and stage.kind != "warmup"
+        if stage.live_sessions is not None and STAGE_KINDS[stage.kind].is_measured
     )
 
 

@@ -302,7 +302,6 @@ def _build_point(variant: VariantData, position: FrontPosition, *, is_complete: 
     accuracy = variant.accuracy
     return VariantPoint(
         latency_ms=position.latency.value if is_complete else None,
-        rows_per_s=position.throughput.value,
         cost=position.cost.value,
         accuracy=accuracy.value.value if accuracy is not None and accuracy.metric == "top-1" else None,
     )

@@ -15,6 +15,7 @@ import pandas as pd
 from app.analysis.pooling import sum_worker_totals
 from app.records.metrics import METRICS
 from app.records.result import Environment, Estimate, Gpu, Result, Stage, WorkerData
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_quantity
 from app.reporting.rows import MAX_POINTS
 from reports import formatting, model
@@ -23,7 +24,9 @@ from reports import formatting, model
 def sum_workers(stages: Sequence[Stage]) -> tuple[WorkerData, ...]:
     """Return the totals of each worker over all stages except warm-ups; empty if there was a single
     worker."""
-    return sum_worker_totals(stage.workers for stage in stages if stage.kind != "warmup" and not stage.is_pooled)
+    return sum_worker_totals(
+        stage.workers for stage in stages if STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled
+    )
 
 
 def format_workers(stages: Sequence[Stage]) -> str | None:

@@ -15,6 +15,7 @@ from app.errors import ProfileError
 from app.profiles.document import read_document
 from app.records.local import TEST_TAG, VariantData
 from app.records.result import Estimate, Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import find_headline_stages
 from app.reporting.machine import describe_clock, describe_workers
 from reports import formatting
@@ -256,7 +257,7 @@ def _describe_sending(load_stages: list[Stage], closed_stages: list[Stage], spec
             "after the previous response, so a slower target receives fewer requests."
         )
     for stage in load_stages:
-        if stage.arrivals is not None and stage.kind in ("varying", "spike"):
+        if stage.arrivals is not None and STAGE_KINDS[stage.kind].has_changing_rate:
             yield f"Stage {stage.name} had these arrivals: {stage.arrivals}."
 
 

@@ -27,6 +27,7 @@ from app.profiles.document import read_document
 from app.records.events import CallsFinished, Event, NoteAdded, PhaseChanged, RunFinished, RunStarted, StageFinished
 from app.records.result import Objective, Result, Stage, Window
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.recovery import RecoveredData, mark_damaged, recover_result
 from app.reporting.report import build_report
 from app.reporting.stored import COMMAND
@@ -122,7 +123,7 @@ class OpenedRun:
             rows.scheduled_ns.size >= _count_min_rows(stage)
             for stage, rows in zip(self._stages, self.data.rows, strict=True)
         ]
-        if all(stage.kind == "warmup" for stage in itertools.compress(self._stages, complete_mask)):
+        if all(not STAGE_KINDS[stage.kind].is_measured for stage in itertools.compress(self._stages, complete_mask)):
             files_text = "; ".join(damaged_file.text for damaged_file in self.damage)
             raise DamagedFileError(
                 f"{self.directory} is DAMAGED: {files_text}. "

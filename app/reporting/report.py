@@ -12,6 +12,7 @@ from app.analysis.objectives import format_objective
 from app.analysis.rows import StageRows
 from app.records.bundle import Labels
 from app.records.result import Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.comparison import build_comparison_section
 from app.reporting.load import (
     build_batch_rows,
@@ -190,7 +191,7 @@ def _select_poolable_stages(stages: tuple[Stage, ...], headline_stage: Stage | N
     """
     if headline_stage is None:
         return stages
-    if headline_stage.kind in ("closed", "varying", "spike", "batch"):
+    if STAGE_KINDS[headline_stage.kind].has_variable_rate:
         return (headline_stage,)
     return tuple(stage for stage in stages if _get_load_key(stage) == _get_load_key(headline_stage))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from app.analysis.objectives import select_binding_objectives
 from app.records.result import ClassSummary, Estimate, Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import format_stage_name
 from app.reporting.quantities import build_quantity, find_unit
 from reports import model
@@ -12,7 +13,7 @@ from reports import model
 def build_class_section(result: Result, headline_stage: Stage | None, latency_metric: str) -> model.ClassSection | None:
     """Build the results by class; `None` without classes. The overview shows the headline stage or,
     without one, the last stage."""
-    stages = [stage for stage in result.stages if stage.classes and stage.kind != "warmup"]
+    stages = [stage for stage in result.stages if stage.classes and STAGE_KINDS[stage.kind].is_measured]
     if not stages:
         return None
     overview_number = next((number for number, stage in enumerate(stages) if stage is headline_stage), len(stages) - 1)

@@ -26,6 +26,7 @@ from app.analysis.spans import compute_durations_ms, find_requests_within_limits
 from app.profiles.generation_tests import parse_generation_test
 from app.records.local import TEST_TAG
 from app.records.result import Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_quantity
 from app.storage.run_directory import StoredRun
 from reports import model
@@ -371,7 +372,7 @@ def _iter_comparable_stages(result: Result) -> Iterator[Stage]:
     for stage in result.stages:
         if stage.variant is not None and result.local is None:
             continue
-        if stage.kind != "warmup" and not stage.is_pooled and stage.verdict.status != "INVALID":
+        if STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled and stage.verdict.status != "INVALID":
             yield stage
 
 

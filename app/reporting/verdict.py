@@ -22,6 +22,7 @@ from app.errors import ExitCode
 from app.records.local import VariantData
 from app.records.metrics import metric_label
 from app.records.result import Estimate, MaxRate, Objective, ObjectiveResult, Reevaluation, Result
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import build_curve_labels, find_headline_stage
 from app.reporting.local import find_headline_variant, group_headline_stages_by_variant, group_stages_by_variant
 from app.reporting.local_front import (
@@ -242,7 +243,7 @@ def _has_lost_target(result: Result) -> bool:
 
 
 def _count_measured_stages(result: Result) -> int:
-    return sum(stage.kind != "warmup" and not stage.is_pooled for stage in result.stages)
+    return sum(STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled for stage in result.stages)
 
 
 def _build_headline(result: Result, outcome: Outcome) -> Headline:

@@ -62,12 +62,10 @@ class ServingSettings(msgspec.Struct, frozen=True, kw_only=True):
 
 class LanguageModelReady(msgspec.Struct, frozen=True, kw_only=True):
     """Part of the startup report about a language model. `max_length` is the maximum number of
-    tokens of a prompt and its response, and `kv_cache_tokens` the number of tokens for which the KV
-    cache has space; `None` if the size of the cache is not fixed."""
+    tokens of a prompt and its response."""
 
     batching: Batching
     max_length: int
-    kv_cache_tokens: int | None
 
 
 class EndpointReady(msgspec.Struct, frozen=True, kw_only=True):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 
 from app.errors import UsageError
 from app.records.interrupted import CompletedStage, InterruptedRun
+from app.records.stage_kinds import STAGE_KINDS
 from app.session.spec import ResolvedStage
 
 
@@ -20,7 +21,7 @@ class Replay:
         self._replay_time_ns = 0 if interrupted_run is None else interrupted_run.started_ns
         self._now_ns = now_ns
         self._gap_ns = 0
-        self.needs_warmup = any(stage.data.kind != "warmup" for stage in self._remaining_stages)
+        self.needs_warmup = any(STAGE_KINDS[stage.data.kind].is_measured for stage in self._remaining_stages)
         """True if stages were measured before the interruption. The target was warm then, but may
         be cold now."""
 

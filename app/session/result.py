@@ -76,6 +76,7 @@ from app.records.result import (
     Tool,
     Verdict,
 )
+from app.records.stage_kinds import STAGE_KINDS
 from app.session.idle_latency import IdleLatency
 from app.session.local.spec import LocalSpec
 from app.session.spec import BaselineSpec, RunSpec
@@ -163,7 +164,7 @@ _OUTCOME_TEXTS: dict[SessionOutcomeName, str] = {
 def build_session_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
     """Return a note on the sessions with a live history, whose outcomes are summed over all stages
     except warm-ups; empty without such sessions."""
-    summary = pool_sessions(stage.live_sessions for stage in stages if stage.kind != "warmup")
+    summary = pool_sessions(stage.live_sessions for stage in stages if STAGE_KINDS[stage.kind].is_measured)
     if summary is None:
         return ()
     outcome_texts = [
@@ -181,7 +182,7 @@ def build_session_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
 def build_output_notes(stages: Sequence[Stage]) -> tuple[str, ...]:
     """Return notes on the tool calls and the structured output of the responses in all stages
     except warm-ups; empty if their content was not examined."""
-    summary = pool_outputs(stage.outputs for stage in stages if stage.kind != "warmup")
+    summary = pool_outputs(stage.outputs for stage in stages if STAGE_KINDS[stage.kind].is_measured)
     if summary is None or not summary.responses:
         return ()
     notes = []
@@ -451,7 +452,7 @@ def _build_causes(
     idle_cause = measurements.idle_latency.find_cause()
     if idle_cause is not None:
         causes.append(idle_cause)
-    load_stages = [stage for stage in measurements.stages if stage.kind != "warmup"]
+    load_stages = [stage for stage in measurements.stages if STAGE_KINDS[stage.kind].is_measured]
     # If the target has ended, its exit or loss is the cause.
     has_target_ended = measurements.target_ended is not None or measurements.target_loss is not None
     if not any(stage.completed for stage in load_stages) and (load_stages or not causes) and not has_target_ended:

@@ -23,6 +23,7 @@ from app.analysis.spans import SCHEDULED_START_METRICS, compute_durations_ms, fi
 from app.records import events
 from app.records.events import ErrorReported
 from app.records.result import SWEEP_TAG, ErrorSample, Objective
+from app.records.stage_kinds import STAGE_KINDS
 from app.session.dependencies import Emit
 from app.session.limits import LimitMonitor
 from app.session.rates import get_constant_rate
@@ -190,7 +191,7 @@ class StageMonitor:
                 concurrency=stage.arrivals.concurrency if isinstance(stage.arrivals, ClosedArrivals) else None,
                 lead_in_s=stage.lead_in_s,
                 requests=stage.requests,
-                has_load_in_name=stage.kind in ("probe", "step") or SWEEP_TAG in stage.tags,
+                has_load_in_name=STAGE_KINDS[stage.kind].is_search or SWEEP_TAG in stage.tags,
             )
         )
 
@@ -268,7 +269,7 @@ class StageMonitor:
 
     def _watch_abort_rule(self, progress: Progress) -> None:
         rule = self._limit_monitor.abort_when
-        if rule is None or self.start_ns is None or self._stage.kind == "warmup":
+        if rule is None or self.start_ns is None or not STAGE_KINDS[self._stage.kind].is_measured:
             return
         reason = find_abort_reason(
             rule,

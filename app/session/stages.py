@@ -27,9 +27,9 @@ from app.records.result import (
     SessionOutcomeName,
     SessionSummary,
     Stage,
-    StageKind,
 )
 from app.records.stage import ClassShare, StageData
+from app.records.stage_kinds import STAGE_KINDS
 from app.records.telemetry import Samples
 from app.session.dependencies import Emit, LoadGenerator, Store
 from app.session.generator_capacity import GeneratorCapacity
@@ -66,13 +66,6 @@ from loadgen.workloads import (
     list_workloads,
 )
 
-_RATE_CHANGE_KINDS: tuple[StageKind, ...] = ("steady", "varying", "spike")
-"""Kinds of stages whose rate the user can change. Warm-ups are excluded because they are not
-measured, and search steps because the search chooses their rates."""
-
-_EXTENDABLE_KINDS: tuple[StageKind, ...] = ("steady", "closed")
-"""Kinds of stages that the user can extend. A stage with a rate curve or a trace cannot be
-extended, because the curve or trace has a fixed length."""
 _MIN_REMAINING_S = 1.0
 """Minimum remaining duration in s of a stage that is extended. All workers must learn of the
 extension before the arrivals of the stage end."""
@@ -158,7 +151,7 @@ class StageRunner:
         if completed_stage is not None:
             self._restore_stages([completed_stage])
             return completed_stage.stage
-        if self._needs_warmup and resolved_stage.kind != "warmup":
+        if self._needs_warmup and STAGE_KINDS[resolved_stage.kind].is_measured:
             self._needs_warmup = False
             self._warm_up_again()
         index = len(self.stage_data)
@@ -227,7 +220,9 @@ class StageRunner:
             counters = compute_server_counters(counters_before, self._counter_reader.read())
             stage_data = msgspec.structs.replace(stage_data, server=counters)
         first_request = self._get_first_request(stage_data.arrival_kind)
-        self.sent_by_stage.append(SentPart(first_request, monitor.sent, running_stage.stage.kind != "warmup"))
+        self.sent_by_stage.append(
+            SentPart(first_request, monitor.sent, STAGE_KINDS[running_stage.stage.kind].is_measured)
+        )
         self._limit_monitor.add_sent(monitor.sent)
         # The limit on requests may have shortened this stage, so check it again.
         self._limit_monitor.check(self._now_ns())
@@ -270,7 +265,7 @@ class StageRunner:
         if running_stage is None:
             raise UsageError("no stage is running")
         index, stage = running_stage.index, running_stage.stage
-        if not isinstance(stage.arrivals, OpenArrivals) or stage.kind not in _RATE_CHANGE_KINDS:
+        if not isinstance(stage.arrivals, OpenArrivals) or not STAGE_KINDS[stage.kind].can_change_rate:
             raise UsageError(f"the rate of the current stage, {stage.name}, cannot be changed")
         if rate_per_s * running_stage.duration_s > MAX_ARRIVALS:
             raise UsageError(f"at {rate_per_s:g} req/s this stage would exceed {MAX_ARRIVALS:,} requests")
@@ -334,7 +329,9 @@ class StageRunner:
         return StageData(
             index=stage_ended.index,
             name=stage.name,
-            kind="varying" if _has_new_rates(arrivals, rates) and stage.kind in _RATE_CHANGE_KINDS else stage.kind,
+            kind="varying"
+            if _has_new_rates(arrivals, rates) and STAGE_KINDS[stage.kind].can_change_rate
+            else stage.kind,
             repeat=stage.repeat,
             tags=stage.tags,
             arrival_kind=_get_arrival_kind(arrivals, workload),
@@ -435,12 +432,12 @@ def _has_sessions(workload: Workload) -> bool:
 
 def _require_extendable(stage: ResolvedStage) -> None:
     """Raise UsageError if the user cannot extend the stage."""
-    if stage.kind in ("warmup", "probe", "step"):
+    if not STAGE_KINDS[stage.kind].is_configured:
         setting = "load.warmup" if stage.kind == "warmup" else "the search"
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: its duration is set by {setting}")
     if stage.kind == "batch":
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: it ends with its batch")
-    if stage.kind not in _EXTENDABLE_KINDS or isinstance(stage.arrivals, TraceArrivals):
+    if not STAGE_KINDS[stage.kind].can_be_extended or isinstance(stage.arrivals, TraceArrivals):
         reason = "replays a trace" if isinstance(stage.arrivals, TraceArrivals) else "follows a rate curve"
         raise UsageError(f"the current stage, {stage.name}, cannot be extended: it {reason} of fixed length")
 

@@ -12,6 +12,7 @@ from pyarrow import csv
 
 from app.errors import UsageError
 from app.records.stage import StageData
+from app.records.stage_kinds import STAGE_KINDS
 from app.storage.run_directory import write_document
 from loadgen.records import REQUEST_SCHEMA
 
@@ -39,7 +40,9 @@ def export_trace(
     Raises UsageError if there are no such requests, or if the file cannot be written.
     """
     indices = [
-        stage.index for stage in stages if (stage.kind != "warmup" if stage_name is None else stage.name == stage_name)
+        stage.index
+        for stage in stages
+        if (STAGE_KINDS[stage.kind].is_measured if stage_name is None else stage.name == stage_name)
     ]
     if not indices:
         names = ", ".join(dict.fromkeys(stage.name for stage in stages)) or "none"

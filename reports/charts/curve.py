@@ -24,7 +24,7 @@ from reports.charts.style import (
     build_spec,
     fit_scale,
 )
-from reports.model import Report, StageRow
+from reports.model import FIXED_RATE_KINDS, Report, StageRow
 
 _STATE_STYLES = {
     "passed": (ACCENT, ACCENT, "circle"),
@@ -34,14 +34,10 @@ _STATE_STYLES = {
 }
 
 
-_FIXED_RATE_KINDS = ("probe", "step", "steady")
-"""Kinds of stages with a single, fixed rate."""
-
-
 def build_rate_chart(report: Report) -> Chart | None:
     """Build the chart of latency by offered rate; `None` unless at least two distinct rates have a
     latency."""
-    stages = [stage for stage in report.stages if stage.kind in _FIXED_RATE_KINDS and not stage.pooled]
+    stages = [stage for stage in report.stages if stage.kind in FIXED_RATE_KINDS and not stage.pooled]
     points = [
         _build_point(stage) for stage in stages if _get_rate(stage) is not None and stage.evaluated.value is not None
     ]

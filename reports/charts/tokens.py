@@ -11,10 +11,9 @@ import altair as alt
 from reports import formatting
 from reports.charts.picture import Chart
 from reports.charts.style import ACCENT, INK, build_layer, build_limit_line, build_point_scales, build_spec, fit_scale
-from reports.model import Quantity, Report, StageRow, TokenRow
+from reports.model import FIXED_RATE_KINDS, Quantity, Report, StageRow, TokenRow
 
 _MS_PER_S = 1000.0
-_RATE_KINDS = ("step", "steady", "probe")
 
 _LoadPoint = tuple[float, StageRow, TokenRow]
 """Load (concurrency or req/s), the stage at this load, and the token metrics of the stage."""
@@ -58,7 +57,7 @@ def _select_load_points(report: Report, *, is_closed_loop: bool) -> list[_LoadPo
 def _get_load(row: StageRow, *, is_closed_loop: bool) -> float | None:
     if is_closed_loop:
         return row.clients if row.kind == "closed" else None
-    return row.scheduled_per_s if row.kind in _RATE_KINDS else None
+    return row.scheduled_per_s if row.kind in FIXED_RATE_KINDS else None
 
 
 def _format_load(load: float, *, is_closed_loop: bool) -> str:

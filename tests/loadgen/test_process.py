@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from loadgen.child import start_module
+from loadgen.child import is_suspended, start_module
 from loadgen.frames import encode_message_frame, read_report
 from loadgen.process import LoadError, LoadProcess
 from loadgen.protocols.open_inference_pb2 import ModelMetadataResponse
@@ -471,6 +471,7 @@ def test_suspended_process_fails_without_timeout_of_slow_target(
     ) as load:
         load.configure(NOWHERE, HttpWorkload())
         os.kill(load.pid, signal.SIGSTOP)
+        wait_until(lambda: is_suspended(load.pid))
         with pytest.raises(LoadError, match=f"process {load.pid} is suspended") as failed:
             step(load)
         assert failed.value.hint is not None

@@ -1,7 +1,7 @@
 """One server of a law of service, as an event simulation that shares no code with the product.
 
 A request passes an accept queue, then the stations of the server in order, and is released. Influences change the speed
-of the server, its number of workers, or the work of a request. `LawReplica` fits `tests.checks.event_simulator`, which
+of the server, its number of workers, or the work of a request. `LawReplica` fits `tests.studies.event_simulator`, which
 plays fleets of them behind a router.
 
     latencies_s = simulate(arrivals_s, works_s, lambda: LawReplica(layout, (), seed=1))

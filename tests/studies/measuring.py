@@ -22,6 +22,7 @@ from app.analysis.objectives import parse_objective
 from app.analysis.stages import summarize_stage
 from app.planning.fleet_rate import build_design, build_fleet_shape, simulate_fleet
 from app.planning.fleets import plan_fleets
+from app.planning.service_models.discrepancy import compute_discrepancy
 from app.planning.service_models.families import with_parameters
 from app.planning.service_models.measured import add_measured_tokens, build_run_target
 from app.planning.slo_objectives import build_slo_objectives
@@ -248,16 +249,22 @@ def read_intervals(
 ) -> list[tuple[float, float]]:
     """Return the stated 80 % interval of each latency (metric and percentile) of one replica at a rate.
 
-    The plan file states the fit with its uncertainty: service models, their probabilities, and the covariance of their
-    parameters. The interval is what these say about the latency. This is the one place that depends on how the product
-    states it. The list is empty without a fit.
+    The plan file states the fit with its uncertainty: service models, their probabilities, the covariance of their
+    parameters, and the errors at loads that a fit did not see, whose excess is the discrepancy. The interval is what
+    these say about the latency. This is the one place that depends on how the product states it. The list is empty
+    without a fit.
     """
     if target.fit is None:
         return []
     inputs = add_measured_tokens(_build_inputs(truth, target))
-    shape = build_fleet_shape(inputs.traffic, build_slo_objectives(inputs.slo), "random")
+    objectives = build_slo_objectives(inputs.slo)
+    shape = build_fleet_shape(inputs.traffic, objectives, "random")
+    rng = np.random.default_rng(11)
+    services = _draw_services(target.fit, rng)
+    discrepancy = compute_discrepancy(target.fit, objectives, target.curve.max_rate_per_s)
+    factors = np.exp(discrepancy * rng.standard_normal((len(services), 1)))
     draws: list[list[float]] = []
-    for service in _draw_services(target.fit, np.random.default_rng(11)):
+    for service in services:
         outcome = simulate_fleet(build_design(service, shape, 1), shape, rate_per_s, _POSTERIOR_REQUESTS)
         upper_values = []
         for metric, aggregate in metrics:
@@ -270,7 +277,7 @@ def read_intervals(
         draws.append(upper_values)
     return [
         (float(np.quantile(column, 0.1)), float(np.quantile(column, 0.9)))
-        for column in np.array(draws).T
+        for column in (factors * np.array(draws)).T
     ]  # fmt: skip
 
 

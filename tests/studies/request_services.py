@@ -1,7 +1,7 @@
 """Truths with requests: a law outside the families that the product fits, or a service of a known family.
 
-The laws are those of `tests.studies.laws`, the known families those of `tests.checks.request_truths`. Both are played
-by the replicas of `tests.checks.event_simulator`.
+The laws are those of `tests.studies.laws`, the known families those of `tests.studies.request_truths`. Both are played
+by the replicas of `tests.studies.event_simulator`.
 """
 
 from __future__ import annotations
@@ -16,8 +16,8 @@ import numpy as np
 
 from app.records.offers import Router
 from app.records.search import SearchSpec
-from tests.checks import request_truths
-from tests.checks.event_simulator import ROUTERS, Replica, simulate
+from tests.studies import request_truths
+from tests.studies.event_simulator import ROUTERS, Replica, simulate
 from tests.studies.laws import Law, draw_law
 from tests.studies.measuring import Floats, SimulatedRequests, quantile
 

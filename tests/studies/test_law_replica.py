@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 
 import pytest
 
-from tests.checks.event_simulator import simulate
+from tests.studies.event_simulator import simulate
 from tests.studies.influences import AllocationPause, BackgroundJob, PeriodicPause, RequestLeak, SlowStart, TimeLeak
 from tests.studies.law_replica import Influence, LawReplica, Layout, Station
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import numpy as np
 import pytest
 
-from tests.checks.event_simulator import Replica, simulate
+from tests.studies.event_simulator import Replica, simulate
 from tests.studies.laws import FIXED_LAWS, FIXED_MECHANISMS, LAWS, REDRAWN_LAWS, SETTINGS_EACH, Law, draw_law
 
 

@@ -1,6 +1,6 @@
 """Truths with tokens: servers with continuous batching, measured by the product's search.
 
-Servers, lengths and SLOs are those of `tests.checks.llm_truths`, whose event simulation plays them. Unlike there, the
+Servers, lengths and SLOs are those of `tests.studies.llm_truths`, whose event simulation plays them. Unlike there, the
 search is the session's own, with stages of a fixed duration, and the peak is drawn from what a replica saturates at
 rather than from the true need.
 """
@@ -14,8 +14,8 @@ import numpy as np
 
 from app.records.offers import Router
 from app.records.search import SearchSpec
-from tests.checks.llm_truths import Requests, Server, draw_truth, simulate, speed_up_server
-from tests.checks.llm_truths import Truth as Drawn
+from tests.studies.llm_truths import Requests, Server, draw_truth, simulate, speed_up_server
+from tests.studies.llm_truths import Truth as Drawn
 from tests.studies.measuring import Floats, SimulatedRequests
 
 TOKEN_TRUTHS = 200

@@ -14,6 +14,7 @@ from app.analysis.arrivals import build_arrivals_key, build_process_key, format_
 from app.analysis.comparisons.metric_pairs import list_comparable_stages
 from app.records.comparison import DifferenceId, EnvironmentDifference
 from app.records.result import Environment, Objective, Result, Target
+from app.records.stage_kinds import STAGE_KINDS
 
 NOT_REPORTED = "n/a"
 _CPU_DIFFERENCES: tuple[DifferenceId, ...] = ("cpu", "cores", "machine")
@@ -109,9 +110,9 @@ def build_comparability_key(result: Result) -> str:
     requested_stages = {
         (stage.name, *build_arrivals_key(stage))
         for stage in result.stages
-        if stage.variant is None and stage.kind not in ("warmup", "probe", "step") and not stage.is_pooled
+        if stage.variant is None and STAGE_KINDS[stage.kind].is_configured and not stage.is_pooled
     }
-    search_processes = {build_process_key(stage) for stage in result.stages if stage.kind in ("probe", "step")}
+    search_processes = {build_process_key(stage) for stage in result.stages if STAGE_KINDS[stage.kind].is_search}
     properties = (
         result.name,
         result.tool.name,
@@ -350,7 +351,7 @@ def _collect_arrivals_by_stage(runs: Sequence[Result]) -> dict[str, dict[tuple[o
         if run.max_rate is not None:
             search_arrivals = arrivals_by_stage.setdefault("search", {})
             for stage in run.stages:
-                if stage.kind in ("probe", "step"):
+                if STAGE_KINDS[stage.kind].is_search:
                     search_arrivals[is_sizewise_run, *build_process_key(stage)] = (
                         format_search_arrivals(stage) or NOT_REPORTED
                     )

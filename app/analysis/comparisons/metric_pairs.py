@@ -14,6 +14,7 @@ from app.records.estimate import Estimate, Variant, join_variant_label
 from app.records.local import TEST_TAG
 from app.records.metrics import METRICS
 from app.records.result import SWEEP_TAG, Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 
 _LATENCY_PERCENTILES = ("p50", "p95", "p99")
 _HEADLINE_AGGREGATES: dict[str, tuple[str, ...]] = {
@@ -191,11 +192,12 @@ def list_comparable_stages(
     INVALID stages, the pooled stage of a search, and tests of a language model that were repeated to
     detect drift are skipped; the individual search steps are included."""
     has_other_load = any(
-        SWEEP_TAG not in stage.tags and stage.kind in ("steady", "closed") for stage in _iterate_load_stages(result)
+        SWEEP_TAG not in stage.tags and STAGE_KINDS[stage.kind].has_constant_load
+        for stage in _iterate_load_stages(result)
     )
     drifts = _find_drifts(result)
     for stage in result.stages:
-        if stage.kind == "warmup" or stage.is_pooled or stage.verdict.status == "INVALID":
+        if not STAGE_KINDS[stage.kind].is_measured or stage.is_pooled or stage.verdict.status == "INVALID":
             continue
         if stage.variant is None:
             is_probe = stage.kind == "probe" or (has_other_load and SWEEP_TAG in stage.tags)
@@ -268,7 +270,7 @@ def _read_values(result: Result, free_settings: Collection[str]) -> dict[MetricP
         for metric, estimates in _build_metrics(stage).items():
             for aggregate, estimate in estimates.items():
                 if estimate.value is not None and metric in METRICS:
-                    value = _StageEstimate(comparable_stage, estimate, has_latency, stage.kind in ("probe", "step"))
+                    value = _StageEstimate(comparable_stage, estimate, has_latency, STAGE_KINDS[stage.kind].is_search)
                     values_by_key.setdefault((comparable_stage.key, metric, aggregate), []).append(value)
     return values_by_key
 

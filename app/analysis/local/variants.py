@@ -270,7 +270,6 @@ class VariantPoint(msgspec.Struct, frozen=True, kw_only=True):
     same percentile and `cost` in the same unit. Unknown values are `None`."""
 
     latency_ms: float | None
-    rows_per_s: float | None
     cost: float | None
     accuracy: float | None
     """Accuracy as a proportion (0 to 1); higher is better."""

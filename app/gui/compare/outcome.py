@@ -15,6 +15,7 @@ from app.gui.compare.pairs_suggestion import PairsSuggestion, suggest_pairs
 from app.records.comparison import Comparison
 from app.records.metrics import METRICS, display_unit, metric_label
 from app.records.result import Result, Stage
+from app.records.stage_kinds import STAGE_KINDS
 from reports.comparison_section import ComparisonSection
 from reports.model import DistributionMetric, PercentileCurve
 
@@ -180,7 +181,7 @@ def _list_load_stages(result: Result) -> list[Stage]:
     return [
         stage
         for stage in result.stages
-        if stage.variant is None and stage.kind != "warmup" and not stage.is_pooled
+        if stage.variant is None and STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled
         if stage.verdict.status != "INVALID"
     ]
 

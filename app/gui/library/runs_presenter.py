@@ -21,6 +21,7 @@ from app.gui.library.run_listing import ListedRuns, build_listing
 from app.gui.navigation import Notice, build_error_notice
 from app.records.metrics import display_unit, metric_label
 from app.records.result import Result
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.run_history import RunHistory
 from app.reporting.run_rows import DeletedRow, RunRow, list_deleted_rows, list_runs
 from app.storage.baselines import list_promoted_directories
@@ -111,7 +112,9 @@ def build_load_preview(result: Result) -> PreviewCurve | None:
 
     labels = build_curve_labels(result)
     stages = [
-        stage for stage in result.stages if stage.kind != "warmup" and not stage.is_pooled and stage.variant is None
+        stage
+        for stage in result.stages
+        if STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled and stage.variant is None
     ]
     by_clients = any(stage.concurrency for stage in stages)
     points = sorted(

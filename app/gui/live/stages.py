@@ -30,6 +30,7 @@ from app.records.events import (
 )
 from app.records.local import TEST_TAG
 from app.records.result import Check, Stage, Verdict
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_check_row
 from reports.formatting import format_stage_name
 from reports.model import CheckRow, ErrorSummary
@@ -137,10 +138,6 @@ class Failures:
         return {error: count for error, count in errors.items() if error in self._first_times_s}
 
 
-_RATE_CHANGEABLE_KINDS = ("steady", "varying", "spike")
-_EXTENDABLE_KINDS = ("steady", "closed")
-
-
 def _format_stage_name(stage: StageStarted) -> str:
     return format_stage_name(stage.test or stage.name, stage.repeat)
 
@@ -157,7 +154,7 @@ class LiveStages:
         start_s = (stage.start_ns - zero_ns) / 1e9 - stage.lead_in_s
         self.stop(start_s)
         self._running = stage
-        can_change_rate = stage.kind in _RATE_CHANGEABLE_KINDS and stage.concurrency is None
+        can_change_rate = STAGE_KINDS[stage.kind].can_change_rate and stage.concurrency is None
         self._cells[stage.index] = StageCell(
             index=stage.index,
             name=_format_stage_name(stage),
@@ -167,7 +164,7 @@ class LiveStages:
             progress=0.0,
             can_change_rate=can_change_rate,
             rate_per_s=stage.offered_per_s,
-            can_extend=variant_name is None and stage.kind in _EXTENDABLE_KINDS,
+            can_extend=variant_name is None and STAGE_KINDS[stage.kind].can_be_extended,
         )
 
     def update_progress(self, snapshot: Snapshot) -> None:

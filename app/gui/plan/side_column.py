@@ -27,13 +27,11 @@ class SideColumn(QScrollArea):
         return super().event(event)
 
     def minimumSizeHint(self) -> QSize:
-        return QSize(self._get_required_width(), super().minimumSizeHint().height())
-
-    def _get_required_width(self) -> int:
-        content = self.widget()
-        width = 0 if content is None else content.minimumSizeHint().width()
-        return width + self.verticalScrollBar().sizeHint().width()
+        """Return the width that was computed when the layout of the content last changed: Qt asks for
+        it dozens of times per change of the page."""
+        return QSize(self.minimumWidth(), super().minimumSizeHint().height())
 
     def _update_min_width(self) -> None:
-        if self.minimumWidth() != self._get_required_width():
-            self.setMinimumWidth(self._get_required_width())
+        content = self.widget()
+        width = 0 if content is None else content.minimumSizeHint().width()
+        self.setMinimumWidth(width + self.verticalScrollBar().sizeHint().width())

@@ -18,6 +18,7 @@ from app.gui.results.state import DisplayedRun
 from app.gui.theme import GAP, ThemeController
 from app.gui.widgets import hbox
 from app.records.metrics import metric_label
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_limit
 from reports import formatting
 from reports.formatting import StageState
@@ -25,7 +26,6 @@ from reports.model import Report, StageRow
 from reports.quantity import Limit, Quantity
 
 _STATES: tuple[StageState, ...] = get_args(StageState)
-_RATE_KINDS = ("probe", "step", "steady")
 _TOKEN_METRICS, _TOKEN_AGGREGATE = ("ttft_ms", "tpot_ms"), "p95"
 _CHART_LINES = 13
 """Minimum height of the charts in lines of text."""
@@ -116,7 +116,7 @@ class LoadCurves(QWidget):
 def is_client_sweep(report: Report) -> bool:
     """Return whether the load of the run is given by numbers of clients, not by rates."""
     return any(row.clients is not None for row in report.stages) and not any(
-        row.kind in _RATE_KINDS and not row.pooled for row in report.stages
+        STAGE_KINDS[row.kind].has_fixed_rate and not row.pooled for row in report.stages
     )
 
 
@@ -171,7 +171,7 @@ def _get_load(row: StageRow, *, has_clients: bool) -> float | None:
         return None
     if has_clients:
         return row.clients
-    if row.kind not in _RATE_KINDS:
+    if not STAGE_KINDS[row.kind].has_fixed_rate:
         return None
     return row.offered.value if row.scheduled_per_s is None else row.scheduled_per_s
 

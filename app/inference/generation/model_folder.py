@@ -33,8 +33,7 @@ _EXPORT_HINT = "Export the model again with a tool you trust."
 
 
 class GenerativeModel(msgspec.Struct, frozen=True, kw_only=True):
-    """A checked model folder. `context` is the maximum number of tokens of a sequence, and
-    `end_ids` are the tokens that end a response.
+    """A checked model folder. `context` is the maximum number of tokens of a sequence.
 
     `paged_cache` is set if the model has a paged KV cache, so that requests are batched
     continuously; otherwise batches are static."""
@@ -48,7 +47,6 @@ class GenerativeModel(msgspec.Struct, frozen=True, kw_only=True):
     heads: int
     kv_heads: int
     head_dim: int
-    end_ids: tuple[int, ...]
     paged_cache: PagedCache | None
     size_bytes: int
     """Size in bytes of all files of the folder."""
@@ -97,7 +95,6 @@ def read_model_folder(folder: Path) -> GenerativeModel:
         heads=counts["num_attention_heads"],
         kv_heads=counts["num_key_value_heads"],
         head_dim=counts["head_size"],
-        end_ids=_list_end_ids(model.eos_token_id),
         paged_cache=_build_paged_cache(folder, config.engine),
         size_bytes=sum(files.values()),
     )
@@ -184,12 +181,6 @@ def _check_counts(folder: Path, **counts: GenaiCount) -> dict[str, int]:
             raise UsageError(f"{_name_config(folder)}: {key} is {count}, but must be at least 1", hint=_EXPORT_HINT)
         checked[key] = count
     return checked
-
-
-def _list_end_ids(value: int | list[int] | None) -> tuple[int, ...]:
-    if value is None:
-        return ()
-    return (value,) if isinstance(value, int) else tuple(value)
 
 
 def _build_paged_cache(folder: Path, engine: GenaiEngine | None) -> PagedCache | None:

@@ -100,7 +100,7 @@ def convert_precision(
     UsageError if the model cannot be converted, and MeasurementError if the conversion process
     failed. Both messages contain the model name and the precision."""
     if precision == "as-is":
-        return ConvertedModel(path=model, sha256=hash_file(model), was_cached=False, duration_s=None)
+        return ConvertedModel(path=model, sha256=hash_file(model), duration_s=None)
     try:
         return _convert_or_load(model, precision, calibration, cache, timeout_s, now_ns)
     except ChildKilledError as error:
@@ -194,7 +194,6 @@ def _build_converted_model(cache: Path, entry: StoredConversion, duration_s: flo
     return ConvertedModel(
         path=get_cached_model_path(cache, entry),
         sha256=entry.sha256,
-        was_cached=duration_s is None,
         duration_s=duration_s,
         calibration_rows=entry.delivery.calibration_rows,
         notes=entry.delivery.notes,

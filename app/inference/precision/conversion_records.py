@@ -43,7 +43,6 @@ class ConvertedModel(msgspec.Struct, frozen=True, kw_only=True):
 
     path: Path
     sha256: str
-    was_cached: bool
     duration_s: float | None
     calibration_rows: int | None = None
     """Number of rows that calibrated the int8-static model; `None` for other precisions. Accuracy

@@ -63,20 +63,11 @@ class SpotTerms(msgspec.Struct, frozen=True):
 
 
 class CommitmentSplit(msgspec.Struct, frozen=True):
-    """Cheapest split between reserved, on-demand and spot instances.
-
-    Hours are replica-hours per year. Reserved hours include unused hours; spot hours exclude the
-    buffer.
-    """
+    """Cheapest split between reserved, on-demand and spot instances: the number of reserved
+    instances, and the cost of all in USD per year."""
 
     reserved: int
-    reserved_hours: float
-    on_demand_hours: float
-    spot_hours: float
-    reserved_utilization_share: float | None
     usd_per_year: float
-    all_on_demand_usd_per_year: float | None
-    saving_usd_per_year: float | None
 
 
 def split_commitments(
@@ -100,7 +91,7 @@ def split_commitments(
         for reserved in reserved_candidates
     ]
     cost_usd, reserved = min(costs_usd, default=(math.inf, 0))
-    return None if math.isinf(cost_usd) else _build_split(hourly_demand, max_spot_replicas, prices, reserved, cost_usd)
+    return None if math.isinf(cost_usd) else CommitmentSplit(reserved, cost_usd * (HOURS_PER_YEAR / hourly_demand.size))
 
 
 def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Ints:
@@ -191,25 +182,6 @@ def _compute_unreserved_hours(hourly_demand: Ints, max_spot_replicas: Ints, rese
     unreserved_replicas = np.maximum(hourly_demand - reserved, 0)
     spot_replicas = np.minimum(unreserved_replicas, max_spot_replicas)
     return int(spot_replicas.sum()), int((unreserved_replicas - spot_replicas).sum())
-
-
-def _build_split(
-    hourly_demand: Ints, max_spot_replicas: Ints, prices: HourlyPrices, reserved: int, total_usd: float
-) -> CommitmentSplit:
-    hours_scale = HOURS_PER_YEAR / hourly_demand.size
-    spot_hours, on_demand_hours = _compute_unreserved_hours(hourly_demand, max_spot_replicas, reserved)
-    used_hours = int(np.minimum(hourly_demand, reserved).sum())
-    all_on_demand_usd = None if prices.on_demand is None else int(hourly_demand.sum()) * prices.on_demand * hours_scale
-    return CommitmentSplit(
-        reserved=reserved,
-        reserved_hours=reserved * HOURS_PER_YEAR,
-        on_demand_hours=on_demand_hours * hours_scale,
-        spot_hours=spot_hours * hours_scale,
-        reserved_utilization_share=used_hours / (reserved * hourly_demand.size) if reserved else None,
-        usd_per_year=total_usd * hours_scale,
-        all_on_demand_usd_per_year=all_on_demand_usd,
-        saving_usd_per_year=None if all_on_demand_usd is None else all_on_demand_usd - total_usd * hours_scale,
-    )
 
 
 _MONTHS_PER_YEAR = 12

@@ -10,8 +10,6 @@ import msgspec
 
 from app.planning.options import Option, get_candidate
 from app.planning.pricing.costs import (
-    SECONDS_PER_HOUR,
-    THOUSAND,
     Rates,
     TokenWork,
     UnitCost,
@@ -58,15 +56,12 @@ class Site(msgspec.Struct, frozen=True):
 class EnergyBill(msgspec.Struct, frozen=True):
     """Monthly energy, energy cost and carbon emissions.
 
-    All three include PUE, but emissions exclude manufacturing. `mean_w` is the mean power in W
-    without PUE.
+    All three include PUE, but emissions exclude manufacturing.
     """
 
-    mean_w: Estimate
     kwh_per_month: Estimate
     usd_per_month: Estimate
     kg_co2e_per_month: Estimate
-    wh_per_1k_inferences: Estimate
 
 
 def build_power_model(
@@ -120,12 +115,10 @@ def compute_power_from_inferences(
     return Estimate(fleet_idle_w + energy_above_idle_j.value * rate_per_s, ci95, basis=basis)
 
 
-def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> EnergyBill:
-    """Compute the monthly energy bill from the mean power and the mean rate of inferences."""
+def compute_energy_bill(mean_w: Estimate, site: Site) -> EnergyBill:
+    """Compute the monthly energy bill from the mean power in W, without PUE."""
     kwh_per_month = _scale_estimate(mean_w, site.pue * HOURS_PER_MONTH / 1000)
-    thousands_of_inferences = mean_per_s * HOURS_PER_MONTH * SECONDS_PER_HOUR / THOUSAND
     return EnergyBill(
-        mean_w=mean_w,
         kwh_per_month=kwh_per_month,
         usd_per_month=_scale_estimate(
             kwh_per_month,
@@ -136,11 +129,6 @@ def compute_energy_bill(mean_w: Estimate, site: Site, mean_per_s: float) -> Ener
             kwh_per_month,
             None if site.grid is None else site.grid.g_co2e_per_kwh / 1000,
             "the carbon intensity of the region's grid is unknown",
-        ),
-        wh_per_1k_inferences=_scale_estimate(
-            kwh_per_month,
-            1000 / thousands_of_inferences if thousands_of_inferences > 0 else None,
-            "the traffic has no requests",
         ),
     )
 
@@ -251,7 +239,7 @@ def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs)
     if offer.owned is not None and offer.owned.power_w > 0:
         owned_power = Estimate(offer.owned.power_w * candidate.instances, basis="assumed")
         site = Site(pue=offer.owned.pue, grid=plan_inputs.catalog.find_carbon_intensity(offer))
-        bill = compute_energy_bill(owned_power, site, demand.mean_per_s)
+        bill = compute_energy_bill(owned_power, site)
         return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)
     if offer.accelerator is None:
         unknown_estimate = Estimate(None, basis="assumed", reason="the power of a CPU instance is unknown")
@@ -269,5 +257,5 @@ def _compute_energy(option: Option, demand: Demand, plan_inputs: PlanningInputs)
     site = Site(
         pue=offer.owned.pue if offer.owned else ASSUMED_PUE, grid=plan_inputs.catalog.find_carbon_intensity(offer)
     )
-    bill = compute_energy_bill(mean_power, site, demand.mean_per_s)
+    bill = compute_energy_bill(mean_power, site)
     return _Energy(bill.kwh_per_month, bill.kg_co2e_per_month)

@@ -59,8 +59,8 @@ class MixedFleet(msgspec.Struct, frozen=True):
     """Fleet of one or several instance types.
 
     `count_by_offer` is the number of instances by offer, including spares; `spares` is the number
-    of spares by offer. `shares` is the share of requests by bucket and offer. `is_optimal` is False
-    if the solver reached its time limit, so that a cheaper mix may exist.
+    of spares by offer. `shares` is the share of requests by bucket and offer. A cheaper mix
+    may exist if the solver reached its time limit.
     """
 
     count_by_offer: dict[str, int]
@@ -68,7 +68,6 @@ class MixedFleet(msgspec.Struct, frozen=True):
     shares: dict[str, dict[str, float]]
     usd_per_hour: float
     usd_per_month: float
-    is_optimal: bool
     note: str | None
     """What a mix of several instance types requires, as a sentence; `None` if the fleet has a
     single type."""
@@ -82,7 +81,7 @@ def solve_mix(
     limits = limits or MixLimits()
     demand_per_s = {bucket: rate_per_s for bucket, rate_per_s in demand_per_s.items() if rate_per_s > 0}
     if not demand_per_s:
-        return MixedFleet({}, {}, {}, 0.0, 0.0, True, None)
+        return MixedFleet({}, {}, {}, 0.0, 0.0, None)
     candidates = _drop_dominated(
         [offer for offer in offers if any(offer.rate_per_s_by_bucket.get(bucket, 0) > 0 for bucket in demand_per_s)],
         demand_per_s,
@@ -136,14 +135,13 @@ def _build_single_type_fleet(
     if offer.max_instances is not None and needed_instances + limits.spares > offer.max_instances:
         return None
     shares = {bucket: {offer.key: 1.0} for bucket in demand_per_s}
-    return _build_fleet_within_budget([(offer, needed_instances)], shares, limits, is_optimal=True)
+    return _build_fleet_within_budget([(offer, needed_instances)], shares, limits)
 
 
 def _build_fleet_within_budget(
     offers_and_counts: Sequence[tuple[MixOffer, int]],
     shares: dict[str, dict[str, float]],
     limits: MixLimits,
-    is_optimal: bool,
 ) -> MixedFleet | None:
     counts = {offer.key: needed_instances + limits.spares for offer, needed_instances in offers_and_counts}
     usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in offers_and_counts)
@@ -152,7 +150,7 @@ def _build_fleet_within_budget(
         return None
     spares = dict.fromkeys(counts, limits.spares)
     note = ROUTER_NOTE if len(counts) > 1 else None
-    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_PER_MONTH, is_optimal, note)
+    return MixedFleet(counts, spares, shares, usd_per_hour, usd_per_hour * HOURS_PER_MONTH, note)
 
 
 def _solve_program(
@@ -195,7 +193,7 @@ def _solve_program(
     )
     if result.x is None:
         return None
-    return _read_solution(np.rint(result.x), offers, loads, demand_per_s, limits, is_optimal=result.status == 0)
+    return _read_solution(np.rint(result.x), offers, loads, demand_per_s, limits)
 
 
 def _compute_slice_loads(
@@ -257,7 +255,6 @@ def _read_solution(
     loads: npt.NDArray[np.float64],
     demand_per_s: Mapping[str, float],
     limits: MixLimits,
-    is_optimal: bool,
 ) -> MixedFleet | None:
     """Build the fleet from the solution of the mixed-integer program.
 
@@ -280,4 +277,4 @@ def _read_solution(
         }
         for bucket_index, bucket in enumerate(demand_per_s)
     }
-    return _build_fleet_within_budget(offers_and_counts, shares, limits, is_optimal)
+    return _build_fleet_within_budget(offers_and_counts, shares, limits)

@@ -16,16 +16,11 @@ MONTHS_PER_YEAR = 12
 class OwnedCost(msgspec.Struct, frozen=True):
     """Cost of one owned instance.
 
-    The values of `parts_usd_per_year` sum to `usd_per_year`. `usd_per_hour` is the cost per
-    calendar hour. The costs per accelerator-hour are per hour in which an accelerator is available
-    or does useful work, respectively; `None` if there are no such hours.
+    `usd_per_hour` is the cost per calendar hour.
     """
 
-    parts_usd_per_year: dict[str, float]
     usd_per_year: float
     usd_per_hour: float
-    usd_per_accelerator_hour_available: float | None
-    usd_per_accelerator_hour_useful: float | None
 
 
 def compute_capital_recovery_factor(interest_per_year: float, years: float) -> float:
@@ -45,30 +40,14 @@ def compute_sinking_fund_factor(interest_per_year: float, years: float) -> float
     return interest_per_year / math.expm1(years * math.log1p(interest_per_year))
 
 
-def compute_owned_cost(owned: OwnedHardware, accelerator_count: float, utilization: float | None = None) -> OwnedCost:
-    """Compute the cost of owned hardware.
-
-    `utilization` is the share of the available hours in which the hardware does useful work; `None`
-    if unknown.
-    """
+def compute_owned_cost(owned: OwnedHardware) -> OwnedCost:
     recovery_factor = compute_capital_recovery_factor(owned.interest_per_year, owned.life_years)
     residual_usd = owned.residual_usd * compute_sinking_fund_factor(owned.interest_per_year, owned.life_years)
-    monthly_usd_by_name = compute_running_usd_per_month(owned)
-    parts_usd_per_year = {
-        "hardware": owned.capex_usd * recovery_factor - residual_usd,
-        "network": owned.network_usd * recovery_factor,
-        **{name: usd * MONTHS_PER_YEAR for name, usd in monthly_usd_by_name.items()},
-    }
-    usd_per_year = sum(parts_usd_per_year.values())
-    available_hours = HOURS_PER_YEAR * owned.availability * accelerator_count
-    useful_hours = available_hours * (utilization or 0)
-    return OwnedCost(
-        parts_usd_per_year=parts_usd_per_year,
-        usd_per_year=usd_per_year,
-        usd_per_hour=usd_per_year / HOURS_PER_YEAR,
-        usd_per_accelerator_hour_available=usd_per_year / available_hours if available_hours > 0 else None,
-        usd_per_accelerator_hour_useful=usd_per_year / useful_hours if useful_hours > 0 else None,
-    )
+    hardware_usd_per_year = owned.capex_usd * recovery_factor - residual_usd
+    network_usd_per_year = owned.network_usd * recovery_factor
+    running_usd_per_year = [usd * MONTHS_PER_YEAR for usd in compute_running_usd_per_month(owned).values()]
+    usd_per_year = sum([hardware_usd_per_year, network_usd_per_year, *running_usd_per_year])
+    return OwnedCost(usd_per_year=usd_per_year, usd_per_hour=usd_per_year / HOURS_PER_YEAR)
 
 
 def compute_running_usd_per_month(owned: OwnedHardware) -> dict[str, float]:
@@ -96,7 +75,7 @@ def price_owned_offer(offer: Offer) -> Offer:
     """
     if offer.owned is None:
         return offer
-    usd_per_hour = compute_owned_cost(offer.owned, offer.accelerator_count).usd_per_hour
+    usd_per_hour = compute_owned_cost(offer.owned).usd_per_hour
     return msgspec.structs.replace(offer, on_demand_usd_per_hour=usd_per_hour)
 
 

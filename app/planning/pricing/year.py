@@ -22,35 +22,26 @@ from app.planning.sizing import Demand, compute_sustained_peak_per_s
 from app.records.plan import AnnualForecast
 from app.records.planning_inputs import PlanningInputs
 
-WORST_HOUR_COUNT = 20
 _HOUR_S = 3_600.0
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]
-_Totals = tuple[int, int, float, float, float]
-_Kernel = Callable[[Floats, Floats, int, Ints, Floats, Floats], _Totals]
+_Totals = tuple[int, float, float]
+_Kernel = Callable[[Floats, Floats, int, Floats], _Totals]
 
 
 class YearResult(msgspec.Struct, frozen=True):
     """Results of a simulated year, one row per fleet, in the order of the capacities.
 
     `hours_over` is the total time, in hours, in which the rate exceeds the capacity.
-    `hours_delayed` is the total time, in hours, with a backlog, and `delayed_share` is the share of
-    requests that arrive with a backlog. `worst_bins` holds the index of the worst bin in each of
-    the worst hours, sorted by wait, then by rate minus capacity, in descending order; −1 if the
-    rates cover fewer hours. Backlogs are numbers of requests. Waits are infinite if the capacity is
-    0.
+    `delayed_share` is the share of requests that arrive with a backlog. Waits are infinite if the
+    capacity is 0.
     """
 
     hours_over: Floats
-    hours_delayed: Floats
     delayed_share: Floats
-    worst_backlog: Floats
     worst_wait_s: Floats
-    final_backlog: Floats
     mean_utilization: Floats
-    worst_bins: Ints
-    worst_waits_s: Floats
 
 
 def simulate_year(rates_per_s: Floats, capacities_per_s: Floats, bin_s: float = 60.0) -> YearResult:
@@ -75,33 +66,24 @@ def simulate_year(rates_per_s: Floats, capacities_per_s: Floats, bin_s: float = 
 
 def _simulate_fleet(
     arrivals: Floats, hourly_capacities_per_s: Floats, bin_s: float, bins_per_hour: int
-) -> tuple[float | Floats | Ints, ...]:
+) -> tuple[float, ...]:
     """Simulate one fleet and return the values of its row in a YearResult."""
-    hour_count = len(hourly_capacities_per_s)
-    worst_bins, worst_excesses, backlogs = np.zeros(hour_count, np.int64), np.zeros(hour_count), np.zeros(hour_count)
-    bins_over, delayed_bins, delayed_requests, final_backlog, served_requests = _load_kernel()(
-        arrivals, hourly_capacities_per_s * bin_s, bins_per_hour, worst_bins, worst_excesses, backlogs
+    backlogs = np.zeros(len(hourly_capacities_per_s))
+    bins_over, delayed_requests, served_requests = _load_kernel()(
+        arrivals, hourly_capacities_per_s * bin_s, bins_per_hour, backlogs
     )
     waits_s = np.divide(
         backlogs, hourly_capacities_per_s, out=np.where(backlogs > 0, np.inf, 0.0), where=hourly_capacities_per_s > 0
     )
-    worst_hours = np.lexsort((-worst_excesses, -waits_s))[:WORST_HOUR_COUNT]
-    padded_bins, padded_waits_s = np.full(WORST_HOUR_COUNT, -1), np.zeros(WORST_HOUR_COUNT)
-    padded_bins[: len(worst_hours)], padded_waits_s[: len(worst_hours)] = worst_bins[worst_hours], waits_s[worst_hours]
     total_arrivals = arrivals.sum()
     capacity_requests = float(
         (hourly_capacities_per_s * np.diff(np.r_[0 : len(arrivals) : bins_per_hour, len(arrivals)])).sum() * bin_s
     )
     return (
         bins_over * bin_s / _HOUR_S,
-        delayed_bins * bin_s / _HOUR_S,
         delayed_requests / total_arrivals if total_arrivals else 0.0,
-        backlogs.max(initial=0.0),
         waits_s.max(initial=0.0),
-        final_backlog,
         served_requests / capacity_requests if capacity_requests else 0.0,
-        padded_bins,
-        padded_waits_s,
     )
 
 
@@ -137,23 +119,18 @@ def _simulate_queue(
     arrivals: Floats,
     hourly_capacities: Floats,
     bins_per_hour: int,
-    worst_bins: Ints,
-    worst_excesses: Floats,
     backlogs: Floats,
 ) -> _Totals:
-    """Simulate the queue over all bins, and find the worst bin of each hour.
+    """Simulate the queue over all bins. `backlogs` receives the longest queue of each hour.
 
-    The worst bin is the bin with the longest queue or, without queues, the bin with the highest
-    load. `worst_excesses` receives the arrivals minus the capacity in the worst bin, and `backlogs`
-    the queue. Return the number of bins above the capacity, the number of bins that end with a
-    queue, the number of requests that arrived in bins that end with a queue, the final queue, and
-    the number of served requests.
+    Return the number of bins above the capacity, the number of requests that arrived in bins that
+    end with a queue, and the number of served requests.
     """
-    bins_over, delayed_bins, delayed_requests, backlog, served_requests = 0, 0, 0.0, 0.0, 0.0
+    bins_over, delayed_requests, backlog, served_requests = 0, 0.0, 0.0, 0.0
     for hour in range(hourly_capacities.shape[0]):
         bin_capacity = hourly_capacities[hour]
-        worst_excess, largest_backlog, worst_bin = -np.inf, 0.0, hour * bins_per_hour
-        for bin_index in range(worst_bin, min(worst_bin + bins_per_hour, arrivals.shape[0])):
+        largest_backlog, first_bin = 0.0, hour * bins_per_hour
+        for bin_index in range(first_bin, min(first_bin + bins_per_hour, arrivals.shape[0])):
             bin_arrivals = arrivals[bin_index]
             backlog += bin_arrivals
             bin_served = min(bin_capacity, backlog)
@@ -161,12 +138,10 @@ def _simulate_queue(
             served_requests += bin_served
             bins_over += bin_arrivals > bin_capacity
             if backlog > 0.0:
-                delayed_bins += 1
                 delayed_requests += bin_arrivals
-            if backlog > largest_backlog or (largest_backlog == 0.0 and bin_arrivals - bin_capacity > worst_excess):
-                worst_excess, largest_backlog, worst_bin = bin_arrivals - bin_capacity, backlog, bin_index
-        worst_bins[hour], worst_excesses[hour], backlogs[hour] = worst_bin, worst_excess, largest_backlog
-    return bins_over, delayed_bins, delayed_requests, backlog, served_requests
+            largest_backlog = max(largest_backlog, backlog)
+        backlogs[hour] = largest_backlog
+    return bins_over, delayed_requests, served_requests
 
 
 def forecast_year(best_candidate: Candidate, demand: Demand, plan_inputs: PlanningInputs) -> AnnualForecast:

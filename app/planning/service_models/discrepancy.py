@@ -45,10 +45,9 @@ MAX_DISCREPANCY = 0.3
 
 
 class Drift(msgspec.Struct, frozen=True):
-    """Change of the log latency over a measurement that the loads do not explain, with its
-    interval: positive if the target became slower."""
+    """Interval of the change of the log latency over a measurement that the loads do not explain:
+    positive if the target became slower."""
 
-    log_change: float
     low: float
     high: float
 
@@ -183,4 +182,4 @@ def _fit_trend(times: Floats, errors: Floats, sigmas: Floats) -> Drift | None:
     degrees_of_freedom = len(times) - 2
     scatter = max(1.0, math.sqrt(float(weights @ residuals**2) / degrees_of_freedom))
     half_width = float(special.stdtrit(degrees_of_freedom, _DRIFT_CONFIDENCE)) * scatter / math.sqrt(spread)
-    return Drift(slope, slope - half_width, slope + half_width)
+    return Drift(slope - half_width, slope + half_width)

@@ -16,12 +16,10 @@ from app.planning.simulation.queueing import (
 )
 from app.planning.simulation.state import (
     ARRIVAL,
-    BATCHES,
     BUSY,
     DONE,
     FIXED,
     HEAD,
-    ITEMS,
     NEXT,
     NORMAL,
     OUTSIDE,
@@ -96,8 +94,6 @@ def _start_batch(fleet: Fleet, replica: int, start_s: float) -> None:
         pop_waiting(fleet, replica)
     duration_s = (fleet.floats[replica, FIXED] + fleet.floats[replica, PER_ITEM] * work) * factor
     fleet.counts[replica, RUNNING] = size
-    fleet.counts[replica, BATCHES] += 1
-    fleet.counts[replica, ITEMS] += size
     fleet.floats[replica, BUSY] += duration_s
     fleet.floats[replica, DONE] = start_s + duration_s
 

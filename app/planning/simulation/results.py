@@ -11,7 +11,6 @@ from app.planning.simulation.compiled import Floats, Ints, compiled
 from app.planning.simulation.histogram import BUCKET_COUNT, compute_quantiles_s
 from app.planning.simulation.state import (
     ARRIVED,
-    BATCHES,
     BUSY,
     CLOCK,
     DONE,
@@ -20,7 +19,6 @@ from app.planning.simulation.state import (
     FIRST_TOKEN,
     GOOD,
     HISTOGRAMS,
-    ITEMS,
     KIND,
     LATENCY,
     PER_TOKEN,
@@ -36,13 +34,11 @@ from app.planning.simulation.state import (
 class LatencyStatistics(msgspec.Struct, frozen=True):
     """Mean and percentiles of a latency, in seconds. Values are `None` if no request was counted.
 
-    Percentiles are in the requested order. `percentiles_per_seed_s` holds the same percentiles for
-    each seed.
+    Percentiles are in the requested order, pooled over all seeds.
     """
 
     mean_s: float | None
     percentiles_s: tuple[float | None, ...]
-    percentiles_per_seed_s: tuple[tuple[float | None, ...], ...]
 
 
 class ClassOutcome(msgspec.Struct, frozen=True):
@@ -65,7 +61,6 @@ def reset_counts(fleet: Fleet) -> None:
     fleet.tallies[:, ARRIVED] = counts[:, ARRIVED] - counts[:, ARRIVED + 1 :].sum(axis=1)
     fleet.classes[:, SUM:] = 0.0
     fleet.floats[:, BUSY] = 0.0
-    fleet.counts[:, [BATCHES, ITEMS]] = 0
 
 
 def get_histograms(fleet: Fleet) -> Ints:
@@ -110,13 +105,6 @@ def compute_good_share(tallies: Sequence[Ints]) -> float | None:
         if finished_requests
         else None
     )
-
-
-def compute_mean_batch_size(fleets: Sequence[Fleet]) -> float | None:
-    """Return the mean batch size: requests per batch, sequences per step for token services, or 1
-    for slots."""
-    batches = sum(int(fleet.counts[:, BATCHES].sum()) for fleet in fleets)
-    return sum(int(fleet.counts[:, ITEMS].sum()) for fleet in fleets) / batches if batches else None
 
 
 def compute_busy_s(fleet: Fleet, now_s: float) -> Floats:
@@ -166,5 +154,4 @@ def _summarize_latency(
     return LatencyStatistics(
         mean_s=total_s / total_count if total_count else None,
         percentiles_s=compute_quantiles_s(np.sum(histograms, axis=0), probabilities),
-        percentiles_per_seed_s=tuple(compute_quantiles_s(counts, probabilities) for counts in histograms),
     )

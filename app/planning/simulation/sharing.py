@@ -13,14 +13,12 @@ from app.planning.simulation.queueing import get_class, get_service_factor, pop_
 from app.planning.simulation.slots import pop_running, push_running
 from app.planning.simulation.state import (
     ARRIVAL,
-    BATCHES,
     BUSY,
     CLOCK,
     DONE,
     DONE_SUM,
     ENDS,
     HEAD,
-    ITEMS,
     NEXT,
     NORMAL,
     OUTSIDE,
@@ -97,6 +95,4 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     work_s *= get_service_factor(fleet, replica, fleet.queues[head, replica, NORMAL])
     pop_waiting(fleet, replica)
     push_running(fleet, replica, fleet.floats[replica, CLOCK] + work_s, arrival_s, packed_class)
-    fleet.counts[replica, BATCHES] += 1
-    fleet.counts[replica, ITEMS] += 1
     fleet.floats[replica, BUSY] += work_s / fleet.counts[replica, WIDTH]

@@ -13,12 +13,10 @@ from app.planning.simulation.queueing import (
 )
 from app.planning.simulation.state import (
     ARRIVAL,
-    BATCHES,
     BUSY,
     DONE_SUM,
     ENDS,
     HEAD,
-    ITEMS,
     NEXT,
     NORMAL,
     OUTSIDE,
@@ -67,8 +65,6 @@ def _start_oldest(fleet: Fleet, replica: int, now_s: float) -> None:
     arrival_s = fleet.queues[head, replica, ARRIVAL]
     pop_waiting(fleet, replica)
     push_running(fleet, replica, now_s + duration_s, arrival_s, packed_class)
-    fleet.counts[replica, BATCHES] += 1
-    fleet.counts[replica, ITEMS] += 1
     fleet.floats[replica, BUSY] += duration_s / fleet.counts[replica, WIDTH]
 
 

@@ -23,14 +23,11 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 NEXT, DONE, DONE_SUM, WAITING_WORK, BUSY, FACTOR = range(6)
 FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, EXPERTS, EXPERT_SHARE = range(6, 16)
 TIMEOUT, CLOCK = 16, 17
-# Columns of `counts`: start and size of the queue; running requests; batches and the requests in
-# them (tokens: steps and sequences); steps so far; tokens reserved and in the cache; start and size
-# of the queue of prompts being prefilled, and unprocessed tokens of the first prompt; decoding
-# sequences; then the limits of the service model.
-HEAD, WAITING, RUNNING, BATCHES, ITEMS, STEP, RESERVED, CONTEXT, PREFILL_HEAD, PREFILLING, UNPROCESSED, DECODING = (
-    range(12)
-)
-KIND, WIDTH, KV_TOKENS, CHUNK_TOKENS = range(12, 16)
+# Columns of `counts`: start and size of the queue; running requests; steps so far; tokens
+# reserved and in the cache; start and size of the queue of prompts being prefilled, and unprocessed
+# tokens of the first prompt; decoding sequences; then the limits of the service model.
+HEAD, WAITING, RUNNING, STEP, RESERVED, CONTEXT, PREFILL_HEAD, PREFILLING, UNPROCESSED, DECODING = range(10)
+KIND, WIDTH, KV_TOKENS, CHUNK_TOKENS = range(10, 14)
 SLOTS, BATCH, TOKENS, SHARED = range(4)
 # Columns of waiting and running requests; PACKED_CLASS is class + 256 ×
 # index of the lengths.

@@ -17,8 +17,6 @@ from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.random_words import get_child_seed
 from app.planning.simulation.results import (
     ClassOutcome,
-    compute_good_share,
-    compute_mean_batch_size,
     get_histogram,
     reset_counts,
     summarize_classes,
@@ -44,20 +42,16 @@ last arrival."""
 class SteadyOutcome(msgspec.Struct, frozen=True):
     """Results of a steady-state simulation.
 
-    Of the `replicas`, only `simulated_replicas` were simulated, at the same rate per replica. If
-    the fleet is larger than the simulated cell and routing is power-of-two-choices, p99 latency is
-    too high, for example by up to 2 % for a fleet of four cells.
+    If the fleet of `replicas` is larger than the simulated cell and routing is power-of-two-choices,
+    p99 latency is too high, for example by up to 2 % for a fleet of four cells.
     """
 
     rate_per_s: float
     replicas: int
-    simulated_replicas: int
     percentiles: tuple[float, ...]
     overall: ClassOutcome
     classes: tuple[ClassOutcome, ...]
-    good_share_per_seed: tuple[float | None, ...]
     utilization: float
-    mean_batch_size: float | None
 
 
 def simulate_steady(
@@ -119,15 +113,12 @@ def summarize(
     return SteadyOutcome(
         rate_per_s=rate_per_s,
         replicas=replicas,
-        simulated_replicas=len(cell.services),
         percentiles=tuple(percentiles),
         overall=overall,
         classes=(overall,)
         if class_count == 1
         else tuple(_summarize_class(fleets, index, percentiles) for index in range(class_count)),
-        good_share_per_seed=tuple(compute_good_share([fleet.tallies]) for fleet in fleets),
         utilization=utilization,
-        mean_batch_size=compute_mean_batch_size(fleets),
     )
 
 

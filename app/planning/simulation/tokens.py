@@ -17,7 +17,6 @@ from app.planning.simulation.sequences import (
 )
 from app.planning.simulation.state import (
     ARRIVAL,
-    BATCHES,
     BUSY,
     CHUNK_TOKENS,
     CONTEXT,
@@ -28,7 +27,6 @@ from app.planning.simulation.state import (
     FACTOR,
     FIXED,
     HEAD,
-    ITEMS,
     KV_TOKENS,
     LAST_STEP,
     NEXT,
@@ -158,8 +156,6 @@ def _decode(fleet: Fleet, replica: int, end_s: float) -> bool:
 def _record_steps(fleet: Fleet, replica: int, steps: int, duration_s: float) -> None:
     fleet.floats[replica, DONE] += duration_s
     fleet.floats[replica, BUSY] += duration_s
-    fleet.counts[replica, BATCHES] += steps
-    fleet.counts[replica, ITEMS] += steps * fleet.counts[replica, RUNNING]
     fleet.counts[replica, STEP] += steps
     fleet.counts[replica, CONTEXT] += steps * fleet.counts[replica, DECODING]
 

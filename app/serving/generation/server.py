@@ -104,6 +104,5 @@ def _build_ready_report(settings: ServingSettings, limits: BatchLimits, listener
         language_model=LanguageModelReady(
             batching=limits.batching,
             max_length=limits.max_length,
-            kv_cache_tokens=None if limits.cache is None else limits.cache.blocks * limits.cache.block_tokens,
         ),
     )

@@ -18,9 +18,9 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, LanguageModel, PlanningInputs, Precision
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
-from tests.checks.language_models import compare_with_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B
 from tests.fakes.offers import gpu_offer, planning_inputs
+from tests.studies.language_models import compare_with_published
 
 GPUS = load_catalog().accelerators
 TOKENS = (TokenLengths(1.0, 1000.0, 200.0),)

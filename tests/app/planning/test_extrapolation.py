@@ -9,7 +9,7 @@ from app.planning.extrapolation import Ratio, estimate_ratio
 from app.planning.rates import Unavailable
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
-from tests.checks.extrapolation import (
+from tests.studies.extrapolation import (
     Z80,
     Z95,
     compute_bracket_share,

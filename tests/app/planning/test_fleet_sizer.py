@@ -18,10 +18,10 @@ from app.planning.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits, Router
 from app.records.service import RequestService
 from app.records.traffic import Traffic
-from tests.checks.trace_truths import bursty_requests, needed_replicas
 from tests.fakes.offers import catalog_of, offer, target
 from tests.fakes.services import fit_of, fitted_service
 from tests.fakes.small_plan import cached_plan, planning_inputs, short_fleet_simulations
+from tests.studies.trace_truths import bursty_requests, needed_replicas
 from tests.tiers import first_in_unit_tier
 
 SERVICE = RequestService(1, 1.0, 1.0)

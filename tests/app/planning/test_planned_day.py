@@ -16,9 +16,9 @@ from app.records.planning_inputs import PlanningInputs
 from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed, Hpa, Operations, RollingUpdate
 from app.records.service import TokenService
 from app.records.traffic import Dispersion, TokenLengths, Traffic
-from tests.checks.trace_truths import bursty_requests
 from tests.fakes.offers import TODAY
 from tests.fakes.small_plan import DAYTIME, LAW, cached_plan, planning_inputs, slow_planning_inputs
+from tests.studies.trace_truths import bursty_requests
 from tests.tiers import first_in_unit_tier
 
 QUESTION = planning_inputs()

@@ -38,7 +38,7 @@ from app.records.planning_inputs import AssumedModel
 from app.records.result import Hardware
 from app.records.service import RequestService, TokenService
 from app.records.traffic import Campaign, TokenLengths, Traffic
-from tests.app.planning.test_fleets_in_any_question import question as any_question
+from tests.app.planning.test_fleets_invariants import question as any_question
 from tests.fakes.language_models import LLAMA_8B
 from tests.fakes.offers import TODAY, catalog_of, gpu_offer
 from tests.fakes.small_plan import DAYTIME, LAW, cached_plan, planning_inputs

@@ -27,6 +27,7 @@ from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label, vbox
 from app.records.metrics import metric_label
+from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import build_breakdown_section
 from reports import formatting
 from reports.model import BreakdownRow, BreakdownSection, PercentileCurve, Quantity, Report
@@ -249,7 +250,7 @@ class BreakdownTab(Tab):
         sections = [
             section
             for stage in displayed_run.result.stages
-            if stage.kind != "warmup" and not stage.is_pooled and stage.variant is None
+            if STAGE_KINDS[stage.kind].is_measured and not stage.is_pooled and stage.variant is None
             if (section := build_breakdown_section(stage)) is not None
         ]
         self._sections = tuple(sections)

@@ -14,10 +14,10 @@ from app.analysis.comparisons.metric_pairs import list_unpaired_metrics, match_s
 from app.records.comparison import MAX_RATE, Comparison, MetricChange
 from app.records.local import TEST_TAG
 from app.records.result import CLASS_TAG, Estimate, Objective, ObjectiveResult, Result
-from tests.checks.regressions import Case, compare_case
 from tests.fakes.language_model_runs import TESTS, language_model_run, measured_stage
 from tests.fakes.local_runs import local_run
 from tests.fakes.repeated import FULL, repeats, result, steady
+from tests.studies.regressions import Case, compare_case
 from tests.tiers import first_in_unit_tier
 
 QUIET = (10.0, 10.1, 9.9, 10.05, 9.95, 10.02, 9.98)
@@ -295,7 +295,7 @@ def test_change_beyond_tolerance_is_suspected() -> None:
 
 @pytest.mark.parametrize("share", first_in_unit_tier([0.2, 1.0]))
 def test_comparison_rarely_fails_equal_runs_and_detects_10_percent_regression(share: float) -> None:
-    """A small part of tests/checks/regressions.py, whose true rates are 0.2 % and 78 %. One in a million such samples
+    """A small part of tests/studies/regressions.py, whose true rates are 0.2 % and 78 %. One in a million such samples
     is outside of these limits by chance."""
     false_alarms = sum(compare_case(seed, Case(0.05, 0.0)).is_failed for seed in range(round(300 * share)))
     detections = sum(compare_case(seed, Case(0.05, 0.10)).is_failed for seed in range(round(200 * share)))

@@ -141,10 +141,8 @@ def test_reevaluating_rate_search_with_other_slo_is_rejected() -> None:
         reevaluate_variants(searched_run().result, (parse_objective("latency_ms.p95 < 5"),))
 
 
-def build_point(
-    latency_ms: float | None, cost: float | None, accuracy: float | None = None, rows_per_s: float | None = None
-) -> VariantPoint:
-    return VariantPoint(latency_ms=latency_ms, cost=cost, accuracy=accuracy, rows_per_s=rows_per_s)
+def build_point(latency_ms: float | None, cost: float | None, accuracy: float | None = None) -> VariantPoint:
+    return VariantPoint(latency_ms=latency_ms, cost=cost, accuracy=accuracy)
 
 
 def dominates(candidate: VariantPoint, other: VariantPoint) -> bool:

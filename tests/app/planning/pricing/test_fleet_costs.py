@@ -55,13 +55,11 @@ def test_power_without_measurement_is_assumed_from_the_tdp() -> None:
 def test_monthly_energy_bill_is_from_power_pue_tariff_and_grid() -> None:
     # 4 × 50 W and a host of 300 W, PUE 1.2: 438 kWh
     power = compute_fleet_power(build_power_model(L4, 30, 70), 4, 0.5, host_w=300)
-    bill = compute_energy_bill(power, Site(1.2, 0.25, GRID), mean_per_s=10)
-    assert bill.mean_w.value == 500
+    bill = compute_energy_bill(power, Site(1.2, 0.25, GRID))
+    assert power.value == 500
     assert bill.kwh_per_month.value == pytest.approx(438)
     assert bill.usd_per_month.value == pytest.approx(109.5)
     assert bill.kg_co2e_per_month.value == pytest.approx(175.2)
-    # 600 W at 10 req/s is 60 J per inference: 16.67 Wh per 1k
-    assert bill.wh_per_1k_inferences.value == pytest.approx(60 / 3.6)
 
 
 def test_power_is_idle_power_plus_joules_per_inference() -> None:
@@ -69,19 +67,18 @@ def test_power_is_idle_power_plus_joules_per_inference() -> None:
     assert power.value == 280
     assert power.ci95 == pytest.approx((270, 290))
     assert power.basis == "measured"
-    bill = compute_energy_bill(power, Site(1.0), 50)
+    bill = compute_energy_bill(power, Site(1.0))
     assert bill.kwh_per_month.ci95 == pytest.approx((270 * 0.73, 290 * 0.73))
     assert compute_power_from_inferences(Estimate(2.0, basis="assumed"), 50, Estimate(20.0), 4).basis == "assumed"
 
 
 def test_missing_energy_figures_have_a_reason() -> None:
-    bill = compute_energy_bill(compute_fleet_power(build_power_model(L4), 1, 0.5), Site(), 0)
+    bill = compute_energy_bill(compute_fleet_power(build_power_model(L4), 1, 0.5), Site())
     assert bill.usd_per_month.value is None
     assert "tariff" in (bill.usd_per_month.reason or "")
     assert "grid" in (bill.kg_co2e_per_month.reason or "")
-    assert bill.wh_per_1k_inferences.reason == "the traffic has no requests"
     unknown = compute_power_from_inferences(Estimate(None, reason="the card tells no power"), 5, Estimate(1.0), 1)
-    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID), 5).kg_co2e_per_month.reason == "the card tells no power"
+    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID)).kg_co2e_per_month.reason == "the card tells no power"
 
 
 GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)

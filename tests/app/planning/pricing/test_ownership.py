@@ -40,35 +40,17 @@ def test_sinking_fund_factor_saves_the_sum() -> None:
 
 
 def test_owned_cost_is_the_sum_of_its_parts() -> None:
-    cost = compute_owned_cost(RACK, 4, utilization=0.5)
-    assert cost.parts_usd_per_year == pytest.approx(
-        {"hardware": 10_000, "network": 1000, "electricity": 1314, "colo": 600, "support": 1800, "staff": 1200}
-    )
-    assert cost.usd_per_year == pytest.approx(15_914)
+    cost = compute_owned_cost(RACK)
+    # hardware, network, electricity, colocation, support, staff
+    assert cost.usd_per_year == pytest.approx(10_000 + 1000 + 1314 + 600 + 1800 + 1200)
     assert cost.usd_per_hour == pytest.approx(15_914 / 8760)
-    assert cost.usd_per_accelerator_hour_available == pytest.approx(15_914 / 8760 / 4)
-    assert cost.usd_per_accelerator_hour_useful == pytest.approx(15_914 / 8760 / 2)
-
-
-def test_downtime_raises_the_cost_per_available_hour() -> None:
-    less_available = msgspec.structs.replace(RACK, availability=0.8)
-    cost, full_cost = compute_owned_cost(less_available, 4), compute_owned_cost(RACK, 4)
-    assert cost.usd_per_hour == full_cost.usd_per_hour
-    assert cost.usd_per_accelerator_hour_available == pytest.approx(
-        (full_cost.usd_per_accelerator_hour_available or 0) / 0.8
-    )
-    assert cost.usd_per_accelerator_hour_useful is None
 
 
 def test_interest_raises_and_residual_value_lowers_the_owned_cost() -> None:
-    usd_per_year = compute_owned_cost(RACK, 4).usd_per_year
-    assert compute_owned_cost(msgspec.structs.replace(RACK, interest_per_year=0.07), 4).usd_per_year > usd_per_year
-    resold = compute_owned_cost(msgspec.structs.replace(RACK, residual_usd=8000), 4).usd_per_year
+    usd_per_year = compute_owned_cost(RACK).usd_per_year
+    assert compute_owned_cost(msgspec.structs.replace(RACK, interest_per_year=0.07)).usd_per_year > usd_per_year
+    resold = compute_owned_cost(msgspec.structs.replace(RACK, residual_usd=8000)).usd_per_year
     assert resold == pytest.approx(usd_per_year - 2000)
-
-
-def test_owned_cpu_server_has_no_cost_per_accelerator_hour() -> None:
-    assert compute_owned_cost(RACK, 0).usd_per_accelerator_hour_available is None
 
 
 def test_owned_offers_are_priced_and_rented_offers_unchanged() -> None:

@@ -10,7 +10,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.options import get_candidate
-from app.planning.pricing.year import WORST_HOUR_COUNT, count_hourly_replicas, forecast_year, simulate_year
+from app.planning.pricing.year import count_hourly_replicas, forecast_year, simulate_year
 from app.records.offers import PlanLimits
 from app.records.plan import AnnualForecast
 from tests.fakes.offers import curve, planning_inputs, target
@@ -30,11 +30,11 @@ def compute_backlogs(
 
 def test_simulated_year_within_capacity_has_no_backlog() -> None:
     year = simulate_year(np.full(1440, 80.0), np.array([100.0, 160.0]))
-    assert year.hours_over.tolist() == year.hours_delayed.tolist() == [0.0, 0.0]
-    assert year.worst_backlog.tolist() == year.worst_wait_s.tolist() == [0.0, 0.0]
+    assert year.hours_over.tolist() == year.delayed_share.tolist() == [0.0, 0.0]
+    assert year.worst_wait_s.tolist() == [0.0, 0.0]
     assert year.mean_utilization.tolist() == pytest.approx([0.8, 0.5])
     full = simulate_year(np.full(1440, 100.0), np.array([100.0]))
-    assert (full.hours_over[0], full.hours_delayed[0], full.mean_utilization[0]) == (0.0, 0.0, pytest.approx(1.0))
+    assert (full.hours_over[0], full.delayed_share[0], full.mean_utilization[0]) == (0.0, 0.0, pytest.approx(1.0))
 
 
 def test_simulated_hour_over_capacity_has_the_computed_backlog_and_waits() -> None:
@@ -42,15 +42,9 @@ def test_simulated_hour_over_capacity_has_the_computed_backlog_and_waits() -> No
     rates = np.repeat([50.0, 150.0, 50.0, 50.0], 60)
     year = simulate_year(rates, np.array([100.0]))
     assert year.hours_over.tolist() == [1.0]
-    assert year.worst_backlog.tolist() == [pytest.approx(180_000.0)]
     assert year.worst_wait_s.tolist() == [pytest.approx(1_800.0)]
-    assert year.hours_delayed.tolist() == [pytest.approx(119 / 60)]
     assert year.delayed_share.tolist() == [pytest.approx((150 * 60 + 50 * 59) / (300 * 60))]
-    assert year.final_backlog.tolist() == [0.0]
     assert year.mean_utilization.tolist() == [pytest.approx(0.75)]
-    assert year.worst_bins[0, :4].tolist() == [119, 120, 0, 180]
-    assert year.worst_waits_s[0, :4].tolist() == pytest.approx([1800.0, 1770.0, 0.0, 0.0])
-    assert year.worst_bins[0, 4:].tolist() == [-1] * (WORST_HOUR_COUNT - 4)
 
 
 def test_simulated_year_of_many_capacities_equals_the_backlog_recurrence() -> None:
@@ -60,11 +54,9 @@ def test_simulated_year_of_many_capacities_equals_the_backlog_recurrence() -> No
     year = simulate_year(rates, capacities)
     for design, capacity in enumerate(capacities):
         backlogs = compute_backlogs(rates, np.full(rates.size, capacity), 60.0)
-        assert year.worst_backlog[design] == pytest.approx(backlogs.max(), rel=1e-9, abs=1e-6)
         assert year.worst_wait_s[design] == pytest.approx(backlogs.max() / capacity, rel=1e-9, abs=1e-6)
-        assert year.final_backlog[design] == pytest.approx(backlogs[-1], rel=1e-9, abs=1e-5)
         assert year.hours_over[design] == pytest.approx((rates > capacity).sum() / 60)
-        assert year.hours_delayed[design] == pytest.approx((backlogs > 1e-7).sum() / 60)
+        assert year.delayed_share[design] == pytest.approx(rates[backlogs > 1e-7].sum() / rates.sum())
         served = rates.sum() * 60 - backlogs[-1]
         assert year.mean_utilization[design] == pytest.approx(served / (capacity * rates.size * 60))
 
@@ -77,35 +69,16 @@ def test_simulated_year_accepts_a_capacity_per_hour() -> None:
     for design in range(4):
         by_minute = np.repeat(capacities[design], 60)
         backlogs = compute_backlogs(rates, by_minute, 60.0)
-        assert year.worst_backlog[design] == pytest.approx(backlogs.max())
         assert year.worst_wait_s[design] == pytest.approx((backlogs / by_minute).max())
     constant = simulate_year(rates, np.full((1, 100), 120.0))
-    assert constant.worst_backlog == pytest.approx(simulate_year(rates, np.array([120.0])).worst_backlog)
+    assert constant.worst_wait_s == pytest.approx(simulate_year(rates, np.array([120.0])).worst_wait_s)
     with pytest.raises(ValueError, match="capacities cover 99 hours, but the rates cover 100"):
         simulate_year(rates, np.ones((1, 99)))
-
-
-def test_worst_minutes_come_from_the_worst_hours() -> None:
-    dice = np.random.default_rng(3)
-    rates = dice.uniform(50, 100, 200 * 60)
-    capacity = 99.5
-    year = simulate_year(rates, np.array([capacity, 1000.0]))
-    backlogs = compute_backlogs(rates, np.full(rates.size, capacity), 60.0)
-    hours = backlogs.reshape(-1, 60)
-    order = np.argsort(-hours.max(axis=1), kind="stable")[:WORST_HOUR_COUNT]
-    expected = order * 60 + hours[order].argmax(axis=1)
-    late = hours[order].max(axis=1) > 0
-    assert late.sum() > 3
-    assert year.worst_bins[0][late].tolist() == expected[late].tolist()
-    highest = np.sort(rates.reshape(-1, 60).max(axis=1))[::-1][:WORST_HOUR_COUNT]
-    assert rates[year.worst_bins[1]] == pytest.approx(highest)
-    assert (year.worst_waits_s[1] == 0).all()
 
 
 def test_simulated_year_with_capacity_0_has_infinite_wait() -> None:
     year = simulate_year(np.ones(120), np.array([0.0]))
     assert year.worst_wait_s.tolist() == [np.inf]
-    assert year.final_backlog.tolist() == [120 * 60.0]
     assert year.mean_utilization.tolist() == [0.0]
 
 
@@ -118,7 +91,7 @@ def test_simulated_year_accepts_other_bin_lengths_and_a_partial_last_hour() -> N
     rates = np.full(15, 200.0)
     year = simulate_year(rates, np.array([100.0]), bin_s=300.0)
     assert year.hours_over.tolist() == [1.25]
-    assert year.worst_backlog.tolist() == [pytest.approx(15 * 300 * 100)]
+    assert year.worst_wait_s.tolist() == [pytest.approx(15 * 300)]
     assert year.mean_utilization.tolist() == [1.0]
 
 

@@ -15,9 +15,9 @@ from app.planning.service_models.service_times import (
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
 from app.records.service import RequestService
-from tests.checks.event_simulator import Slots, simulate
 from tests.fakes.offers import curve, target
 from tests.fakes.services import fit_of, fitted_service
+from tests.studies.event_simulator import Slots, simulate
 
 NORMALS = np.random.default_rng(3).standard_normal(400_000)
 HYPEREXPONENTIAL = RequestService(4, 1.0, 1.0, slow_share=0.1127, slow_factor=7.873)

@@ -10,7 +10,7 @@ from app.planning.service_models.evidence import StageEffect
 from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
 from app.planning.slo_objectives import build_slo_objectives
 from app.records.service import RequestService, TokenService
-from tests.checks.event_simulator import Slots, simulate
+from tests.studies.event_simulator import Slots, simulate
 
 
 @pytest.mark.parametrize("begin", [0.1, 3.0, 50.0])

@@ -45,5 +45,5 @@ def test_outcome_without_requests_has_no_latencies() -> None:
     fleet = create_fleet(FleetDesign((RequestService(1, 1.0, 0.0),)), np.random.SeedSequence(1))
     outcome = summarize_classes([fleet], slice(None), (50,))
     assert outcome.good_share is None
-    assert outcome.latency == LatencyStatistics(None, (None,), ((None,),))
+    assert outcome.latency == LatencyStatistics(None, (None,))
     assert outcome.first_token is None

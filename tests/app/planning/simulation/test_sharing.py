@@ -15,7 +15,7 @@ from app.planning.simulation.serving import advance_to, fail_replica, get_totals
 from app.planning.simulation.state import LATENCY, SUM, create_fleet
 from app.planning.simulation.steady import simulate_steady
 from app.records.service import RequestService
-from tests.checks.event_simulator import ProcessorSharing, Router, simulate
+from tests.studies.event_simulator import ProcessorSharing, Router, simulate
 
 THREE_CORES = RequestService(3, 0.5, 0.8, outside_s=0.1, discipline="processor sharing")
 ONE_CORE = RequestService(1, 1.0, 0.0, discipline="processor sharing")

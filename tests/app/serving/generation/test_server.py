@@ -86,7 +86,7 @@ def wait_until(is_met: Callable[[], bool]) -> None:
 def test_ready_record_describes_the_language_model(endpoint: EndpointProcess) -> None:
     ready = endpoint.ready
     assert (ready.model, ready.provider_used, ready.max_batch, ready.inputs) == ("m", "cpu", 8, ())
-    assert ready.language_model == LanguageModelReady(batching="continuous", max_length=2048, kv_cache_tokens=2048)
+    assert ready.language_model == LanguageModelReady(batching="continuous", max_length=2048)
     assert ready.base_url == f"{ready.url}/v1"
 
 

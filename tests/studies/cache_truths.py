@@ -1,6 +1,6 @@
 """Whether the hit rates of a trace's prefixes are what the reference server hits.
 
-    python -m tests.checks.cache_truths --trace conversation_trace.jsonl --rows 500
+    python -m tests.studies.cache_truths --trace conversation_trace.jsonl --rows 500
 
 The first rows of a trace with `hash_ids` run against the reference server three times: one request in flight and a
 cache without limit, several in flight and a cache without limit, and several in flight and a cache that evicts. The
@@ -236,7 +236,7 @@ def _capacity(case: Case) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.checks.cache_truths", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.studies.cache_truths", description=__doc__)
     parser.add_argument("--trace", type=Path, metavar="PATH")
     parser.add_argument("--rows", type=int, default=500)
     parser.add_argument("--blocks", type=int, default=80_000, help="capacity of the cache that evicts, of 16 tokens")

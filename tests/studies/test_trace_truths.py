@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.checks.trace_truths import Request, bursty_requests, main, needed_replicas, read_requests, services_s
+from tests.studies.trace_truths import Request, bursty_requests, main, needed_replicas, read_requests, services_s
 
 
 def test_missing_trace_exits_with_3(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,4 +1,4 @@
-"""How often a plan's interval holds what is true: python -m tests.checks.coverage prints the tables of the docs.
+"""How often a plan's interval holds what is true: python -m tests.studies.coverage prints the tables of the docs.
 
 A server with a known law is measured as a search measures, in virtual time, and a fleet is planned from that. In
 production every replica has that law too, but for a speed that one run cannot tell. The peak takes well over a hundred

@@ -1,6 +1,6 @@
 """How well plans for language models hold up: random servers of known behavior, measured, planned, and checked.
 
-    python -m tests.checks.llm_truths --seeds 101-120 --state llm_truths.jsonl
+    python -m tests.studies.llm_truths --seeds 101-120 --state llm_truths.jsonl
 
 Each seed draws ten truths: a server with continuous batching, a joint distribution of input and output lengths, and an
 SLO. An event simulator that shares no code with the product plays the server; its requests become rows of a run, the

@@ -14,7 +14,7 @@ from app.analysis.objectives import parse_objective
 from app.planning.service_models.token_fit import fit_token_service
 from app.planning.simulation.replica import simulate_token_latencies
 from app.records.service import UNLIMITED_TOKENS, TokenService
-from tests.checks.llm_truths import (
+from tests.studies.llm_truths import (
     Outcome,
     Requests,
     Server,

@@ -1,4 +1,4 @@
-"""The bundled model of step times beside published offline rates: python -m tests.checks.language_models prints them.
+"""The bundled model of step times beside published offline rates: python -m tests.studies.language_models prints them.
 
 Lengths of answers are the published tokens over samples; lengths of prompts are not published there and are assumed.
 Cards and batch are those of the vendor's configuration where it was read, else the fewest and 1,024.
@@ -17,9 +17,9 @@ from app.planning.slo_objectives import SloObjectives
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 from app.records.traffic import TokenLengths
-from tests.checks.published import PublishedResult, load_published
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
 from tests.fakes.offers import planning_inputs
+from tests.studies.published import PublishedResult, load_published
 
 # model, assumed tokens of a prompt
 MODELS = {"llama2-70b-99": (LLAMA_2_70B, 300.0), "llama3.1-8b": (LLAMA_8B, 800.0), "mixtral-8x7b": (MIXTRAL, 400.0)}

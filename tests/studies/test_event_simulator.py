@@ -8,7 +8,7 @@ from collections.abc import Callable
 
 import pytest
 
-from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
+from tests.studies.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
 
 
 @pytest.mark.parametrize(

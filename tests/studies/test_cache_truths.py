@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from loadgen.reference.llm_scheduler import EventKind, LlmConfig, LlmRequest, LlmScheduler, SchedulerEvent
-from tests.checks.cache_truths import Case, Outcome, Request, build_texts, evaluate, main, read_requests
+from tests.studies.cache_truths import Case, Outcome, Request, build_texts, evaluate, main, read_requests
 
 ROWS = 90
 

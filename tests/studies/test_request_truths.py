@@ -8,8 +8,8 @@ import msgspec
 import numpy as np
 import pytest
 
-from tests.checks.event_simulator import ROUTERS
-from tests.checks.request_truths import (
+from tests.studies.event_simulator import ROUTERS
+from tests.studies.request_truths import (
     FAMILIES,
     Outcome,
     check_truth,

@@ -1,5 +1,6 @@
-"""How often a comparison cries wolf, and how often it sees one: python -m tests.checks.regressions prints the tables of
-the docs.
+"""How often a comparison reports a regression that is none, and how often it finds a real one.
+
+`python -m tests.studies.regressions` prints the tables of the docs.
 
 Runs are drawn from the model that the two-stage rule was chosen by: log-normal noise from run to run, and one run in
 twenty slowed 1.5 times. All metrics of a run share that slowness and half the variance of their noise. They are judged

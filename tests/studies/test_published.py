@@ -9,7 +9,7 @@ import pytest
 from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import load_catalog
-from tests.checks.published import load_published
+from tests.studies.published import load_published
 
 CARDS = load_catalog().accelerators
 

@@ -1,10 +1,10 @@
 """Whether plans for recorded traffic buy what the traffic itself needs, judged by an independent event simulator.
 
-    python -m tests.checks.trace_truths --trace azure_code.csv --trace azure_conv.csv --state truths.jsonl
+    python -m tests.studies.trace_truths --trace azure_code.csv --trace azure_conv.csv --state truths.jsonl
 
 A server of known service times is measured alone at seven rates, its curve is written to a file, and `sizewise plan`
 sizes a fleet for the trace from that file, as a user would. The need is the fewest replicas through which the trace's
-own requests meet the SLO in `tests.checks.event_simulator`. Generated traffic with bursts of 1, 5 and 60 s is planned
+own requests meet the SLO in `tests.studies.event_simulator`. Generated traffic with bursts of 1, 5 and 60 s is planned
 likewise, as a trace and as a stated `dispersion`. `--state` makes a stopped check continue where it was.
 """
 
@@ -25,7 +25,7 @@ from functools import partial
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from tests.checks.event_simulator import Slots, simulate
+from tests.studies.event_simulator import Slots, simulate
 
 Service = Literal["constant", "per request"]
 SERVICES: tuple[Service, ...] = ("constant", "per request")
@@ -287,7 +287,7 @@ def format_table(outcomes: Sequence[Outcome]) -> str:
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    parser = argparse.ArgumentParser(prog="python -m tests.checks.trace_truths", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tests.studies.trace_truths", description=__doc__)
     parser.add_argument("--trace", type=Path, action="append", default=[], metavar="PATH")
     parser.add_argument("--state", type=Path, metavar="PATH", help="a file of results so far, one JSON object a line")
     parser.add_argument("--only", default="", metavar="TEXT", help="only cases whose name contains this")

@@ -1,4 +1,4 @@
-"""How far carried ratios are from published ones: python -m tests.checks.extrapolation prints the tables of the docs.
+"""How far carried ratios are from published ones: python -m tests.studies.extrapolation prints the tables of the docs.
 
 Pairs are ordered and of the same round, model, scenario, runtime and precision. A pair and its reverse have the same
 error, and pairs that share a card are not independent. Where one card holds the model and the other has to cut it, the
@@ -21,7 +21,7 @@ from app.planning.memory import BYTES_PER_PARAMETER, compute_usable_bytes
 from app.planning.rates import Unavailable, get_peak_ops_per_s
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import Accelerator, Workload
-from tests.checks.published import load_published
+from tests.studies.published import load_published
 
 SATURATED = frozenset(("resnet50", "retinanet", "bert-99", "3d-unet-99", "rnnt", "stable-diffusion-xl"))
 PARAMETERS = {

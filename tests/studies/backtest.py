@@ -1,4 +1,4 @@
-"""The planner held against real servers: python -m tests.checks.backtest prints the tables of the docs.
+"""The planner held against real servers: python -m tests.studies.backtest prints the tables of the docs.
 
 A server is measured by the product at rising rates. Its service model is fitted to every other rate, and what that says
 of the rates between is held against what was measured there; fitted to all rates, it predicts two and three such
@@ -32,7 +32,7 @@ from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Stage
 from app.records.service import BatchService, RequestService, ServiceFit
 from app.storage.run_directory import StoredRun
-from tests.checks.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
+from tests.studies.backtest_servers import CONSTANT, CONSTANT_PER_S, SERVERS, Server, child
 
 FLEET_SHARES = (0.5, 0.7, 0.85)
 BUSY_SHARE = 0.59
@@ -141,8 +141,10 @@ def compare_load(
     names = [name for name in PERCENTILES if name in measured_s]
     percents = [PERCENTILES[name] for name in names]
     steady = simulate_steady(design, per_s, PREDICTED_REQUESTS * replicas, SEEDS, percents).overall.latency
-    repeated = simulate_steady(design, per_s, observed.requests, CHANCES, percents).overall.latency
-    logs = np.log(np.array(repeated.percentiles_per_seed_s, dtype=float))
+    repeated = [
+        simulate_steady(design, per_s, observed.requests, (seed,), percents).overall.latency for seed in CHANCES
+    ]
+    logs = np.log(np.array([latency.percentiles_s for latency in repeated], dtype=float))
     scatter = logs.std(axis=0, ddof=1) / np.sqrt(observed.point_count)
     deviations = (np.log([measured_s[name] for name in names]) - logs.mean(axis=0)) / scatter
     objectives = build_slo_objectives([parse_objective(f"latency_ms.p95 < {1000 * measured_s['p95']:.9g}")])

@@ -1,4 +1,6 @@
-"""Plans of known servers, judged by an independent event simulator: python -m tests.checks.request_truths --state FILE.
+"""Plans of known servers, judged by an independent event simulator.
+
+Run with `python -m tests.studies.request_truths --state FILE`.
 
 Each seed draws ten truths: a service (slots with gamma, lognormal, hyperexponential, bimodal or Pareto times, processor
 sharing, or batches with a window), a router, an SLO and a peak. One replica is measured as a run measures it, with the
@@ -35,8 +37,8 @@ from app.planning.service_models.measured import build_measured_target
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic
-from tests.checks.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
 from tests.fakes.offers import TODAY, catalog_of, offer
+from tests.studies.event_simulator import ROUTERS, Batches, ProcessorSharing, Replica, Router, Slots, simulate
 
 Family = Literal["gamma", "lognormal", "hyperexponential", "bimodal", "pareto", "processor sharing", "batches"]
 FAMILIES: tuple[Family, ...] = get_args(Family)
