@@ -4,6 +4,7 @@ for each accelerator type."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
 
 import msgspec
 
@@ -21,7 +22,7 @@ from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
-from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_service
+from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
@@ -68,13 +69,16 @@ def build_assumed_replicas(
     peak_per_s = get_peak_ops_per_s(accelerator, assumed_model.precision.compute)
     if isinstance(peak_per_s, Unavailable):
         return peak_per_s
-    replicas = []
-    for memory_plan in _list_memory_plans(assumed_model, accelerator, lengths):
-        estimate = _estimate_service(assumed_model, accelerator, memory_plan, lengths)
-        if isinstance(estimate, Unavailable):
-            return estimate
-        replicas.append(_build_replica(assumed_model, accelerator, memory_plan, estimate, lengths, objectives))
-    return tuple(replicas) or _explain_missing_memory(assumed_model, accelerator, lengths)
+    memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
+    if not memory_plans:
+        return _explain_missing_memory(assumed_model, accelerator, lengths)
+    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths)
+    if isinstance(estimates, Unavailable):
+        return estimates
+    return tuple(
+        _build_replica(assumed_model, accelerator, memory_plan, estimate, lengths, objectives)
+        for memory_plan, estimate in zip(memory_plans, estimates, strict=True)
+    )
 
 
 def compute_assumed_capacity(replica: AssumedReplica, offer: Offer, model: AssumedModel) -> Capacity | Unavailable:
@@ -105,7 +109,7 @@ def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, floa
 
 def _list_memory_plans(
     assumed_model: AssumedModel, accelerator: Accelerator, lengths: tuple[float, float]
-) -> list[MemoryPlan]:
+) -> tuple[MemoryPlan, ...]:
     """Return the memory plans of all numbers of accelerators on which enough sequences fit."""
     model, precision = assumed_model.model, assumed_model.precision
     memory_plans = []
@@ -118,7 +122,7 @@ def _list_memory_plans(
             and count_sequences(memory_plan, model, math.ceil(sum(lengths)), precision.kv) >= _MIN_SEQUENCES
         ):
             memory_plans.append(memory_plan)
-    return memory_plans
+    return tuple(memory_plans)
 
 
 def _explain_missing_memory(
@@ -141,27 +145,35 @@ def _explain_missing_memory(
     )
 
 
-def _estimate_service(
-    assumed_model: AssumedModel, accelerator: Accelerator, memory_plan: MemoryPlan, lengths: tuple[float, float]
-) -> EstimatedService | Unavailable:
+@lru_cache(1024)
+def _estimate_services(
+    assumed_model: AssumedModel,
+    accelerator: Accelerator,
+    memory_plans: tuple[MemoryPlan, ...],
+    lengths: tuple[float, float],
+) -> tuple[EstimatedService, ...] | Unavailable:
+    """Estimate the service of a replica for each memory plan. The result is cached, because plans that
+    differ in traffic, SLO or prices share it."""
     evidence, model, precision = load_bundled_evidence(), assumed_model.model, assumed_model.precision
-    served = PublishedServer(
-        model=evidence.find_model(model) or assumed_model.name,
-        accelerator=accelerator.key,
-        precision=precision.weights,
-        engine="vllm",
-        version="current",
-        accelerators=memory_plan.degree,
-    )
     tokens = max(1.0, lengths[0] + lengths[1] / 2)
-    kv_token_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree) / tokens
-    settings = ServerSettings(
-        assumed_model.engine.max_sequences,
-        math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS,
-        assumed_model.engine.chunk_tokens,
-    )
-    server = Server(served, model, accelerator, precision.kv, "inferencex", precision.compute)
-    return estimate_service(evidence, server, *lengths, settings)
+    servers = []
+    for memory_plan in memory_plans:
+        served = PublishedServer(
+            model=evidence.find_model(model) or assumed_model.name,
+            accelerator=accelerator.key,
+            precision=precision.weights,
+            engine="vllm",
+            version="current",
+            accelerators=memory_plan.degree,
+        )
+        kv_token_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree) / tokens
+        settings = ServerSettings(
+            assumed_model.engine.max_sequences,
+            math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS,
+            assumed_model.engine.chunk_tokens,
+        )
+        servers.append((Server(served, model, accelerator, precision.kv, "inferencex", precision.compute), settings))
+    return estimate_services(evidence, servers, *lengths)
 
 
 def _build_replica(

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-import math
+import dataclasses
+from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
@@ -11,8 +12,8 @@ from scipy import stats
 from app.planning.rates import Unavailable
 from app.planning.step_times.closed_loop import MEAN_LENGTH
 from app.planning.step_times.estimate import FittedEvidence
-from app.planning.step_times.intervals import LEVELS, Novelty
-from app.planning.step_times.model import STEP_TERMS, ClosedLoops, Metric
+from app.planning.step_times.intervals import LEVELS, METRICS, Novelty
+from app.planning.step_times.model import STEP_TERMS, ClosedLoops
 from app.planning.step_times.positive_sum import Floats, PositiveSum
 from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table, compute_prefill_terms
 from app.records.service import TokenService
@@ -53,30 +54,61 @@ class EstimatedService(msgspec.Struct, frozen=True):
     novelties: tuple[Novelty, ...]
 
 
-def estimate_service(
-    evidence: FittedEvidence, server: Server, input_tokens: float, output_tokens: float, settings: ServerSettings
-) -> EstimatedService | Unavailable:
-    """Build the service model of a server with prompts and responses of these mean lengths.
+def estimate_services(
+    evidence: FittedEvidence,
+    servers: Sequence[tuple[Server, ServerSettings]],
+    input_tokens: float,
+    output_tokens: float,
+) -> tuple[EstimatedService, ...] | Unavailable:
+    """Build the service models of servers with prompts and responses of these mean lengths.
 
-    Return `Unavailable` if a figure of the accelerator is unknown.
+    Return `Unavailable` if a figure of an accelerator is unknown.
     """
-    table = build_server_table([server])
+    table = build_server_table([server for server, _ in servers])
     if isinstance(table, Unavailable):
         return table
-    lengths = np.array([input_tokens]) / MEAN_LENGTH, np.array([output_tokens]) / MEAN_LENGTH
-    one = np.ones(1)
-    loops = ClosedLoops(table, *lengths, clients=one)
-    step = _sum_terms(evidence.model.tpot, loops, loops.compute_tpot_terms(one))
-    ttft = _sum_terms(evidence.model.ttft, loops, loops.compute_ttft_terms(one, one, one))
-    prefill = compute_prefill_terms(table, loops.prompt_tokens, one)[0].tolist()
-    least_s = sum(
-        seconds
-        for term, seconds in zip(PREFILL_TERMS, prefill, strict=True)
-        if term.name in ("prefill_arithmetic", "prefill_expert_arithmetic")
+    one = np.ones(len(servers))
+    typical = ClosedLoops(
+        table, one * input_tokens / MEAN_LENGTH, one * output_tokens / MEAN_LENGTH, one * _TYPICAL_CLIENTS
     )
-    prompt_s = max(sum(step[name] for name in _BY_PROMPT_TOKEN) * output_tokens, _MIN_ARITHMETIC * least_s)
+    alone = dataclasses.replace(typical, clients=one)
+    steps = _sum_terms(evidence.model.tpot, alone, alone.compute_tpot_terms(one))
+    firsts = _sum_terms(evidence.model.ttft, alone, alone.compute_ttft_terms(one, one, one))
+    arithmetic = [term.name in ("prefill_arithmetic", "prefill_expert_arithmetic") for term in PREFILL_TERMS]
+    least_s = _MIN_ARITHMETIC * compute_prefill_terms(table, alone.prompt_tokens, one)[:, arithmetic].sum(axis=1)
+    estimate, novelties = evidence.estimate(typical), evidence.find_novelties(typical)
+    sigmas = {
+        metric: np.log(estimate.p90[metric] / estimate.p10[metric])
+        / (stats.norm.ppf(LEVELS[1]) - stats.norm.ppf(LEVELS[0]))
+        for metric in METRICS
+    }
+    return tuple(
+        EstimatedService(
+            _build_service(
+                server, settings, steps[index], firsts[index], float(least_s[index]), (input_tokens, output_tokens)
+            ),
+            float(sigmas["tpot"][index]),
+            float(sigmas["ttft"][index]),
+            novelties[index],
+        )
+        for index, (server, settings) in enumerate(servers)
+    )
+
+
+def _build_service(
+    server: Server,
+    settings: ServerSettings,
+    step: Mapping[str, float],
+    first: Mapping[str, float],
+    least_prompt_s: float,
+    lengths: tuple[float, float],
+) -> TokenService:
+    """Build a service model from the seconds of the terms of TPOT (`step`) and of TTFT (`first`), both of a lone
+    request."""
+    input_tokens, output_tokens = lengths
+    prompt_s = max(sum(step[name] for name in _BY_PROMPT_TOKEN) * output_tokens, least_prompt_s)
     expert_share = _compute_expert_share(server)
-    context_tokens = float(loops.context_tokens[0])
+    context_tokens = input_tokens + output_tokens / 2
     service = TokenService(
         step_s=sum(step[name] for name in _FIXED),
         per_sequence_s=sum(step[name] for name in _BY_SEQUENCE),
@@ -88,23 +120,17 @@ def estimate_service(
         experts_s=sum(step[name] for name in _BY_EXPERT) / expert_share if expert_share else 0.0,
         expert_share=expert_share,
     )
-    steps = ttft[STEP_TERMS[server.served.engine][0]]  # the simulation has one of them: that of the prompt
-    waited_s = max(0.0, steps - 1) * service.compute_decode_step_s(_TYPICAL_BATCH, _TYPICAL_BATCH * context_tokens)
-    alone_s = max(0.0, sum(ttft[name] for name in _BY_PROMPT_TOKEN) - prompt_s)
-    service = msgspec.structs.replace(service, outside_s=ttft["request"] + waited_s + alone_s)
-    typical = ClosedLoops(table, *lengths, clients=np.full(1, _TYPICAL_CLIENTS))
-    estimate = evidence.estimate(typical)
-    sigmas: dict[Metric, float] = {}
-    for metric in ("tpot", "ttft"):
-        width = math.log(float(estimate.p90[metric][0] / estimate.p10[metric][0]))
-        sigmas[metric] = width / float(stats.norm.ppf(LEVELS[1]) - stats.norm.ppf(LEVELS[0]))
-    return EstimatedService(service, sigmas["tpot"], sigmas["ttft"], evidence.find_novelties(typical)[0])
+    waited_steps = first[STEP_TERMS[server.served.engine][0]] - 1  # the simulation has one: that of the prompt
+    step_s = service.compute_decode_step_s(_TYPICAL_BATCH, _TYPICAL_BATCH * context_tokens)
+    alone_s = max(0.0, sum(first[name] for name in _BY_PROMPT_TOKEN) - prompt_s)
+    return msgspec.structs.replace(service, outside_s=first["request"] + max(0.0, waited_steps) * step_s + alone_s)
 
 
-def _sum_terms(fitted: PositiveSum, loops: ClosedLoops, terms: Floats) -> dict[str, float]:
-    """Return the seconds of each term of a single server."""
-    shares = fitted.compute_shares(loops.servers.columns, terms)[0].tolist()
-    return dict(zip((term.name for term in fitted.terms), shares, strict=True))
+def _sum_terms(fitted: PositiveSum, loops: ClosedLoops, terms: Floats) -> list[dict[str, float]]:
+    """Return the seconds of each term of each server."""
+    names = [term.name for term in fitted.terms]
+    shares = fitted.compute_shares(loops.servers.columns, terms).tolist()
+    return [dict(zip(names, row, strict=True)) for row in shares]
 
 
 def _compute_expert_share(server: Server) -> float:
