@@ -7,6 +7,8 @@ are known.
 `--rows FILE --out FILE` predicts the rows of a file in the columns of `silicon_sample.csv`, by a fit to the bundled
 points without those in the file. `--hold-out architectures,gpus` leaves out the models or GPU types of the file too.
 
+`--stages FILE --out FILE` predicts open-loop stages (`tests.studies.published_stages`), by the bundled fit.
+
 `--bundle` fits the model that plans use to the bundled points.
 
 `--import FILE` writes the rows of such a file that count (`tests.studies.published_rows`) as the bundled table.
@@ -23,7 +25,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from app.planning.step_times.bundled import FILE, format_evidence
+from app.planning.step_times.bundled import FILE, format_evidence, load_bundled_evidence
 from app.planning.step_times.estimate import FittedEvidence, LatencyEstimate, describe_shape, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import Metric
@@ -31,8 +33,10 @@ from app.planning.step_times.published import PublishedLoops, find_curve
 from app.profiles.language_models import load_language_models, map_model_names
 from app.profiles.published_points import TABLE, format_points, load_published_points
 from app.records.evidence import PublishedPoint
+from tests.studies.published_choices import SHOWN, evaluate_choices
 from tests.studies.published_folds import build_loops, estimate_groups, estimate_later, take
 from tests.studies.published_rows import build_point, has_known_flags, read_rows, select_points
+from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
 
 FOLDS: tuple[Novelty, ...] = ("model", "gpu", "engine")
 LATER = "2026-03-01"
@@ -54,7 +58,8 @@ def main() -> None:
     parser.add_argument("--bundle", action="store_true", help="fit the bundled model to the bundled points")
     parser.add_argument("--recipes", type=Path, metavar="FOLDER", help="scripts for one server, of InferenceX")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="rows to predict")
-    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the predictions of --rows")
+    parser.add_argument("--stages", type=Path, metavar="FILE", help="open-loop stages to predict")
+    parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the predictions of --rows or --stages")
     parser.add_argument("--hold-out", default="", metavar="KINDS", help="architectures, gpus or both, with a comma")
     arguments = parser.parse_args()
     if arguments.imported:
@@ -66,7 +71,10 @@ def main() -> None:
         Path(str(FILE)).write_bytes(format_evidence(evidence))
     elif arguments.rows:
         kinds = [HOLD_OUT[kind] for kind in arguments.hold_out.split(",") if kind]
-        write_predictions(predict_rows(read_rows(arguments.rows), kinds), arguments.out)
+        write_predictions(predict_rows(read_rows(arguments.rows), kinds), OUT_COLUMNS, arguments.out)
+    elif arguments.stages:
+        stages = predict_stages(read_rows(arguments.stages), load_bundled_evidence())
+        write_predictions(stages, STAGE_COLUMNS, arguments.out)
     else:
         recipes = {path.name for path in arguments.recipes.iterdir()} if arguments.recipes else set()
         print("\n".join(report_folds(build_loops(load_published_points()), recipes)))
@@ -132,9 +140,9 @@ def _format_predictions(targets: Sequence[PublishedPoint], evidence: FittedEvide
         yield row
 
 
-def write_predictions(predictions: Iterator[dict[str, object]], path: Path) -> None:
+def write_predictions(predictions: Iterator[dict[str, object]], columns: Sequence[str], path: Path) -> None:
     with path.open("w", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, OUT_COLUMNS, restval="")
+        writer = csv.DictWriter(file, columns, restval="")
         writer.writeheader()
         writer.writerows(predictions)
 
@@ -144,7 +152,13 @@ def report_folds(published: PublishedLoops, recipes: set[str]) -> Iterator[str]:
     flags = np.array([has_known_flags(point, recipes) for point in published.points])
     for novelty in FOLDS:
         labels = np.array(label_groups(published.loops, novelty))
-        yield from _report(novelty, published, estimate_groups(published, novelty), labels, flags)
+        estimate = estimate_groups(published, novelty)
+        yield from _report(novelty, published, estimate, labels, flags)
+        choices = evaluate_choices(published, estimate)
+        yield (
+            f"\nBest configuration: {choices.right_first} of {choices.questions} chosen within 10 %, "
+            f"{choices.right_shown} among the first {SHOWN}"
+        )
     later, estimate = estimate_later(published, LATER)
     labels = np.array([f"since {LATER}"] * len(later))
     yield from _report("time", take(published, later), estimate, labels, flags[later])
