@@ -113,7 +113,8 @@ def _list_memory_plans(
     """Return the memory plans of all numbers of accelerators on which enough sequences fit."""
     model, precision = assumed_model.model, assumed_model.precision
     memory_plans = []
-    for degree in DEGREES:
+    degree_set = assumed_model.engine.tensor_parallel
+    for degree in DEGREES if degree_set is None else (degree_set,):
         if model.heads % degree:
             continue
         memory_plan = plan_memory(model, accelerator, precision, degree, assumed_model.engine)
@@ -128,6 +129,8 @@ def _list_memory_plans(
 def _explain_missing_memory(
     assumed_model: AssumedModel, accelerator: Accelerator, lengths: tuple[float, float]
 ) -> Unavailable:
+    if assumed_model.engine.tensor_parallel is not None:
+        return _explain_degree(assumed_model, accelerator, assumed_model.engine.tensor_parallel)
     memory_plan = find_smallest_degree(
         assumed_model.model,
         accelerator,
@@ -142,6 +145,20 @@ def _explain_missing_memory(
         "attention_heads",
         f"{assumed_model.name} has {assumed_model.model.heads} attention heads, which 1, 2, 4 or 8 accelerators with "
         "enough memory do not divide",
+    )
+
+
+def _explain_degree(assumed_model: AssumedModel, accelerator: Accelerator, degree: int) -> Unavailable:
+    """Return why a replica cannot be split across `degree` accelerators."""
+    heads = assumed_model.model.heads
+    if heads % degree:
+        return Unavailable("attention_heads", f"{degree} accelerators do not divide {heads} attention heads")
+    memory_plan = plan_memory(assumed_model.model, accelerator, assumed_model.precision, degree, assumed_model.engine)
+    if isinstance(memory_plan, Unavailable):
+        return memory_plan
+    return Unavailable(
+        "memory",
+        f"fewer than {_MIN_SEQUENCES} sequences fit in the memory that the weights leave on {degree} accelerators",
     )
 
 

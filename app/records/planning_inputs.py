@@ -114,12 +114,14 @@ class Precision(msgspec.Struct, frozen=True):
 
 class Engine(msgspec.Struct, frozen=True):
     """Settings of an inference engine. `utilization` is the fraction of usable memory that the
-    engine may allocate; `block_tokens` is the size of a KV cache block in tokens."""
+    engine may allocate; `block_tokens` is the size of a KV cache block in tokens. `tensor_parallel` is
+    the number of accelerators that a replica is split across; None to choose it by cost."""
 
     chunk_tokens: int = 2048
     max_sequences: int = 256
     utilization: float = 0.90
     block_tokens: int = 16
+    tensor_parallel: int | None = None
 
 
 class AssumedModel(msgspec.Struct, frozen=True):

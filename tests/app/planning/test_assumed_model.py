@@ -15,7 +15,7 @@ from app.planning.rates import Unavailable
 from app.planning.slo_objectives import build_slo_objectives
 from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
-from app.records.planning_inputs import AssumedModel, LanguageModel, PlanningInputs, Precision
+from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, PlanningInputs, Precision
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B
@@ -67,6 +67,17 @@ def test_a_model_is_split_across_every_number_of_gpus_that_it_fits_on() -> None:
     assert target.is_assumed
     assert target.curve.latency_metric == "ttft_ms.p95"
     assert small[1].target.curve.max_rate_per_s > 2 * target.curve.max_rate_per_s > 0
+
+
+@pytest.mark.parametrize(("degree", "reason"), [(4, None), (2, None), (1, "memory"), (3, "attention_heads")])
+def test_the_number_of_gpus_a_replica_can_be_set(degree: int, reason: str | None) -> None:
+    inputs = build_inputs(LLAMA_2_70B)
+    described = AssumedModel("llama", LLAMA_2_70B, engine=Engine(tensor_parallel=degree))
+    found = build_replicas_or_refusal("h100-sxm5-80gb", replace(inputs, assumed_model=described))
+    if isinstance(found, Unavailable):
+        assert found.id == reason
+    else:
+        assert ([replica.target.hardware.accelerator_count for replica in found], reason) == ([degree], None)
 
 
 def test_more_gpus_a_replica_shorten_the_step_by_less_than_their_number() -> None:
