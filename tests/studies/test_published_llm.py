@@ -8,6 +8,8 @@ import pytest
 
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.estimate import LatencyEstimate
+from app.planning.step_times.model import Metric
+from app.planning.step_times.positive_sum import Floats
 from app.profiles.language_models import map_model_names
 from app.profiles.published_points import load_published_points
 from tests.studies.published_choices import Choices, evaluate_choices
@@ -49,11 +51,11 @@ def test_predictions_are_written_with_empty_cells_for_what_is_refused(tmp_path: 
 
 def test_a_perfect_estimate_chooses_the_best_configurations() -> None:
     published = build_loops(load_published_points()[:600])
-    measured = {"tpot": published.tpot_s, "ttft": published.ttft_s}
+    measured: dict[Metric, Floats] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
     perfect = evaluate_choices(published, LatencyEstimate(measured, measured, measured))
     assert perfect == Choices(perfect.questions, perfect.questions, perfect.questions)
     assert perfect.questions > 5
-    wrong = {"tpot": np.full(600, 0.001), "ttft": published.ttft_s}
+    wrong: dict[Metric, Floats] = {"tpot": np.full(600, 0.001), "ttft": published.ttft_s}
     assert evaluate_choices(published, LatencyEstimate(wrong, wrong, wrong)).right_first < perfect.questions
 
 
