@@ -3,8 +3,8 @@ from __future__ import annotations
 import csv
 from pathlib import Path
 
-import numpy as np
 import pytest
+from msgspec.structs import replace
 
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.estimate import LatencyEstimate
@@ -34,7 +34,9 @@ def predict(**cells: str) -> dict[str, float]:
 def test_rows_of_a_file_are_not_fitted_by_id_nor_by_what_was_measured_nor_by_what_is_held_out() -> None:
     points = load_published_points()
     target = points[100]
-    assert target.id not in {point.id for point in select_evidence([target], [target.id], ())}
+    other = replace(target, clients=999, tpot_ms=1.0, ttft_ms=1.0)
+    assert target.id not in {point.id for point in select_evidence([other], [target.id], ())}
+    assert target.id in {point.id for point in select_evidence([other], ["another id"], ())}
     renamed = build_point({**ROW, "id": "renamed"}, map_model_names())
     same = [point for point in points if point.served.accelerator == renamed.served.accelerator]
     kept = select_evidence([renamed], ["renamed"], ("accelerator",))
@@ -55,8 +57,13 @@ def test_a_perfect_estimate_chooses_the_best_configurations() -> None:
     perfect = evaluate_choices(published, LatencyEstimate(measured, measured, measured))
     assert perfect == Choices(perfect.questions, perfect.questions, perfect.questions)
     assert perfect.questions > 5
-    wrong: dict[Metric, Floats] = {"tpot": np.full(600, 0.001), "ttft": published.ttft_s}
-    assert evaluate_choices(published, LatencyEstimate(wrong, wrong, wrong)).right_first < perfect.questions
+
+
+def test_a_choice_beyond_the_limit_is_wrong_however_fast_it_is() -> None:
+    published = build_loops(load_published_points()[:600])
+    hasty: dict[Metric, Floats] = {"tpot": published.tpot_s / 100, "ttft": published.ttft_s / 100}
+    choices = evaluate_choices(published, LatencyEstimate(hasty, hasty, hasty))
+    assert choices.right_first < 0.8 * choices.questions
 
 
 def test_a_stage_has_ordered_quantiles_of_every_aggregate() -> None:
