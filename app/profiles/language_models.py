@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from functools import cache
 
 import msgspec
@@ -33,7 +34,27 @@ def load_language_models() -> dict[str, ListedModel]:
     return models
 
 
+_VARIANTS = re.compile(
+    r"-(fp8|nvfp4|mxfp4|fp4|int4|awq|gptq|bf16|dynamic|instruct|chat|thinking|base|hf|it|v\d|\d{4})(?=-|$)"
+)
+"""Parts of names that tell the weights or their format apart, but not the shape."""
+
+
+def find_model_key(name: str) -> str | None:
+    """Return the key of a model by a name that it is published under, whoever publishes it in whatever
+    precision; None if its shape is unknown."""
+    names = _map_names()
+    return names.get(name.lower()) or names.get(_simplify(name))
+
+
 @cache
-def map_model_names() -> dict[str, str]:
-    """Return the key of a model by each of its names, in lower case. The key is a name too."""
-    return {name.lower(): model.key for model in load_language_models().values() for name in (model.key, *model.names)}
+def _map_names() -> dict[str, str]:
+    """Return the key of a model by its key, its names in lower case and its simplified names."""
+    models = load_language_models().values()
+    simplified = {_simplify(name): model.key for model in models for name in model.names}
+    return simplified | {name.lower(): model.key for model in models for name in (model.key, *model.names)}
+
+
+def _simplify(name: str) -> str:
+    """Return a name without its publisher and without what does not change the shape."""
+    return _VARIANTS.sub("", name.lower().rpartition("/")[2])

@@ -36,7 +36,7 @@ CALLED_BY_TESTS = (
     "slice_stream "  # these two lines: of the scripted server
     "drop_hint edit_price has_read_all_runs is_painting measure_command notice_text selected_index visible_texts "
     "unavailable_reasons "  # these two lines: of the window
-    "build_published_loops fit_evidence format_evidence format_points load_published_points map_model_names"
+    "build_published_loops fit_evidence format_evidence format_points load_published_points find_model_key"
 )  # the last line: the fit of the bundled model of step times, which `tests.studies.published_llm` repeats
 FIELDS_OF_FORMATS = {
     "Bundle.sizewise_bundle": "version of the format of a bundle",

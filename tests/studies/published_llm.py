@@ -30,7 +30,7 @@ from app.planning.step_times.estimate import FittedEvidence, LatencyEstimate, de
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import Metric
 from app.planning.step_times.published import PublishedLoops, find_curve
-from app.profiles.language_models import load_language_models, map_model_names
+from app.profiles.language_models import load_language_models
 from app.profiles.published_points import TABLE, format_points, load_published_points
 from app.records.evidence import PublishedPoint
 from tests.studies.published_choices import SHOWN, evaluate_choices
@@ -63,7 +63,7 @@ def main() -> None:
     parser.add_argument("--hold-out", default="", metavar="KINDS", help="architectures, gpus or both, with a comma")
     arguments = parser.parse_args()
     if arguments.imported:
-        points = select_points(read_rows(arguments.imported), map_model_names())
+        points = select_points(read_rows(arguments.imported))
         TABLE.write_text(format_points(points), encoding="utf-8")
         print(f"{len(points)} points, {TABLE.stat().st_size / 1000:.0f} kB")
     elif arguments.bundle:
@@ -97,7 +97,7 @@ def predict_rows(rows: Sequence[Mapping[str, str]], held_out: Sequence[str]) -> 
         try:
             if row["mode"] != "agg":
                 raise ValueError("prefill and decode run on different accelerators")
-            targets.append(build_point(row, map_model_names()))
+            targets.append(build_point(row))
         except ValueError as error:
             refusals[row["id"]] = str(error)
     evidence = fit_evidence(build_loops(select_evidence(targets, [row["id"] for row in rows], held_out)))

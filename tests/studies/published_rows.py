@@ -38,6 +38,7 @@ import re
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
+from app.profiles.language_models import find_model_key
 from app.records.evidence import EngineName, PublishedPoint, PublishedServer
 
 ACCELERATORS = {
@@ -45,6 +46,8 @@ ACCELERATORS = {
     "b300_sxm": "b300-sxm-270gb", "gb300": "gb300-279gb", "a100_sxm": "a100-sxm4-80gb", "l40s": "l40s",
     "h20_sxm": "h20-sxm-96gb", "mi300x": "mi300x", "mi325x": "mi325x", "mi355x": "mi355x",
     "gb200_sxm": "gb200-186gb", "gb300_sxm": "gb300-279gb", "a100_pcie": "a100-pcie-80gb",
+    "a100_sxm_40gb": "a100-sxm4-40gb", "h100_pcie": "h100-pcie-80gb", "h100_nvl": "h100-nvl-94gb",
+    "gh200": "gh200-96gb", "l40": "l40", "l4": "l4", "a10g": "a10g", "rtx_5090": "rtx-5090", "rtx_4090": "rtx-4090",
     "rtx_pro_6000_server": "rtx-pro-6000-server", "rtx6000pro": "rtx-pro-6000-server",
 }  # fmt: skip
 """Key of the accelerator in the catalog by `system`."""
@@ -62,17 +65,16 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def select_points(rows: Iterable[Mapping[str, str]], models: Mapping[str, str]) -> list[PublishedPoint]:
+def select_points(rows: Iterable[Mapping[str, str]]) -> list[PublishedPoint]:
     """Return the points that count, in the order of the file, each measurement once.
 
-    `models` has the key of a language model by the name in lower case. Raises ValueError for a row whose model, GPU
-    type or engine is unknown.
+    Raises ValueError for a row whose model, GPU type or engine is unknown.
     """
     points, measurements = [], set()
     for row in rows:
         if not counts(row):
             continue
-        point = build_point(row, models)
+        point = build_point(row)
         if (point.ttft_ms, point.tpot_ms) not in measurements:
             measurements.add((point.ttft_ms, point.tpot_ms))
             points.append(point)
@@ -90,13 +92,13 @@ def counts(row: Mapping[str, str]) -> bool:
     return ttft_ms <= output_tokens * tpot_ms
 
 
-def build_point(row: Mapping[str, str], models: Mapping[str, str]) -> PublishedPoint:
+def build_point(row: Mapping[str, str]) -> PublishedPoint:
     """Return what a row says, whether or not it has a measurement. Raises ValueError if it names something unknown."""
     source_text = row["silicon_data_source"]
     date = re.search(r"measured=(\d{4}-\d\d-\d\d)", source_text)
     return PublishedPoint(
         id=row["id"],
-        served=build_served(row, models),
+        served=build_served(row),
         input_tokens=int(float(row["isl"])),
         output_tokens=int(float(row["osl"])),
         clients=int(_find_clients(row) or 0),
@@ -108,9 +110,8 @@ def build_point(row: Mapping[str, str], models: Mapping[str, str]) -> PublishedP
     )
 
 
-def build_served(row: Mapping[str, str], models: Mapping[str, str]) -> PublishedServer:
-    name = row["model_path"].lower()
-    model = models.get("deepseek-ai/deepseek-r1" if row["id"].startswith("dsr1") else name)
+def build_served(row: Mapping[str, str]) -> PublishedServer:
+    model = find_model_key("deepseek-ai/DeepSeek-R1" if row["id"].startswith("dsr1") else row["model_path"])
     if model is None:
         raise ValueError(f"the shape of the model {row['model_path']} is unknown")
     if row["system"] not in ACCELERATORS:

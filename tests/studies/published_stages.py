@@ -22,7 +22,7 @@ from app.planning.step_times.estimate import FittedEvidence
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
-from app.profiles.language_models import load_language_models, map_model_names
+from app.profiles.language_models import find_model_key, load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedServer
 from app.records.planning_inputs import Engine, Precision
@@ -57,7 +57,7 @@ def predict_stages(rows: Sequence[Mapping[str, str]], evidence: FittedEvidence) 
 
 def _estimate(row: Mapping[str, str], evidence: FittedEvidence) -> EstimatedService | str:
     """Return the service of the server of a stage, or why it is unknown."""
-    key = map_model_names().get(row["model"].lower())
+    key = find_model_key(row["model"])
     accelerators = load_catalog().accelerators
     accelerator = accelerators.get(ACCELERATORS.get(row["gpu"], row["gpu"]))
     if key is None or accelerator is None or row["engine"] not in ENGINES:

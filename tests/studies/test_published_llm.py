@@ -10,7 +10,6 @@ from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.estimate import LatencyEstimate
 from app.planning.step_times.model import Metric
 from app.planning.step_times.positive_sum import Floats
-from app.profiles.language_models import map_model_names
 from app.profiles.published_points import load_published_points
 from tests.studies.published_choices import Choices, evaluate_choices
 from tests.studies.published_folds import build_loops
@@ -37,7 +36,7 @@ def test_rows_of_a_file_are_not_fitted_by_id_nor_by_what_was_measured_nor_by_wha
     other = replace(target, clients=999, tpot_ms=1.0, ttft_ms=1.0)
     assert target.id not in {point.id for point in select_evidence([other], [target.id], ())}
     assert target.id in {point.id for point in select_evidence([other], ["another id"], ())}
-    renamed = build_point({**ROW, "id": "renamed"}, map_model_names())
+    renamed = build_point({**ROW, "id": "renamed"})
     same = [point for point in points if point.served.accelerator == renamed.served.accelerator]
     kept = select_evidence([renamed], ["renamed"], ("accelerator",))
     assert len(kept) == len(points) - len(same)

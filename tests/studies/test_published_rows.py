@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import pytest
 
-from app.profiles.language_models import map_model_names
 from tests.studies.published_rows import build_point, counts, find_layout, has_known_flags, select_points
 
 ROW = {
@@ -54,11 +53,11 @@ def test_multiplied_layouts_are_restored(
 
 def test_a_measurement_that_is_published_twice_counts_once() -> None:
     rows = [ROW, edit(id="r2"), edit(id="r3", silicon_tpot_ms="10.1")]
-    assert [point.id for point in select_points(rows, map_model_names())] == ["r1", "r3"]
+    assert [point.id for point in select_points(rows)] == ["r1", "r3"]
 
 
 def test_a_point_has_the_concurrency_image_and_date_of_its_source() -> None:
-    point = build_point(ROW, map_model_names())
+    point = build_point(ROW)
     assert (point.clients, point.image, str(point.measured_on)) == (64, "a/b:1", "2026-02-03")
     assert point.served.tensor_parallel == 8
 
@@ -66,10 +65,10 @@ def test_a_point_has_the_concurrency_image_and_date_of_its_source() -> None:
 @pytest.mark.parametrize("cell", [{"model_path": "no/model"}, {"system": "no_gpu"}, {"backend": "no_engine"}])
 def test_unknown_names_are_refused(cell: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="unknown"):
-        build_point(edit(**cell), map_model_names())
+        build_point(edit(**cell))
 
 
 def test_flags_are_known_by_the_script_of_the_same_server() -> None:
-    point = build_point(ROW, map_model_names())
+    point = build_point(ROW)
     assert has_known_flags(point, {"dsr1_fp4_b200_trt.sh"})
     assert not has_known_flags(point, {"dsr1_fp4_b200.sh", "dsr1_fp8_b200_trt.sh"})

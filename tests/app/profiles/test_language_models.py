@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.profiles.language_models import TABLE, load_language_models, map_model_names
+from app.profiles.language_models import TABLE, find_model_key, load_language_models
 from tests.studies.model_shapes import count_parameters, format_table, list_models, load_published_models
 
 
@@ -30,9 +30,24 @@ def test_attention_is_latent_sliding_or_linear_where_the_model_has_it() -> None:
 
 
 def test_every_name_leads_to_one_model() -> None:
-    names = [name.lower() for model in load_language_models().values() for name in (model.key, *model.names)]
-    assert len(names) == len(set(names)) == len(map_model_names())
-    assert map_model_names()["deepseek-ai/deepseek-v3.1"] == map_model_names()["nvidia/deepseek-r1-nvfp4"]
+    models = load_language_models().values()
+    names = [name.lower() for model in models for name in (model.key, *model.names)]
+    assert len(names) == len(set(names))
+    assert all(find_model_key(name) == model.key for model in models for name in (model.key, *model.names))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("NVIDIA/DeepSeek-R1-0528-NVFP4-v2", "deepseek-v3"),
+        ("someone/Kimi-K2.5-Thinking-INT4", "kimi-k2"),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b"),
+        ("no/model", None),
+        ("meta-llama/Llama-3.1-9B", None),
+    ],
+)
+def test_a_model_is_found_whoever_publishes_it_in_whatever_precision(name: str, key: str | None) -> None:
+    assert find_model_key(name) == key
 
 
 def test_a_dense_model_uses_all_its_parameters() -> None:
