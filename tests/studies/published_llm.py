@@ -39,6 +39,7 @@ from tests.studies.published_rows import build_point, has_known_flags, read_rows
 from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
 
 FOLDS: tuple[Novelty, ...] = ("model", "gpu", "engine")
+MIN_EVIDENCE = 200
 LATER = "2026-03-01"
 """Date from which on points are judged by those before it."""
 BANDS = ((1, 4), (5, 16), (17, 64), (65, 256), (257, 10**9))
@@ -100,7 +101,12 @@ def predict_rows(rows: Sequence[Mapping[str, str]], held_out: Sequence[str]) -> 
             targets.append(build_point(row))
         except ValueError as error:
             refusals[row["id"]] = str(error)
-    evidence = fit_evidence(build_loops(select_evidence(targets, [row["id"] for row in rows], held_out)))
+    kept = select_evidence(targets, [row["id"] for row in rows], held_out)
+    if len(kept) < MIN_EVIDENCE:
+        raise SystemExit(
+            f"only {len(kept)} published points are left to fit: use a file with fewer rows, or hold out less"
+        )
+    evidence = fit_evidence(build_loops(kept))
     yield from _format_predictions(targets, evidence)
     for row_id, reason in refusals.items():
         yield {"id": row_id, "refused": reason}

@@ -10,10 +10,12 @@ import numpy as np
 from app.planning.step_times.intervals import (
     METRICS,
     NOVELTIES,
+    Z_LEVEL,
     ErrorModel,
     Novelty,
     fit_error_model,
     hold_out_groups,
+    label_groups,
 )
 from app.planning.step_times.model import ClosedLoops, Metric, StepTimeModel, fit_step_time_model
 from app.planning.step_times.positive_sum import Floats
@@ -21,6 +23,11 @@ from app.planning.step_times.published import PublishedLoops
 from app.records.planning_inputs import LanguageModel
 
 _COLUMNS: tuple[Novelty, ...] = ("model", "gpu", "engine")
+_GENERATION_SIGMA = 0.25
+"""Standard deviation of the logarithm of a further error on a GPU generation without any published point: those that
+the points have are data center cards of two generations."""
+_LONE_GROUP = 2.0
+"""Factor of the interval of something new if the evidence has only one kind of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -76,7 +83,9 @@ class FittedEvidence:
             bounds = np.array(
                 [
                     _combine(
-                        [_at(by_novelty[novelty], index) for novelty in several], _at(by_novelty["combination"], index)
+                        [_at(by_novelty[novelty], index) for novelty in several],
+                        _at(by_novelty["combination"], index),
+                        _GENERATION_SIGMA if "generation" in several else 0.0,
                     )
                     for index, several in enumerate(novelties)
                 ]
@@ -93,20 +102,30 @@ def _at(quantiles: tuple[Floats, Floats], index: int) -> tuple[float, float]:
     return float(quantiles[0][index]), float(quantiles[1][index])
 
 
-def _combine(parts: list[tuple[float, float]], common: tuple[float, float]) -> tuple[float, float]:
-    if len(parts) == 1:
+def _combine(
+    parts: list[tuple[float, float]], common: tuple[float, float], further_sigma: float
+) -> tuple[float, float]:
+    """Return the interval of errors that are independent beyond what they have in common."""
+    if len(parts) == 1 and not further_sigma:
         return parts[0]
     middle = sum(sum(part) / 2 for part in parts) / len(parts)
     shared = (common[1] - common[0]) / 2
-    half = np.sqrt(shared**2 + sum(max(0.0, ((part[1] - part[0]) / 2) ** 2 - shared**2) for part in parts))
-    return middle - float(half), middle + float(half)
+    beyond = sum(max(0.0, ((part[1] - part[0]) / 2) ** 2 - shared**2) for part in parts)
+    half = float(np.sqrt(shared**2 + beyond + (Z_LEVEL * further_sigma) ** 2))
+    return middle - half, middle + half
 
 
 def fit_evidence(published: PublishedLoops, novelties: tuple[Novelty, ...] = NOVELTIES) -> FittedEvidence:
-    """Fit a model, and the errors of groups that are left out, to published points."""
+    """Fit a model, and the errors of groups that are left out, to published points.
+
+    If all points are of one group, so that none can be left out, its errors are those of new combinations, widened.
+    """
     measured: dict[Metric, Floats] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
-    errors = {}
+    errors: dict[Novelty, dict[Metric, ErrorModel]] = {}
     for novelty in novelties:
+        if len(set(label_groups(published.loops, novelty))) < 2:
+            errors[novelty] = {metric: errors["combination"][metric].widen(_LONE_GROUP) for metric in METRICS}
+            continue
         held_out = hold_out_groups(published.loops, measured, published.weights, novelty)
         errors[novelty] = {metric: fit_error_model(published.loops, held_out, metric) for metric in METRICS}
     model = fit_step_time_model(published.loops, published.tpot_s, published.ttft_s, published.weights)

@@ -29,6 +29,8 @@ _COLUMNS: dict[Novelty, tuple[str, ...]] = {
     "generation": ("generation",),
 }  # fmt: skip
 LEVELS = (0.1, 0.9)
+Z_LEVEL = float(stats.norm.ppf(LEVELS[1]))
+"""Distance of `LEVELS` from the median, in standard deviations of a normal distribution."""
 _MIN_GROUP = 5
 """Groups with fewer points are left out, but their errors are not kept."""
 _MIN_ERROR = 0.03
@@ -46,6 +48,9 @@ class ErrorModel(msgspec.Struct, frozen=True):
     below: float
     above: float
     scale_weights: tuple[float, ...]
+
+    def widen(self, factor: float) -> ErrorModel:
+        return msgspec.structs.replace(self, below=self.below * factor, above=self.above * factor)
 
     def compute_quantiles(self, loops: ClosedLoops) -> tuple[Floats, Floats]:
         """Return the log errors of each loop at `LEVELS`."""
@@ -140,7 +145,7 @@ def _compute_widening(errors: Floats, weights: Floats, groups: NDArray[np.str_])
     variance = float(np.average((errors - average) ** 2, weights=weights))
     between = min(float(np.average((np.array(means) - average) ** 2, weights=totals)), variance)
     degrees = len(means) - 1
-    factor = stats.t.ppf(LEVELS[1], degrees) / stats.norm.ppf(LEVELS[1])
+    factor = stats.t.ppf(LEVELS[1], degrees) / Z_LEVEL
     return float(np.sqrt((factor**2 * between + variance - between) / variance))
 
 

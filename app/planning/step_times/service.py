@@ -7,12 +7,11 @@ from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
-from scipy import stats
 
 from app.planning.rates import Unavailable
 from app.planning.step_times.closed_loop import MEAN_LENGTH
 from app.planning.step_times.estimate import FittedEvidence
-from app.planning.step_times.intervals import LEVELS, METRICS, Novelty
+from app.planning.step_times.intervals import METRICS, Z_LEVEL, Novelty
 from app.planning.step_times.model import STEP_TERMS, ClosedLoops
 from app.planning.step_times.positive_sum import Floats, PositiveSum
 from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table, compute_prefill_terms
@@ -77,11 +76,7 @@ def estimate_services(
     arithmetic = [term.name in ("prefill_arithmetic", "prefill_expert_arithmetic") for term in PREFILL_TERMS]
     least_s = _MIN_ARITHMETIC * compute_prefill_terms(table, alone.prompt_tokens, one)[:, arithmetic].sum(axis=1)
     estimate, novelties = evidence.estimate(typical), evidence.find_novelties(typical)
-    sigmas = {
-        metric: np.log(estimate.p90[metric] / estimate.p10[metric])
-        / (stats.norm.ppf(LEVELS[1]) - stats.norm.ppf(LEVELS[0]))
-        for metric in METRICS
-    }
+    sigmas = {metric: np.log(estimate.p90[metric] / estimate.p10[metric]) / (2 * Z_LEVEL) for metric in METRICS}
     return tuple(
         EstimatedService(
             _build_service(

@@ -89,6 +89,14 @@ def test_what_is_new_in_two_ways_has_the_wider_interval() -> None:
     assert both >= max(compute_width(model="a model"), compute_width(gpu="a GPU")) > 1
 
 
+def test_evidence_of_one_generation_is_less_certain_of_another() -> None:
+    part = load_part()
+    is_blackwell = np.array(part.loops.servers.columns["generation"]) == "Blackwell"
+    evidence = fit_evidence(take(part, np.flatnonzero(is_blackwell)), ("combination", "generation"))
+    known, unknown = (evidence.errors[novelty]["tpot"] for novelty in ("combination", "generation"))
+    assert unknown.above - unknown.below == pytest.approx(2 * (known.above - known.below))
+
+
 def test_intervals_cover_errors_of_the_same_distribution() -> None:
     loops = load_part().loops
     errors = np.random.default_rng(1).normal(0.1, 0.2, len(loops.clients))
