@@ -59,6 +59,8 @@ def test_several_servers_are_estimated_as_each_alone() -> None:
     together = estimate_services(evidence, pairs, 1000.0, 500.0)
     assert isinstance(together, tuple)
     for found, pair in zip(together, pairs, strict=True):
-        (alone,) = estimate_services(evidence, [pair], 1000.0, 500.0)
+        lone = estimate_services(evidence, [pair], 1000.0, 500.0)
+        assert isinstance(lone, tuple)
+        (alone,) = lone
         assert found.service.step_s == pytest.approx(alone.service.step_s)
         assert found.tpot_sigma == pytest.approx(alone.tpot_sigma)
