@@ -4,37 +4,61 @@ for each accelerator type."""
 from __future__ import annotations
 
 import math
+from functools import lru_cache
+
+import msgspec
 
 from app.planning.capacity import Capacity
-from app.planning.formulas import estimate_rate_within_slo
-from app.planning.llm import ASSUMED_SIGMA, Deployment, build_assumed_service, size_replica
-from app.planning.memory import MemoryPlan, find_smallest_degree
-from app.planning.rates import Unavailable
+from app.planning.formulas import compute_max_throughput_per_s, estimate_rate_within_slo
+from app.planning.memory import (
+    MemoryPlan,
+    compute_kv_bytes,
+    count_sequences,
+    find_smallest_degree,
+    plan_memory,
+)
+from app.planning.rates import Unavailable, get_peak_ops_per_s
 from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
+from app.planning.step_times.bundled import load_bundled_evidence
+from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
+from app.planning.step_times.terms import Server
+from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
 from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
-from app.records.service import FittedService, ServiceFit
+from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, TokenService
 from app.records.traffic import TokenLengths
 
-EFFICIENCY_BY_VENDOR = {"NVIDIA": 0.90, "AMD": 0.68}
-"""Ratio of published to calculated rates on accelerators, by vendor: the geometric mean of the
-table in `docs/validation/extrapolation.md`.
-"""
-MIN_EFFICIENCY = min(EFFICIENCY_BY_VENDOR.values())
-"""Ratio of published to calculated rates that is assumed for vendors without published results."""
+DEGREES = (1, 2, 4, 8)
+"""Numbers of accelerators that a replica may be split across."""
 _MIN_SEQUENCES = 8
 """Minimum number of concurrent sequences per replica. If the KV cache has too little memory for
 this number, the replica is split across more accelerators."""
+_MEASURED_VENDOR = "NVIDIA"
+"""Vendor of all accelerators with published measurements of step times."""
+OTHER_VENDOR_SPEED = 0.68 / 0.90
+"""Speed of accelerators of other vendors relative to what their data sheets promise beside those of
+NVIDIA: the ratio of AMD's to NVIDIA's offline results in MLPerf, which
+`docs/validation/extrapolation.md` lists."""
+_OTHER_VENDOR_SIGMA = 0.25
+"""Standard deviation of the logarithm of that speed."""
 
 
-def build_assumed_target(
+class AssumedReplica(msgspec.Struct, frozen=True):
+    """Replica that nobody measured: its target, and the standard deviation of the logarithm of its
+    speed. `is_extrapolated` is True if there are no published measurements of its accelerator."""
+
+    target: MeasuredTarget
+    sigma: float
+    is_extrapolated: bool
+
+
+def build_assumed_replicas(
     accelerator: Accelerator, plan_inputs: PlanningInputs, objectives: SloObjectives
-) -> MeasuredTarget | Unavailable:
-    """Build the target of a single replica on as many accelerators as its weights and KV cache
-    need.
+) -> tuple[AssumedReplica, ...] | Unavailable:
+    """Build a replica for each number of accelerators of this type that it can be split across.
 
     Return `Unavailable` if weights and KV cache do not fit, or if data of the model or of the
     accelerator are missing.
@@ -42,54 +66,36 @@ def build_assumed_target(
     assumed_model, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
-    memory_plan = find_smallest_degree(
-        assumed_model.model,
-        accelerator,
-        assumed_model.precision,
-        math.ceil(sum(lengths)),
-        assumed_model.engine,
-        _MIN_SEQUENCES,
+    peak_per_s = get_peak_ops_per_s(accelerator, assumed_model.precision.compute)
+    if isinstance(peak_per_s, Unavailable):
+        return peak_per_s
+    memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
+    if not memory_plans:
+        return _explain_missing_memory(assumed_model, accelerator, lengths)
+    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths)
+    if isinstance(estimates, Unavailable):
+        return estimates
+    return tuple(
+        _build_replica(assumed_model, accelerator, memory_plan, estimate, lengths, objectives)
+        for memory_plan, estimate in zip(memory_plans, estimates, strict=True)
     )
-    if not isinstance(memory_plan, MemoryPlan):
-        return memory_plan
-    deployment = Deployment(
-        assumed_model.model,
-        accelerator,
-        *lengths,
-        assumed_model.precision,
-        degree=memory_plan.degree,
-        engine=assumed_model.engine,
-    )
-    service, full_replica = build_assumed_service(deployment), size_replica(deployment)
-    if isinstance(service, Unavailable):
-        return service
-    if isinstance(full_replica, Unavailable):
-        return full_replica
-    efficiency = EFFICIENCY_BY_VENDOR.get(accelerator.vendor, MIN_EFFICIENCY)
-    scaled_service = speed_up(service.service, efficiency)
-    fit = ServiceFit(
-        (FittedService(scaled_service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, full_replica.rate_per_s * efficiency
-    )
-    rate_per_s = estimate_rate_within_slo(scaled_service, objectives, 1, "random", lengths)
-    name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}, analytical estimate"
-    hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory_plan.degree)
-    curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
-    return MeasuredTarget(name, hardware, curve, fit, is_assumed=True)
 
 
-def compute_assumed_capacity(target: MeasuredTarget, offer: Offer, model: AssumedModel) -> Capacity | Unavailable:
+def compute_assumed_capacity(replica: AssumedReplica, offer: Offer, model: AssumedModel) -> Capacity | Unavailable:
     """Return the capacity of one instance of the offer: of all replicas that fit on its
     accelerators."""
-    degree = target.hardware.accelerator_count
+    degree = replica.target.hardware.accelerator_count
     replicas = math.floor(offer.accelerator_count / degree + 1e-9)
     if replicas < 1:
         return Unavailable(
             "accelerator_count",
             f"the instance has too few accelerators: {offer.accelerator_count:g}, but {model.name} needs {degree:g}",
         )
-    risk = Risk(3, "not measured: calculated from the model's shape and the accelerator's data sheet")
-    rate_per_s = target.curve.max_rate_per_s * replicas
-    return Capacity(rate_per_s, ASSUMED_SIGMA, replicas, "assumed", (risk,), speed_sigma=ASSUMED_SIGMA)
+    reason = "not measured: estimated from published measurements of other models or accelerators"
+    if replica.is_extrapolated:
+        reason = "not measured: extrapolated to an accelerator without published measurements"
+    rate_per_s = replica.target.curve.max_rate_per_s * replicas
+    return Capacity(rate_per_s, replica.sigma, replicas, "assumed", (Risk(3, reason),), speed_sigma=replica.sigma)
 
 
 def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
@@ -99,3 +105,132 @@ def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, floa
     return sum(lengths.share * lengths.input for lengths in tokens) / total_share, sum(
         lengths.share * lengths.output for lengths in tokens
     ) / total_share
+
+
+def _list_memory_plans(
+    assumed_model: AssumedModel, accelerator: Accelerator, lengths: tuple[float, float]
+) -> tuple[MemoryPlan, ...]:
+    """Return the memory plans of all numbers of accelerators on which enough sequences fit."""
+    model, precision = assumed_model.model, assumed_model.precision
+    memory_plans = []
+    degree_set = assumed_model.engine.tensor_parallel
+    for degree in DEGREES if degree_set is None else (degree_set,):
+        if model.heads % degree:
+            continue
+        memory_plan = plan_memory(model, accelerator, precision, degree, assumed_model.engine)
+        if (
+            isinstance(memory_plan, MemoryPlan)
+            and count_sequences(memory_plan, model, math.ceil(sum(lengths)), precision.kv) >= _MIN_SEQUENCES
+        ):
+            memory_plans.append(memory_plan)
+    return tuple(memory_plans)
+
+
+def _explain_missing_memory(
+    assumed_model: AssumedModel, accelerator: Accelerator, lengths: tuple[float, float]
+) -> Unavailable:
+    if assumed_model.engine.tensor_parallel is not None:
+        return _explain_degree(assumed_model, accelerator, assumed_model.engine.tensor_parallel)
+    memory_plan = find_smallest_degree(
+        assumed_model.model,
+        accelerator,
+        assumed_model.precision,
+        math.ceil(sum(lengths)),
+        assumed_model.engine,
+        _MIN_SEQUENCES,
+    )
+    if isinstance(memory_plan, Unavailable):
+        return memory_plan
+    return Unavailable(
+        "attention_heads",
+        f"{assumed_model.name} has {assumed_model.model.heads} attention heads, which 1, 2, 4 or 8 accelerators with "
+        "enough memory do not divide",
+    )
+
+
+def _explain_degree(assumed_model: AssumedModel, accelerator: Accelerator, degree: int) -> Unavailable:
+    """Return why a replica cannot be split across `degree` accelerators."""
+    heads = assumed_model.model.heads
+    if heads % degree:
+        return Unavailable("attention_heads", f"{degree} accelerators do not divide {heads} attention heads")
+    memory_plan = plan_memory(assumed_model.model, accelerator, assumed_model.precision, degree, assumed_model.engine)
+    if isinstance(memory_plan, Unavailable):
+        return memory_plan
+    return Unavailable(
+        "memory",
+        f"fewer than {_MIN_SEQUENCES} sequences fit in the memory that the weights leave on {degree} accelerators",
+    )
+
+
+@lru_cache(1024)
+def _estimate_services(
+    assumed_model: AssumedModel,
+    accelerator: Accelerator,
+    memory_plans: tuple[MemoryPlan, ...],
+    lengths: tuple[float, float],
+) -> tuple[EstimatedService, ...] | Unavailable:
+    """Estimate the service of a replica for each memory plan. The result is cached, because plans that
+    differ in traffic, SLO or prices share it."""
+    evidence, model, precision = load_bundled_evidence(), assumed_model.model, assumed_model.precision
+    tokens = max(1.0, lengths[0] + lengths[1] / 2)
+    servers = []
+    for memory_plan in memory_plans:
+        served = PublishedServer(
+            model=evidence.find_model(model) or assumed_model.name,
+            accelerator=accelerator.key,
+            precision=precision.weights,
+            engine="vllm",
+            version="current",
+            accelerators=memory_plan.degree,
+        )
+        kv_token_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree) / tokens
+        settings = ServerSettings(
+            assumed_model.engine.max_sequences,
+            math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS,
+            assumed_model.engine.chunk_tokens,
+        )
+        servers.append((Server(served, model, accelerator, precision.kv, "inferencex", precision.compute), settings))
+    return estimate_services(evidence, servers, *lengths)
+
+
+def _build_replica(
+    assumed_model: AssumedModel,
+    accelerator: Accelerator,
+    memory_plan: MemoryPlan,
+    estimate: EstimatedService,
+    lengths: tuple[float, float],
+    objectives: SloObjectives,
+) -> AssumedReplica:
+    is_other_vendor = accelerator.vendor != _MEASURED_VENDOR
+    service = speed_up(estimate.service, OTHER_VENDOR_SPEED if is_other_vendor else 1.0)
+    assert isinstance(service, TokenService)
+    rate_per_s = estimate_rate_within_slo(service, objectives, 1, "random", lengths)
+    fit = ServiceFit(
+        (FittedService(service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, compute_max_throughput_per_s(service, lengths)
+    )
+    name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}, analytical estimate"
+    hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory_plan.degree)
+    curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
+    sigma = _choose_sigma(estimate, service, rate_per_s, lengths, objectives)
+    return AssumedReplica(
+        MeasuredTarget(name, hardware, curve, fit, is_assumed=True),
+        math.hypot(sigma, _OTHER_VENDOR_SIGMA) if is_other_vendor else sigma,
+        "gpu" in estimate.novelties or is_other_vendor,
+    )
+
+
+def _choose_sigma(
+    estimate: EstimatedService,
+    service: TokenService,
+    rate_per_s: float,
+    lengths: tuple[float, float],
+    objectives: SloObjectives,
+) -> float:
+    """Return the uncertainty of the time that limits the rate: that of TTFT if the rate would be higher
+    without the objectives on it, else that of TPOT."""
+    others = tuple(objective for objective in objectives.latency_objectives if objective.kind != "first_token")
+    if len(others) == len(objectives.latency_objectives):
+        return estimate.tpot_sigma
+    without = msgspec.structs.replace(objectives, latency_objectives=others)
+    is_limiting = estimate_rate_within_slo(service, without, 1, "random", lengths) > rate_per_s
+    return estimate.ttft_sigma if is_limiting else estimate.tpot_sigma

@@ -56,7 +56,7 @@ def estimate_rate_within_slo(
 ) -> float:
     """Return the highest request rate per replica, in req/s, at which all objectives are met; 0 if
     a objective is missed even at MIN_LOAD."""
-    high = _compute_max_throughput_per_s(service, mean_lengths)
+    high = compute_max_throughput_per_s(service, mean_lengths)
     if not objectives.latency_objectives:
         return 0.95 * high
 
@@ -93,7 +93,7 @@ def _compute_unloaded_latency_s(service: ServiceModel, objective: LatencyObjecti
         case BatchService():
             service_s = service.fixed_s + service.per_item_s
         case TokenService():
-            service_s = service.step_s + service.per_sequence_s
+            service_s = service.compute_decode_step_s(1, 0)
     return service.outside_s + service_s
 
 
@@ -106,7 +106,7 @@ def depends_on_replicas(service: ServiceModel) -> bool:
     return isinstance(service, RequestService)
 
 
-def _compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[float, float]) -> float:
+def compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[float, float]) -> float:
     if isinstance(service, TokenService):
         batch_size = compute_max_sequences_in_flight(service, mean_lengths)
         return batch_size / _compute_residence_s(service, batch_size, mean_lengths)
@@ -222,7 +222,7 @@ def compute_max_sequences_in_flight(service: TokenService, mean_lengths: tuple[f
 
 def _compute_step_s(service: TokenService, batch_size: float, mean_lengths: tuple[float, float]) -> float:
     context_tokens = batch_size * (mean_lengths[0] + mean_lengths[1] / 2)
-    return service.step_s + service.per_sequence_s * batch_size + service.per_kv_token_s * context_tokens
+    return service.compute_decode_step_s(batch_size, context_tokens)
 
 
 def _compute_residence_s(service: TokenService, batch_size: float, mean_lengths: tuple[float, float]) -> float:

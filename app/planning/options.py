@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from app.planning.assumed_model import build_assumed_target, compute_assumed_capacity
+from app.planning.assumed_model import AssumedReplica, build_assumed_replicas, compute_assumed_capacity
 from app.planning.candidates import Candidate, RejectedOffer, evaluate_offer
 from app.planning.capacity import Capacity, extrapolate_capacity
 from app.planning.latency_curve import LatencyCurve, build_latency_curve
@@ -20,7 +20,7 @@ from app.planning.sizing import Demand
 from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
 from app.records.metrics import metric_label
 from app.records.offers import CapacityCurve, Offer
-from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import TokenService
 
@@ -70,9 +70,9 @@ def list_options(
 
     With the key of a `simulated_offer`, only the kind of replica of that offer is simulated."""
     sizer = _build_sizer(plan_inputs, demand, objectives, should_continue)
-    assumed_targets = _build_assumed_targets(plan_inputs, objectives)
+    assumed_replicas = _build_assumed_replicas(plan_inputs, objectives)
     options = [
-        _build_option(offer, plan_inputs, demand, sizer, assumed_targets, objectives)
+        _build_option(offer, plan_inputs, demand, sizer, assumed_replicas, objectives)
         for offer in plan_inputs.catalog.offers
     ]
     if sizer is None or estimate_only:
@@ -102,15 +102,15 @@ def _build_sizer(
     return FleetSizer(shape, demand, should_continue, plan_inputs.slo)
 
 
-def _build_assumed_targets(
+def _build_assumed_replicas(
     plan_inputs: PlanningInputs, objectives: SloObjectives
-) -> dict[str, MeasuredTarget | Unavailable]:
-    """Return the assumed target by accelerator key; empty if the plan has no assumed model."""
+) -> dict[str, tuple[AssumedReplica, ...] | Unavailable]:
+    """Return the assumed replicas by accelerator key; empty if the plan has no assumed model."""
     if plan_inputs.assumed_model is None:
         return {}
     accelerator_keys = {offer.accelerator for offer in plan_inputs.catalog.offers if offer.accelerator is not None}
     return {
-        accelerator_key: build_assumed_target(
+        accelerator_key: build_assumed_replicas(
             plan_inputs.catalog.accelerators[accelerator_key], plan_inputs, objectives
         )
         for accelerator_key in sorted(accelerator_keys)
@@ -122,7 +122,7 @@ def _build_option(
     plan_inputs: PlanningInputs,
     demand: Demand,
     sizer: FleetSizer | None,
-    assumed_targets: dict[str, MeasuredTarget | Unavailable],
+    assumed_replicas: dict[str, tuple[AssumedReplica, ...] | Unavailable],
     objectives: SloObjectives,
 ) -> Option:
     """Build the option of an offer.
@@ -138,18 +138,11 @@ def _build_option(
     ]
     unavailable_capacities = _sort_reasons(offer, extrapolated_capacities)
     if not target_capacities and plan_inputs.assumed_model is not None:
-        assumed_target = assumed_targets.get(
-            offer.accelerator or "", Unavailable("no_accelerator", "a language model is planned on accelerators only")
-        )
-        capacity = (
-            assumed_target
-            if isinstance(assumed_target, Unavailable)
-            else compute_assumed_capacity(assumed_target, offer, plan_inputs.assumed_model)
-        )
-        if isinstance(assumed_target, MeasuredTarget) and isinstance(capacity, Capacity):
-            target_capacities = [(assumed_target, capacity)]
-        elif isinstance(capacity, Unavailable):
-            unavailable_capacities = [capacity]
+        assumed_capacities = _list_assumed_capacities(offer, assumed_replicas, plan_inputs.assumed_model)
+        if isinstance(assumed_capacities, Unavailable):
+            unavailable_capacities = [assumed_capacities]
+        else:
+            target_capacities = [_choose_split(assumed_capacities, demand, sizer)]
     if not target_capacities:
         evaluation = evaluate_offer(offer, unavailable_capacities[0], demand, plan_inputs.limits, plan_inputs.today)
         return Option(
@@ -164,6 +157,35 @@ def _build_option(
     )
     evaluation = _evaluate_option(offer, target, capacity, demand, plan_inputs)
     return Option(evaluation, target, _build_measured_curve(target, objectives), capacity)
+
+
+def _list_assumed_capacities(
+    offer: Offer, assumed_replicas: dict[str, tuple[AssumedReplica, ...] | Unavailable], model: AssumedModel
+) -> list[tuple[MeasuredTarget, Capacity]] | Unavailable:
+    """Return the capacity of an instance for each number of accelerators that a replica can be split
+    across."""
+    replicas = assumed_replicas.get(
+        offer.accelerator or "", Unavailable("no_accelerator", "a language model is planned on accelerators only")
+    )
+    if isinstance(replicas, Unavailable):
+        return replicas
+    capacities = [(replica.target, compute_assumed_capacity(replica, offer, model)) for replica in replicas]
+    available = [(target, capacity) for target, capacity in capacities if isinstance(capacity, Capacity)]
+    unavailable = [capacity for _, capacity in capacities if isinstance(capacity, Unavailable)]
+    return available or unavailable[0]
+
+
+def _choose_split(
+    capacities: Sequence[tuple[MeasuredTarget, Capacity]], demand: Demand, sizer: FleetSizer | None
+) -> tuple[MeasuredTarget, Capacity]:
+    """Return the replica with which an instance of the same cost has the highest rate within the SLO at
+    the confidence of the plan."""
+
+    def estimate_rate_per_s(pair: tuple[MeasuredTarget, Capacity]) -> float:
+        capacity = pair[1] if sizer is None else sizer.estimate_capacity(*pair)
+        return capacity.compute_quantile_per_s(-demand.z)
+
+    return max(capacities, key=estimate_rate_per_s)
 
 
 def select_latency_metric(target: MeasuredTarget, objectives: SloObjectives) -> str:

@@ -110,8 +110,10 @@ def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
         size_text = f"{plan_inputs.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
             f"{plan_inputs.assumed_model.name} ({size_text}) is planned from its shape and each accelerator's data "
-            "sheet if it was not measured. With 80 % probability, the true rate is within a factor of 1.6. A "
-            "one-minute measurement on a rented accelerator removes most of this uncertainty."
+            "sheet if it was not measured, by a model that is fitted to published measurements of tuned servers "
+            "(most of them by InferenceX; this use of them is unofficial). Intervals are those of published servers "
+            "that the model was not fitted to; a server with default settings may be slower. A one-minute measurement "
+            "on a rented accelerator removes most of this uncertainty."
         )
 
 

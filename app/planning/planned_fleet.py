@@ -12,7 +12,7 @@ import numpy as np
 
 from app.analysis.columns import Floats
 from app.errors import UsageError
-from app.planning.assumed_model import build_assumed_target
+from app.planning.assumed_model import build_assumed_replicas
 from app.planning.capacity import extrapolate_capacity
 from app.planning.demand import compute_rates_per_s, compute_year_rates_per_s
 from app.planning.fleet_rate import FleetShape, build_design, build_fleet_shape, simulate_fleet
@@ -201,8 +201,9 @@ def _find_target(fleet: Fleet, plan_inputs: PlanningInputs) -> MeasuredTarget:
     )
     if target is None and plan_inputs.assumed_model is not None and fleet.accelerator is not None:
         accelerator = plan_inputs.catalog.accelerators[fleet.accelerator]
-        assumed_target = build_assumed_target(accelerator, plan_inputs, build_slo_objectives(plan_inputs.slo))
-        target = None if isinstance(assumed_target, Unavailable) else assumed_target
+        replicas = build_assumed_replicas(accelerator, plan_inputs, build_slo_objectives(plan_inputs.slo))
+        if not isinstance(replicas, Unavailable):
+            target = next((replica.target for replica in replicas if replica.target.name == fleet.measured_on), None)
     return target or plan_inputs.measured[0]
 
 

@@ -103,20 +103,6 @@ class LanguageModel(msgspec.Struct, frozen=True):
         experts."""
         return self.parameters if self.active_parameters is None else self.active_parameters
 
-    def count_parameters_read(self, tokens: float) -> float:
-        """Return the expected number of parameters that a step over `tokens` tokens reads: all
-        shared parameters, and the parameters of each expert to which at least one token is
-        routed."""
-        if self.active_parameters is None or self.experts is None or self.experts_per_token is None:
-            return self.parameters
-        if self.experts_per_token >= self.experts:
-            return self.parameters
-        idle_experts = self.experts - self.experts_per_token
-        parameters_per_expert = (self.parameters - self.active_parameters) / idle_experts
-        inactive_share: float = (idle_experts / self.experts) ** tokens
-        active_experts = self.experts * (1 - inactive_share)
-        return self.parameters - parameters_per_expert * (self.experts - active_experts)
-
 
 class Precision(msgspec.Struct, frozen=True):
     """Data types of the weights, the computation and the KV cache."""
@@ -128,12 +114,14 @@ class Precision(msgspec.Struct, frozen=True):
 
 class Engine(msgspec.Struct, frozen=True):
     """Settings of an inference engine. `utilization` is the fraction of usable memory that the
-    engine may allocate; `block_tokens` is the size of a KV cache block in tokens."""
+    engine may allocate; `block_tokens` is the size of a KV cache block in tokens. `tensor_parallel` is
+    the number of accelerators that a replica is split across; None to choose it by cost."""
 
     chunk_tokens: int = 2048
     max_sequences: int = 256
     utilization: float = 0.90
     block_tokens: int = 16
+    tensor_parallel: int | None = None
 
 
 class AssumedModel(msgspec.Struct, frozen=True):

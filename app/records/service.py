@@ -73,11 +73,11 @@ class BatchService(msgspec.Struct, frozen=True, tag="batch"):
 class TokenService(msgspec.Struct, frozen=True, tag="token"):
     """Service model of continuous batching for a language model.
 
-    A step takes step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p, where b
-    is the number of decoding sequences, k the number of their tokens in the KV cache, and p the
-    number of prompt tokens prefilled in the step. A step prefills at most `chunk_tokens` prompt
-    tokens, at most `max_sequences` sequences run at once, and the running sequences must fit in
-    `kv_tokens`.
+    A step takes step_s + per_sequence_s × b + per_kv_token_s × k + prefill_s_per_token × p +
+    experts_s × (1 − (1 − expert_share)^(b + p)), where b is the number of decoding sequences, k the
+    number of their tokens in the KV cache, and p the number of prompt tokens prefilled in the step.
+    A step prefills at most `chunk_tokens` prompt tokens, at most `max_sequences` sequences run at
+    once, and the running sequences must fit in `kv_tokens`.
     """
 
     step_s: float
@@ -89,6 +89,16 @@ class TokenService(msgspec.Struct, frozen=True, tag="token"):
     per_kv_token_s: float = 0.0
     cv: float = 0.0
     outside_s: float = 0.0
+    experts_s: float = 0.0
+    """Time that a step takes to read all experts of a mixture of experts, in s; 0 for other models."""
+    expert_share: float = 0.0
+    """Share of the experts that a token is routed to."""
+
+    def compute_decode_step_s(self, batch: float, context_tokens: float) -> float:
+        """Return the duration in s of a step without prompts, in which `batch` sequences have
+        `context_tokens` tokens in the KV cache."""
+        experts_s: float = self.experts_s * (1 - (1 - self.expert_share) ** batch)
+        return self.step_s + self.per_sequence_s * batch + self.per_kv_token_s * context_tokens + experts_s
 
 
 ServiceModel = RequestService | BatchService | TokenService

@@ -1,4 +1,4 @@
-"""The arithmetic of app/planning/llm.py beside published rates: python -m tests.studies.language_models prints them.
+"""The bundled model of step times beside published offline rates: python -m tests.studies.language_models prints them.
 
 Lengths of answers are the published tokens over samples; lengths of prompts are not published there and are assumed.
 Cards and batch are those of the vendor's configuration where it was read, else the fewest and 1,024.
@@ -9,11 +9,16 @@ from __future__ import annotations
 import math
 from typing import NamedTuple
 
-from app.planning.llm import Deployment, Replica, size_replica
+from msgspec.structs import replace
+
+from app.planning.assumed_model import AssumedReplica, build_assumed_replicas
 from app.planning.memory import MemoryPlan, find_smallest_degree
+from app.planning.slo_objectives import SloObjectives
 from app.profiles.pricing.catalog import load_catalog
-from app.records.planning_inputs import Engine, LanguageModel, Precision
+from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
+from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
+from tests.fakes.offers import planning_inputs
 from tests.studies.published import PublishedResult, load_published
 
 # model, assumed tokens of a prompt
@@ -29,11 +34,14 @@ CONFIGURED = {
 
 class Check(NamedTuple):
     published: PublishedResult
-    degree: int
-    """Number of cards of a replica."""
+    found: AssumedReplica
     tokens_per_s_each: float
     """Published, of one card."""
     expected_per_s_each: float
+
+    @property
+    def cards(self) -> int:
+        return int(self.found.target.hardware.accelerator_count)
 
     @property
     def log_error(self) -> float:
@@ -58,14 +66,17 @@ def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, p
         if not isinstance(fewest, MemoryPlan):
             raise AssertionError(fewest.reason)
         degree = fewest.degree
-    deployment = Deployment(
-        model, card, prompt_tokens, answer_tokens, precision, degree, engine=Engine(max_sequences=batch)
+    described = AssumedModel(result.model, model, precision, Engine(max_sequences=batch))
+    inputs = planning_inputs(slo=(), tokens=(TokenLengths(1.0, prompt_tokens, answer_tokens),))
+    replicas = build_assumed_replicas(
+        card, replace(inputs, measured=(), assumed_model=described), SloObjectives((), None)
     )
-    replica = size_replica(deployment)
-    if not isinstance(replica, Replica):
-        raise AssertionError(replica.reason)
-    expected = replica.rate_per_s * answer_tokens / degree
-    return Check(result, degree, tokens_per_s / result.accelerator_count, expected)
+    assert isinstance(replicas, tuple)
+    replica = next(replica for replica in replicas if replica.target.hardware.accelerator_count >= degree)
+    fit, cards = replica.target.fit, replica.target.hardware.accelerator_count
+    assert fit is not None
+    expected = fit.highest_per_s * answer_tokens / cards
+    return Check(result, replica, tokens_per_s / result.accelerator_count, expected)
 
 
 def main() -> None:
@@ -78,7 +89,7 @@ def main() -> None:
             row.round,
             row.model,
             row.accelerator_key,
-            check.degree,
+            check.cards,
             f"{check.tokens_per_s_each:,.0f}",
         )
         ratio = math.exp(check.log_error)

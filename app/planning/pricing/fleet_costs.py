@@ -195,11 +195,7 @@ def _compute_token_unit_costs(
     mean_input = sum(lengths.share * lengths.input for lengths in tokens) / sum(lengths.share for lengths in tokens)
     mean_output = sum(lengths.share * lengths.output for lengths in tokens) / sum(lengths.share for lengths in tokens)
     batch = max(1.0, min(service.max_sequences, service.kv_tokens / (mean_input + mean_output)) / 2)
-    step_s = (
-        service.step_s
-        + service.per_sequence_s * batch
-        + service.per_kv_token_s * batch * (mean_input + mean_output / 2)
-    )
+    step_s = service.compute_decode_step_s(batch, batch * (mean_input + mean_output / 2))
     costs = compute_token_costs(
         request_cost,
         TokenWork(

@@ -138,6 +138,7 @@ def speed_up(service: ServiceModel, speed: float) -> ServiceModel:
                 step_s=service.step_s / speed,
                 per_sequence_s=service.per_sequence_s / speed,
                 per_kv_token_s=service.per_kv_token_s / speed,
+                experts_s=service.experts_s / speed,
                 prefill_s_per_token=service.prefill_s_per_token / speed,
             )
 

@@ -61,5 +61,5 @@ def compute_max_throughput_per_s(service: ServiceModel, lengths: tuple[tuple[int
     mean_output = sum(pair[1] for pair in lengths) / len(lengths)
     batch_size = max(1.0, min(service.max_sequences, service.kv_tokens / (mean_input + mean_output)))
     context_tokens = batch_size * (mean_input + mean_output / 2)
-    step_s = service.step_s + service.per_sequence_s * batch_size + service.per_kv_token_s * context_tokens
+    step_s = service.compute_decode_step_s(batch_size, context_tokens)
     return batch_size / (mean_output * step_s + batch_size * mean_input * service.prefill_s_per_token)

@@ -17,11 +17,12 @@ from app.records.service import BatchService, RequestService, ServiceModel, Toke
 # Columns of `floats`: time of the next state change; end of the current or last work (tokens: start
 # of the current step); sum of these ends over slots (tokens: remaining work in s); waiting work in
 # s; busy time in s; factor of the steps; then the service model (batch: fixed and per item; step:
-# fixed, per sequence, per cached token and per prompt token); timeout of waiting requests in s;
-# and, for processor sharing, the work that each request has received since the replica was idle, as
-# of DONE (the clock on which ends are measured).
+# fixed, per sequence, per cached token and per prompt token, all experts, and the share of them that
+# a token uses); timeout of waiting requests in s; and, for processor sharing, the work that each
+# request has received since the replica was idle, as of DONE (the clock on which ends are measured).
 NEXT, DONE, DONE_SUM, WAITING_WORK, BUSY, FACTOR = range(6)
-FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, TIMEOUT, CLOCK = range(6, 16)
+FIXED, PER_ITEM, WINDOW, SIGMA, OUTSIDE, WEIGHT, PER_KV, PER_PROMPT, EXPERTS, EXPERT_SHARE = range(6, 16)
+TIMEOUT, CLOCK = 16, 17
 # Columns of `counts`: start and size of the queue; running requests; steps so far; tokens
 # reserved and in the cache; start and size of the queue of prompts being prefilled, and unprocessed
 # tokens of the first prompt; decoding sequences; then the limits of the service model.
@@ -167,15 +168,15 @@ def _get_limits(service: ServiceModel) -> tuple[int, int, int, int]:
 
 
 def _build_service_columns(service: ServiceModel, weight: float) -> tuple[float, ...]:
-    """Return the service parameters for the columns FIXED to PER_PROMPT of `floats`."""
+    """Return the service parameters for the columns FIXED to EXPERT_SHARE of `floats`."""
     sigma, outside_s = float(np.sqrt(np.log1p(service.cv**2))), service.outside_s
     if is_two_phase(service):
         sigma = FLEET_SIGMA
     match service:
         case RequestService():
-            return (0.0, service.mean_s, 0.0, sigma, outside_s, weight, 0.0, 0.0)
+            return (0.0, service.mean_s, 0.0, sigma, outside_s, weight, 0.0, 0.0, 0.0, 0.0)
         case BatchService():
-            return (service.fixed_s, service.per_item_s, service.window_s, sigma, outside_s, weight, 0.0, 0.0)
+            return (service.fixed_s, service.per_item_s, service.window_s, sigma, outside_s, weight, 0.0, 0.0, 0.0, 0.0)
         case TokenService():
             per_kv_token_s, prefill_s_per_token = service.per_kv_token_s, service.prefill_s_per_token
             return (
@@ -187,4 +188,6 @@ def _build_service_columns(service: ServiceModel, weight: float) -> tuple[float,
                 weight,
                 per_kv_token_s,
                 prefill_s_per_token,
+                service.experts_s,
+                service.expert_share,
             )

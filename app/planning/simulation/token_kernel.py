@@ -136,8 +136,16 @@ def _admit_requests(requests: TokenRequests, end: int, service: TokenService, st
 
 
 @inlined
-def _compute_step_s(service: TokenService, state: Ints) -> float:
-    return float(service.step_s + service.per_sequence_s * state[DECODING] + service.per_kv_token_s * state[CONTEXT])
+def compute_experts_s(experts_s: float, expert_share: float, tokens: int) -> float:
+    """Return the time to read the experts to which a step over `tokens` tokens routes any."""
+    return experts_s * (1.0 - (1.0 - expert_share) ** tokens) if experts_s > 0 else 0.0
+
+
+@inlined
+def _compute_step_s(service: TokenService, state: Ints, prompt_tokens: int) -> float:
+    step_s = service.step_s + service.per_sequence_s * state[DECODING] + service.per_kv_token_s * state[CONTEXT]
+    tokens = state[DECODING] + prompt_tokens
+    return float(step_s + compute_experts_s(service.experts_s, service.expert_share, tokens))
 
 
 @inlined
@@ -146,7 +154,7 @@ def _decode(
 ) -> float:
     """Simulate decode steps up to the next change of the batch. Return the end of the last step in
     seconds."""
-    step_s, growth_s = _compute_step_s(service, state), service.per_kv_token_s * state[DECODING]
+    step_s, growth_s = _compute_step_s(service, state, 0), service.per_kv_token_s * state[DECODING]
     factor, steps = requests.factors[state[ADMITTED] - 1], sequences[0, 0] - state[STEP]
     if _fits_next_request(requests, end, service, state):
         wait_s = (requests.arrivals_s[state[ADMITTED]] - now_s) / factor
@@ -171,9 +179,8 @@ def _prefill(
     if stop < admitted:
         unprocessed -= remaining_tokens
         remaining_tokens = 0
-    duration_s = _compute_step_s(service, state) + service.prefill_s_per_token * (
-        service.chunk_tokens - remaining_tokens
-    )
+    prompt_tokens = service.chunk_tokens - remaining_tokens
+    duration_s = _compute_step_s(service, state, prompt_tokens) + service.prefill_s_per_token * prompt_tokens
     now_s += requests.factors[admitted - 1] * duration_s
     state[STEP] += 1
     state[CONTEXT] += state[DECODING]

@@ -22,6 +22,8 @@ from app.planning.simulation.state import (
     CONTEXT,
     DECODING,
     DONE,
+    EXPERT_SHARE,
+    EXPERTS,
     FACTOR,
     FIXED,
     HEAD,
@@ -41,7 +43,12 @@ from app.planning.simulation.state import (
     WIDTH,
     Fleet,
 )
-from app.planning.simulation.token_kernel import compute_steps_s, count_steps_until, count_whole_steps
+from app.planning.simulation.token_kernel import (
+    compute_experts_s,
+    compute_steps_s,
+    count_steps_until,
+    count_whole_steps,
+)
 
 
 @compiled
@@ -98,13 +105,15 @@ def _admit_requests(fleet: Fleet, replica: int) -> None:
 
 
 @compiled
-def _compute_step_s(fleet: Fleet, replica: int) -> float:
-    """Return the duration in seconds of a step without prompts, before multiplication by the
-    service time factor."""
+def _compute_step_s(fleet: Fleet, replica: int, prompt_tokens: int) -> float:
+    """Return the duration in seconds of a step without the arithmetic of its `prompt_tokens`, before
+    multiplication by the service time factor."""
+    tokens = fleet.counts[replica, DECODING] + prompt_tokens
     return float(
         fleet.floats[replica, FIXED]
         + fleet.floats[replica, PER_ITEM] * fleet.counts[replica, DECODING]
         + fleet.floats[replica, PER_KV] * fleet.counts[replica, CONTEXT]
+        + compute_experts_s(fleet.floats[replica, EXPERTS], fleet.floats[replica, EXPERT_SHARE], tokens)
     )
 
 
@@ -113,7 +122,7 @@ def _prefill(fleet: Fleet, replica: int, end_s: float) -> bool:
     """Simulate a step that also processes prompts, if the step ends by `end_s`. Return whether the
     step was simulated."""
     tokens = count_unprocessed_tokens(fleet, replica, fleet.counts[replica, CHUNK_TOKENS])
-    duration_s = _compute_step_s(fleet, replica) + fleet.floats[replica, PER_PROMPT] * tokens
+    duration_s = _compute_step_s(fleet, replica, tokens) + fleet.floats[replica, PER_PROMPT] * tokens
     duration_s *= fleet.floats[replica, FACTOR]
     if fleet.floats[replica, DONE] + duration_s > end_s:
         return False
@@ -127,7 +136,7 @@ def _decode(fleet: Fleet, replica: int, end_s: float) -> bool:
     """Simulate all decode steps that end by `end_s` and come before the next change of the batch.
     Return whether any step was simulated."""
     now_s, factor = fleet.floats[replica, DONE], fleet.floats[replica, FACTOR]
-    step_s = _compute_step_s(fleet, replica)
+    step_s = _compute_step_s(fleet, replica, 0)
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
     steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     change_s = get_expiry_s(fleet, replica)
@@ -162,5 +171,5 @@ def _compute_earliest_end_s(fleet: Fleet, replica: int) -> float:
     if fleet.counts[replica, PREFILLING] == 0 and not _fits_oldest_request(fleet, replica):
         steps = fleet.heaps[replica, 0, LAST_STEP] - fleet.counts[replica, STEP]
     growth_s = fleet.floats[replica, PER_KV] * fleet.counts[replica, DECODING]
-    duration_s = compute_steps_s(steps, _compute_step_s(fleet, replica), growth_s)
+    duration_s = compute_steps_s(steps, _compute_step_s(fleet, replica, 0), growth_s)
     return float(fleet.floats[replica, DONE] + fleet.floats[replica, FACTOR] * duration_s)

@@ -41,7 +41,7 @@ SHAPE = {
     "linear_layers": 4,
 }
 PRECISION = {"weights": "int4", "compute": "fp16", "kv": "fp8"}
-ENGINE = {"chunk_tokens": 8192, "max_sequences": 64, "utilization": 0.8}
+ENGINE = {"chunk_tokens": 8192, "max_sequences": 64, "utilization": 0.8, "tensor_parallel": 4}
 
 
 @pytest.fixture
@@ -60,7 +60,7 @@ def test_model_shape_without_precision_or_engine_uses_the_defaults(path: Path) -
 def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
     model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4)
-    engine = Engine(chunk_tokens=8192, max_sequences=64, utilization=0.8)
+    engine = Engine(chunk_tokens=8192, max_sequences=64, utilization=0.8, tensor_parallel=4)
     assert load_language_model(path) == AssumedModel("model", model, Precision("int4", "fp16", "fp8"), engine)
     for kind, values in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
         assert set(kind.model_fields) == set(values)

@@ -6,7 +6,9 @@ import math
 from collections.abc import Sequence
 
 import msgspec
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from app.analysis.local.batch_model import BatchPoint, fit_batch_model
 from app.analysis.local.generation_roofline import (
@@ -17,15 +19,24 @@ from app.analysis.local.generation_roofline import (
     find_generation_bottleneck,
     select_data_type,
 )
-from app.planning.llm import Deployment, Efficiency, Speeds, compute_decode_step_s, compute_prefill_s
 from app.planning.memory import compute_kv_bytes
+from app.planning.step_times.positive_sum import Term
+from app.planning.step_times.terms import (
+    DECODE_TERMS,
+    PREFILL_TERMS,
+    Server,
+    ServerTable,
+    build_server_table,
+    compute_decode_terms,
+    compute_prefill_terms,
+)
+from app.profiles.pricing.catalog import load_catalog
 from app.records.estimate import Estimate, Variant
+from app.records.evidence import PublishedServer
 from app.records.generation import AttentionLayers, DecoderCosts
 from app.records.local import GenerationTest, Peaks
 from app.records.model import BatchCost
-from app.records.planning_inputs import Precision
 from tests.fakes.language_models import LLAMA_8B
-from tests.fakes.offers import accelerator
 
 LAYERS, HIDDEN, VOCABULARY = 32, 4096, 128256
 LAYER_WEIGHTS = 2 * HIDDEN * HIDDEN + 2 * HIDDEN * 1024 + 3 * HIDDEN * 14336
@@ -135,38 +146,44 @@ def test_generation_test_has_prefill_and_mean_decode_step(
 
 
 CONTEXT = 4096
-NO_LOSSES = Efficiency(compute=1.0, bandwidth=1.0, host_s=0.0, link_latency_s=0.0)
-BYTES_AS_SECONDS, FLOPS_AS_SECONDS = Speeds(1e300, 1.0, 1.0), Speeds(1.0, 1e300, 1.0)
+SERVED = PublishedServer(
+    model="a model", accelerator="l4", precision="fp16", engine="vllm", version="1", accelerators=1
+)  # fmt: skip
 
 
-def build_deployment(input_tokens: float) -> Deployment:
-    precision = Precision("fp16", "fp16", "fp16")
-    return Deployment(MODEL, accelerator("l4", "L4"), input_tokens, 0.0, precision, efficiency=NO_LOSSES)
+def build_table() -> ServerTable:
+    table = build_server_table([Server(SERVED, MODEL, load_catalog().accelerators["l4"], "fp16", "planned")])
+    assert isinstance(table, ServerTable)
+    return table
+
+
+def name_terms(terms: tuple[Term, ...], values: NDArray[np.float64]) -> dict[str, float]:
+    return dict(zip((term.name for term in terms), values[0].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("batch", [1, 16])
-def test_decode_step_matches_planner_except_embedding_logits_and_new_token(batch: int) -> None:
-    """The planner counts the embedding as a product, and no attention in the FLOPs of a decode step."""
-    cost = get_known_cost(compute_decode_step(COSTS, batch, CONTEXT))
-    planned_bytes = compute_decode_step_s(build_deployment(CONTEXT), BYTES_AS_SECONDS, batch)
-    planned_flops = compute_decode_step_s(build_deployment(CONTEXT), FLOPS_AS_SECONDS, batch)
-    assert cost.min_bytes == planned_bytes - 2 * EMBEDDING + batch * (KV_BYTES + 2 * HIDDEN + 4 * VOCABULARY)
-    assert cost.flops == planned_flops + batch * (PAIR_FLOPS * (CONTEXT + 1) - 2 * (EMBEDDING + NORMS))
-    assert cost.min_bytes == pytest.approx(planned_bytes, rel=0.07)
+def test_decode_step_matches_planner_except_logits_and_new_token(batch: int) -> None:
+    """The planner counts norms as products, and no attention in the FLOPs of a decode step."""
+    cost, table = get_known_cost(compute_decode_step(COSTS, batch, CONTEXT)), build_table()
+    terms = name_terms(DECODE_TERMS, compute_decode_terms(table, np.array([batch * 1.0]), np.array([CONTEXT * 1.0])))
+    planned_bytes = (terms["weights"] + terms["kv"]) * table.bandwidth[0]
+    planned_flops = terms["arithmetic"] * table.other_peak[0]
+    assert cost.min_bytes == pytest.approx(planned_bytes + batch * (KV_BYTES + 2 * HIDDEN + 4 * VOCABULARY))
+    assert cost.flops == pytest.approx(planned_flops + batch * (PAIR_FLOPS * (CONTEXT + 1) - 2 * NORMS))
     assert compute_kv_bytes(MODEL, 1, "fp16") == KV_BYTES
 
 
-def test_prefill_matches_planner_except_embedding_and_output_projection() -> None:
-    """The planner counts the logits of all tokens, and half of the squared token count as causal pairs."""
-    tokens = 512
-    planned_flops = compute_prefill_s(build_deployment(tokens), FLOPS_AS_SECONDS)
+def test_prefill_matches_planner_except_output_projection() -> None:
+    """The planner counts no logits of a prompt, and half of the squared token count as causal pairs."""
+    tokens, table = 512, build_table()
+    values = compute_prefill_terms(table, np.array([tokens * 1.0]), np.zeros(1))
+    terms = name_terms(PREFILL_TERMS, values)
+    planned_flops = terms["prefill_arithmetic"] * table.other_peak[0] + terms["prefill_attention"] * table.half_peak[0]
+    difference = PAIR_FLOPS * tokens // 2 - 2 * tokens * NORMS
     all_logits = msgspec.structs.replace(COSTS, has_all_logits=True)
-    difference = PAIR_FLOPS * tokens // 2 - 2 * tokens * (EMBEDDING + NORMS)
-    assert get_known_cost(compute_prefill(all_logits, tokens, 0, 1)).flops == planned_flops + difference
-    assert (
-        get_known_cost(compute_prefill(COSTS, tokens, 0, 1)).flops
-        == planned_flops + difference - 2 * (tokens - 1) * HEAD
-    )
+    for costs, projected in ((all_logits, tokens), (COSTS, 1)):
+        cost = get_known_cost(compute_prefill(costs, tokens, 0, 1))
+        assert cost.flops == pytest.approx(planned_flops + difference + 2 * projected * HEAD)
 
 
 def find_step_roofline(cost: BatchCost | None, step_ms: Estimate, peaks: Peaks | None = PEAKS) -> StepRoofline:

@@ -157,7 +157,9 @@ def simulate_step_by_step(
             if remaining[index] == 0:
                 prefilled.append(index)
                 prefilling.remove(index)
-        now_s += duration_s + service.prefill_s_per_token * (service.chunk_tokens - budget)
+        prompt_tokens = service.chunk_tokens - budget
+        missed_share = (1 - service.expert_share) ** (len(decoding) + prompt_tokens)
+        now_s += duration_s + service.prefill_s_per_token * prompt_tokens + service.experts_s * (1 - missed_share)
         for index in decoding:
             decoding[index] += 1
         for index in prefilled:
@@ -170,13 +172,17 @@ def simulate_step_by_step(
 
 @pytest.mark.parametrize("kv_tokens", [100_000, 900, 150])
 @pytest.mark.parametrize("rate_per_s", [1.0, 8.0])
-def test_continuous_batching_equals_a_step_by_step_simulation(kv_tokens: int, rate_per_s: float) -> None:
+@pytest.mark.parametrize("experts_s", [0.0, 0.02])
+def test_continuous_batching_equals_a_step_by_step_simulation(
+    kv_tokens: int, rate_per_s: float, experts_s: float
+) -> None:
     dice = np.random.default_rng(7)
     arrivals_s, _ = draw_arrivals(300, rate_per_s, 8)
     inputs, outputs = dice.integers(1, 120, 300), dice.integers(1, 80, 300)
     service = TokenService(
-        0.01, 0.0005, 0.0002, max_sequences=8, kv_tokens=kv_tokens, chunk_tokens=64, per_kv_token_s=2e-6
-    )
+        0.01, 0.0005, 0.0002, max_sequences=8, kv_tokens=kv_tokens, chunk_tokens=64, per_kv_token_s=2e-6,
+        experts_s=experts_s, expert_share=0.1,
+    )  # fmt: skip
     expected = simulate_step_by_step(arrivals_s, inputs, outputs, service)
     first_s, last_s = simulate_token_latencies(arrivals_s, inputs, outputs, np.zeros(300), service)
     np.testing.assert_allclose(first_s, expected[0], rtol=1e-8)

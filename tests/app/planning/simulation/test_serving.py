@@ -130,6 +130,7 @@ SERVICES: tuple[ServiceModel, ...] = (
     BatchService(0.05, 0.01, 16, window_s=0.2),
     TokenService(0.002, 1e-4, 1e-5, 16, 4000, chunk_tokens=128, per_kv_token_s=1e-7, cv=0.2, outside_s=0.01),
     TokenService(0.002, 1e-4, 1e-5, 4, 10**6, chunk_tokens=64),
+    TokenService(0.001, 1e-4, 1e-5, 16, 10**6, chunk_tokens=128, cv=0.1, experts_s=0.004, expert_share=0.05),
 )
 
 

@@ -1,0 +1,299 @@
+"""Terms of the step time of a language model: what a step reads, computes, sends and starts, in seconds at the figures
+of the data sheets.
+
+`ServerTable` has one entry for each server, so that thousands of published servers and one planned server are computed
+by the same code. All times are of one step of one replica.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from app.planning.memory import BYTES_PER_PARAMETER, GIB, compute_kv_bytes, compute_usable_bytes
+from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
+from app.planning.step_times.positive_sum import Floats, Term
+from app.records.evidence import PublishedServer
+from app.records.offers import Accelerator
+from app.records.planning_inputs import LanguageModel
+
+_PCIE_BYTES_PER_S = 25e9
+_MEMORY_SHARE = 0.92
+"""Share of the usable memory that a published server allocates."""
+_RESERVED_BYTES = 1.5 * GIB
+_HALF_BYTES = 2.0
+"""Bytes of a value of 16 bits: activations, embeddings, and the attention of a model whose experts alone have 4
+bits."""
+_BLACKWELL = ("Blackwell", "Blackwell Ultra")
+
+LAUNCH, MEMORY, PREFILL, OTHER = "launch", "memory", "prefill", "other"
+"""Parts of the step time that effects of groups multiply."""
+
+DECODE_TERMS = (
+    Term("weights", MEMORY, 1.3),
+    Term("experts", MEMORY, 1.5),
+    Term("kv", MEMORY, 1.5),
+    Term("arithmetic", OTHER, 1.5),
+    Term("expert_arithmetic", OTHER, 2.0),
+    Term("latent_attention", OTHER, 2.0),
+    Term("layer", LAUNCH, 5.0, 1e-5),
+    Term("expert_layer", LAUNCH, 3.0, 1e-5),
+    Term("latent_layer", LAUNCH, 2.0, 1e-5),
+    Term("scaled_expert_layer", LAUNCH, 2.0, 1e-5),
+    Term("reduce_latency", LAUNCH, 0.7, 1e-5),
+    Term("reduce", OTHER, 2.0),
+    Term("exchange_latency", LAUNCH, 5.0, 1e-5),
+    Term("exchange", OTHER, 2.0),
+    Term("sequence", OTHER, 1.0, 1e-5),
+    Term("started_expert", OTHER, 0.1, 1e-6),
+)
+"""Terms of a decode step. Units of the coefficients: 1 is the figure of the data sheet; latencies are in 10 µs a
+layer, ms a step, 10 µs a sequence, and µs for each expert of a layer that a step starts."""
+PREFILL_TERMS = (
+    Term("prefill_arithmetic", PREFILL, 1.6),
+    Term("prefill_expert_arithmetic", PREFILL, 2.5),
+    Term("prefill_attention", PREFILL, 2.0),
+    Term("prefill_reduce", PREFILL, 1.5),
+    Term("prefill_exchange", PREFILL, 1.5),
+    Term("prompt", PREFILL, 3.0, 1e-3),
+    Term("prefill_layer", PREFILL, 5.0, 1e-5),
+    Term("prefill_experts", PREFILL, 1.5),
+)
+"""Terms of the prefill of a prompt, which decoding sequences wait for."""
+
+
+class Server(msgspec.Struct, frozen=True):
+    """A replica that serves a language model: the shape of the model, the data sheet of the accelerator, and the data
+    type of the KV cache. `source` is the kind of server, published or planned."""
+
+    served: PublishedServer
+    shape: LanguageModel
+    accelerator: Accelerator
+    kv_dtype: str
+    source: str
+    compute: str | None = None
+    """Data type of the arithmetic; None for that of the weights. Weights of 4 bits are always multiplied by the units
+    that the accelerator has for them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class ServerTable:
+    """Quantities of servers that the terms depend on, an array each. Parameters are counts, rates are per second."""
+
+    columns: Mapping[str, Sequence[str]]
+    accelerators: Floats
+    copies: Floats
+    split: Floats
+    layers: Floats
+    full_layers: Floats
+    window_layers: Floats
+    window_tokens: Floats
+    hidden: Floats
+    attention_width: Floats
+    latent: Floats
+    experts: Floats
+    experts_per_token: Floats
+    expert_parameters: Floats
+    other_parameters: Floats
+    head_parameters: Floats
+    expert_bytes: Floats
+    other_bytes: Floats
+    scaled: Floats
+    bandwidth: Floats
+    expert_peak: Floats
+    other_peak: Floats
+    half_peak: Floats
+    link: Floats
+    cache_bytes: Floats
+    kv_long: Floats
+    """Bytes of the KV cache that a token adds on each accelerator of its copy of attention."""
+    kv_window: Floats
+    """The same within the window of layers with sliding attention."""
+
+    def compute_kv_bytes(self, tokens: Floats) -> Floats:
+        """Return the bytes of a sequence of `tokens` tokens in the KV cache of an accelerator."""
+        return self.kv_long * tokens + self.kv_window * np.minimum(tokens, self.window_tokens)
+
+    def count_cached_sequences(self, tokens: Floats) -> Floats:
+        """Return how many sequences of `tokens` tokens fit in the cache of one copy of attention; at least one."""
+        sequence_bytes = np.maximum(self.compute_kv_bytes(tokens), 1.0)
+        return np.maximum(1.0, self.cache_bytes / sequence_bytes)
+
+    def count_experts_read(self, tokens: Floats) -> Floats:
+        """Return the expected number of experts of a layer to which a step over `tokens` tokens routes any."""
+        missed = np.where(self.experts > 0, 1 - self.experts_per_token / np.maximum(self.experts, 1), 0.0)
+        return np.asarray(self.experts * (1 - missed**tokens))
+
+
+def build_server_table(servers: Sequence[Server]) -> ServerTable | Unavailable:
+    """Return the quantities of all servers, or why those of one of them are unknown."""
+    rows = []
+    for server in servers:
+        row = _compute_row(server)
+        if isinstance(row, Unavailable):
+            return row
+        rows.append(row)
+    arrays = {name: np.array([row[name] for row in rows], dtype=np.float64) for name in rows[0]}
+    return ServerTable(columns=_label(servers), **arrays)
+
+
+def _label(servers: Sequence[Server]) -> dict[str, list[str]]:
+    """Return the columns that groups of servers differ in."""
+    return {
+        "engine": [server.served.engine for server in servers],
+        "version": [server.served.version for server in servers],
+        "model": [server.served.model for server in servers],
+        "gpu": [server.served.accelerator for server in servers],
+        "precision": [server.served.precision for server in servers],
+        "generation": [
+            "Blackwell" if server.accelerator.architecture in _BLACKWELL else server.accelerator.architecture
+            for server in servers
+        ],
+        "accelerators": [str(server.served.accelerators) for server in servers],
+        "source": [server.source for server in servers],
+    }
+
+
+def _compute_row(server: Server) -> dict[str, float] | Unavailable:
+    served, shape, accelerator = server.served, server.shape, server.accelerator
+    usable_bytes = compute_usable_bytes(accelerator)
+    if isinstance(usable_bytes, Unavailable):
+        return usable_bytes
+    peaks = {}
+    has_experts = shape.experts is not None
+    other_precision = "bf16" if has_experts and served.precision in ("fp4", "int4") else served.precision
+    compute = None if served.precision == "fp4" else server.compute
+    for name, precision in (
+        ("expert", compute or served.precision),
+        ("other", compute or other_precision),
+        ("half", "bf16"),
+    ):
+        peak = _get_peak(accelerator, precision)
+        if isinstance(peak, Unavailable):
+            return peak
+        peaks[name] = peak
+    if not accelerator.memory_bandwidth_gb_s:
+        return Unavailable("unknown_figure", f"the memory bandwidth of {accelerator.name} is unknown")
+    experts, per_token = shape.experts or 0, shape.experts_per_token or 0
+    expert_parameters = (
+        (shape.parameters - shape.parameters_per_token) / (experts - per_token) if experts > per_token else 0.0
+    )
+    embedding = shape.vocabulary * shape.hidden
+    other_parameters = max(0.0, shape.parameters_per_token - per_token * expert_parameters - 2 * embedding)
+    split = served.tensor_parallel
+    other_bytes = BYTES_PER_PARAMETER[other_precision]
+    weight_bytes = (other_parameters * other_bytes + 2 * embedding * _HALF_BYTES) / split
+    weight_bytes += experts * expert_parameters * BYTES_PER_PARAMETER[served.precision] / served.accelerators
+    window = shape.window_tokens or 0
+    long_bytes = compute_kv_bytes(
+        msgspec.structs.replace(shape, window_layers=0, layers=1, linear_layers=0), 1, server.kv_dtype, split
+    )
+    full_layers = shape.layers - shape.window_layers - shape.linear_layers
+    return {
+        "accelerators": served.accelerators, "copies": served.attention_replicas, "split": split,
+        "layers": shape.layers, "full_layers": full_layers,
+        "window_layers": shape.window_layers, "window_tokens": window, "hidden": shape.hidden,
+        "attention_width": shape.heads * shape.head_dim,
+        "latent": shape.heads * shape.latent_dim if shape.latent_dim else 0.0,
+        "experts": experts, "experts_per_token": per_token, "expert_parameters": expert_parameters,
+        "other_parameters": other_parameters, "head_parameters": embedding,
+        "expert_bytes": BYTES_PER_PARAMETER[served.precision], "other_bytes": other_bytes,
+        "scaled": float(has_experts and served.precision in ("fp8", "int8")),
+        "bandwidth": accelerator.memory_bandwidth_gb_s * 1e9,
+        "expert_peak": peaks["expert"], "other_peak": peaks["other"], "half_peak": peaks["half"],
+        "link": accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else _PCIE_BYTES_PER_S,
+        "cache_bytes": _MEMORY_SHARE * usable_bytes - weight_bytes - _RESERVED_BYTES,
+        "kv_long": long_bytes * full_layers, "kv_window": long_bytes * shape.window_layers,
+    }  # fmt: skip
+
+
+def _get_peak(accelerator: Accelerator, precision: str) -> float | Unavailable:
+    """Return the peak at which weights of a precision are multiplied: that of 16 bits if the accelerator has no units
+    for it."""
+    if precision != "int4" and not lacks_precision(accelerator, precision):
+        peak = get_peak_ops_per_s(accelerator, precision)
+        if not isinstance(peak, Unavailable) or precision != "bf16":
+            return peak
+    half = get_peak_ops_per_s(accelerator, "bf16")
+    return get_peak_ops_per_s(accelerator, "fp16") if isinstance(half, Unavailable) else half
+
+
+def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> Floats:
+    """Return the terms of a step in which `batch` sequences of `tokens` tokens emit one token each, in the order of
+    `DECODE_TERMS`. `batch` counts the sequences of all copies of attention."""
+    local = batch / table.copies
+    is_split, has_copies = table.split > 1, table.copies > 1
+    has_experts = table.experts > 0
+    terms = (
+        (table.other_parameters * table.other_bytes + table.head_parameters * _HALF_BYTES)
+        / table.split
+        / table.bandwidth,
+        table.count_experts_read(batch)
+        * table.expert_parameters
+        * table.expert_bytes
+        / table.accelerators
+        / table.bandwidth,
+        local * table.compute_kv_bytes(tokens) / table.bandwidth,
+        2 * local * (table.other_parameters / table.other_peak + table.head_parameters / table.half_peak) / table.split,
+        2 * batch * table.experts_per_token * table.expert_parameters / table.accelerators / table.expert_peak,
+        4 * local * table.latent * tokens * table.full_layers / table.split / table.half_peak,
+        table.layers,
+        has_experts * table.layers,
+        (table.latent > 0) * table.layers,
+        table.scaled * table.layers,
+        is_split * table.layers * (2 + np.log2(np.maximum(table.split, 2) / 2)),
+        is_split * 2 * table.layers * _ring(table) * local * table.hidden * _HALF_BYTES / table.link,
+        has_copies * table.layers,
+        has_copies * _exchange(table, batch),
+        local,
+        table.layers * table.count_experts_read(batch),
+    )
+    return np.column_stack([np.broadcast_to(np.asarray(term, dtype=np.float64), batch.shape) for term in terms])
+
+
+def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> Floats:
+    """Return the terms of the prefill of a prompt of `tokens` tokens while `batch` sequences decode, in the order of
+    `PREFILL_TERMS`, as the time by which it delays them."""
+    windows = table.window_layers * np.minimum(table.window_tokens, tokens / 2)
+    extra_experts = table.count_experts_read(tokens) - table.count_experts_read(batch)
+    terms = (
+        2 * table.other_parameters * tokens / (table.accelerators * table.other_peak),
+        2 * table.experts_per_token * table.expert_parameters * tokens / (table.accelerators * table.expert_peak),
+        4
+        * table.attention_width
+        * tokens
+        * (table.full_layers * tokens / 2 + windows)
+        / (table.accelerators * table.half_peak),
+        (table.split > 1)
+        * 2
+        * table.layers
+        * _ring(table)
+        * tokens
+        / table.copies
+        * table.hidden
+        * _HALF_BYTES
+        / table.link,
+        (table.copies > 1) * _exchange(table, tokens),
+        1 / table.copies,
+        table.layers / table.copies,
+        np.maximum(extra_experts, 0)
+        * table.expert_parameters
+        * table.expert_bytes
+        / table.accelerators
+        / table.bandwidth,
+    )
+    return np.column_stack([np.broadcast_to(np.asarray(term, dtype=np.float64), tokens.shape) for term in terms])
+
+
+def _ring(table: ServerTable) -> Floats:
+    """Return how often an accelerator sends and receives a tensor that is summed over all of them."""
+    return np.asarray(2 * (table.split - 1) / table.split)
+
+
+def _exchange(table: ServerTable, tokens: Floats) -> Floats:
+    """Return the seconds in which tokens are sent to their experts in 8 bits and back in 16 bits."""
+    sent_bytes = table.layers * table.experts_per_token * tokens * table.hidden * 3
+    return np.asarray(sent_bytes / (table.accelerators * table.link))

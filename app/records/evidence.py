@@ -1,0 +1,57 @@
+"""Published measurements of language models on accelerators: one row is one server at one number of
+clients."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Literal
+
+import msgspec
+
+EngineName = Literal["vllm", "sglang", "trtllm"]
+"""Inference engine: vLLM, SGLang or TensorRT-LLM."""
+
+
+class PublishedServer(msgspec.Struct, frozen=True, kw_only=True):
+    """How a published server ran its model.
+
+    `model` and `accelerator` are keys of the bundled tables of language models and accelerators.
+    `precision` is that of the weights: "bf16", "fp8" or "fp4". The replica has `accelerators`
+    accelerators: attention is replicated `attention_replicas` times (data parallelism) and each copy
+    is split over the others (tensor parallelism); experts are distributed over `expert_parallel`
+    accelerators, and each expert is split over the others.
+    """
+
+    model: str
+    accelerator: str
+    precision: str
+    engine: EngineName
+    version: str
+    accelerators: int
+    attention_replicas: int = 1
+    expert_parallel: int = 1
+
+    @property
+    def tensor_parallel(self) -> int:
+        """Number of accelerators that one copy of the attention layers is split over."""
+        return self.accelerators // self.attention_replicas
+
+
+class PublishedPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A published measurement: mean TTFT and mean TPOT in ms that a closed loop of `clients` clients
+    observed, with prompts of at most `input_tokens` and responses of at most `output_tokens` tokens.
+    """
+
+    id: str
+    served: PublishedServer
+    input_tokens: int
+    output_tokens: int
+    clients: int
+    ttft_ms: float
+    tpot_ms: float
+    source: str
+    """Publisher of the measurement: "inferencex" or "nvidia"."""
+    image: str | None = None
+    """Container image of the server; None if not stated."""
+    measured_on: datetime.date | None = None
+    """Date of the measurement; None if not stated."""

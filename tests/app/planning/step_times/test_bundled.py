@@ -1,0 +1,39 @@
+from __future__ import annotations
+
+import msgspec
+import numpy as np
+import pytest
+
+from app.planning.step_times.bundled import FILE, format_evidence, load_bundled_evidence
+from app.planning.step_times.intervals import NOVELTIES
+from app.profiles.language_models import load_language_models
+from app.profiles.published_points import load_published_points
+from tests.studies.published_folds import build_loops
+
+
+def test_the_bundled_model_is_the_fit_to_the_bundled_points() -> None:
+    """A fit on another processor differs in the last digits."""
+    evidence, published = load_bundled_evidence(), build_loops(load_published_points())
+    predicted = evidence.model.predict(published.loops)
+    assert np.median(np.abs(predicted["tpot"] / published.tpot_s - 1)) < 0.05
+    assert np.median(np.abs(predicted["ttft"] / published.ttft_s - 1)) < 0.16
+    assert evidence.known["gpu"] == {point.served.accelerator for point in published.points}
+    assert evidence.errors.keys() == set(NOVELTIES)
+
+
+def test_the_file_reads_as_it_was_written() -> None:
+    assert FILE.read_bytes() == format_evidence(load_bundled_evidence())
+    assert len(FILE.read_bytes()) < 50_000
+
+
+def test_a_model_is_known_by_its_shape() -> None:
+    evidence, models = load_bundled_evidence(), load_language_models()
+    assert evidence.find_model(models["deepseek-v3"].shape) == "deepseek-v3"
+    assert evidence.find_model(models["kimi-k2"].shape) is None
+    assert evidence.find_model(msgspec.structs.replace(models["deepseek-v3"].shape, layers=60)) is None
+
+
+@pytest.mark.parametrize("novelty", NOVELTIES)
+def test_stated_intervals_have_both_ends(novelty: str) -> None:
+    for errors in load_bundled_evidence().errors[novelty].values():  # type: ignore[index]
+        assert errors.below < 0 < errors.above

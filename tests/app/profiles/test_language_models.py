@@ -1,0 +1,55 @@
+from __future__ import annotations
+
+import pytest
+
+from app.profiles.language_models import TABLE, find_model_key, load_language_models
+from tests.studies.model_shapes import count_parameters, format_table, list_models, load_published_models
+
+
+def test_the_bundled_table_is_what_the_configurations_say() -> None:
+    assert TABLE.read_text(encoding="utf-8") == format_table(list_models())
+    assert list(load_language_models().values()) == list_models()
+
+
+@pytest.mark.parametrize("key", load_published_models())
+def test_parameters_are_those_that_the_authors_state(key: str) -> None:
+    published, shape = load_published_models()[key], load_language_models()[key].shape
+    assert shape.parameters == pytest.approx(published.published_parameters, rel=0.006)
+    embeddings = shape.vocabulary * shape.hidden * 2  # some authors do not count them as active
+    if published.published_active is not None:
+        assert published.published_active * 0.98 <= shape.parameters_per_token
+        assert shape.parameters_per_token - embeddings <= published.published_active * 1.09  # stated in whole billions
+    assert (shape.active_parameters is None) == (published.published_active is None)
+
+
+def test_attention_is_latent_sliding_or_linear_where_the_model_has_it() -> None:
+    models = load_language_models()
+    assert models["deepseek-v3"].shape.latent_dim == 576
+    assert (models["gpt-oss-120b"].shape.window_layers, models["gpt-oss-120b"].shape.window_tokens) == (18, 128)
+    assert models["qwen3.5-397b-a17b"].shape.linear_layers == 45
+
+
+def test_every_name_leads_to_one_model() -> None:
+    models = load_language_models().values()
+    names = [name.lower() for model in models for name in (model.key, *model.names)]
+    assert len(names) == len(set(names))
+    assert all(find_model_key(name) == model.key for model in models for name in (model.key, *model.names))
+
+
+@pytest.mark.parametrize(
+    ("name", "key"),
+    [
+        ("NVIDIA/DeepSeek-R1-0528-NVFP4-v2", "deepseek-v3"),
+        ("someone/Kimi-K2.5-Thinking-INT4", "kimi-k2"),
+        ("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b"),
+        ("no/model", None),
+        ("meta-llama/Llama-3.1-9B", None),
+    ],
+)
+def test_a_model_is_found_whoever_publishes_it_in_whatever_precision(name: str, key: str | None) -> None:
+    assert find_model_key(name) == key
+
+
+def test_a_dense_model_uses_all_its_parameters() -> None:
+    total, active = count_parameters(load_published_models()["llama-3.1-8b"].config)
+    assert total == active

@@ -1,0 +1,32 @@
+from __future__ import annotations
+
+import msgspec
+
+from app.profiles.language_models import load_language_models
+from app.profiles.pricing.catalog import load_catalog
+from app.profiles.published_points import TABLE, format_points, load_published_points
+
+
+def test_the_bundled_points_read_as_they_were_written() -> None:
+    assert TABLE.read_text(encoding="utf-8") == format_points(load_published_points())
+
+
+def test_the_bundled_points_are_of_models_and_accelerators_that_are_known() -> None:
+    points = load_published_points()
+    assert {point.served.model for point in points} <= load_language_models().keys()
+    assert {point.served.accelerator for point in points} <= load_catalog().accelerators.keys()
+    assert len({point.id for point in points}) == len(points) > 2000
+
+
+def test_a_value_that_is_not_stated_is_none() -> None:
+    point = load_published_points()[0]
+    unstated = msgspec.structs.replace(point, image=None, measured_on=None)
+    assert format_points([unstated]).splitlines()[1].endswith(",,")
+
+
+def test_the_table_and_its_notice_are_small_and_name_their_origin() -> None:
+    assert TABLE.stat().st_size < 500_000
+    notice = (TABLE.parent / "NOTICE").read_text(encoding="utf-8")
+    assert "InferenceX" in notice
+    assert "unofficial" in notice
+    assert (TABLE.parent / "LICENSE").is_file()

@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import csv
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.planning.step_times.bundled import load_bundled_evidence
+from app.planning.step_times.estimate import LatencyEstimate
+from app.planning.step_times.model import Metric
+from app.planning.step_times.positive_sum import Floats
+from app.profiles.published_points import load_published_points
+from tests.studies.published_choices import Choices, evaluate_choices
+from tests.studies.published_folds import build_loops
+from tests.studies.published_llm import OUT_COLUMNS, select_evidence, write_predictions
+from tests.studies.published_rows import build_point
+from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
+from tests.studies.test_published_rows import ROW
+
+STAGE = {
+    "id": "s1", "model": "meta-llama/Llama-3.1-70B", "gpu": "h200_sxm", "tp": "4", "precision": "fp8",
+    "engine": "vllm", "version": "0.18.0", "flags": "--max-num-seqs 64", "arrivals": "poisson", "rate_per_s": "1",
+    "input_tokens": "1000", "output_tokens": "200",
+}  # fmt: skip
+
+
+def predict(**cells: str) -> dict[str, float]:
+    (row,) = predict_stages([{**STAGE, **cells}], load_bundled_evidence())
+    return {name: float(str(value)) for name, value in row.items() if name not in ("id", "refused")}
+
+
+def test_rows_of_a_file_are_not_fitted_by_id_nor_by_what_was_measured_nor_by_what_is_held_out() -> None:
+    points = load_published_points()
+    target = points[100]
+    other = replace(target, clients=999, tpot_ms=1.0, ttft_ms=1.0)
+    assert target.id not in {point.id for point in select_evidence([other], [target.id], ())}
+    assert target.id in {point.id for point in select_evidence([other], ["another id"], ())}
+    renamed = build_point({**ROW, "id": "renamed"})
+    same = [point for point in points if point.served.accelerator == renamed.served.accelerator]
+    kept = select_evidence([renamed], ["renamed"], ("accelerator",))
+    assert len(kept) == len(points) - len(same)
+    assert len(select_evidence([target], ["another id"], ())) < len(points)
+
+
+def test_predictions_are_written_with_empty_cells_for_what_is_refused(tmp_path: Path) -> None:
+    write_predictions(iter([{"id": "a", "refused": "why"}]), OUT_COLUMNS, tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        (row,) = csv.DictReader(file)
+    assert (row["id"], row["refused"], row["tpot_p50_ms"]) == ("a", "why", "")
+
+
+def test_a_perfect_estimate_chooses_the_best_configurations() -> None:
+    published = build_loops(load_published_points()[:600])
+    measured: dict[Metric, Floats] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
+    perfect = evaluate_choices(published, LatencyEstimate(measured, measured, measured))
+    assert perfect == Choices(perfect.questions, perfect.questions, perfect.questions)
+    assert perfect.questions > 5
+
+
+def test_a_choice_beyond_the_limit_is_wrong_however_fast_it_is() -> None:
+    published = build_loops(load_published_points()[:600])
+    hasty: dict[Metric, Floats] = {"tpot": published.tpot_s / 100, "ttft": published.ttft_s / 100}
+    choices = evaluate_choices(published, LatencyEstimate(hasty, hasty, hasty))
+    assert choices.right_first < 0.8 * choices.questions
+
+
+def test_a_stage_has_ordered_quantiles_of_every_aggregate() -> None:
+    cells = predict()
+    assert {*cells, "id", "refused"} == set(STAGE_COLUMNS)
+    for metric in ("ttft", "tpot"):
+        for name in ("mean", "p50", "p95", "p99"):
+            p10, p50, p90 = (cells[f"{metric}_{name}_{quantile}_ms"] for quantile in ("p10", "p50", "p90"))
+            assert 0 < p10 < p50 < p90
+
+
+def test_a_higher_rate_and_uneven_arrivals_lengthen_a_stage() -> None:
+    calm, busy, even = predict(), predict(rate_per_s="8"), predict(rate_per_s="8", arrivals="constant")
+    assert calm["tpot_mean_p50_ms"] < busy["tpot_mean_p50_ms"]
+    assert even["ttft_p99_p50_ms"] < busy["ttft_p99_p50_ms"]
+
+
+def test_flags_limit_the_sequences_of_a_stage() -> None:
+    few, many = (predict(rate_per_s="12", flags=f"--max-num-seqs={limit}") for limit in (4, 256))
+    assert few["ttft_mean_p50_ms"] > 10 * many["ttft_mean_p50_ms"]
+
+
+@pytest.mark.parametrize(
+    "cells", [{"model": "no/model"}, {"gpu": "no_gpu"}, {"engine": "none"}, {"gpu": "l4", "tp": "1"}]
+)
+def test_a_stage_on_an_unknown_or_too_small_server_is_refused(cells: dict[str, str]) -> None:
+    (row,) = predict_stages([{**STAGE, **cells}], load_bundled_evidence())
+    assert row["refused"]
+    assert row.keys() == {"id", "refused"}
