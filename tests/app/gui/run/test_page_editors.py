@@ -148,7 +148,7 @@ def test_search_editor_adds_a_search_an_slo_and_edits_its_settings(qtbot: QtBot,
     qtbot.waitUntil(lambda: editor.strip.text() == "", timeout=30_000)
     assert editor.view.rates_per_s[:2] == (10, 20)
     assert editor.summary_label.text().startswith(
-        "If the max rate is 10.0 to 2,500 req/s, the search needs 14 to 24 probes, "
+        "If the max rate is 10.0 to 2,500 req/s, the search needs 14 to 21 probes, "
     )
     editor.start.setText("40/s")
     editor.start.editingFinished.emit()
