@@ -43,6 +43,8 @@ BACKGROUND_MODULES = (
     "app.wiring.sharing_runs",
     "app.wiring.stored_runs",
     "app.wiring.unrunnable_variants",
+    "platformdirs",
+    "reports.comparison_text",
     "reports.markdown",
     "reports.plan_text",
     "reports.rendering",
