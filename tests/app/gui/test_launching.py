@@ -178,6 +178,7 @@ def test_live_page_follows_the_pair_runs_and_stop_stops_the_pairs(
     qtbot.waitUntil(lambda: parts.queue.running_job is not None and parts.queue.running_job.measured_directory == first)
     window.navigation.watch_run_requested.emit(first)
     qtbot.waitUntil(is_page_shown(window, "live"))
+    qtbot.waitUntil(lambda: window.pages.live.state.directory == first)
     second = start_pair_run(running_pairs, home, "second")
     qtbot.waitUntil(lambda: window.pages.live.state.directory == second)
     assert "pairs of scoring" in parts.run_launcher.run_bar.progress.text()
