@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Mapping, Sequence
-from typing import Literal
+from typing import Literal, get_args
 
 import msgspec
 import numpy as np
@@ -19,6 +19,7 @@ from scipy import stats
 
 from app.planning.step_times.model import ClosedLoops, Metric, fit_step_time_model, select
 from app.planning.step_times.positive_sum import Floats
+from app.records.evidence import EngineName
 
 Novelty = Literal["combination", "model", "gpu", "engine", "generation"]
 """What is new about a server: nothing but the combination of model, GPU type and engine, or its model, and so on."""
@@ -37,7 +38,6 @@ _MIN_ERROR = 0.03
 """Added to each absolute log error before its logarithm is taken."""
 _RIDGE = 80.0
 """Weight of a spread that is the same everywhere, in points."""
-_ENGINES = ("vllm", "sglang", "trtllm")
 
 
 class ErrorModel(msgspec.Struct, frozen=True):
@@ -65,7 +65,7 @@ def describe_loops(loops: ClosedLoops) -> Floats:
     return np.column_stack(
         [
             np.ones_like(loops.clients),
-            *((engines == engine).astype(np.float64) for engine in _ENGINES),
+            *((engines == engine).astype(np.float64) for engine in get_args(EngineName)),
             sources == "nvidia",
             loops.servers.experts > 0,
             np.log2(loops.clients) / 4 - 1,

@@ -227,31 +227,39 @@ def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> F
     local = batch / table.copies
     is_split, has_copies = table.split > 1, table.copies > 1
     has_experts = table.experts > 0
-    terms = (
-        (table.other_parameters * table.other_bytes + table.head_parameters * _HALF_BYTES)
+    terms = {
+        "weights": (table.other_parameters * table.other_bytes + table.head_parameters * _HALF_BYTES)
         / table.split
         / table.bandwidth,
-        table.count_experts_read(batch)
+        "experts": table.count_experts_read(batch)
         * table.expert_parameters
         * table.expert_bytes
         / table.accelerators
         / table.bandwidth,
-        local * table.compute_kv_bytes(tokens) / table.bandwidth,
-        2 * local * (table.other_parameters / table.other_peak + table.head_parameters / table.half_peak) / table.split,
-        2 * batch * table.experts_per_token * table.expert_parameters / table.accelerators / table.expert_peak,
-        4 * local * table.latent * tokens * table.full_layers / table.split / table.half_peak,
-        table.layers,
-        has_experts * table.layers,
-        (table.latent > 0) * table.layers,
-        table.scaled * table.layers,
-        is_split * table.layers * (2 + np.log2(np.maximum(table.split, 2) / 2)),
-        is_split * 2 * table.layers * _ring(table) * local * table.hidden * _HALF_BYTES / table.link,
-        has_copies * table.layers,
-        has_copies * _exchange(table, batch),
-        local,
-        table.layers * table.count_experts_read(batch),
-    )
-    return np.column_stack([np.broadcast_to(np.asarray(term, dtype=np.float64), batch.shape) for term in terms])
+        "kv": local * table.compute_kv_bytes(tokens) / table.bandwidth,
+        "arithmetic": 2
+        * local
+        * (table.other_parameters / table.other_peak + table.head_parameters / table.half_peak)
+        / table.split,
+        "expert_arithmetic": 2
+        * batch
+        * table.experts_per_token
+        * table.expert_parameters
+        / table.accelerators
+        / table.expert_peak,
+        "latent_attention": 4 * local * table.latent * tokens * table.full_layers / table.split / table.half_peak,
+        "layer": table.layers,
+        "expert_layer": has_experts * table.layers,
+        "latent_layer": (table.latent > 0) * table.layers,
+        "scaled_expert_layer": table.scaled * table.layers,
+        "reduce_latency": is_split * table.layers * (2 + np.log2(np.maximum(table.split, 2) / 2)),
+        "reduce": is_split * 2 * table.layers * _ring(table) * local * table.hidden * _HALF_BYTES / table.link,
+        "exchange_latency": has_copies * table.layers,
+        "exchange": has_copies * _exchange(table, batch),
+        "sequence": local,
+        "started_expert": table.layers * table.count_experts_read(batch),
+    }
+    return _stack(terms, DECODE_TERMS, batch.shape)
 
 
 def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> Floats:
@@ -259,15 +267,19 @@ def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> 
     `PREFILL_TERMS`, as the time by which it delays them."""
     windows = table.window_layers * np.minimum(table.window_tokens, tokens / 2)
     extra_experts = table.count_experts_read(tokens) - table.count_experts_read(batch)
-    terms = (
-        2 * table.other_parameters * tokens / (table.accelerators * table.other_peak),
-        2 * table.experts_per_token * table.expert_parameters * tokens / (table.accelerators * table.expert_peak),
-        4
+    terms = {
+        "prefill_arithmetic": 2 * table.other_parameters * tokens / (table.accelerators * table.other_peak),
+        "prefill_expert_arithmetic": 2
+        * table.experts_per_token
+        * table.expert_parameters
+        * tokens
+        / (table.accelerators * table.expert_peak),
+        "prefill_attention": 4
         * table.attention_width
         * tokens
         * (table.full_layers * tokens / 2 + windows)
         / (table.accelerators * table.half_peak),
-        (table.split > 1)
+        "prefill_reduce": (table.split > 1)
         * 2
         * table.layers
         * _ring(table)
@@ -276,16 +288,21 @@ def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> 
         * table.hidden
         * _HALF_BYTES
         / table.link,
-        (table.copies > 1) * _exchange(table, tokens),
-        1 / table.copies,
-        table.layers / table.copies,
-        np.maximum(extra_experts, 0)
+        "prefill_exchange": (table.copies > 1) * _exchange(table, tokens),
+        "prompt": 1 / table.copies,
+        "prefill_layer": table.layers / table.copies,
+        "prefill_experts": np.maximum(extra_experts, 0)
         * table.expert_parameters
         * table.expert_bytes
         / table.accelerators
         / table.bandwidth,
-    )
-    return np.column_stack([np.broadcast_to(np.asarray(term, dtype=np.float64), tokens.shape) for term in terms])
+    }
+    return _stack(terms, PREFILL_TERMS, tokens.shape)
+
+
+def _stack(values: Mapping[str, Floats], terms: Sequence[Term], shape: tuple[int, ...]) -> Floats:
+    """Return the values of the terms as columns, in the order of `terms`."""
+    return np.column_stack([np.broadcast_to(np.asarray(values[term.name], dtype=np.float64), shape) for term in terms])
 
 
 def _ring(table: ServerTable) -> Floats:
