@@ -189,9 +189,14 @@ def _validate_settings(settings_class: type[SettingsType], source: _Source) -> S
         raise _build_first_error(source, error) from error
 
 
-def load_language_model(path: Path) -> AssumedModel:
-    """Load the description of a language model's architecture from a file. Raises ProfileError."""
-    source = _read_source(path, (), "language_model")
+LANGUAGE_MODEL_KEYS = tuple(field.alias or name for name, field in AssumedModelSettings.model_fields.items())
+"""Keys of the file of a language model."""
+
+
+def load_language_model(path: Path, overrides: Sequence[str] = ()) -> AssumedModel:
+    """Load the description of a language model's architecture from a file, with `--set` overrides of
+    its keys. Raises ProfileError."""
+    source = _read_source(path, overrides, "language_model")
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
         return adapter.validate_python(source.document.value, context=_build_context(source, True))

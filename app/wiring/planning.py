@@ -23,6 +23,7 @@ from app.planning.service_models.measured import (
 from app.profiles.document import read_document
 from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import (
+    LANGUAGE_MODEL_KEYS,
     PlanningSettings,
     load_language_model,
     load_planning_settings,
@@ -94,7 +95,13 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
             "only one language model can be planned from its configuration",
             hint="Specify the configuration of one model only.",
         )
-    language_model = load_language_model(model_configurations[0]) if model_configurations else None
+    language_model = None
+    if model_configurations:
+        model_overrides = [override for override in request.overrides if _is_override_of(LANGUAGE_MODEL_KEYS, override)]
+        request = msgspec.structs.replace(
+            request, overrides=tuple(override for override in request.overrides if override not in model_overrides)
+        )
+        language_model = load_language_model(model_configurations[0], model_overrides)
     runs, foreign_paths = _split_sources(
         [source for source in request.sources if Path(source) not in model_configurations]
     )
@@ -122,6 +129,11 @@ class _DeclaredInputs(msgspec.Struct, frozen=True):
     hardware: DeclaredHardware | None
 
 
+def _is_override_of(keys: Sequence[str], override: str) -> bool:
+    """Return whether a `key=value` string sets one of the keys, or a key below one of them."""
+    return f"{override.partition('=')[0]}.".startswith(tuple(f"{key}." for key in keys))
+
+
 def _split_sources(sources: Sequence[str]) -> tuple[list[StoredRun], list[Path]]:
     """Split the sources into stored runs, and paths of result files of other tools."""
     runs, foreign_paths = [], []
@@ -140,10 +152,12 @@ def _read_declared_inputs(runs: Sequence[StoredRun], request: PlanRequest, catal
     applied. Without an endpoint run, return the inputs declared by the overrides alone."""
     overrides = tuple(override for override in request.overrides if not override.startswith(PRICE_PREFIX))
     for override in overrides:
-        key = override.partition("=")[0]
-        if not f"{key}.".startswith(tuple(f"{prefix}." for prefix in _PLANNING_KEYS)):
-            hint = f"Use keys of {', '.join(_PLANNING_KEYS)} or price.OFFER, or run the profile again."
-            raise UsageError(f"--set {key} does not change a plan, because the run is already measured", hint=hint)
+        if not _is_override_of(_PLANNING_KEYS, override):
+            key, keys_text = override.partition("=")[0], f"keys of {', '.join(_PLANNING_KEYS)} or price.OFFER"
+            if runs:
+                message = f"--set {key} does not change a plan, because the run is already measured"
+                raise UsageError(message, hint=f"Use {keys_text}, or run the profile again.")
+            raise UsageError(f"--set {key} does not change a plan", hint=f"Use {keys_text}.")
     for run in runs:
         _ = run.complete_result  # For an incomplete run, raises its reason instead of an error about a missing profile.
     profiles = [_load_profile(run, catalog) for run in runs]

@@ -177,6 +177,18 @@ def test_shape_of_a_language_model_is_planned_without_measurements(build_inputs:
     assert question.traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
 
 
+def test_keys_of_a_language_model_can_be_overridden(build_inputs: BuildInputs) -> None:
+    overrides = ("engine.tensor_parallel=4", "precision.weights=fp8", "traffic.peak=9/s", TOKENS)
+    question = build_inputs("model.yaml", overrides=overrides, slo=SLO)
+    assert question.assumed_model is not None
+    assert question.assumed_model.engine.tensor_parallel == 4
+    assert question.assumed_model.precision.weights == "fp8"
+    with pytest.raises(UsageError, match=r"--set load\.seed does not change a plan$"):
+        build_inputs("model.yaml", overrides=(*overrides, "load.seed=3"), slo=SLO)
+    with pytest.raises(UsageError, match="tensor_parallel"):
+        build_inputs("model.yaml", overrides=("engine.tensor_parallel=0", *overrides[1:]), slo=SLO)
+
+
 def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
     assert build_inputs("plan.yaml", today=LATER) == small_plan.planning_inputs()
     assert build_inputs("plan.yaml", planned_on=LATER) == replace(small_plan.planning_inputs(), today=LATER)
