@@ -208,7 +208,7 @@ def _build_replica(
     fit = ServiceFit(
         (FittedService(service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, compute_max_throughput_per_s(service, lengths)
     )
-    name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}, analytical estimate"
+    name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}"
     hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory_plan.degree)
     curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
     sigma = _choose_sigma(estimate, service, rate_per_s, lengths, objectives)
