@@ -71,7 +71,7 @@ def build_percentile_figure(report: Report) -> LineFigure | None:
         x=PERCENTILE_AXIS,
         y=LATENCY_AXIS,
         lines=tuple(
-            FigureLine(curve.metric, curve.label, tuple(100 * share for share in curve.share), curve.ms)
+            FigureLine(curve.metric, curve.label, tuple(100 * share for share in curve.share), curve.ms, curve.name)
             for curve in report.spectra
         ),
         has_points=True,
@@ -125,7 +125,7 @@ def build_cdf_figure(report: Report, metrics: Sequence[DistributionMetric] = CDF
 def _build_cdf_line(curve: PercentileCurve) -> FigureLine:
     """Return the line of a CDF, starting with 0 % at the minimum latency."""
     percents = (0.0, *(round(100 * share, 4) for share in curve.share))
-    return FigureLine(curve.metric, curve.label, (curve.ms[0], *curve.ms), percents)
+    return FigureLine(curve.metric, curve.label, (curve.ms[0], *curve.ms), percents, curve.name)
 
 
 def _build_cdf_rows(curve: PercentileCurve) -> list[tuple[str, ...]]:

@@ -29,6 +29,8 @@ class FigureLine(msgspec.Struct, frozen=True):
     name: str
     x: tuple[float, ...]
     y: tuple[float, ...]
+    short_name: str = ""
+    """Name at the end of the line in the window, where there is little room; empty if it is `name`."""
 
 
 class LineFigure(msgspec.Struct, frozen=True, kw_only=True):

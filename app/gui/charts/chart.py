@@ -130,7 +130,7 @@ class Chart(Panel):
             style_index = entity_style(line.key, keys)
             is_stepped = figure is not None and figure.is_stepped
             x, y = np.array(line.x), np.array(line.y)
-            self.set_line(line.key, line.name, x, y, style_index=style_index, is_stepped=is_stepped)
+            self.set_line(line.key, line.short_name or line.name, x, y, style_index=style_index, is_stepped=is_stepped)
         if figure is not None and figure.limit_axis == "y":
             self.set_limit(figure.limit, figure.limit_label)
         self.set_message("" if lines else missing_text)

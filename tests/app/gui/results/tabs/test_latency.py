@@ -143,6 +143,14 @@ def test_selected_request_is_drawn_as_a_waterfall_of_its_parts(
     assert not requests.waterfall.chart.is_plot_shown, "the request is no longer selected"
 
 
+def test_lines_of_latency_charts_have_short_labels(page: ResultsPage, open_run: OpenRun, streamed: StoredRun) -> None:
+    """The room at the end of a line is too small for "latency (from scheduled start)"."""
+    page.content().show_run(open_run(streamed.directory))
+    (tab,) = page.findChildren(LatencyTab)
+    for chart in (tab.spectrum_chart, tab.cdf_chart):
+        assert [series.label for series in chart.series()][:2] == ["latency", "service time"]
+
+
 def test_audio_table_is_shown_if_stages_have_audio_metrics(
     page: ResultsPage, open_run: OpenRun, streamed: StoredRun
 ) -> None:
