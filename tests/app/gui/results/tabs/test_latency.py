@@ -147,6 +147,7 @@ def test_lines_of_latency_charts_have_short_labels(page: ResultsPage, open_run: 
     """The room at the end of a line is too small for "latency (from scheduled start)"."""
     page.content().show_run(open_run(streamed.directory))
     (tab,) = page.findChildren(LatencyTab)
+    page.content().tabs.setCurrentWidget(tab)
     for chart in (tab.spectrum_chart, tab.cdf_chart):
         assert [series.label for series in chart.series()][:2] == ["latency", "service time"]
 
