@@ -55,7 +55,8 @@ def test_stream_pieces_are_sent_when_due() -> None:
             received_s.append((perf_counter_ns() - start_ns) / 1e9)
     late_ms = [1e3 * (read_s - due) for read_s, due in zip(received_s, times, strict=True)]
     assert min(late_ms) > -1  # the request was sent before the clock was started
-    assert median(late_ms) < 2
+    assert min(late_ms) < 20  # the server counts from when it has read the request, which takes a moment
+    assert median(late_ms) - min(late_ms) < 2
 
 
 def test_chunked_stream_leaves_connection_open() -> None:
