@@ -107,7 +107,10 @@ _MAX_HALVINGS = 6
 _WIDE_LOG_RANGE = 0.16
 _STEP_SHARE_OF_MEDIAN = 0.99
 _SUFFICIENT_SHARE_OF_MEDIAN = 0.98
-_STEP_PROBABILITIES = (0.45, 0.65, 0.8)
+_STEP_PROBABILITIES = (0.45, 0.65, 0.8, 0.9)
+"""Probabilities that all steps at a rate must have to pass, from the first attempts to the last."""
+_EXPECTED_FAILED_STEPS = 1
+"""Number of failed steps after which the required probability rises with each further one."""
 _NEAR_GENERATOR_RATIO = 1.05
 _GENERATOR_SHARE = 0.8
 """Maximum share of the lowest rate that the generator could not send at which steps are run if its
@@ -188,6 +191,7 @@ class RateSearch:
         self._undecided_rates: list[float] = []
         self._step_rate: float | None = None
         self._step_count = 0
+        self._failed_step_count = 0
         self._max_rate: float | None = None
         self._next_probe: Probe | None = None
         self._is_returning = False
@@ -231,6 +235,7 @@ class RateSearch:
             self._step_count += 1
             if has_passed and self._step_count == self._repeats:
                 self._max_rate = probe.rate_per_s
+            self._failed_step_count += not has_passed
             if not has_passed or self._step_count == self._repeats:
                 self._step_rate = None
         self._choose_next_probe()
@@ -375,12 +380,13 @@ class RateSearch:
 
     @property
     def _required_probability(self) -> float:
-        """Required posterior probability that all repeats pass. The fewer attempts remain, the
-        higher the required probability."""
+        """Required posterior probability that all repeats pass. The fewer attempts remain, and the
+        more steps have failed, the higher the required probability."""
         remaining_attempts = (
             2 if self.remaining_probes >= 2 * self._repeats else 1 if self.remaining_probes > self._repeats else 0
         )
-        return _STEP_PROBABILITIES[2 - remaining_attempts]
+        level = max(2 - remaining_attempts, self._failed_step_count - _EXPECTED_FAILED_STEPS)
+        return _STEP_PROBABILITIES[min(level, len(_STEP_PROBABILITIES) - 1)]
 
     def _find_nearest_allowed_rate(self, rate_per_s: float) -> float:
         """Return the given rate if it never failed and the generator can send it; otherwise the

@@ -299,10 +299,10 @@ def test_rate_search_without_probe_left_does_not_return_to_first_rate() -> None:
 
 def test_rate_search_confirms_rate_although_its_stages_differ_widely() -> None:
     """Whether a stage passes is nearly random between 80 and 125 req/s. With one spread for all servers, 15 % of the
-    searches confirmed no rate within 25 probes."""
+    searches confirmed no rate within 25 probes, and 4 % without more caution after failed steps."""
     unconfirmed_count = 0
     for seed in range(200):
         search, rng = RateSearch(start_per_s=10, repeats=3), np.random.default_rng(seed)
         run_search(search, lambda rate, rng=rng: rng.random() < (rate / 100) ** -10 / (1 + (rate / 100) ** -10))  # type: ignore[misc]
         unconfirmed_count += search.get_outcome().max_rate_per_s is None
-    assert unconfirmed_count < 15
+    assert unconfirmed_count < 3
