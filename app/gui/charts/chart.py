@@ -308,13 +308,13 @@ class Chart(Panel):
         self._is_up_to_date = True
         self._update_timer.stop()
         visible_keys = self._series_by_key.keys() - self._hidden_keys
-        for renderer in (self._curves, self._points):
-            renderer.keep_only(visible_keys)
-        for key in (key for key in self._series_by_key if key in self._changed_keys & visible_keys):
-            if self._series_by_key[key].kind == "points":
-                self._points.set_series(self._series_by_key[key], self.theme_controller.theme)
-            else:
-                self._curves.set_series(self._series_by_key[key])
+        self._curves.keep_only(visible_keys)
+        visible_series = [series for key, series in self._series_by_key.items() if key in visible_keys]
+        points = [series for series in visible_series if series.kind == "points"]
+        self._points.set_series(points, self.theme_controller.theme)
+        for series in visible_series:
+            if series.kind != "points" and series.key in self._changed_keys:
+                self._curves.set_series(series)
         self._changed_keys.clear()
         self.decorations.intervals = {
             key: interval for key, interval in self._intervals_by_key.items() if key in visible_keys

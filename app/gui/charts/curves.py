@@ -8,7 +8,7 @@ from weakref import WeakKeyDictionary
 import numpy as np
 import pyqtgraph as pg
 from PySide6.QtCore import QRectF, Qt
-from PySide6.QtGui import QPainter, QPainterPath
+from PySide6.QtGui import QBrush, QPainter, QPainterPath, QPen
 
 from app.gui.charts.axes import Axis, Floats
 from app.gui.charts.layer import Layer
@@ -113,34 +113,41 @@ class Curves(Layer):
 
 
 class Points:
-    """Scatter plot items of a chart, one for each series of points."""
+    """Scatter plot item of a chart with the points of all its series. One item is drawn faster than
+    one item per series."""
 
     def __init__(self, box: pg.ViewBox, x_axis: Axis, y_axis: Axis) -> None:
-        self._box, self._x_axis, self._y_axis = box, x_axis, y_axis
-        self._items: dict[str, pg.ScatterPlotItem] = {}
+        self._x_axis, self._y_axis = x_axis, y_axis
+        self._item = pg.ScatterPlotItem(pxMode=True)
+        self._item.setZValue(5)
+        box.addItem(self._item, ignoreBounds=True)
 
-    def set_series(self, series: Series, theme: Theme) -> None:
-        if series.key not in self._items:
-            self._items[series.key] = pg.ScatterPlotItem(pxMode=True)
-            self._items[series.key].setZValue(5)
-            self._box.addItem(self._items[series.key], ignoreBounds=True)
-        x, y = self._x_axis.to_view(series.x), self._y_axis.to_view(series.y)
-        visible_indices = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
-        category = series.category
-        if category is None:
-            color, symbol = series_color(theme, series.style_index), series_marker(series.style_index)
-        else:
-            color, symbol = category_color(theme, category.color_index), category_marker(category.marker_index)
-        filled_brush, hollow_brush = pg.mkBrush(color), pg.mkBrush(theme.paper)
-        self._items[series.key].setData(
-            x=x[visible_indices],
-            y=y[visible_indices],
-            symbol=symbol,
+    def set_series(self, all_series: Sequence[Series], theme: Theme) -> None:
+        """Replace all points by those of `all_series`."""
+        x_parts: list[Floats] = [np.empty(0)]
+        y_parts: list[Floats] = [np.empty(0)]
+        symbols: list[str] = []
+        pens: list[QPen] = []
+        brushes: list[QBrush] = []
+        for series in all_series:
+            x, y = self._x_axis.to_view(series.x), self._y_axis.to_view(series.y)
+            visible_indices = np.flatnonzero(np.isfinite(x) & np.isfinite(y))
+            category = series.category
+            if category is None:
+                color, symbol = series_color(theme, series.style_index), series_marker(series.style_index)
+            else:
+                color, symbol = category_color(theme, category.color_index), category_marker(category.marker_index)
+            filled_brush, hollow_brush = pg.mkBrush(color), pg.mkBrush(theme.paper)
+            x_parts.append(x[visible_indices])
+            y_parts.append(y[visible_indices])
+            symbols += [symbol] * visible_indices.size
+            pens += [solid_pen(color)] * visible_indices.size
+            brushes += [hollow_brush if series.is_hollow(int(index)) else filled_brush for index in visible_indices]
+        self._item.setData(
+            x=np.concatenate(x_parts),
+            y=np.concatenate(y_parts),
+            symbol=symbols,
             size=_POINT_PX,
-            pen=solid_pen(color),
-            brush=[hollow_brush if series.is_hollow(int(index)) else filled_brush for index in visible_indices],
+            pen=pens,
+            brush=brushes,
         )
-
-    def keep_only(self, keys: set[str]) -> None:
-        for key in self._items.keys() - keys:
-            self._box.removeItem(self._items.pop(key))

@@ -149,6 +149,8 @@ class OffersModel(FrameModel):
         self.problem = ""
 
     def set_pinned_offers(self, offers: tuple[str, ...]) -> None:
+        if offers == self._pinned_offers:
+            return
         self._pinned_offers = offers
         if self.rowCount():
             self.dataChanged.emit(self.index(0, 0), self.index(self.rowCount() - 1, 0))

@@ -159,6 +159,8 @@ class ParetoChart(QWidget):
         self._draw_markers()
 
     def show_pins(self, offers: tuple[str, ...]) -> None:
+        if offers == self._pinned_offers:
+            return
         self._pinned_offers = offers
         if self._plan is not None:
             self._draw_labels(self._plan)
@@ -256,10 +258,11 @@ class ParetoChart(QWidget):
         return Axis(axis_label, "ms", is_log=True)
 
     def _get_position(self, fleet: Fleet) -> tuple[float, float]:
-        cost = _COST_GETTERS[str(self.cost.currentData())](fleet)
+        cost_axis, speed_axis = self._axes
+        cost = _COST_GETTERS[cost_axis](fleet)
         latency_ms = fleet.latency_at_peak.value
         speed = latency_ms
-        if self.speed.currentData() == "tokens":
+        if speed_axis == "tokens":
             speed = None if not latency_ms else 1000 / latency_ms
         return (np.nan if cost is None else cost, np.nan if speed is None else speed)
 
