@@ -288,7 +288,7 @@ def _correct_by_load_points(
     )
     low_per_s, high_per_s = (pooled_per_s * math.exp(Z80 * sigma) for sigma in (-low_sigma, high_sigma))
     lower_sigma = max(0.0, math.log(observed_per_s / min(observed_per_s, max(low_per_s, lower_bound_per_s)))) / Z80
-    sigma = math.hypot(max(lower_sigma, RUN_TO_RUN_SIGMA), predicted_rates.speed_sigma)
+    sigma = math.hypot(max(lower_sigma, RUN_TO_RUN_SIGMA), predicted_rates.speed_sigma, evidence.steady_sigma)
     extrapolated_per_s = None
     if rate_per_s > max_observed_per_s:
         extrapolated_per_s = max(rate_per_s, high_per_s * math.exp(-Z80 * sigma)) * burst_factor

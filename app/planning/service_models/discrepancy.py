@@ -40,7 +40,7 @@ _DRIFT_CONFIDENCE = 0.98
 """One-sided confidence at which a drift counts as real. It is low, because a drift that is missed
 costs more than a probability that is withheld."""
 _UNKNOWN_SIGMA = 0.05
-MAX_DISCREPANCY = 0.3
+MAX_DISCREPANCY = 0.5
 """Discrepancy of the log latency above which a service model does not describe the target."""
 
 

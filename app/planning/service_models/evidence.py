@@ -46,6 +46,9 @@ may meet or miss the SLO by chance.
 _MODEL_SIGMA = 0.03
 """Standard deviation of the log max rate of a stage as predicted by a good service model."""
 _MIN_STEADY_FACTOR = 0.8
+_STEADY_SIGMA = 0.2
+"""Standard deviation of the log of a predicted ratio of steady-state rate to stage rate, as a share
+of that log. Where the prediction is not used, the whole log is the standard deviation."""
 _MIN_SHARE_OF_ALWAYS_MET = 0.8
 RUN_TO_RUN_SIGMA = 0.02
 """Standard deviation of the log max rate between repeated measurements of the same machine."""
@@ -83,7 +86,8 @@ class Evidence(msgspec.Struct, frozen=True):
     `lengths` are the measured pairs of input and output tokens; empty if unknown. The probability
     that a stage meets the SLO is a logistic function of the log rate, with the scale `spread`.
     `always_met_rate_per_s` is the highest rate at which all repeats met the SLO; 0 if there is
-    none. No plan exceeds `max_rate_per_s`.
+    none. No plan exceeds `max_rate_per_s`. `steady_sigma` is the standard deviation of the log rate
+    because the measured stages are too short for a steady state.
     """
 
     tested_rates: tuple[tuple[float, bool], ...] = ()
@@ -93,6 +97,7 @@ class Evidence(msgspec.Struct, frozen=True):
     spread: float = LOGISTIC_SPREAD
     always_met_rate_per_s: float = 0.0
     max_rate_per_s: float = math.inf
+    steady_sigma: float = 0.0
 
     @property
     def highest_met_per_s(self) -> float:
@@ -152,7 +157,8 @@ class Evidence(msgspec.Struct, frozen=True):
         `steady_rate_per_s` the model's rate in steady state. `fit_spread` is the ratio of the
         model's error at the load points to their scatter. The correction is weaker if the model
         fits badly, or if `stage_effect` differs from the measurement. No rate changes by more than
-        a fifth, so that a plan stays close to the measurement.
+        a fifth, so that a plan stays close to the measurement; what the correction leaves out makes
+        the rate less certain.
         """
         if stage_effect is None:
             return self
@@ -162,14 +168,16 @@ class Evidence(msgspec.Struct, frozen=True):
             stage_effect.spread, _MODEL_SIGMA
         )
         weight = math.exp(-(deviation**2) / 2) / fit_spread**2
-        factor = (steady_rate_per_s / stage_effect.stage_rate_per_s) ** weight
-        factor = min(max(factor, _MIN_STEADY_FACTOR), 1.0)
+        log_ratio = min(0.0, math.log(steady_rate_per_s / stage_effect.stage_rate_per_s))
+        log_factor = max(weight * log_ratio, math.log(_MIN_STEADY_FACTOR))
+        factor = math.exp(log_factor)
         spread = min(max(stage_effect.spread, LOGISTIC_SPREAD), _MAX_SPREAD)
         return msgspec.structs.replace(
             self.scale_rates(factor),
             spread=spread,
             always_met_rate_per_s=self.always_met_rate_per_s,
             max_rate_per_s=high,
+            steady_sigma=log_factor - log_ratio - _STEADY_SIGMA * log_ratio,
         )
 
     def compute_posterior(self, model_rate_per_s: float, sigma: float) -> RatePosterior:

@@ -7,7 +7,7 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.capacity import Capacity
-from app.planning.fleet_rate import build_fleet_shape, simulate_rate
+from app.planning.fleet_rate import build_fleet_shape, estimate_rate, simulate_rate
 from app.planning.fleet_sizer import FleetSizer
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.evidence import Evidence, StageEffect, collect_evidence, meets_slo
@@ -102,6 +102,23 @@ def test_steady_state_correction_is_limited_if_load_points_contradict_the_model(
     assert evidence.correct_to_steady_state(None, 1.0) == evidence
     misfit = evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 0.9, fit_spread=2.0)
     assert misfit.interval[0] == pytest.approx((0.9 / 1.1) ** 0.25)
+
+
+def test_what_is_left_out_of_the_steady_state_correction_makes_the_rate_less_certain() -> None:
+    evidence = Evidence(((1.0, True), (1.2, False)), stage_requests=300)
+    log_ratio = math.log(1.1)
+    applied = evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 1.0)
+    misfit = evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 1.0, fit_spread=2.0)
+    assert applied.steady_sigma == pytest.approx(0.2 * log_ratio)
+    assert misfit.steady_sigma == pytest.approx((0.2 + 0.75) * log_ratio)
+    assert evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 1.2).steady_sigma == 0.0
+    fit = fit_of(fitted_service(RequestService(1, 0.5, 1.0), mean_s=0.5))
+    shape = build_fleet_shape(Traffic(1.0, "flat", (1.0,) * 24), build_slo_objectives([SLO]), "random")
+    steady = Evidence(((1.0, True), (1.2, False)))
+    certain = estimate_rate(fit, shape, 1, 1.0, 0.0, steady)
+    uncertain = estimate_rate(fit, shape, 1, 1.0, 0.0, msgspec.structs.replace(steady, steady_sigma=0.3))
+    assert uncertain.rate_per_s == certain.rate_per_s
+    assert uncertain.sigma == pytest.approx(math.hypot(certain.sigma, 0.3))
 
 
 def test_simulated_rate_is_at_least_80_percent_of_the_rate_always_within_the_slo() -> None:
