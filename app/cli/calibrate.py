@@ -7,8 +7,8 @@ from __future__ import annotations
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from app.cli.commands import Arguments, Command, CommandOption
-from app.cli.options import format_worker_count, output_options, parse_output, parse_worker_counts
+from app.cli.commands import Command, CommandOption
+from app.cli.options import OutputOptions, format_worker_count, output_options, parse_output, parse_worker_counts
 from app.cli.streams import print_whole
 
 if TYPE_CHECKING:
@@ -20,14 +20,14 @@ if TYPE_CHECKING:
 _UNITS = {"plain": "req/s", "streaming": "chunks/s"}
 
 
-def _calibrate(arguments: Arguments) -> int:
+def _calibrate(workers: tuple[int, ...] | None, requested_output: OutputOptions) -> int:
     from app.cli.signals import handle_stop_signals
     from app.cli.tables import print_json
     from app.errors import ExitCode
     from app.wiring.calibrating import calibrate_machine, list_worker_counts
 
-    output = parse_output(arguments)
-    worker_counts = sorted(set(arguments.workers)) if arguments.workers else list_worker_counts()
+    output = parse_output(requested_output)
+    worker_counts = sorted(set(workers)) if workers else list_worker_counts()
     with handle_stop_signals() as interruption:
         calibration = calibrate_machine(worker_counts, interruption, _show_step)
     if interruption.code is not None:

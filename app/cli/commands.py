@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import SimpleNamespace
-from typing import Any, get_args
+from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import click
 
@@ -29,6 +29,36 @@ Rows = Sequence[tuple[str, str]]
 
 class Arguments(SimpleNamespace):
     """Values of a command's arguments and options, by name."""
+
+
+Group = TypeVar("Group", bound=NamedTuple)
+
+
+def build_group(group: type[Group], values: Mapping[str, Any]) -> Group:
+    """Return the values of a group of options as a record, whose fields are named as the options are. Raises KeyError
+    for a field that is no option of the command."""
+    return group._make(values[name] for name in group._fields)
+
+
+def call_with(handler: Callable[..., int], values: Mapping[str, Any]) -> int:
+    """Call the handler of a command with the values of its arguments and options, by name.
+
+    A parameter of the handler is an option with the same name, or, if its type is a NamedTuple, the group of the
+    options that the fields name. Raises KeyError for a name that is no option of the command.
+    """
+
+    def read(name: str, hint: Any) -> Any:
+        if hint is Arguments:
+            return Arguments(**values)
+        return build_group(hint, values) if is_group(hint) else values[name]
+
+    hints = {name: hint for name, hint in get_type_hints(handler).items() if name != "return"}
+    return int(handler(**{name: read(name, hint) for name, hint in hints.items()}))
+
+
+def is_group(hint: Any) -> bool:
+    """Return whether a type hint is a NamedTuple, which groups options."""
+    return isinstance(hint, type) and issubclass(hint, tuple) and hasattr(hint, "_fields")
 
 
 class CommandOption(click.Option):
@@ -65,12 +95,12 @@ def suggest_option(command: click.Command, name: str) -> str | None:
 
 
 class Command(click.Command):
-    """Command that calls `execute` with the values of its parameters, and returns an exit code."""
+    """Command that calls `execute` with the values of its parameters (see `call_with`), and returns an exit code."""
 
     def __init__(
         self,
         name: str,
-        execute: Callable[[Arguments], int],
+        execute: Callable[..., int],
         parameters: Sequence[click.Parameter] = (),
         *,
         documentation: str | None,
@@ -79,13 +109,13 @@ class Command(click.Command):
     ) -> None:
         super().__init__(
             name,
-            callback=lambda **values: int(execute(Arguments(**values))),
+            callback=lambda **values: call_with(execute, values),
             params=[*parameters, *_build_global_options()],
             help=documentation,
             short_help=_build_summary(documentation),
             context_settings=_CONTEXT_SETTINGS,
         )
-        self.examples, self.notes = examples, notes or {}
+        self.execute, self.examples, self.notes = execute, examples, notes or {}
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
         """Parse the arguments. Errors of click's parser lack the command that they concern."""

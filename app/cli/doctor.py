@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from app.cli.commands import Arguments, Command
-from app.cli.options import output_options, parse_output
+from app.cli.commands import Command
+from app.cli.options import OutputOptions, output_options, parse_output
 
 if TYPE_CHECKING:
     from app.records.machine import MachineInfo, MachineNow
 
 
-def _inspect_machine(arguments: Arguments) -> int:
+def _inspect_machine(requested_output: OutputOptions) -> int:
     from app.cli.colors import print_with_colors
     from app.cli.tables import Column, format_environment, format_table, print_json
     from app.records.result import Check
     from app.telemetry.machine_state import read_machine_state
     from app.wiring.machine import read_machine_info
 
-    output = parse_output(arguments)
+    output = parse_output(requested_output)
     machine_state, machine_info = read_machine_state(), read_machine_info()
     if output == "json":
         document = {

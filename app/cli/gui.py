@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
-from app.cli.commands import PATH, Arguments, Command
+from app.cli.commands import PATH, Command
 
 
-def _open_window(arguments: Arguments) -> int:
-    exit_code: int = click.get_current_context().obj(arguments.paths)
+def _open_window(paths: tuple[Path, ...]) -> int:
+    exit_code: int = click.get_current_context().obj(paths)
     return exit_code
 
 

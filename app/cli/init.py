@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command
+from app.cli.commands import PATH, Command
 from app.cli.url import write_new_profile
 from app.errors import SizewiseError, UsageError
 from app.records.protocols import PROTOCOLS, TargetProtocol, get_protocol
@@ -31,22 +31,21 @@ _COMMENTS = {
 }
 
 
-def _write_profile(arguments: Arguments) -> int:
+def _write_profile(file: Path) -> int:
     from app.profiles.editing import format_profile
     from app.profiles.loading import load_profile_tree
 
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         hint = "Without a terminal, use `sizewise run URL … --save FILE.yaml`."
         raise UsageError("init asks questions and needs a terminal", hint=hint)
-    path: Path = arguments.file
-    if not path.parent.is_dir():
-        raise UsageError(f"the folder {path.parent} does not exist", hint="Create it, or name another file.")
-    if path.exists():
-        raise UsageError(f"{path} already exists", hint="Name another file: `sizewise init FILE.yaml`.")
+    if not file.parent.is_dir():
+        raise UsageError(f"the folder {file.parent} does not exist", hint="Create it, or name another file.")
+    if file.exists():
+        raise UsageError(f"{file} already exists", hint="Name another file: `sizewise init FILE.yaml`.")
     tree = _ask_for_profile()
-    load_profile_tree(tree, str(path))  # raises an error before anything is written
-    write_new_profile(path, add_comments(format_profile(tree), str(path)))
-    print(f"{path} was written. Run it with `sizewise run {path}`.")
+    load_profile_tree(tree, str(file))  # raises an error before anything is written
+    write_new_profile(file, add_comments(format_profile(tree), str(file)))
+    print(f"{file} was written. Run it with `sizewise run {file}`.")
     return 0
 
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, TextIO
 import click
 
 from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import output_options, parse_output
+from app.cli.options import OutputOptions, output_options, parse_output
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 from app.records.price_layouts import LAYOUT_IDS, LAYOUTS
@@ -33,16 +33,18 @@ def _get_today() -> datetime.date:
     return datetime.datetime.now(datetime.UTC).date()
 
 
-def _list_offers(arguments: Arguments) -> int:
+def _list_offers(
+    accelerator: str | None, region: str | None, provider: str | None, requested_output: OutputOptions
+) -> int:
     from app.cli.tables import format_table, print_json
     from app.reporting.offer_rows import build_offer_row, find_offers, load_offers
 
-    output = parse_output(arguments)
+    output = parse_output(requested_output)
     offers = find_offers(
         load_offers(),
-        accelerator=arguments.accelerator,
-        region=arguments.region,
-        provider=arguments.provider,
+        accelerator=accelerator,
+        region=region,
+        provider=provider,
     )
     if output == "json":
         print_json([_build_json_row(offer, _get_today()) for offer in offers])
@@ -82,28 +84,27 @@ def _build_json_row(offer: Offer, today: datetime.date) -> dict[str, object]:
     )
 
 
-def _check_price_list(arguments: Arguments) -> int:
-    path: Path = arguments.file
-    price_list = _read_and_check(path, _get_today())
+def _check_price_list(file: Path) -> int:
+    price_list = _read_and_check(file, _get_today())
     if price_list.problems:
         _print_problems(price_list, sys.stdout)
         return ExitCode.USAGE
-    print(f"{path} is valid ({_format_row_counts(price_list)})")
+    print(f"{file} is valid ({_format_row_counts(price_list)})")
     return ExitCode.OK
 
 
-def _import_price_list(arguments: Arguments) -> int:
+def _import_price_list(file: Path) -> int:
     from app.records.offers import PriceList
     from app.wiring.price_list import store_price_list
 
-    path, today = arguments.file, _get_today()
-    price_list = _read_and_check(path, today)
+    today = _get_today()
+    price_list = _read_and_check(file, today)
     if price_list.problems:
         _print_problems(price_list, sys.stderr)
-        raise UsageError(f"nothing was imported from {path}", hint="Fix the problems above and import it again.")
+        raise UsageError(f"nothing was imported from {file}", hint="Fix the problems above and import it again.")
     previous_list = _load_previous_import()
-    destination = store_price_list(PriceList(price_list.rows, str(path.resolve()), today))
-    print(f"{path} was imported to {destination} ({_format_row_counts(price_list)})")
+    destination = store_price_list(PriceList(price_list.rows, str(file.resolve()), today))
+    print(f"{file} was imported to {destination} ({_format_row_counts(price_list)})")
     if previous_list is not None:
         missing_count = len({row.key for row in previous_list.rows} - {row.key for row in price_list.rows})
         missing_text = (
@@ -126,7 +127,7 @@ def _update_offers(arguments: Arguments) -> int:
     return update_offers(arguments, _get_today())
 
 
-def _print_template(_arguments: Arguments) -> int:
+def _print_template() -> int:
     from app.profiles.pricing.price_list import format_template
 
     print_whole(format_template(_get_today()), end="")

@@ -4,7 +4,7 @@ the exit code, and load workers."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, get_args
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import click
 
@@ -63,6 +63,13 @@ def json_option(help_text: str = "print as JSON") -> CommandOption:
 OutputFormat = Literal["table", "csv", "md", "json"]
 
 
+class OutputOptions(NamedTuple):
+    """Values of `output_options`."""
+
+    json: bool
+    output: OutputFormat | None
+
+
 def output_options(json_help: str = "print as JSON") -> tuple[CommandOption, ...]:
     """Return the options for the output format of a command that prints a table (see
     `parse_output`)."""
@@ -88,15 +95,22 @@ def refuse_options(
             raise UsageError(f"{max(option.opts, key=len)} {problem}", hint=hint)
 
 
-def parse_output(arguments: Arguments) -> OutputFormat:
+def parse_output(requested: OutputOptions | Arguments) -> OutputFormat:
     """Return the requested output format. Raises UsageError for conflicting options."""
-    if arguments.json and arguments.output not in (None, "json"):
-        raise UsageError(f"--json and --output {arguments.output} cannot be combined", hint="Use one of them.")
-    output: OutputFormat = "json" if arguments.json else arguments.output or "table"
+    if requested.json and requested.output not in (None, "json"):
+        raise UsageError(f"--json and --output {requested.output} cannot be combined", hint="Use one of them.")
+    output: OutputFormat = "json" if requested.json else requested.output or "table"
     return output
 
 
 Verbosity = Literal["quiet", "normal", "verbose"]
+
+
+class VerbosityOptions(NamedTuple):
+    """Values of `verbosity_options`."""
+
+    quiet: bool
+    verbose: bool
 
 
 def verbosity_options(section: str = DEFAULT_SECTION) -> tuple[CommandOption, ...]:
@@ -112,11 +126,11 @@ def verbosity_options(section: str = DEFAULT_SECTION) -> tuple[CommandOption, ..
     )
 
 
-def parse_verbosity(arguments: Arguments) -> Verbosity:
+def parse_verbosity(requested: VerbosityOptions | Arguments) -> Verbosity:
     """Return the requested verbosity. Raises UsageError for conflicting options."""
-    if arguments.quiet and arguments.verbose:
+    if requested.quiet and requested.verbose:
         raise UsageError("--quiet and --verbose cannot be combined", hint="Use one of them.")
-    return "quiet" if arguments.quiet else "verbose" if arguments.verbose else "normal"
+    return "quiet" if requested.quiet else "verbose" if requested.verbose else "normal"
 
 
 def out_option(metavar: str, help_text: str) -> CommandOption:

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
+import datetime
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal, get_args
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import complete_runs, out_option, output_options, parse_output, set_option
+from app.cli.commands import PATH, Command, CommandOption
+from app.cli.options import OutputOptions, complete_runs, out_option, output_options, parse_output, set_option
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 from app.extras import require_extra
 
 if TYPE_CHECKING:
-    import datetime
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
     from app.cli.tables import Column
-    from app.planning.exports.files import ExportKind
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
     from app.records.planning_inputs import PlanningInputs
@@ -47,10 +46,25 @@ EXPORT_SETTINGS = (
     ("accelerator_resource", "resource name of the accelerator, like nvidia.com/gpu (default: by vendor)"),
 )
 """Keys of --with with their meanings; an unknown key prints the list of all keys."""
-_EXPORT_FORMATS = ("k8s", "kserve", "terraform", "csv", "json")
+ExportFormat = Literal["k8s", "kserve", "terraform", "csv", "json"]
+"""As in app.planning.exports.files, which takes too long to import here."""
 
 
-def _plan(arguments: Arguments) -> int:
+def _plan(
+    sources: tuple[str, ...],
+    traffic: Path | None,
+    slo: tuple[str, ...],
+    today: datetime.date | None,
+    confidence: str | None,
+    offers: tuple[Path, ...],
+    overrides: tuple[str, ...],
+    what_if: tuple[str, ...],
+    estimate: bool,
+    export: ExportFormat | None,
+    export_settings: tuple[str, ...],
+    out: Path | None,
+    requested_output: OutputOptions,
+) -> int:
     from app.cli.tables import format_table
     from app.planning.fleets import plan_fleets
     from app.profiles.pricing.currencies import find_currency_warnings
@@ -59,37 +73,33 @@ def _plan(arguments: Arguments) -> int:
     from app.wiring.planning import PlanRequest, build_plan_inputs
 
     require_extra("plan")
-    output = parse_output(arguments)
-    if arguments.what_if and (output != "table" or arguments.export):
+    output = parse_output(requested_output)
+    if what_if and (output != "table" or export):
         hint = "Run `plan` once per change, with --set."
         raise UsageError("--what-if cannot be combined with --json, --output or --export", hint=hint)
-    if arguments.export is not None and output != "table":
+    if export is not None and output != "table":
         raise UsageError("--export cannot be combined with --json or --output", hint="Use one of them.")
-    confidence_overrides = (
-        [] if arguments.confidence is None else [f"plan.confidence={_format_percent(arguments.confidence)}"]
-    )
+    confidence_overrides = [] if confidence is None else [f"plan.confidence={_format_percent(confidence)}"]
     request = PlanRequest(
-        sources=tuple(arguments.sources),
-        overrides=(*arguments.overrides, *confidence_overrides),
-        traffic=arguments.traffic,
-        slo=tuple(arguments.slo),
-        offers=tuple(arguments.offers),
-        planned_on=arguments.today,
+        sources=sources,
+        overrides=(*overrides, *confidence_overrides),
+        traffic=traffic,
+        slo=slo,
+        offers=offers,
+        planned_on=today,
     )
     plan_inputs = build_plan_inputs(request, get_utc_now().date())
     for warning in find_currency_warnings(list(request.overrides), plan_inputs.today):
         print(warning, file=sys.stderr)
-    changed_inputs_by_change = {change: apply_change(plan_inputs, change) for change in arguments.what_if}
-    export_settings = _parse_export_settings(arguments.export_settings)
-    plan = plan_fleets(plan_inputs, estimate_only=arguments.estimate)
-    if arguments.out is not None and arguments.export is None:
-        _save_plan(
-            arguments.out, plan_inputs, plan
-        )  # saved first, because printing may end the command, for example into `head`
-    if arguments.export is not None:
-        _write_export(plan, arguments.export, export_settings, arguments.out)
+    changed_inputs_by_change = {change: apply_change(plan_inputs, change) for change in what_if}
+    settings = _parse_export_settings(export_settings)
+    plan = plan_fleets(plan_inputs, estimate_only=estimate)
+    if out is not None and export is None:
+        _save_plan(out, plan_inputs, plan)  # first, because printing may end the command, for example into `head`
+    if export is not None:
+        _write_export(plan, export, settings, out)
     elif output == "json":
-        _write_export(plan, "json", export_settings, None)
+        _write_export(plan, "json", settings, None)
     elif output != "table":
         print_whole(format_table(_build_columns(plan.latency_metric), _list_feasible_fleets(plan), output))
     else:
@@ -98,7 +108,7 @@ def _plan(arguments: Arguments) -> int:
             _show_relaxations(plan_inputs)
         if changed_inputs_by_change:
             what_if_plans = {
-                change: plan_fleets(changed_inputs, estimate_only=arguments.estimate)
+                change: plan_fleets(changed_inputs, estimate_only=estimate)
                 for change, changed_inputs in changed_inputs_by_change.items()
             }
             _show_what_if(plan, what_if_plans)
@@ -246,7 +256,7 @@ def _save_plan(path: Path, plan_inputs: PlanningInputs, plan: Plan) -> None:
         print(f"{written_path} was written", file=sys.stderr)
 
 
-def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, directory: Path | None) -> None:
+def _write_export(plan: Plan, kind: ExportFormat, settings: ExportSettings, directory: Path | None) -> None:
     from app.planning.exports.files import export_plan
 
     files = export_plan(plan, kind, settings)
@@ -262,7 +272,7 @@ def _write_export(plan: Plan, kind: ExportKind, settings: ExportSettings, direct
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
 
 
-def _parse_export_settings(options: list[str]) -> ExportSettings:
+def _parse_export_settings(options: Sequence[str]) -> ExportSettings:
     import msgspec
 
     from app.planning.exports.settings import ExportSettings
@@ -286,8 +296,6 @@ def _parse_export_settings(options: list[str]) -> ExportSettings:
 
 
 def _parse_date(text: str) -> datetime.date:
-    import datetime
-
     try:
         return datetime.date.fromisoformat(text)
     except ValueError:
@@ -347,7 +355,7 @@ COMMAND = Command(
         CommandOption(["--estimate"], is_flag=True, help="use the analytical estimate only, without simulation"),
         CommandOption(
             ["--export"],
-            type=click.Choice(_EXPORT_FORMATS),
+            type=click.Choice(get_args(ExportFormat)),
             help="print the fleet in another tool's format instead of the plan",
         ),
         CommandOption(

@@ -5,12 +5,12 @@ from __future__ import annotations
 
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import output_options, parse_output, profile_argument
+from app.cli.commands import PATH, Command, CommandOption
+from app.cli.options import OutputOptions, output_options, parse_output, profile_argument
 from app.cli.streams import print_whole, warn
 
 if TYPE_CHECKING:
@@ -19,18 +19,18 @@ if TYPE_CHECKING:
 _DEFAULT_PROTOCOL = "http"
 
 
-def _list_keys(arguments: Arguments) -> int:
+def _list_keys(protocol: str, requested_output: OutputOptions) -> int:
     from app.cli.tables import format_table, print_json
     from app.errors import UsageError
     from app.profiles.fields import iter_fields, profile_fields
     from app.profiles.problems import did_you_mean
     from app.profiles.profile import PROFILES
 
-    output = parse_output(arguments)
-    if arguments.protocol not in PROFILES:
-        hint = did_you_mean(arguments.protocol, PROFILES) or f"Use one of {', '.join(PROFILES)}."
-        raise UsageError(f"the protocol {arguments.protocol!r} is unknown", hint=hint)
-    fields = [(path, field) for path, field in iter_fields(profile_fields(arguments.protocol)) if path[-1] != "*"]
+    output = parse_output(requested_output)
+    if protocol not in PROFILES:
+        hint = did_you_mean(protocol, PROFILES) or f"Use one of {', '.join(PROFILES)}."
+        raise UsageError(f"the protocol {protocol!r} is unknown", hint=hint)
+    fields = [(path, field) for path, field in iter_fields(profile_fields(protocol)) if path[-1] != "*"]
     rows = [_build_row(path, field) for path, field in fields]
     if output == "json":
         print_json(rows)
@@ -77,21 +77,19 @@ def _build_row(path: tuple[str, ...], field: Any) -> dict[str, Any]:
     }
 
 
-def _write_ci_job(arguments: Arguments) -> int:
+def _write_ci_job(profile: str, pipeline: Literal["github", "gitlab"], out: Path, requirement: str | None) -> int:
     from app.profiles.bundled import find_profile
     from app.profiles.ci_job import describe_missing_package, write_ci_job
     from app.profiles.document import read_document
     from app.profiles.loading import load_profile
 
-    path = find_profile(arguments.profile)
+    path = find_profile(profile)
     load_profile(path)
     profile_text = path.read_text(encoding="utf-8")
     profile_document = read_document(profile_text.encode(), str(path)).value
-    for written_path in write_ci_job(
-        arguments.pipeline, profile_text, profile_document, path.resolve().parent, arguments.out, arguments.requirement
-    ):
+    for written_path in write_ci_job(pipeline, profile_text, profile_document, path.resolve().parent, out, requirement):
         print(written_path)
-    problem = describe_missing_package(arguments.requirement)
+    problem = describe_missing_package(requirement)
     if problem is not None:
         warn(problem)
     return 0

@@ -8,8 +8,8 @@ from __future__ import annotations
 import sys
 from typing import TYPE_CHECKING
 
-from app.cli.commands import Arguments, Command
-from app.cli.options import OutputFormat, output_options, parse_output
+from app.cli.commands import Command
+from app.cli.options import OutputFormat, OutputOptions, output_options, parse_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -18,12 +18,12 @@ if TYPE_CHECKING:
     from app.records.selftest import Finding, SelfTest
 
 
-def _selftest(arguments: Arguments) -> int:
+def _selftest(requested_output: OutputOptions) -> int:
     from app.cli.signals import handle_stop_signals
     from app.errors import ExitCode
     from app.wiring.selftest import run_machine_selftest
 
-    output = parse_output(arguments)
+    output = parse_output(requested_output)
     with handle_stop_signals() as interruption:
         selftest = run_machine_selftest(interruption, lambda check: print(f"checking: {check}", file=sys.stderr))
     if selftest is None:

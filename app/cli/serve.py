@@ -6,17 +6,17 @@ requests, and rejects them with status 429 when its queue is full.
 
 from __future__ import annotations
 
-from app.cli.commands import Arguments, Command, CommandOption
-from app.serving.arguments import PARAMETERS
+from app.cli.commands import Command, CommandOption
+from app.serving.arguments import PARAMETERS, ServingOptions
 
 
-def _serve(arguments: Arguments) -> int:
+def _serve(options: ServingOptions, token: str | None) -> int:
     from app.profiles.bundled import bundled_models
     from app.serving import serve
     from app.wiring.workers import read_token
 
-    arguments.model = str(bundled_models().get(arguments.model, arguments.model))
-    return serve(arguments, None if arguments.token is None else read_token(arguments.token))
+    options = options._replace(model=str(bundled_models().get(options.model, options.model)))
+    return serve(options, None if token is None else read_token(token))
 
 
 COMMAND = Command(

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import complete_runs, output_options, parse_output, set_option
+from app.cli.commands import PATH, Command, CommandOption
+from app.cli.options import OutputOptions, complete_runs, output_options, parse_output, set_option
 from app.cli.streams import get_unescaped_stream, print_whole
 from app.errors import ExitCode, UsageError
 from app.extras import require_extra
@@ -44,35 +44,45 @@ _SET_KEYS = (
 """Keys of --set with examples of values; an unknown key prints the list of all keys."""
 
 
-def _simulate(arguments: Arguments) -> int:
+def _simulate(
+    plan: str,
+    day: str,
+    autoscaler: str,
+    overrides: tuple[str, ...],
+    instances: int | None,
+    offer: str | None,
+    seed: int,
+    requested_output: OutputOptions,
+    csv: Path | None,
+) -> int:
     from app.cli.tables import format_table, print_json
     from app.wiring.dependencies import get_utc_now
     from app.wiring.simulating import DayRequest, simulate_plan_day
 
     require_extra("plan")
-    output = parse_output(arguments)
-    if arguments.csv is not None and not arguments.csv.parent.is_dir():
-        raise UsageError(f"{arguments.csv} cannot be written: the folder {arguments.csv.parent} does not exist")
+    output = parse_output(requested_output)
+    if csv is not None and not csv.parent.is_dir():
+        raise UsageError(f"{csv} cannot be written: the folder {csv.parent} does not exist")
     request = DayRequest(
-        source=arguments.plan,
-        day=arguments.day,
-        autoscaler=arguments.autoscaler,
-        overrides=tuple(arguments.overrides),
-        instances=arguments.instances,
-        offer=arguments.offer,
-        seed=arguments.seed,
+        source=plan,
+        day=day,
+        autoscaler=autoscaler,
+        overrides=overrides,
+        instances=instances,
+        offer=offer,
+        seed=seed,
     )
-    day = simulate_plan_day(request, get_utc_now().date(), _Progress().report)
+    simulated_day = simulate_plan_day(request, get_utc_now().date(), _Progress().report)
     if output == "json":
         import msgspec
 
-        print_json(msgspec.structs.replace(day, minutes=()))
+        print_json(msgspec.structs.replace(simulated_day, minutes=()))
     elif output == "table":
-        _show_day(day)
+        _show_day(simulated_day)
     else:
-        print_whole(format_table(_build_columns(day), day.hours, output))
-    if arguments.csv is not None:
-        _write_minutes(arguments.csv, day)
+        print_whole(format_table(_build_columns(simulated_day), simulated_day.hours, output))
+    if csv is not None:
+        _write_minutes(csv, simulated_day)
     return ExitCode.OK
 
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import sys
 
-from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.commands import Command, CommandOption
 from app.cli.options import TOKEN_OPTION, format_worker_count, parse_worker_count
 
 
-def _lend_workers(arguments: Arguments) -> int:
+def _lend_workers(master: str, workers: int | None, token: str | None, wait: str) -> int:
     import msgspec
 
     from app.cli.signals import handle_stop_signals
@@ -17,10 +17,7 @@ def _lend_workers(arguments: Arguments) -> int:
     from app.wiring.lent_workers import LentWorkers
     from app.wiring.workers import count_usable_workers
 
-    join_options, worker_count = (
-        parse_join_options(arguments.master, arguments.token, arguments.wait),
-        arguments.workers or count_usable_workers(),
-    )
+    join_options, worker_count = parse_join_options(master, token, wait), workers or count_usable_workers()
     with handle_stop_signals() as interruption:
         requests_per_s, chunks_per_s = load_capacity_per_worker(worker_count)
         if requests_per_s is None:
@@ -31,11 +28,9 @@ def _lend_workers(arguments: Arguments) -> int:
         join_options = msgspec.structs.replace(
             join_options, capacity_per_s=requests_per_s, chunk_capacity_per_s=chunks_per_s
         )
-        with LentWorkers(join_options, worker_count, should_continue=lambda: not interruption.is_requested) as workers:
-            workers.wait(
-                on_joined=lambda joined_count: _print_line(
-                    _format_joined_message(joined_count, worker_count, arguments.master)
-                )
+        with LentWorkers(join_options, worker_count, should_continue=lambda: not interruption.is_requested) as pool:
+            pool.wait(
+                on_joined=lambda joined_count: _print_line(_format_joined_message(joined_count, worker_count, master))
             )
     if interruption.code is not None:
         return interruption.code

@@ -3,10 +3,10 @@ batching, or a language model with the OpenAI API."""
 
 from __future__ import annotations
 
-from types import SimpleNamespace
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from app.serving.arguments import ServingOptions
     from app.serving.settings import Announce, EndpointReady, ServingSettings
 
 
@@ -16,7 +16,7 @@ _MODELS_TEXT = (
 )
 
 
-def serve(arguments: SimpleNamespace, token: str | None) -> int:
+def serve(arguments: ServingOptions, token: str | None) -> int:
     """Serve a model in this process until a signal stops it, and return the exit code 0.
 
     `arguments` are the values of `app.serving.arguments.PARAMETERS`. Requests must include `token`. If

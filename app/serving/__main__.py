@@ -6,14 +6,13 @@ When the endpoint is ready, it writes an EndpointReady as one line of JSON to st
 from __future__ import annotations
 
 import sys
-from types import SimpleNamespace
 
 import click
 import msgspec
 
 from app.inference.child import run_reporting_errors
 from app.serving import run_endpoint
-from app.serving.arguments import PARAMETERS, parse_settings
+from app.serving.arguments import PARAMETERS, ServingOptions, parse_settings
 from app.serving.settings import EndpointReady
 from loadgen.machine import raise_descriptor_limit
 
@@ -22,7 +21,7 @@ def main() -> None:
     raise_descriptor_limit()
     click.Command(
         "python -m app.serving",
-        callback=lambda **values: run_endpoint(parse_settings(SimpleNamespace(**values)), _announce),
+        callback=lambda **values: run_endpoint(parse_settings(ServingOptions(**values)), _announce),
         params=[*PARAMETERS],
         help="Serve an ONNX model or a language model.",
     ).main(prog_name="python -m app.serving")

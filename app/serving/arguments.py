@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
-from types import SimpleNamespace
+from typing import NamedTuple
 
 import click
 
@@ -55,7 +55,23 @@ PARAMETERS: tuple[click.Parameter, ...] = (
 """Command-line arguments and options of the endpoint."""
 
 
-def parse_settings(arguments: SimpleNamespace) -> ServingSettings:
+class ServingOptions(NamedTuple):
+    """Values of `PARAMETERS`."""
+
+    model: str
+    name: str | None
+    host: str
+    port: int
+    provider: str
+    threads: int
+    max_batch: int | None
+    queue_delay: str | None
+    queue_limit: int
+    max_connections: int
+    exit_with_stdin: bool
+
+
+def parse_settings(arguments: ServingOptions) -> ServingSettings:
     """Convert parsed arguments to settings. Raises UsageError for an invalid value."""
     for option in ("threads", "max_batch", "queue_limit", "max_connections"):
         if (value := getattr(arguments, option)) is not None and value < 1:

@@ -74,7 +74,6 @@ class PlanRequest(msgspec.Struct, frozen=True):
     traffic: Path | None = None
     slo: tuple[str, ...] = ()
     offers: tuple[Path, ...] = ()
-    what_if: tuple[str, ...] = ()
     planned_on: datetime.date | None = None
 
 

@@ -221,7 +221,7 @@ def test_export_settings_appear_in_kubernetes_manifests(capsys: pytest.CaptureFi
 
 
 def test_export_option_offers_all_export_formats() -> None:
-    assert get_args(ExportKind) == command._EXPORT_FORMATS
+    assert get_args(ExportKind) == get_args(command.ExportFormat)
 
 
 def test_plan_reports_an_old_exchange_rate(capsys: pytest.CaptureFixture[str]) -> None:

@@ -1,19 +1,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from types import SimpleNamespace
 
 import click
 import pytest
 
 from app.errors import UsageError
-from app.serving.arguments import PARAMETERS, derive_model_name, format_arguments, parse_settings
+from app.serving.arguments import PARAMETERS, ServingOptions, derive_model_name, format_arguments, parse_settings
 from app.serving.settings import ServingSettings
 
 
 def parse(*line: str) -> ServingSettings:
     context = click.Command("serve", params=[*PARAMETERS]).make_context("serve", [*line])
-    return parse_settings(SimpleNamespace(**context.params))
+    return parse_settings(ServingOptions(**context.params))
 
 
 def test_serve_defaults_equal_those_of_the_settings() -> None:
