@@ -117,6 +117,7 @@ def test_two_workers_send_schedule_of_one_worker_and_listen_only_on_loopback(
 
 
 @pytest.mark.soak  # tests/loadgen/master/test_main kills a worker, and asserts the same limit, every time
+@pytest.mark.usefixtures("unforked")  # it finds the workers by their command lines
 def test_killed_worker_invalidates_stage_and_other_worker_sends_next_stage(
     sizewise: Sizewise, profile: WriteProfile, tmp_path: Path
 ) -> None:
