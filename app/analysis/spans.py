@@ -132,12 +132,8 @@ _MEDIA_DURATION_FUNCTIONS: dict[str, Callable[[StageRows, MediaRows], Floats]] =
         media.input_end_ns, rows.end_ns, (media.input_end_ns > 0) & (rows.end_ns > 0)
     ),
 }
-LIMIT_METRICS = (
-    "latency_ms",
-    "service_ms",
-    "first_byte_ms",
-    *_TOKEN_DURATION_FUNCTIONS,
-    *_MEDIA_DURATION_FUNCTIONS,
-)
+RESPONSE_METRICS = tuple(name for name in _DURATION_FUNCTIONS if name != "send_lag_ms")
+"""Metrics of a duration that every response has."""
+LIMIT_METRICS = (*RESPONSE_METRICS, *_TOKEN_DURATION_FUNCTIONS, *_MEDIA_DURATION_FUNCTIONS)
 """Metrics of a request's duration. Each request's value can be compared with the limit of an
 objective."""

@@ -35,6 +35,7 @@ from app.analysis.rows import StageRows, compute_offered_window, read_rows
 from app.analysis.server_counters import check_other_clients, compare_latencies, refuse_by_counts
 from app.analysis.spans import (
     NO_SCHEDULED_START,
+    RESPONSE_METRICS,
     SCHEDULED_START_METRICS,
     compute_durations_ms,
     find_requests_within_limits,
@@ -352,9 +353,7 @@ def _build_request_metrics(rows: StageRows, rows_per_request: int) -> Metrics:
     # timeout has no latency. Failures are visible in error_rate and goodput_share, and a stage with
     # an error rate over 1 % does not meet the SLO.
     success_rows = rows.filter(rows.is_success)
-    metrics = {
-        name: _compute_metric_distribution(success_rows, name) for name in ("latency_ms", "service_ms", "first_byte_ms")
-    }
+    metrics = {name: _compute_metric_distribution(success_rows, name) for name in RESPONSE_METRICS}
     metrics["send_lag_ms"] = _compute_metric_distribution(rows, "send_lag_ms")
     metrics["error_rate"] = {"value": estimate_ordered_proportion(rows.is_failed[rows.was_started])}
     correct_counts = np.empty(0) if rows.correct_counts is None else rows.correct_counts[~np.isnan(rows.correct_counts)]
