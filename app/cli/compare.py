@@ -7,14 +7,17 @@ the same.
 from __future__ import annotations
 
 import sys
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.commands import PATH, Command, CommandOption
 from app.cli.options import (
     FORCE_OPTION,
     TOLERANCE_OPTION,
+    OutputOptions,
+    VerbosityOptions,
     complete_runs,
     out_option,
     output_options,
@@ -28,6 +31,7 @@ from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
+    from app.cli.options import OutputFormat
     from app.records.comparison import Comparison
     from app.session.interleaved import PairResults
 
@@ -35,68 +39,104 @@ _MAX_PAIRS = 50
 _DEFAULT_MAX_DURATION_S = 20 * 60.0
 
 
-def _compare(arguments: Arguments) -> int:
-    parse_output(arguments)  # conflicting options are reported before anything is measured
-    parse_verbosity(arguments)
-    if arguments.format is not None and (arguments.json or arguments.output is not None):
-        option = "--json" if arguments.json else "--output"
+class PairsOptions(NamedTuple):
+    """Values of `_PAIRS_OPTIONS`, without the verbosity."""
+
+    pairs: int | None
+    max_duration_s: float | None
+    record: Path | None
+    allow_secrets: tuple[str, ...]
+
+
+class _ComparedRuns(NamedTuple):
+    """Runs or profiles to compare, and how."""
+
+    baseline: str
+    candidate: tuple[str, ...]
+    measure: bool
+    tolerance: float | None
+    force: bool
+    on_inconclusive: Literal["warn", "fail"]
+
+
+class _Document(NamedTuple):
+    """Format and file of the comparison, other than `OutputOptions`."""
+
+    format: Literal["text", "markdown", "html", "json"] | None
+    out: Path | None
+
+
+def _compare(
+    compared: _ComparedRuns,
+    pairs: PairsOptions,
+    verbosity: VerbosityOptions,
+    document: _Document,
+    requested_output: OutputOptions,
+) -> int:
+    output = parse_output(requested_output)  # conflicting options are reported before anything is measured
+    parse_verbosity(verbosity)
+    if document.format is not None and (requested_output.json or requested_output.output is not None):
+        option = "--json" if requested_output.json else "--output"
         raise UsageError(f"{option} and --format cannot be combined", hint="Use one of them.")
-    if arguments.measure:
-        return _measure_profiles(arguments)
-    return _report_comparison(_compare_pair_results(_read_pair_results(arguments), arguments), arguments)
 
+    def compare(pair_results: PairResults) -> Comparison:
+        return _compare_pair_results(pair_results, compared)
 
-def _measure_profiles(arguments: Arguments) -> int:
+    def report(comparison: Comparison) -> int:
+        return _report_comparison(comparison, compared, document, output)
+
+    if not compared.measure:
+        hint = "Add --measure to measure two profiles; separate existing repeated runs with commas."
+        refuse_options(_PAIRS_OPTIONS, pairs._asdict() | verbosity._asdict(), "requires --measure", hint)
+        return report(compare(_read_pair_results(compared)))
+
     from app.cli.measuring_pairs import measure_pairs
     from app.session.interleaved import DEFAULT_PAIR_COUNT, PairPlan
 
     pair_plan = PairPlan(
-        arguments.pairs or DEFAULT_PAIR_COUNT,
-        arguments.max_duration_s or _DEFAULT_MAX_DURATION_S,
-        _get_tolerance(arguments),
-        arguments.force,
+        pairs.pairs or DEFAULT_PAIR_COUNT,
+        pairs.max_duration_s or _DEFAULT_MAX_DURATION_S,
+        _get_tolerance(compared),
+        compared.force,
     )
-    return measure_pairs(
-        arguments,
-        pair_plan,
-        lambda pair_results: _compare_pair_results(pair_results, arguments),
-        lambda comparison: _report_comparison(comparison, arguments),
-    )
+    return measure_pairs(compared.baseline, compared.candidate, pairs, verbosity, pair_plan, compare, report)
 
 
-def _compare_pair_results(pair_results: PairResults, arguments: Arguments) -> Comparison:
+def _compare_pair_results(pair_results: PairResults, compared: _ComparedRuns) -> Comparison:
     import msgspec
 
     from app.analysis.comparisons.comparison import compare_runs
 
-    tolerance = _get_tolerance(arguments)
+    tolerance = _get_tolerance(compared)
     comparison = compare_runs(
-        pair_results.baseline, pair_results.candidate, tolerance=tolerance, is_forced=arguments.force
+        pair_results.baseline, pair_results.candidate, tolerance=tolerance, is_forced=compared.force
     )
     return msgspec.structs.replace(comparison, notes=(*pair_results.notes, *comparison.notes))
 
 
-def _get_tolerance(arguments: Arguments) -> float:
+def _get_tolerance(compared: _ComparedRuns) -> float:
     from app.analysis.comparisons.comparison import TOLERANCE
 
-    return TOLERANCE if arguments.tolerance is None else float(arguments.tolerance)
+    return TOLERANCE if compared.tolerance is None else compared.tolerance
 
 
-def _report_comparison(comparison: Comparison, arguments: Arguments) -> int:
+def _report_comparison(
+    comparison: Comparison, compared: _ComparedRuns, document: _Document, output: OutputFormat
+) -> int:
     """Print the comparison and return the exit code. Raises UsageError if the runs are not
     comparable or have no metric in common."""
     from app.analysis.comparisons.environment_differences import format_differences
 
-    _print_comparison(comparison, arguments)
+    _print_comparison(comparison, compared, document, output)
     forbidding_differences = [difference for difference in comparison.differences if difference.forbids]
-    if forbidding_differences and not arguments.force:
+    if forbidding_differences and not compared.force:
         raise UsageError(
             f"these runs are not comparable: {format_differences(forbidding_differences)}",
             hint="Measure both on the same machine with the same workload, or use --force.",
         )
     if not comparison.changes:
         raise UsageError("these runs have no metric in common", hint="Compare runs that share a stage or a variant.")
-    return compute_exit_code(comparison, is_inconclusive_failure=arguments.on_inconclusive == "fail")
+    return compute_exit_code(comparison, is_inconclusive_failure=compared.on_inconclusive == "fail")
 
 
 def compute_exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) -> int:
@@ -129,18 +169,17 @@ def compute_exit_code(comparison: Comparison, *, is_inconclusive_failure: bool) 
     return ExitCode.INCONCLUSIVE if is_inconclusive and is_inconclusive_failure else ExitCode.OK
 
 
-def _read_pair_results(arguments: Arguments) -> PairResults:
+def _read_pair_results(compared: _ComparedRuns) -> PairResults:
     from app.session.interleaved import PairResults
     from app.storage.baselines import read_sides
 
-    hint = "Add --measure to measure two profiles; separate existing repeated runs with commas."
-    refuse_options(_PAIRS_OPTIONS, arguments, "requires --measure", hint)
-    return PairResults(*read_sides(arguments.baseline, arguments.candidate))
+    return PairResults(*read_sides(compared.baseline, compared.candidate))
 
 
-def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
-    output = parse_output(arguments)
-    if output == "json" or arguments.format == "json":
+def _print_comparison(
+    comparison: Comparison, compared: _ComparedRuns, document: _Document, output: OutputFormat
+) -> None:
+    if output == "json" or document.format == "json":
         import msgspec
 
         content = msgspec.json.format(msgspec.json.encode(comparison), indent=2).decode()
@@ -161,23 +200,23 @@ def _print_comparison(comparison: Comparison, arguments: Arguments) -> None:
         from reports.rendering import render_comparison
 
         content = render_comparison(
-            build_comparison_report(comparison, _build_command(arguments, comparison)), arguments.format or "text"
+            build_comparison_report(comparison, _build_command(compared, comparison)), document.format or "text"
         )
-    if arguments.out is None:
+    if document.out is None:
         print_whole(content.removesuffix("\n"))
     else:
         from app.storage.run_directory import write_document
 
-        print(write_document(arguments.out, content.encode()))
+        print(write_document(document.out, content.encode()))
 
 
-def _build_command(arguments: Arguments, comparison: Comparison) -> str:
+def _build_command(compared: _ComparedRuns, comparison: Comparison) -> str:
     from app.reporting.comparison import build_comparison_command
 
-    run_arguments = (arguments.baseline, arguments.candidate)
-    extra_options = ["--measure"] if arguments.measure else []
+    run_arguments = (compared.baseline, compared.candidate)
+    extra_options = ["--measure"] if compared.measure else []
     return build_comparison_command(
-        *run_arguments, comparison.tolerance, is_forced=arguments.force, options=extra_options
+        *run_arguments, comparison.tolerance, is_forced=compared.force, options=extra_options
     )
 
 

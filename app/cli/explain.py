@@ -8,12 +8,13 @@ page, or in its spans. What nothing explains is in the column unknown.
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
-from app.cli.options import output_options, parse_output, run_argument
+from app.cli.commands import PATH, Command, CommandOption
+from app.cli.options import OutputOptions, output_options, parse_output, run_argument
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 from app.records.stage_kinds import STAGE_KINDS
@@ -45,19 +46,28 @@ class _Row(NamedTuple):
         return self.breakdown.aggregate if self.request is None else f"request {self.request:,}"
 
 
-def _explain(arguments: Arguments) -> int:
+class _Selection(NamedTuple):
+    """Options that select the requests to explain."""
+
+    stage: str | None
+    request_class: str | None
+    slowest: int
+    request: int | None
+
+
+def _explain(run: str, selection: _Selection, spans: Path | None, requested_output: OutputOptions) -> int:
     from app.cli.tables import format_table, print_json
     from app.reporting.load import describe_refusal
     from app.reporting.opened import load_run
     from app.reporting.request_spans import match_spans
     from app.storage.run_directory import find_run
 
-    output = parse_output(arguments)
-    if arguments.request is not None and arguments.stage is None:
+    output = parse_output(requested_output)
+    if selection.request is not None and selection.stage is None:
         raise UsageError("--request needs the stage of the request", hint="Add --stage NAME.")
-    run = load_run(find_run(arguments.run))
-    spans = None if arguments.spans is None else match_spans(run, arguments.spans)
-    rows = _collect_rows(run, arguments, spans)
+    opened_run = load_run(find_run(run))
+    span_match = None if spans is None else match_spans(opened_run, spans)
+    rows = _collect_rows(opened_run, selection, span_match)
     if output == "json":
         print_json(
             [
@@ -66,15 +76,15 @@ def _explain(arguments: Arguments) -> int:
                 for row in rows
             ]
         )  # fmt: skip
-    elif output == "table" and arguments.request is not None:
+    elif output == "table" and selection.request is not None:
         print("\n".join(_draw_waterfall(rows[-1])))
     else:
         print_whole(format_table(_build_columns(rows), rows, output))
     for refusal in dict.fromkeys(row.refusal for row in rows if row.refusal is not None):
         stage_names = dict.fromkeys(row.stage for row in rows if row.refusal == refusal)
         print(f"{', '.join(stage_names)}: {describe_refusal(refusal)}", file=sys.stderr)
-    if spans is not None:
-        print(_format_match(spans), file=sys.stderr)
+    if span_match is not None:
+        print(_format_match(span_match), file=sys.stderr)
     return ExitCode.OK
 
 
@@ -85,26 +95,26 @@ def _format_match(spans: SpanMatch) -> str:
     return f"{text}{left_out}{ignored}."
 
 
-def _collect_rows(run: OpenedRun, arguments: Arguments, spans: SpanMatch | None) -> list[_Row]:
+def _collect_rows(run: OpenedRun, selection: _Selection, spans: SpanMatch | None) -> list[_Row]:
     """Return the rows of the selected stages. Raises UsageError if there is nothing to explain."""
     stages = [stage for stage in run.data.result.stages if stage.variant is None and not stage.is_pooled]
     selected = [
         (stage, stage_rows)
         for stage, stage_rows in zip(stages, run.data.rows if spans is None else spans.rows, strict=False)
-        if arguments.stage in (None, stage.name) and STAGE_KINDS[stage.kind].is_measured
+        if selection.stage in (None, stage.name) and STAGE_KINDS[stage.kind].is_measured
     ]
     if not selected:
         names = ", ".join(dict.fromkeys(stage.name for stage in stages if STAGE_KINDS[stage.kind].is_measured))
-        message = f"the run has no stage {arguments.stage!r}" if arguments.stage else "the run has no requests"
+        message = f"the run has no stage {selection.stage!r}" if selection.stage else "the run has no requests"
         raise UsageError(message, hint=f"Use one of these stages: {names}." if names else "Explain an endpoint's run.")
-    if arguments.request_class is not None and arguments.request is not None:
+    if selection.request_class is not None and selection.request is not None:
         raise UsageError("--class cannot be used with --request", hint="Remove one of them.")
-    if arguments.request_class is not None:
-        _require_class([stage for stage, _ in selected], arguments.request_class)
+    if selection.request_class is not None:
+        _require_class([stage for stage, _ in selected], selection.request_class)
     rows = [
         row
         for stage, stage_rows in selected
-        for row in _iterate_stage_rows(stage, stage_rows, arguments, has_spans=spans is not None)
+        for row in _iterate_stage_rows(stage, stage_rows, selection, has_spans=spans is not None)
     ]
     if not rows:
         raise UsageError("no request of the stage was successful", hint="See the errors in `sizewise report`.")
@@ -118,21 +128,21 @@ def _require_class(stages: list[Stage], name: str) -> None:
         raise UsageError(f"the run has no class {name!r}", hint=hint)
 
 
-def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Arguments, *, has_spans: bool) -> list[_Row]:
+def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, selection: _Selection, *, has_spans: bool) -> list[_Row]:
     import numpy as np
 
     from app.analysis.breakdown import break_down_latency, break_down_request, find_slowest_requests
     from app.reporting.request_spans import has_server_times
 
-    name, classes = arguments.request_class, stage_rows.classes
+    name, classes = selection.request_class, stage_rows.classes
     is_selected = np.ones(stage_rows.sent_ns.size, dtype=bool)
     if name is not None:
         is_selected = ~is_selected if classes is None or name not in classes.categories else classes.equals(name)
     selected_rows = stage_rows.filter(is_selected)
-    if arguments.request is not None:
-        numbers = [_require_successful(stage_rows, arguments.request)]
+    if selection.request is not None:
+        numbers = [_require_successful(stage_rows, selection.request)]
     else:
-        slowest = find_slowest_requests(selected_rows, arguments.slowest)
+        slowest = find_slowest_requests(selected_rows, selection.slowest)
         numbers = np.flatnonzero(is_selected)[slowest].tolist()
     if has_spans or name is not None:
         is_offered = (selected_rows.scheduled_ns >= stage.window.start_ns) & (
@@ -145,7 +155,7 @@ def _iterate_stage_rows(stage: Stage, stage_rows: StageRows, arguments: Argument
             stage_rows, stage_rows, stage.server_latencies, stage.round_trip_ms
         )
     refusal = None if stage.server is None or has_spans else stage.server.refusal
-    aggregates = [] if arguments.request is not None else [_Row(stage.name, None, one, refusal) for one in breakdowns]
+    aggregates = [] if selection.request is not None else [_Row(stage.name, None, one, refusal) for one in breakdowns]
     return [
         *aggregates,
         *(

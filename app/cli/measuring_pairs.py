@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from app.cli.commands import Arguments
-from app.cli.options import parse_verbosity
+from app.cli.compare import PairsOptions
+from app.cli.options import VerbosityOptions, parse_verbosity
 from app.cli.progress import open_progress
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
@@ -27,29 +27,32 @@ from app.wiring.profile_runs import ProfileRuns, require_measurable_profile
 
 
 def measure_pairs(
-    arguments: Arguments,
+    baseline: str,
+    candidates: Sequence[str],
+    options: PairsOptions,
+    verbosity: VerbosityOptions,
     pair_plan: PairPlan,
     compare: Callable[[PairResults], Comparison],
     report: Callable[[Comparison], int],
 ) -> int:
-    """Measure pairs of runs, pass their comparison to `report`, and return the exit code that
+    """Measure pairs of runs of two profiles, pass their comparison to `report`, and return the exit code that
     `report` returns.
 
     The runs are stored even if the measurement is interrupted.
     """
-    if len(arguments.candidate) != 1:
+    if len(candidates) != 1:
         raise UsageError(
             "--measure requires exactly two profiles", hint="Specify the baseline profile and the candidate profile."
         )
-    profiles = [require_measurable_profile(profile) for profile in (arguments.baseline, arguments.candidate[0])]
-    request_consent(profiles, arguments.allow_secrets)
+    profiles = [require_measurable_profile(profile) for profile in (baseline, candidates[0])]
+    request_consent(profiles, options.allow_secrets)
     name = format_pairs_name(profiles[0].name, profiles[1].name)
     run_id = new_run_id(name, datetime.now(UTC))
-    with ComparisonWriter(arguments.record or comparisons_home() / run_id) as store:
+    with ComparisonWriter(options.record or comparisons_home() / run_id) as store:
         directory = store.directory.resolve()
         store.append_event(RunStarted(time.perf_counter_ns(), directory.name, name, str(directory), os.getpid()))
         try:
-            pair_results = _measure_pair_runs(arguments, pair_plan, store)
+            pair_results = _measure_pair_runs((baseline, candidates[0]), verbosity, pair_plan, store)
             comparison = compare(pair_results)
             store.write_comparison(comparison)
             exit_code = report(comparison)
@@ -60,8 +63,10 @@ def measure_pairs(
     return exit_code
 
 
-def _measure_pair_runs(arguments: Arguments, pair_plan: PairPlan, store: ComparisonWriter) -> PairResults:
-    with open_progress(parse_verbosity(arguments)) as progress, handle_stop_signals() as interruption:
+def _measure_pair_runs(
+    profiles: tuple[str, str], verbosity: VerbosityOptions, pair_plan: PairPlan, store: ComparisonWriter
+) -> PairResults:
+    with open_progress(parse_verbosity(verbosity)) as progress, handle_stop_signals() as interruption:
 
         def emit(event: Event) -> None:
             store.append_event(event)
@@ -74,7 +79,7 @@ def _measure_pair_runs(arguments: Arguments, pair_plan: PairPlan, store: Compari
             emit(NoteAdded(time.perf_counter_ns(), text))
 
         report_phase("two profiles are measured in interleaved A/B pairs, each run in a new process")
-        profile_runs = ProfileRuns(arguments.baseline, arguments.candidate[0], interruption, emit)
+        profile_runs = ProfileRuns(*profiles, interruption, emit)
         with CommandPoller(
             store,
             interruption,

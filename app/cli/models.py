@@ -3,54 +3,74 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import output_options, parse_output, refuse_options
+from app.cli.commands import PATH, Command, CommandGroup, CommandOption
+from app.cli.options import OutputOptions, output_options, parse_output, refuse_options
 from app.cli.streams import print_whole
 from app.errors import UsageError
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
     from app.cli.options import OutputFormat
     from app.inference.generation.decoder_shape import DecoderShape
     from app.records.model import ShapeOverrides
 
 
-def _inspect(arguments: Arguments) -> int:
+_WeightBits = Literal[4, 8, 32]
+
+
+class _OnnxOptions(NamedTuple):
+    """Values of `_ONNX_OPTIONS`."""
+
+    axes: tuple[str, ...]
+    shapes: tuple[str, ...]
+
+
+class _LanguageModelOptions(NamedTuple):
+    """Values of `_LANGUAGE_MODEL_OPTIONS`."""
+
+    contexts: str | None
+    batches: str | None
+    kv_dtype: str | None
+    all_gpus: bool
+
+
+def _inspect(
+    file: Path, requested_output: OutputOptions, onnx: _OnnxOptions, language_model: _LanguageModelOptions
+) -> int:
     from app.inference.inspection.formats import find_language_model_format
     from app.profiles.bundled import bundled_models
 
-    output = parse_output(arguments)
-    path = bundled_models().get(str(arguments.file), arguments.file)
+    output = parse_output(requested_output)
+    path = bundled_models().get(str(file), file)
     if find_language_model_format(path) is None:
         refuse_options(
             _LANGUAGE_MODEL_OPTIONS,
-            arguments,
+            language_model._asdict(),
             "applies to language models, which this file is not",
             "Set a GGUF file, a safetensors file, or the folder of a language model.",
         )
-        _inspect_onnx_model(arguments, path, output)
+        _inspect_onnx_model(path, onnx, output)
     else:
         refuse_options(
             _ONNX_OPTIONS,
-            arguments,
+            onnx._asdict(),
             "applies to ONNX models, but this is a language model",
             "Use --context and --batch.",
         )
-        _inspect_language_model(arguments, path, output)
+        _inspect_language_model(path, language_model, output)
     return 0
 
 
-def _inspect_onnx_model(arguments: Arguments, path: Path, output: OutputFormat) -> None:
+def _inspect_onnx_model(path: Path, onnx: _OnnxOptions, output: OutputFormat) -> None:
     from app.cli.model_tables import format_inspection, format_inspection_tables
     from app.cli.tables import print_json
     from app.wiring.inspecting import inspect_with_gpus
 
-    inspection = inspect_with_gpus(path, _parse_shape_overrides(arguments.axes, arguments.shapes))
+    inspection = inspect_with_gpus(path, _parse_shape_overrides(onnx.axes, onnx.shapes))
     if output == "json":
         print_json(inspection)
     elif output == "table":
@@ -60,21 +80,21 @@ def _inspect_onnx_model(arguments: Arguments, path: Path, output: OutputFormat) 
         print_whole("\n\n".join(format_inspection_tables(inspection, output)))
 
 
-def _inspect_language_model(arguments: Arguments, path: Path, output: OutputFormat) -> None:
+def _inspect_language_model(path: Path, options: _LanguageModelOptions, output: OutputFormat) -> None:
     from app.cli.language_model_tables import format_language_model, format_language_model_tables
     from app.cli.tables import print_json
     from app.wiring.inspecting_language_models import FitQuestion, inspect_language_model_with_gpus
 
     question = FitQuestion(
-        _parse_numbers("--context", arguments.contexts),
-        _parse_numbers("--batch", arguments.batches),
-        arguments.kv_dtype,
+        _parse_numbers("--context", options.contexts),
+        _parse_numbers("--batch", options.batches),
+        options.kv_dtype,
     )
     inspection = inspect_language_model_with_gpus(path, question)
     if output == "json":
         print_json(inspection)
     elif output == "table":
-        for line in format_language_model(inspection, has_all_gpus=arguments.all_gpus):
+        for line in format_language_model(inspection, has_all_gpus=options.all_gpus):
             print(line)
     else:
         print_whole("\n\n".join(format_language_model_tables(inspection, output)))
@@ -125,19 +145,20 @@ def _parse_length(text: str, option: str) -> int:
     return int(digits)
 
 
-def _write_random_model(arguments: Arguments) -> int:
+def _write_random_model(
+    folder: Path, layers: int, hidden: int, vocabulary: int, context: int, bits: _WeightBits, paged: bool, seed: int
+) -> int:
     from app.extras import require_extra
 
     require_extra("llm")
     from app.inference.generation.decoder_files import write_random_decoder
     from app.inference.generation.decoder_shape import PagedCache
 
-    folder = arguments.folder
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise UsageError(f"{folder} exists and is not an empty folder", hint="Set a new folder.")
-    shape = _build_shape(arguments)
+    shape = _build_shape(layers=layers, hidden=hidden, vocabulary=vocabulary, context=context, bits=bits)
     try:
-        write_random_decoder(folder, shape, arguments.seed, PagedCache() if arguments.paged else None)
+        write_random_decoder(folder, shape, seed, PagedCache() if paged else None)
     except OSError as error:
         raise UsageError(
             f"the model cannot be written to {folder}: {error.strerror}", hint="Set a folder that can be written."
@@ -147,11 +168,10 @@ def _write_random_model(arguments: Arguments) -> int:
     return 0
 
 
-def _build_shape(arguments: Arguments) -> DecoderShape:
+def _build_shape(*, layers: int, hidden: int, vocabulary: int, context: int, bits: _WeightBits) -> DecoderShape:
     """Return the shape of a decoder. Raises UsageError if its sizes do not fit together."""
     from app.inference.generation.decoder_shape import QUANTIZATION_BLOCK, DecoderShape
 
-    layers, hidden, bits = arguments.layers, arguments.hidden, arguments.bits
     if hidden % (_HEADS * QUANTIZATION_BLOCK):
         raise UsageError(
             f"--hidden {hidden} is not a multiple of {_HEADS * QUANTIZATION_BLOCK}",
@@ -167,8 +187,8 @@ def _build_shape(arguments: Arguments) -> DecoderShape:
         heads=_HEADS,
         kv_heads=_HEADS // 2,
         feed_forward=3 * hidden,
-        vocabulary=arguments.vocabulary,
-        context=arguments.context,
+        vocabulary=vocabulary,
+        context=context,
         weight_bits=bits,
     )
 
@@ -271,7 +291,7 @@ COMMAND = CommandGroup(
                 _size_option("--context", 4096, 131_072, "maximum number of tokens of a sequence"),
                 CommandOption(
                     ["--bits"],
-                    type=click.Choice([4, 8, 32]),
+                    type=click.Choice(get_args(_WeightBits)),
                     default=32,
                     help="bits per weight; 32 is float32 (default: 32). With 4 or 8, activations are rounded to int8, "
                     "so greedy tokens can differ with and without --paged",

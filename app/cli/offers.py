@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
+from app.cli.commands import PATH, Command, CommandGroup, CommandOption
+from app.cli.offers_update import UpdateOptions, update_offers
 from app.cli.options import OutputOptions, output_options, parse_output
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
@@ -121,10 +122,8 @@ def _import_price_list(file: Path) -> int:
     return ExitCode.OK
 
 
-def _update_offers(arguments: Arguments) -> int:
-    from app.cli.offers_update import update_offers
-
-    return update_offers(arguments, _get_today())
+def _update_offers(options: UpdateOptions) -> int:
+    return update_offers(options, _get_today())
 
 
 def _print_template() -> int:

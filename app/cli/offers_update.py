@@ -10,7 +10,6 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from app.cli.commands import Arguments
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
@@ -26,6 +25,19 @@ _REFUSED_HEADER = ("refused", "price", "old USD/h", "listed", "reason")
 _MAX_SHOWN_PROBLEMS = 10
 
 
+class UpdateOptions(NamedTuple):
+    """Values of the argument and the options of `offers update`."""
+
+    sources: tuple[str, ...]
+    format: str | None
+    provider: str | None
+    region: tuple[str, ...]
+    date: datetime.date | None
+    max_change: float
+    accept: tuple[str, ...]
+    yes: bool
+
+
 class _DatedFile(NamedTuple):
     """File of a catalog, and its date. `origin` is stored with its prices: the address without its
     query, or the file name without the folder, which would show the names of users and machines."""
@@ -35,15 +47,15 @@ class _DatedFile(NamedTuple):
     as_of: datetime.date
 
 
-def update_offers(arguments: Arguments, today: datetime.date) -> int:
+def update_offers(options: UpdateOptions, today: datetime.date) -> int:
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.pricing.price_update import MAX_REFUSED_SHARE, compare_prices
     from app.profiles.pricing.published.listed import index_instances
 
     current = load_catalog()
-    rules = _parse_rules(arguments, current)
+    rules = _parse_rules(options, current)
     with tempfile.TemporaryDirectory(prefix="sizewise-prices-") as directory:
-        catalogs = _read_sources(arguments, index_instances(current), Path(directory), today)
+        catalogs = _read_sources(options, index_instances(current), Path(directory), today)
     update = compare_prices(catalogs, current, rules, today)
     _print_update(update, catalogs)
     if update.refused_share > MAX_REFUSED_SHARE:
@@ -56,37 +68,37 @@ def update_offers(arguments: Arguments, today: datetime.date) -> int:
     if not update.rows:
         print("There is nothing to store.", file=sys.stderr)
         return ExitCode.OK
-    if not arguments.yes and not _ask_for_confirmation():
+    if not options.yes and not _ask_for_confirmation():
         print("Nothing was stored. Add --yes to store these prices.", file=sys.stderr)
         return ExitCode.OK
     _store(update, catalogs, today)
     return ExitCode.OK
 
 
-def _parse_rules(arguments: Arguments, current: Catalog) -> UpdateRules:
+def _parse_rules(options: UpdateOptions, current: Catalog) -> UpdateRules:
     from app.profiles.pricing.price_cells import parse_cell
     from app.profiles.pricing.price_update import UpdateRules
     from app.profiles.problems import BadValueError, did_you_mean
     from app.records.offers import split_key
 
     providers = sorted({offer.provider for offer in current.offers})
-    if arguments.provider not in (None, *providers):
-        hint = did_you_mean(arguments.provider, providers)
-        raise UsageError(f"the provider {arguments.provider!r:.60} is unknown", hint=hint)
+    if options.provider is not None and options.provider not in providers:
+        hint = did_you_mean(options.provider, providers)
+        raise UsageError(f"the provider {options.provider!r:.60} is unknown", hint=hint)
     instances = {offer.instance for offer in current.offers}
-    unknown_key = next((key for key in arguments.accept if split_key(key)[0] not in instances), None)
+    unknown_key = next((key for key in options.accept if split_key(key)[0] not in instances), None)
     if unknown_key is not None:
         hint = did_you_mean(unknown_key, [offer.key for offer in current.offers])
         raise UsageError(f"--accept: the offer {unknown_key!r:.100} is unknown", hint=hint)
     try:
-        regions = frozenset(parse_cell("region", region) for region in arguments.region)
+        regions = frozenset(parse_cell("region", region) for region in options.region)
     except BadValueError as error:
         raise UsageError(f"--{error}", hint=error.hint) from error
-    return UpdateRules(max_change=arguments.max_change, accepted=frozenset(arguments.accept), regions=regions)
+    return UpdateRules(max_change=options.max_change, accepted=frozenset(options.accept), regions=regions)
 
 
 def _read_sources(
-    arguments: Arguments, instances: KnownInstances, directory: Path, today: datetime.date
+    options: UpdateOptions, instances: KnownInstances, directory: Path, today: datetime.date
 ) -> list[DatedCatalog]:
     """Read the sources, each with its date: that of the command line, of the catalog, or of the
     file."""
@@ -96,13 +108,13 @@ def _read_sources(
 
     dated_files = [
         dated_file
-        for index, source in enumerate(arguments.sources)
+        for index, source in enumerate(options.sources)
         for dated_file in _open_source(source, directory / str(index), today)
     ]
     files = [dated_file.file for dated_file in dated_files]
-    layout_id = arguments.format or detect_format(files[0])
+    layout_id = options.format or detect_format(files[0])
     layout = next(layout for layout in LAYOUTS if layout.id == layout_id)
-    all_prices = read_catalog(files, layout.id, instances, arguments.provider)
+    all_prices = read_catalog(files, layout.id, instances, options.provider)
     if len(all_prices) < len(files):  # the pages of one catalog
         earliest_date = min(dated_file.as_of for dated_file in dated_files)
         dated_files = [dated_files[0]._replace(as_of=earliest_date)]
@@ -110,7 +122,7 @@ def _read_sources(
         print(f"{files[-1].location} is not the last page. The following pages were not read.", file=sys.stderr)
     catalogs = []
     for prices, dated_file in zip(all_prices, dated_files, strict=True):
-        as_of = arguments.date or prices.as_of or dated_file.as_of
+        as_of = options.date or prices.as_of or dated_file.as_of
         if as_of > today:
             raise UsageError(
                 f"{dated_file.file.location}: the date of the prices, {as_of}, is in the future (today is {today})",

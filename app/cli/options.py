@@ -3,7 +3,7 @@ the exit code, and load workers."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import click
@@ -85,13 +85,17 @@ def output_options(json_help: str = "print as JSON") -> tuple[CommandOption, ...
 
 
 def refuse_options(
-    options: Sequence[click.Parameter], arguments: Arguments, problem: str, hint: str, allowed: Sequence[str] = ()
+    options: Sequence[click.Parameter],
+    values: Mapping[str, object],
+    problem: str,
+    hint: str,
+    allowed: Sequence[str] = (),
 ) -> None:
-    """Raise UsageError for the first of the options that the user has set, other than `allowed`.
+    """Raise UsageError for the first of the options that the user has set, other than `allowed`. `values` are by name.
     The message is the name of the option followed by `problem`."""
     for option in options:
         name = option.name or ""
-        if name not in allowed and getattr(arguments, name) not in (None, (), False):
+        if name not in allowed and values[name] not in (None, (), False):
             raise UsageError(f"{max(option.opts, key=len)} {problem}", hint=hint)
 
 

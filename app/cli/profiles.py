@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.cli.commands import Arguments, Command, CommandGroup, CommandOption
-from app.cli.options import json_option, output_options, parse_output, profile_argument, set_option
+from app.cli.commands import Command, CommandGroup, CommandOption
+from app.cli.options import OutputOptions, json_option, output_options, parse_output, profile_argument, set_option
 from app.cli.profile_keys import CI_COMMAND, KEYS_COMMAND
 from app.cli.secret_consent import consent_option, request_consent
 from app.cli.streams import print_whole
@@ -19,15 +19,22 @@ if TYPE_CHECKING:
     from app.records.planned_work import ImpossibleVariant
 
 
-def _show_profile(arguments: Arguments) -> int:
+class _ProfileSource(NamedTuple):
+    """Argument and option that name a profile and change its values."""
+
+    profile: str
+    overrides: tuple[str, ...]
+
+
+def _show_profile(source: _ProfileSource, minimal: bool) -> int:
     from app.profiles.resolved import format_minimal, format_spec
 
-    format_profile = format_minimal if arguments.minimal else format_spec
-    print_whole(format_profile(_load_profile(arguments)[1]), end="")
+    format_profile = format_minimal if minimal else format_spec
+    print_whole(format_profile(_load_profile(source)[1]), end="")
     return 0
 
 
-def _check_profile(arguments: Arguments) -> int:
+def _check_profile(source: _ProfileSource, json: bool, this_machine: bool) -> int:
     from app.profiles.local import LocalProfile
     from app.profiles.pricing.catalog import load_catalog
     from app.profiles.resolved import compute_profile_hash
@@ -35,8 +42,8 @@ def _check_profile(arguments: Arguments) -> int:
     from app.wiring.planned_work import estimate_work
     from app.wiring.workload import build_workload, check_data, check_tokenizers
 
-    path, profile = _load_profile(arguments)
-    if arguments.this_machine and not isinstance(profile, LocalProfile):
+    path, profile = _load_profile(source)
+    if this_machine and not isinstance(profile, LocalProfile):
         raise UsageError(
             "--this-machine requires a profile of a local model", hint="Remove --this-machine, or set target.model."
         )
@@ -48,9 +55,9 @@ def _check_profile(arguments: Arguments) -> int:
         check_tokenizers(workload)
     work = estimate_work(profile, load_catalog())
     unrunnable_variants = (
-        _find_unrunnable_variants(profile) if arguments.this_machine and isinstance(profile, LocalProfile) else None
+        _find_unrunnable_variants(profile) if this_machine and isinstance(profile, LocalProfile) else None
     )
-    if arguments.json:
+    if json:
         from app.cli.tables import print_json
 
         document = {"profile": str(path), "name": profile.name, "hash": compute_profile_hash(profile), "work": work}
@@ -72,13 +79,13 @@ def _find_unrunnable_variants(profile: LocalProfile) -> tuple[ImpossibleVariant,
     return find_unrunnable_variants(profile, inspect_local_machine(), inspect_models(profile))
 
 
-def _test_connection(arguments: Arguments) -> int:
+def _test_connection(source: _ProfileSource, json: bool, allow_secrets: tuple[str, ...]) -> int:
     from app.wiring.target_check import check_target
 
-    profile = _load_profile(arguments)[1]
-    request_consent([profile], arguments.allow_secrets)
+    profile = _load_profile(source)[1]
+    request_consent([profile], allow_secrets)
     trial = check_target(profile)
-    if arguments.json:
+    if json:
         from app.cli.tables import print_json
 
         print_json(trial)
@@ -94,23 +101,23 @@ def _test_connection(arguments: Arguments) -> int:
     return ExitCode.OK if has_response else ExitCode.UNAVAILABLE
 
 
-def _load_profile(arguments: Arguments) -> tuple[Path, Profile]:
+def _load_profile(source: _ProfileSource) -> tuple[Path, Profile]:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile, load_profile_text
 
-    if arguments.profile == "-":
+    if source.profile == "-":
         path = Path("standard input")
-        return path, load_profile_text(sys.stdin.buffer.read(), path, arguments.overrides)
-    path = find_profile(arguments.profile)
-    return path, load_profile(path, arguments.overrides)
+        return path, load_profile_text(sys.stdin.buffer.read(), path, source.overrides)
+    path = find_profile(source.profile)
+    return path, load_profile(path, source.overrides)
 
 
-def _list_profiles(arguments: Arguments) -> int:
+def _list_profiles(requested_output: OutputOptions) -> int:
     from app.cli.tables import Column, format_table, print_json
     from app.profiles.bundled import bundled_profiles
     from app.profiles.loading import load_profile
 
-    output = parse_output(arguments)
+    output = parse_output(requested_output)
     rows: list[dict[str, str | None]] = [
         {"name": name, "description": load_profile(path).description, "file": str(path)}
         for name, path in bundled_profiles().items()

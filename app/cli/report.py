@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.commands import Command, CommandOption
 from app.cli.options import complete_runs, out_option
 from app.cli.streams import warn
 from app.errors import ExitCode, UsageError
@@ -28,29 +28,50 @@ if TYPE_CHECKING:
 _EVALUATION_EXIT_CODES = (ExitCode.INVALID, ExitCode.GATE_FAILED, ExitCode.INCONCLUSIVE)
 
 
-def requests_recomputation(arguments: Arguments) -> bool:
-    return requests_reevaluation(arguments) or arguments.recover
+class EvaluationOptions(NamedTuple):
+    """Options that evaluate a stored run again."""
+
+    slo: tuple[str, ...]
+    from_s: str | None
+    to_s: str | None
+    recover: bool
 
 
-def requests_reevaluation(arguments: Arguments) -> bool:
-    return bool(arguments.slo) or arguments.from_s is not None or arguments.to_s is not None
+class ReportOptions(NamedTuple):
+    """Options of the report that is written."""
+
+    format: str | None
+    definitions: bool
+    out: Path | None
+    report_only: bool
+    redact: tuple[RedactedKind, ...] | None
 
 
-def reevaluate_if_requested(run: StoredRun, arguments: Arguments) -> tuple[Report, Result, int]:
+def requests_recomputation(evaluation: EvaluationOptions) -> bool:
+    return requests_reevaluation(evaluation) or evaluation.recover
+
+
+def requests_reevaluation(evaluation: EvaluationOptions) -> bool:
+    return bool(evaluation.slo) or evaluation.from_s is not None or evaluation.to_s is not None
+
+
+def reevaluate_if_requested(run: StoredRun, evaluation: EvaluationOptions) -> tuple[Report, Result, int]:
     """Return the report and the result of a stored run, re-evaluated if requested, and the exit
     code of the command: the exit code of the re-evaluation, or 0 without a re-evaluation."""
     from app.reporting.opened import load_run
 
-    opened_run = load_run(run, recover=arguments.recover)
-    if not requests_reevaluation(arguments):
+    opened_run = load_run(run, recover=evaluation.recover)
+    if not requests_reevaluation(evaluation):
         return opened_run.report(), opened_run.result, 0
-    result = opened_run.reevaluate(arguments.slo or None, _parse_window(arguments, opened_run.result.clock.duration_s))
+    result = opened_run.reevaluate(
+        evaluation.slo or None, _parse_window(evaluation, opened_run.result.clock.duration_s)
+    )
     exit_codes = [cause.code for cause in result.exit.causes if cause.code in _EVALUATION_EXIT_CODES]
     return opened_run.report(result), result, exit_codes[0] if exit_codes else 0
 
 
-def refuse_reevaluation(arguments: Arguments, subject: str) -> None:
-    if requests_recomputation(arguments):
+def refuse_reevaluation(evaluation: EvaluationOptions, subject: str) -> None:
+    if requests_recomputation(evaluation):
         raise UsageError(
             f"{subject} cannot be re-evaluated",
             hint="Remove --slo, --from, --to and --recover, or request a report of a run's own metrics.",
@@ -64,11 +85,11 @@ def build_reevaluated_name(name: str) -> str:
     return f"{path.stem}-reevaluated{path.suffix}"
 
 
-def _parse_window(arguments: Arguments, duration_s: float) -> tuple[float, float] | None:
-    if arguments.from_s is None and arguments.to_s is None:
+def _parse_window(evaluation: EvaluationOptions, duration_s: float) -> tuple[float, float] | None:
+    if evaluation.from_s is None and evaluation.to_s is None:
         return None
-    from_s = 0.0 if arguments.from_s is None else _parse_seconds(arguments.from_s, "--from")
-    return from_s, duration_s if arguments.to_s is None else _parse_seconds(arguments.to_s, "--to")
+    from_s = 0.0 if evaluation.from_s is None else _parse_seconds(evaluation.from_s, "--from")
+    return from_s, duration_s if evaluation.to_s is None else _parse_seconds(evaluation.to_s, "--to")
 
 
 def _parse_seconds(text: str, option: str) -> float:
@@ -84,25 +105,25 @@ def _parse_seconds(text: str, option: str) -> float:
 _REDACTED_KINDS = ("hosts", "models", "prompts")  # as in app.reporting.redaction, which takes too long to import here
 
 
-def redact_report(report: Report, result: Result, arguments: Arguments) -> RedactedReport | None:
+def redact_report(report: Report, result: Result, kinds: tuple[RedactedKind, ...] | None) -> RedactedReport | None:
     """Redact a report, and list the redactions on standard error. Return `None` if no redaction
     was requested."""
-    if arguments.redact is None:
+    if kinds is None:
         return None
     from app.reporting.redaction import redact
 
-    redacted_report = redact(report, result, arguments.redact)
+    redacted_report = redact(report, result, kinds)
     for redaction in redacted_report.redactions:
         count_text = "once" if redaction.occurrences == 1 else f"{redaction.occurrences} times"
         print(f"redacted: {redaction.original} → {redaction.replacement}, {count_text}", file=sys.stderr)
-    for kind in arguments.redact:
+    for kind in kinds:
         if kind not in redacted_report.report.redacted:
             print(f"the report contains no {kind} to redact", file=sys.stderr)
     return redacted_report
 
 
-def refuse_redaction(arguments: Arguments, subject: str) -> None:
-    if arguments.redact is not None:
+def refuse_redaction(kinds: tuple[RedactedKind, ...] | None, subject: str) -> None:
+    if kinds is not None:
         raise UsageError(f"{subject} has no names to redact", hint="Remove --redact, or specify a run.")
 
 
@@ -124,54 +145,54 @@ def _parse_redacted_kinds(text: str) -> tuple[RedactedKind, ...]:
 _LLM_D = "llm-d"
 
 
-def _report(arguments: Arguments) -> int:
+def _report(run: str, evaluation: EvaluationOptions, options: ReportOptions) -> int:
     from app.storage.plan_file import is_plan_file
     from app.storage.run_directory import find_run
 
-    if is_plan_file(Path(arguments.run)):
-        return _execute_plan(arguments)
-    if _is_foreign_result(Path(arguments.run)):
-        return _execute_imported_result(arguments)
-    run = find_run(arguments.run)
-    if requests_recomputation(arguments):
-        return _execute_recomputed(run, arguments)
-    if arguments.definitions and not _has_definitions(arguments.format):
-        raise UsageError(f"{arguments.format} cannot show other tools' definitions", hint="Remove --format.")
-    if arguments.format == _LLM_D:
-        return _write_llm_d_reports(run, arguments)
-    if arguments.definitions and arguments.format is None:
-        refuse_redaction(arguments, "a table of other tools' definitions")
-        return _write_or_print(_render_definitions(run), "text", arguments.out, run.directory)
-    return _execute_run(run, arguments)
+    if is_plan_file(Path(run)):
+        return _execute_plan(Path(run), evaluation, options)
+    if _is_foreign_result(Path(run)):
+        return _execute_imported_result(Path(run), evaluation, options)
+    stored_run = find_run(run)
+    if requests_recomputation(evaluation):
+        return _execute_recomputed(stored_run, evaluation, options)
+    if options.definitions and not _has_definitions(options.format):
+        raise UsageError(f"{options.format} cannot show other tools' definitions", hint="Remove --format.")
+    if options.format == _LLM_D:
+        return _write_llm_d_reports(stored_run, options)
+    if options.definitions and options.format is None:
+        refuse_redaction(options.redact, "a table of other tools' definitions")
+        return _write_or_print(_render_definitions(stored_run), "text", options.out, stored_run.directory)
+    return _execute_run(stored_run, options)
 
 
-def _execute_run(run: StoredRun, arguments: Arguments) -> int:
-    format_id: str = arguments.format or "html"
-    report = _build_report(run, arguments.definitions)
-    redacted_report = redact_report(report, run.complete_result, arguments)
+def _execute_run(run: StoredRun, options: ReportOptions) -> int:
+    format_id: str = options.format or "html"
+    report = _build_report(run, options.definitions)
+    redacted_report = redact_report(report, run.complete_result, options.redact)
     default_path = run.directory / FORMATS_BY_ID[format_id].file
     if redacted_report is not None:
         report, default_path = redacted_report.report, default_path.with_name(build_redacted_name(default_path.name))
-    if FORMATS_BY_ID[format_id].has_linked_files and not arguments.report_only:
-        report = _add_sidecars(report, run, arguments.out or default_path, redacted_report)
+    if FORMATS_BY_ID[format_id].has_linked_files and not options.report_only:
+        report = _add_sidecars(report, run, options.out or default_path, redacted_report)
     content = _render(report, format_id)
-    if arguments.out is None and format_id != "text" and redacted_report is None:
+    if options.out is None and format_id != "text" and redacted_report is None:
         return _write_in_run_directory(run.directory, format_id, content, report)
-    return _write_or_print(content, format_id, arguments.out, default_path)
+    return _write_or_print(content, format_id, options.out, default_path)
 
 
-def _execute_recomputed(run: StoredRun, arguments: Arguments) -> int:
+def _execute_recomputed(run: StoredRun, evaluation: EvaluationOptions, options: ReportOptions) -> int:
     """Re-evaluate or recover a run, and write the report. By default, a re-evaluated report is
     written to a separate file, and the report of a recovered run replaces the original report."""
-    format_id: str = arguments.format or "html"
-    if arguments.definitions or format_id == _LLM_D:
-        refuse_reevaluation(arguments, "a report with the metrics of other tools")
-    report, result, exit_code = reevaluate_if_requested(run, arguments)
-    redacted_report, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
-    name = build_reevaluated_name(name) if requests_reevaluation(arguments) else name
+    format_id: str = options.format or "html"
+    if options.definitions or format_id == _LLM_D:
+        refuse_reevaluation(evaluation, "a report with the metrics of other tools")
+    report, result, exit_code = reevaluate_if_requested(run, evaluation)
+    redacted_report, name = redact_report(report, result, options.redact), FORMATS_BY_ID[format_id].file
+    name = build_reevaluated_name(name) if requests_reevaluation(evaluation) else name
     if redacted_report is not None:
         report, name = redacted_report.report, build_redacted_name(name)
-    _write_or_print(_render(report, format_id), format_id, arguments.out, run.directory / name)
+    _write_or_print(_render(report, format_id), format_id, options.out, run.directory / name)
     return exit_code
 
 
@@ -188,17 +209,16 @@ def _write_in_run_directory(directory: Path, format_id: str, content: bytes, rep
     return 0
 
 
-def _execute_plan(arguments: Arguments) -> int:
+def _execute_plan(path: Path, evaluation: EvaluationOptions, options: ReportOptions) -> int:
     import msgspec
 
     from app.reporting.plan import build_plan_report
     from app.wiring.plan_files import read_plan
 
-    path = Path(arguments.run)
-    format_id: str = arguments.format or "html"
-    refuse_reevaluation(arguments, f"{path} is a plan and")
-    refuse_redaction(arguments, f"{path} is a plan and")
-    if arguments.definitions:
+    format_id: str = options.format or "html"
+    refuse_reevaluation(evaluation, f"{path} is a plan and")
+    refuse_redaction(options.redact, f"{path} is a plan and")
+    if options.definitions:
         raise UsageError(
             f"{path} is a plan, which has no requests to apply other definitions to", hint="Specify a run."
         )
@@ -210,7 +230,7 @@ def _execute_plan(arguments: Arguments) -> int:
     except ValueError as error:
         raise UsageError(f"{path}: {error}", hint="Specify a run, or choose another --format.") from error
     return _write_or_print(
-        content, format_id, arguments.out, path.with_suffix(Path(FORMATS_BY_ID[format_id].file).suffix)
+        content, format_id, options.out, path.with_suffix(Path(FORMATS_BY_ID[format_id].file).suffix)
     )
 
 
@@ -224,17 +244,16 @@ def _is_foreign_result(path: Path) -> bool:
     return path.is_file() or (path.is_dir() and not (path / EVENTS).exists())
 
 
-def _execute_imported_result(arguments: Arguments) -> int:
-    path = Path(arguments.run)
-    refuse_reevaluation(arguments, f"{path} is another tool's result and")
-    if arguments.definitions or arguments.format == _LLM_D:
+def _execute_imported_result(path: Path, evaluation: EvaluationOptions, options: ReportOptions) -> int:
+    refuse_reevaluation(evaluation, f"{path} is another tool's result and")
+    if options.definitions or options.format == _LLM_D:
         raise UsageError(f"{path} is another tool's result, which has no requests", hint="Specify a run.")
-    format_id: str = arguments.format or "html"
+    format_id: str = options.format or "html"
     report, result = _build_foreign_report(path)
-    redacted_report, name = redact_report(report, result, arguments), FORMATS_BY_ID[format_id].file
+    redacted_report, name = redact_report(report, result, options.redact), FORMATS_BY_ID[format_id].file
     if redacted_report is not None:
         report, name = redacted_report.report, build_redacted_name(name)
-    return _write_or_print(_render(report, format_id), format_id, arguments.out, path.with_name(f"{path.stem}-{name}"))
+    return _write_or_print(_render(report, format_id), format_id, options.out, path.with_name(f"{path.stem}-{name}"))
 
 
 def _build_foreign_report(path: Path) -> tuple[Report, Result]:
@@ -260,20 +279,22 @@ def _build_foreign_report(path: Path) -> tuple[Report, Result]:
     return msgspec.structs.replace(report, environment=()), result  # the file does not state the environment
 
 
-def _write_llm_d_reports(run: StoredRun, arguments: Arguments) -> int:
+def _write_llm_d_reports(run: StoredRun, options: ReportOptions) -> int:
     import msgspec
 
     from app.reporting.llm_d import build_llm_d_reports
     from app.storage.run_directory import write_document
 
     result, spec_text = run.complete_result, run.spec_text or ""
-    redacted_report = None if arguments.redact is None else redact_report(_build_report(run, False), result, arguments)
+    redacted_report = (
+        None if options.redact is None else redact_report(_build_report(run, False), result, options.redact)
+    )
     if redacted_report is not None:
         result, spec_text = redacted_report.result, redacted_report.report.reproduce.spec_text
     reports = build_llm_d_reports(result, spec_text)
     if not reports:
         raise UsageError(f"{run.directory} has no load point", hint="Specify a run of an endpoint.")
-    folder = arguments.out or run.directory / (_LLM_D if redacted_report is None else build_redacted_name(_LLM_D))
+    folder = options.out or run.directory / (_LLM_D if redacted_report is None else build_redacted_name(_LLM_D))
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:

@@ -125,11 +125,11 @@ def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
 
     if is_url(arguments):
         hint = "Use either a URL or a Locust test."
-        refuse_options(LOCUST_OPTIONS, arguments, "cannot be combined with a URL", hint)
+        refuse_options(LOCUST_OPTIONS, vars(arguments), "cannot be combined with a URL", hint)
         return load_url_profile(arguments, overrides)
     if arguments.locustfile is not None:
         hint = "A Locust test defines its own requests; it has --users, --spawn-rate, --duration and --host."
-        refuse_options(URL_OPTIONS, arguments, "requires a URL", hint, allowed=("duration",))
+        refuse_options(URL_OPTIONS, vars(arguments), "requires a URL", hint, allowed=("duration",))
         if arguments.profile is not None:
             raise UsageError(
                 "a profile and --locustfile cannot be combined", hint="Specify either a profile or a Locust test."
@@ -146,8 +146,8 @@ def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         )
     path = find_profile(arguments.profile)
     hint = "In a profile, set it there or with --set; `sizewise profiles keys` lists the keys."
-    refuse_options(LOCUST_OPTIONS, arguments, "requires --locustfile", hint)
-    refuse_options(URL_OPTIONS, arguments, "requires a URL", hint)
+    refuse_options(LOCUST_OPTIONS, vars(arguments), "requires --locustfile", hint)
+    refuse_options(URL_OPTIONS, vars(arguments), "requires a URL", hint)
     return load_profile(path, overrides)
 
 

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandGroup, CommandOption
+from app.cli.commands import PATH, Command, CommandGroup, CommandOption
 from app.cli.options import (
+    OutputOptions,
     Verbosity,
+    VerbosityOptions,
     complete_runs,
     json_option,
     output_options,
@@ -32,115 +35,116 @@ if TYPE_CHECKING:
     from app.storage.run_directory import StoredRun
 
 
-def _rename_run(arguments: Arguments) -> int:
+def _rename_run(run: str, title: str) -> int:
     from app.storage.labels import set_title
     from app.storage.run_directory import find_run
 
-    labels = set_title(find_run(arguments.run).directory, arguments.title)
+    labels = set_title(find_run(run).directory, title)
     print(f"title: {labels.title or 'none'}")
     return 0
 
 
-def _tag_run(arguments: Arguments) -> int:
+def _tag_run(run: str, tags: tuple[str, ...], remove: bool) -> int:
     from app.cli.tables import format_cell
     from app.storage.labels import add_tags, remove_tags
     from app.storage.run_directory import find_run
 
-    change_tags = remove_tags if arguments.remove else add_tags
-    labels = change_tags(find_run(arguments.run).directory, arguments.tags)
+    change_tags = remove_tags if remove else add_tags
+    labels = change_tags(find_run(run).directory, tags)
     print(f"tags: {format_cell(', '.join(labels.tags) or 'none')}")
     return 0
 
 
-def _add_note(arguments: Arguments) -> int:
+def _add_note(run: str, text: str) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
     from app.wiring.stored_runs import add_run_note
 
-    print(add_run_note(find_run(arguments.run).directory, arguments.text, datetime.now(UTC)))
+    print(add_run_note(find_run(run).directory, text, datetime.now(UTC)))
     return 0
 
 
-def _export_run(arguments: Arguments) -> int:
+def _export_run(run: str, out: Path | None) -> int:
     from app.records.bundle import BUNDLE_EXTENSION
     from app.storage.run_directory import find_run
     from app.wiring.sharing_runs import share_run
 
-    run = find_run(arguments.run)
-    bundle_path = arguments.out or Path(f"{run.complete_result.run_id}{BUNDLE_EXTENSION}")
-    bundle = share_run(run, bundle_path)
+    stored_run = find_run(run)
+    bundle_path = out or Path(f"{stored_run.complete_result.run_id}{BUNDLE_EXTENSION}")
+    bundle = share_run(stored_run, bundle_path)
     print(f"{bundle_path}: {bundle.run_id}, {len(bundle.files)} files, {bundle_path.stat().st_size / 2**20:,.1f} MiB")
     return 0
 
 
-def _export_trace(arguments: Arguments) -> int:
+def _export_trace(run: str, out: Path | None, stage: str | None) -> int:
     from app.records.events import StageFinished
     from app.storage.run_directory import find_run
     from app.storage.trace_export import UNUSED_COLUMNS, export_trace
 
-    run = find_run(arguments.run)
-    path = arguments.out or Path(f"{run.complete_result.run_id}.csv")
-    stages = [event.data for event in run.events() if isinstance(event, StageFinished)]
-    trace = export_trace(stages, run.requests(UNUSED_COLUMNS), path, arguments.stage)
+    stored_run = find_run(run)
+    path = out or Path(f"{stored_run.complete_result.run_id}.csv")
+    stages = [event.data for event in stored_run.events() if isinstance(event, StageFinished)]
+    trace = export_trace(stages, stored_run.requests(UNUSED_COLUMNS), path, stage)
     lengths = "" if trace.has_tokens else " without token counts"
     omitted = f"; {trace.omitted_count:,} with unknown token counts are omitted" if trace.omitted_count else ""
     print(f"{path}: {trace.request_count:,} requests{lengths}{omitted}")
     return 0
 
 
-def _import_run(arguments: Arguments) -> int:
+def _import_run(bundle: Path) -> int:
     from app.wiring.sharing_runs import import_shared_run
 
-    directory, is_new = import_shared_run(arguments.bundle)
+    directory, is_new = import_shared_run(bundle)
     print(directory if is_new else f"{directory} already contains this run")
     return 0
 
 
-def _delete_runs(arguments: Arguments) -> int:
+def _delete_runs(runs: tuple[str, ...], purge: bool) -> int:
     from datetime import UTC, datetime
 
     from app.storage.run_directory import find_run
     from app.storage.trash import delete_runs, purge_trash
 
-    if bool(arguments.runs) == arguments.purge:
+    if bool(runs) == purge:
         raise UsageError(
             "either runs or --purge must be specified",
             hint="Specify the runs, or use only --purge to permanently delete old runs from the trash.",
         )
     now = datetime.now(UTC)
-    if arguments.purge:
+    if purge:
         purged_names = purge_trash(now)
         print(
             "\n".join(f"{name} was permanently deleted" for name in purged_names)
             or "no run in the trash is older than 30 days"
         )
         return 0
-    runs = {run.directory.resolve(): run for run in map(find_run, arguments.runs)}
-    delete_runs([*runs.values()], now)
-    for directory in runs:
+    runs_by_directory = {run.directory.resolve(): run for run in map(find_run, runs)}
+    delete_runs([*runs_by_directory.values()], now)
+    for directory in runs_by_directory:
         print(f"{directory.name} was moved to the trash; restore it with `sizewise runs restore {directory.name}`")
     return 0
 
 
-def _restore_run(arguments: Arguments) -> int:
+def _restore_run(run: str) -> int:
     from app.storage.trash import restore_run
 
-    print(restore_run(arguments.run))
+    print(restore_run(run))
     return 0
 
 
 _POLL_INTERVAL_S = 0.1
 
 
-def _attach_to_run(arguments: Arguments) -> int:
+def _attach_to_run(run: str, verbosity: VerbosityOptions) -> int:
     from app.storage.run_directory import find_run
 
-    run = find_run(arguments.run)
+    stored_run = find_run(run)
     try:
-        return _follow_run(run, parse_verbosity(arguments))
+        return _follow_run(stored_run, parse_verbosity(verbosity))
     except KeyboardInterrupt:
-        print(f"the run continues; follow it again with `sizewise runs attach {run.directory.name}`", file=sys.stderr)
+        name = stored_run.directory.name
+        print(f"the run continues; follow it again with `sizewise runs attach {name}`", file=sys.stderr)
         return ExitCode.INTERRUPTED
 
 
@@ -175,27 +179,37 @@ _MAX_CELL_CHARACTERS = 60
 _MAX_TARGET_CHARACTERS = 24
 
 
-def _list_runs(arguments: Arguments) -> int:
+class _Selection(NamedTuple):
+    """Options that select the runs of a list."""
+
+    tags: tuple[str, ...]
+    validity: Literal["VALID", "WARN", "INVALID"] | None
+    words: tuple[str, ...]
+    deleted: bool
+    limit: int | None
+
+
+def _list_runs(selection: _Selection, requested_output: OutputOptions) -> int:
     from app.cli.colors import print_with_colors
     from app.cli.tables import format_table, print_json
 
-    output, rows = parse_output(arguments), _build_rows(arguments)
+    output, rows = parse_output(requested_output), _build_rows(selection)
     if output == "json":
         print_json(rows)
     elif output == "table" and not rows:
-        print(_format_empty_message(arguments))
+        print(_format_empty_message(selection))
     else:
         columns = _build_columns() if output == "csv" else _list_used_columns(rows)
         print_with_colors(format_table(columns, rows, output))
     return 0
 
 
-def _format_empty_message(arguments: Arguments) -> str:
-    if arguments.deleted:
+def _format_empty_message(selection: _Selection) -> str:
+    if selection.deleted:
         return "the trash is empty"
-    if arguments.words or arguments.validity:
+    if selection.words or selection.validity:
         return "no run matches"
-    return "no run has this tag" if arguments.tags else "no runs are stored yet; start with `sizewise quickstart`"
+    return "no run has this tag" if selection.tags else "no runs are stored yet; start with `sizewise quickstart`"
 
 
 def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
@@ -261,52 +275,52 @@ def _join_notes(row: dict[str, Any]) -> str:
     return "; ".join(note["text"] for note in row["notes"])
 
 
-def _build_rows(arguments: Arguments) -> list[dict[str, Any]]:
+def _build_rows(selection: _Selection) -> list[dict[str, Any]]:
     """Return the matching runs, oldest first; with --limit, only the newest ones."""
     from msgspec import to_builtins
 
     from app.reporting.run_rows import filter_rows, list_deleted_rows, list_runs
 
-    filters = {"words": " ".join(arguments.words), "tags": arguments.tags, "validity": arguments.validity}
-    if arguments.deleted:
+    select = partial(filter_rows, words=" ".join(selection.words), tags=selection.tags, validity=selection.validity)
+    if selection.deleted:
         rows = [
             to_builtins(deleted_row.run) | {"deleted_at": deleted_row.deleted_at.isoformat(timespec="seconds")}
             for deleted_row in list_deleted_rows()
-            if filter_rows([deleted_row.run], **filters)
+            if select([deleted_row.run])
         ]
     else:
-        rows = [to_builtins(row) for row in filter_rows(list_runs().rows, **filters)]
-    return rows if arguments.limit is None else rows[-arguments.limit :]
+        rows = [to_builtins(row) for row in select(list_runs().rows)]
+    return rows if selection.limit is None else rows[-selection.limit :]
 
 
-def _show_run(arguments: Arguments) -> int:
+def _show_run(run: str, json: bool) -> int:
     from app.cli.colors import print_with_colors
     from app.cli.streams import get_text_width
     from app.reporting.stored import build_stored_report
     from app.storage.run_directory import find_run
     from reports.text import render_text
 
-    run = find_run(arguments.run)
-    if arguments.json and run.result_text is not None:
-        _ = run.complete_result  # raises an error if the run is damaged, so that no damaged result is printed
-        print_whole(run.result_text)
+    stored_run = find_run(run)
+    if json and stored_run.result_text is not None:
+        _ = stored_run.complete_result  # raises an error if the run is damaged, so that no damaged result is printed
+        print_whole(stored_run.result_text)
         return 0
-    print_with_colors(render_text(build_stored_report(run), get_text_width(sys.stdout), with_marks=True))
+    print_with_colors(render_text(build_stored_report(stored_run), get_text_width(sys.stdout), with_marks=True))
     return 0
 
 
-def _show_trend(arguments: Arguments) -> int:
+def _show_trend(name: str | None, metric: str | None, requested_output: OutputOptions) -> int:
     from app.analysis.comparisons.series import MIN_VALUES
     from app.cli.tables import format_cell, format_table, print_json
     from app.reporting.run_rows import build_trend, format_metric_name
     from reports.formatting import format_count_noun
 
-    output = parse_output(arguments)
-    trend = build_trend(arguments.name)
+    output = parse_output(requested_output)
+    trend = build_trend(name)
     runs = trend.runs
-    series = [history for history in trend.series if arguments.metric in (None, format_metric_name(history))]
+    series = [history for history in trend.series if metric in (None, format_metric_name(history))]
     if not series:
-        metric_text, profile_text = arguments.metric or "metrics", arguments.name or "this profile"
+        metric_text, profile_text = metric or "metrics", name or "this profile"
         raise UsageError(f"no run of {profile_text} has {metric_text} ({format_count_noun(len(runs), 'run')})")
     if output == "json":
         print_json(series)
@@ -347,28 +361,28 @@ def _build_trend_columns() -> tuple[Column[MetricHistory], ...]:
     )
 
 
-def _promote_run(arguments: Arguments) -> int:
+def _promote_run(run: str) -> int:
     from app.cli.tables import format_cell
     from app.storage.run_directory import find_run
     from app.wiring.sharing_runs import set_baseline
 
-    result = set_baseline(find_run(arguments.run))
+    result = set_baseline(find_run(run))
     print(f"{format_cell(result.run_id)} is now the baseline of {result.name!r}")
     return 0
 
 
-def _stop_run(arguments: Arguments) -> int:
+def _stop_run(run: str) -> int:
     from app.records.control import StopRun
 
-    return _send_command(arguments.run, StopRun())
+    return _send_command(run, StopRun())
 
 
-def _change_rate(arguments: Arguments) -> int:
-    return _send_command(arguments.run, _parse_command(_build_rate_command, arguments.rate))
+def _change_rate(run: str, rate: str) -> int:
+    return _send_command(run, _parse_command(_build_rate_command, rate))
 
 
-def _extend_stage(arguments: Arguments) -> int:
-    return _send_command(arguments.run, _parse_command(_build_extend_command, arguments.duration))
+def _extend_stage(run: str, duration: str) -> int:
+    return _send_command(run, _parse_command(_build_extend_command, duration))
 
 
 def _send_command(run: str, command: ControlCommand) -> int:

@@ -236,7 +236,7 @@ def _build_target(arguments: Arguments) -> UrlTarget:
     if has_model:
         http_options = [option for option in URL_OPTIONS if option.name in ("method", "data")]
         refuse_options(
-            http_options, arguments, "is only for plain HTTP", "Remove it; the protocol defines the requests."
+            http_options, vars(arguments), "is only for plain HTTP", "Remove it; the protocol defines the requests."
         )
     return UrlTarget(
         url=url,

@@ -34,10 +34,10 @@ def list_hints(command: Command) -> dict[str, Any]:
 
 
 def type_of(parameter: click.Parameter) -> Any:
-    """Return the type of one value of a parameter; None for a choice of strings, whose handler may name its values."""
+    """Return the type of one value of a parameter; None for a choice, whose handler may name the values."""
     match parameter.type:
-        case click.Choice() as choice:
-            return None if all(isinstance(value, str) for value in choice.choices) else type(choice.choices[0])
+        case click.Choice():
+            return None
         case click.types.FuncParamType() as parsed:
             return get_type_hints(parsed.func, localns=IMPORTED_FOR_TYPES_ONLY)["return"]
         case click.Path():
