@@ -10,7 +10,7 @@ limit  = number | number "%" ["of" name ["." aggregate]]
 ```
 
 A short form is accepted too: `p95 < 50ms` for `latency_ms.p95 < 50`, and a metric in ms without its
-unit in the name, such as `ttft.p99 < 0.3s` for `ttft_ms.p99 < 300`.
+unit in the name, such as `ttft p99 < 0.3s` or `ttft.p99 < 0.3s` for `ttft_ms.p99 < 300`.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ _GRAMMAR = re.compile(
     re.VERBOSE,
 )
 _SHORT_FORM = re.compile(
-    r"""\s* (?:(?P<name>[A-Za-z]\w*)\.)? (?P<aggregate>p\d+(?:\.\d+)?|mean|max)
+    r"""\s* (?:(?P<name>[A-Za-z]\w*)(?:\.|\s+))? (?P<aggregate>p\d+(?:\.\d+)?|mean|max)
     \s* (?P<comparator><=|>=|<|>) \s* (?P<number>\d+\.?\d*|\.\d+) \s* (?P<unit>[^\s|]*)
     (?P<level>\s*\|.*)?""",
     re.VERBOSE,
@@ -119,7 +119,7 @@ def expand_short_form(text: str) -> str:
     match = _SHORT_FORM.fullmatch(text)
     if match is None:
         return text
-    metric = f"{match['name'] or 'latency'}_ms"
+    metric = f"{(match['name'] or 'latency').lower()}_ms"
     if metric not in METRICS or METRICS[metric].unit != "ms":
         return text
     if match["unit"] not in _MS_BY_UNIT:

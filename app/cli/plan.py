@@ -11,6 +11,8 @@ import click
 
 from app.cli.commands import PATH, Command, CommandOption
 from app.cli.options import OutputOptions, complete_runs, out_option, output_options, parse_output, set_option
+from app.cli.plan_options import OPTIONS as MODEL_OPTIONS
+from app.cli.plan_options import ModelOptions, build_overrides
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 from app.extras import require_extra
@@ -18,6 +20,7 @@ from app.extras import require_extra
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from app.cli.options import OutputFormat
     from app.cli.tables import Column
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
@@ -63,6 +66,7 @@ def _plan(
     export: ExportFormat | None,
     export_settings: tuple[str, ...],
     out: Path | None,
+    model_options: ModelOptions,
     requested_output: OutputOptions,
 ) -> int:
     from app.cli.tables import format_table
@@ -74,19 +78,20 @@ def _plan(
 
     require_extra("plan")
     output = parse_output(requested_output)
-    if what_if and (output != "table" or export):
-        hint = "Run `plan` once per change, with --set."
-        raise UsageError("--what-if cannot be combined with --json, --output or --export", hint=hint)
-    if export is not None and output != "table":
-        raise UsageError("--export cannot be combined with --json or --output", hint="Use one of them.")
+    if not sources and model_options.model is None:
+        raise UsageError(
+            "nothing is specified to plan", hint="Specify a SOURCE such as last, or a language model with --model NAME."
+        )
+    _check_output(output, what_if, export)
     confidence_overrides = [] if confidence is None else [f"plan.confidence={_format_percent(confidence)}"]
     request = PlanRequest(
         sources=sources,
-        overrides=(*overrides, *confidence_overrides),
+        overrides=(*build_overrides(model_options, sources, overrides, traffic), *overrides, *confidence_overrides),
         traffic=traffic,
         slo=slo,
         offers=offers,
         planned_on=today,
+        model=model_options.model,
     )
     plan_inputs = build_plan_inputs(request, get_utc_now().date())
     for warning in find_currency_warnings(list(request.overrides), plan_inputs.today):
@@ -114,6 +119,15 @@ def _plan(
             _show_what_if(plan, what_if_plans)
             _show_price_coverage(plan_inputs, changed_inputs_by_change)
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
+
+
+def _check_output(output: OutputFormat, what_if: Sequence[str], export: ExportFormat | None) -> None:
+    """Raise UsageError for kinds of output that cannot be combined."""
+    if what_if and (output != "table" or export):
+        hint = "Run `plan` once per change, with --set."
+        raise UsageError("--what-if cannot be combined with --json, --output or --export", hint=hint)
+    if export is not None and output != "table":
+        raise UsageError("--export cannot be combined with --json or --output", hint="Use one of them.")
 
 
 def _format_percent(text: str) -> str:
@@ -309,12 +323,11 @@ COMMAND = Command(
         click.Argument(
             ["sources"],
             nargs=-1,
-            required=True,
-            metavar="SOURCE...",
+            metavar="[SOURCE]...",
             shell_complete=complete_runs,
             help="one or more runs (directory, ID or its prefix, or 'last'); result files or a folder of GuideLLM, "
-            "vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a load curve (CSV or YAML); or "
-            "a plan file",
+            "vllm bench, AIPerf, genai-bench, inference-perf, perf_analyzer or Locust; a load curve (CSV or YAML); a "
+            "language model (YAML); or a plan file",
         ),
         CommandOption(["--traffic"], type=PATH, metavar="FILE", help="traffic as YAML, or a request trace"),
         CommandOption(
@@ -367,12 +380,15 @@ COMMAND = Command(
         out_option(
             "PATH", "path of the plan file, beside which its catalog is written, or folder for the files of --export"
         ),
+        *MODEL_OPTIONS,
         *output_options("print the plan as JSON"),
     ],
     documentation=__doc__,
     notes={"Keys of --with, with their meanings": EXPORT_SETTINGS},
     examples=(
         "sizewise plan last --set traffic.peak=900/s",
+        "sizewise plan --model llama-3.1-70b --gpus h100,l40s --peak 5/s --input-tokens 2000 --output-tokens 300 "
+        '--slo "tpot p95 < 40ms"',
         "sizewise plan last --export k8s --with image=registry.example/model:1 --out manifests",
     ),
 )

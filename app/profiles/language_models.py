@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import csv
+import difflib
 import re
+from collections.abc import Sequence
 from functools import cache
 
 import msgspec
 
+from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
 from app.records.planning_inputs import LanguageModel
 
@@ -35,7 +38,7 @@ def load_language_models() -> dict[str, ListedModel]:
 
 
 _VARIANTS = re.compile(
-    r"-(fp8|nvfp4|mxfp4|fp4|int4|awq|gptq|bf16|dynamic|instruct|chat|thinking|base|hf|it|v\d|\d{4})(?=-|$)"
+    r"-((fp8|nvfp4|mxfp4|fp4|int4|awq|gptq|bf16)(-v\d)?|dynamic|instruct|chat|thinking|base|hf|it|\d{4})(?=-|$)"
 )
 """Parts of names that tell the weights or their format apart, but not the shape."""
 
@@ -45,6 +48,40 @@ def find_model_key(name: str) -> str | None:
     precision; None if its shape is unknown."""
     names = _map_names()
     return names.get(name.lower()) or names.get(_simplify(name))
+
+
+_MAX_SUGGESTIONS = 5
+_SIMILARITY = 0.6
+"""Minimum ratio of difflib between a name and a suggested one."""
+
+
+def find_language_model(name: str) -> ListedModel:
+    """Return a model by a name that it is published under, with or without its publisher. Raises UsageError with the
+    most similar names for an unknown one."""
+    key = find_model_key(name)
+    if key is not None:
+        return load_language_models()[key]
+    suggestions = suggest_models(name)
+    hint = (
+        f"Did you mean {_join_alternatives(suggestions)}?"
+        if suggestions
+        else "Describe its shape in a file with the keys of language_model."
+    )
+    raise UsageError(f"the language model {name!r} is unknown", hint=hint)
+
+
+def _join_alternatives(names: Sequence[str]) -> str:
+    return f"{', '.join(names[:-1])} or {names[-1]}" if len(names) > 1 else names[0]
+
+
+def suggest_models(name: str) -> tuple[str, ...]:
+    """Return the keys of the models whose names begin with a name, or of those with the most similar keys."""
+    searched = _simplify(name)
+    prefix_matches = [key for key in load_language_models() if searched and key.startswith(searched)]
+    matches = prefix_matches or difflib.get_close_matches(
+        searched, load_language_models(), _MAX_SUGGESTIONS, _SIMILARITY
+    )
+    return tuple(matches[:_MAX_SUGGESTIONS])
 
 
 @cache
@@ -57,4 +94,4 @@ def _map_names() -> dict[str, str]:
 
 def _simplify(name: str) -> str:
     """Return a name without its publisher and without what does not change the shape."""
-    return _VARIANTS.sub("", name.lower().rpartition("/")[2])
+    return _VARIANTS.sub("", name.strip().lower().rpartition("/")[2])

@@ -38,7 +38,7 @@ from app.profiles.settings import Listed, ObjectiveText, ReadAs, Settings
 from app.profiles.traces import is_trace, read_trace_statistics
 from app.profiles.traffic import TrafficSettings
 from app.records.offers import Catalog, PlanLimits
-from app.records.planning_inputs import AssumedModel
+from app.records.planning_inputs import AssumedModel, LanguageModel
 from app.records.result import DeclaredHardware
 
 _EXPECTED_TYPES = {
@@ -193,15 +193,55 @@ LANGUAGE_MODEL_KEYS = tuple(field.alias or name for name, field in AssumedModelS
 """Keys of the file of a language model."""
 
 
-def load_language_model(path: Path, overrides: Sequence[str] = ()) -> AssumedModel:
+class FoundModel(msgspec.Struct, frozen=True):
+    """Language model that `language_model` states by a name or a path: its name in the plan, and its shape."""
+
+    name: str
+    shape: LanguageModel
+
+
+FindModel = Callable[[str, Path], FoundModel]
+"""Function that returns the language model of a name or path, which is relative to a folder. Raises UsageError if
+there is none."""
+
+
+def load_language_model(path: Path, overrides: Sequence[str] = (), *, find_model: FindModel) -> AssumedModel:
     """Load the description of a language model's architecture from a file, with `--set` overrides of
-    its keys. Raises ProfileError."""
-    source = _read_source(path, overrides, "language_model")
+    its keys. `find_model` finds a model that the file states by name or path. Raises ProfileError."""
+    source = _read_source(path, (), "language_model")
+    return _validate_language_model(source, overrides, find_model)
+
+
+def load_named_language_model(name: str, overrides: Sequence[str] = (), *, find_model: FindModel) -> AssumedModel:
+    """Return the language model of a name or path, with `--set` overrides of the keys of a file. Raises
+    ProfileError."""
+    source = _Source(Path("--model"), Document({"language_model": name}, {}), {})
+    return _validate_language_model(source, overrides, find_model)
+
+
+def _validate_language_model(source: _Source, overrides: Sequence[str], find_model: FindModel) -> AssumedModel:
+    _insert_found_model(source, find_model)
+    _apply_overrides(source, overrides)
+    _insert_found_model(source, find_model)  # an override may replace the model
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
         return adapter.validate_python(source.document.value, context=_build_context(source, True))
     except ValidationError as error:
         raise _build_first_error(source, error) from error
+
+
+def _insert_found_model(source: _Source, find_model: FindModel) -> None:
+    """Replace a name or path of a language model by the keys of its shape."""
+    values = source.document.value
+    text = values.get("language_model")
+    if not isinstance(text, str):
+        return
+    try:
+        model = find_model(text, source.path.resolve().parent)
+    except UsageError as error:
+        raise source.build_error(str(error), ("language_model",), error.hint) from error
+    values["language_model"] = {key: value for key, value in msgspec.structs.asdict(model.shape).items() if value}
+    values.setdefault("name", model.name)
 
 
 def load_traffic(path: Path) -> TrafficSettings:

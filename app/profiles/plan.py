@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
+from app.profiles.problems import BadValueError
 from app.profiles.settings import (
     Count,
     DayCount,
@@ -42,7 +43,9 @@ from loadgen.regular_files import open_regular
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _WholeNumber = Annotated[int, Field(ge=1, le=10_000_000)]
-_LayerCount = Annotated[int, Field(ge=0)]
+MAX_LAYERS = 10_000
+"""Maximum number of layers of a language model, far above that of any published one."""
+_LayerCount = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
 _ParameterCount = Annotated[float, Field(gt=0, le=1e14)]
 _PROFILE_TYPES = {
     int: _WholeNumber,
@@ -51,17 +54,44 @@ _PROFILE_TYPES = {
     float | None: _ParameterCount | None,
 }
 
-ShapeSettings = build_settings(LanguageModel, _PROFILE_TYPES, window_layers=_LayerCount, linear_layers=_LayerCount)
+ShapeSettings = build_settings(
+    LanguageModel,
+    _PROFILE_TYPES,
+    layers=Annotated[int, Field(ge=1, le=MAX_LAYERS)],
+    window_layers=_LayerCount,
+    linear_layers=_LayerCount,
+    context_tokens=Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
+)
 PrecisionSettings = build_settings(Precision, {str: _Dtype})
 EngineSettings = build_settings(
     Engine, _PROFILE_TYPES, utilization=Annotated[float, Field(gt=0, le=1)], excluded=("block_tokens",)
 )
 
 
+def check_shape(model: LanguageModel) -> None:
+    """Raise BadValueError for numbers of a shape that contradict each other."""
+    if model.heads % model.kv_heads:
+        raise BadValueError(
+            f"the number of heads ({model.heads:,}) must be a multiple of kv_heads ({model.kv_heads:,})",
+            hint="Copy num_attention_heads and num_key_value_heads from the model's config.json.",
+        )
+    for smaller, larger in (("active_parameters", "parameters"), ("experts_per_token", "experts")):
+        part, whole = getattr(model, smaller), getattr(model, larger)
+        if part is not None and whole is not None and part > whole:
+            raise BadValueError(f"{smaller} ({part:,}) must not exceed {larger} ({whole:,})")
+    if model.window_layers + model.linear_layers > model.layers:
+        raise BadValueError(
+            f"window_layers ({model.window_layers:,}) and linear_layers ({model.linear_layers:,}) must not exceed the "
+            f"{model.layers:,} layers together"
+        )
+    if model.window_layers and model.window_tokens is None:
+        raise BadValueError("window_layers needs window_tokens", hint="Copy sliding_window from the config.json.")
+
+
 AssumedModelSettings = build_settings(
     AssumedModel,
     name=Key(Name, "", default="model"),
-    model=Key(Annotated[LanguageModel, ReadAs(ShapeSettings)], "", alias="language_model"),
+    model=Key(Annotated[LanguageModel, ReadAs(ShapeSettings, check_shape)], "", alias="language_model"),
     precision=Annotated[Precision, ReadAs(PrecisionSettings)],
     engine=Annotated[Engine, ReadAs(EngineSettings)],
 )

@@ -96,6 +96,8 @@ class LanguageModel(msgspec.Struct, frozen=True):
     window_layers: int = 0
     window_tokens: int | None = None
     linear_layers: int = 0
+    context_tokens: int | None = None
+    """Maximum number of input and output tokens of a sequence; None if unknown."""
 
     @property
     def parameters_per_token(self) -> float:

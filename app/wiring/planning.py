@@ -25,7 +25,6 @@ from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import (
     LANGUAGE_MODEL_KEYS,
     PlanningSettings,
-    load_language_model,
     load_planning_settings,
     load_profile,
     load_traffic,
@@ -38,11 +37,12 @@ from app.profiles.profile import Profile
 from app.profiles.traffic import build_traffic
 from app.records.local import TEST_TAG, LocalResult
 from app.records.offers import Catalog, PlanLimits
-from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import DeclaredHardware, Hardware, Objective, Result
 from app.records.traffic import Traffic
 from app.storage.plan_file import is_plan_file
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
+from app.wiring.assumed_models import load_assumed_model, load_model_by_name
 from app.wiring.hardware import resolve_hardware
 from app.wiring.measured_server import describe_server
 from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
@@ -66,7 +66,8 @@ class PlanRequest(msgspec.Struct, frozen=True):
 
     `sources` contains either one plan file, or runs and the result files or folders of one other
     tool. `overrides` contains `key=value` strings. `planned_on` is the date from which the ages of
-    prices are counted; `None` if the user does not set one.
+    prices are counted; `None` if the user does not set one. `model` is the name of a language model to
+    plan from its shape, if no source describes one.
     """
 
     sources: tuple[str, ...]
@@ -75,6 +76,7 @@ class PlanRequest(msgspec.Struct, frozen=True):
     slo: tuple[str, ...] = ()
     offers: tuple[Path, ...] = ()
     planned_on: datetime.date | None = None
+    model: str | None = None
 
 
 def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInputs:
@@ -86,21 +88,17 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file cannot be combined with other sources", hint="Specify only the plan file.")
+        if request.model is not None:
+            raise UsageError("a plan file cannot be combined with --model", hint="Specify only one of them.")
         return _apply_request(read_plan_inputs(paths[0]), request, today)
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
     model_configurations = [path for path in paths if is_model_shape_file(path)]
-    if len(model_configurations) > 1:
+    if len(model_configurations) + (request.model is not None) > 1:
         raise UsageError(
             "only one language model can be planned from its configuration",
             hint="Specify the configuration of one model only.",
         )
-    language_model = None
-    if model_configurations:
-        model_overrides = [override for override in request.overrides if _is_override_of(LANGUAGE_MODEL_KEYS, override)]
-        request = msgspec.structs.replace(
-            request, overrides=tuple(override for override in request.overrides if override not in model_overrides)
-        )
-        language_model = load_language_model(model_configurations[0], model_overrides)
+    request, language_model = _load_language_model(request, model_configurations)
     runs, foreign_paths = _split_sources(
         [source for source in request.sources if Path(source) not in model_configurations]
     )
@@ -111,12 +109,53 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
         targets.append(_build_foreign_target(foreign_paths, slo, declared_inputs, catalog))
     traffic = declared_inputs.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
     if traffic is None:
-        raise NoTrafficError("the plan has no traffic", hint="Use --traffic traffic.yaml or --set traffic.peak=900/s.")
-    if language_model is not None and not (slo and traffic.tokens):
-        hint = 'Use options such as --slo "ttft_ms.p95 < 1000" --set "traffic.tokens={input: 900, output: 120}".'
-        raise UsageError("planning a language model from its configuration needs an SLO and traffic.tokens", hint=hint)
+        raise NoTrafficError("the plan has no traffic", hint="Use --peak 900/s or --traffic traffic.yaml.")
+    if language_model is not None:
+        _check_model_inputs(language_model, slo, traffic)
     plan_inputs = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
     return apply_prices(plan_inputs, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
+
+
+def _load_language_model(
+    request: PlanRequest, model_configurations: Sequence[Path]
+) -> tuple[PlanRequest, AssumedModel | None]:
+    """Return the request without the overrides of the language model, and that model; `None` if the request has
+    none."""
+    if request.model is None and not model_configurations:
+        return request, None
+    model_overrides = tuple(
+        override for override in request.overrides if _is_override_of(LANGUAGE_MODEL_KEYS, override)
+    )
+    model = (
+        load_assumed_model(model_configurations[0], model_overrides)
+        if request.model is None
+        else load_model_by_name(request.model, model_overrides)
+    )
+    other_overrides = tuple(override for override in request.overrides if override not in model_overrides)
+    return msgspec.structs.replace(request, overrides=other_overrides), model
+
+
+def _check_model_inputs(model: AssumedModel, slo: Sequence[Objective], traffic: Traffic) -> None:
+    """Raise UsageError if the SLO or the token lengths of a plan for a language model are missing, or if the lengths
+    exceed the context of the model."""
+    if not slo:
+        raise UsageError(
+            f"the plan for {model.name} has no SLO", hint='Use --slo "ttft p95 < 1s" --slo "tpot p95 < 40ms".'
+        )
+    if not traffic.tokens:
+        raise UsageError(
+            f"the plan for {model.name} has no token lengths",
+            hint="Use --input-tokens 900 --output-tokens 120, or traffic.tokens.",
+        )
+    context_tokens = model.model.context_tokens
+    longest = max(lengths.input + lengths.output for lengths in traffic.tokens)
+    if context_tokens is not None and longest > context_tokens:
+        raise UsageError(
+            f"requests of {longest:,.0f} input and output tokens do not fit in the context of {model.name}, "
+            f"{context_tokens:,} tokens",
+            hint="Use shorter lengths in --input-tokens and --output-tokens, or in traffic.tokens. If the server "
+            "extends the context, set language_model.context_tokens.",
+        )
 
 
 class _DeclaredInputs(msgspec.Struct, frozen=True):

@@ -35,7 +35,7 @@ def load_published_models() -> dict[str, PublishedModel]:
 def compute_shape(config: dict[str, Any]) -> LanguageModel:
     """Return the shape that a configuration determines."""
     architecture = build_architecture(msgspec.convert(config, HuggingFaceConfig), ())
-    counts = {name: count for name, count in architecture.counts.items() if name != "context_tokens"}
+    counts = dict(architecture.counts)
     counts.setdefault("linear_layers", 0)  # without tensors, only layer_types tells of layers without attention
     total, active = count_parameters(config)
     return LanguageModel(

@@ -158,5 +158,5 @@ def _build_language_model(
     return LanguageModel(
         parameters=float(weights.parameters),
         active_parameters=float(active_parameters) if has_experts and active_parameters is not None else None,
-        **{name: count for name, count in counts.items() if name != "context_tokens"},
+        **counts,
     )

@@ -281,10 +281,13 @@ def test_invalid_gate_is_rejected_with_hint(text: str, message: str, hint: str) 
         ("p95 < 50ms", "latency_ms.p95 < 50"),
         ("p99.9<=1.5s | warn", "latency_ms.p99.9 <= 1500 | warn"),
         ("ttft.p95 < 0.3s", "ttft_ms.p95 < 300"),
+        ("ttft p95 < 1s", "ttft_ms.p95 < 1000"),
+        (" TPOT  p95<40ms", "tpot_ms.p95 < 40"),
         ("mean < 250us", "latency_ms.mean < 0.25"),
         ("p50 < 7", "latency_ms.p50 < 7"),
         ("latency_ms.p95 < 50", "latency_ms.p95 < 50"),
         ("nothing.p95 < 50ms", "nothing.p95 < 50ms"),
+        ("nothing p95 < 50ms", "nothing p95 < 50ms"),
         ("p95 < 50%", "p95 < 50%"),
     ],
 )

@@ -2,7 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from app.profiles.language_models import TABLE, find_model_key, load_language_models
+from app.errors import UsageError
+from app.profiles.language_models import (
+    TABLE,
+    find_language_model,
+    find_model_key,
+    load_language_models,
+    suggest_models,
+)
 from tests.studies.model_shapes import count_parameters, format_table, list_models, load_published_models
 
 
@@ -43,11 +50,29 @@ def test_every_name_leads_to_one_model() -> None:
         ("someone/Kimi-K2.5-Thinking-INT4", "kimi-k2"),
         ("neuralmagic/Meta-Llama-3.1-8B-Instruct-FP8-dynamic", "llama-3.1-8b"),
         ("no/model", None),
+        ("deepseek-ai/DeepSeek-V2", None),
         ("meta-llama/Llama-3.1-9B", None),
     ],
 )
 def test_a_model_is_found_whoever_publishes_it_in_whatever_precision(name: str, key: str | None) -> None:
     assert find_model_key(name) == key
+
+
+@pytest.mark.parametrize(
+    ("name", "first"),
+    [("llama-3.1-71b", "llama-3.1-70b"), ("Qwen/Qwen3-30B", "qwen3-30b-a3b"), ("deepseek", "deepseek-v3")],
+)
+def test_an_unknown_model_is_reported_with_the_most_similar_names(name: str, first: str) -> None:
+    assert suggest_models(name)[0] == first
+    with pytest.raises(UsageError) as caught:
+        find_language_model(name)
+    assert first in (caught.value.hint or "")
+
+
+def test_a_name_like_no_other_has_no_suggestions() -> None:
+    assert suggest_models("zzz") == ()
+    with pytest.raises(UsageError, match="zzz"):
+        find_language_model("zzz")
 
 
 def test_a_dense_model_uses_all_its_parameters() -> None:

@@ -4,11 +4,13 @@ import datetime
 from pathlib import Path
 from typing import Any, get_args
 
+import msgspec
 import pytest
 import yaml
 from pydantic import TypeAdapter
 
 from app.errors import ProfileError
+from app.profiles.language_models import load_language_models
 from app.profiles.loading import load_language_model, load_planning_settings
 from app.profiles.plan import (
     EngineSettings,
@@ -20,6 +22,7 @@ from app.profiles.plan import (
 )
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, Router, UnmeasuredGpus
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
+from app.wiring.assumed_models import find_model
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_8B
 from tests.fakes.offers import catalog_of, offer
 from tests.fakes.plan_sources import MODEL
@@ -39,6 +42,7 @@ SHAPE = {
     "window_layers": 16,
     "window_tokens": 1024,
     "linear_layers": 4,
+    "context_tokens": 32768,
 }
 PRECISION = {"weights": "int4", "compute": "fp16", "kv": "fp8"}
 ENGINE = {"chunk_tokens": 8192, "max_sequences": 64, "utilization": 0.8, "tensor_parallel": 4}
@@ -52,16 +56,18 @@ def path(tmp_path: Path) -> Path:
 
 
 def test_model_shape_without_precision_or_engine_uses_the_defaults(path: Path) -> None:
-    assert load_language_model(path) == AssumedModel("small", LLAMA_8B)
+    assert load_language_model(path, find_model=find_model) == AssumedModel("small", LLAMA_8B)
     path.write_text(MODEL.replace("name: small\n", ""))
-    assert load_language_model(path).name == "model"
+    assert load_language_model(path, find_model=find_model).name == "model"
 
 
 def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
-    model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4)
+    model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4, 32768)
     engine = Engine(chunk_tokens=8192, max_sequences=64, utilization=0.8, tensor_parallel=4)
-    assert load_language_model(path) == AssumedModel("model", model, Precision("int4", "fp16", "fp8"), engine)
+    assert load_language_model(path, find_model=find_model) == AssumedModel(
+        "model", model, Precision("int4", "fp16", "fp8"), engine
+    )
     for kind, values in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
         assert set(kind.model_fields) == set(values)
 
@@ -69,7 +75,7 @@ def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
 def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
     shape = {name: getattr(DEEPSEEK_V3, name) for name in SHAPE}
     path.write_text(yaml.safe_dump({"language_model": shape}))
-    assert load_language_model(path).model == DEEPSEEK_V3
+    assert load_language_model(path, find_model=find_model).model == DEEPSEEK_V3
 
 
 @pytest.mark.parametrize(
@@ -81,12 +87,17 @@ def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
         ("layers: 32", "layers: 32.5", 3, "language_model.layers must be a whole number", None),
         ("layers: 32", "layers: many", 3, "must be a whole number, not 'many'", None),
         ("layers: 32", "layers: true", 3, "must be a whole number", None),
-        ("layers: 32", "layers: 10000001", 3, "less than or equal to 10000000", None),
+        ("layers: 32", "layers: 10001", 3, "less than or equal to 10000", None),
         ("parameters: 8.03e9", "parameters: 0", 3, "language_model.parameters must be greater than 0", None),
         ("parameters: 8.03e9", "parameters: 8B", 3, "language_model.parameters must be a number, not '8B'", None),
         ("parameters: 8.03e9", "parameters: 1e15", 3, "less than or equal to", None),
         ("layers: 32", "layers: 32, window_layers: -1", 3, "window_layers must be greater than or equal to 0", None),
         ("layers: 32", "layers: 32, linear_layers: -1", 3, "linear_layers must be greater than or equal to 0", None),
+        ("layers: 32", "layers: 32, window_layers: 30, window_tokens: 9, linear_layers: 3", 2, "must not exceed", None),
+        ("layers: 32", "layers: 32, window_layers: 1", 2, "window_layers needs window_tokens", None),
+        ("layers: 32", "layers: 32, experts: 2, experts_per_token: 3", 2, "must not exceed experts", None),
+        ("layers: 32", "layers: 32, active_parameters: 9e9", 2, "must not exceed parameters", None),
+        ("kv_heads: 8", "kv_heads: 5", 2, "must be a multiple of kv_heads", None),
         ("layers: 32", "layers: 32, experts: 0", 3, "experts must be greater than or equal to 1", None),
         ("name: small", "name: small one", 1, "name must be text that matches the pattern", None),
         ("name: small", "nme: small", 1, "the key 'nme' is unknown", "Did you mean 'name'?"),
@@ -121,10 +132,27 @@ def test_invalid_model_values_are_reported_with_line_and_nearest_name(
     assert valid in MODEL
     path.write_text(MODEL.replace(valid, invalid, 1))
     with pytest.raises(ProfileError) as caught:
-        load_language_model(path)
+        load_language_model(path, find_model=find_model)
     assert str(caught.value).startswith(f"{path}:{line}: ")
     assert message in str(caught.value)
     assert hint is None or hint in (caught.value.hint or "")
+
+
+def test_language_model_may_be_a_name(path: Path) -> None:
+    path.write_text("language_model: meta-llama/Llama-3.1-70B-Instruct\nprecision: {weights: fp8}\n")
+    model = load_language_model(path, ["language_model.layers=40"], find_model=find_model)
+    shape = load_language_models()["llama-3.1-70b"].shape
+    assert model == AssumedModel("llama-3.1-70b", msgspec.structs.replace(shape, layers=40), Precision("fp8"))
+    path.write_text("name: mine\nlanguage_model: Llama-3.1-70B\n")
+    assert load_language_model(path, find_model=find_model) == AssumedModel("mine", shape)
+
+
+def test_unknown_name_of_a_language_model_is_reported_with_line_and_similar_names(path: Path) -> None:
+    path.write_text("name: small\nlanguage_model: llama-3.1-71b\n")
+    with pytest.raises(ProfileError) as caught:
+        load_language_model(path, find_model=find_model)
+    assert caught.value.line == 2
+    assert "llama-3.1-70b" in (caught.value.hint or "")
 
 
 @pytest.mark.parametrize(

@@ -189,6 +189,32 @@ def test_keys_of_a_language_model_can_be_overridden(build_inputs: BuildInputs) -
         build_inputs("model.yaml", overrides=("engine.tensor_parallel=0", *overrides[1:]), slo=SLO)
 
 
+def test_language_model_is_planned_by_name_without_a_source(build_inputs: BuildInputs) -> None:
+    overrides = ("precision.weights=fp8", "traffic.peak=9/s", TOKENS)
+    question = build_inputs(overrides=overrides, slo=SLO, model="Llama-3.1-8B")
+    assert question.assumed_model is not None
+    assert question.assumed_model.name == "llama-3.1-8b"
+    assert question.assumed_model.precision.weights == "fp8"
+    for source in ("model.yaml", "plan.yaml"):
+        with pytest.raises(UsageError, match=r"only one language model|cannot be combined"):
+            build_inputs(source, overrides=overrides, slo=SLO, model="llama-3.1-8b")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "slo", "message"),
+    [
+        (("traffic.peak=9/s", TOKENS), (), "has no SLO"),
+        (("traffic.peak=9/s",), SLO, "has no token lengths"),
+        (("traffic.peak=9/s", "traffic.tokens={input: 7900, output: 300}"), SLO, "context of small, 8,192 tokens"),
+    ],
+)
+def test_language_model_needs_an_slo_and_lengths_within_its_context(
+    build_inputs: BuildInputs, overrides: tuple[str, ...], slo: tuple[str, ...], message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        build_inputs("model.yaml", overrides=("language_model.context_tokens=8192", *overrides), slo=slo)
+
+
 def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
     assert build_inputs("plan.yaml", today=LATER) == small_plan.planning_inputs()
     assert build_inputs("plan.yaml", planned_on=LATER) == replace(small_plan.planning_inputs(), today=LATER)
@@ -221,8 +247,8 @@ def test_overrides_of_a_plan_file_change_only_the_named_settings(build_inputs: B
         (["run", "plan.yaml"], {}, "cannot be combined with other sources"),
         (["plan.yaml"], {"overrides": ("target.hardware.vcpus=4",)}, "target.hardware.vcpus is not an input of a plan"),
         (["model.yaml", "second.yml"], {}, "only one language model"),
-        (["model.yaml"], {"overrides": ("traffic.peak=9/s", TOKENS)}, "needs an SLO and traffic.tokens"),
-        (["model.yaml"], {"overrides": ("traffic.peak=9/s",), "slo": SLO}, "and traffic.tokens"),
+        (["model.yaml"], {"overrides": ("traffic.peak=9/s", TOKENS)}, "has no SLO"),
+        (["model.yaml"], {"overrides": ("traffic.peak=9/s",), "slo": SLO}, "has no token lengths"),
         (["no-traffic"], {}, "the plan has no traffic"),
         (["run"], {"overrides": ("load.seed=3",)}, "--set load.seed does not change a plan"),
         (["run"], {"overrides": ("target.hardwareoffer=3",)}, "does not change a plan"),

@@ -1,0 +1,140 @@
+"""Options of `plan` for the most common inputs, which need no file: a language model, GPUs, and its traffic.
+
+Each option stands for a key of `--set`, and its errors name the option.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+import click
+
+from app.cli.commands import CommandOption
+from app.errors import UsageError
+
+_PRECISIONS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4", "int4")
+_MAX_TOKENS = 10_000_000
+
+
+def _parse_peak(text: str) -> str:
+    """Check a rate such as 5/s. Raises click.BadParameter."""
+    from app.profiles.units import parse_rate_per_s
+
+    return _report_bad_value(parse_rate_per_s, text)
+
+
+def _parse_gpus(text: str) -> str:
+    """Check names of accelerators, separated by commas. Raises click.BadParameter."""
+    from app.profiles.pricing.catalog import check_accelerator, load_catalog
+
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    if not names:
+        raise click.BadParameter("it names no accelerator, such as h100,l40s")
+    for name in names:
+        _report_bad_value(lambda name: check_accelerator(load_catalog(), name), name)
+    return ",".join(names)
+
+
+def _report_bad_value(check: Callable[[str], object], text: str) -> str:
+    from app.profiles.problems import BadValueError
+
+    try:
+        check(text)
+    except (BadValueError, UsageError) as error:
+        raise click.BadParameter(" ".join([str(error).rstrip(".") + ".", error.hint or ""]).strip()) from None
+    return text
+
+
+class ModelOptions(NamedTuple):
+    """Values of `OPTIONS`."""
+
+    model: str | None
+    gpus: str | None
+    peak: str | None
+    input_tokens: int | None
+    output_tokens: int | None
+    precision: str | None
+
+
+_SECTION = "Options for a model that you do not serve yet"
+OPTIONS = (
+    CommandOption(
+        ["--model"],
+        section=_SECTION,
+        metavar="NAME",
+        help="language model to plan from its shape, without a source, like llama-3.1-70b",
+    ),
+    CommandOption(
+        ["--gpus"],
+        section=_SECTION,
+        type=_parse_gpus,
+        metavar="NAMES",
+        help="accelerators to consider, like h100,h200,l40s (plan.accelerators)",
+    ),
+    CommandOption(
+        ["--peak"], section=_SECTION, type=_parse_peak, metavar="RATE", help="peak traffic, like 5/s (traffic.peak)"
+    ),
+    CommandOption(
+        ["--input-tokens"],
+        section=_SECTION,
+        type=click.IntRange(1, _MAX_TOKENS),
+        metavar="N",
+        help="mean input tokens of a request (traffic.tokens)",
+    ),
+    CommandOption(
+        ["--output-tokens"],
+        section=_SECTION,
+        type=click.IntRange(1, _MAX_TOKENS),
+        metavar="N",
+        help="mean output tokens of a request (traffic.tokens)",
+    ),
+    CommandOption(
+        ["--precision"],
+        section=_SECTION,
+        type=click.Choice(_PRECISIONS),
+        help="precision of the weights and the arithmetic (precision.weights, precision.compute; default: bf16)",
+    ),
+)
+
+
+def build_overrides(
+    options: ModelOptions, sources: Sequence[str], overrides: Sequence[str], traffic: Path | None
+) -> tuple[str, ...]:
+    """Return the `--set` overrides that the options stand for. Raises UsageError for options that contradict each
+    other, a file of traffic or a `--set` override."""
+    input_tokens, output_tokens, precision = options.input_tokens, options.output_tokens, options.precision
+    if (input_tokens is None) != (output_tokens is None):
+        present, absent = ("--input-tokens", "--output-tokens")[:: 1 if output_tokens is None else -1]
+        raise UsageError(f"{present} needs {absent}", hint=f"Add an option such as {absent} 300.")
+    has_rate = options.peak is not None or any(override.startswith("traffic.") for override in overrides)
+    if input_tokens is not None and not (sources or has_rate or traffic):
+        raise UsageError("--input-tokens needs --peak", hint="Add an option such as --peak 5/s.")
+    if precision is not None and options.model is None:
+        raise UsageError("--precision needs --model", hint="Use --set precision.weights=fp8 with a file of a model.")
+    values_by_key = {
+        "plan.accelerators": ("--gpus", options.gpus),
+        "traffic.peak": ("--peak", options.peak),
+        "traffic.tokens": (
+            "--input-tokens",
+            None if input_tokens is None else f"{{input: {input_tokens}, output: {output_tokens}}}",
+        ),
+        "precision.weights": ("--precision", precision),
+        "precision.compute": ("--precision", None if precision is None else _choose_compute(precision)),
+    }
+    built = []
+    for key, (option, value) in values_by_key.items():
+        if value is None:
+            continue
+        if traffic is not None and key.startswith("traffic."):
+            raise UsageError(f"{option} cannot be combined with --traffic", hint="Use one of them.")
+        if any(override.partition("=")[0] == key for override in overrides):
+            raise UsageError(f"{option} and --set {key} set the same value", hint="Use one of them.")
+        built.append(f"{key}={value}")
+    return tuple(built)
+
+
+def _choose_compute(precision: str) -> str:
+    """Return the data type of the arithmetic with weights of a precision: weights of 4-bit integers are converted."""
+    return "bf16" if precision == "int4" else precision

@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from app.cli.plan_options import OPTIONS, ModelOptions, build_overrides
+from app.errors import UsageError
+
+
+def parse(*words: str) -> dict[str, Any]:
+    """Return the values of the options, and raise click's error about a bad one."""
+    command = click.Command("plan", params=list(OPTIONS), callback=lambda **values: values)
+    result = CliRunner().invoke(command, words, standalone_mode=False)
+    if result.exception is not None:
+        raise result.exception
+    values: dict[str, Any] = result.return_value
+    return values
+
+
+def overrides_of(*words: str, overrides: tuple[str, ...] = (), traffic: Path | None = None) -> tuple[str, ...]:
+    return build_overrides(ModelOptions(**parse(*words)), (), overrides, traffic)
+
+
+ALONE = ("--model", "llama-3.1-8b", "--peak", "5/s")
+
+
+def test_options_stand_for_keys_of_a_plan() -> None:
+    assert overrides_of() == ()
+    lengths = ("--input-tokens", "2000", "--output-tokens", "300")
+    assert overrides_of(*ALONE, *lengths, "--gpus", "h100, A100 80GB", "--precision", "fp8") == (
+        "plan.accelerators=h100,A100 80GB",
+        "traffic.peak=5/s",
+        "traffic.tokens={input: 2000, output: 300}",
+        "precision.weights=fp8",
+        "precision.compute=fp8",
+    )
+
+
+def test_weights_of_four_bit_integers_are_computed_with_in_bf16() -> None:
+    assert overrides_of(*ALONE, "--precision", "int4")[-1] == "precision.compute=bf16"
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        ("--gpus", "h1000"),
+        ("--gpus", ","),
+        ("--peak", "5"),
+        ("--peak", "-5/s"),
+        ("--input-tokens", "0"),
+        ("--output-tokens", "many"),
+        ("--precision", "fp9"),
+    ],
+)
+def test_bad_value_is_reported_with_its_option(words: tuple[str, ...]) -> None:
+    with pytest.raises(click.BadParameter) as caught:
+        parse(*words)
+    assert words[0] in caught.value.format_message()
+
+
+@pytest.mark.parametrize(
+    ("words", "others", "options"),
+    [
+        ((*ALONE, "--input-tokens", "9"), {}, ("--input-tokens", "--output-tokens")),
+        ((*ALONE, "--output-tokens", "9"), {}, ("--output-tokens", "--input-tokens")),
+        (("--input-tokens", "9", "--output-tokens", "9"), {}, ("--input-tokens", "--peak")),
+        (("--precision", "fp8"), {}, ("--precision", "--model")),
+        (ALONE, {"traffic": Path("traffic.yaml")}, ("--peak", "--traffic")),
+        (ALONE, {"overrides": ("traffic.peak=6/s",)}, ("--peak", "--set traffic.peak")),
+    ],
+)
+def test_options_that_contradict_each_other_are_reported(
+    words: tuple[str, ...], others: dict[str, Any], options: tuple[str, str]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        overrides_of(*words, **others)
+    assert all(option in str(caught.value) for option in options)
