@@ -1,14 +1,27 @@
-"""Numbers of language models that the charts of the report and of the window show: rates by test,
-decode throughput by depth (the number of tokens in the KV cache), and memory."""
+"""Figures of language models: rates by test, decode throughput by depth (the number of tokens in the
+KV cache), and memory."""
 
 from __future__ import annotations
 
 from typing import Literal, NamedTuple
 
+from reports import formatting
 from reports.local_model import GenerationTestRow, LocalSection, VariantRow
 from reports.quantity import Quantity
+from reports.sections.figure import (
+    MAX_GROUPS,
+    MAX_SERIES,
+    BarFigure,
+    Figure,
+    FigureAxis,
+    FigureBar,
+    FigureLine,
+    LineFigure,
+    describe_hidden,
+)
 
 Phase = Literal["decode", "prefill"]
+TOKEN_RATE = "tok/s"
 BYTES_PER_GIB = 2**30
 MEMORY_PARTS = ("weights", "KV cache", "rest")
 UNSPLIT_MEMORY = "not split"
@@ -108,3 +121,119 @@ def list_depth_series(local: LocalSection) -> tuple[DepthSeries, ...]:
 def _get_shallow_name(row: GenerationTestRow) -> str:
     """Return the name of a test without its depth, such as `tg128`."""
     return row.test.partition(" @ ")[0]
+
+
+def build_rate_figure(local: LocalSection, phase: Phase) -> BarFigure | None:
+    """Build the bars of the rates of a phase, grouped by variant, with one bar per test and its
+    interval; `None` without a valid rate."""
+    points = list_rates(local, phase)
+    if not points:
+        return None
+    variants = [*dict.fromkeys(point.variant.name for point in points)][:MAX_GROUPS]
+    tests = [*dict.fromkeys(point.test.test for point in points)][:MAX_SERIES]
+    bars = tuple(
+        FigureBar(variant.name, row.test, rate.value or 0.0, formatting.format_quantity(rate), rate.ci95)
+        for variant, row, rate in points
+        if variant.name in variants and row.test in tests
+    )
+    slowest, fastest = (chooser(points, key=lambda point: point.rate.value or 0.0) for chooser in (min, max))
+    return BarFigure(
+        title=f"{phase.capitalize()} throughput by test",
+        value=FigureAxis(f"{phase.capitalize()} throughput", TOKEN_RATE),
+        series_label="Test",
+        bars=bars,
+        alternative=(
+            f"The highest {phase} throughput is {formatting.format_quantity(fastest.rate)} ({fastest.variant.name}, "
+            f"{fastest.test.test}); the lowest is {formatting.format_quantity(slowest.rate)} ({slowest.variant.name}, "
+            f"{slowest.test.test})."
+        ),
+        columns=("variant", "test", f"{phase} throughput"),
+        rows=tuple((variant.name, row.test, formatting.format_quantity(rate)) for variant, row, rate in points),
+        note=describe_hidden(len(points) - len(bars), "bars"),
+    )
+
+
+def build_depth_figure(local: LocalSection) -> LineFigure | None:
+    """Build the lines of the decode throughput by depth, for tests that differ only in their depth;
+    `None` with fewer than two depths."""
+    all_series = list_depth_series(local)
+    if not all_series:
+        return None
+    first, last = all_series[0].points[0], all_series[0].points[-1]
+    return LineFigure(
+        title="Decode throughput by depth",
+        x=FigureAxis("Depth (tokens in the KV cache)", scale="linear"),
+        y=FigureAxis("Decode throughput", TOKEN_RATE),
+        lines=tuple(
+            FigureLine(
+                series.name,
+                series.name,
+                tuple(point.depth for point in series.points),
+                tuple(point.rate.value or 0.0 for point in series.points),
+                texts=tuple(formatting.format_quantity(point.rate) for point in series.points),
+                intervals=tuple(point.rate.ci95 for point in series.points),
+            )
+            for series in all_series[:MAX_SERIES]
+        ),
+        has_points=True,
+        alternative=(
+            f"The decode throughput of {all_series[0].name} changes from {formatting.format_quantity(first.rate)} at "
+            f"depth {formatting.format_count(first.depth)} to {formatting.format_quantity(last.rate)} at depth "
+            f"{formatting.format_count(last.depth)}."
+        ),
+        columns=("series", "depth", "decode throughput"),
+        rows=tuple(
+            (series.name, formatting.format_count(point.depth), formatting.format_quantity(point.rate))
+            for series in all_series
+            for point in series.points
+        ),
+        note=describe_hidden(len(all_series[MAX_SERIES:]), "series"),
+    )
+
+
+def build_memory_figure(local: LocalSection) -> BarFigure | None:
+    """Build the stacked bars of the peak memory of the process by variant, split into its parts; `None`
+    if no memory was measured."""
+    memory = list_memory(local)
+    if not memory:
+        return None
+    largest = max(memory, key=lambda row: row.peak_gib).variant
+    return BarFigure(
+        title="Memory by variant",
+        value=FigureAxis("Peak memory of the process", "GiB"),
+        series_label="Memory",
+        bars=tuple(
+            FigureBar(row.variant.name, name, gib, _format_gib(gib))
+            for row in memory[:MAX_GROUPS]
+            for name, gib in (
+                [(UNSPLIT_MEMORY, row.peak_gib)]
+                if row.parts_gib is None
+                else zip(MEMORY_PARTS, row.parts_gib, strict=True)
+            )
+        ),
+        is_stacked=True,
+        group_texts={row.variant.name: _format_gib(row.peak_gib) for row in memory},
+        alternative=f"The highest peak memory is {formatting.format_value_unit(largest.peak_memory)} ({largest.name}).",
+        columns=("variant", *MEMORY_PARTS, "peak"),
+        rows=tuple(
+            (row.variant.name, *map(_format_gib, (*(row.parts_gib or (None,) * len(MEMORY_PARTS)), row.peak_gib)))
+            for row in memory
+        ),
+        note=" ".join(filter(None, (MEMORY_NOTE, describe_hidden(len(memory[MAX_GROUPS:]), "variants")))),
+    )
+
+
+def _format_gib(gib: float | None) -> str:
+    return formatting.NOT_AVAILABLE if gib is None else formatting.with_unit(formatting.format_number(gib), "GiB")
+
+
+def list_generation_figures(local: LocalSection | None) -> dict[str, Figure | None]:
+    """Return the figures of a run of language models by key; empty for other runs."""
+    if local is None or not local.is_language_model:
+        return {}
+    return {
+        "test-decode": build_rate_figure(local, "decode"),
+        "test-prefill": build_rate_figure(local, "prefill"),
+        "decode-by-depth": build_depth_figure(local),
+        "model-memory": build_memory_figure(local),
+    }

@@ -29,13 +29,10 @@ from markupsafe import Markup
 
 from reports import decision, formatting, plan_sentences
 from reports.charts.batch_size import build_batch_charts
-from reports.charts.breakdown import build_breakdown_chart
 from reports.charts.capacity import build_demand_chart
 from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
-from reports.charts.heat import build_heat_map_chart
-from reports.charts.language_models import build_language_model_charts
-from reports.charts.lines import build_line_chart
+from reports.charts.figures import build_chart
 from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
 from reports.charts.peak_day import build_peak_day_chart
@@ -48,6 +45,7 @@ from reports.charts.tokens import build_token_charts
 from reports.charts.tornado import build_tornado_chart
 from reports.charts.variants import build_variant_pareto_chart
 from reports.formatting import sanitize
+from reports.generation_series import list_generation_figures
 from reports.local_model import VariantRow
 from reports.model import OfferRow, PlanReport, PlanSection, Quantity, Report
 from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport
@@ -299,27 +297,25 @@ def _render_pictures(report: Report) -> Pictures:
     return _render_charts(
         (
             build_rate_chart(report),
-            *build_section_charts(report),
+            *build_figure_charts(report),
             build_rate_timeline_chart(report),
             build_latency_timeline_chart(report),
-            build_heat_map_chart(report),
             *build_concurrency_charts(report),
             *build_token_charts(report),
-            build_breakdown_chart(report),
             *build_telemetry_charts(report),
             build_variant_pareto_chart(report),
             *build_batch_charts(report),
-            *build_language_model_charts(report),
             build_roofline_chart(report),
             *_build_plan_charts(report.plan),
         )
     )
 
 
-def build_section_charts(report: Report) -> Iterator[Chart]:
-    for section in report.sections:
-        if (figure := section.build_figure(report)) is not None:
-            yield build_line_chart(section.figure_key, figure)
+def build_figure_charts(report: Report) -> list[Chart]:
+    """Draw the figures of the report, which the window draws, too."""
+    figures = {section.figure_key: section.build_figure(report) for section in report.sections}
+    figures |= list_generation_figures(report.local)
+    return [build_chart(key, figure) for key, figure in figures.items() if figure is not None]
 
 
 def _build_plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:

@@ -44,6 +44,8 @@ from reports.sections.errors import ErrorSummary as ErrorSummary
 from reports.sections.groups import GROUPS
 from reports.sections.groups import GroupRow as GroupRow
 from reports.sections.groups import GroupTable as GroupTable
+from reports.sections.heat_map import HEAT_MAP
+from reports.sections.heat_map import LatencyHeatMap as LatencyHeatMap
 from reports.sections.knees import KNEES
 from reports.sections.knees import KneeRow as KneeRow
 from reports.sections.knees import KneeSection as KneeSection
@@ -194,19 +196,6 @@ class TelemetrySeries(msgspec.Struct, frozen=True, kw_only=True):
     values: tuple[float | None, ...]
 
 
-class LatencyHeatMap(msgspec.Struct, frozen=True, kw_only=True):
-    """Number of responses by scheduled start and latency.
-
-    A column begins at `from_s` and is `bin_s` seconds wide. Row k contains latencies from
-    `edges_ms[k]` to below `edges_ms[k + 1]`; the lowest latencies come first.
-    """
-
-    bin_s: float
-    from_s: tuple[float, ...]
-    edges_ms: tuple[float, ...]
-    counts: tuple[tuple[int, ...], ...]
-
-
 class DefinitionRow(msgspec.Struct, frozen=True, kw_only=True):
     """One metric by the definition of each tool, in the order of the tools; `None` for a tool that
     does not report the metric."""
@@ -292,6 +281,7 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     sections: ClassVar[tuple[Section[Any], ...]] = (
         OBJECTIVES, STAGES, STEADY, CLASSES, TOKENS, MEDIA, BATCHES, MESSAGES, SERVERS, BREAKDOWN, PREFIX_REUSE,
         SESSIONS, SPIKES, KNEES, COLD_START, GROUPS, WORKERS, ERRORS, MODEL_ONLY, PERCENTILES, DISTRIBUTIONS,
+        HEAT_MAP,
     )  # fmt: skip
     """Sections of a run, in the order of text. The data of each is a field."""
     schema: Literal[2] = 2

@@ -11,7 +11,6 @@ import msgspec
 from reports import formatting
 from reports.charts.picture import Chart
 from reports.charts.style import (
-    MAX_SERIES,
     build_layer,
     build_point_scales,
     build_spec,
@@ -20,6 +19,7 @@ from reports.charts.style import (
 )
 from reports.local_model import LocalSection, ScenarioRow, VariantRow
 from reports.model import ModelSection, Quantity, Report
+from reports.sections.figure import MAX_SERIES
 
 
 class _Point(msgspec.Struct, frozen=True):

@@ -11,7 +11,6 @@ from reports import formatting
 from reports.charts.picture import Chart
 from reports.charts.style import (
     DASHES,
-    MAX_SERIES,
     MUTED,
     PAPER,
     build_layer,
@@ -22,6 +21,7 @@ from reports.charts.style import (
 )
 from reports.model import Report
 from reports.roofline import Roofline, RoofPoint, build_roofline, format_roof_name
+from reports.sections.figure import MAX_SERIES
 
 _HEADROOM = 1.4
 """Factor of headroom above the highest value on the y axis, for the name of a roof."""

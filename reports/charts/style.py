@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
+from itertools import cycle
 from typing import Any
 
 import altair as alt
@@ -16,6 +17,7 @@ from altair.utils import schemapi
 
 from reports.local_model import LocalSection, VariantRow
 from reports.model import Report
+from reports.sections.figure import MAX_SERIES
 
 
 def select_valid_variants(local: LocalSection) -> list[VariantRow]:
@@ -44,10 +46,9 @@ schemapi.disable_debug_mode()  # Altair would validate every part of a chart; te
 WIDTH, HEIGHT = 520, 280
 INK, MUTED, GRID, PAPER = "var(--ink)", "var(--muted)", "var(--grid)", "var(--paper)"
 LIMIT, ACCENT = "var(--bad)", "var(--series-1)"
-SERIES = tuple(f"var(--series-{number})" for number in range(1, 7))
+SERIES = tuple(f"var(--series-{number})" for number in range(1, MAX_SERIES + 1))
 DASHES = ([1, 0], [6, 3], [2, 2], [8, 3, 2, 3], [4, 4], [1, 3])
 SHAPES = ("circle", "square", "triangle-up", "diamond", "cross", "triangle-down")
-MAX_SERIES = len(SERIES)
 _MAX_LABEL_PX = 300
 _FONT = "Liberation Sans, Arial, Helvetica, sans-serif"
 """Fonts of the charts. The renderer measures texts with its own Liberation Sans; Arial and
@@ -89,6 +90,13 @@ def build_series_scales(names: list[str]) -> dict[str, Any]:
         "color": alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=list(SERIES[:count]))),
         "strokeDash": alt.StrokeDash("series:N", legend=legend, scale=alt.Scale(domain=names, range=DASHES[:count])),
     }
+
+
+def build_bar_scale(names: list[str], rest: str) -> alt.Color:
+    """Return the color scale of bars, keyed by the field `series`. The series `rest` has a muted color."""
+    legend = alt.Legend(title=None, columns=_count_legend_columns(names))
+    colors = [GRID if name == rest else color for name, color in zip(names, cycle(SERIES), strict=False)]
+    return alt.Color("series:N", legend=legend, scale=alt.Scale(domain=names, range=colors))
 
 
 def build_point_scales(names: list[str], *, all_names: list[str] | None = None) -> dict[str, Any]:

@@ -9,8 +9,9 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import MAX_SERIES, build_layer, build_series_scales, build_spec, build_zoom_parameter
+from reports.charts.style import build_layer, build_series_scales, build_spec, build_zoom_parameter
 from reports.model import Report, TelemetrySeries
+from reports.sections.figure import MAX_SERIES
 
 _CHARTS = (
     ("%", "busy", "Utilization", "utilization", ("host_cpu_percent", "gpu_utilization_percent", "core_cpu_percent")),

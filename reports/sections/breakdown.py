@@ -2,10 +2,19 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
+from reports import formatting
 from reports.quantity import NamedQuantity, Quantity
+from reports.sections.figure import BarFigure, FigureAxis, FigureBar
 from reports.sections.section import Cell, Output, Section, Table, TableColumn
+
+if TYPE_CHECKING:
+    from reports.model import Report
+
+UNKNOWN = "unknown"
 
 
 class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -19,6 +28,11 @@ class BreakdownRow(msgspec.Struct, frozen=True, kw_only=True):
     ttft: Quantity
     parts: tuple[NamedQuantity, ...]
     unknown: Quantity
+
+    @property
+    def quantities(self) -> tuple[NamedQuantity, ...]:
+        """All parts, followed by what is unknown."""
+        return (*self.parts, NamedQuantity(name=UNKNOWN, quantity=self.unknown))
 
 
 class BreakdownSection(msgspec.Struct, frozen=True, kw_only=True):
@@ -41,6 +55,47 @@ def _read_parts(row: BreakdownRow) -> dict[str, Cell]:
     return {part.name: part.quantity for part in row.parts}
 
 
+def build_breakdown_figure(report: Report) -> BarFigure | None:
+    """Build the stacked bars of the parts that have a time in any row; `None` without a breakdown, or if
+    no part but the unknown rest is known."""
+    section = report.breakdown
+    if section is None:
+        return None
+    names = dict.fromkeys(part.name for row in section.rows for part in row.quantities if part.quantity.value)
+    part_names = [part.name for part in section.rows[0].parts if part.name in names]
+    if not part_names:
+        return None
+    return BarFigure(
+        title=f"Latency breakdown in {section.stage}",
+        value=FigureAxis("Latency", "ms"),
+        group_label="Latency",
+        series_label="Part",
+        bars=tuple(
+            FigureBar(
+                row.aggregate, part.name, max(part.quantity.value, 0.0), formatting.format_value_unit(part.quantity)
+            )
+            for row in section.rows
+            for part in row.quantities
+            if part.name in names and part.quantity.value is not None
+        ),
+        is_stacked=True,
+        group_texts={row.aggregate: formatting.format_value_unit(row.latency) for row in section.rows},
+        rest=UNKNOWN,
+        alternative=section.sentence,
+        columns=("requests", *part_names, UNKNOWN, "latency"),
+        rows=tuple(
+            (
+                row.aggregate,
+                *(formatting.format_value_unit(part.quantity) for part in row.parts if part.name in part_names),
+                formatting.format_value_unit(row.unknown),
+                formatting.format_value_unit(row.latency),
+            )
+            for row in section.rows
+        ),
+        note=section.note,
+    )
+
+
 BREAKDOWN = Section(
     name="breakdown",
     title="Latency",
@@ -49,11 +104,14 @@ BREAKDOWN = Section(
     has_units=False,
     omits_empty=frozenset(),
     tab=None,
+    figure_key="breakdown",
+    build_figure=build_breakdown_figure,
+    figure_part="charts",
     columns=(
         TableColumn("aggregate", "latency", unit_label="ms"),
         TableColumn("requests", "requests", unit_label="n"),
         TableColumn("parts", expand=_read_parts),
-        TableColumn("unknown", "unknown"),
+        TableColumn("unknown", UNKNOWN),
         TableColumn("ttft", "TTFT"),
         TableColumn("latency", "total", unit_label="latency"),
     ),

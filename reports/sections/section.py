@@ -16,7 +16,7 @@ import msgspec
 from reports.formatting import NOT_AVAILABLE, display_state, format_count, format_number, format_value_unit
 from reports.marks import dim_undersampled
 from reports.quantity import Quantity
-from reports.sections.figure import LineFigure
+from reports.sections.figure import Figure
 
 Output = Literal["text", "markdown", "html", "csv", "openmetrics", "window"]
 Part = Literal["result", "charts", "start", "load", "details", "machine", "errors", "model"]
@@ -181,9 +181,11 @@ class Section(Generic[RowT]):
     """Lists the warnings about a row."""
     figure_key: str = ""
     """Key of the figure on the page; empty if the section has none."""
-    build_figure: Callable[[Any], LineFigure | None] = lambda _: None
+    build_figure: Callable[[Any], Figure | None] = lambda _: None
     """Builds the figure of a report; `None` without data."""
     part: Part = "load"
+    figure_part: Part | None = None
+    """Part of the page with the figure; `None` if it is `part`."""
     tab: Tab | None = "throughput"
     """`None` if a tab of its own shows the section."""
     style: str = ""

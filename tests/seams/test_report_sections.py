@@ -19,8 +19,8 @@ from pytestqt.qtbot import QtBot
 from app.gui.results.section_tables import SectionTables
 from app.reporting import build_report
 from app.reporting.metric_sections import fill_metric_sections
-from reports.charts.lines import build_line_chart
-from reports.html import build_section_charts, render_html
+from reports.charts.figures import build_chart
+from reports.html import build_figure_charts, render_html
 from reports.markdown import render_markdown
 from reports.model import Quantity, Report
 from reports.openmetrics import render_openmetrics
@@ -117,14 +117,14 @@ def test_new_section_is_in_csv_openmetrics_and_json(report: ToyReport) -> None:
 
 
 def test_new_section_is_a_figure_of_the_page(report: ToyReport) -> None:
-    (chart,) = (build_line_chart(TOYS.figure_key, figure) for figure in [build_toy_figure(report)] if figure)
+    (chart,) = (build_chart(TOYS.figure_key, figure) for figure in [build_toy_figure(report)] if figure)
     (points,) = (data for data in chart.spec["datasets"].values() if len(data) == 2)
     assert [(point["series"], point["y"]) for point in points] == [
         ("chat", report.toys[0].wait_p50.value),
         ("chat", 3.0),
     ]
     assert (chart.key, chart.title, chart.rows) == ("toy-wait", "Wait over time", (("ball",),))
-    assert chart.key in [built.key for built in build_section_charts(report)]
+    assert chart.key in [built.key for built in build_figure_charts(report)]
 
 
 def test_new_section_is_a_figure_and_a_table_of_the_window(qtbot: QtBot, qapp: QApplication, report: ToyReport) -> None:

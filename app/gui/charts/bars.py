@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
-import msgspec
 from PySide6.QtCore import QPointF, QRectF, Qt
 from PySide6.QtGui import QColor, QKeyEvent, QPainter
 
@@ -15,6 +14,7 @@ from app.gui.charts.legend import LegendEntry
 from app.gui.charts.panel import Panel
 from app.gui.charts.pens import fill_bar, solid_pen
 from app.gui.theme import Theme, ThemeController
+from reports.sections.figure import BarFigure, FigureBar
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -27,18 +27,6 @@ _MANY_BARS = 12
 _TEXT_GAP_PX, _CAP_PX = 6.0, 3.0
 
 
-class Bar(msgspec.Struct, frozen=True):
-    """Bar of one series in one group. `text` is its value as text; it is drawn beside the bar.
-    `start` is the value at which the stack of a group begins, if it is the first bar of the stack."""
-
-    group: str
-    series: str
-    value: float
-    text: str
-    interval: tuple[float, float] | None = None
-    start: float = 0.0
-
-
 class BarChart(Panel):
     """Chart of horizontal bars. The bars of a group are side by side, or stacked. Without a color,
     series differ in their pattern.
@@ -49,7 +37,7 @@ class BarChart(Panel):
     def __init__(
         self, title: str, value_axis: Axis, group_name: str, series_name: str, theme_controller: ThemeController
     ) -> None:
-        self._bars: tuple[Bar, ...] = ()
+        self._bars: tuple[FigureBar, ...] = ()
         self._group_texts: Mapping[str, str] = {}
         self._is_stacked = False
         self._selected_index: int | None = None
@@ -63,11 +51,17 @@ class BarChart(Panel):
         self.restyle(theme_controller.theme)
 
     @property
-    def bars(self) -> tuple[Bar, ...]:
+    def bars(self) -> tuple[FigureBar, ...]:
         return self._bars
 
+    def show_figure(self, figure: BarFigure | None) -> None:
+        """Show the bars of a figure, or hide the chart if there is none."""
+        self.setVisible(figure is not None)
+        if figure is not None:
+            self.set_bars(figure.bars, is_stacked=figure.is_stacked, group_texts=figure.group_texts)
+
     def set_bars(
-        self, bars: Sequence[Bar], *, is_stacked: bool = False, group_texts: Mapping[str, str] | None = None
+        self, bars: Sequence[FigureBar], *, is_stacked: bool = False, group_texts: Mapping[str, str] | None = None
     ) -> None:
         """Set all bars; groups and series are shown in the order in which they first appear.
         `group_texts` are drawn beside the stacks of the groups, instead of the texts of the bars."""
@@ -83,7 +77,7 @@ class BarChart(Panel):
     def series_names(self) -> tuple[str, ...]:
         return tuple(dict.fromkeys(bar.series for bar in self._bars))
 
-    def list_spans(self) -> list[tuple[Bar, QRectF]]:
+    def list_spans(self) -> list[tuple[FigureBar, QRectF]]:
         """Return each bar with its rectangle in view coordinates, whose y values ascend upward."""
         groups, names = self.groups(), self.series_names()
         ends: dict[str, float] = {}
@@ -112,7 +106,7 @@ class BarChart(Panel):
         ]
 
     @property
-    def selected_bar(self) -> Bar | None:
+    def selected_bar(self) -> FigureBar | None:
         return None if self._selected_index is None else self._bars[self._selected_index]
 
     def apply_changes(self) -> None:
@@ -251,6 +245,6 @@ class _BarLayer(Layer):
         return QRectF(left, top, right - left, bottom - top)
 
 
-def _format_bar(bar: Bar) -> str:
+def _format_bar(bar: FigureBar) -> str:
     name = bar.group if bar.group == bar.series else f"{bar.group}, {bar.series}"
     return f"{name}: {bar.text}"

@@ -131,6 +131,9 @@ class Chart(Panel):
             is_stepped = figure is not None and figure.is_stepped
             x, y = np.array(line.x), np.array(line.y)
             self.set_line(line.key, line.short_name or line.name, x, y, style_index=style_index, is_stepped=is_stepped)
+            if any(line.intervals):
+                low, high = zip(*(interval or (np.nan, np.nan) for interval in line.intervals), strict=True)
+                self.set_interval(line.key, x, low, high, style_index=style_index)
         if figure is not None and figure.limit_axis == "y":
             self.set_limit(figure.limit, figure.limit_label)
         self.set_message("" if lines else missing_text)

@@ -17,6 +17,7 @@ from app.gui.charts.panel import Panel
 from app.gui.charts.pens import solid_pen
 from app.gui.formatting import format_count, format_number, with_unit
 from app.gui.theme import Theme, ThemeController
+from reports.sections.figure import HeatFigure
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -50,6 +51,12 @@ class HeatMap(Panel):
         self.plot.hovered.connect(self._hover)
         self.plot.mouse_left.connect(self._on_mouse_left)
         self.restyle(theme_controller.theme)
+
+    def show_figure(self, figure: HeatFigure | None, missing_text: str) -> None:
+        """Show the counts of a figure, or a text if there is none."""
+        self.set_message("" if figure is not None else missing_text)
+        if figure is not None:
+            self.set_counts(figure.starts[0], figure.width, figure.edges, np.transpose(figure.counts))
 
     def set_counts(self, start_s: float, bin_s: float, edges: npt.ArrayLike, counts: npt.ArrayLike) -> None:
         """Set the counts of all cells. `counts` has one row per time bin of `bin_s` seconds, from

@@ -15,7 +15,7 @@ from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import label, vbox
 from reports.model import Report
-from reports.sections.figure import LineFigure
+from reports.sections.figure import Figure, LineFigure
 from reports.sections.section import Section, Tab
 
 if TYPE_CHECKING:
@@ -70,13 +70,14 @@ class SectionBox(QWidget):
             table.show_frame(section_frame)
         self.setVisible(bool(section_frames) or self.chart is not None)
 
-    def _show_figure(self, figure: LineFigure | None) -> None:
-        """Draw the figure in a new chart, because the axes of a chart cannot be changed."""
+    def _show_figure(self, figure: Figure | None) -> None:
+        """Draw a figure of lines in a new chart, because the axes of a chart cannot be changed. Tabs draw
+        the other figures."""
         if self.chart is not None:
             self.chart.hide()
             self.chart.deleteLater()
         self.chart = None
-        if figure is not None:
+        if isinstance(figure, LineFigure):
             x_axis, y_axis = (Axis(axis.label, axis.unit) for axis in (figure.x, figure.y))
             self.chart = Chart(figure.title, x_axis, y_axis, self._theme_controller)
             self.chart.setMinimumHeight(_MIN_CHART_HEIGHT)

@@ -6,8 +6,8 @@ import msgspec
 
 from reports.charts.batch_size import build_batch_charts
 from reports.charts.picture import Chart
-from reports.charts.style import MAX_SERIES
 from reports.model import Report
+from reports.sections.figure import MAX_SERIES
 
 
 def _points(drawing: Chart) -> list[dict[str, Any]]:

@@ -6,8 +6,9 @@ import msgspec
 import pytest
 
 from app.records.local import GenerationTest
-from reports.charts.language_models import build_language_model_charts
+from reports.charts.figures import build_chart
 from reports.charts.picture import Chart
+from reports.generation_series import list_generation_figures
 from reports.local_model import VariantRow
 from reports.model import Report
 from tests.fakes.language_model_runs import language_model_run
@@ -15,7 +16,8 @@ from tests.reports.conftest import report_of
 
 
 def _charts(report: Report) -> dict[str, Chart]:
-    return {chart.key: chart for chart in build_language_model_charts(report)}
+    figures = list_generation_figures(report.local)
+    return {key: build_chart(key, figure) for key, figure in figures.items() if figure is not None}
 
 
 def _points(chart: Chart) -> list[dict[str, Any]]:
@@ -33,8 +35,8 @@ def test_language_model_charts_exist_only_for_measured_tests(
     assert [*_charts(language_model_report)] == ["test-decode", "test-prefill", "decode-by-depth", "model-memory"]
     only_prompts = report_of(language_model_run(tests=(GenerationTest(512, 0),)))
     assert [*_charts(only_prompts)] == ["test-prefill", "model-memory"]
-    assert build_language_model_charts(local_report) == ()
-    assert build_language_model_charts(_with_variants(language_model_report, ())) == ()
+    assert _charts(local_report) == {}
+    assert _charts(_with_variants(language_model_report, ())) == {}
 
 
 def test_generation_test_bars_have_intervals_and_skip_repeated_and_invalid_tests(language_model_report: Report) -> None:
@@ -52,7 +54,7 @@ def test_generation_test_bars_have_intervals_and_skip_repeated_and_invalid_tests
 
 def test_depth_chart_has_only_tests_that_differ_only_in_depth(language_model_report: Report) -> None:
     chart = _charts(language_model_report)["decode-by-depth"]
-    assert [(point["series"], point["depth"]) for point in _points(chart)] == [
+    assert [(point["series"], point["x"]) for point in _points(chart)] == [
         ("batch 1", 0), ("batch 1", 1024), ("batch 2", 0), ("batch 2", 1024)
     ]  # fmt: skip
     assert chart.alternative == (
@@ -66,7 +68,7 @@ def test_depth_chart_has_only_tests_that_differ_only_in_depth(language_model_rep
 def test_peak_memory_is_split_if_its_parts_are_known(language_model_report: Report) -> None:
     chart = _charts(language_model_report)["model-memory"]
     weights_gib, kv_gib = 20_800_000 / 2**30, 1040 * 4096 / 2**30
-    assert [(point["series"], point["value"]) for point in _points(chart) if point["variant"] == "batch 1"] == [
+    assert [(point["series"], point["value"]) for point in _points(chart) if point["group"] == "batch 1"] == [
         ("weights", pytest.approx(weights_gib)), ("KV cache", pytest.approx(kv_gib)),
         ("rest", pytest.approx(0.25 - weights_gib - kv_gib)),
     ]  # fmt: skip

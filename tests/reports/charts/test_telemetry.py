@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.charts.style import MAX_SERIES
 from reports.charts.telemetry import build_telemetry_charts
 from reports.model import Report
+from reports.sections.figure import MAX_SERIES
 
 
 def test_telemetry_has_one_chart_per_sampled_unit(full_report: Report) -> None:

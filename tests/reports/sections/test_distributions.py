@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import msgspec
 
-from reports.charts.lines import build_line_chart
+from reports.charts.figures import build_chart
 from reports.charts.picture import Chart
 from reports.model import Report
 from reports.sections.distributions import build_cdf_figure
@@ -10,7 +10,7 @@ from reports.sections.distributions import build_cdf_figure
 
 def build_cdf_chart(report: Report) -> Chart | None:
     figure = build_cdf_figure(report)
-    return None if figure is None else build_line_chart("ecdf", figure)
+    return None if figure is None else build_chart("ecdf", figure)
 
 
 def test_every_cdf_rises_from_0_to_100_percent(full_report: Report) -> None:

@@ -3,11 +3,10 @@ memory with cold starts, and the quality of the predictions."""
 
 from __future__ import annotations
 
-import numpy as np
 from PySide6.QtWidgets import QGridLayout
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.bars import Bar, BarChart
+from app.gui.charts.bars import BarChart
 from app.gui.charts.chart import Chart
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
@@ -19,22 +18,19 @@ from app.gui.widgets import label
 from reports import formatting
 from reports.generation_series import (
     MEMORY_NOTE,
-    MEMORY_PARTS,
-    UNSPLIT_MEMORY,
+    TOKEN_RATE,
     Phase,
-    RatePoint,
-    list_depth_series,
-    list_memory,
-    list_rates,
+    build_depth_figure,
+    build_memory_figure,
+    build_rate_figure,
 )
 from reports.local_model import LocalSection
 from reports.local_text import list_bottlenecks
 from reports.quantity import Quantity
 from reports.roofline import build_roofline
+from reports.sections.figure import MAX_GROUPS, FigureBar
 
-_MAX_VARIANTS, _MAX_SERIES = 12, 6
 _MIN_CHART_HEIGHT = 230
-_TOKEN_RATE = "tok/s"
 _RATE_TITLES: tuple[tuple[Phase, str], ...] = (("decode", "Decode throughput"), ("prefill", "Prefill throughput"))
 
 
@@ -47,7 +43,7 @@ class GenerationTab(Tab):
         self._theme_controller = theme_controller
         self.description_label = label("", wrap=True)
         self.rate_charts: dict[Phase, BarChart] = {
-            phase: BarChart(title, Axis(title, _TOKEN_RATE), "Variant", "Test", theme_controller)
+            phase: BarChart(title, Axis(title, TOKEN_RATE), "Variant", "Test", theme_controller)
             for phase, title in _RATE_TITLES
         }
         self.hidden_label = label("", "muted", wrap=True)
@@ -56,7 +52,7 @@ class GenerationTab(Tab):
         self.depth_chart = Chart(
             "Decode throughput by depth",
             Axis("Tokens in the KV cache"),
-            Axis("Decode throughput", _TOKEN_RATE),
+            Axis("Decode throughput", TOKEN_RATE),
             theme_controller,
         )
         self.depth_chart.setMinimumHeight(_MIN_CHART_HEIGHT)
@@ -82,37 +78,20 @@ class GenerationTab(Tab):
         if local is None:
             return
         self.description_label.setText(describe_variants(local))
-        hidden_count = sum(self._draw_rates(local, phase) for phase in self.rate_charts)
+        hidden_count = 0
+        for phase, chart in self.rate_charts.items():
+            figure = build_rate_figure(local, phase)
+            chart.show_figure(figure)
+            hidden_count += 0 if figure is None else len(figure.rows) - len(figure.bars)
         self.hidden_label.setText(f"{formatting.format_count_noun(hidden_count, 'more bar')}: see the table below.")
         self.hidden_label.setVisible(hidden_count > 0)
         self.model.set_rows(*frames.language_model_frame(local))
         fit_columns(self.table)
         fit_height(self.table)
-        self._draw_depths(local)
+        depth_figure = build_depth_figure(local)
+        self.depth_chart.show_figure(depth_figure, "")
+        self.depth_chart.setVisible(depth_figure is not None)
         self._draw_front(local)
-
-    def _draw_rates(self, local: LocalSection, phase: Phase) -> int:
-        """Draw the rates of a phase, and return how many are not shown."""
-        points = list_rates(local, phase)
-        variants = [*dict.fromkeys(point.variant.name for point in points)][:_MAX_VARIANTS]
-        tests = [*dict.fromkeys(point.test.test for point in points)][:_MAX_SERIES]
-        shown_points = [point for point in points if point.variant.name in variants and point.test.test in tests]
-        chart = self.rate_charts[phase]
-        chart.set_bars([_build_rate_bar(point) for point in shown_points])
-        chart.setVisible(bool(points))
-        return len(points) - len(shown_points)
-
-    def _draw_depths(self, local: LocalSection) -> None:
-        self.depth_chart.clear()
-        all_series = list_depth_series(local)
-        self.depth_chart.setVisible(bool(all_series))
-        for index, series in enumerate(all_series[:_MAX_SERIES]):
-            depths = np.array([point.depth for point in series.points], dtype=np.float64)
-            rates = np.array([point.rate.value for point in series.points], dtype=np.float64)
-            intervals = [point.rate.ci95 or (np.nan, np.nan) for point in series.points]
-            self.depth_chart.set_line(series.name, series.name, depths, rates, style_index=index)
-            if np.isfinite(intervals).any():
-                self.depth_chart.set_interval(series.name, depths, *zip(*intervals, strict=True), style_index=index)
 
     def _draw_front(self, local: LocalSection) -> None:
         if self.front_chart is not None:
@@ -166,7 +145,7 @@ class BottleneckTab(Tab):
             for variant in local.variants
             for phase, bottleneck in list_bottlenecks(variant)
         ]
-        shown_names = [*dict.fromkeys(name for name, _, _ in phases)][:_MAX_VARIANTS]
+        shown_names = [*dict.fromkeys(name for name, _, _ in phases)][:MAX_GROUPS]
         bars = [
             bar
             for name, phase, bottleneck in phases
@@ -179,7 +158,7 @@ class BottleneckTab(Tab):
         fit_columns(self.table)
         fit_height(self.table)
         self.sentences_label.setText(
-            "\n".join(f"{name}, {phase}: {bottleneck.sentence}" for name, phase, bottleneck in phases[:_MAX_VARIANTS])
+            "\n".join(f"{name}, {phase}: {bottleneck.sentence}" for name, phase, bottleneck in phases[:MAX_GROUPS])
         )
 
 
@@ -216,19 +195,7 @@ class MemoryTab(Tab):
         local = displayed_run.report.local
         if local is None:
             return
-        memory = list_memory(local)[:_MAX_VARIANTS]
-        bars = [
-            Bar(row.variant.name, name, gib, _format_gib(gib))
-            for row in memory
-            for name, gib in (
-                [(UNSPLIT_MEMORY, row.peak_gib)]
-                if row.parts_gib is None
-                else zip(MEMORY_PARTS, row.parts_gib, strict=True)
-            )
-        ]
-        peaks = {row.variant.name: _format_gib(row.peak_gib) for row in memory}
-        self.chart.set_bars(bars, is_stacked=True, group_texts=peaks)
-        self.chart.setVisible(bool(bars))
+        self.chart.show_figure(build_memory_figure(local))
         self.memory_model.set_rows(frames.memory_frame(local))
         fit_columns(self.memory_table)
         fit_height(self.memory_table)
@@ -236,10 +203,10 @@ class MemoryTab(Tab):
 
     def _show_starts(self, local: LocalSection) -> None:
         bars, totals = [], {}
-        for name, row in frames.list_cold_starts(local)[:_MAX_VARIANTS]:
+        for name, row in frames.list_cold_starts(local)[:MAX_GROUPS]:
             *parts, total = row.p50
             bars += [
-                Bar(name, part_name, part.value or 0.0, formatting.format_value_unit(part))
+                FigureBar(name, part_name, part.value or 0.0, formatting.format_value_unit(part))
                 for part_name, part in zip(local.cold_parts, parts, strict=False)
             ]
             totals[name] = formatting.format_value_unit(total)
@@ -304,17 +271,8 @@ def is_language_model_run(displayed_run: DisplayedRun) -> bool:
     return local is not None and local.is_language_model
 
 
-def _build_rate_bar(point: RatePoint) -> Bar:
-    rate = point.rate
-    return Bar(point.variant.name, point.test.test, rate.value or 0.0, formatting.format_quantity(rate), rate.ci95)
-
-
-def _build_share_bar(variant: str, phase: str, share: Quantity | None) -> Bar | None:
+def _build_share_bar(variant: str, phase: str, share: Quantity | None) -> FigureBar | None:
     if share is None or share.value is None:
         return None
     interval = None if share.ci95 is None else (100 * share.ci95[0], 100 * share.ci95[1])
-    return Bar(variant, phase, 100 * share.value, formatting.format_quantity(share), interval)
-
-
-def _format_gib(gib: float) -> str:
-    return formatting.with_unit(formatting.format_number(gib), "GiB")
+    return FigureBar(variant, phase, 100 * share.value, formatting.format_quantity(share), interval)

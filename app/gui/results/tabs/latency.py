@@ -12,7 +12,7 @@ import numpy as np
 from PySide6.QtWidgets import QGridLayout, QWidget
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.bars import Bar, BarChart
+from app.gui.charts.bars import BarChart
 from app.gui.charts.chart import Chart
 from app.gui.charts.heat_map import HeatMap
 from app.gui.charts.pens import entity_style
@@ -27,8 +27,8 @@ from app.gui.widgets import WheelSafeComboBox, fill_choices, hbox, label, vbox
 from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.load import build_breakdown_section
 from reports import formatting
-from reports.model import BreakdownRow, BreakdownSection, Quantity, Report
-from reports.sections.breakdown import BREAKDOWN
+from reports.model import BreakdownRow, BreakdownSection, Report
+from reports.sections.breakdown import BREAKDOWN, build_breakdown_figure
 from reports.sections.distributions import (
     CDF_TITLE,
     PERCENTILE_TITLE,
@@ -36,10 +36,11 @@ from reports.sections.distributions import (
     build_cdf_figure,
     build_percentile_figure,
 )
+from reports.sections.figure import FigureBar
+from reports.sections.heat_map import build_heat_map_figure
 from reports.sections.tokens import TOKENS
 
 _CDF_AXIS = Axis(SHARE_AXIS.label, SHARE_AXIS.unit)
-_UNKNOWN = "unknown"
 _MIN_WATERFALL_PX = 230
 
 
@@ -75,18 +76,11 @@ class LatencyTab(Tab):
         missing_text = "The stages used for the result have no responses."
         self.spectrum_chart.show_figure(build_percentile_figure(report), missing_text)
         self.cdf_chart.show_figure(build_cdf_figure(report), "There are no responses.")
-        self._draw_heat_map(report)
+        self.heat_map_chart.show_figure(build_heat_map_figure(report), "There are too few responses for a heat map.")
         self.sections.show_report(report)
         response_count = report.spectra[0].n if report.spectra else 0
         template = "The charts show {count} responses from the stages used for the result."
         self.description_label.setText(template.format(count=format_count(response_count)))
-
-    def _draw_heat_map(self, report: Report) -> None:
-        heat_map = report.heat_map
-        self.heat_map_chart.set_message("" if heat_map is not None else "There are too few responses for a heat map.")
-        if heat_map is not None:
-            counts = np.array(heat_map.counts, dtype=np.float64).T
-            self.heat_map_chart.set_counts(heat_map.from_s[0], heat_map.bin_s, np.array(heat_map.edges_ms), counts)
 
 
 class TokensTab(Tab):
@@ -191,12 +185,9 @@ class BreakdownTab(Tab):
         section = self._sections[index]
         self.sentence_label.setText(section.sentence)
         self.note_label.setText(section.note)
-        self.chart.set_bars(
-            _build_stacked_bars(section),
-            is_stacked=True,
-            group_texts={row.aggregate: formatting.format_value_unit(row.latency) for row in section.rows},
-        )
-        (section_frame,) = build_section_frames(BREAKDOWN, msgspec.structs.replace(self._report, breakdown=section))
+        report = msgspec.structs.replace(self._report, breakdown=section)
+        self.chart.show_figure(build_breakdown_figure(report))
+        (section_frame,) = build_section_frames(BREAKDOWN, report)
         if section.stage in {row.stage for row in self._report.stages if row.validity == "INVALID"}:
             section_frame = msgspec.structs.replace(section_frame, invalid_rows=tuple(range(len(section.rows))))
         fill_section_table(self.table, self.model, section_frame)
@@ -229,29 +220,16 @@ class Waterfall(QWidget):
         self.description_label.setText(f"{name}: {formatting.format_value_unit(row.latency)}.{missing_text}")
 
 
-def _list_quantities(row: BreakdownRow) -> list[tuple[str, Quantity]]:
-    return [*((part.name, part.quantity) for part in row.parts), (_UNKNOWN, row.unknown)]
-
-
-def _build_stacked_bars(section: BreakdownSection) -> list[Bar]:
-    """Return the bars of the parts that have a time in any row."""
-    shown_names = {name for row in section.rows for name, quantity in _list_quantities(row) if quantity.value}
-    return [
-        Bar(row.aggregate, name, max(quantity.value, 0.0), formatting.format_value_unit(quantity))
-        for row in section.rows
-        for name, quantity in _list_quantities(row)
-        if name in shown_names and quantity.value is not None
-    ]
-
-
-def _build_waterfall_bars(row: BreakdownRow) -> list[Bar]:
-    bars: list[Bar] = []
+def _build_waterfall_bars(row: BreakdownRow) -> list[FigureBar]:
+    bars: list[FigureBar] = []
     start_ms, latency_ms = 0.0, row.latency.value or 0.0
-    for name, quantity in _list_quantities(row):
+    for part in row.quantities:
+        name, quantity = part.name, part.quantity
         if quantity.value is None:
             continue
         part_ms = max(quantity.value, 0.0)
         share_text = f", {100 * quantity.value / latency_ms:.0f}\u202f%" if latency_ms > 0 else ""
-        bars.append(Bar(name, name, part_ms, f"{formatting.format_value_unit(quantity)}{share_text}", start=start_ms))
+        text = f"{formatting.format_value_unit(quantity)}{share_text}"
+        bars.append(FigureBar(name, name, part_ms, text, start=start_ms))
         start_ms += part_ms
     return bars

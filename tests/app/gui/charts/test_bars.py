@@ -6,13 +6,14 @@ from PySide6.QtGui import QColor, QImage
 from pytestqt.qtbot import QtBot
 
 from app.gui.charts.axes import Axis
-from app.gui.charts.bars import Bar, BarChart
+from app.gui.charts.bars import BarChart
 from app.gui.theme import LIGHT, ThemeController
+from reports.sections.figure import FigureBar
 
 BARS = (
-    Bar("batch 1", "tg16", 40.0, "40 tok/s", (30.0, 50.0)),
-    Bar("batch 1", "pp8", 10.0, "10 tok/s"),
-    Bar("batch 4", "tg16", 20.0, "20 tok/s"),
+    FigureBar("batch 1", "tg16", 40.0, "40 tok/s", (30.0, 50.0)),
+    FigureBar("batch 1", "pp8", 10.0, "10 tok/s"),
+    FigureBar("batch 4", "tg16", 20.0, "20 tok/s"),
 )
 
 
@@ -55,7 +56,7 @@ def test_stacked_bars_start_where_the_previous_bar_ends(chart: BarChart) -> None
 
 def test_waterfall_bars_start_at_their_own_values_without_a_legend(chart: BarChart) -> None:
     names = [f"part {index}" for index in range(7)]
-    bars = [Bar(name, name, 10.0, "10 ms", start=10.0 * index) for index, name in enumerate(names)]
+    bars = [FigureBar(name, name, 10.0, "10 ms", start=10.0 * index) for index, name in enumerate(names)]
     chart.set_bars(bars, is_stacked=True, group_texts=dict.fromkeys(names, "10 ms"))
     assert [(span.left(), span.right()) for _, span in chart.list_spans()] == [
         (10.0 * i, 10.0 * i + 10) for i in range(7)
