@@ -15,7 +15,7 @@ from typing import Literal, get_args
 import msgspec
 import numpy as np
 from numpy.typing import NDArray
-from scipy import stats
+from scipy import special
 
 from app.planning.step_times.model import ClosedLoops, Metric, fit_step_time_model, select
 from app.planning.step_times.positive_sum import Floats
@@ -30,7 +30,7 @@ _COLUMNS: dict[Novelty, tuple[str, ...]] = {
     "generation": ("generation",),
 }  # fmt: skip
 LEVELS = (0.1, 0.9)
-Z_LEVEL = float(stats.norm.ppf(LEVELS[1]))
+Z_LEVEL = float(special.ndtri(LEVELS[1]))
 """Distance of `LEVELS` from the median, in standard deviations of a normal distribution."""
 _MIN_GROUP = 5
 """Groups with fewer points are left out, but their errors are not kept."""
@@ -145,7 +145,7 @@ def _compute_widening(errors: Floats, weights: Floats, groups: NDArray[np.str_])
     variance = float(np.average((errors - average) ** 2, weights=weights))
     between = min(float(np.average((np.array(means) - average) ** 2, weights=totals)), variance)
     degrees = len(means) - 1
-    factor = stats.t.ppf(LEVELS[1], degrees) / Z_LEVEL
+    factor = special.stdtrit(degrees, LEVELS[1]) / Z_LEVEL
     return float(np.sqrt((factor**2 * between + variance - between) / variance))
 
 
