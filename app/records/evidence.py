@@ -55,3 +55,5 @@ class PublishedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Container image of the server; None if not stated."""
     measured_on: datetime.date | None = None
     """Date of the measurement; None if not stated."""
+    recipe: str | None = None
+    """Script of InferenceX with the engine's flags for this server; None if the flags are not known."""

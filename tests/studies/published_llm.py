@@ -1,8 +1,7 @@
 """How well a model of step times predicts published measurements of language models that it was not fitted to.
 
 `python -m tests.studies.published_llm` leaves out each model, each GPU type, each engine and the later half of the
-points in turn, and prints errors and coverage of 80 % intervals; `--recipes FOLDER` adds those of points whose flags
-are known.
+points in turn, and prints errors and coverage of 80 % intervals.
 
 `--rows FILE --out FILE` predicts the rows of a file in the columns of `silicon_sample.csv`, by a fit to the bundled
 points without those in the file. `--hold-out architectures,gpus` leaves out the models or GPU types of the file too.
@@ -11,7 +10,8 @@ points without those in the file. `--hold-out architectures,gpus` leaves out the
 
 `--bundle` fits the model that plans use to the bundled points.
 
-`--import FILE` writes the rows of such a file that count (`tests.studies.published_rows`) as the bundled table.
+`--import FILE --recipes FOLDER` writes the rows of such a file that count (`tests.studies.published_rows`) as the
+bundled table, with the scripts of InferenceX that state the flags of their servers.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from app.profiles.published_points import TABLE, format_points, load_published_p
 from app.records.evidence import PublishedPoint
 from tests.studies.published_choices import SHOWN, evaluate_choices
 from tests.studies.published_folds import build_loops, estimate_groups, estimate_later, take
-from tests.studies.published_rows import build_point, has_known_flags, read_rows, select_points
+from tests.studies.published_rows import build_point, read_rows, select_points
 from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
 
 FOLDS: tuple[Novelty, ...] = ("model", "gpu", "engine")
@@ -64,7 +64,8 @@ def main() -> None:
     parser.add_argument("--hold-out", default="", metavar="KINDS", help="architectures, gpus or both, with a comma")
     arguments = parser.parse_args()
     if arguments.imported:
-        points = select_points(read_rows(arguments.imported))
+        recipes = {path.name for path in arguments.recipes.iterdir()} if arguments.recipes else set()
+        points = select_points(read_rows(arguments.imported), recipes)
         TABLE.write_text(format_points(points), encoding="utf-8")
         print(f"{len(points)} points, {TABLE.stat().st_size / 1000:.0f} kB")
     elif arguments.bundle:
@@ -77,8 +78,7 @@ def main() -> None:
         stages = predict_stages(read_rows(arguments.stages), load_bundled_evidence())
         write_predictions(stages, STAGE_COLUMNS, arguments.out)
     else:
-        recipes = {path.name for path in arguments.recipes.iterdir()} if arguments.recipes else set()
-        print("\n".join(report_folds(build_loops(load_published_points()), recipes)))
+        print("\n".join(report_folds(build_loops(load_published_points()))))
 
 
 def fit_bundled_evidence() -> FittedEvidence:
@@ -153,9 +153,9 @@ def write_predictions(predictions: Iterator[dict[str, object]], columns: Sequenc
         writer.writerows(predictions)
 
 
-def report_folds(published: PublishedLoops, recipes: set[str]) -> Iterator[str]:
+def report_folds(published: PublishedLoops) -> Iterator[str]:
     """Return the lines of the tables: errors by group, then coverage by band of clients."""
-    flags = np.array([has_known_flags(point, recipes) for point in published.points])
+    flags = np.array([point.recipe is not None for point in published.points])
     for novelty in FOLDS:
         labels = np.array(label_groups(published.loops, novelty))
         estimate = estimate_groups(published, novelty)

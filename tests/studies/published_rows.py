@@ -35,8 +35,10 @@ from __future__ import annotations
 import csv
 import datetime
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from pathlib import Path
+
+from msgspec.structs import replace
 
 from app.profiles.language_models import find_model_key
 from app.records.evidence import EngineName, PublishedPoint, PublishedServer
@@ -65,8 +67,8 @@ def read_rows(path: Path) -> list[dict[str, str]]:
         return list(csv.DictReader(file))
 
 
-def select_points(rows: Iterable[Mapping[str, str]]) -> list[PublishedPoint]:
-    """Return the points that count, in the order of the file, each measurement once.
+def select_points(rows: Iterable[Mapping[str, str]], recipes: Container[str] = ()) -> list[PublishedPoint]:
+    """Return the points that count, in the order of the file, each measurement once, with their recipes.
 
     Raises ValueError for a row whose model, GPU type or engine is unknown.
     """
@@ -77,7 +79,7 @@ def select_points(rows: Iterable[Mapping[str, str]]) -> list[PublishedPoint]:
         point = build_point(row)
         if (point.ttft_ms, point.tpot_ms) not in measurements:
             measurements.add((point.ttft_ms, point.tpot_ms))
-            points.append(point)
+            points.append(replace(point, recipe=find_recipe(point, recipes)))
     return points
 
 
@@ -147,18 +149,19 @@ def find_layout(row: Mapping[str, str]) -> tuple[int, int, int]:
     return tp * dp, dp, min(moe_ep, tp * dp)
 
 
-def has_known_flags(point: PublishedPoint, recipes: Iterable[str]) -> bool:
-    """Return whether the flags of a point are known; `recipes` are the names of the scripts for one server."""
+def find_recipe(point: PublishedPoint, recipes: Container[str]) -> str | None:
+    """Return the script for the server of a point, which states the flags of the engine, among the names of `recipes`;
+    None if there is none."""
     prefix = _PREFIXES.get(point.served.model)
     if point.image is None or prefix is None:
-        return False
+        return None
     gpu = point.served.accelerator.split("-")[0]
     stem = f"{prefix}_{point.served.precision}_{gpu}"
     default_engine = "vllm" if prefix in ("gptoss", "minimaxm2.5") else "sglang"
     suffixes = {"vllm": ["_vllm"], "sglang": ["_sglang"], "trtllm": ["_trt"]}[point.served.engine]
     if point.served.engine == default_engine:
         suffixes.append("")
-    return any(f"{stem}{suffix}.sh" in recipes for suffix in suffixes)
+    return next((name for suffix in suffixes if (name := f"{stem}{suffix}.sh") in recipes), None)
 
 
 def _find_image(source_text: str) -> str | None:

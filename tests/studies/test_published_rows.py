@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.studies.published_rows import build_point, counts, find_layout, has_known_flags, select_points
+from tests.studies.published_rows import build_point, counts, find_layout, find_recipe, select_points
 
 ROW = {
     "id": "r1", "silicon_data_source": "source_file=x.csv; silicon_concurrency=64; measured=2026-02-03; image=a#b:1",
@@ -70,5 +70,5 @@ def test_unknown_names_are_refused(cell: dict[str, str]) -> None:
 
 def test_flags_are_known_by_the_script_of_the_same_server() -> None:
     point = build_point(ROW)
-    assert has_known_flags(point, {"dsr1_fp4_b200_trt.sh"})
-    assert not has_known_flags(point, {"dsr1_fp4_b200.sh", "dsr1_fp8_b200_trt.sh"})
+    assert find_recipe(point, {"dsr1_fp4_b200_trt.sh"}) == "dsr1_fp4_b200_trt.sh"
+    assert find_recipe(point, {"dsr1_fp4_b200.sh", "dsr1_fp8_b200_trt.sh"}) is None

@@ -20,8 +20,8 @@ def test_the_bundled_points_are_of_models_and_accelerators_that_are_known() -> N
 
 def test_a_value_that_is_not_stated_is_none() -> None:
     point = load_published_points()[0]
-    unstated = msgspec.structs.replace(point, image=None, measured_on=None)
-    assert format_points([unstated]).splitlines()[1].endswith(",,")
+    unstated = msgspec.structs.replace(point, image=None, measured_on=None, recipe=None)
+    assert format_points([unstated]).splitlines()[1].endswith(",,,")
 
 
 def test_the_table_and_its_notice_are_small_and_name_their_origin() -> None:
@@ -30,3 +30,9 @@ def test_the_table_and_its_notice_are_small_and_name_their_origin() -> None:
     assert "InferenceX" in notice
     assert "unofficial" in notice
     assert (TABLE.parent / "LICENSE").is_file()
+
+
+def test_the_flags_of_a_server_are_known_by_its_recipe() -> None:
+    points = load_published_points()
+    assert sum(point.recipe is not None for point in points) == 1080
+    assert all(point.source == "inferencex" and point.image for point in points if point.recipe is not None)
