@@ -27,7 +27,7 @@ _SECTIONS = {
     "Measure": ("quickstart", "run", "init", "serve", "worker"),
     "Decide": ("report", "explain", "compare", "plan", "simulate"),
     "Automate": ("profiles", "runs", "completion"),
-    "Maintain": ("doctor", "selftest", "calibrate", "models", "offers", "gui"),
+    "Maintain": ("doctor", "selftest", "calibrate", "models", "offers", "evidence", "gui"),
 }
 _EXIT_CODES = (
     ("0", "success"),

@@ -8,6 +8,8 @@ from typing import Literal
 
 import msgspec
 
+from app.records.planning_inputs import LanguageModel
+
 EngineName = Literal["vllm", "sglang", "trtllm"]
 """Inference engine: vLLM, SGLang or TensorRT-LLM."""
 
@@ -57,3 +59,86 @@ class PublishedPoint(msgspec.Struct, frozen=True, kw_only=True):
     """Date of the measurement; None if not stated."""
     recipe: str | None = None
     """Script of InferenceX with the engine's flags for this server; None if the flags are not known."""
+
+
+class EvidenceSource(msgspec.Struct, frozen=True, kw_only=True):
+    """Publisher of measurements, and the terms under which they may be used."""
+
+    id: str
+    title: str
+    address: str
+    license: str
+    """Name of the license (SPDX identifier)."""
+    retrieved: str
+    """Where and when the measurements were retrieved."""
+    attribution: str
+    """Sentence that is shown wherever the measurements are shown."""
+    speculation: str
+    """Whether the publisher states speculative decoding."""
+
+
+PUBLISHED_SOURCES: tuple[EvidenceSource, ...] = (
+    EvidenceSource(
+        id="inferencex",
+        title="InferenceX (formerly InferenceMAX) by SemiAnalysis",
+        address="https://github.com/SemiAnalysisAI/InferenceX",
+        license="Apache-2.0",
+        retrieved="November 2026, from ai-dynamo/aiconfigurator, commit 095f58a",
+        attribution="InferenceX by SemiAnalysis is the origin of the points named inferencex. This view of them is "
+        "unofficial: it is neither made nor endorsed by SemiAnalysis.",
+        speculation="not stated: some servers decoded speculatively",
+    ),
+    EvidenceSource(
+        id="nvidia",
+        title="NVIDIA's own runs in aiconfigurator",
+        address="https://github.com/ai-dynamo/aiconfigurator",
+        license="Apache-2.0",
+        retrieved="November 2026, commit 095f58a",
+        attribution="NVIDIA is the origin of the points named nvidia. This view of them is unofficial.",
+        speculation="not stated",
+    ),
+)
+OWN_SOURCE = "own"
+"""Source of the points that the user added."""
+
+
+class OwnPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A load that the user measured on one replica, with mean lengths in tokens, and mean TTFT and mean TPOT in ms.
+
+    `clients` is the number of clients of a closed loop; `rate_per_s` is the throughput of an open loop. One of them is
+    set. A latency that was not measured is None.
+    """
+
+    clients: float | None
+    rate_per_s: float | None
+    input_tokens: float
+    output_tokens: float
+    ttft_ms: float | None
+    tpot_ms: float | None
+    requests: int | None = None
+    """Number of successful requests; None if not stated."""
+
+
+class OwnEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Measurements of one server that the user added, as they are stored."""
+
+    format: Literal[1] = 1
+    id: str
+    added_on: datetime.date
+    tool: str
+    """Tool that measured."""
+    origin: str
+    """Names of the result files without folders, or ID of the run."""
+    model_name: str
+    """Name of the model in the result, or as the user entered it."""
+    shape: LanguageModel
+    served: PublishedServer
+    kv_dtype: str = "bf16"
+    """Data type of the KV cache."""
+    speculation: bool | None = None
+    """Whether the server decoded speculatively; None if the user did not state it."""
+    measured_on: datetime.date | None = None
+    """Date of the measurement; None if not stated."""
+    points: tuple[OwnPoint, ...]
+    notes: tuple[str, ...] = ()
+    """What the reader of the result says about it."""

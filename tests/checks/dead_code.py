@@ -40,15 +40,16 @@ CALLED_BY_TESTS = (
     "slice_stream "  # these two lines: of the scripted server
     "drop_hint edit_price has_read_all_runs is_painting measure_command notice_text selected_index visible_texts "
     "unavailable_reasons "  # these two lines: of the window
-    "build_published_loops fit_evidence format_evidence format_points load_published_points find_model_key"
+    "build_published_loops fit_evidence format_evidence format_points"
 )  # the last line: the fit of the bundled model of step times, which `tests.studies.published_llm` repeats
 FIELDS_OF_FORMATS = {
     "Bundle.sizewise_bundle": "version of the format of a bundle",
     "CalibrationStep.lag_p50_ms": "calibration.json",
+    "EvidenceSource.license": "`sizewise evidence show`",
+    "EvidenceSource.retrieved": "`sizewise evidence show`",
     "GpuFit.min_latency_basis": "`sizewise models inspect --output json`",
     "Labels.sizewise_labels": "version of the format of labels.json",
     "LatencyPercentiles.*": "read by names that are composed of metric and percentile",
-    "PublishedServer.expert_parallel": "column of the bundled table of published points",
     "SchedulerEvent.*": "log of the reference LLM server",
     "SimulatedDay.conservation": "`sizewise simulate --output json`",
     "StageData.extended_s": "events.jsonl",

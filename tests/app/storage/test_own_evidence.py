@@ -1,0 +1,94 @@
+from __future__ import annotations
+
+import datetime
+from pathlib import Path
+
+import pytest
+from msgspec.structs import replace
+
+from app.errors import DamagedFileError, UsageError
+from app.records.evidence import OwnEvidence, OwnPoint, PublishedServer
+from app.records.planning_inputs import KNOWN_MODELS
+from app.storage.own_evidence import (
+    evidence_home,
+    find_evidence,
+    identify,
+    list_evidence,
+    remove_evidence,
+    store_evidence,
+)
+
+POINT = OwnPoint(clients=8.0, rate_per_s=None, input_tokens=900.0, output_tokens=120.0, ttft_ms=80.0, tpot_ms=9.0)
+EVIDENCE = identify(
+    OwnEvidence(
+        id="",
+        added_on=datetime.date(2026, 11, 1),
+        tool="GuideLLM",
+        origin="result.json",
+        model_name="Llama 3.1 8B",
+        shape=KNOWN_MODELS["Llama 3.1 8B"],
+        served=PublishedServer(
+            model="llama-3.1-8b", accelerator="l4", precision="fp8", engine="vllm", version="0.11.0", accelerators=1
+        ),
+        points=(POINT,),
+    )
+)
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
+    return tmp_path / "home"
+
+
+def test_stored_evidence_is_read_as_it_was_written_and_can_be_removed() -> None:
+    store_evidence(EVIDENCE)
+    assert list_evidence() == ([EVIDENCE], [])
+    assert find_evidence(EVIDENCE.id) == EVIDENCE
+    remove_evidence(EVIDENCE.id)
+    assert list_evidence() == ([], [])
+
+
+def test_the_same_measurement_has_the_same_id_whenever_and_from_wherever_it_is_added() -> None:
+    store_evidence(EVIDENCE)
+    again = identify(replace(EVIDENCE, added_on=datetime.date(2026, 12, 1), origin="copy.json"))
+    with pytest.raises(UsageError):
+        store_evidence(again)
+    assert find_evidence(EVIDENCE.id).origin == "result.json"
+    assert identify(replace(EVIDENCE, kv_dtype="fp8")).id != EVIDENCE.id
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"format": 2}', b"0" * 5_000_000])
+def test_a_damaged_file_hides_no_other_and_can_be_removed(content: bytes) -> None:
+    store_evidence(EVIDENCE)
+    path = evidence_home() / "own-00000000.json"
+    path.write_bytes(content)
+    stored, errors = list_evidence()
+    assert (stored, len(errors)) == ([EVIDENCE], 1)
+    with pytest.raises(DamagedFileError):
+        find_evidence("own-00000000")
+    remove_evidence("own-00000000")
+    assert list_evidence() == ([EVIDENCE], [])
+
+
+def test_a_file_that_was_renamed_is_damaged_and_one_of_another_name_is_ignored() -> None:
+    path = store_evidence(EVIDENCE)
+    path.with_name("notes.json").write_text("anything")
+    path.rename(path.with_name("own-00000000.json"))
+    stored, errors = list_evidence()
+    assert (stored, len(errors)) == ([], 1)
+
+
+@pytest.mark.parametrize("evidence_id", ["own-0", "../runs", "own-00000000", ""])
+def test_an_id_that_is_not_stored_is_an_error(evidence_id: str) -> None:
+    for function in (find_evidence, remove_evidence):
+        with pytest.raises(UsageError):
+            function(evidence_id)
+
+
+def test_a_write_that_fails_leaves_nothing(home: Path) -> None:
+    home.mkdir()
+    (home / "evidence").write_text("a file where the folder should be")
+    with pytest.raises(Exception, match="cannot be written"):
+        store_evidence(EVIDENCE)
+    assert list_evidence() == ([], [])
