@@ -9,7 +9,6 @@ import importlib
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, NamedTuple, TypeVar, get_args, get_type_hints
 
 import click
@@ -25,10 +24,6 @@ GLOBAL_SECTION = "Global options"
 
 Rows = Sequence[tuple[str, str]]
 """Names and their meanings, for a section of the help."""
-
-
-class Arguments(SimpleNamespace):
-    """Values of a command's arguments and options, by name."""
 
 
 Group = TypeVar("Group", bound=NamedTuple)
@@ -48,8 +43,6 @@ def call_with(handler: Callable[..., int], values: Mapping[str, Any]) -> int:
     """
 
     def read(name: str, hint: Any) -> Any:
-        if hint is Arguments:
-            return Arguments(**values)
         return build_group(hint, values) if is_group(hint) else values[name]
 
     hints = {name: hint for name, hint in get_type_hints(handler).items() if name != "return"}

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from app.cli.commands import Arguments
 from app.cli.options import OutputFormat
 from app.cli.streams import print_whole
 from app.cli.tables import Cell, Column, format_table, print_json
@@ -14,18 +13,19 @@ from app.profiles.profile import Profile
 from reports.formatting import format_size
 from reports.local_model import GenerationTestRow, LocalSection, VariantRow
 
+if TYPE_CHECKING:
+    from app.cli.run import ProgressOptions
+
 
 class _MeasuredTest(NamedTuple):
     variant: VariantRow
     test: GenerationTestRow
 
 
-def check_output(arguments: Arguments, profile: Profile) -> None:
+def check_output(profile: Profile, progress: ProgressOptions) -> None:
     """Raise UsageError if the table of tests is requested together with other output, or for a
     profile without tests."""
-    if arguments.output is None:
-        return
-    other_option = "--json" if arguments.json else "--events" if arguments.events is not None else None
+    other_option = "--json" if progress.json else "--events" if progress.events is not None else None
     if other_option is not None:
         raise UsageError(f"{other_option} and --output cannot be combined", hint="Use one of them.")
     if not isinstance(profile, LocalProfile) or not profile.generation_tests:

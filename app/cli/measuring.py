@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -17,10 +17,10 @@ import msgspec
 
 from app.analysis.gating import DEFAULT_GATING, Gating, list_warnings
 from app.cli.colors import print_with_colors
-from app.cli.commands import Arguments
-from app.cli.options import Verbosity, parse_verbosity
+from app.cli.options import OutputFormat, Verbosity
 from app.cli.planned_work import format_search_estimate
 from app.cli.progress import ProgressView, open_progress
+from app.cli.run import ProgressOptions
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
 from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, print_whole, warn
@@ -133,26 +133,31 @@ class MeasuredRun(msgspec.Struct, frozen=True):
 
 def measure_profile(
     profile: Profile,
-    arguments: Arguments,
+    progress: ProgressOptions,
     remote_workers: RemoteWorkers | None,
     gating: Gating,
     baseline: BaselineSpec | None,
     *,
+    allowed_hosts: Sequence[str],
+    out: Path | None,
+    table_format: OutputFormat | None,
+    profile_argument: str | None,
     on_measured: Callable[[], None] = lambda: None,
 ) -> int:
     """Run the profile, evaluate the result against the baseline, and return the exit code.
 
     If `remote_workers` is set, workers on other machines send the load. The results are stored even
     if the run is interrupted. `on_measured` is called after a run that has measured something.
+    Secrets and files may be sent to `allowed_hosts`; for `profile_argument`, see `write_github_annotations`.
     """
-    request_consent([profile], arguments.allow_secrets)
-    _print_search_estimate(profile, parse_verbosity(arguments))
-    new_run = _create_run(profile, arguments.out)
-    run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=arguments.recalibrate)
-    measured_run = _run_and_store(new_run, run_session, None, arguments)
+    request_consent([profile], allowed_hosts)
+    _print_search_estimate(profile, progress.verbosity)
+    new_run = _create_run(profile, out)
+    run_session = _build_session(profile, new_run, remote_workers, gating, baseline, recalibrate=progress.recalibrate)
+    measured_run = _run_and_store(new_run, run_session, None, progress)
     if measured_run.outcome.result.stages:
         on_measured()
-    return show_run(measured_run, arguments, gating)
+    return show_run(measured_run, progress, gating, table_format, profile_argument)
 
 
 def _print_search_estimate(profile: Profile, verbosity: Verbosity) -> None:
@@ -165,7 +170,7 @@ def _print_search_estimate(profile: Profile, verbosity: Verbosity) -> None:
 
 
 def measure_demonstration(
-    profile: EndpointProfile, arguments: Arguments, out: Path | None, shape_inputs: PlanningInputs | None = None
+    profile: EndpointProfile, progress: ProgressOptions, out: Path | None, shape_inputs: PlanningInputs | None = None
 ) -> MeasuredRun:
     """Run the profile as a demonstration (see `RunSpec.is_demonstration`), and store it in `out`,
     by default in the runs folder. `shape_inputs` are the inputs of a separate plan for a language
@@ -177,7 +182,7 @@ def measure_demonstration(
         profile,
         new_run.run_id,
         today=new_run.started_at.date(),
-        recalibrate=arguments.recalibrate,
+        recalibrate=True,
         is_demonstration=True,
         shape_inputs=shape_inputs,
     )
@@ -186,25 +191,33 @@ def measure_demonstration(
         new_run,
         lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop),
         None,
-        arguments,
+        progress,
     )
 
 
-def show_run(measured_run: MeasuredRun, arguments: Arguments, gating: Gating = DEFAULT_GATING) -> int:
+def show_run(
+    measured_run: MeasuredRun,
+    progress: ProgressOptions,
+    gating: Gating = DEFAULT_GATING,
+    table_format: OutputFormat | None = None,
+    profile_argument: str | None = None,
+) -> int:
     """Print the summary of a run, write annotations in GitHub Actions, and return the exit code of
     the run."""
     with ignore_broken_pipe():
-        _print_summary(measured_run, arguments, gating)
-    write_github_annotations(measured_run.report, getattr(arguments, "profile", None), os.environ)
+        _print_summary(measured_run, progress, gating, table_format)
+    write_github_annotations(measured_run.report, profile_argument, os.environ)
     return measured_run.outcome.result.exit.code
 
 
 def resume_run(
     run_to_resume: StoredRun,
-    arguments: Arguments,
+    progress: ProgressOptions,
     remote_workers: RemoteWorkers | None,
     gating: Gating,
     read_baseline: Callable[[str], BaselineSpec | None],
+    *,
+    allowed_hosts: Sequence[str],
 ) -> int:
     """Resume an interrupted run in its directory, and return the exit code of the whole run.
 
@@ -213,9 +226,9 @@ def resume_run(
     interrupted_run = read_interrupted_run(run_to_resume)
     profile = load_stored_profile(run_to_resume)
     _require_extras(profile)
-    request_consent([profile], arguments.allow_secrets)
+    request_consent([profile], allowed_hosts)
     run_id = interrupted_run.run_id
-    spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=arguments.recalibrate, gating=gating)
+    spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=progress.recalibrate, gating=gating)
     check_tokenizers(spec.workload)
     spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))
     gather = build_gather(profile, remote_workers)
@@ -224,9 +237,9 @@ def resume_run(
         NewRun(run_id, profile.name, spec_text, run_to_resume.directory, spec.slo, resumed_at),
         lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted_run),
         lambda: reopen_run(run_to_resume, interrupted_run),
-        arguments,
+        progress,
     )
-    return show_run(measured_run, arguments, gating)
+    return show_run(measured_run, progress, gating)
 
 
 def _create_run(profile: Profile, out: Path | None) -> NewRun:
@@ -240,11 +253,11 @@ def _create_run(profile: Profile, out: Path | None) -> NewRun:
 
 
 def _run_and_store(
-    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, arguments: Arguments
+    new_run: NewRun, run_session: RunSession, reopen: Callable[[], RunWriter] | None, progress: ProgressOptions
 ) -> MeasuredRun:
-    directory, verbosity = new_run.directory, parse_verbosity(arguments)
+    directory, verbosity = new_run.directory, progress.verbosity
     try:
-        outcome, report = _run_session(new_run, run_session, reopen, verbosity, mirrors_events=arguments.events == "-")
+        outcome, report = _run_session(new_run, run_session, reopen, verbosity, mirrors_events=progress.events == "-")
         write_checksums(directory, (*RUN_FILES.values(), *(download.name for download in report.downloads)))
     except OSError as error:
         hint = OPEN_FILES_HINT if is_too_many_open_files(error) else _INCOMPLETE_RUN_HINT
@@ -362,16 +375,17 @@ def _write_reports(outcome: RunOutcome, store: RunWriter, spec_text: str) -> Rep
     return report
 
 
-def _print_summary(measured_run: MeasuredRun, arguments: Arguments, gating: Gating) -> None:
+def _print_summary(
+    measured_run: MeasuredRun, progress: ProgressOptions, gating: Gating, table_format: OutputFormat | None
+) -> None:
     outcome = measured_run.outcome
-    table_format = getattr(arguments, "output", None)
-    if arguments.json:
+    if progress.json:
         print_whole(outcome.result_text)
     if table_format is not None and measured_run.report.local is not None:
         from app.cli.language_model_table import print_test_table
 
         print_test_table(measured_run.report.local, table_format)
-    stream = sys.stderr if arguments.json or arguments.events or table_format else sys.stdout
+    stream = sys.stderr if progress.json or progress.events or table_format else sys.stdout
     print_with_colors(render_text(measured_run.report, get_text_width(stream), with_marks=True), stream)
     report_path = measured_run.directory / REPORT_HTML
     print(f"Report: {report_path}" if report_path.exists() else f"Run: {measured_run.directory}", file=stream)

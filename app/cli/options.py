@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import click
 
-from app.cli.commands import DEFAULT_SECTION, PATH, Arguments, CommandOption
+from app.cli.commands import DEFAULT_SECTION, PATH, CommandOption
 from app.cli.streams import warn
 from app.errors import UsageError
 
@@ -99,7 +99,7 @@ def refuse_options(
             raise UsageError(f"{max(option.opts, key=len)} {problem}", hint=hint)
 
 
-def parse_output(requested: OutputOptions | Arguments) -> OutputFormat:
+def parse_output(requested: OutputOptions) -> OutputFormat:
     """Return the requested output format. Raises UsageError for conflicting options."""
     if requested.json and requested.output not in (None, "json"):
         raise UsageError(f"--json and --output {requested.output} cannot be combined", hint="Use one of them.")
@@ -130,7 +130,7 @@ def verbosity_options(section: str = DEFAULT_SECTION) -> tuple[CommandOption, ..
     )
 
 
-def parse_verbosity(requested: VerbosityOptions | Arguments) -> Verbosity:
+def parse_verbosity(requested: VerbosityOptions) -> Verbosity:
     """Return the requested verbosity. Raises UsageError for conflicting options."""
     if requested.quiet and requested.verbose:
         raise UsageError("--quiet and --verbose cannot be combined", hint="Use one of them.")
@@ -185,16 +185,24 @@ BASELINE_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
-def parse_baseline(arguments: Arguments, profile_name: str) -> BaselineSpec | None:
+class BaselineOptions(NamedTuple):
+    """Values of `BASELINE_OPTIONS`."""
+
+    baseline: str | None
+    tolerance: float | None
+    force: bool
+
+
+def parse_baseline(requested: BaselineOptions, profile_name: str) -> BaselineSpec | None:
     """Read the requested baseline; `None` if no baseline was requested.
 
     `None` is also returned, with a warning, if there is no last or promoted run yet, so that the
     first run of a pipeline is not an error. Raises UsageError if the baseline cannot be read, or
     for conflicting options.
     """
-    if arguments.baseline is None:
-        if arguments.tolerance is not None or arguments.force:
-            option = "--force" if arguments.force else "--tolerance"
+    if requested.baseline is None:
+        if requested.tolerance is not None or requested.force:
+            option = "--force" if requested.force else "--tolerance"
             raise UsageError(f"{option} requires --baseline", hint="Add --baseline RUN, the run to compare with.")
         return None
 
@@ -202,9 +210,9 @@ def parse_baseline(arguments: Arguments, profile_name: str) -> BaselineSpec | No
     from app.session.spec import BaselineSpec
     from app.storage.baselines import MissingBaselineError, read_baselines
 
-    tolerance = TOLERANCE if arguments.tolerance is None else arguments.tolerance
+    tolerance = TOLERANCE if requested.tolerance is None else requested.tolerance
     try:
-        return BaselineSpec(read_baselines(arguments.baseline, profile_name), tolerance, arguments.force)
+        return BaselineSpec(read_baselines(requested.baseline, profile_name), tolerance, requested.force)
     except MissingBaselineError as error:
         warn(f"{error}, so this run is not compared")
         return None
@@ -240,10 +248,17 @@ GATING_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
-def parse_gating(arguments: Arguments) -> Gating:
+class GatingOptions(NamedTuple):
+    """Values of `GATING_OPTIONS`."""
+
+    gate: tuple[GateKind, ...]
+    on_inconclusive: Literal["pass", "warn", "fail"]
+
+
+def parse_gating(requested: GatingOptions) -> Gating:
     from app.analysis.gating import Gating
 
-    return Gating(arguments.on_inconclusive, arguments.gate)
+    return Gating(requested.on_inconclusive, requested.gate)
 
 
 _MAX_WORKERS = 1_000  # as in app.profiles.load, which takes too long to import here
@@ -291,16 +306,24 @@ REMOTE_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
-def build_workers_override(arguments: Arguments) -> list[str]:
+def build_workers_override(workers: str | None) -> list[str]:
     """Return the `--set` override that is equivalent to `--workers`; empty if the option is not
     set."""
-    return [] if arguments.workers is None else [f"load.workers={arguments.workers}"]
+    return [] if workers is None else [f"load.workers={workers}"]
 
 
-def parse_remote_workers(arguments: Arguments) -> RemoteWorkers | None:
+class RemoteOptions(NamedTuple):
+    """Values of `REMOTE_OPTIONS`."""
+
+    remote_workers: int | None
+    bind: str | None
+    token: str | None
+
+
+def parse_remote_workers(requested: RemoteOptions) -> RemoteWorkers | None:
     """Return the requested remote workers; `None` if none were requested. Raises UsageError for
     conflicting options."""
-    worker_count, bind_text, token_reference = arguments.remote_workers, arguments.bind, arguments.token
+    worker_count, bind_text, token_reference = requested
     if worker_count is None and bind_text is None and token_reference is None:
         return None
     if bind_text is None:

@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.commands import PATH, Command, CommandOption
 from app.cli.options import build_workers_override
-from app.cli.run import RUN_OPTIONS, refuse_two_outputs
+from app.cli.run import RUN_OPTIONS, ProgressOptions
 from app.cli.streams import escape_controls
 from app.errors import ExitCode, UsageError
 from app.extras import require_extra
@@ -46,33 +46,39 @@ _STEP_DURATION_FACTOR = 2
 """Factor by which the step duration is multiplied for the second attempt."""
 
 
-def _quickstart(arguments: Arguments) -> int:
-    refuse_two_outputs(arguments)
-    if arguments.llm:
+def _quickstart(
+    seconds: float,
+    llm: bool,
+    model: Path | None,
+    retry: bool,
+    workers: str | None,
+    out: Path | None,
+    progress: ProgressOptions,
+) -> int:
+    progress.refuse_two_outputs()
+    if llm:
         require_extra("llm")
-        if arguments.model is not None and not arguments.model.is_dir():
+        if model is not None and not model.is_dir():
             hint = "Set the folder of a model that was exported for ONNX Runtime GenAI."
-            raise UsageError(f"--model: {arguments.model} is not a folder", hint=hint)
-    elif arguments.model is not None:
+            raise UsageError(f"--model: {model} is not a folder", hint=hint)
+    elif model is not None:
         raise UsageError("--model requires --llm", hint="Add --llm to measure a language model.")
 
     from app.cli.measuring import measure_demonstration, show_run
 
-    arguments.recalibrate = True
-    if arguments.llm:
-        return show_run(_measure_language_model(arguments), arguments)
+    overrides = build_workers_override(workers)
+    if llm:
+        return show_run(_measure_language_model(model, seconds, overrides, out, progress), progress)
 
-    def measure(step_duration_s: float, out: Path | None) -> MeasuredRun:
-        return measure_demonstration(_load_profile(arguments, step_duration_s), arguments, out)
+    def measure(step_duration_s: float, directory: Path | None) -> MeasuredRun:
+        return measure_demonstration(_load_profile(step_duration_s, overrides), progress, directory)
 
-    step_duration_s, out = arguments.seconds, arguments.out
-    return show_run(
-        measure_twice_if_invalid(measure, step_duration_s, out) if arguments.retry else measure(step_duration_s, out),
-        arguments,
-    )
+    return show_run(measure_twice_if_invalid(measure, seconds, out) if retry else measure(seconds, out), progress)
 
 
-def _measure_language_model(arguments: Arguments) -> MeasuredRun:
+def _measure_language_model(
+    model: Path | None, step_duration_s: float, overrides: list[str], out: Path | None, progress: ProgressOptions
+) -> MeasuredRun:
     """Measure a language model once, whatever the validity: a second measurement would take too
     long for a demonstration."""
     from app.cli.measuring import measure_demonstration
@@ -80,12 +86,12 @@ def _measure_language_model(arguments: Arguments) -> MeasuredRun:
     from app.wiring.llm_quickstart import build_profile, build_shape_inputs, write_demonstration_model
 
     profile = build_profile(
-        arguments.model or write_demonstration_model(),
-        arguments.seconds,
-        is_own_model=arguments.model is not None,
-        overrides=build_workers_override(arguments),
+        model or write_demonstration_model(),
+        step_duration_s,
+        is_own_model=model is not None,
+        overrides=overrides,
     )
-    return measure_demonstration(profile, arguments, arguments.out, build_shape_inputs(get_utc_now().date()))
+    return measure_demonstration(profile, progress, out, build_shape_inputs(get_utc_now().date()))
 
 
 MeasureFunction = Callable[[float, Path | None], "MeasuredRun"]
@@ -121,14 +127,14 @@ def _find_next_directory(out: Path) -> Path:
     return next(path for number in count(2) if not (path := out.with_name(f"{out.name}-{number}")).exists())
 
 
-def _load_profile(arguments: Arguments, step_duration_s: float) -> EndpointProfile:
+def _load_profile(step_duration_s: float, overrides: list[str]) -> EndpointProfile:
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.profile import OipProfile
 
     max_duration_s = max(_MIN_SEARCH_LIMIT_S, _MAX_STEPS * step_duration_s)
-    overrides = [f"load.search.step_duration={step_duration_s:g}s", f"load.search.max_duration={max_duration_s:g}s"]
-    profile = load_profile(find_profile("quickstart"), [*overrides, *build_workers_override(arguments)])
+    durations = [f"load.search.step_duration={step_duration_s:g}s", f"load.search.max_duration={max_duration_s:g}s"]
+    profile = load_profile(find_profile("quickstart"), [*durations, *overrides])
     assert isinstance(profile, OipProfile)
     return profile
 

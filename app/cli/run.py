@@ -5,34 +5,42 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, get_args
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
 
 import click
 
-from app.cli.commands import PATH, Arguments, Command, CommandOption
+from app.cli.commands import PATH, Command, CommandOption
 from app.cli.options import (
     BASELINE_OPTIONS,
     GATING_OPTIONS,
     REMOTE_OPTIONS,
     WORKERS_OPTION,
+    BaselineOptions,
+    GatingOptions,
     OutputFormat,
+    RemoteOptions,
+    VerbosityOptions,
     build_workers_override,
     json_option,
     out_option,
     parse_baseline,
     parse_gating,
     parse_remote_workers,
+    parse_verbosity,
     profile_argument,
     refuse_options,
     run_argument,
     set_option,
     verbosity_options,
 )
-from app.cli.secret_consent import allow_command_line, consent_option
-from app.cli.url import URL_OPTIONS, save_profile
+from app.cli.secret_consent import consent_option
+from app.cli.url import URL_OPTIONS, UrlOptions, save_profile
 from app.errors import UsageError
 
 if TYPE_CHECKING:
+    from app.cli.options import Verbosity
     from app.profiles.profile import Profile
 
 
@@ -90,75 +98,149 @@ LOCUST_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
-def refuse_two_outputs(arguments: Arguments) -> None:
-    """Raise UsageError if both --json and --events are given, since both print to standard output."""
-    if arguments.json and arguments.events is not None:
-        raise UsageError("--json and --events cannot be combined", hint="Use one of them.")
+class LocustOptions(NamedTuple):
+    """Values of `LOCUST_OPTIONS`."""
+
+    locustfile: Path | None
+    users: int | None
+    spawn_per_s: float | None
+    host: str | None
 
 
-def _run(arguments: Arguments) -> int:
-    refuse_two_outputs(arguments)
-    profile = _load_profile(arguments, [*arguments.overrides, *build_workers_override(arguments)])
-    if arguments.output is not None:
+class ProgressOptions(NamedTuple):
+    """Values of `OUTPUT_OPTIONS`: what is measured first, and what is printed during and after the run."""
+
+    recalibrate: bool
+    json: bool
+    events: Literal["-"] | None
+    quiet: bool
+    verbose: bool
+
+    @property
+    def verbosity(self) -> Verbosity:
+        """Verbosity of the run's progress. Raises UsageError for conflicting options."""
+        return parse_verbosity(VerbosityOptions(self.quiet, self.verbose))
+
+    def refuse_two_outputs(self) -> None:
+        """Raise UsageError if both --json and --events are given, since both print to standard output."""
+        if self.json and self.events is not None:
+            raise UsageError("--json and --events cannot be combined", hint="Use one of them.")
+
+
+class RequestedProfile(NamedTuple):
+    """Profile that the command line names or describes.
+
+    A user who describes it names all of its hosts, so `described_hosts` may receive its secrets and
+    files. `save` writes it to --save.
+    """
+
+    profile: Profile
+    described_hosts: tuple[str, ...] = ()
+    save: Callable[[], None] = lambda: None
+
+
+def _run(
+    profile: str | None,
+    overrides: tuple[str, ...],
+    locust: LocustOptions,
+    url: UrlOptions,
+    baseline: BaselineOptions,
+    allow_secrets: tuple[str, ...],
+    remote: RemoteOptions,
+    gating: GatingOptions,
+    workers: str | None,
+    out: Path | None,
+    progress: ProgressOptions,
+    output: OutputFormat | None,
+) -> int:
+    progress.refuse_two_outputs()
+    requested = load_requested_profile(profile, locust, url, [*overrides, *build_workers_override(workers)])
+    if output is not None:
         from app.cli.language_model_table import check_output
 
-        check_output(arguments, profile)
-    remote_workers = parse_remote_workers(arguments)
+        check_output(requested.profile, progress)
+    remote_workers = parse_remote_workers(remote)
 
     from app.cli.measuring import measure_profile  # imported late, since it takes 1 s
 
     return measure_profile(
-        profile,
-        arguments,
+        requested.profile,
+        progress,
         remote_workers,
-        parse_gating(arguments),
-        parse_baseline(arguments, profile.name),
-        on_measured=lambda: save_profile(arguments),
+        parse_gating(gating),
+        parse_baseline(baseline, requested.profile.name),
+        allowed_hosts=(*allow_secrets, *requested.described_hosts),
+        out=out,
+        table_format=output,
+        profile_argument=profile,
+        on_measured=requested.save,
     )
 
 
-def _load_profile(arguments: Arguments, overrides: list[str]) -> Profile:
+def load_requested_profile(
+    argument: str | None, locust: LocustOptions, url: UrlOptions, overrides: Sequence[str]
+) -> RequestedProfile:
     from app.cli.url import is_url, load_url_profile
     from app.profiles.bundled import find_profile
     from app.profiles.loading import load_profile
     from app.profiles.locust import build_locust_profile
+    from app.profiles.sent_references import find_sent_references
 
-    if is_url(arguments):
+    if is_url(argument, url):
         hint = "Use either a URL or a Locust test."
-        refuse_options(LOCUST_OPTIONS, vars(arguments), "cannot be combined with a URL", hint)
-        return load_url_profile(arguments, overrides)
-    if arguments.locustfile is not None:
+        refuse_options(LOCUST_OPTIONS, locust._asdict(), "cannot be combined with a URL", hint)
+        profile, text = load_url_profile(argument, url, overrides)
+        hosts, path = tuple(find_sent_references(profile)), url.save
+        return RequestedProfile(profile, hosts, lambda: None if path is None else save_profile(path, text))
+    if locust.locustfile is not None:
         hint = "A Locust test defines its own requests; it has --users, --spawn-rate, --duration and --host."
-        refuse_options(URL_OPTIONS, vars(arguments), "requires a URL", hint, allowed=("duration",))
-        if arguments.profile is not None:
+        refuse_options(URL_OPTIONS, url.by_option(), "requires a URL", hint, allowed=("duration",))
+        if argument is not None:
             raise UsageError(
                 "a profile and --locustfile cannot be combined", hint="Specify either a profile or a Locust test."
             )
-        names = ("users", "spawn_per_s", "duration", "host")
-        locust_options = {name: value for name in names if (value := getattr(arguments, name)) is not None}
-        profile = build_locust_profile(arguments.locustfile, **locust_options, overrides=overrides)
-        allow_command_line(profile, arguments)
-        return profile
-    if arguments.profile is None:
+        profile = build_locust_profile(
+            locust.locustfile,
+            users=locust.users,
+            spawn_per_s=locust.spawn_per_s,
+            duration=url.duration,
+            host=locust.host,
+            overrides=overrides,
+        )
+        return RequestedProfile(profile, tuple(find_sent_references(profile)))
+    if argument is None:
         raise UsageError(
             "neither a profile, a URL nor a Locust test is specified",
             hint="Specify a profile, a URL such as http://127.0.0.1:8000/score, or a Locust test with --locustfile.",
         )
-    path = find_profile(arguments.profile)
+    path = find_profile(argument)
     hint = "In a profile, set it there or with --set; `sizewise profiles keys` lists the keys."
-    refuse_options(LOCUST_OPTIONS, vars(arguments), "requires --locustfile", hint)
-    refuse_options(URL_OPTIONS, vars(arguments), "requires a URL", hint)
-    return load_profile(path, overrides)
+    refuse_options(LOCUST_OPTIONS, locust._asdict(), "requires --locustfile", hint)
+    refuse_options(URL_OPTIONS, url.by_option(), "requires a URL", hint)
+    return RequestedProfile(load_profile(path, overrides))
 
 
-def _resume_run(arguments: Arguments) -> int:
-    refuse_two_outputs(arguments)
+def _resume_run(
+    run: str,
+    baseline: BaselineOptions,
+    allow_secrets: tuple[str, ...],
+    remote: RemoteOptions,
+    gating: GatingOptions,
+    progress: ProgressOptions,
+) -> int:
+    progress.refuse_two_outputs()
     from app.cli.measuring import resume_run
     from app.storage.run_directory import find_run
 
-    run = find_run(arguments.run)
-    gating, remote_workers = parse_gating(arguments), parse_remote_workers(arguments)
-    return resume_run(run, arguments, remote_workers, gating, lambda name: parse_baseline(arguments, name))
+    stored_run, parsed_gating, remote_workers = find_run(run), parse_gating(gating), parse_remote_workers(remote)
+    return resume_run(
+        stored_run,
+        progress,
+        remote_workers,
+        parsed_gating,
+        lambda name: parse_baseline(baseline, name),
+        allowed_hosts=allow_secrets,
+    )
 
 
 COMMAND = Command(

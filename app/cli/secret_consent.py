@@ -6,7 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from app.cli.commands import DEFAULT_SECTION, Arguments, CommandOption
+from app.cli.commands import DEFAULT_SECTION, CommandOption
 
 if TYPE_CHECKING:
     from app.profiles.profile import Profile
@@ -50,11 +50,3 @@ def _ask_for_consent(profile: Profile) -> None:
         sys.stderr.flush()
         if sys.stdin.readline().strip().casefold() in ("y", "yes"):
             store_permission(request)
-
-
-def allow_command_line(profile: Profile, arguments: Arguments) -> None:
-    """Consent to send the secrets and files of a profile that was built from the command line to
-    its hosts, because the user has named all of them."""
-    from app.profiles.sent_references import find_sent_references
-
-    arguments.allow_secrets = (*arguments.allow_secrets, *find_sent_references(profile))

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import click
 
-from app.cli.commands import PATH, Arguments, CommandOption
+from app.cli.commands import PATH, CommandOption
 from app.cli.options import refuse_options
-from app.cli.secret_consent import allow_command_line
 from app.cli.streams import warn
 from app.errors import UsageError
 from app.records.protocols import PROTOCOLS, get_default_protocol, get_protocol
@@ -35,7 +34,13 @@ def _list_protocol_options() -> Iterator[CommandOption]:
         if option is None:
             continue
         yield CommandOption(
-            [f"--{option.name}"], elsewhere=option.synonyms, metavar="URL", section=_SECTION, help=option.help
+            [f"--{option.name}"],
+            elsewhere=option.synonyms,
+            metavar="URL",
+            section=_SECTION,
+            help=option.help,
+            expose_value=False,
+            callback=_add_url,
         )
         if protocol.api_choice is not None:
             yield CommandOption(
@@ -44,6 +49,49 @@ def _list_protocol_options() -> Iterator[CommandOption]:
                 section=_SECTION,
                 help=f"API of the server that --{option.name} names (default: {protocol.api_choice})",
             )
+
+
+def _add_url(context: click.Context, parameter: click.Parameter, url: str | None) -> None:
+    """Add the value of a protocol's option to `UrlOptions.urls`."""
+    urls = context.params.setdefault("urls", {})
+    if url is not None:
+        urls[parameter.name] = url
+
+
+class UrlOptions(NamedTuple):
+    """Values of `URL_OPTIONS`. `urls` are by the option of their protocol."""
+
+    urls: Mapping[str, str]
+    api: str | None
+    model: str | None
+    api_key: str | None
+    headers: tuple[str, ...]
+    method: str | None
+    data: str | None
+    input_tokens: str | None
+    output_tokens: str | None
+    rate: str | None
+    concurrency: str | None
+    duration: str | None
+    requests: int | None
+    trace: Path | None
+    warmup: str | None
+    slo: tuple[str, ...]
+    is_insecure: bool
+    max_duration: str | None
+    permitted: bool
+    save: Path | None
+
+    def by_option(self) -> dict[str, object]:
+        """Return the values by the names of `URL_OPTIONS`."""
+        return dict.fromkeys(_URL_PROTOCOLS) | self._asdict() | dict(self.urls)
+
+
+class UrlProfile(NamedTuple):
+    """Profile of a URL, and the text that `save_profile` writes."""
+
+    profile: Profile
+    text: str
 
 
 URL_OPTIONS: tuple[CommandOption, ...] = (
@@ -162,18 +210,14 @@ URL_OPTIONS: tuple[CommandOption, ...] = (
 )
 
 
-def is_url(arguments: Arguments) -> bool:
-    """Return whether the arguments name a URL to measure."""
-    is_positional = (arguments.profile or "").casefold().startswith((*_SCHEMES, *_GRPC_SCHEMES))
-    return is_positional or any(getattr(arguments, option) is not None for option in _URL_PROTOCOLS)
+def is_url(argument: str | None, options: UrlOptions) -> bool:
+    """Return whether the argument or the options name a URL to measure."""
+    return bool(options.urls) or (argument or "").casefold().startswith((*_SCHEMES, *_GRPC_SCHEMES))
 
 
-def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
-    """Build and check the profile of the URL that the arguments name, and check that it can be
-    written to --save. `save_profile` writes it.
-
-    The secrets that the arguments name may be sent to the hosts that they name. Raises UsageError.
-    """
+def load_url_profile(argument: str | None, options: UrlOptions, overrides: Sequence[str]) -> UrlProfile:
+    """Build and check the profile of the URL that the argument or the options name, and check that
+    it can be written to --save. Raises UsageError."""
     import msgspec
 
     from app.profiles.editing import format_profile
@@ -181,16 +225,16 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
     from app.profiles.url_profile import UrlLoad, build_url_tree, parse_list
     from app.wiring.served_models import find_served_model
 
-    target = _build_target(arguments)
+    target = _build_target(argument, options)
     load = UrlLoad(
-        rates=parse_list(arguments.rate or ""),
-        concurrency=tuple(map(_parse_concurrency, parse_list(arguments.concurrency or ""))),
-        duration=arguments.duration,
-        requests=arguments.requests,
-        warmup=arguments.warmup,
-        max_duration=arguments.max_duration,
-        slo=tuple(arguments.slo),
-        trace=None if arguments.trace is None else str(arguments.trace.absolute()),
+        rates=parse_list(options.rate or ""),
+        concurrency=tuple(map(_parse_concurrency, parse_list(options.concurrency or ""))),
+        duration=options.duration,
+        requests=options.requests,
+        warmup=options.warmup,
+        max_duration=options.max_duration,
+        slo=options.slo,
+        trace=None if options.trace is None else str(options.trace.absolute()),
     )
     if target.model is None and get_protocol(target.protocol).has_model:
         unnamed = build_url_tree(msgspec.structs.replace(target, model="unknown"), load)
@@ -198,58 +242,56 @@ def load_url_profile(arguments: Arguments, overrides: list[str]) -> Profile:
         target = msgspec.structs.replace(target, model=find_served_model(target))
     tree = build_url_tree(target, load)
     profile = load_profile_tree(tree, "the command line", overrides)  # also applies the overrides to the tree
-    if arguments.save is not None:
-        arguments.saved_text = _check_saved_text(arguments.save, format_profile(tree))
-    allow_command_line(profile, arguments)
-    return profile
+    text = format_profile(tree)
+    if options.save is not None:
+        _check_saved_text(options.save, text)
+    return UrlProfile(profile, text)
 
 
-def _build_target(arguments: Arguments) -> UrlTarget:
+def _build_target(argument: str | None, options: UrlOptions) -> UrlTarget:
     from app.profiles.templates import recognize_request
     from app.profiles.url_profile import UrlTarget, list_url_options
 
-    model = arguments.model
-    urls = {option: url for option in _URL_PROTOCOLS if (url := getattr(arguments, option)) is not None}
-    if len(urls) + (arguments.profile is not None) > 1:
+    model = options.model
+    if len(options.urls) + (argument is not None) > 1:
         raise UsageError("more than one target is specified", hint="Specify one URL, or one profile.")
-    if urls:
-        option, url = next(iter(urls.items()))
+    if argument is None:
+        option, url = next(iter(options.urls.items()))
         protocol = _URL_PROTOCOLS[option]
         protocols = _OPENAI_APIS if option == "openai" else {option: protocol}
-        if option == "openai" and arguments.api is not None:
-            protocol = _OPENAI_APIS[arguments.api]
-            protocols = {arguments.api: protocol}
+        if option == "openai" and options.api is not None:
+            protocol = _OPENAI_APIS[options.api]
+            protocols = {options.api: protocol}
     else:
-        scheme, separator, address = arguments.profile.partition("://")
+        scheme, separator, address = argument.partition("://")
         url = f"{scheme.casefold()}{separator}{address}"
         protocol = get_default_protocol("grpc" if url.startswith(_GRPC_SCHEMES) else "http").id
-        protocols = _OPENAI_APIS | _URL_PROTOCOLS if arguments.data is None and arguments.method is None else {}
+        protocols = _OPENAI_APIS | _URL_PROTOCOLS if options.data is None and options.method is None else {}
     recognized = recognize_request(url)
     if recognized is not None and recognized[0] in protocols.values():
         protocol, url = next(known for known in protocols.values() if known == recognized[0]), recognized[1]
         model = model or recognized[2]
-    if arguments.api is not None and arguments.openai is None:
+    if options.api is not None and "openai" not in options.urls:
         raise UsageError("--api requires --openai", hint="Add --openai URL, or remove --api.")
     has_model = get_protocol(protocol).has_model
     if model is not None and not has_model:
         raise UsageError(f"--model requires {list_url_options()}", hint="Plain HTTP has no model name.")
     if has_model:
-        http_options = [option for option in URL_OPTIONS if option.name in ("method", "data")]
-        refuse_options(
-            http_options, vars(arguments), "is only for plain HTTP", "Remove it; the protocol defines the requests."
-        )
+        http_options = [row for row in URL_OPTIONS if row.name in ("method", "data")]
+        hint = "Remove it; the protocol defines the requests."
+        refuse_options(http_options, options.by_option(), "is only for plain HTTP", hint)
     return UrlTarget(
         url=url,
         protocol=protocol,
         model=model,
-        api_key=arguments.api_key,
-        headers=tuple(arguments.headers),
-        method=arguments.method,
-        data=arguments.data,
-        input_tokens=arguments.input_tokens,
-        output_tokens=arguments.output_tokens,
-        is_permitted=arguments.permitted,
-        verifies_certificate=not arguments.is_insecure,
+        api_key=options.api_key,
+        headers=options.headers,
+        method=options.method,
+        data=options.data,
+        input_tokens=options.input_tokens,
+        output_tokens=options.output_tokens,
+        is_permitted=options.permitted,
+        verifies_certificate=not options.is_insecure,
     )
 
 
@@ -259,8 +301,8 @@ def _parse_concurrency(text: str) -> int:
     return int(text)
 
 
-def _check_saved_text(path: Path, text: str) -> str:
-    """Return the text of a profile that may be written to the path. Raises UsageError otherwise."""
+def _check_saved_text(path: Path, text: str) -> None:
+    """Raise UsageError if the text of a profile may not or cannot be written to the path."""
     from app.profiles.redaction import find_secret_keys
 
     if secret_keys := find_secret_keys(text):
@@ -270,16 +312,13 @@ def _check_saved_text(path: Path, text: str) -> str:
         raise UsageError(f"{path} already exists", hint=_OTHER_FILE_HINT)
     if not path.parent.is_dir():
         raise UsageError(f"{path} cannot be written: its folder does not exist")
-    return text
 
 
-def save_profile(arguments: Arguments) -> None:
-    """Write the profile of `load_url_profile` to --save, if the option is set. Prints a warning if
-    the file cannot be written: the run has been measured and stored."""
-    if arguments.save is None:
-        return
+def save_profile(path: Path, text: str) -> None:
+    """Write the profile of `load_url_profile` to --save. Prints a warning if the file cannot be
+    written: the run has been measured and stored."""
     try:
-        write_new_profile(arguments.save, arguments.saved_text)
+        write_new_profile(path, text)
     except UsageError as error:
         warn(f"the profile was not saved: {error}")
 

@@ -69,14 +69,15 @@ def run_command(words: list[str], *answers: str) -> tuple[int, str]:
 
 
 def describe_commands(folder: Path) -> dict[str, Any]:
-    from app.cli.commands import Arguments
-    from app.cli.url import load_url_profile
+    from app.cli.commands import build_group
+    from app.cli.url import UrlOptions, load_url_profile
     from loadgen.reference.script import Reply, Script
     from loadgen.reference.scripted import ScriptedServer
     from tests.fakes.command_line import parse
 
     def load_target(*words: str) -> tuple[str, str | None]:
-        profile = load_url_profile(Arguments(**parse(["run", *words])), [])
+        values = parse(["run", *words])
+        profile = load_url_profile(values["profile"], build_group(UrlOptions, values), []).profile
         return profile.target.protocol, getattr(profile.target, "model", None)
 
     list_of_models = Script(paths={"/toy/models": Reply(body=b'{"data": [{"id": "bear"}]}')})

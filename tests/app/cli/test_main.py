@@ -12,9 +12,9 @@ import pytest
 from app import __version__
 from app.cli import doctor
 from app.cli.colors import print_with_colors
-from app.cli.commands import Arguments, Command, CommandOption
+from app.cli.commands import Command, CommandOption, build_group
 from app.cli.main import main
-from app.cli.url import is_url, load_url_profile
+from app.cli.url import UrlOptions, is_url, load_url_profile
 from app.errors import ExitCode
 from app.records.trial import Failure
 from reports.marks import mark_status
@@ -214,9 +214,10 @@ def test_invalid_option_combinations_are_usage_errors_without_secrets(
 
 
 def test_url_scheme_is_case_insensitive() -> None:
-    arguments = Arguments(**parse(["run", "HTTP://127.0.0.1:1/x", "--rate", "5/s"]))
-    assert is_url(arguments)
-    assert load_url_profile(arguments, []).target.url == "http://127.0.0.1:1/x"  # type: ignore[union-attr]
+    url = "HTTP://127.0.0.1:1/x"
+    options = build_group(UrlOptions, parse(["run", url, "--rate", "5/s"]))
+    assert is_url(url, options)
+    assert load_url_profile(url, options, []).profile.target.url == "http://127.0.0.1:1/x"  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(

@@ -9,9 +9,20 @@ from pathlib import Path
 import pytest
 
 from app.analysis.gating import Gating
-from app.cli.commands import Arguments
+from app.cli.commands import build_group
 from app.cli.main import main
-from app.cli.options import OutputFormat, Verbosity, parse_baseline, parse_gating, parse_output, parse_verbosity
+from app.cli.options import (
+    BaselineOptions,
+    GatingOptions,
+    OutputFormat,
+    OutputOptions,
+    Verbosity,
+    VerbosityOptions,
+    parse_baseline,
+    parse_gating,
+    parse_output,
+    parse_verbosity,
+)
 from app.errors import ExitCode
 from tests.fakes.command_line import parse
 from tests.fakes.program import write_profile
@@ -52,8 +63,8 @@ def test_first_run_of_a_pipeline_has_no_baseline_and_a_warning(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
-    arguments = Arguments(**parse(["run", "quickstart", "--baseline", reference]))
-    assert parse_baseline(arguments, "quickstart") is None
+    options = build_group(BaselineOptions, parse(["run", "quickstart", "--baseline", reference]))
+    assert parse_baseline(options, "quickstart") is None
     assert capsys.readouterr().err == warning
 
 
@@ -68,7 +79,7 @@ def test_first_run_of_a_pipeline_has_no_baseline_and_a_warning(
     ],
 )
 def test_gate_options_are_parsed(arguments: list[str], gating: Gating) -> None:
-    assert parse_gating(Arguments(**parse(["run", "quickstart", *arguments]))) == gating
+    assert parse_gating(build_group(GatingOptions, parse(["run", "quickstart", *arguments]))) == gating
 
 
 @pytest.mark.parametrize("arguments", [["--gate", "slow"], ["--gate", ""], ["--on-inconclusive", "maybe"]])
@@ -112,13 +123,13 @@ def test_profile_check_reports_invalid_gates(
     ],
 )
 def test_json_option_equals_output_json(arguments: list[str], output: OutputFormat) -> None:
-    assert parse_output(Arguments(**parse(["doctor", *arguments]))) == output
+    assert parse_output(build_group(OutputOptions, parse(["doctor", *arguments]))) == output
 
 
 @pytest.mark.parametrize(("arguments", "verbosity"), [([], "normal"), (["-q"], "quiet"), (["--verbose"], "verbose")])
 def test_verbosity_is_normal_unless_quiet_or_verbose_is_set(arguments: list[str], verbosity: Verbosity) -> None:
     for command in (["run", "quickstart"], ["quickstart"], ["runs", "attach", "last"], ["compare", "a", "b"]):
-        assert parse_verbosity(Arguments(**parse([*command, *arguments]))) == verbosity
+        assert parse_verbosity(build_group(VerbosityOptions, parse([*command, *arguments]))) == verbosity
 
 
 @pytest.mark.parametrize(

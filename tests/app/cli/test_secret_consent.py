@@ -7,12 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from app.cli.commands import Arguments
+from app.cli.commands import build_group
 from app.cli.main import main
-from app.cli.secret_consent import allow_command_line, request_consent
+from app.cli.run import LocustOptions, load_requested_profile
+from app.cli.secret_consent import request_consent
+from app.cli.url import UrlOptions
 from app.errors import ExitCode, UsageError
 from app.profiles.loading import load_profile
-from app.profiles.locust import build_locust_profile
 from app.profiles.profile import Profile
 from app.profiles.resolved import format_spec
 from tests.fakes.command_line import parse
@@ -134,12 +135,11 @@ def test_files_named_in_the_command_line_need_no_consent(
     test.write_text("")
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    profile = build_locust_profile(test, host="http://10.0.0.5/")
+    values = parse(["run", "--locustfile", str(test), "--host", "http://10.0.0.5/"])
+    requested = load_requested_profile(None, build_group(LocustOptions, values), build_group(UrlOptions, values), [])
     with pytest.raises(UsageError):
-        request_consent([profile], [])
-    arguments = Arguments(allow_secrets=())
-    allow_command_line(profile, arguments)
-    request_consent([profile], arguments.allow_secrets)
+        request_consent([requested.profile], [])
+    request_consent([requested.profile], requested.described_hosts)
 
 
 @pytest.fixture

@@ -1,12 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
 
-from app.cli.commands import Arguments
+from app.cli.commands import build_group
 from app.cli.main import main
-from app.cli.url import load_url_profile, save_profile
+from app.cli.run import LocustOptions, RequestedProfile, load_requested_profile
+from app.cli.url import UrlOptions
 from app.errors import ExitCode
 from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.loading import load_profile
@@ -29,16 +31,23 @@ from tests.fakes.command_line import parse
 URL = "http://127.0.0.1:9/score"
 
 
+def load_requested(*words: str, overrides: Sequence[str] = ()) -> RequestedProfile:
+    values = parse(["run", *words])
+    locust, url = build_group(LocustOptions, values), build_group(UrlOptions, values)
+    return load_requested_profile(values["profile"], locust, url, overrides)
+
+
 def load_profile_of_command(*words: str) -> Profile:
-    return load_url_profile(Arguments(**parse(["run", *words])), [])
+    return load_requested(*words).profile
 
 
 def test_saved_profile_equals_the_profile_of_the_run(tmp_path: Path) -> None:
     path = tmp_path / "saved.yaml"
-    arguments = Arguments(**parse(["run", URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path)]))
-    profile = load_url_profile(arguments, ["load.seed=3"])
+    words = (URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path))
+    requested = load_requested(*words, overrides=["load.seed=3"])
+    profile = requested.profile
     assert not path.exists(), "nothing was measured yet"
-    save_profile(arguments)
+    requested.save()
     assert load_profile(path) == profile
     assert isinstance(profile, EndpointProfile)
     assert profile.load.seed == 3
@@ -72,9 +81,8 @@ def test_model_name_is_read_from_the_server() -> None:
 
 
 def test_secret_is_allowed_for_the_host_of_the_command_line_url(monkeypatch: pytest.MonkeyPatch) -> None:
-    arguments = Arguments(**parse(["run", "http://10.0.0.5/", "--api-key", "env:KEY", "-H", "X-Team: a"]))
-    load_url_profile(arguments, [])
-    assert arguments.allow_secrets == ("10.0.0.5",)
+    requested = load_requested("http://10.0.0.5/", "--api-key", "env:KEY", "-H", "X-Team: a")
+    assert requested.described_hosts == ("10.0.0.5",)
 
 
 @pytest.mark.parametrize(
