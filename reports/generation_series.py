@@ -15,8 +15,8 @@ from reports.sections.figure import (
     Figure,
     FigureAxis,
     FigureBar,
-    FigureLine,
     LineFigure,
+    build_line,
     describe_hidden,
 )
 
@@ -164,17 +164,7 @@ def build_depth_figure(local: LocalSection) -> LineFigure | None:
         title="Decode throughput by depth",
         x=FigureAxis("Depth (tokens in the KV cache)", scale="linear"),
         y=FigureAxis("Decode throughput", TOKEN_RATE),
-        lines=tuple(
-            FigureLine(
-                series.name,
-                series.name,
-                tuple(point.depth for point in series.points),
-                tuple(point.rate.value or 0.0 for point in series.points),
-                texts=tuple(formatting.format_quantity(point.rate) for point in series.points),
-                intervals=tuple(point.rate.ci95 for point in series.points),
-            )
-            for series in all_series[:MAX_SERIES]
-        ),
+        lines=tuple(build_line(series.name, series.points) for series in all_series[:MAX_SERIES]),
         has_points=True,
         alternative=(
             f"The decode throughput of {all_series[0].name} changes from {formatting.format_quantity(first.rate)} at "

@@ -69,6 +69,7 @@ from reports.sections.sessions import LiveSessionRow as LiveSessionRow
 from reports.sections.spikes import SPIKES
 from reports.sections.spikes import SpikeSummary as SpikeSummary
 from reports.sections.stages import CONFIGURED_KINDS as CONFIGURED_KINDS
+from reports.sections.stages import FIXED_RATE_KINDS as FIXED_RATE_KINDS
 from reports.sections.stages import STAGES
 from reports.sections.stages import StageKind as StageKind
 from reports.sections.stages import StageRow as StageRow
@@ -81,8 +82,6 @@ from reports.sections.workers import WorkerRow as WorkerRow
 
 SCHEMA = 2
 
-FIXED_RATE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
-"""Kinds of stages that have one rate, so that they are points of a curve over the rate."""
 Outcome = Literal["PASS", "FAIL", "INCONCLUSIVE", "INVALID", "MEASURED"]
 """Outcome of a run. MEASURED means that the run is valid and has no objective that can pass or
 fail."""

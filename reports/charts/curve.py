@@ -18,13 +18,14 @@ from reports.charts.style import (
     MUTED,
     PAPER,
     SERIES,
-    build_knee_rules,
     build_layer,
     build_limit_line,
+    build_markers,
     build_spec,
     fit_scale,
 )
 from reports.model import FIXED_RATE_KINDS, Report, StageRow
+from reports.sections.knees import list_knee_markers
 
 _STATE_STYLES = {
     "passed": (ACCENT, ACCENT, "circle"),
@@ -113,7 +114,7 @@ def _build_layers(report: Report, points: list[dict[str, Any]], latency_name: st
     )
     return [
         *_build_max_rate_layers(report, x),
-        *build_knee_rules(report, "1/s", x),
+        *build_markers(list_knee_markers(report, "1/s"), x),
         *lines,
         bars,
         *_build_limit_line(report),

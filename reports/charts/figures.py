@@ -15,6 +15,7 @@ from reports.charts.style import (
     build_bar_scale,
     build_layer,
     build_limit_line,
+    build_markers,
     build_point_scales,
     build_series_scales,
     build_spec,
@@ -24,7 +25,6 @@ from reports.charts.style import (
 from reports.formatting import format_plain
 from reports.sections.figure import BarFigure, Figure, FigureAxis, HeatFigure, LineFigure
 
-_MAX_LINEAR_RATIO = 20.0
 _TICK_NAMES = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
 _TICK_LABEL_EXPRESSION = (
     " : ".join(f"datum.value == {inverse_tail} ? '{name}'" for inverse_tail, name in _TICK_NAMES.items()) + " : ''"
@@ -89,7 +89,7 @@ def _build_line_layers(figure: LineFigure) -> list[alt.Chart]:
     )
     build_limit = build_limit_line if figure.limit_axis == "y" else build_vertical_limit_line
     limit_lines = [] if figure.limit is None else build_limit(figure.limit, figure.limit_label)
-    return [lines, *limit_lines]
+    return [*build_markers(figure.markers, x), lines, *limit_lines]
 
 
 def _build_bar_layers(figure: BarFigure) -> list[alt.Chart]:
@@ -165,7 +165,7 @@ def _fit_axis(axis: FigureAxis, values: Sequence[float]) -> dict[str, Any]:
     if axis.bounds is not None:
         return {"scale": alt.Scale(domain=list(axis.bounds))}
     if axis.scale == "auto":
-        return fit_scale(values, _MAX_LINEAR_RATIO)
+        return fit_scale(values, axis.max_linear_ratio, from_zero=axis.is_from_zero)
     scale = {"scale": alt.Scale(type="log", base=2, nice=False, padding=12)} if axis.scale == "log2" else {}
     return {"axis": alt.Axis(values=sorted(set(values)))} | scale
 

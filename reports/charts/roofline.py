@@ -17,10 +17,10 @@ from reports.charts.style import (
     build_point_scales,
     build_spec,
     fit_scale,
-    list_variant_families,
 )
 from reports.model import Report
 from reports.roofline import Roofline, RoofPoint, build_roofline, format_roof_name
+from reports.sections.batch_size import list_variant_families
 from reports.sections.figure import MAX_SERIES
 
 _HEADROOM = 1.4

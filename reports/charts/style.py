@@ -1,8 +1,7 @@
 """Style of all charts.
 
 Colors are CSS custom properties of the page, so that one SVG is suitable for light and dark themes
-and for print. The module also selects the variants that charts show, assigns colors to their
-families, and draws the knees of a sweep.
+and for print.
 """
 
 from __future__ import annotations
@@ -15,31 +14,7 @@ from typing import Any
 import altair as alt
 from altair.utils import schemapi
 
-from reports.local_model import LocalSection, VariantRow
-from reports.model import Report
 from reports.sections.figure import MAX_SERIES
-
-
-def select_valid_variants(local: LocalSection) -> list[VariantRow]:
-    """Return the valid variants by throughput, fastest family first. Charts that have too little
-    room omit the last families."""
-    variants_with_results = [variant for variant in local.variants if variant.state in ("best", "measured")]
-    max_throughput_by_family: dict[str, float] = {}
-    for variant in variants_with_results:
-        max_throughput_by_family[variant.family] = max(
-            max_throughput_by_family.get(variant.family, 0.0), variant.throughput.value or 0.0
-        )
-    return sorted(
-        variants_with_results,
-        key=lambda variant: (-max_throughput_by_family[variant.family], variant.family, variant.batch),
-    )
-
-
-def list_variant_families(local: LocalSection) -> list[str]:
-    """Return the names of the variant families in the order of `select_valid_variants`, followed by
-    the families without a valid variant."""
-    return list(dict.fromkeys(variant.family for variant in (*select_valid_variants(local), *local.variants)))
-
 
 schemapi.disable_debug_mode()  # Altair would validate every part of a chart; tests validate the charts instead
 
@@ -258,14 +233,11 @@ _CONFIG: dict[str, Any] = {
 }
 
 
-def build_knee_rules(report: Report, unit: str, x: alt.X) -> list[alt.Chart]:
-    """Draw a labeled vertical line for each method that found a knee in the same unit of load as
-    the x axis. `x` is the x axis of the chart."""
-    rows = report.knees.rows if report.knees is not None else ()
-    knee_rows = [row for row in rows if row.at.value is not None and row.at.unit == unit]
+def build_markers(markers: Sequence[tuple[float, str]], x: alt.X) -> list[alt.Chart]:
+    """Draw labeled vertical lines at values of the x axis, whose field is that of `x`."""
     layers: list[alt.Chart] = []
-    for index, row in enumerate(knee_rows):
-        data = build_layer([{x.shorthand.partition(":")[0]: row.at.value, "text": f"knee: {row.name}"}])
+    for index, (value, text) in enumerate(markers):
+        data = build_layer([{x.shorthand.partition(":")[0]: value, "text": text}])
         layers.append(data.mark_rule(color=MUTED, strokeDash=[2, 3]).encode(x=x))
         label = data.mark_text(align="left", baseline="top", dx=4, color=MUTED)
         layers.append(label.encode(x=x, y=alt.YValue(16 + 13 * index), text=alt.Text("text:N")))

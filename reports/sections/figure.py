@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Literal
 
 import msgspec
+
+from reports.formatting import format_quantity
+from reports.quantity import Quantity
 
 MAX_SERIES, MAX_GROUPS = 6, 12
 """Maximum numbers of lines and of groups of bars in a figure. Its table has the others."""
@@ -13,13 +16,15 @@ MAX_SERIES, MAX_GROUPS = 6, 12
 
 class FigureAxis(msgspec.Struct, frozen=True):
     """Axis of a figure. Without `bounds` and with the scale `auto`, its ends follow from the data, and it
-    is logarithmic if the values differ by more than a factor of 20. The other scales have a tick at each
-    value of the data."""
+    is logarithmic if the ratio of the highest to the lowest value exceeds `max_linear_ratio`. The other
+    scales have a tick at each value of the data."""
 
     label: str
     unit: str = ""
     bounds: tuple[float, float] | None = None
     scale: Literal["auto", "linear", "log2"] = "auto"
+    max_linear_ratio: float = 20.0
+    is_from_zero: bool = True
     is_percentile: bool = False
     """True if the axis expands the tail, so that p90, p99 and p99.9 are equally far apart."""
 
@@ -41,6 +46,19 @@ class FigureLine(msgspec.Struct, frozen=True):
     """Values as text, with their intervals; empty if the page formats them."""
     intervals: tuple[tuple[float, float] | None, ...] = ()
     """Intervals of the values, which the window shades; empty if there are none."""
+
+
+def build_line(name: str, quantities: Iterable[tuple[float, Quantity]]) -> FigureLine:
+    """Build a line of the known quantities by x, with their texts and intervals."""
+    points = [(x, quantity, quantity.value) for x, quantity in quantities if quantity.value is not None]
+    return FigureLine(
+        name,
+        name,
+        tuple(x for x, _, _ in points),
+        tuple(value for _, _, value in points),
+        texts=tuple(format_quantity(quantity) for _, quantity, _ in points),
+        intervals=tuple(quantity.ci95 for _, quantity, _ in points),
+    )
 
 
 def describe_hidden(count: int, noun: str) -> str | None:
@@ -69,6 +87,8 @@ class LineFigure(Figure, frozen=True, kw_only=True):
     """True if each value is in effect until the next x."""
     has_points: bool = False
     series_label: str = "Series"
+    markers: tuple[tuple[float, str], ...] = ()
+    """Values of x that are marked, with their labels."""
     limit: float | None = None
     limit_axis: Literal["x", "y"] = "y"
     """Axis of the limit of the SLO. The window draws only a limit on the y axis."""

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 import msgspec
 
 from reports.quantity import Quantity
 from reports.sections.section import Noted, Output, Section, Table, TableColumn, format_dimmed
+
+if TYPE_CHECKING:
+    from reports.model import Report
 
 
 class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +26,14 @@ class KneeRow(msgspec.Struct, frozen=True, kw_only=True):
 class KneeSection(msgspec.Struct, frozen=True, kw_only=True):
     rows: tuple[KneeRow, ...]
     note: str | None = None
+
+
+def list_knee_markers(report: Report, unit: str) -> tuple[tuple[float, str], ...]:
+    """Return the load and the label of each knee that a method found, in this unit of load."""
+    rows = () if report.knees is None else report.knees.rows
+    return tuple(
+        (row.at.value, f"knee: {row.name}") for row in rows if row.at.value is not None and row.at.unit == unit
+    )
 
 
 def _describe(section: KneeSection) -> list[str]:

@@ -15,6 +15,8 @@ from reports.sections.section import LATENCY, Noted, Output, Section, State, Tab
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
 CONFIGURED_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike", "batch")
 """Kinds of stages that the profile defines. The others are warm-ups and stages of a search."""
+FIXED_RATE_KINDS: tuple[StageKind, ...] = ("probe", "step", "steady")
+"""Kinds of stages that have one rate, so that they are points of a curve over the rate."""
 StageState = Literal["passed", "not evaluated", "failed", "INVALID"]
 
 

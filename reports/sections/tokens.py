@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 
+from reports import formatting
 from reports.quantity import NOT_STORED, Quantity
+from reports.sections.figure import FigureAxis, LineFigure, build_line
 from reports.sections.section import LATENCY, Output, Section, Table, TableColumn, list_aggregates
+from reports.sections.stages import FIXED_RATE_KINDS, StageRow
+
+if TYPE_CHECKING:
+    from reports.model import Report
 
 
 class TokenRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -67,6 +74,96 @@ def _list_tables(rows: Sequence[TokenRow], _: Output) -> list[Table[TokenRow]]:
     return [Table(rows=rows, lines=[*reasons])]
 
 
+LoadPoint = tuple[float, TokenRow]
+"""Load of a stage (concurrency or req/s), and its token metrics."""
+
+
+def select_load_points(report: Report) -> tuple[list[LoadPoint], bool]:
+    """Return the stages with token metrics in order of load, and whether they are closed-loop stages by
+    concurrency, not constant-rate stages by rate; empty with fewer than two distinct loads."""
+    for is_closed_loop in (True, False):
+        points = _list_load_points(report, is_closed_loop=is_closed_loop)
+        if len({load for load, _ in points}) > 1:
+            return points, is_closed_loop
+    return [], False
+
+
+def _list_load_points(report: Report, *, is_closed_loop: bool) -> list[LoadPoint]:
+    token_rows = {row.stage: row for row in report.tokens}
+    stages = [
+        (_get_load(row, is_closed_loop=is_closed_loop), token_rows[row.stage])
+        for row in report.stages
+        if row.stage in token_rows and row.validity != "INVALID" and not row.pooled
+    ]
+    return sorted(
+        ((load, token_row) for load, token_row in stages if load is not None),
+        key=lambda load_point: load_point[0],
+    )
+
+
+def _get_load(row: StageRow, *, is_closed_loop: bool) -> float | None:
+    if is_closed_loop:
+        return row.clients if row.kind == "closed" else None
+    return row.scheduled_per_s if row.kind in FIXED_RATE_KINDS else None
+
+
+def format_load(load: float, *, is_closed_loop: bool) -> str:
+    number_text = formatting.format_plain(load) if is_closed_loop else formatting.format_number(load)
+    return f"concurrency {number_text}" if is_closed_loop else formatting.with_unit(number_text, "req/s")
+
+
+def build_token_times_figure(report: Report) -> LineFigure | None:
+    """Build the lines of TTFT and TPOT by load; `None` unless token metrics exist at two or more
+    distinct loads."""
+    load_points, is_closed_loop = select_load_points(report)
+    times = [(load, _get_token_times(row)) for load, row in load_points]
+    names = tuple(times[0][1]) if times else ()
+    all_lines = (
+        build_line(name, [(load, quantities[name]) for load, quantities in times if quantities[name].value])
+        for name in names
+    )
+    lines = tuple(line for line in all_lines if line.x)
+    if not lines:
+        return None
+    limit = report.curve.limit if report.curve.metric in ("ttft_ms", "tpot_ms") else None
+    metric_text = formatting.format_metric_label(report.curve.metric, report.curve.percentile)
+    x_label, x_unit = ("Concurrency", "") if is_closed_loop else ("Offered rate", "req/s")
+    return LineFigure(
+        title=f"TTFT and TPOT by {x_label.lower()}",
+        x=FigureAxis(x_label, x_unit, max_linear_ratio=4, is_from_zero=False),
+        y=FigureAxis("TTFT and TPOT", "ms"),
+        lines=lines,
+        has_points=True,
+        limit=None if limit is None else limit.value,
+        limit_label="" if limit is None else f"SLO {metric_text} {formatting.format_limit(limit)}",
+        alternative=_describe_times(load_points, is_closed_loop=is_closed_loop),
+        columns=("load", *names),
+        rows=tuple(
+            (
+                format_load(load, is_closed_loop=is_closed_loop),
+                *map(formatting.format_quantity, quantities.values()),
+            )
+            for load, quantities in times
+        ),
+    )
+
+
+def _get_token_times(row: TokenRow) -> dict[str, Quantity]:
+    return {"p50 TTFT": row.ttft_p50, "p95 TTFT": row.ttft_p95, "p50 TPOT": row.tpot_p50, "p95 TPOT": row.tpot_p95}
+
+
+def _describe_times(load_points: Sequence[LoadPoint], *, is_closed_loop: bool) -> str:
+    end_points = (load_points[0], load_points[-1])
+    return " ".join(
+        f"At {format_load(load, is_closed_loop=is_closed_loop)}, the latencies were: "
+        + ", ".join(
+            f"{name} {formatting.format_value_unit(quantity)}" for name, quantity in _get_token_times(row).items()
+        )
+        + "."
+        for load, row in end_points
+    )
+
+
 TOKENS = Section(
     name="tokens",
     record=TokenRow,
@@ -80,6 +177,9 @@ TOKENS = Section(
     has_units=False,
     intervals={"window": "inline"},
     tab=None,
+    figure_key="token-times",
+    build_figure=build_token_times_figure,
+    figure_part="charts",
     columns=(
         TableColumn("stage", "stage"),
         TableColumn("n", "n", read=lambda row: row.latency_p50.n),

@@ -4,11 +4,12 @@ from typing import Any
 
 import msgspec
 
-from reports.charts.batch_size import build_batch_charts
+from reports.charts.figures import build_chart
 from reports.charts.picture import Chart
 from reports.charts.roofline import build_roofline_chart
 from reports.local_model import BottleneckRow
 from reports.model import Report
+from reports.sections.batch_size import build_batch_figures
 
 
 def _with_bounds(report: Report, *bounds: BottleneckRow | None) -> Report:
@@ -73,8 +74,10 @@ def _colors(drawing: Chart) -> dict[str, str]:
 
 def test_variant_family_has_same_color_in_roofline_and_batch_charts(local_report: Report) -> None:
     drawing = build_roofline_chart(_with_bounds(local_report, _bound(200e9), None, None, None, None))
-    beside = _colors(build_batch_charts(local_report)[-1])
+    figure = build_batch_figures(local_report)["batch-throughput"]
+    assert figure is not None
     assert drawing is not None
+    beside = _colors(build_chart("batch-throughput", figure))
     assert _colors(drawing) == {"cpu as-is": beside["cpu as-is"]}
     assert beside["cpu as-is"] != beside["cpu int8-static"]
 

@@ -3,18 +3,13 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from reports.charts.concurrency import build_concurrency_charts
 from reports.charts.curve import build_rate_chart
+from reports.charts.figures import build_chart
 from reports.charts.picture import render_svg
-from reports.charts.style import build_series_scales, fit_scale, list_variant_families, select_valid_variants
+from reports.charts.style import build_series_scales, fit_scale
 from reports.model import KneeRow, KneeSection, Quantity, Report
+from reports.sections.concurrency import build_concurrency_figures
 from reports.text import render_text
-
-
-def test_variant_families_are_sorted_by_speed_and_unmeasured_come_last(local_report: Report) -> None:
-    assert local_report.local is not None
-    assert list_variant_families(local_report.local) == ["cpu int8-static", "cpu as-is", "cuda as-is"]
-    assert {variant.state for variant in select_valid_variants(local_report.local)} == {"best", "measured"}
 
 
 def with_knees(report: Report, unit: str, *at: float | None) -> Report:
@@ -43,8 +38,9 @@ def test_rate_curve_marks_only_knees_of_rate(full_report: Report) -> None:
 
 
 def test_concurrency_charts_mark_knees_of_clients(clients_report: Report) -> None:
-    for drawing in build_concurrency_charts(with_knees(clients_report, "clients", 4.0)):
-        assert "knee: method 0" in render_svg(drawing)
+    for key, figure in build_concurrency_figures(with_knees(clients_report, "clients", 4.0)).items():
+        assert figure is not None
+        assert "knee: method 0" in render_svg(build_chart(key, figure))
 
 
 def test_text_report_lists_knee_methods_and_their_agreement(full_report: Report) -> None:
