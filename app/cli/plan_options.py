@@ -63,8 +63,9 @@ OPTIONS = (
     CommandOption(
         ["--model"],
         section=_SECTION,
-        metavar="NAME",
-        help="language model to plan from its shape, without a source, like llama-3.1-70b",
+        metavar="MODEL",
+        help="language model to plan from its shape, without a source: a name like llama-3.1-70b, or the path of its "
+        "config.json or folder",
     ),
     CommandOption(
         ["--gpus"],

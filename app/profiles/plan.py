@@ -38,13 +38,11 @@ from app.profiles.units import (
     parse_usd_per_unit,
 )
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
-from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
+from app.records.planning_inputs import MAX_LAYERS, AssumedModel, Engine, LanguageModel, Precision
 from loadgen.regular_files import open_regular
 
 _Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _WholeNumber = Annotated[int, Field(ge=1, le=10_000_000)]
-MAX_LAYERS = 10_000
-"""Maximum number of layers of a language model, far above that of any published one."""
 _LayerCount = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
 _ParameterCount = Annotated[float, Field(gt=0, le=1e14)]
 _PROFILE_TYPES = {
@@ -75,10 +73,10 @@ def check_shape(model: LanguageModel) -> None:
             f"the number of heads ({model.heads:,}) must be a multiple of kv_heads ({model.kv_heads:,})",
             hint="Copy num_attention_heads and num_key_value_heads from the model's config.json.",
         )
-    for smaller, larger in (("active_parameters", "parameters"), ("experts_per_token", "experts")):
+    for smaller, larger in (("experts_per_token", "experts"), ("active_parameters", "parameters")):
         part, whole = getattr(model, smaller), getattr(model, larger)
         if part is not None and whole is not None and part > whole:
-            raise BadValueError(f"{smaller} ({part:,}) must not exceed {larger} ({whole:,})")
+            raise BadValueError(f"{smaller} ({part:,.0f}) must not exceed {larger} ({whole:,.0f})")
     if model.window_layers + model.linear_layers > model.layers:
         raise BadValueError(
             f"window_layers ({model.window_layers:,}) and linear_layers ({model.linear_layers:,}) must not exceed the "

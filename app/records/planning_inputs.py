@@ -72,6 +72,10 @@ class ImportedCurve(msgspec.Struct, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+MAX_LAYERS = 10_000
+"""Maximum number of layers of a language model, far above that of any published one."""
+
+
 class LanguageModel(msgspec.Struct, frozen=True):
     """Architecture of a decoder-only transformer language model.
 

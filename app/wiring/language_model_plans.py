@@ -19,6 +19,7 @@ from app.records.planning_inputs import KNOWN_MODELS, LanguageModel
 from app.records.result import Result, ShapePlan
 from app.reporting.local import find_headline_variant
 from app.storage.run_directory import runs_home, write_atomically
+from app.wiring.assumed_models import format_model_name
 from app.wiring.planning import PlanRequest
 
 SERVING_NEEDED = (
@@ -46,7 +47,7 @@ def write_serving_profile(result: Result) -> Path:
     variant = _get_shown_variant(result)
     folder = _find_model_folder(variant)
     input_tokens, output_tokens = _find_token_lengths(result, variant)
-    name = _format_name(f"{variant.variant.model}-served")
+    name = format_model_name(f"{variant.variant.model}-served")
     tree: dict[str, Any] = {
         "sizewise": 1,
         "name": name,
@@ -101,7 +102,7 @@ def _build_request(
     name: str, model: LanguageModel, peak: str, tokens: tuple[float, float], slo: Sequence[str]
 ) -> PlanRequest:
     shape = {key: value for key, value in msgspec.structs.asdict(model).items() if value}
-    path = _write_yaml("assumptions", f"{name}-shape", {"name": _format_name(name), "language_model": shape})
+    path = _write_yaml("assumptions", f"{name}-shape", {"name": format_model_name(name), "language_model": shape})
     input_tokens, output_tokens = tokens
     return PlanRequest(
         (str(path),),
@@ -149,11 +150,6 @@ def _find_token_lengths(result: Result, variant: VariantData) -> tuple[int, int]
         share = min(1.0, _CONTEXT_SHARE * variant.language_model.context / (input_tokens + output_tokens))
         input_tokens, output_tokens = max(1, int(input_tokens * share)), max(1, int(output_tokens * share))
     return input_tokens, output_tokens
-
-
-def _format_name(name: str) -> str:
-    """Return a name in the characters that names of profiles and models may have."""
-    return re.sub(r"[^A-Za-z0-9._-]+", "-", name).strip("-._")[:64] or "model"
 
 
 def _write_yaml(directory: str, name: str, content: Mapping[str, object]) -> Path:

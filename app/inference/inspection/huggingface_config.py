@@ -51,7 +51,7 @@ class QuantizationConfig(msgspec.Struct, frozen=True):
         return self.bits or (widths.pop() if len(widths) == 1 else None)
 
 
-class _DecoderConfig(msgspec.Struct, frozen=True):
+class DecoderConfig(msgspec.Struct, frozen=True):
     """Keys of `config.json` that describe the decoder; a model of several modalities has them in a
     section."""
 
@@ -85,17 +85,33 @@ class _DecoderConfig(msgspec.Struct, frozen=True):
     use_sliding_window: bool | None = None
     max_window_layers: Count = None
     attention_chunk_size: Count = None
+    full_attention_interval: Count = None
+    intermediate_size: Count = None
+    intermediate_size_mlp: Count = None
+    moe_intermediate_size: Count = None
+    shared_expert_intermediate_size: Count = None
+    n_shared_experts: Count = None
+    first_k_dense_replace: Count = None
+    interleave_moe_layer_step: Count = None
+    q_lora_rank: Count = None
+    qk_nope_head_dim: Count = None
+    attn_output_gate: bool | None = None
+    linear_num_key_heads: Count = None
+    linear_key_head_dim: Count = None
+    linear_num_value_heads: Count = None
+    linear_value_head_dim: Count = None
+    tie_word_embeddings: bool | None = None
     quantization_config: QuantizationConfig | None = None
 
 
-class HuggingFaceConfig(_DecoderConfig, frozen=True):
+class HuggingFaceConfig(DecoderConfig, frozen=True):
     architectures: tuple[str, ...] | None = None
-    text_config: _DecoderConfig | None = None
-    language_config: _DecoderConfig | None = None
-    llm_config: _DecoderConfig | None = None
+    text_config: DecoderConfig | None = None
+    language_config: DecoderConfig | None = None
+    llm_config: DecoderConfig | None = None
 
     @property
-    def decoder(self) -> _DecoderConfig:
+    def decoder(self) -> DecoderConfig:
         return self.text_config or self.language_config or self.llm_config or self
 
     @property
@@ -144,7 +160,7 @@ def _find_vocabulary(tensors: Sequence[StoredTensor]) -> int | None:
     return next((tensor.shape[0] for tensor in tensors if tensor.name.endswith(names) and len(tensor.shape) == 2), None)
 
 
-def _add_cache(known: KnownCounts, decoder: _DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
+def _add_cache(known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
     """Add the attention heads and what each layer caches per token."""
     layers, hidden = known.get("layers"), known.get("hidden")
     stated_head_dim = decoder.v_head_dim if decoder.kv_lora_rank else decoder.head_dim
@@ -191,7 +207,7 @@ def _find_heads(tensors: Sequence[StoredTensor], head_dim: int) -> int | None:
     return count if count and not remainder else None
 
 
-def _add_layer_kinds(known: KnownCounts, decoder: _DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
+def _add_layer_kinds(known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
     """Add the numbers of layers with a sliding window, and without a cache that grows."""
     layers = known.get("layers")
     if layers is None:
@@ -201,6 +217,9 @@ def _add_layer_kinds(known: KnownCounts, decoder: _DecoderConfig, tensors: Seque
         _count_layer_types(known, decoder, layers, attention_layers)
         return
     linear_layers = None if attention_layers is None else layers - attention_layers
+    interval = decoder.full_attention_interval
+    if linear_layers is None and isinstance(interval, int) and interval > 0:
+        linear_layers = layers - layers // interval
     known.set("linear_layers", linear_layers, NO_KEY_TENSORS)
     window_layers, reason = _count_window_layers(decoder, layers)
     if linear_layers and window_layers:
@@ -210,7 +229,7 @@ def _add_layer_kinds(known: KnownCounts, decoder: _DecoderConfig, tensors: Seque
         known.set("window_tokens", decoder.sliding_window)
 
 
-def _count_window_layers(decoder: _DecoderConfig, layers: int) -> tuple[int | None, str]:
+def _count_window_layers(decoder: DecoderConfig, layers: int) -> tuple[int | None, str]:
     """Return the number of layers with a sliding window; `None` and the reason if it is unknown."""
     window, model_type = decoder.sliding_window, decoder.model_type
     if not window:
@@ -228,7 +247,7 @@ def _count_window_layers(decoder: _DecoderConfig, layers: int) -> tuple[int | No
     return None, f"the configuration has a sliding window of {printable(str(window))} tokens, but not its layers"
 
 
-def _count_layer_types(known: KnownCounts, decoder: _DecoderConfig, layers: int, attention_layers: int | None) -> None:
+def _count_layer_types(known: KnownCounts, decoder: DecoderConfig, layers: int, attention_layers: int | None) -> None:
     layer_types = (decoder.layer_types or ())[:layers]  # draft layers may follow
     full, window, chunked, linear = (
         sum(layer_type in kinds for layer_type in layer_types)

@@ -1,0 +1,106 @@
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from app.errors import UsageError
+from app.inference.inspection.configured_model import read_shape
+from app.records.planning_inputs import LanguageModel
+
+DENSE: dict[str, Any] = {
+    "model_type": "llama",
+    "num_hidden_layers": 2,
+    "hidden_size": 8,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "intermediate_size": 16,
+    "vocab_size": 100,
+    "max_position_embeddings": 512,
+}
+ATTENTION = 8 * 2 * (2 * 4 + 2 * 2)  # hidden × head size × (queries and outputs, keys and values)
+MLP = 3 * 8 * 16
+EXPERTS = {"model_type": "mixtral", "num_local_experts": 4, "num_experts_per_tok": 2}
+LATENT = {"kv_lora_rank": 6, "qk_rope_head_dim": 2, "qk_nope_head_dim": 3, "v_head_dim": 5}
+
+
+def read(**changes: Any) -> LanguageModel:
+    """Return the shape of the dense model with changed keys; None removes a key."""
+    config = {key: value for key, value in (DENSE | changes).items() if value is not None}
+    return read_shape(json.dumps(config).encode(), "config.json")
+
+
+def test_a_dense_model_uses_all_its_parameters() -> None:
+    model = read()
+    assert model == LanguageModel(2 * 100 * 8 + 2 * (ATTENTION + MLP), 2, 8, 4, 2, 2, 100, context_tokens=512)
+    assert model.parameters_per_token == model.parameters
+
+
+def test_tied_embeddings_are_counted_once() -> None:
+    assert read().parameters - read(tie_word_embeddings=True).parameters == 100 * 8
+    assert read(model_type="gemma").parameters == read(tie_word_embeddings=True).parameters
+
+
+def test_a_token_uses_the_shared_experts_and_some_of_the_others() -> None:
+    model = read(**EXPERTS)
+    assert (model.experts, model.experts_per_token) == (4, 2)
+    assert model.parameters == read().parameters + 2 * (3 * MLP + 8 * 4)
+    assert model.active_parameters == model.parameters - 2 * 2 * MLP
+    shared = read(**EXPERTS, n_shared_experts=1, moe_intermediate_size=16)
+    assert shared.parameters - model.parameters == shared.parameters_per_token - model.parameters_per_token == 2 * MLP
+
+
+def test_layers_without_experts_are_dense() -> None:
+    model, mixed = read(**EXPERTS), read(**EXPERTS, first_k_dense_replace=1)
+    assert mixed.parameters == model.parameters - 3 * MLP - 8 * 4
+    every_second = read(**EXPERTS, interleave_moe_layer_step=2)
+    assert every_second.parameters == mixed.parameters
+
+
+def test_latent_attention_has_low_rank_matrices() -> None:
+    latent = read(model_type="deepseek_v2", **LATENT)
+    attention = 8 * 4 * 5 + 8 * (6 + 2) + 6 * 4 * (3 + 5) + 4 * 5 * 8
+    assert latent.parameters == read().parameters + 2 * (attention - ATTENTION)
+    assert latent.latent_dim == 8
+    queries = read(model_type="deepseek_v2", q_lora_rank=7, **LATENT)
+    assert queries.parameters - latent.parameters == 2 * (7 * (8 + 20) - 8 * 20)
+
+
+def test_layers_with_linear_attention_are_counted_by_their_interval() -> None:
+    keys = {f"linear_num_{part}_heads": 2 for part in ("key", "value")}
+    keys |= {f"linear_{part}_head_dim": 3 for part in ("key", "value")}
+    model = read(model_type="qwen3_next", num_hidden_layers=4, full_attention_interval=4, **keys)
+    assert model.linear_layers == 3
+    without = read(num_hidden_layers=4)
+    assert model.parameters - without.parameters == 3 * (8 * (2 * 6 + 3 * 6 + 2 * 2) - ATTENTION)
+
+
+@pytest.mark.parametrize(
+    ("changes", "named"),
+    [
+        ({"num_hidden_layers": None, "vocab_size": None}, ("num_hidden_layers", "vocab_size")),
+        ({"num_key_value_heads": None}, ("num_key_value_heads",)),
+        ({"intermediate_size": None}, ("intermediate_size",)),
+        ({**EXPERTS, "num_experts_per_tok": None}, ("num_experts_per_tok",)),
+        ({"model_type": "deepseek_v2", **LATENT, "qk_nope_head_dim": None}, ("qk_nope_head_dim",)),
+        ({"model_type": "mamba3"}, ("model_type", "mamba3")),
+        ({"model_type": None}, ("model_type",)),
+        ({"num_hidden_layers": -2}, ("num_hidden_layers",)),
+        ({"num_hidden_layers": 0}, ("num_hidden_layers",)),
+        ({"num_hidden_layers": "many"}, ("num_hidden_layers",)),
+        ({"hidden_size": 8.5}, ("hidden_size",)),
+        ({"index_head_dim": 4}, ("indexer",)),
+    ],
+)
+def test_incomplete_or_invalid_configuration_is_refused_with_its_keys(
+    changes: dict[str, Any], named: tuple[str, ...]
+) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(**changes)
+    assert all(name in str(caught.value) for name in named)
+
+
+def test_text_that_is_no_json_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"config\.json is not valid"):
+        read_shape(b"layers: 3", "config.json")

@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from app.errors import ProfileError, UsageError
+from app.profiles.language_models import load_language_models
+from app.wiring.assumed_models import find_model, load_assumed_model, load_model_by_name
+from tests.fakes.language_model_files import published_model, write_folder
+from tests.studies.model_shapes import load_published_models
+
+CONFIG = load_published_models()["qwen3-30b-a3b"].config
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A folder with the configuration of a published model."""
+    folder = tmp_path / "my model"
+    folder.mkdir()
+    (folder / "config.json").write_text(json.dumps(CONFIG))
+    return folder
+
+
+def test_shape_of_a_configuration_is_that_of_the_table(folder: Path, tmp_path: Path) -> None:
+    expected = load_language_models()["qwen3-30b-a3b"].shape
+    for text in (str(folder), str(folder / "config.json"), "my model", "./my model/config.json"):
+        model = find_model(text, tmp_path)
+        assert (model.name, model.shape) == ("my-model", expected)
+
+
+def test_path_in_a_file_is_relative_to_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = folder / "model.yaml"
+    file.write_text("name: mine\nlanguage_model: config.json\n")
+    assert load_assumed_model(file).model == load_language_models()["qwen3-30b-a3b"].shape
+    monkeypatch.chdir(folder)
+    assert load_model_by_name("config.json").model == load_assumed_model(file).model
+
+
+@pytest.mark.process
+def test_folder_with_weights_has_the_parameters_of_its_tensors(tmp_path: Path) -> None:
+    published = published_model("smollm2-135m")
+    folder = write_folder(tmp_path / "weights", published.tensors, published.config)
+    model = find_model(str(folder), tmp_path)
+    assert model.shape.layers == 30
+    assert model.shape.parameters == pytest.approx(134.5e6, rel=0.001)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"num_key_value_heads": 5}, "must be a multiple of kv_heads"),
+        ({"num_hidden_layers": 1_000_000_000}, "1,000,000,000 layers, above the maximum of 10,000"),
+        ({"num_experts_per_tok": 129}, "must not exceed experts"),
+        ({"hidden_size": "wide"}, r"config\.json is not valid"),
+        ({"vocab_size": None}, "vocab_size"),
+    ],
+)
+def test_configuration_with_impossible_numbers_is_refused_in_one_sentence(
+    folder: Path, changes: dict[str, Any], message: str
+) -> None:
+    (folder / "config.json").write_text(json.dumps(CONFIG | changes))
+    with pytest.raises(ProfileError, match=message) as caught:
+        load_model_by_name(str(folder))
+    assert caught.value.other_errors == ()
+
+
+@pytest.mark.parametrize("text", ["none/config.json", "./none", "/none", "~/none.safetensors", "config.json"])
+def test_missing_path_is_no_name_of_a_model(tmp_path: Path, text: str) -> None:
+    with pytest.raises(UsageError, match="does not exist"):
+        find_model(text, tmp_path)
+
+
+def test_folder_without_a_model_and_a_huge_configuration_are_refused(tmp_path: Path) -> None:
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError):
+        find_model("empty", tmp_path)
+    (tmp_path / "config.json").write_bytes(b" " * ((4 << 20) + 1))
+    with pytest.raises(UsageError, match="4 MiB"):
+        find_model("config.json", tmp_path)
+
+
+def test_name_that_no_file_can_have_is_unknown(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="is unknown"):
+        find_model("x" * 5000, tmp_path)
