@@ -31,14 +31,12 @@ from reports import decision, formatting, plan_sentences
 from reports.charts.capacity import build_demand_chart
 from reports.charts.curve import build_rate_chart
 from reports.charts.figures import build_chart
-from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
 from reports.charts.pareto import build_cost_pareto_chart, get_offer_role
 from reports.charts.peak_day import build_peak_day_chart
 from reports.charts.picture import Chart, render_svg
 from reports.charts.probability import build_probability_chart
 from reports.charts.renderer import ChartError, get_chart_renderer
 from reports.charts.roofline import build_roofline_chart
-from reports.charts.telemetry import build_telemetry_charts
 from reports.charts.tokens import build_token_frontier_chart
 from reports.charts.tornado import build_tornado_chart
 from reports.charts.variants import build_variant_pareto_chart
@@ -50,6 +48,8 @@ from reports.sections.batch_size import build_batch_figures
 from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport
 from reports.sections.concurrency import build_concurrency_figures
 from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
+from reports.sections.telemetry import build_telemetry_figures
+from reports.sections.timelines import build_timeline_figures
 from reports.tables import build_plan_tables, build_tables
 from reports.truncation import truncate_plan, truncate_report
 
@@ -298,10 +298,7 @@ def _render_pictures(report: Report) -> Pictures:
         (
             build_rate_chart(report),
             *build_figure_charts(report),
-            build_rate_timeline_chart(report),
-            build_latency_timeline_chart(report),
             build_token_frontier_chart(report),
-            *build_telemetry_charts(report),
             build_variant_pareto_chart(report),
             build_roofline_chart(report),
             *_build_plan_charts(report.plan),
@@ -311,8 +308,14 @@ def _render_pictures(report: Report) -> Pictures:
 
 def build_figure_charts(report: Report) -> list[Chart]:
     """Draw the figures of the report, which the window draws, too."""
-    figures = {section.figure_key: section.build_figure(report) for section in report.sections}
-    figures |= build_concurrency_figures(report) | build_batch_figures(report) | list_generation_figures(report.local)
+    figures = (
+        {section.figure_key: section.build_figure(report) for section in report.sections}
+        | build_timeline_figures(report)
+        | build_concurrency_figures(report)
+        | build_telemetry_figures(report)
+        | build_batch_figures(report)
+        | list_generation_figures(report.local)
+    )
     return [build_chart(key, figure) for key, figure in figures.items() if figure is not None]
 
 

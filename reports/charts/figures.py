@@ -8,6 +8,7 @@ from typing import Any
 
 import altair as alt
 
+from reports.charts.over_time import build_timeline_layers
 from reports.charts.picture import Chart
 from reports.charts.style import (
     ACCENT,
@@ -20,10 +21,11 @@ from reports.charts.style import (
     build_series_scales,
     build_spec,
     build_vertical_limit_line,
+    build_zoom_parameter,
     fit_scale,
 )
 from reports.formatting import format_plain
-from reports.sections.figure import BarFigure, Figure, FigureAxis, HeatFigure, LineFigure
+from reports.sections.figure import BarFigure, Figure, FigureAxis, HeatFigure, LineFigure, TimelineFigure
 
 _TICK_NAMES = {2: "p50", 4: "p75", 10: "p90", 20: "p95", 100: "p99", 1000: "p99.9", 10000: "p99.99"}
 _TICK_LABEL_EXPRESSION = (
@@ -36,7 +38,7 @@ def build_chart(key: str, figure: Figure) -> Chart:
     because Vega compiles them into an expression."""
     match figure:
         case LineFigure():
-            layers = _build_line_layers(figure)
+            layers = _build_line_layers(figure, key.replace("-", "_"))
         case BarFigure():
             layers = _build_bar_layers(figure)
         case HeatFigure():
@@ -54,7 +56,13 @@ def build_chart(key: str, figure: Figure) -> Chart:
     )
 
 
-def _build_line_layers(figure: LineFigure) -> list[alt.Chart]:
+def _build_line_layers(figure: LineFigure, key: str) -> list[alt.Chart]:
+    limits = {} if figure.limit is None else {figure.limit_axis: [figure.limit]}
+    x_values = [x for line in figure.lines for x in line.x] + limits.get("x", [])
+    y_values = [y for line in figure.lines for y in line.y if y is not None] + limits.get("y", [])
+    x, y_options = alt.X("x:Q", title=figure.x.text, **_fit_axis(figure.x, x_values)), _fit_axis(figure.y, y_values)
+    if isinstance(figure, TimelineFigure):
+        return build_timeline_layers(figure, x, y_options, key)
     points: list[dict[str, Any]] = [
         {"series": line.name, "x": x, "y": y}
         | ({"one_in": 1 / (1 - x / 100)} if figure.x.is_percentile else {})
@@ -62,15 +70,11 @@ def _build_line_layers(figure: LineFigure) -> list[alt.Chart]:
         for line in figure.lines
         for index, (x, y) in enumerate(zip(line.x, line.y, strict=True))
     ]
-    limits = {} if figure.limit is None else {figure.limit_axis: [figure.limit]}
-    x_options = _fit_axis(figure.x, [point["x"] for point in points] + limits.get("x", []))
-    y_options = _fit_axis(figure.y, [point["y"] for point in points] + limits.get("y", []))
-    x = alt.X("x:Q", title=figure.x.text, **x_options)
     if figure.x.is_percentile:
         x = _build_percentile_axis(figure.x, max(point["one_in"] for point in points))
     tooltip = [
         alt.Tooltip("series:N", title=figure.series_label),
-        alt.Tooltip("x:Q", title=figure.x.text, format=",.5~r" if figure.x.is_percentile else ",.3~r"),
+        alt.Tooltip("x:Q", title=figure.x.text, format=",.5~r" if figure.x.is_percentile else ",.4~r"),
         alt.Tooltip("text:N", title="Value")
         if figure.lines[0].texts
         else alt.Tooltip("y:Q", title=figure.y.text, format=",.4~r"),
@@ -87,6 +91,8 @@ def _build_line_layers(figure: LineFigure) -> list[alt.Chart]:
         tooltip=tooltip,
         **(build_point_scales(names) if figure.has_points else build_series_scales(names)),
     )
+    if figure.x.scale == "time":
+        lines = lines.add_params(build_zoom_parameter(f"{key}_zoom"))
     build_limit = build_limit_line if figure.limit_axis == "y" else build_vertical_limit_line
     limit_lines = [] if figure.limit is None else build_limit(figure.limit, figure.limit_label)
     return [*build_markers(figure.markers, x), lines, *limit_lines]
@@ -166,6 +172,8 @@ def _fit_axis(axis: FigureAxis, values: Sequence[float]) -> dict[str, Any]:
         return {"scale": alt.Scale(domain=list(axis.bounds))}
     if axis.scale == "auto":
         return fit_scale(values, axis.max_linear_ratio, from_zero=axis.is_from_zero)
+    if axis.scale in ("time", "round"):
+        return {"scale": alt.Scale(zero=False, nice=False) if axis.scale == "time" else alt.Scale(zero=True)}
     scale = {"scale": alt.Scale(type="log", base=2, nice=False, padding=12)} if axis.scale == "log2" else {}
     return {"axis": alt.Axis(values=sorted(set(values)))} | scale
 

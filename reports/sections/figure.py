@@ -16,13 +16,14 @@ MAX_SERIES, MAX_GROUPS = 6, 12
 
 class FigureAxis(msgspec.Struct, frozen=True):
     """Axis of a figure. Without `bounds` and with the scale `auto`, its ends follow from the data, and it
-    is logarithmic if the ratio of the highest to the lowest value exceeds `max_linear_ratio`. The other
-    scales have a tick at each value of the data."""
+    is logarithmic if the ratio of the highest to the lowest value exceeds `max_linear_ratio`. A scale of
+    `time` ends with the data, and `round` begins at 0 and ends with a round number. The other scales have
+    a tick at each value of the data."""
 
     label: str
     unit: str = ""
     bounds: tuple[float, float] | None = None
-    scale: Literal["auto", "linear", "log2"] = "auto"
+    scale: Literal["auto", "time", "round", "linear", "log2"] = "auto"
     max_linear_ratio: float = 20.0
     is_from_zero: bool = True
     is_percentile: bool = False
@@ -34,12 +35,13 @@ class FigureAxis(msgspec.Struct, frozen=True):
 
 
 class FigureLine(msgspec.Struct, frozen=True):
-    """Line of a figure. `key` is the metric or the source, which decides its style in the window."""
+    """Line of a figure. `key` is the metric or the source, which decides its style in the window. A `y` of
+    `None` is a gap."""
 
     key: str
     name: str
     x: tuple[float, ...]
-    y: tuple[float, ...]
+    y: tuple[float | None, ...]
     short_name: str = ""
     """Name at the end of the line in the window, where there is little room; empty if it is `name`."""
     texts: tuple[str, ...] = ()
@@ -93,6 +95,26 @@ class LineFigure(Figure, frozen=True, kw_only=True):
     limit_axis: Literal["x", "y"] = "y"
     """Axis of the limit of the SLO. The window draws only a limit on the y axis."""
     limit_label: str = ""
+
+
+class FigureBand(msgspec.Struct, frozen=True):
+    """Stage of a run on the time axis, in s since the start."""
+
+    start_s: float
+    end_s: float
+    stage: str
+    kind: str = ""
+
+
+class TimelineFigure(LineFigure, frozen=True, kw_only=True):
+    """Figure of lines over the run, whose values are those of time bins and are shown together when the
+    user points at a bin."""
+
+    bin_s: float
+    stages: tuple[FigureBand, ...] = ()
+    steady_states: tuple[FigureBand, ...] = ()
+    unplotted_lines: tuple[FigureLine, ...] = ()
+    """Values that are only shown when the user points at a bin."""
 
 
 class FigureBar(msgspec.Struct, frozen=True):

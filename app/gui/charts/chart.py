@@ -129,7 +129,7 @@ class Chart(Panel):
         for line in lines:
             style_index = entity_style(line.key, keys)
             is_stepped = figure is not None and figure.is_stepped
-            x, y = np.array(line.x), np.array(line.y)
+            x, y = np.array(line.x, dtype=np.float64), np.array(line.y, dtype=np.float64)
             self.set_line(line.key, line.short_name or line.name, x, y, style_index=style_index, is_stepped=is_stepped)
             if any(line.intervals):
                 low, high = zip(*(interval or (np.nan, np.nan) for interval in line.intervals), strict=True)

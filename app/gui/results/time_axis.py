@@ -18,6 +18,7 @@ from app.gui.widgets import label, vbox
 from app.records.metrics import metric_label
 from reports import formatting
 from reports.model import LoadSeries, Report, StageRow
+from reports.sections.timelines import build_latencies_figure, build_rates_figure
 
 
 class TimeAxis(QWidget):
@@ -57,9 +58,6 @@ class TimeAxis(QWidget):
     def show_run(self, displayed_run: DisplayedRun) -> None:
         """Show the whole duration of another run."""
         self._markers = tuple((time_s, shorten(text)) for time_s, text in displayed_run.opened_run.notes)
-        for chart in self.linked.charts:
-            chart.clear()
-            chart.set_markers(self._markers)
         load_series = displayed_run.own_report.load
         self.setVisible(load_series is not None)
         if load_series is None:
@@ -67,6 +65,7 @@ class TimeAxis(QWidget):
         self._draw(load_series, displayed_run.own_report)
         bands, spans = stage_bands(displayed_run.own_report), steady_spans(displayed_run.own_report)
         for chart in self.linked.charts:
+            chart.set_markers(self._markers)
             chart.set_bands(bands)
             chart.set_spans(spans)
         self._show_instruction(displayed_run)
@@ -96,35 +95,14 @@ class TimeAxis(QWidget):
             chart.set_markers((*self._markers, (time_s, description or format_duration(time_s))))
 
     def _draw(self, load_series: LoadSeries, report: Report) -> None:
+        self.rates.show_figure(build_rates_figure(report), "")
+        self.latency.show_figure(build_latencies_figure(report), "")
+        self.in_flight.clear()
         time_s = np.array(load_series.at_s)
-        for key, name, values in (
-            ("offered", "offered", load_series.offered_per_s),
-            ("sent", "sent", load_series.sent_per_s),
-            ("completed", "completed", load_series.completed_per_s),
-            ("good", "goodput", load_series.good_per_s),
-        ):
-            self.rates.set_line(key, name, time_s, np.array(values), style_index=entity_style(key))
-        self.latency.set_line(
-            "p50",
-            metric_label(report.times, "p50"),
-            time_s,
-            _to_array(load_series.p50_ms),
-            style_index=entity_style("p50"),
-        )
-        self.latency.set_line(
-            "p95",
-            metric_label(report.times, "p95"),
-            time_s,
-            _to_array(load_series.p95_ms),
-            style_index=entity_style("p95"),
-        )
-        if load_series.ttft_p95_ms:
-            ttft_ms = _to_array(load_series.ttft_p95_ms)
-            self.latency.set_line("ttft", "p95 TTFT", time_s, ttft_ms, style_index=entity_style("ttft_ms"))
         in_flight = np.array(load_series.in_flight)
         self.in_flight.set_line("in_flight", "in flight", time_s, in_flight, style_index=entity_style("in_flight"))
         if load_series.lag_p99_ms:
-            lag_ms = _to_array(load_series.lag_p99_ms)
+            lag_ms = np.array(load_series.lag_p99_ms, dtype=np.float64)
             self.latency.set_line("lag", "p99 send lag", time_s, lag_ms, style_index=entity_style("lag"))
 
     def _show_instruction(self, displayed_run: DisplayedRun) -> None:
@@ -155,10 +133,6 @@ def _get_stage_state(row: StageRow) -> State:
     if row.validity == "INVALID":
         return "bad"
     return "plain" if row.meets_slo is None else "good" if row.meets_slo else "warn"
-
-
-def _to_array(values: tuple[float | None, ...]) -> np.ndarray:
-    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
 def _is_same_range(time_range: tuple[float, float] | None, window_s: tuple[float, float]) -> bool:

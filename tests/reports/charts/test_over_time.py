@@ -3,15 +3,21 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
-from reports.charts.over_time import build_latency_timeline_chart, build_rate_timeline_chart
+from reports.charts.figures import build_chart
+from reports.charts.picture import Chart
 from reports.model import Report, SteadyRow
 from reports.quantity import Quantity
+from reports.sections.timelines import build_timeline_figures
+
+
+def _draw(key: str, report: Report) -> Chart:
+    figure = build_timeline_figures(report)[key]
+    assert figure is not None
+    return build_chart(key, figure)
 
 
 def test_rate_timeline_of_closed_loop_has_no_offered_rate(clients_report: Report, full_report: Report) -> None:
-    closed, offered = build_rate_timeline_chart(clients_report), build_rate_timeline_chart(full_report)
-    assert closed is not None
-    assert offered is not None
+    closed, offered = _draw("rates", clients_report), _draw("rates", full_report)
     assert closed.title == "Request rate over time"
     assert closed.columns == ("Time (s)", "sent (req/s)", "completed (req/s)", "good (req/s)", "in flight")
     assert "requests were sent over" in closed.alternative
@@ -32,10 +38,7 @@ def test_slo_limit_is_drawn_only_on_chart_of_its_metric(
     full_report: Report, metric: str, times: str, is_drawn: bool
 ) -> None:
     assert full_report.curve.limit is not None
-    drawing = build_latency_timeline_chart(
-        replace(full_report, times=times, curve=replace(full_report.curve, metric=metric))
-    )
-    assert drawing is not None
+    drawing = _draw("latency", replace(full_report, times=times, curve=replace(full_report.curve, metric=metric)))
     assert ("SLO p95" in str(drawing.spec)) == is_drawn
 
 
@@ -46,10 +49,8 @@ def test_steady_state_is_shaded_on_both_timelines(full_report: Report) -> None:
         p50=nothing, steady_p50=nothing, p95=nothing, steady_p95=nothing,
     )  # fmt: skip
     older = replace(row, window_s=None)  # of a report that does not have it
-    for build in (build_rate_timeline_chart, build_latency_timeline_chart):
-        shaded, plain = (build(replace(full_report, steady=(steady_row,))) for steady_row in (row, older))
-        assert shaded is not None
-        assert plain is not None
+    for key in ("rates", "latency"):
+        shaded, plain = (_draw(key, replace(full_report, steady=(steady_row,))) for steady_row in (row, older))
         assert [{"from": 12.0, "to": 18.0, "stage": "chat"}] in shaded.spec["datasets"].values()
         assert "shaded" in (shaded.note or "")
         assert "shaded" not in (plain.note or "")
