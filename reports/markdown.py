@@ -142,7 +142,9 @@ def render_plan_markdown(report: PlanReport) -> str:
     report = sanitize(report)
     plan = report.plan
     titled_lines = [("Plan", build_offer_lines(plan)), *plan_lines(plan)]
+    model = plan.planned_model
     sections = [
+        [] if model is None else [escape_text(plan_sentences.describe_planned_model(model))],
         [*_build_decision(plan, "## "), *_build_caveats(list(plan.checks), ())],
         *(_build_section(title, build_bullet_list([*map(escape_text, lines)])) for title, lines in titled_lines),
     ]

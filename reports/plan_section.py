@@ -227,6 +227,23 @@ class AcceleratorRow(msgspec.Struct, frozen=True, kw_only=True):
     offer: str | None
 
 
+class PlannedModelRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Language model that is planned from its shape. Lengths are means in tokens.
+
+    `active_parameters` process one token; `None` if all do. `weights`, `compute` and `kv` are the data types of
+    weights, arithmetic and KV cache.
+    """
+
+    name: str
+    parameters: float
+    active_parameters: float | None
+    weights: str
+    compute: str
+    kv: str
+    input_tokens: float
+    output_tokens: float
+
+
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     """Plan in a report. `offers` lists the feasible offers by cost; `runner_up` and
     `cheapest_rejected` are names of rows.
@@ -281,6 +298,8 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     the API's prices."""
     accelerators: tuple[AcceleratorRow, ...] = ()
     """Result for each accelerator that the plan was limited to."""
+    planned_model: PlannedModelRow | None = None
+    """Language model that is planned from its shape; `None` for a plan from measurements only."""
 
     @property
     def recommended_row(self) -> OfferRow | None:

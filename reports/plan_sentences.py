@@ -12,6 +12,7 @@ from reports.plan_section import (
     DaySeries,
     OfferRow,
     PercentileRange,
+    PlannedModelRow,
     PlanSection,
     SavingRow,
     SensitivityRow,
@@ -23,6 +24,23 @@ from reports.quantity import Basis, Quantity
 
 _CENT_USD = 0.01
 _RANGE_LABEL = "P10–P90"
+
+
+def describe_planned_model(model: PlannedModelRow) -> str:
+    """Describe the size and precision of a language model that is planned from its shape, and the lengths of its
+    requests."""
+    size_text = f"{_format_billions(model.parameters)} parameters"
+    if model.active_parameters is not None:
+        size_text += f", {_format_billions(model.active_parameters)} of them active per token"
+    return (
+        f"{model.name}: {size_text}; weights in {model.weights}, arithmetic in {model.compute}, KV cache in "
+        f"{model.kv}; requests of {formatting.format_count(round(model.input_tokens))} input and "
+        f"{formatting.format_count(round(model.output_tokens))} output tokens"
+    )
+
+
+def _format_billions(count: float) -> str:
+    return f"{count / 1e9:,.3g} billion" if count < 1e12 else f"{count / 1e9:,.0f} billion"
 
 
 def count_load_instances(row: OfferRow) -> int | None:

@@ -98,7 +98,9 @@ def render_plan(plan: PlanSection, width: int = 100) -> str:
     """Render a plan without a run, with all details of the recommended fleet."""
     plan = sanitize(plan)
     caveats = summarize_caveats(list(plan.checks))
+    model = plan.planned_model
     titled_lines = (
+        ("Model", [] if model is None else [plan_sentences.describe_planned_model(model)]),
         ("Decision", [*build_decision_lines(plan), *([caveats] if caveats else [])]),
         ("Plan", build_offer_lines(plan)),
         *plan_lines(plan),

@@ -141,10 +141,10 @@ def _format_percent(text: str) -> str:
 
 def _show_plan(plan: Plan, plan_inputs: PlanningInputs) -> None:
     from app.cli.tables import format_table
-    from app.reporting.plan import build_plan_section, build_source_rows
+    from app.reporting.plan import build_input_section
     from reports.text import render_plan
 
-    print_whole(render_plan(build_plan_section(plan, build_source_rows(plan_inputs))))
+    print_whole(render_plan(build_input_section(plan, plan_inputs)))
     fleets = _list_feasible_fleets(plan)[:_MAX_OFFERS]
     if fleets:
         print()

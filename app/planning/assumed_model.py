@@ -29,7 +29,6 @@ from app.records.offers import Accelerator, CapacityCurve, Offer
 from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, TokenService
-from app.records.traffic import TokenLengths
 
 DEGREES = (1, 2, 4, 8)
 """Numbers of accelerators that a replica may be split across."""
@@ -63,7 +62,7 @@ def build_assumed_replicas(
     Return `Unavailable` if weights and KV cache do not fit, or if data of the model or of the
     accelerator are missing.
     """
-    assumed_model, lengths = plan_inputs.assumed_model, _compute_mean_lengths(plan_inputs.traffic.tokens)
+    assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
     peak_per_s = get_peak_ops_per_s(accelerator, assumed_model.precision.compute)
@@ -96,15 +95,6 @@ def compute_assumed_capacity(replica: AssumedReplica, offer: Offer, model: Assum
         reason = "not measured: extrapolated to an accelerator without published measurements"
     rate_per_s = replica.target.curve.max_rate_per_s * replicas
     return Capacity(rate_per_s, replica.sigma, replicas, "assumed", (Risk(3, reason),), speed_sigma=replica.sigma)
-
-
-def _compute_mean_lengths(tokens: tuple[TokenLengths, ...]) -> tuple[float, float] | None:
-    total_share = sum(lengths.share for lengths in tokens)
-    if not total_share:
-        return None
-    return sum(lengths.share * lengths.input for lengths in tokens) / total_share, sum(
-        lengths.share * lengths.output for lengths in tokens
-    ) / total_share
 
 
 def _list_memory_plans(

@@ -137,3 +137,14 @@ class Traffic(msgspec.Struct, frozen=True):
     token_sample: TokenSample | None = None
     """Sample of the input and output lengths, in tokens, to simulate if `tokens` holds the means of
     a measurement. None in the result of a plan, which does not repeat the sample."""
+
+    @property
+    def mean_token_lengths(self) -> tuple[float, float] | None:
+        """Mean input and output lengths of a request, in tokens; None if they are not specified."""
+        total_share = sum(lengths.share for lengths in self.tokens)
+        if not total_share:
+            return None
+        return (
+            sum(lengths.share * lengths.input for lengths in self.tokens) / total_share,
+            sum(lengths.share * lengths.output for lengths in self.tokens) / total_share,
+        )

@@ -26,6 +26,7 @@ from reports.plan_section import (
     MixRow,
     MixSection,
     PercentileRange,
+    PlannedModelRow,
     PlanReport,
     SavingRow,
     SensitivityRow,
@@ -40,9 +41,11 @@ _NO_SATURATION_REASON = "no service model, or saturation never reached"
 _NO_FLEET_REASON = "no feasible fleet"
 
 
-def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.PlanSection:
+def build_plan_section(
+    plan: Plan, sources: Sequence[SourceRow] = (), planned_model: PlannedModelRow | None = None
+) -> model.PlanSection:
     """Build the section of a plan. `sources` are the measurements on which the plan is based,
-    including the measurement for the recommended fleet."""
+    including the measurement for the recommended fleet. `planned_model` is planned from its shape."""
     frontier_keys = {(fleet.offer, fleet.instances) for fleet in plan.pareto}
     sorted_fleets = sorted(plan.offers, key=_get_cost_sort_key)
     rows = [
@@ -95,6 +98,7 @@ def build_plan_section(plan: Plan, sources: Sequence[SourceRow] = ()) -> model.P
         accelerators=tuple(
             AcceleratorRow(accelerator=result.accelerator, offer=result.offer) for result in plan.accelerators
         ),
+        planned_model=planned_model,
     )
 
 
@@ -129,6 +133,27 @@ def _find_source(fleet: Fleet, sources: Sequence[SourceRow]) -> SourceRow | None
     return next((source for source in sources if source.name == fleet.measured_on), None)
 
 
+def build_input_section(plan: Plan, plan_inputs: PlanningInputs) -> model.PlanSection:
+    """Build the section of a plan that does not belong to a run, from the plan and its inputs."""
+    return build_plan_section(plan, build_source_rows(plan_inputs), _build_planned_model(plan_inputs))
+
+
+def _build_planned_model(plan_inputs: PlanningInputs) -> PlannedModelRow | None:
+    assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
+    if assumed_model is None or lengths is None:
+        return None
+    return PlannedModelRow(
+        name=assumed_model.name,
+        parameters=assumed_model.model.parameters,
+        active_parameters=assumed_model.model.active_parameters,
+        weights=assumed_model.precision.weights,
+        compute=assumed_model.precision.compute,
+        kv=assumed_model.precision.kv,
+        input_tokens=lengths[0],
+        output_tokens=lengths[1],
+    )
+
+
 def build_source_rows(plan_inputs: PlanningInputs) -> tuple[SourceRow, ...]:
     return tuple(map(_build_source_row, plan_inputs.measured))
 
@@ -151,11 +176,10 @@ def _build_source_row(target: MeasuredTarget) -> SourceRow:
 def build_plan_report(plan: Plan, plan_inputs: PlanningInputs, tool: str, command: str) -> PlanReport:
     """Build the report of a plan file, which does not belong to a run."""
     price_dates = sorted(offer.as_of.isoformat() for offer in plan_inputs.catalog.offers)
-    sources = build_source_rows(plan_inputs)
     return PlanReport(
         tool=tool,
-        plan=build_plan_section(plan, sources),
-        sources=sources,
+        plan=build_input_section(plan, plan_inputs),
+        sources=build_source_rows(plan_inputs),
         offers=len(price_dates),
         own_offers=sum(offer.is_customized for offer in plan_inputs.catalog.offers),
         oldest_price=price_dates[0] if price_dates else None,

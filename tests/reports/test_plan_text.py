@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+import pytest
 from msgspec.structs import replace
 
+from reports.html import render_plan_html
+from reports.markdown import render_plan_markdown
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import AcceleratorRow, CapacityUncertainty, PercentileRange
+from reports.plan_section import AcceleratorRow, CapacityUncertainty, PercentileRange, PlannedModelRow
 from reports.plan_text import build_detail_lines, build_summary_lines
 from reports.text import render_plan
 
@@ -95,3 +98,26 @@ def test_plan_of_older_version_omits_details_without_stored_data(plan: PlanSecti
 def test_plan_text_fits_terminal_width(plan: PlanSection) -> None:
     for width in (60, 80, 100):
         assert max(map(len, render_plan(plan, width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("active_parameters", [None, 37.55e9])
+def test_plan_from_a_shape_begins_with_the_model(
+    whole_plan_report: PlanReport, active_parameters: float | None
+) -> None:
+    model = PlannedModelRow(
+        name="large|moe",
+        parameters=671.03e9,
+        active_parameters=active_parameters,
+        weights="fp8",
+        compute="fp8",
+        kv="bf16",
+        input_tokens=2000.0,
+        output_tokens=300.0,
+    )
+    report = replace(whole_plan_report, plan=replace(whole_plan_report.plan, planned_model=model))
+    text = render_plan(report.plan, width=1000).partition("\n")[0]
+    for part in ("671 billion", "fp8", "bf16", "2,000", "300"):
+        assert part in text
+    assert ("37.5 billion" in text or "37.6 billion" in text) is (active_parameters is not None)
+    assert render_plan_markdown(report).startswith("large\\|moe: 671 billion")
+    assert "large|moe: 671 billion" in render_plan_html(report).partition("<section")[0]

@@ -5,10 +5,13 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.plan import ApiTokens, Plan, SensitivityRange, UnitCosts
-from app.reporting.plan import build_plan_report, build_plan_section
+from app.records.planning_inputs import AssumedModel, Precision
+from app.records.traffic import TokenLengths
+from app.reporting.plan import build_input_section, build_plan_report, build_plan_section
 from reports.model import Limit
-from reports.plan_section import PercentileRange, PlanSection, SloProbabilityRow
+from reports.plan_section import PercentileRange, PlannedModelRow, PlanSection, SloProbabilityRow
 from reports.plan_sentences import describe_api_price
+from tests.fakes.language_models import MIXTRAL
 from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, plan_without_feasible_offer, planning_inputs, whole_plan
 
 
@@ -178,3 +181,23 @@ def test_max_rate_of_an_assumed_source_is_assumed() -> None:
     plan_question = planning_inputs()
     assumed = replace(plan_question, measured=(replace(plan_question.measured[0], is_assumed=True),))
     assert build_plan_report(whole_plan(), assumed, "t", "c").sources[0].max_rate.basis == "assumed"
+
+
+def test_plan_from_a_shape_has_the_model_with_its_mean_lengths() -> None:
+    inputs = planning_inputs()
+    tokens = (TokenLengths(0.75, 1000.0, 100.0), TokenLengths(0.25, 3000.0, 500.0))
+    inputs = replace(inputs, traffic=replace(inputs.traffic, tokens=tokens))
+    assert build_input_section(whole_plan(), inputs).planned_model is None
+    assumed_model = AssumedModel("mixtral", MIXTRAL, Precision("fp8", "bf16", "fp8"))
+    assert build_input_section(whole_plan(), replace(inputs, assumed_model=assumed_model)).planned_model == (
+        PlannedModelRow(
+            name="mixtral",
+            parameters=46.7e9,
+            active_parameters=12.9e9,
+            weights="fp8",
+            compute="bf16",
+            kv="fp8",
+            input_tokens=1500.0,
+            output_tokens=200.0,
+        )
+    )
