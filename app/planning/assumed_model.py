@@ -13,6 +13,7 @@ from app.planning.formulas import compute_max_throughput_per_s, estimate_rate_wi
 from app.planning.memory import (
     MemoryPlan,
     compute_kv_bytes,
+    compute_usable_bytes,
     count_sequences,
     find_smallest_degree,
     plan_memory,
@@ -26,7 +27,7 @@ from app.planning.step_times.service import EstimatedService, ServerSettings, es
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
-from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs, Precision
 from app.records.result import Hardware
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, TokenService
 
@@ -54,6 +55,13 @@ class AssumedReplica(msgspec.Struct, frozen=True):
     is_extrapolated: bool
 
 
+def find_missing_figures(accelerator: Accelerator, precision: Precision) -> Unavailable | None:
+    """Return which figure of an accelerator is missing, without which no language model can be planned on it at this
+    precision; `None` if none is."""
+    peak_per_s, usable_bytes = get_peak_ops_per_s(accelerator, precision.compute), compute_usable_bytes(accelerator)
+    return next((figure for figure in (peak_per_s, usable_bytes) if isinstance(figure, Unavailable)), None)
+
+
 def build_assumed_replicas(
     accelerator: Accelerator, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> tuple[AssumedReplica, ...] | Unavailable:
@@ -65,9 +73,9 @@ def build_assumed_replicas(
     assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
-    peak_per_s = get_peak_ops_per_s(accelerator, assumed_model.precision.compute)
-    if isinstance(peak_per_s, Unavailable):
-        return peak_per_s
+    missing = find_missing_figures(accelerator, assumed_model.precision)
+    if missing is not None:
+        return missing
     memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
     if not memory_plans:
         return _explain_missing_memory(assumed_model, accelerator, lengths)

@@ -61,8 +61,7 @@ def get_peak_ops_per_s(accelerator: Accelerator, dtype: str) -> float | Unavaila
     if lacks_precision(accelerator, dtype):
         return Unavailable(
             "unsupported_precision",
-            f"{format_accelerator_name(accelerator)} does not support {dtype}: measure it at a precision that it "
-            "supports",
+            f"{format_accelerator_name(accelerator)} does not support {dtype}: choose a precision that it supports",
         )
     return Unavailable("unknown_figure", f"the dense {dtype} peak of {format_accelerator_name(accelerator)} is unknown")
 

@@ -36,8 +36,7 @@ def find_model(text: str, directory: Path) -> FoundModel:
     wrong with the files."""
     path = _find_path(text, directory)
     if path is None:
-        model = find_language_model(text)
-        return FoundModel(model.key, model.shape)
+        return FoundModel(format_model_name(text.rpartition("/")[2]), find_language_model(text).shape)
     folder = path if path.is_dir() else path.parent
     name = path.name if path.is_dir() or path.suffix in _WEIGHT_SUFFIXES else folder.resolve().name
     return FoundModel(format_model_name(name), _read_shape(path))

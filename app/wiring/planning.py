@@ -9,9 +9,11 @@ from pathlib import Path
 
 import msgspec
 
+from app.analysis.accelerator_names import matches_accelerator
 from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
+from app.planning.assumed_model import find_missing_figures
 from app.planning.service_models.measured import (
     build_local_targets,
     build_measured_target,
@@ -112,6 +114,8 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
         raise NoTrafficError("the plan has no traffic", hint="Use --peak 900/s or --traffic traffic.yaml.")
     if language_model is not None:
         _check_model_inputs(language_model, slo, traffic)
+        if not targets:
+            _check_requested_accelerators(language_model, declared_inputs.limits, catalog)
     plan_inputs = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
     return apply_prices(plan_inputs, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
 
@@ -155,6 +159,22 @@ def _check_model_inputs(model: AssumedModel, slo: Sequence[Objective], traffic: 
             f"{context_tokens:,} tokens",
             hint="Use shorter lengths in --input-tokens and --output-tokens, or in traffic.tokens. If the server "
             "extends the context, set language_model.context_tokens.",
+        )
+
+
+def _check_requested_accelerators(model: AssumedModel, limits: PlanLimits, catalog: Catalog) -> None:
+    """Raise UsageError if the model can be planned on none of the requested accelerators, because they lack its
+    precision or figures of them are unknown."""
+    requested = [
+        accelerator
+        for accelerator in catalog.accelerators.values()
+        if any(matches_accelerator(accelerator.key, name) for name in limits.accelerators)
+    ]
+    missing = [find_missing_figures(accelerator, model.precision) for accelerator in requested]
+    if missing and missing[0] is not None and None not in missing:
+        raise UsageError(
+            f"{model.name} cannot be planned on {', '.join(limits.accelerators)}: {missing[0].reason}",
+            hint="Use other accelerators with --gpus, or another precision with --precision.",
         )
 
 

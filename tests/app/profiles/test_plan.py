@@ -142,7 +142,7 @@ def test_language_model_may_be_a_name(path: Path) -> None:
     path.write_text("language_model: meta-llama/Llama-3.1-70B-Instruct\nprecision: {weights: fp8}\n")
     model = load_language_model(path, ["language_model.layers=40"], find_model=find_model)
     shape = load_language_models()["llama-3.1-70b"].shape
-    assert model == AssumedModel("llama-3.1-70b", msgspec.structs.replace(shape, layers=40), Precision("fp8"))
+    assert model == AssumedModel("Llama-3.1-70B-Instruct", msgspec.structs.replace(shape, layers=40), Precision("fp8"))
     path.write_text("name: mine\nlanguage_model: Llama-3.1-70B\n")
     assert load_language_model(path, find_model=find_model) == AssumedModel("mine", shape)
 

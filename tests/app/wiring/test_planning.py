@@ -193,7 +193,7 @@ def test_language_model_is_planned_by_name_without_a_source(build_inputs: BuildI
     overrides = ("precision.weights=fp8", "traffic.peak=9/s", TOKENS)
     question = build_inputs(overrides=overrides, slo=SLO, model="Llama-3.1-8B")
     assert question.assumed_model is not None
-    assert question.assumed_model.name == "llama-3.1-8b"
+    assert question.assumed_model.name == "Llama-3.1-8B"
     assert question.assumed_model.precision.weights == "fp8"
     for source in ("model.yaml", "plan.yaml"):
         with pytest.raises(UsageError, match=r"only one language model|cannot be combined"):
@@ -213,6 +213,18 @@ def test_language_model_needs_an_slo_and_lengths_within_its_context(
 ) -> None:
     with pytest.raises(UsageError, match=message):
         build_inputs("model.yaml", overrides=("language_model.context_tokens=8192", *overrides), slo=slo)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "precision", "reason"), [("a100", "fp8", "does not support fp8"), ("t4,v100", "bf16", "does not support bf16")]
+)
+def test_accelerators_without_the_precision_or_figures_are_refused(
+    build_inputs: BuildInputs, gpus: str, precision: str, reason: str
+) -> None:
+    base = ("traffic.peak=9/s", TOKENS, f"precision.compute={precision}")
+    with pytest.raises(UsageError, match=reason):
+        build_inputs(overrides=(*base, f"plan.accelerators={gpus}"), slo=SLO, model="llama-3.1-8b")
+    assert build_inputs(overrides=(*base, f"plan.accelerators={gpus},h100"), slo=SLO, model="llama-3.1-8b")
 
 
 def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
