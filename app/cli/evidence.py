@@ -139,8 +139,8 @@ def _show_evidence(evidence_id: str, json: bool) -> int:
 def _find_document(evidence_id: str) -> dict[str, object]:
     """Return a source, a point or the user's own evidence as a document. Raises UsageError if there is none of this
     ID."""
+    from app.analysis.published_points import load_published_points
     from app.profiles.problems import did_you_mean
-    from app.profiles.published_points import load_published_points
     from app.reporting.evidence_rows import build_own_rows, build_published_row, find_source
     from app.storage.own_evidence import find_evidence
 
@@ -228,7 +228,7 @@ def _add_evidence(source: str, server: _Server, input_tokens: float | None, outp
 
 
 def _remove_evidence(evidence_id: str) -> int:
-    from app.profiles.published_points import load_published_points
+    from app.analysis.published_points import load_published_points
     from app.storage.own_evidence import remove_evidence
 
     own_id, dot, _ = evidence_id.partition(".")

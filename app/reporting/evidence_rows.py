@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
+from app.analysis.language_models import find_model_key
+from app.analysis.published_points import load_published_points
 from app.errors import UsageError
-from app.profiles.language_models import find_model_key
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.profiles.problems import did_you_mean
-from app.profiles.published_points import load_published_points
 from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, OwnEvidence, PublishedPoint
 
 _SOURCES_BY_ID = {source.id: source for source in PUBLISHED_SOURCES}

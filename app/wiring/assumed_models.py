@@ -6,8 +6,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
+from app.analysis.language_models import find_language_model
 from app.errors import UsageError
-from app.profiles.language_models import find_language_model
 from app.profiles.loading import FoundModel, load_language_model, load_named_language_model
 from app.records.language_model import GENAI_CONFIG_NAME
 from app.records.planning_inputs import AssumedModel, LanguageModel

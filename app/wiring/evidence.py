@@ -10,8 +10,8 @@ import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
 from app.analysis.curve import build_client_load_points, build_load_points
+from app.analysis.language_models import find_language_model
 from app.errors import InvalidRunError, UsageError
-from app.profiles.language_models import find_language_model
 from app.profiles.plan import is_model_shape_file
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.records.evidence import EngineName, OwnEvidence, OwnPoint, PublishedServer

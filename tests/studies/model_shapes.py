@@ -14,9 +14,9 @@ from typing import Any
 
 import msgspec
 
+from app.analysis.language_models import TABLE, ListedModel
 from app.inference.inspection.configured_model import build_shape
 from app.inference.inspection.huggingface_config import HuggingFaceConfig
-from app.profiles.language_models import TABLE, ListedModel
 from app.records.planning_inputs import LanguageModel
 
 CONFIGS = Path(__file__).with_name("model_configs.json")

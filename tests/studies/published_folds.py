@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from app.analysis.language_models import load_language_models
 from app.planning.rates import Unavailable
 from app.planning.step_times.estimate import LatencyEstimate, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import select
 from app.planning.step_times.positive_sum import Indices
 from app.planning.step_times.published import PublishedLoops, build_published_loops
-from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedPoint
 

@@ -25,13 +25,13 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from app.analysis.language_models import load_language_models
+from app.analysis.published_points import TABLE, format_points, load_published_points
 from app.planning.step_times.bundled import FILE, format_evidence, load_bundled_evidence
 from app.planning.step_times.estimate import FittedEvidence, LatencyEstimate, describe_shape, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import Metric
 from app.planning.step_times.published import PublishedLoops, find_curve
-from app.profiles.language_models import load_language_models
-from app.profiles.published_points import TABLE, format_points, load_published_points
 from app.records.evidence import PublishedPoint
 from tests.studies.published_choices import SHOWN, evaluate_choices
 from tests.studies.published_folds import build_loops, estimate_groups, estimate_later, take

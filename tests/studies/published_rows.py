@@ -40,7 +40,7 @@ from pathlib import Path
 
 from msgspec.structs import replace
 
-from app.profiles.language_models import find_model_key
+from app.analysis.language_models import find_model_key
 from app.records.evidence import EngineName, PublishedPoint, PublishedServer
 
 ACCELERATORS = {

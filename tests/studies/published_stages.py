@@ -14,6 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from msgspec.structs import replace
 
+from app.analysis.language_models import find_model_key, load_language_models
 from app.planning.memory import MemoryPlan, compute_kv_bytes, plan_memory
 from app.planning.rates import Unavailable
 from app.planning.service_models.service_times import speed_up
@@ -22,7 +23,6 @@ from app.planning.step_times.estimate import FittedEvidence
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
-from app.profiles.language_models import find_model_key, load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedServer
 from app.records.planning_inputs import Engine, Precision

@@ -6,11 +6,11 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.published_points import load_published_points
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.estimate import LatencyEstimate
 from app.planning.step_times.model import Metric
 from app.planning.step_times.positive_sum import Floats
-from app.profiles.published_points import load_published_points
 from tests.studies.published_choices import Choices, evaluate_choices
 from tests.studies.published_folds import build_loops
 from tests.studies.published_llm import OUT_COLUMNS, select_evidence, write_predictions

@@ -7,10 +7,10 @@ from pathlib import Path
 
 import pytest
 
+from app.analysis.published_points import load_published_points
 from app.cli.main import main
 from app.errors import ExitCode
 from app.profiles.bundled import DATA_DIRECTORY
-from app.profiles.published_points import load_published_points
 
 VLLM = str(DATA_DIRECTORY / "examples" / "vllm-before.json")
 ADD = (

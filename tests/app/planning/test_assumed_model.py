@@ -3,6 +3,7 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.language_models import load_language_models
 from app.planning.assumed_model import (
     DEGREES,
     OTHER_VENDOR_SPEED,
@@ -13,7 +14,6 @@ from app.planning.assumed_model import (
 from app.planning.capacity import Capacity
 from app.planning.rates import Unavailable
 from app.planning.slo_objectives import build_slo_objectives
-from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, PlanningInputs, Precision
 from app.records.service import TokenService

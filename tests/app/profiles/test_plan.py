@@ -9,8 +9,8 @@ import pytest
 import yaml
 from pydantic import TypeAdapter
 
+from app.analysis.language_models import load_language_models
 from app.errors import ProfileError
-from app.profiles.language_models import load_language_models
 from app.profiles.loading import load_language_model, load_planning_settings
 from app.profiles.plan import (
     EngineSettings,

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
+from app.analysis.language_models import load_language_models
 from app.errors import ProfileError, UsageError
-from app.profiles.language_models import load_language_models
 from app.wiring.assumed_models import find_model, load_assumed_model, load_model_by_name
 from tests.fakes.language_model_files import published_model, write_folder
 from tests.studies.model_shapes import load_published_models

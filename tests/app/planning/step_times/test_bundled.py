@@ -4,10 +4,10 @@ import msgspec
 import numpy as np
 import pytest
 
+from app.analysis.language_models import load_language_models
+from app.analysis.published_points import load_published_points
 from app.planning.step_times.bundled import FILE, format_evidence, load_bundled_evidence
 from app.planning.step_times.intervals import NOVELTIES
-from app.profiles.language_models import load_language_models
-from app.profiles.published_points import load_published_points
 from tests.studies.published_folds import build_loops
 
 

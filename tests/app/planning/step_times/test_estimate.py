@@ -9,11 +9,11 @@ from functools import cache
 import numpy as np
 import pytest
 
+from app.analysis.published_points import load_published_points
 from app.planning.step_times.estimate import FittedEvidence, fit_evidence
 from app.planning.step_times.intervals import HeldOutErrors, fit_error_model, label_groups
 from app.planning.step_times.model import ClosedLoops, select
 from app.planning.step_times.published import PublishedLoops, find_curve, find_kv_dtype
-from app.profiles.published_points import load_published_points
 from tests.studies.published_folds import build_loops, take
 
 

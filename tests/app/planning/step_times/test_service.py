@@ -3,10 +3,10 @@ from __future__ import annotations
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.language_models import load_language_models
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
-from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import EngineName, PublishedServer
 

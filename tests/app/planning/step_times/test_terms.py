@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.language_models import load_language_models
 from app.planning.rates import Unavailable
 from app.planning.step_times.positive_sum import Term
 from app.planning.step_times.terms import (
@@ -17,7 +18,6 @@ from app.planning.step_times.terms import (
     compute_decode_terms,
     compute_prefill_terms,
 )
-from app.profiles.language_models import load_language_models
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedServer
 

@@ -2,14 +2,14 @@ from __future__ import annotations
 
 import pytest
 
-from app.errors import UsageError
-from app.profiles.language_models import (
+from app.analysis.language_models import (
     TABLE,
     find_language_model,
     find_model_key,
     load_language_models,
     suggest_models,
 )
+from app.errors import UsageError
 from app.profiles.plan import check_shape
 from tests.studies.model_shapes import format_table, list_models, load_published_models
 

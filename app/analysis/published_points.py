@@ -6,13 +6,14 @@ import csv
 import io
 from collections.abc import Iterable
 from functools import cache
+from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 
-from app.profiles.bundled import DATA_DIRECTORY
 from app.records.evidence import PublishedPoint, PublishedServer
 
-TABLE = DATA_DIRECTORY / "evidence" / "published_points.csv"
+TABLE = Path(str(files("profiles"))) / "evidence" / "published_points.csv"
 _SERVED_FIELDS = PublishedServer.__struct_fields__
 _POINT_FIELDS = tuple(field for field in PublishedPoint.__struct_fields__ if field != "served")
 

@@ -7,14 +7,15 @@ import difflib
 import re
 from collections.abc import Sequence
 from functools import cache
+from importlib.resources import files
+from pathlib import Path
 
 import msgspec
 
 from app.errors import UsageError
-from app.profiles.bundled import DATA_DIRECTORY
 from app.records.planning_inputs import LanguageModel
 
-TABLE = DATA_DIRECTORY / "evidence" / "language_models.csv"
+TABLE = Path(str(files("profiles"))) / "evidence" / "language_models.csv"
 
 
 class ListedModel(msgspec.Struct, frozen=True):

@@ -2,9 +2,9 @@ from __future__ import annotations
 
 import msgspec
 
-from app.profiles.language_models import load_language_models
+from app.analysis.language_models import load_language_models
+from app.analysis.published_points import TABLE, format_points, load_published_points
 from app.profiles.pricing.catalog import load_catalog
-from app.profiles.published_points import TABLE, format_points, load_published_points
 
 
 def test_the_bundled_points_read_as_they_were_written() -> None:
