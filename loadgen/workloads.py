@@ -372,6 +372,12 @@ API_PATHS: dict[OpenAiApi, str] = {
 """Path of each API below the base URL, which ends in /v1."""
 
 
+RERANK_DOCUMENTS = 8
+"""Default number of documents in a reranking request."""
+SAMPLE_RATE_HZ = 24_000
+"""Default sampling rate of audio that is sent or received without a format that declares one."""
+
+
 class OpenAiWorkload(ProtocolWorkload, frozen=True, tag="openai"):
     """Requests to an OpenAI-compatible API, or to the Anthropic Messages API (`messages`). The
     endpoint's URL is the base URL, which usually ends in /v1.
@@ -390,11 +396,11 @@ class OpenAiWorkload(ProtocolWorkload, frozen=True, tag="openai"):
     stream: bool = True
     extra_body: bytes = b"{}"
     tokenizer: str | None = None
-    documents: int = 8
+    documents: int = RERANK_DOCUMENTS
     popularity: Popularity = Popularity()
     seed: int = 0
     cache_bust: CacheBust | None = None
-    sample_rate_hz: int = 24_000
+    sample_rate_hz: int = SAMPLE_RATE_HZ
 
     @property
     def generates_text(self) -> bool:
@@ -446,8 +452,8 @@ class RealtimeWorkload(ProtocolWorkload, frozen=True, tag="realtime"):
     generated: GeneratedAudio | None = None
     dataset: Dataset | None = None
     session: bytes = b"{}"
-    sample_rate_hz: int = 24_000
-    output_sample_rate_hz: int = 24_000
+    sample_rate_hz: int = SAMPLE_RATE_HZ
+    output_sample_rate_hz: int = SAMPLE_RATE_HZ
     chunk_s: float = 0.1
     popularity: Popularity = Popularity()
     seed: int = 0

@@ -19,11 +19,11 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Annotated, Any, ClassVar, Literal, Self
 
 import msgspec
-from pydantic import Field, PlainSerializer, PlainValidator, model_validator
+from pydantic import Field, JsonValue, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles.classes import UNIQUE_CLASSES, ClassKeys
 from app.profiles.datasets import BodyKeys, DatasetPath, PopularityText
@@ -53,6 +53,8 @@ from app.profiles.units import format_duration, parse_duration_s
 from app.records.protocols import join_text_generating_protocols
 from loadgen.workloads import (
     NO_DELAY,
+    RERANK_DOCUMENTS,
+    SAMPLE_RATE_HZ,
     AudioClips,
     Delay,
     Documents,
@@ -720,7 +722,7 @@ class RerankRequests(EmbeddingRequests):
     tokens."""
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _GENERATION_KEY_HINTS
-    documents: Annotated[Count, upper_bound(10_000)] = Field(default=8, examples=[8])
+    documents: Annotated[Count, upper_bound(10_000)] = Field(default=RERANK_DOCUMENTS, examples=[RERANK_DOCUMENTS])
     """Number of texts per query, such as 8."""
 
 
@@ -729,7 +731,7 @@ _STREAM_KEY_HINTS = {
 }
 
 
-def _check_conflicts(extra_body: dict[str, Any], conflicts: dict[str, str]) -> None:
+def _check_conflicts(extra_body: Mapping[str, JsonValue], conflicts: dict[str, str]) -> None:
     """Check that `extra_body` has no key that the profile sets elsewhere. Raises BadValueError
     otherwise. `conflicts` has the key of the profile for each key of a request body."""
     for key, profile_key in conflicts.items():
@@ -749,7 +751,7 @@ class SpeechRequests(EmbeddingRequests):
     """Name of the voice, such as alloy. Leave it empty for the default voice of the server."""
     format: Literal["pcm", "wav", "mp3", "opus", "aac", "flac"] = "pcm"
     """Format of the audio. Servers that stream usually stream pcm only."""
-    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=SAMPLE_RATE_HZ, examples=[SAMPLE_RATE_HZ])
     """Sampling rate of pcm audio in Hz, such as 24000. A pcm response does not state it."""
     stream: bool = True
     """Streamed responses, whose audio arrives as it is generated. If false, the request does not ask
@@ -875,9 +877,11 @@ class RealtimeRequests(Settings):
     """Name of the voice, such as alloy. Leave it empty for the default voice of the server."""
     version: Literal["ga", "beta"] = "ga"
     """Version of the API that defines the settings of the session: ga (released) or beta."""
-    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=SAMPLE_RATE_HZ, examples=[SAMPLE_RATE_HZ])
     """Sampling rate of the audio that is sent in Hz, such as 24000."""
-    output_sample_rate: Annotated[Count, upper_bound(384_000)] = Field(default=24_000, examples=[24_000])
+    output_sample_rate: Annotated[Count, upper_bound(384_000)] = Field(
+        default=SAMPLE_RATE_HZ, examples=[SAMPLE_RATE_HZ]
+    )
     """Sampling rate of the response in Hz, such as 24000, unless the server states another."""
     chunk_s: Annotated[Seconds, Field(ge=0.01, le=5)] = Field(default=0.1, alias="chunk", examples=["100ms"])
     """Duration of the audio in each message, such as 100ms."""

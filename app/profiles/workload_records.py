@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import secrets
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-import msgspec
 import numpy as np
 from pydantic import JsonValue
 
@@ -25,6 +25,8 @@ from app.profiles.prompts import (
 from app.profiles.trace_replay import build_trace_prompts
 from app.profiles.workload import HttpClassSettings, HttpRequests, encode_body
 from loadgen.workloads import (
+    RERANK_DOCUMENTS,
+    SAMPLE_RATE_HZ,
     CacheBust,
     Dataset,
     DatasetPrompts,
@@ -104,23 +106,40 @@ def _build_bodies(body: JsonValue, bodies: tuple[JsonValue, ...]) -> tuple[bytes
     return tuple(encode_body(value) for value in (bodies if body is None else (body,)))
 
 
+class _ClassValues(NamedTuple):
+    """What a class of requests has instead of the values of the profile."""
+
+    model: str
+    seed: int
+
+
 def build_openai_workload(
-    profile: TextProfile, body: dict[str, Any] | None = None, *, stream: bool = False, **options: Any
+    profile: TextProfile,
+    body: Mapping[str, JsonValue] | None = None,
+    *,
+    stream: bool = False,
+    documents: int = RERANK_DOCUMENTS,
+    sample_rate_hz: int = SAMPLE_RATE_HZ,
+    cache_bust: CacheBust | None = None,
+    class_values: _ClassValues | None = None,
 ) -> OpenAiWorkload:
     """Return the workload of an API of OpenAI or Anthropic. `body` has keys of the requests' bodies, without those
-    that are `None`; `extra_body` of the profile overrides them. `options` are further fields of the workload."""
+    that are `None`; `extra_body` of the profile overrides them."""
     settings, api = profile.workload, profile.protocol.api
     assert api is not None
+    model, seed = class_values or (profile.target.model, profile.load.seed)
     return OpenAiWorkload(
         api=api,
-        model=profile.target.model,
+        model=model,
         prompts=_build_prompts(profile),
         stream=stream,
         extra_body=json.dumps({**_omit_unset(body or {}), **settings.extra_body}, ensure_ascii=False).encode(),
         tokenizer=None if settings.tokenizer is None else str(settings.tokenizer),
+        documents=documents,
         popularity=settings.popularity,
-        seed=profile.load.seed,
-        **options,
+        seed=seed,
+        cache_bust=cache_bust,
+        sample_rate_hz=sample_rate_hz,
     )
 
 
@@ -140,11 +159,13 @@ def _build_prompt_mix(profile: GeneratingProfile, cache_bust: CacheBust | None) 
             WorkloadClass(
                 request_class.name,
                 request_class.weight,
-                msgspec.structs.replace(
-                    build_openai_workload(profile.model_copy(update={"workload": requests}), stream=requests.stream),
-                    model=request_class.model or profile.target.model,
-                    seed=_derive_seed(profile.load.seed, index),
+                build_openai_workload(
+                    profile.model_copy(update={"workload": requests}),
+                    stream=requests.stream,
                     cache_bust=cache_bust,
+                    class_values=_ClassValues(
+                        request_class.model or profile.target.model, _derive_seed(profile.load.seed, index)
+                    ),
                 ),
             )
             for index, (request_class, requests) in enumerate(profile.workload.list_class_requests())
@@ -157,7 +178,7 @@ def _derive_seed(seed: int, class_index: int) -> int:
     return int(np.random.SeedSequence([seed, class_index]).generate_state(1)[0])
 
 
-def _omit_unset(fields: dict[str, Any]) -> dict[str, Any]:
+def _omit_unset(fields: Mapping[str, JsonValue]) -> dict[str, JsonValue]:
     return {key: value for key, value in fields.items() if value is not None}
 
 
@@ -196,15 +217,15 @@ def build_realtime_workload(profile: RealtimeProfile) -> RealtimeWorkload:
     )
 
 
-def _build_session(settings: RealtimeRequests) -> dict[str, Any]:
+def _build_session(settings: RealtimeRequests) -> dict[str, JsonValue]:
     """Return the settings of a session without turn detection, in which the client decides when the
     model responds."""
     voice = _omit_unset({"voice": settings.voice})
     if settings.version == "beta":
         formats = {"input_audio_format": "pcm16", "output_audio_format": "pcm16"}
         return {"modalities": ["audio", "text"], **formats, "turn_detection": None, **voice}
-    input_format = {"type": "audio/pcm", "rate": settings.sample_rate}
-    output_format = {"type": "audio/pcm", "rate": settings.output_sample_rate}
+    input_format: dict[str, JsonValue] = {"type": "audio/pcm", "rate": settings.sample_rate}
+    output_format: dict[str, JsonValue] = {"type": "audio/pcm", "rate": settings.output_sample_rate}
     return {
         "type": "realtime",
         "output_modalities": ["audio"],
@@ -241,31 +262,35 @@ def _build_prompts(profile: TextProfile) -> Prompts:
 
 
 def _build_synthetic_prompts(settings: TextSettings | PromptSettings, seed: int) -> SyntheticPrompts:
-    options: dict[str, Any] = {"unique": settings.unique}
-    if (prefix := settings.prefix) is not None:
-        options |= {
-            "prefix_groups": prefix.groups,
-            "prefix_tokens": prefix.tokens,
-            "prefix_popularity": prefix.popularity,
-        }
-    if isinstance(settings, SinglePromptSettings):
-        options["output_tokens"] = settings.output_tokens
+    prefix = settings.prefix
+    prefix_groups, prefix_tokens = (0, 0) if prefix is None else (prefix.groups, prefix.tokens)
+    prefix_popularity = None if prefix is None else prefix.popularity
     if isinstance(settings, TextSettings):
-        return SyntheticPrompts(settings.input_tokens, **options)
-    options |= {
-        "output_tokens": settings.output_tokens,
-        "turns": settings.turns,
-        "think_time": settings.think_time,
-        "live": _build_live_history(settings) if settings.history == "live" else None,
-        "documents": settings.documents,
-        "images": settings.images,
-        "audio": settings.audio,
-        "options": _build_options(settings, seed),
-    }
-    if settings.lengths is not None:
-        return SyntheticPrompts(settings.lengths.read(), **options)
-    assert settings.input_tokens is not None
-    return SyntheticPrompts(settings.input_tokens, **options)
+        return SyntheticPrompts(
+            settings.input_tokens,
+            settings.output_tokens if isinstance(settings, SinglePromptSettings) else None,
+            prefix_groups=prefix_groups,
+            prefix_tokens=prefix_tokens,
+            unique=settings.unique,
+            prefix_popularity=prefix_popularity,
+        )
+    input_tokens = settings.input_tokens if settings.lengths is None else settings.lengths.read()
+    assert input_tokens is not None
+    return SyntheticPrompts(
+        input_tokens,
+        settings.output_tokens,
+        prefix_groups=prefix_groups,
+        prefix_tokens=prefix_tokens,
+        turns=settings.turns,
+        think_time=settings.think_time,
+        live=_build_live_history(settings) if settings.history == "live" else None,
+        unique=settings.unique,
+        prefix_popularity=prefix_popularity,
+        documents=settings.documents,
+        images=settings.images,
+        audio=settings.audio,
+        options=_build_options(settings, seed),
+    )
 
 
 def _build_options(settings: PromptSettings | PromptDatasetSettings, seed: int) -> RequestOptions:
