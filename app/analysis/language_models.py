@@ -95,4 +95,4 @@ def _map_names() -> dict[str, str]:
 
 def _simplify(name: str) -> str:
     """Return a name without its publisher and without what does not change the shape."""
-    return _VARIANTS.sub("", name.strip().lower().rpartition("/")[2])
+    return _VARIANTS.sub("", name.strip().lower().rpartition("/")[2].replace(" ", "-"))

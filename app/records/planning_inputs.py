@@ -7,7 +7,6 @@ language model as stated in its configuration file.
 from __future__ import annotations
 
 import datetime
-from collections.abc import Mapping
 from typing import Literal
 
 import msgspec
@@ -197,27 +196,3 @@ class PlanningInputs(msgspec.Struct, frozen=True):
     assumed_model: AssumedModel | None = None
     """Language model that is planned analytically on accelerators without a measurement; None if
     the plan uses measurements only."""
-
-
-def _build_model(
-    parameters: float, layers: int, hidden: int, heads: int, kv_heads: int, vocabulary: int
-) -> LanguageModel:
-    return LanguageModel(
-        parameters=parameters,
-        layers=layers,
-        hidden=hidden,
-        heads=heads,
-        kv_heads=kv_heads,
-        head_dim=hidden // heads,
-        vocabulary=vocabulary,
-    )
-
-
-KNOWN_MODELS: Mapping[str, LanguageModel] = {
-    "Llama 3.1 8B": _build_model(8.03e9, 32, 4096, 32, 8, 128_256),
-    "Llama 3.1 70B": _build_model(70.6e9, 80, 8192, 64, 8, 128_256),
-    "Qwen 2.5 7B": _build_model(7.62e9, 28, 3584, 28, 4, 152_064),
-    "Qwen 2.5 32B": _build_model(32.8e9, 64, 5120, 40, 8, 152_064),
-    "Mistral 7B": _build_model(7.25e9, 32, 4096, 32, 8, 32_768),
-}
-"""Shapes of well-known language models by name, as in the `config.json` of each model."""

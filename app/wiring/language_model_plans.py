@@ -13,9 +13,10 @@ import yaml
 
 from app.errors import StorageError, UsageError
 from app.profiles.generation_tests import parse_generation_test
+from app.profiles.language_models import find_language_model
 from app.profiles.loading import load_profile_tree
 from app.records.local import TEST_TAG, Precision, VariantData
-from app.records.planning_inputs import KNOWN_MODELS, LanguageModel
+from app.records.planning_inputs import LanguageModel
 from app.records.result import Result, ShapePlan
 from app.reporting.local import find_headline_variant
 from app.storage.run_directory import runs_home, write_atomically
@@ -91,7 +92,7 @@ def build_known_shape_request(shape_plan: ShapePlan) -> PlanRequest:
     tokens = traffic.tokens[0]
     return _build_request(
         shape_plan.model,
-        KNOWN_MODELS[shape_plan.model],
+        find_language_model(shape_plan.model).shape,
         f"{traffic.peak_per_s!r}/s",
         (tokens.input, tokens.output),
         shape_plan.plan.slo,

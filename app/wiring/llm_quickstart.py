@@ -14,12 +14,13 @@ import msgspec
 from app.errors import StorageError
 from app.inference.generation.decoder_files import write_random_decoder
 from app.inference.generation.decoder_shape import DecoderShape, PagedCache
+from app.profiles.language_models import find_language_model
 from app.profiles.loading import load_planning_settings, load_profile_tree
 from app.profiles.pricing.catalog import load_catalog
 from app.profiles.profile import GeneratingProfile
 from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog, Offer
-from app.records.planning_inputs import KNOWN_MODELS, AssumedModel, PlanningInputs
+from app.records.planning_inputs import AssumedModel, PlanningInputs
 from app.storage.run_directory import models_home
 
 NAME = "quickstart-llm"
@@ -111,7 +112,7 @@ def build_shape_inputs(today: datetime.date) -> PlanningInputs:
         settings.plan,
         msgspec.structs.replace(catalog, offers=_select_cheapest_offers(catalog, settings.plan.providers)),
         today,
-        AssumedModel(_SHAPE_MODEL, KNOWN_MODELS[_SHAPE_MODEL]),
+        AssumedModel(_SHAPE_MODEL, find_language_model(_SHAPE_MODEL).shape),
     )
 
 

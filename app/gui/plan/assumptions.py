@@ -3,16 +3,19 @@ of a language model."""
 
 from __future__ import annotations
 
+import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
 from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
-from app.records.planning_inputs import KNOWN_MODELS
+from app.profiles.language_models import load_language_models
+from app.records.planning_inputs import LanguageModel
 
 _DEFAULT_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
 _MAX_LATENCY_MS, _MAX_RATE_PER_S = 1e7, 1e6
+_DEFAULT_MODEL = "llama-3.1-8b"
 _ARCHITECTURE_KEYS = ("parameters", "layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary")
 
 
@@ -125,8 +128,12 @@ class ModelForm(QWidget):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known_models = ChoiceField(tuple((name, name) for name in KNOWN_MODELS))
+        models = sorted(load_language_models().values(), key=lambda model: model.names[0].lower())
+        self.known_models = ChoiceField(tuple((model.key, model.names[0]) for model in models))
+        self.known_models.show_value(_DEFAULT_MODEL)
         self.shape_fields: dict[str, NumberField] = {}
+        self._shown_shape: dict[str, float] = {}
+        self.kind = label("", "muted", wrap=True)
         titles = {
             "parameters": "Parameters (&billion)",
             "layers": "La&yers",
@@ -165,11 +172,13 @@ class ModelForm(QWidget):
         columns = hbox((left_form, 1), (right_form, 1))
         self.plan_button = button("Plan for model", self._request_plan, primary=True)
         instructions = (
-            "Copy these values from the model's config.json. The plan is an analytical estimate with wide intervals."
+            "Choose a published model, or replace its values by those in your model's config.json. The plan is "
+            "estimated from published measurements of tuned servers, with wide intervals."
         )
         vbox(
             label(instructions, "muted", wrap=True),
             columns,
+            self.kind,
             (self.plan_button, 0, Qt.AlignmentFlag.AlignLeft),
             1,
             within=self,
@@ -178,17 +187,33 @@ class ModelForm(QWidget):
         self.known_models.currentIndexChanged.connect(self._show_known_model)
         self._show_known_model(0)
 
+    def _get_known_model(self) -> LanguageModel:
+        return load_language_models()[str(self.known_models.currentData())].shape
+
     def _show_known_model(self, _: int) -> None:
-        model = KNOWN_MODELS[str(self.known_models.currentData())]
+        model = self._get_known_model()
         for key in _ARCHITECTURE_KEYS:
             value = getattr(model, key)
             self.shape_fields[key].setValue(value / 1e9 if key == "parameters" else value)
+        self._shown_shape = {key: field.value() for key, field in self.shape_fields.items()}
+        text = describe_kind(model)
+        self.kind.setText(text)
+        self.kind.setVisible(bool(text))
+
+    def _build_shape(self) -> dict[str, float]:
+        """Return the shape of the chosen model, with the values that the user has replaced."""
+        known_shape = msgspec.structs.asdict(self._get_known_model())
+        replaced = {
+            key: field.value() * (1e9 if key == "parameters" else 1)
+            for key, field in self.shape_fields.items()
+            if field.value() != self._shown_shape[key]
+        }
+        return {key: value for key, value in known_shape.items() if value} | replaced
 
     def _request_plan(self) -> None:
-        shape = {key: field.value() for key, field in self.shape_fields.items()}
         model = ModelAssumptions(
-            str(self.known_models.currentData()).replace(" ", "-"),
-            shape | {"parameters": shape["parameters"] * 1e9},
+            self.known_models.currentText().rpartition("/")[2],
+            self._build_shape(),
             str(self.precision.currentData()),
             self.input_tokens.value(),
             self.output_tokens.value(),
@@ -202,6 +227,24 @@ class ModelForm(QWidget):
             self.failed.emit(error)
         else:
             self.request_ready.emit(request)
+
+
+def describe_kind(model: LanguageModel) -> str:
+    """Describe the experts and the attention of a model that is not dense with full attention in all layers; empty for
+    other models."""
+    parts = []
+    if model.experts is not None:
+        parts.append(
+            f"Mixture of experts: {model.experts_per_token} of {model.experts} experts and "
+            f"{model.parameters_per_token / 1e9:.3g} billion parameters are active per token."
+        )
+    if model.latent_dim is not None:
+        parts.append(f"Latent attention with {model.latent_dim:,} cached values per token and layer.")
+    if model.window_layers and model.window_tokens is not None:
+        parts.append(f"{model.window_layers} layers attend to the last {model.window_tokens:,} tokens.")
+    if model.linear_layers:
+        parts.append(f"{model.linear_layers} layers have no growing KV cache.")
+    return " ".join(parts)
 
 
 def _build_number_field(value: float, maximum: float, suffix: str) -> NumberField:

@@ -7,8 +7,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import DamagedFileError, UsageError
+from app.profiles.language_models import load_language_models
 from app.records.evidence import OwnEvidence, OwnPoint, PublishedServer
-from app.records.planning_inputs import KNOWN_MODELS
 from app.storage.own_evidence import (
     evidence_home,
     find_evidence,
@@ -26,7 +26,7 @@ EVIDENCE = identify(
         tool="GuideLLM",
         origin="result.json",
         model_name="Llama 3.1 8B",
-        shape=KNOWN_MODELS["Llama 3.1 8B"],
+        shape=load_language_models()["llama-3.1-8b"].shape,
         served=PublishedServer(
             model="llama-3.1-8b", accelerator="l4", precision="fp8", engine="vllm", version="0.11.0", accelerators=1
         ),

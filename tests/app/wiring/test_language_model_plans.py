@@ -8,8 +8,8 @@ import pytest
 import yaml
 
 from app.errors import UsageError
+from app.profiles.language_models import load_language_models
 from app.profiles.loading import load_profile
-from app.records.planning_inputs import KNOWN_MODELS
 from app.records.result import Result, ShapePlan
 from app.records.traffic import TokenLengths
 from app.storage.run_directory import RunWriter
@@ -69,7 +69,10 @@ def test_plan_request_of_a_known_model_has_traffic_and_slo_of_the_shown_plan() -
     plan = msgspec.structs.replace(plan, traffic=traffic, slo=("tpot_ms.p95 < 50",))
     inputs = build_plan_inputs(build_known_shape_request(ShapePlan("Llama 3.1 8B", plan)), TODAY)
     assert inputs.assumed_model is not None
-    assert (inputs.assumed_model.name, inputs.assumed_model.model) == ("Llama-3.1-8B", KNOWN_MODELS["Llama 3.1 8B"])
+    assert (inputs.assumed_model.name, inputs.assumed_model.model) == (
+        "Llama-3.1-8B",
+        load_language_models()["llama-3.1-8b"].shape,
+    )
     assert [objective.text for objective in inputs.slo] == ["tpot_ms.p95 < 50"]
     assert inputs.traffic.peak_per_s == plan.traffic.peak_per_s
     assert [(length.input, length.output) for length in inputs.traffic.tokens] == [(900.0, 120.0)]

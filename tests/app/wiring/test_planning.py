@@ -216,7 +216,8 @@ def test_language_model_needs_an_slo_and_lengths_within_its_context(
 
 
 @pytest.mark.parametrize(
-    ("gpus", "precision", "reason"), [("a100", "fp8", "does not support fp8"), ("t4,v100", "bf16", "does not support bf16")]
+    ("gpus", "precision", "reason"),
+    [("a100", "fp8", "does not support fp8"), ("t4,v100", "bf16", "does not support bf16")],
 )
 def test_accelerators_without_the_precision_or_figures_are_refused(
     build_inputs: BuildInputs, gpus: str, precision: str, reason: str
