@@ -11,9 +11,9 @@ from typing import Any
 import msgspec
 import yaml
 
+from app.analysis.language_models import find_language_model
 from app.errors import StorageError, UsageError
 from app.profiles.generation_tests import parse_generation_test
-from app.profiles.language_models import find_language_model
 from app.profiles.loading import load_profile_tree
 from app.records.local import TEST_TAG, Precision, VariantData
 from app.records.planning_inputs import LanguageModel

@@ -11,10 +11,10 @@ from typing import Any
 
 import msgspec
 
+from app.analysis.language_models import find_language_model
 from app.errors import StorageError
 from app.inference.generation.decoder_files import write_random_decoder
 from app.inference.generation.decoder_shape import DecoderShape, PagedCache
-from app.profiles.language_models import find_language_model
 from app.profiles.loading import load_planning_settings, load_profile_tree
 from app.profiles.pricing.catalog import load_catalog
 from app.profiles.profile import GeneratingProfile

@@ -7,10 +7,10 @@ import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
+from app.analysis.language_models import load_language_models
 from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
-from app.profiles.language_models import load_language_models
 from app.records.planning_inputs import LanguageModel
 
 _DEFAULT_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))

@@ -2,7 +2,7 @@
 weights.
 
 The matrices of embeddings, attention, MLPs, experts and routers are counted; norms, biases, draft layers, vision
-encoders and indexers of sparse attention are not. `tests/app/profiles/test_language_models.py` compares the counts
+encoders and indexers of sparse attention are not. `tests/app/analysis/test_language_models.py` compares the counts
 with those that the authors of published models state.
 """
 

@@ -6,8 +6,8 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.language_models import load_language_models
 from app.errors import DamagedFileError, UsageError
-from app.profiles.language_models import load_language_models
 from app.records.evidence import OwnEvidence, OwnPoint, PublishedServer
 from app.storage.own_evidence import (
     evidence_home,

@@ -7,8 +7,8 @@ import msgspec
 import pytest
 import yaml
 
+from app.analysis.language_models import load_language_models
 from app.errors import UsageError
-from app.profiles.language_models import load_language_models
 from app.profiles.loading import load_profile
 from app.records.result import Result, ShapePlan
 from app.records.traffic import TokenLengths

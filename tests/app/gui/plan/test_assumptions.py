@@ -6,8 +6,8 @@ import pytest
 from PySide6.QtCore import Qt
 from pytestqt.qtbot import QtBot
 
+from app.analysis.language_models import load_language_models
 from app.gui.plan.assumptions import ModelForm, describe_kind
-from app.profiles.language_models import load_language_models
 from app.records.planning_inputs import AssumedModel
 from app.wiring.assumed_models import load_assumed_model
 
