@@ -17,6 +17,8 @@ from reports.quantity import CheckRow, Limit, Quantity
 from reports.shortening import shorten_lines
 
 THIN_SPACE = "\u202f"
+LIMIT_SIGN = "≤"
+"""Sign before a value that a number does not exceed with a probability of 90 %."""
 NOT_AVAILABLE = "n/a"
 _MAX_DECIMALS = 6
 _MONEY_DECIMALS = 9
@@ -124,7 +126,7 @@ def format_value_unit(quantity: Quantity) -> str:
     return (
         NOT_AVAILABLE
         if value is None
-        else with_unit(_format_digits(quantity, value), display_unit(quantity)) + _format_sample_note(quantity)
+        else with_unit(_format_limited(quantity, value), display_unit(quantity)) + _format_sample_note(quantity)
     )
 
 
@@ -139,7 +141,12 @@ def format_inference_rate(quantity: Quantity) -> str:
 def format_value(quantity: Quantity) -> str:
     """Format a value without its unit, with as many digits as its confidence interval justifies."""
     value = quantity.undersampled if quantity.value is None else quantity.value
-    return NOT_AVAILABLE if value is None else _format_digits(quantity, value) + _format_sample_note(quantity)
+    return NOT_AVAILABLE if value is None else _format_limited(quantity, value) + _format_sample_note(quantity)
+
+
+def _format_limited(quantity: Quantity, value: float) -> str:
+    digits = _format_digits(quantity, value)
+    return f"{LIMIT_SIGN}{THIN_SPACE}{digits}" if quantity.is_limit else digits
 
 
 def _format_sample_note(quantity: Quantity) -> str:

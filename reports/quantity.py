@@ -14,7 +14,8 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     """Number in a report. Without a `value`, the report shows n/a with the `reason`.
 
     For a percentile of too few samples, the report shows `undersampled` instead of `value`, in gray
-    and with the sample size `n`.
+    and with the sample size `n`. With `is_limit`, the value is a limit that the number does not
+    exceed with a probability of 90 %, shown as ≤.
     """
 
     value: float | None
@@ -25,6 +26,7 @@ class Quantity(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str | None = None
     validity: Validity = "VALID"
     undersampled: float | None = None
+    is_limit: bool = False
 
     @property
     def is_undersampled(self) -> bool:

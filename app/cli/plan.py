@@ -183,11 +183,9 @@ def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
         Column("probability_slo_met", "", lambda fleet: fleet.slo_probabilities and fleet.slo_probabilities.planned),
         Column("", "peak utilization %", _compute_utilization_percent),
         Column("utilization_at_peak", "", lambda fleet: fleet.utilization_at_peak.value),
-        Column(
-            "latency_at_peak_ms",
-            f"{metric_label(latency_metric)} at peak (ms)",
-            lambda fleet: fleet.latency_at_peak.value,
-        ),
+        Column("", f"{metric_label(latency_metric)} at peak (ms)", _format_latency),
+        Column("latency_at_peak_ms", "", lambda fleet: fleet.latency_at_peak.value),
+        Column("is_latency_limit", "", lambda fleet: fleet.is_latency_limit),
         Column("latency_metric", "", lambda _: latency_metric),
         Column("basis", "based on", lambda fleet: fleet.basis),
         Column("sizing_method", "method", lambda fleet: fleet.sizing_method),
@@ -200,6 +198,14 @@ def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
 def _format_cost_range(fleet: Fleet) -> str | None:
     cost_range = fleet.usd_per_month_needed
     return None if cost_range is None else f"{cost_range.p10:,.0f}-{cost_range.p90:,.0f}"
+
+
+def _format_latency(fleet: Fleet) -> str | float | None:
+    """Return the latency at the peak. A limit is marked with ≤."""
+    from app.cli.tables import format_cell
+
+    latency_ms = fleet.latency_at_peak.value
+    return latency_ms if latency_ms is None or not fleet.is_latency_limit else f"≤ {format_cell(latency_ms)}"
 
 
 def _format_probability(fleet: Fleet) -> str | None:

@@ -48,11 +48,15 @@ _OTHER_VENDOR_SIGMA = 0.25
 
 class AssumedReplica(msgspec.Struct, frozen=True):
     """Replica that nobody measured: its target, and the standard deviation of the logarithm of its
-    speed. `is_extrapolated` is True if there are no published measurements of its accelerator."""
+    speed. `is_extrapolated` is True if there are no published measurements of its accelerator.
+
+    `latency_limit_sigma` is the standard deviation of the logarithm of TTFT if the plan states TTFT,
+    of which only a limit is known; otherwise `None`."""
 
     target: MeasuredTarget
     sigma: float
     is_extrapolated: bool
+    latency_limit_sigma: float | None = None
 
 
 def find_missing_figures(accelerator: Accelerator, precision: Precision) -> Unavailable | None:
@@ -102,7 +106,15 @@ def compute_assumed_capacity(replica: AssumedReplica, offer: Offer, model: Assum
     if replica.is_extrapolated:
         reason = "not measured: extrapolated to an accelerator without published measurements"
     rate_per_s = replica.target.curve.max_rate_per_s * replicas
-    return Capacity(rate_per_s, replica.sigma, replicas, "assumed", (Risk(3, reason),), speed_sigma=replica.sigma)
+    return Capacity(
+        rate_per_s,
+        replica.sigma,
+        replicas,
+        "assumed",
+        (Risk(3, reason),),
+        speed_sigma=replica.sigma,
+        latency_limit_sigma=replica.latency_limit_sigma,
+    )
 
 
 def _list_memory_plans(
@@ -209,11 +221,12 @@ def _build_replica(
     name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}"
     hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory_plan.degree)
     curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
-    sigma = _choose_sigma(estimate, service, rate_per_s, lengths, objectives)
+    vendor_sigma = _OTHER_VENDOR_SIGMA if is_other_vendor else 0.0
     return AssumedReplica(
         MeasuredTarget(name, hardware, curve, fit, is_assumed=True),
-        math.hypot(sigma, _OTHER_VENDOR_SIGMA) if is_other_vendor else sigma,
+        math.hypot(_choose_sigma(estimate, service, rate_per_s, lengths, objectives), vendor_sigma),
         "gpu" in estimate.novelties or is_other_vendor,
+        math.hypot(estimate.ttft_sigma, vendor_sigma) if objectives.latency_kind == "first_token" else None,
     )
 
 

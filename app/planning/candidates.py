@@ -12,7 +12,7 @@ import msgspec
 from app.analysis.accelerator_names import matches_accelerator
 from app.planning.capacity import Capacity
 from app.planning.formatting import format_probability, format_share, format_usd
-from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak
+from app.planning.latency_curve import LatencyCurve, estimate_latency_at_peak, estimate_latency_limit
 from app.planning.pricing.ownership import compute_owned_cost
 from app.planning.rates import Unavailable
 from app.planning.risk import (
@@ -247,7 +247,10 @@ def build_fleet(
         replicas_per_instance=capacity.replicas,
         capacity_per_instance_per_s=capacity.estimate,
         utilization_at_peak=Estimate(utilization, utilization_ci95, basis=capacity.basis),
-        latency_at_peak=estimate_latency_at_peak(curve, utilization, capacity),
+        latency_at_peak=estimate_latency_at_peak(curve, utilization, capacity)
+        if capacity.latency_limit_sigma is None
+        else estimate_latency_limit(curve, utilization, capacity, capacity.latency_limit_sigma),
+        is_latency_limit=capacity.latency_limit_sigma is not None,
         usd_per_hour_each=candidate.usd_per_hour,
         usd_per_month=monthly_cost,
         usd_per_1k_inferences=estimate_cost_per_1k(monthly_cost, demand),

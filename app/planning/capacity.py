@@ -15,6 +15,8 @@ from app.records.offers import Accelerator, CapacityCurve, Offer, UnmeasuredGpus
 from app.records.plan import SizingMethod
 from app.records.result import Basis, Estimate, Hardware
 
+Z90 = 1.281552
+"""Normal quantile of a one-sided 90 % limit."""
 Z95 = 1.959964
 # prior sigmas of the lognormal; a run on the offered instance type replaces them
 _SIGMA_UNKNOWN_INTERVAL = 0.05
@@ -36,6 +38,9 @@ class Capacity(msgspec.Struct, frozen=True):
     """Speed of one replica relative to the measured replica: median of a lognormal distribution
     with sigma `speed_sigma`."""
     speed_sigma: float = 0.0
+    latency_limit_sigma: float | None = None
+    """Standard deviation of the logarithm of the latency that the plan states, if only a one-sided
+    limit can be stated for it; `None` if the latency is stated as a value."""
     sizing_method: SizingMethod = "measured"
     extrapolated_per_s: float | None = None
     """Rate in req/s that the service model predicts beyond the highest observed rate, if the

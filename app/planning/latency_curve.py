@@ -12,9 +12,15 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.capacity import Z95, Capacity
+from app.planning.capacity import Z90, Z95, Capacity
 from app.records.offers import CapacityCurve
 from app.records.result import Estimate
+
+_LIMIT_REASON = (
+    "not measured: a limit that the latency does not exceed with a probability of 90 %; the errors of estimates differ "
+    "too much between servers for a value"
+)
+_NO_LIMIT_REASON = "no limit: the peak is beyond the max rate at the lower bound of the capacity"
 
 
 class LatencyCurve(msgspec.Struct, frozen=True):
@@ -117,6 +123,21 @@ def estimate_latency_at_peak(curve: LatencyCurve, utilization: float, capacity: 
     return Estimate(
         latency_ms, (fastest_ms / speed_factor, slowest_ms * speed_factor), basis="extrapolated", reason=reason
     )
+
+
+def estimate_latency_limit(curve: LatencyCurve, utilization: float, capacity: Capacity, sigma: float) -> Estimate:
+    """Return a latency in ms that an instance at a utilization does not exceed with a probability of
+    about 90 %.
+
+    The latency at the 10 % quantile of the capacity is multiplied by the 90 % quantile of the error
+    of the latency, whose logarithm has the standard deviation `sigma`.
+    """
+    capacity_factor = capacity.rate_per_s / capacity.compute_quantile_per_s(-Z90)
+    latency_ms = curve.interpolate_ms(utilization * capacity_factor * curve.max_rate_per_s)
+    if latency_ms is None:
+        reason = "latency was not measured" if not curve.rates_per_s else _NO_LIMIT_REASON
+        return Estimate(None, basis=capacity.basis, reason=reason)
+    return Estimate(latency_ms * math.exp(Z90 * sigma), basis="extrapolated", reason=_LIMIT_REASON)
 
 
 def _fit_isotonic(weighted_levels: list[tuple[float, int]]) -> list[float]:

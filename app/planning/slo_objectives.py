@@ -64,6 +64,11 @@ class SloObjectives(msgspec.Struct, frozen=True):
         """Metric of the first latency objective; p95 latency if there is no latency objective."""
         return self.latency_objectives[0].metric if self.latency_objectives else DEFAULT_LATENCY_METRIC
 
+    @property
+    def latency_kind(self) -> LatencyKind:
+        """Kind of `latency_metric`."""
+        return self.latency_objectives[0].kind if self.latency_objectives else "latency"
+
     def get_limit_s(self, kind: LatencyKind) -> float:
         """Return the tightest limit in seconds on one kind of latency; infinity if there is no
         limit."""

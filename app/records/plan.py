@@ -219,6 +219,9 @@ class Fleet(msgspec.Struct, frozen=True):
     this rate. None in plan files of version 0.1.0."""
     memory_gib: float | None = None
     """Memory of one instance in GiB; None if the price list does not state it."""
+    is_latency_limit: bool = False
+    """True if `latency_at_peak` is a one-sided limit that the latency does not exceed with a
+    probability of 90 %: TTFT of a language model that was not measured on this accelerator."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):

@@ -232,7 +232,9 @@ def _build_offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
         spare=fleet.spare_instances,
         capacity=build_row_quantity(fleet.capacity_per_instance_per_s, "1/s"),
         utilization_at_peak=build_row_quantity(fleet.utilization_at_peak, "share"),
-        latency=build_row_quantity(fleet.latency_at_peak, "ms"),
+        latency=msgspec.structs.replace(
+            build_row_quantity(fleet.latency_at_peak, "ms"), is_limit=fleet.is_latency_limit
+        ),
         usd_per_hour_each=fleet.usd_per_hour_each,
         usd_per_month=build_row_quantity(fleet.usd_per_month, "USD/month"),
         usd_per_1k=build_row_quantity(fleet.usd_per_1k_inferences, "USD"),
@@ -293,7 +295,7 @@ def _build_front_row(fleet: Fleet) -> FrontRow:
         offer=fleet.offer,
         instances=fleet.instances or 0,
         usd_per_month=build_quantity(fleet.usd_per_month, "USD/month"),
-        latency=build_quantity(fleet.latency_at_peak, "ms"),
+        latency=msgspec.structs.replace(build_quantity(fleet.latency_at_peak, "ms"), is_limit=fleet.is_latency_limit),
         basis=fleet.basis,
         frontier_probability=fleet.frontier_probability,
     )

@@ -122,3 +122,10 @@ def test_negative_interval_uses_to_instead_of_dash() -> None:
 )  # fmt: skip
 def test_probability_is_never_rounded_to_0_or_1(value: float, text: str) -> None:
     assert formatting.format_probability(value) == f"{text}\u202f%"
+
+
+def test_a_limit_is_marked_in_value_and_quantity() -> None:
+    limit = Quantity(812.0, "ms", is_limit=True)
+    assert formatting.format_value(limit) == "≤\u202f812"
+    assert formatting.format_quantity(limit) == "≤\u202f812\u202fms"
+    assert formatting.format_value(Quantity(None, "ms", is_limit=True)) == "n/a"

@@ -14,6 +14,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_plain, sentence
 from app.gui.plan.comparison import explain_rank
 from app.gui.plan.figures import (
     format_cost_range,
+    format_latency,
     format_latency_metric,
     format_percent,
     format_price,
@@ -316,7 +317,7 @@ def _build_properties(fleet: Fleet, plan: Plan) -> tuple[tuple[str, str], ...]:
         ("Risk", format_risk(fleet.risk)),
         ("Probability of meeting SLO", format_slo_probabilities(fleet.slo_probabilities)),
         ("Service model error at SLO", format_percent(fleet.fit_error_at_slo)),
-        (format_latency_metric(plan.latency_metric), format_quantity(fleet.latency_at_peak.value, "ms")),
+        (format_latency_metric(plan.latency_metric), format_latency(fleet)),
         ("Peak utilization", format_percent(fleet.utilization_at_peak.value)),
         ("Capacity per instance", format_quantity(fleet.capacity_per_instance_per_s.value, "req/s")),
         ("Cost per 1k inferences", format_usd(fleet.usd_per_1k_inferences.value)),

@@ -15,9 +15,9 @@ from app.gui.formatting import NOT_AVAILABLE, format_number, with_unit
 from app.gui.plan.figures import (
     format_accelerators,
     format_cost_range,
+    format_latency,
     format_latency_metric,
     format_percent,
-    format_quantity,
     format_usd,
     format_usd_per_hour,
 )
@@ -120,7 +120,7 @@ def build_comparison(fleets: Sequence[Fleet], plan: Plan) -> tuple[ComparisonRow
     rows += [
         _compare(fleets, "P(SLO met)", _format_probability, _get_probability, _format_share_difference),
         _compare(fleets, format_latency_metric(plan.latency_metric),
-                 lambda fleet: format_quantity(fleet.latency_at_peak.value, "ms"),
+                 format_latency,
                  lambda fleet: fleet.latency_at_peak.value, lambda low, high: _format_difference(high - low, "ms")),
         _compare(fleets, "Peak utilization", lambda fleet: format_percent(fleet.utilization_at_peak.value),
                  lambda fleet: fleet.utilization_at_peak.value, _format_share_difference),

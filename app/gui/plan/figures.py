@@ -19,6 +19,13 @@ def format_quantity(value: float | None, unit: str) -> str:
     return NOT_AVAILABLE if value is None else with_unit(format_number(value), unit)
 
 
+def format_latency(fleet: Fleet) -> str:
+    """Format the latency at the peak. A limit that it does not exceed with a probability of 90 % is
+    marked with ≤."""
+    text = format_quantity(fleet.latency_at_peak.value, "ms")
+    return f"≤ {text}" if fleet.is_latency_limit and fleet.latency_at_peak.value is not None else text
+
+
 def format_amount(amount: float | None) -> str:
     """Format an amount of money without its currency. Amounts of 100 or more have no decimals."""
     if amount is None:

@@ -22,11 +22,12 @@ _PRICE_ROLES = frozenset(
               Qt.ItemDataRole.FontRole, Qt.ItemDataRole.ToolTipRole))
 )  # fmt: skip
 """Item roles for which price cells behave differently from other cells."""
+_TEXT_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.AccessibleTextRole)))
 COLUMNS = (
     "offer", "why", "instances", "month", "cost_range", "probability", PRICE_COLUMN, "accelerators", "used", "latency",
     "risk", "basis", "sizing_method", "age", "dated", "rate",
 )  # fmt: skip
-_PRICE_INDEX = COLUMNS.index(PRICE_COLUMN)
+_PRICE_INDEX, _LATENCY_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("latency")
 _FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
 _MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
@@ -146,7 +147,12 @@ class OffersModel(FrameModel):
         self._edited_prices: dict[str, str] = {}
         self._original_prices: dict[str, float | None] = {}
         self._pinned_offers: tuple[str, ...] = ()
+        self._limited_offers: frozenset[str] = frozenset()
         self.problem = ""
+
+    def set_limited_offers(self, offers: frozenset[str]) -> None:
+        """Set the offers whose latency is only a limit, which is marked with ≤."""
+        self._limited_offers = offers
 
     def set_pinned_offers(self, offers: tuple[str, ...]) -> None:
         if offers == self._pinned_offers:
@@ -187,6 +193,9 @@ class OffersModel(FrameModel):
             return self._pin_data(self.offer(index.row()), role)
         if column == _PRICE_INDEX and role in _PRICE_ROLES:
             return self._price_data(index, role)
+        if column == _LATENCY_INDEX and role in _TEXT_ROLES and self.offer(index.row()) in self._limited_offers:
+            text = super().data(index, role)
+            return text if text == NOT_AVAILABLE else f"≤ {text}"
         return super().data(index, role)
 
     def setData(

@@ -217,6 +217,7 @@ class OffersView(QWidget):
             state.edits.edited_prices, _get_original_prices(state.loaded_sources.inputs, state.edits.edited_prices)
         )
         self._is_updating = True
+        self.model.set_limited_offers(frozenset(fleet.offer for fleet in state.plan.offers if fleet.is_latency_limit))
         self.model.set_frame(build_frame(state.plan))
         self._apply_filter(self.filter_field.text())
         if is_first_plan:

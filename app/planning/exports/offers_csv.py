@@ -64,6 +64,7 @@ def _iterate_row_cells(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None
     yield "latency_metric", plan.latency_metric
     for field, column in _COLUMN_BY_ESTIMATE.items():
         yield from _iterate_estimate_cells(column, getattr(fleet, field))
+    yield "is_latency_limit", _format_boolean(fleet.is_latency_limit)
     for field, column in _COLUMN_BY_SPREAD.items():
         yield from _iterate_spread_cells(column, getattr(fleet, field))
     for field in _PROBABILITY_FIELDS:

@@ -20,12 +20,14 @@ from app.planning.step_times.intervals import (
 from app.planning.step_times.model import ClosedLoops, Metric, StepTimeModel, fit_step_time_model
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.published import PublishedLoops
+from app.planning.step_times.terms import PCIE_BYTES_PER_S
 from app.records.planning_inputs import LanguageModel
 
 _COLUMNS: tuple[Novelty, ...] = ("model", "gpu", "engine")
-_GENERATION_SIGMA = 0.25
-"""Standard deviation of the logarithm of a further error on a GPU generation without any published point: those that
-the points have are data center cards of two generations."""
+_GENERATION_SIGMA = 0.45
+"""Standard deviation of the logarithm of a further error on GPUs of a generation or link without any published point:
+those that the points have are data center cards of two generations with NVLink. It makes their intervals wider than
+those of any GPU type that was left out of the fit."""
 _LONE_GROUP = 2.0
 """Factor of the interval of something new if the evidence has only one kind of it."""
 
@@ -58,12 +60,14 @@ class FittedEvidence:
     def find_novelties(self, loops: ClosedLoops) -> list[tuple[Novelty, ...]]:
         """Return what the evidence does not have of each server, or that it has everything but the combination.
 
-        A GPU type of a generation without any points is new in both ways.
+        A GPU type of a generation without any points, or without the fast link that all points have, is new in both
+        ways.
         """
         columns, novelties = loops.servers.columns, []
         for index in range(len(loops.clients)):
             new: list[Novelty] = [name for name in _COLUMNS if columns[name][index] not in self.known[name]]
-            if "gpu" in new and columns["generation"][index] not in self.known["generation"]:
+            is_known_generation = columns["generation"][index] in self.known["generation"]
+            if "gpu" in new and not (is_known_generation and loops.servers.link[index] > PCIE_BYTES_PER_S):
                 new.append("generation")
             novelties.append(tuple(new) or ("combination",))
         return novelties

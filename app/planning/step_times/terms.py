@@ -20,7 +20,7 @@ from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator
 from app.records.planning_inputs import LanguageModel
 
-_PCIE_BYTES_PER_S = 25e9
+PCIE_BYTES_PER_S = 25e9
 _MEMORY_SHARE = 0.92
 """Share of the usable memory that a published server allocates."""
 _RESERVED_BYTES = 1.5 * GIB
@@ -204,7 +204,7 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         "scaled": float(has_experts and served.precision in ("fp8", "int8")),
         "bandwidth": accelerator.memory_bandwidth_gb_s * 1e9,
         "expert_peak": peaks["expert"], "other_peak": peaks["other"], "half_peak": peaks["half"],
-        "link": accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else _PCIE_BYTES_PER_S,
+        "link": accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else PCIE_BYTES_PER_S,
         "cache_bytes": _MEMORY_SHARE * usable_bytes - weight_bytes - _RESERVED_BYTES,
         "kv_long": long_bytes * full_layers, "kv_window": long_bytes * shape.window_layers,
     }  # fmt: skip

@@ -8,7 +8,12 @@ import numpy as np
 import pytest
 
 from app.planning.capacity import Capacity
-from app.planning.latency_curve import LatencyCurve, build_latency_curve, estimate_latency_at_peak
+from app.planning.latency_curve import (
+    LatencyCurve,
+    build_latency_curve,
+    estimate_latency_at_peak,
+    estimate_latency_limit,
+)
 from app.records.offers import CurvePoint
 from tests.fakes.offers import curve
 
@@ -96,3 +101,13 @@ def test_latency_on_the_measured_hardware_is_interpolated() -> None:
         estimate_latency_at_peak(build_latency_curve(curve()), 0.5, Capacity(100.0, 0.02, 1, "measured")).basis
         == "interpolated"
     )
+
+
+def test_a_latency_limit_is_the_90_percent_quantile_of_capacity_and_error() -> None:
+    line, capacity = build_latency_curve(curve(100.0)), Capacity(800.0, 0.2, 8, "assumed")
+    limit = estimate_latency_limit(line, 0.4, capacity, 0.5)
+    at_low_capacity_ms = line.interpolate_ms(40.0 * math.exp(1.281552 * 0.2))
+    assert at_low_capacity_ms is not None
+    assert limit.value == pytest.approx(at_low_capacity_ms * math.exp(1.281552 * 0.5))
+    assert (limit.ci95, limit.basis) == (None, "extrapolated")
+    assert estimate_latency_limit(line, 0.9, capacity, 0.5).value is None

@@ -90,3 +90,11 @@ def test_rank_reason_is_in_the_second_column_of_the_offers() -> None:
     assert str(offers_model.data(offers_model.index(1, 1))).endswith(
         "$1,095/month more (42 %): $1.006/h instead of $0.706/h each"
     )
+
+
+def test_latency_that_is_only_a_limit_is_marked() -> None:
+    offers_model, latency = model(), COLUMNS.index("latency")
+    offers_model.set_limited_offers(frozenset({L4}))
+    limited, other = (str(offers_model.data(offers_model.index(row, latency))) for row in (0, 1))
+    assert offers_model.offer(0) == L4
+    assert (limited.startswith("≤ "), other.startswith("≤")) == (True, False)

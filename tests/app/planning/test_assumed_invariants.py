@@ -1,0 +1,124 @@
+"""What no plan of a language model without measurements may claim, on any accelerator."""
+
+from __future__ import annotations
+
+import functools
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.language_models import load_language_models
+from app.planning.assumed_model import AssumedReplica, build_assumed_replicas
+from app.planning.fleets import plan_fleets
+from app.planning.memory import GIB, compute_weight_bytes
+from app.planning.rates import Unavailable
+from app.planning.slo_objectives import build_slo_objectives
+from app.planning.step_times.bundled import load_bundled_evidence
+from app.planning.step_times.intervals import Z_LEVEL
+from app.profiles.pricing.catalog import load_catalog
+from app.records.planning_inputs import AssumedModel, PlanningInputs, Precision
+from app.records.service import TokenService
+from app.records.traffic import TokenLengths
+from tests.fakes.offers import catalog_of, gpu_offer, planning_inputs
+
+GPUS = load_catalog().accelerators
+MODELS = ("llama-3.1-8b", "llama-3.1-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b")
+CARDS = ("h100-sxm5-80gb", "h200-sxm-141gb", "b200-sxm-180gb", "l40s", "a100-sxm4-80gb", "mi300x")
+EXTRAPOLATED = ("l40s", "a100-sxm4-80gb", "mi300x", "rtx-4090", "rtx-pro-6000-server")
+SLO = ("ttft_ms.p95 < 1000", "tpot_ms.p95 < 40")
+PAGE = Path(__file__).parents[3] / "docs" / "validation" / "published-language-models.md"
+
+
+def build_inputs(
+    model: str, lengths: tuple[float, float], precision: str, slo: tuple[str, ...] = SLO
+) -> PlanningInputs:
+    kv = "bf16" if precision == "bf16" else "fp8"
+    assumed = AssumedModel(model, load_language_models()[model].shape, Precision(precision, "bf16", kv))
+    inputs = planning_inputs(slo=slo, peak_per_s=2.0, tokens=(TokenLengths(1.0, *lengths),))
+    return replace(inputs, measured=(), assumed_model=assumed)
+
+
+@functools.cache
+def build_replicas(
+    model: str, card: str, lengths: tuple[float, float] = (1000.0, 200.0), precision: str = "fp8"
+) -> dict[int, AssumedReplica]:
+    """Return the replicas by their number of accelerators; none if the model does not fit."""
+    inputs = build_inputs(model, lengths, precision)
+    replicas = build_assumed_replicas(GPUS[card], inputs, build_slo_objectives(inputs.slo))
+    if isinstance(replicas, Unavailable):
+        assert replicas.id == "memory"
+        return {}
+    return {int(replica.target.hardware.accelerator_count): replica for replica in replicas}
+
+
+def get_service(replica: AssumedReplica) -> TokenService:
+    assert replica.target.fit is not None
+    service = replica.target.fit.services[0].service
+    assert isinstance(service, TokenService)
+    return service
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("card", CARDS)
+def test_shorter_prompts_or_responses_never_lower_the_rate_within_the_slo(model: str, card: str) -> None:
+    base = build_replicas(model, card, (2000.0, 400.0))
+    for shorter in ((1000.0, 400.0), (2000.0, 200.0)):
+        replicas = build_replicas(model, card, shorter)
+        assert replicas.keys() >= base.keys()
+        for degree, replica in base.items():
+            rate_per_s = replicas[degree].target.curve.max_rate_per_s
+            assert rate_per_s >= 0.999 * replica.target.curve.max_rate_per_s, (degree, shorter)
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("card", CARDS)
+def test_weights_of_4_bits_are_not_slower_than_those_of_16_bits_at_low_load(model: str, card: str) -> None:
+    wide = build_replicas(model, card, precision="bf16")
+    narrow = build_replicas(model, card, precision="int4")
+    assert narrow.keys() >= wide.keys()
+    for degree, replica in wide.items():
+        times_s = [get_service(found).compute_decode_step_s(1, 1000) for found in (narrow[degree], replica)]
+        assert times_s[0] <= times_s[1], degree
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("card", [*CARDS, "rtx-4090"])
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
+def test_a_replica_holds_the_weights(model: str, card: str, precision: str) -> None:
+    shape, gpu = load_language_models()[model].shape, GPUS[card]
+    assert gpu.memory_gib is not None
+    for degree in build_replicas(model, card, precision=precision):
+        assert compute_weight_bytes(shape, precision) < degree * gpu.memory_gib * GIB
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("card", EXTRAPOLATED)
+def test_a_card_without_published_points_of_its_kind_has_a_wider_interval_than_any_gpu_type_left_out(
+    model: str, card: str
+) -> None:
+    widest = read_widest("TPOT, each GPU type left out")
+    for replica in build_replicas(model, card).values():
+        assert replica.is_extrapolated
+        assert np.exp(2 * Z_LEVEL * replica.sigma) > widest
+
+
+def read_widest(title: str) -> float:
+    """Return the largest width of an interval, p90 / p10, among the GPU types of a table of the page."""
+    table = PAGE.read_text(encoding="utf-8").partition(f"## {title}")[2].partition("##")[0]
+    names = "|".join(sorted(load_bundled_evidence().known["gpu"]))
+    widths = [float(cells) for cells in re.findall(rf"^\| (?:{names}) \|.*\| ([\d.]+) \|$", table, re.MULTILINE)]
+    assert len(widths) == len(load_bundled_evidence().known["gpu"])
+    return max(widths)
+
+
+@pytest.mark.parametrize(("slo", "is_limit"), [(SLO, True), (SLO[::-1], False)])
+def test_ttft_is_stated_as_a_limit_and_tpot_as_a_value(slo: tuple[str, ...], is_limit: bool) -> None:
+    inputs = build_inputs("llama-3.1-8b", (1000.0, 200.0), "fp8", slo)
+    catalog = replace(catalog_of(gpu_offer("one", "h100-sxm5-80gb")), accelerators=GPUS)
+    (fleet,) = plan_fleets(replace(inputs, catalog=catalog)).offers
+    assert fleet.is_latency_limit is is_limit
+    assert fleet.latency_at_peak.value is not None
+    assert (fleet.latency_at_peak.ci95 is None) is is_limit
