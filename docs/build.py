@@ -344,6 +344,14 @@ def report_formats() -> str:
     return ", ".join(f"`{name}`" for name in FORMAT_IDS) + "."
 
 
+def known_models() -> str:
+    """Return the language models that are known by name."""
+    from app.cli.known_models import COLUMNS, list_known_models
+    from app.cli.tables import format_table
+
+    return format_table(COLUMNS, list_known_models(), "md")
+
+
 def hardware_catalogue() -> str:
     """Return the page beside the tables of accelerators and offers, which stands with them."""
     text = (ROOT / "profiles" / "hardware" / "README.md").read_text("utf-8").partition("\n")[2]
@@ -361,7 +369,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     for function in (
         cli, profile_keys, metrics, checks, exit_codes, price_layouts, server_counters, target_protocols,
         workload_keys, probes, python_api, presets,
-        report_formats, hardware_catalogue, changelog, decisions,
+        report_formats, known_models, hardware_catalogue, changelog, decisions,
     )
 }  # fmt: skip
 

@@ -66,7 +66,7 @@ def find_language_model(name: str) -> ListedModel:
     hint = (
         f"Did you mean {_join_alternatives(suggestions)}?"
         if suggestions
-        else "Use the path of its config.json, or describe its shape in a file with the keys of language_model."
+        else "List the known models with `sizewise models list`, or use the path of the model's config.json."
     )
     raise UsageError(f"the language model {name!r} is unknown", hint=hint)
 

@@ -65,6 +65,13 @@ def _inspect(
     return 0
 
 
+def _list(requested_output: OutputOptions) -> int:
+    from app.cli.known_models import print_known_models
+
+    print_known_models(parse_output(requested_output))
+    return 0
+
+
 def _inspect_onnx_model(path: Path, onnx: _OnnxOptions, output: OutputFormat) -> None:
     from app.cli.model_tables import format_inspection, format_inspection_tables
     from app.cli.tables import print_json
@@ -279,6 +286,13 @@ COMMAND = CommandGroup(
                 "sizewise models inspect model.onnx --axis seq=128",
                 "sizewise models inspect llama-8b.gguf --context 8192,32768 --batch 16",
             ),
+        ),
+        Command(
+            "list",
+            _list,
+            output_options(),
+            documentation="List the published language models that `plan --model` knows by name.\n\nA name may have a "
+            "publisher, a tuning and a precision: meta-llama/Llama-3.1-70B-Instruct-FP8 is llama-3.1-70b.",
         ),
         Command(
             "random",

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import csv
 import json
 import re
 from pathlib import Path
@@ -89,6 +90,20 @@ def test_inspect_csv_has_values_operators_costs_and_gpus(capsys: pytest.CaptureF
     assert operators.splitlines()[0] == '"operator","nodes","flops"'
     assert costs.splitlines()[1].startswith("1,404320128,")
     assert '"H100' in gpus
+
+
+def test_known_language_models_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["models", "list"]) == 0
+    (line,) = (line for line in capsys.readouterr().out.splitlines() if line.startswith("mixtral-8x7b "))
+    assert line.split()[1:] == ["46.7", "12.9", "32", "4,096", "32", "8", "8", "full", "32,768"]
+    assert main(["models", "list", "--output", "csv"]) == 0
+    rows = {row["model"]: row for row in csv.DictReader(capsys.readouterr().out.splitlines())}
+    assert rows["deepseek-v3"]["attention"] == "latent"
+    assert rows["gpt-oss-20b"]["attention"] == "window in 12 layers"
+    assert rows["qwen3-next-80b-a3b"]["attention"] == "linear in 36 layers"
+    assert "deepseek-ai/DeepSeek-R1" in rows["deepseek-v3"]["names"].split(";")
+    assert main(["models", "list", "--json"]) == 0
+    assert {model["key"] for model in json.loads(capsys.readouterr().out)} == rows.keys()
 
 
 def test_inspected_gguf_file_lists_gpus_with_enough_memory(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
