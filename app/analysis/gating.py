@@ -66,7 +66,7 @@ def evaluate_worst_stage(
     if not stages:
         return evaluate_objective(objective, Estimate(None, reason=missing_reason))
     results = [
-        replace(evaluate_objective(objective, find_estimate(stage, objective)), stage=stage.name) for stage in stages
+        replace(evaluate_objective(objective, find_estimate(stage, objective)), stage=stage.label) for stage in stages
     ]
     worst_result = _find_worst_result(results)
     pooled_results = [result for result, stage in zip(results, stages, strict=True) if stage.is_pooled]

@@ -180,7 +180,7 @@ def _format_stage(readings: LoadReadings) -> str:
     if stage.test is not None:
         return progress.position
     load_text = format_load(stage)
-    name = f"{stage.name} ({load_text})" if load_text else stage.name
+    name = f"{stage.label} ({load_text})" if load_text else stage.label
     if progress.phase != "stages" or progress.total is None or not STAGE_KINDS[stage.kind].is_measured:
         return name
     return f"stage {min(progress.completed + 1, progress.total)} of {progress.total}, {name}"

@@ -152,7 +152,7 @@ def _format_verbose_event(event: Event) -> str | None:
         case StageStarted():
             load_text = format_load(event)
             end_text = f"{event.duration_s:.3g} s" if event.requests is None else f"{event.requests:,} requests"
-            return f"{event.name}{f' ({load_text})' if load_text else ''} started, {end_text}"
+            return f"{event.label}{f' ({load_text})' if load_text else ''} started, {end_text}"
         case StageFinished():
             return _format_stage_event(event)
         case CheckCompleted(check=check):

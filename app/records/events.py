@@ -10,7 +10,7 @@ from app.records.comparison import Side
 from app.records.local import VariantData
 from app.records.result import SCHEMA, Check, ErrorSample, Objective, Stage, Validity, Variant
 from app.records.stage import StageData
-from app.records.stage_kinds import StageKind
+from app.records.stage_kinds import StageKind, format_stage_label
 
 
 class RunStarted(msgspec.Struct, frozen=True, tag="run_started"):
@@ -71,6 +71,11 @@ class StageStarted(msgspec.Struct, frozen=True, tag="stage_started"):
     requests: int | None = None
     test: str | None = None
     """Name of the test of a local language model, such as `tg128 @ d512`; None for other stages."""
+
+    @property
+    def label(self) -> str:
+        """Display name, as `Stage.label`."""
+        return format_stage_label(self.name, self.repeat)
 
 
 class Snapshot(msgspec.Struct, frozen=True, tag="snapshot"):

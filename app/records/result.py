@@ -29,6 +29,7 @@ from app.records.selftest import SelfTestSummary
 from app.records.server_counters import LatencyComparison as LatencyComparison
 from app.records.server_counters import ServerCounters as ServerCounters
 from app.records.stage_kinds import StageKind as StageKind
+from app.records.stage_kinds import format_stage_label
 from app.records.traffic import Traffic as Traffic
 
 SCHEMA = 3
@@ -109,7 +110,7 @@ class ObjectiveResult(msgspec.Struct, frozen=True):
     observed: Estimate
     outcome: ObjectiveOutcome
     stage: str | None = None
-    """Stage in which `observed` was measured; if the objective applies to several stages, the stage
+    """Label of the stage in which `observed` was measured; if the objective applies to several stages, the stage
     with the worst value."""
 
 
@@ -346,8 +347,8 @@ class Stage(msgspec.Struct, frozen=True):
     @property
     def label(self) -> str:
         """Display name: the name, with the number among the repeats from the second on, such as
-        `steady #2`. Reports name a stage alike."""
-        return f"{self.name} #{self.repeat}" if self.repeat > 1 else self.name
+        `steady #2`."""
+        return format_stage_label(self.name, self.repeat)
 
     def find_class(self, name: str) -> ClassSummary | None:
         return next((summary for summary in self.classes if summary.name == name), None)

@@ -67,3 +67,9 @@ STAGE_KINDS: dict[StageKind, StageTraits] = {
     "spike": StageTraits(has_changing_rate=True, can_change_rate=True),
     "batch": StageTraits(),
 }
+
+
+def format_stage_label(name: str, repeat: int) -> str:
+    """Format the name of a stage or of a test of a language model, with its number among the repeats
+    from the second on, such as `steady #2`. Reports format it alike."""
+    return f"{name} #{repeat}" if repeat > 1 else name

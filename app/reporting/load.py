@@ -201,7 +201,7 @@ def _find_run_inconclusive_reason(evaluation: ObjectiveResult) -> str | None:
 def _format_rows_needed(evaluation: ObjectiveResult, result: Result) -> str:
     """Return text about the number of labeled rows that would make the retained accuracy
     conclusive, if further rows are similar; empty if the number is unknown."""
-    variant = next((stage.variant for stage in result.stages if stage.name == evaluation.stage), None)
+    variant = next((stage.variant for stage in result.stages if stage.label == evaluation.stage), None)
     variants = () if result.local is None else result.local.variants
     accuracy = next((row.accuracy for row in variants if row.variant == variant), None)
     if evaluation.objective.metric != "accuracy_retained" or accuracy is None:

@@ -111,7 +111,7 @@ def find_headline_variant(result: Result) -> Variant | None:
         return None
     if local.best is not None:
         return local.best
-    variants_by_stage = {stage.name: stage.variant for stage in result.stages}
+    variants_by_stage = {stage.label: stage.variant for stage in result.stages}
     evaluated_variants = [
         variants_by_stage.get(evaluation.stage)
         for evaluation in (*result.slo, *result.gates)
@@ -230,7 +230,7 @@ def _build_token_rate_tiles(result: Result, stages: Sequence[Stage]) -> list[mod
             _format_note(result, stage.variant, stage),
             metric,
         )
-        is_evaluated = stage.name in {
+        is_evaluated = stage.label in {
             evaluation.stage for evaluation in result.slo if evaluation.objective.metric == metric
         }
         tiles.append(tile if is_evaluated else msgspec.structs.replace(tile, limit=None))

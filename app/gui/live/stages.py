@@ -30,9 +30,8 @@ from app.records.events import (
 )
 from app.records.local import TEST_TAG
 from app.records.result import Check, Stage, Verdict
-from app.records.stage_kinds import STAGE_KINDS
+from app.records.stage_kinds import STAGE_KINDS, format_stage_label
 from app.reporting.quantities import build_check_row
-from reports.formatting import format_stage_name
 from reports.model import CheckRow, ErrorSummary
 
 _VERDICT_RANKS = {"INVALID": 0, "WARN": 1, "VALID": 2}
@@ -139,7 +138,7 @@ class Failures:
 
 
 def _format_stage_name(stage: StageStarted) -> str:
-    return format_stage_name(stage.test or stage.name, stage.repeat)
+    return format_stage_label(stage.test or stage.name, stage.repeat)
 
 
 class LiveStages:
@@ -259,7 +258,7 @@ class LiveVariants:
 
 def _build_measured_test(stage: Stage) -> MeasuredTest:
     return MeasuredTest(
-        name=format_stage_name(stage.tags[TEST_TAG], stage.repeat),
+        name=format_stage_label(stage.tags[TEST_TAG], stage.repeat),
         prefill_per_s=_read_metric(stage, "prefill_tokens_per_s", "value"),
         decode_per_s=_read_metric(stage, "decode_tokens_per_s", "value"),
         ttft_ms=_read_metric(stage, "ttft_ms", "p50"),

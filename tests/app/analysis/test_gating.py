@@ -101,6 +101,8 @@ def test_worst_stage_decides_gate() -> None:
     assert (evaluated.outcome, evaluated.observed.value) == ("FAIL", 60.0)
     untagged = evaluate_gate(parse_gate("latency_ms.p95 < 58"), (CALM, PEAK), stages, {})
     assert (untagged.outcome, untagged.stage) == ("INCONCLUSIVE", "peak")
+    repeated = evaluate_gate(parse_gate("latency_ms.p95 < 58"), (CALM, replace(PEAK, repeat=2)), stages, {})
+    assert repeated.stage == "peak #2"
 
 
 def test_gate_uses_pooled_stage_unless_single_stage_failed() -> None:

@@ -91,6 +91,7 @@ def test_live_view_title_has_the_load_once() -> None:
     assert title(closed) == "full (8 clients)"
     assert title(replace(STEADY, name="probe 40 req/s", kind="probe", has_load_in_name=True)) == "probe 40 req/s"
     assert title(replace(STEADY, offered_per_s=None, kind="varying")) == "steady"
+    assert title(replace(STEADY, repeat=3)) == "steady #3 (40 req/s)"
 
 
 def test_completed_rate_covers_the_last_five_seconds() -> None:

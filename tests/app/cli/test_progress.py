@@ -91,6 +91,7 @@ def test_verbose_progress_prints_every_second_check_and_stage(
     assert [line.split(":")[0] for line in lines[2:4]] == [f"steady (40 req/s) after {n} of 30 s" for n in (1, 2)]
     assert [line.startswith(f"  {stage.name}: ") for line in lines[4:]] == [True, False, True]
     assert lines[5] == f"    {check}"
+    assert show_events(capsys, replace(STEADY, repeat=2), verbosity="verbose") == ["steady #2 (40 req/s) started, 30 s"]
 
 
 def test_quiet_progress_prints_nothing(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
