@@ -9,7 +9,7 @@ import altair as alt
 
 from reports import formatting
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, MUTED, PAPER, build_layer, build_spec
+from reports.charts.style import ACCENT, INK, MUTED, build_halo_texts, build_layer, build_spec
 from reports.plan_section import OfferRow, PlanSection
 
 _HOURS = 24
@@ -112,13 +112,9 @@ def _build_level_layers(level: dict[str, Any]) -> list[alt.Chart]:
     color, width = (ACCENT, 2.5) if is_planned else (INK, 1.2)
     y = alt.Y("per_s:Q")
     rule = data.mark_rule(color=color, strokeWidth=width, strokeDash=[1, 0] if is_planned else [5, 4]).encode(y=y)
-    position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
-    position |= {"fontWeight": 600} if is_planned else {}
-    halo_layer, label = (  # keeps the label readable on top of the demand bars
-        data.mark_text(**position | style).encode(x=alt.XValue(0), y=y, text=alt.Text("text:N"))
-        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": color})
-    )
-    return [rule, halo_layer, label]
+    options: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3}
+    options |= {"fontWeight": 600} if is_planned else {}
+    return [rule, *build_halo_texts(data, color, options, x=alt.XValue(0), y=y)]
 
 
 def _describe_levels(levels: list[dict[str, Any]], demand: tuple[float, ...]) -> str:

@@ -20,7 +20,6 @@ from reports.charts.style import (
     build_point_scales,
     build_series_scales,
     build_spec,
-    build_vertical_limit_line,
     build_zoom_parameter,
     fit_scale,
 )
@@ -93,8 +92,7 @@ def _build_line_layers(figure: LineFigure, key: str) -> list[alt.Chart]:
     )
     if figure.x.scale == "time":
         lines = lines.add_params(build_zoom_parameter(f"{key}_zoom"))
-    build_limit = build_limit_line if figure.limit_axis == "y" else build_vertical_limit_line
-    limit_lines = [] if figure.limit is None else build_limit(figure.limit, figure.limit_label)
+    limit_lines = [] if figure.limit is None else build_limit_line(figure.limit, figure.limit_label, figure.limit_axis)
     return [*build_markers(figure.markers, x), lines, *limit_lines]
 
 

@@ -6,7 +6,7 @@ import altair as alt
 
 from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, LIMIT, MUTED, PAPER, build_layer, build_spec
+from reports.charts.style import ACCENT, INK, LIMIT, MUTED, build_halo_texts, build_layer, build_spec
 from reports.plan_section import PlanSection
 
 
@@ -24,22 +24,17 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
     ]
     colors = (MUTED, ACCENT, MUTED)[-len(probability_cells) :]
     records = [
-        {"instances": name, "percent": 100 * probability, "shown": probability_text, "color": color}
+        {"instances": name, "percent": 100 * probability, "text": probability_text, "color": color}
         for (name, probability_text), probability, color in zip(probability_cells, probabilities, colors, strict=True)
     ]
     target_text = formatting.format_probability(plan.confidence)
     x = alt.X("instances:N", title="Instances for the load, without spares", sort=None, axis=alt.Axis(labelAngle=0))
     y = alt.Y("percent:Q", title="P(SLO met) (%)", scale=alt.Scale(domain=[0, 112], nice=False),
               axis=alt.Axis(values=[0, 20, 40, 60, 80, 100]))  # fmt: skip
-    tooltip = [alt.Tooltip("instances:N"), alt.Tooltip("shown:N", title="P(SLO met)")]
+    tooltip = [alt.Tooltip("instances:N"), alt.Tooltip("text:N", title="P(SLO met)")]
     data = build_layer(records)
     bar_layer = data.mark_bar(size=64).encode(x=x, y=y, color=alt.Color("color:N", scale=None), tooltip=tooltip)
-    halo_layer, labels = (  # keeps the values readable where the target line crosses them
-        data.mark_text(baseline="bottom", dy=-4, fontWeight=600, fontSize=13, **style).encode(
-            x=x, y=y, text=alt.Text("shown:N")
-        )
-        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK})
-    )
+    labels = build_halo_texts(data, INK, {"baseline": "bottom", "dy": -4, "fontWeight": 600, "fontSize": 13}, x=x, y=y)
     # A label at the line would cover the value of a bar that nearly meets the target.
     target_legend = alt.Legend(title=None, symbolType="stroke", symbolSize=320, symbolDash=[6, 4])
     target_line = (
@@ -52,7 +47,7 @@ def build_probability_chart(plan: PlanSection | None) -> Chart | None:
         title="P(SLO met) at peak by number of instances",
         alternative=f"P(SLO met) is {'; '.join(f'{text} with {name}' for name, text in probability_cells)} instances. "
         f"The target is {target_text}.",
-        spec=build_spec([bar_layer, target_line, halo_layer, labels], "probability"),
+        spec=build_spec([bar_layer, target_line, *labels], "probability"),
         columns=("instances, without spares", "P(SLO met)"),
         rows=tuple(probability_cells),
     )

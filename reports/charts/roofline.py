@@ -12,7 +12,7 @@ from reports.charts.picture import Chart
 from reports.charts.style import (
     DASHES,
     MUTED,
-    PAPER,
+    build_halo_texts,
     build_layer,
     build_point_scales,
     build_spec,
@@ -88,12 +88,8 @@ def _build_layers(
     roof_names = [point["roof"] for point in roof_ends]
     dashes = alt.StrokeDash("roof:N", legend=None, scale=alt.Scale(domain=roof_names, range=DASHES[: len(roof_names)]))
     roof_lines = build_layer(roof_points).mark_line(strokeWidth=1.7, color=MUTED).encode(x=x, y=y, strokeDash=dashes)
-    roof_labels = [  # keeps the label readable where a line crosses it
-        build_layer(roof_ends)
-        .mark_text(align="right", baseline="bottom", dy=-5, **style)
-        .encode(x=x, y=y, text=alt.Text("roof:N"))
-        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": MUTED})
-    ]
+    label_data = build_layer([{**point, "text": point["roof"]} for point in roof_ends])
+    roof_labels = build_halo_texts(label_data, MUTED, {"align": "right", "baseline": "bottom", "dy": -5}, x=x, y=y)
     if not points:
         return [roof_lines, *roof_labels]
     shown_families = [name for name in families if any(point["series"] == name for point in points)]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from itertools import cycle
-from typing import Any
+from typing import Any, Literal
 
 import altair as alt
 from altair.utils import schemapi
@@ -125,28 +125,24 @@ def _count_legend_columns(names: list[str]) -> int:
     return max(1, min(len(names), int((WIDTH - 100) // entry_width_px)))
 
 
-def build_limit_line(value: float, text: str) -> list[alt.Chart]:
-    """Draw a horizontal line at the limit of an objective, with its label at the left end."""
+def build_halo_texts(data: alt.Chart, color: str, options: Mapping[str, Any], **encoding: Any) -> list[alt.Chart]:
+    """Draw the field `text` with a halo, which keeps it readable where a line crosses it. `options` are
+    those of the text mark."""
+    styles: tuple[dict[str, Any], ...] = ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": color})
+    return [data.mark_text(**options, **style).encode(text=alt.Text("text:N"), **encoding) for style in styles]
+
+
+def build_limit_line(value: float, text: str, axis: Literal["x", "y"] = "y") -> list[alt.Chart]:
+    """Draw a line at the limit of an objective on an axis, with its label at the left end or, if it is
+    vertical, at the bottom."""
     data = build_layer([{"limit": value, "text": text}])
-    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(y=alt.Y("limit:Q"))
-    position: dict[str, Any] = {"align": "left", "baseline": "bottom", "dx": 4, "dy": -3, "fontWeight": 600}
-    halo_layer, label = (  # keeps the label readable where a line crosses it
-        data.mark_text(**position | style).encode(x=alt.XValue(0), y=alt.Y("limit:Q"), text=alt.Text("text:N"))
-        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
+    place, options, end = (
+        ({"y": alt.Y("limit:Q")}, {"align": "left", "dx": 4, "dy": -3}, {"x": alt.XValue(0)})
+        if axis == "y"
+        else ({"x": alt.X("limit:Q")}, {"align": "right", "dx": -5, "dy": -4}, {"y": alt.YValue("height")})
     )
-    return [rule, halo_layer, label]
-
-
-def build_vertical_limit_line(value: float, text: str) -> list[alt.Chart]:
-    """Draw a vertical line at the limit of an objective, with its label at the bottom."""
-    data = build_layer([{"limit": value, "text": text, "foot": 0}])
-    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(x=alt.X("limit:Q"))
-    position: dict[str, Any] = {"align": "right", "baseline": "bottom", "dx": -5, "dy": -4, "fontWeight": 600}
-    halo_layer, label = (
-        data.mark_text(**position | style).encode(x=alt.X("limit:Q"), y=alt.Y("foot:Q"), text=alt.Text("text:N"))
-        for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": LIMIT})
-    )
-    return [rule, halo_layer, label]
+    rule = data.mark_rule(color=LIMIT, strokeDash=[6, 4], strokeWidth=1.5).encode(**place)
+    return [rule, *build_halo_texts(data, LIMIT, {**options, "baseline": "bottom", "fontWeight": 600}, **place, **end)]
 
 
 def build_zoom_parameter(name: str) -> alt.Parameter:

@@ -11,7 +11,7 @@ import altair as alt
 
 from reports import formatting, plan_sentences
 from reports.charts.picture import Chart
-from reports.charts.style import ACCENT, INK, PAPER, SERIES, WIDTH, build_layer, build_spec
+from reports.charts.style import ACCENT, INK, SERIES, WIDTH, build_halo_texts, build_layer, build_spec
 from reports.plan_section import OfferRow, PlanSection, SensitivityRow
 
 _MAX_ROWS = 8
@@ -83,15 +83,11 @@ def _build_layers(shown_inputs: list[SensitivityRow], recommended_row: OfferRow,
     return [marks, rule, *_build_name_layers(shown_inputs, y), *_build_end_labels(bars, y, max_label_width_px)]
 
 
-def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> Iterator[alt.Chart]:
-    """Yield the input labels above the bars. A halo keeps the labels readable where the
-    planned-cost line crosses them."""
-    name_layer = build_layer(
-        [{"place": index, "input": sensitivity.input} for index, sensitivity in enumerate(shown_inputs)]
-    )
-    for style in ({"color": PAPER, "stroke": PAPER, "strokeWidth": 4}, {"color": INK}):
-        mark_options: dict[str, Any] = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600, **style}
-        yield name_layer.mark_text(**mark_options).encode(x=alt.XValue(0), y=y, text=alt.Text("input:N"))
+def _build_name_layers(shown_inputs: list[SensitivityRow], y: alt.Y) -> list[alt.Chart]:
+    """Build the input labels above the bars."""
+    data = build_layer([{"place": index, "text": sensitivity.input} for index, sensitivity in enumerate(shown_inputs)])
+    options = {"align": "left", "dy": -7, "dx": 2, "fontWeight": 600}
+    return build_halo_texts(data, INK, options, x=alt.XValue(0), y=y)
 
 
 def _compute_label_widths_px(bars: list[dict[str, Any]]) -> tuple[tuple[float, float], float]:

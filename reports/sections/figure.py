@@ -48,6 +48,8 @@ class FigureLine(msgspec.Struct, frozen=True):
     """Values as text, with their intervals; empty if the page formats them."""
     intervals: tuple[tuple[float, float] | None, ...] = ()
     """Intervals of the values, which the window shades; empty if there are none."""
+    style_index: int | None = None
+    """Style in the window; `None` for that of `key`."""
 
 
 def build_line(name: str, quantities: Iterable[tuple[float, Quantity]]) -> FigureLine:

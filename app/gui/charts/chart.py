@@ -127,7 +127,7 @@ class Chart(Panel):
         lines = () if figure is None else figure.lines
         keys = [line.key for line in lines]
         for line in lines:
-            style_index = entity_style(line.key, keys)
+            style_index = entity_style(line.key, keys) if line.style_index is None else line.style_index
             is_stepped = figure is not None and figure.is_stepped
             x, y = np.array(line.x, dtype=np.float64), np.array(line.y, dtype=np.float64)
             self.set_line(line.key, line.short_name or line.name, x, y, style_index=style_index, is_stepped=is_stepped)

@@ -18,6 +18,7 @@ from app.records.result import Result, Stage
 from app.records.stage_kinds import STAGE_KINDS
 from reports.model import DistributionMetric, PercentileCurve
 from reports.sections.comparison import ComparisonSection
+from reports.sections.figure import FigureAxis, FigureLine, LineFigure
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.metric_pairs import UnpairedMetric
@@ -110,29 +111,6 @@ def read_spectra(entries: Sequence[ComparisonEntry], stage: str) -> tuple[RunSpe
 OverlayView = Literal["distribution", "load", "time"]
 
 
-class OverlayLine(msgspec.Struct, frozen=True):
-    """Line of one run in an overlay. `index` is the position of the run in the comparison, which
-    determines its color."""
-
-    index: int
-    label: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-
-
-class RunOverlay(msgspec.Struct, frozen=True):
-    """One metric of all drawn runs over load or over time. `notes` are sentences about what is
-    missing."""
-
-    metric: str
-    x_label: str
-    x_unit: str
-    y_label: str
-    y_unit: str
-    lines: tuple[OverlayLine, ...]
-    notes: tuple[str, ...] = ()
-
-
 _LOAD_METRICS = (
     ("latency_ms", "p95"), ("latency_ms", "p50"), ("latency_ms", "p99"), ("ttft_ms", "p95"), ("tpot_ms", "p95"),
     ("service_ms", "p95"), ("completed_per_s", "value"), ("output_tokens_per_s", "value"),
@@ -143,8 +121,8 @@ _TIME_METRICS = (
 )  # fmt: skip
 
 
-def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay, ...]:
-    """Return each metric by the rates or, if all runs have them, by the numbers of clients. Where one
+def build_load_overlays(entries: Sequence[ComparisonEntry]) -> dict[str, LineFigure]:
+    """Return the figure of each metric by the rates or, if all runs have them, by the numbers of clients. Where one
     run has rates and another clients, the x axis is the throughput of both. INVALID stages are left
     out."""
     drawn = [(index, entry) for index, entry in select_drawn_entries(entries) if entry.result is not None]
@@ -157,7 +135,7 @@ def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay,
         x_label, x_unit, kind = "Rate", unit, "rate"
     else:
         x_label, x_unit, kind = "Throughput", "req/s", "throughput"
-    overlays = []
+    figures = {}
     for metric, aggregate in _LOAD_METRICS:
         lines = []
         for index, entry in drawn:
@@ -168,13 +146,22 @@ def build_load_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay,
                 if (value := _read_value(stage, metric, aggregate)) is not None
             )
             if points:
-                label = format_run_label(index, entry)
-                lines.append(OverlayLine(index, label, tuple(x for x, _ in points), tuple(y for _, y in points)))
+                lines.append(_build_line(index, format_run_label(index, entry), points))
         if lines:
             name = metric_label(metric, None if aggregate == "value" else aggregate)
-            unit = display_unit(METRICS[metric].unit)
-            overlays.append(RunOverlay(f"{metric}.{aggregate}", x_label, x_unit, name, unit, tuple(lines)))
-    return tuple(overlays)
+            figures[f"{metric}.{aggregate}"] = LineFigure(
+                title=f"{name} over load",
+                x=FigureAxis(x_label, x_unit),
+                y=FigureAxis(name, display_unit(METRICS[metric].unit)),
+                lines=tuple(lines),
+            )
+    return figures
+
+
+def _build_line(index: int, label: str, points: Sequence[tuple[float, float]]) -> FigureLine:
+    """Build the line of one run, whose position in the comparison determines its color."""
+    x, y = zip(*points, strict=True)
+    return FigureLine(f"run-{index}", label, x, y, style_index=index)
 
 
 def _list_load_stages(result: Result) -> list[Stage]:
@@ -200,9 +187,9 @@ def _read_value(stage: Stage, metric: str, aggregate: str) -> float | None:
     return None if estimate is None else estimate.value
 
 
-def read_time_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay, ...]:
-    """Read rates and latencies of the drawn runs over the time since their load started. Can be
-    called from any thread."""
+def read_time_overlays(entries: Sequence[ComparisonEntry]) -> dict[str, LineFigure]:
+    """Read rates and latencies of the drawn runs over the time since their load started, a figure for each
+    metric. Can be called from any thread."""
     from app.reporting.load import choose_latency_metric
     from app.reporting.rows import UNUSED_COLUMNS, build_load_series, read_request_times
     from app.storage.run_directory import StoredRun
@@ -220,17 +207,23 @@ def read_time_overlays(entries: Sequence[ComparisonEntry]) -> tuple[RunOverlay, 
             notes.append(f"{label} has no stored requests.")
         else:
             drawn.append((index, label, series))
-    overlays = []
+    figures = {}
     for name, y_label, unit in _TIME_METRICS:
         lines = []
         for index, label, series in drawn:
             values: Sequence[float | None] = getattr(series, name)
             points = [(at_s, value) for at_s, value in zip(series.at_s, values, strict=False) if value is not None]
             if points:
-                lines.append(OverlayLine(index, label, tuple(x for x, _ in points), tuple(y for _, y in points)))
+                lines.append(_build_line(index, label, points))
         if lines:
-            overlays.append(RunOverlay(name, "Time", "s", y_label, unit, tuple(lines), tuple(notes)))
-    return tuple(overlays)
+            figures[name] = LineFigure(
+                title=f"{y_label} over time",
+                x=FigureAxis("Time", "s"),
+                y=FigureAxis(y_label, unit),
+                lines=tuple(lines),
+                note=" ".join(notes),
+            )
+    return figures
 
 
 def select_drawn_entries(entries: Sequence[ComparisonEntry]) -> list[tuple[int, ComparisonEntry]]:

@@ -12,12 +12,14 @@ from app.analysis.sample_size import count_needed_samples
 from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
 from app.gui.charts.export import ExportCaption, set_export_caption
+from app.gui.charts.figures import LineCharts
 from app.gui.compare.entries import ComparisonRequest, format_run_label
-from app.gui.compare.outcome import Outcome, OverlayView, RunOverlay, RunSpectra, build_load_overlays
+from app.gui.compare.outcome import Outcome, OverlayView, RunSpectra, build_load_overlays
 from app.gui.flow import set_flow_layout
 from app.gui.formatting import shorten
 from app.gui.theme import TAB_MARGINS, ThemeController
 from app.gui.widgets import fill_choices, hbox, label, stacked_widget, vbox
+from reports.sections.figure import LineFigure
 
 _MAX_CHARACTERS = 60
 _VIEW_NAMES: dict[OverlayView, str] = {
@@ -36,7 +38,6 @@ class OverlaysTab(QWidget):
 
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
-        self._theme_controller = theme_controller
         self.view_box, self.stage_box, self.metric_box = QComboBox(), QComboBox(), QComboBox()
         for box, name in ((self.view_box, "Overlay"), (self.stage_box, "Stage"), (self.metric_box, "Metric")):
             box.setAccessibleName(name)
@@ -45,7 +46,7 @@ class OverlaysTab(QWidget):
             self.view_box.addItem(text, view)
         self._outcome: Outcome | None = None
         self._run_spectra: tuple[RunSpectra, ...] = ()
-        self._overlays: tuple[RunOverlay, ...] = ()
+        self._overlays: dict[str, LineFigure] = {}
         self._distribution_chart = Chart(
             "Latency distribution (CDF)",
             Axis("latency", "ms", is_log=True),
@@ -64,10 +65,10 @@ class OverlaysTab(QWidget):
         for column, chart in enumerate((self._distribution_chart, self.percentile_chart)):
             charts.addWidget(chart, 0, column)
             charts.setColumnStretch(column, 1)
-        self._charts_by_axes: dict[tuple[str, ...], Chart] = {}
         self._message_label = label("", "muted", wrap=True)
         self._message_label.setAlignment(Qt.AlignmentFlag.AlignCenter)
         self._pages = stacked_widget(self._distribution_page, self._message_label)
+        self._charts = LineCharts(theme_controller, self._pages.addWidget)
         self.chart = self._distribution_chart
         self._note = label("", "muted", wrap=True)
         row = QWidget()
@@ -100,11 +101,6 @@ class OverlaysTab(QWidget):
         self._pages.setCurrentWidget(self._message_label)
         self._note.setText("")
 
-    def _show_chart(self, chart: Chart, page: QWidget) -> None:
-        self.chart = chart
-        chart.clear()
-        self._pages.setCurrentWidget(page)
-
     def show_outcome(self, outcome: Outcome) -> None:
         self._outcome = outcome
         set_export_caption(self, _build_caption(outcome.request))
@@ -124,7 +120,7 @@ class OverlaysTab(QWidget):
         labels_by_metric = {spectrum.metric: spectrum.label for run in run_spectra for spectrum in run.spectra}
         self._fill_metrics([(text, metric) for metric, text in labels_by_metric.items()])
 
-    def show_time_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
+    def show_time_overlays(self, overlays: dict[str, LineFigure]) -> None:
         if self.view == "time":
             self._show_overlays(overlays)
 
@@ -154,9 +150,9 @@ class OverlaysTab(QWidget):
         self._stage_field.setVisible(self.view == "distribution" and self.stage_box.count() > 0)
         self._metric_field.setVisible(self.metric_box.count() > 0)
 
-    def _show_overlays(self, overlays: tuple[RunOverlay, ...]) -> None:
+    def _show_overlays(self, overlays: dict[str, LineFigure]) -> None:
         self._overlays = overlays
-        self._fill_metrics([(overlay.y_label, overlay.metric) for overlay in overlays])
+        self._fill_metrics([(figure.y.label, metric) for metric, figure in overlays.items()])
 
     def _fill_metrics(self, choices: Sequence[tuple[str, str]]) -> None:
         fill_choices(self.metric_box, choices)
@@ -168,34 +164,23 @@ class OverlaysTab(QWidget):
         if self.view == "distribution":
             self._draw_spectra()
             return
-        overlay = next((one for one in self._overlays if one.metric == self.metric_box.currentData()), None)
-        if overlay is None or self._outcome is None:
+        figure = self._overlays.get(self.metric_box.currentData())
+        if figure is None or self._outcome is None:
             self.show_message(_NO_DATA[self.view])
             return
-        chart = self._get_chart(overlay)
-        self._show_chart(chart, chart)
-        for line in overlay.lines:
-            chart.set_line(f"run-{line.index}", line.label, line.x, line.y, style_index=line.index)
-        self._note.setText(" ".join([*self._list_omissions(len(overlay.lines)), *overlay.notes]))
-
-    def _get_chart(self, overlay: RunOverlay) -> Chart:
-        """Return the chart with the axes of the overlay. The charts are kept from run to run."""
-        axes = overlay.x_label, overlay.x_unit, overlay.y_label, overlay.y_unit
-        if axes not in self._charts_by_axes:
-            title = f"{overlay.y_label} {_VIEW_NAMES[self.view].lower()}"
-            x_axis, y_axis = Axis(overlay.x_label, overlay.x_unit), Axis(overlay.y_label, overlay.y_unit)
-            self._charts_by_axes[axes] = Chart(title, x_axis, y_axis, self._theme_controller)
-            self._pages.addWidget(self._charts_by_axes[axes])
-        return self._charts_by_axes[axes]
+        self.chart = self._charts.draw(figure)
+        self._pages.setCurrentWidget(self.chart)
+        self._note.setText(" ".join(filter(None, [*self._list_omissions(len(figure.lines)), figure.note])))
 
     def _draw_spectra(self) -> None:
         metric = self.metric_box.currentData()
         if metric is None:
             self.show_message(_NO_DATA["distribution"])
             return
-        chart = self._distribution_chart
-        self._show_chart(chart, self._distribution_page)
+        self.chart = chart = self._distribution_chart
+        chart.clear()
         self.percentile_chart.clear()
+        self._pages.setCurrentWidget(self._distribution_page)
         lines = self._list_omissions(len(self._run_spectra))
         for run in self._run_spectra:
             spectrum = run.find_spectrum(metric)

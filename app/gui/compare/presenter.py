@@ -12,13 +12,13 @@ from app.gui.background import LatestRunner
 from app.gui.compare.entries import MAX_RUNS, ComparisonEntry, ComparisonRequest, Side
 from app.gui.compare.outcome import (
     Outcome,
-    RunOverlay,
     RunSpectra,
     compute_outcome,
     read_spectra,
     read_time_overlays,
 )
 from app.gui.navigation import Navigation
+from reports.sections.figure import LineFigure
 
 DEFAULT_TOLERANCE = 0.05
 
@@ -34,7 +34,7 @@ class ComparePresenter(QObject):
     runs (a tuple of `RunSpectra`)."""
 
     time_overlays_ready = Signal(object)
-    """Signal that is emitted with the metrics of the drawn runs over time (a tuple of `RunOverlay`)."""
+    """Signal that is emitted with the figures of the drawn runs over time, by metric."""
 
     def __init__(self, parent: QObject, navigation: Navigation) -> None:
         super().__init__(parent)
@@ -46,7 +46,7 @@ class ComparePresenter(QObject):
             self, self._emit_spectra, navigation.notify_error
         )
 
-        self._overlay_reader: LatestRunner[tuple[RunOverlay, ...]] = LatestRunner(
+        self._overlay_reader: LatestRunner[dict[str, LineFigure]] = LatestRunner(
             self, self.time_overlays_ready.emit, navigation.notify_error
         )
 

@@ -10,16 +10,17 @@ from PySide6.QtGui import QResizeEvent
 from PySide6.QtWidgets import QFrame, QGridLayout, QLineEdit, QSizePolicy
 
 from app.gui.formatting import NOT_AVAILABLE, format_clock_time, format_duration, format_size, shorten
-from app.gui.library.runs_presenter import PreviewCurve, RunPreview
+from app.gui.library.runs_presenter import RunPreview
 from app.gui.theme import CARD_MARGINS, GAP_GROUP, GAP_TIGHT, ThemeController
 from app.gui.widgets import Badge, button, hbox, label, stacked_widget, vbox
 from app.records.bundle import MAX_TITLE_LENGTH
 from app.records.control import MAX_NOTE_LENGTH
 from app.reporting.run_rows import RunRow
 from reports.formatting import format_count_noun
+from reports.sections.figure import LineFigure
 
 if TYPE_CHECKING:
-    from app.gui.charts.chart import Chart
+    from app.gui.charts.figures import LineCharts
 
 _MAX_NOTES = 2
 _MAX_CHARACTERS = 160
@@ -46,7 +47,7 @@ class RunCard(QFrame):
         self.setAccessibleName("Selected run")
         self.sentence_label, self.objectives_label = label("", wrap=True), label("", "muted", wrap=True)
         self.chart_box = stacked_widget()
-        self._charts_by_axes: dict[tuple[str, ...], Chart] = {}
+        self._charts: LineCharts | None = None
         self._name = label("", "heading", wrap=True)
         self._badge = Badge()
         self._properties = label("", "muted", wrap=True)
@@ -91,7 +92,7 @@ class RunCard(QFrame):
             lines[-1] += f" · {len(objectives) - _MAX_OBJECTIVES} more"
         self.sentence_label.setText("" if preview is None else shorten(preview.sentence, _MAX_SENTENCE_CHARACTERS))
         self.objectives_label.setText("\n".join(lines))
-        self._show_curve(None if preview is None else preview.curve)
+        self._show_figure(None if preview is None else preview.figure)
 
     def resizeEvent(self, event: QResizeEvent) -> None:
         super().resizeEvent(event)
@@ -107,24 +108,16 @@ class RunCard(QFrame):
         self.sentence_label.setMinimumHeight(_SENTENCE_LINES * metrics.lineSpacing() if is_wide else 0)
         self.objectives_label.setMinimumHeight(_MAX_OBJECTIVES * metrics.lineSpacing())
 
-    def _show_curve(self, curve: PreviewCurve | None) -> None:
-        """Draw the curve in the chart with its axes. The charts are kept, because a run of the same
-        profile has the same axes."""
-        if curve is None:
+    def _show_figure(self, figure: LineFigure | None) -> None:
+        """Draw the figure, if any."""
+        if figure is None:
             self.chart_box.setCurrentIndex(0)
             return
-        axes = curve.title, curve.x_label, curve.x_unit, curve.y_label, curve.y_unit
-        chart = self._charts_by_axes.get(axes)
-        if chart is None:
-            from app.gui.charts.axes import Axis
-            from app.gui.charts.chart import Chart
+        if self._charts is None:
+            from app.gui.charts.figures import LineCharts
 
-            x_axis, y_axis = Axis(curve.x_label, curve.x_unit), Axis(curve.y_label, curve.y_unit)
-            chart = self._charts_by_axes[axes] = Chart(curve.title, x_axis, y_axis, self._theme_controller)
-            self.chart_box.addWidget(chart)
-        chart.set_line("values", curve.y_label, curve.x, curve.y)
-        chart.set_limit(curve.limit, "SLO")
-        self.chart_box.setCurrentWidget(chart)
+            self._charts = LineCharts(self._theme_controller, self.chart_box.addWidget)
+        self.chart_box.setCurrentWidget(self._charts.draw(figure))
 
     def _build(self) -> None:
         header = hbox((self._name, 1), (self._badge, 0, Qt.AlignmentFlag.AlignTop))

@@ -26,6 +26,7 @@ from app.reporting.run_history import RunHistory
 from app.reporting.run_rows import DeletedRow, RunRow, list_deleted_rows, list_runs
 from app.storage.baselines import list_promoted_directories
 from reports.formatting import format_metric_label
+from reports.sections.figure import FigureAxis, FigureLine, LineFigure
 
 Task = tuple[Callable[[], object], Callable[[object], object], Callable[[Exception], object]]
 
@@ -65,28 +66,14 @@ class TaskQueue(QObject):
         submit(self, function, handle_result, handle_error)
 
 
-class PreviewCurve(msgspec.Struct, frozen=True):
-    """Small chart of a run: its latency by load or, for a run with a single load, the main numbers of
-    comparable runs."""
-
-    title: str
-    x_label: str
-    x_unit: str
-    y_label: str
-    y_unit: str
-    x: tuple[float, ...]
-    y: tuple[float, ...]
-    limit: float | None = None
-    """Limit of the SLO on the y axis; `None` without one."""
-
-
 class RunPreview(msgspec.Struct, frozen=True):
-    """Preview of a stored run. `curve` is `None` if nothing was measured that can be drawn."""
+    """Preview of a stored run. `figure` is its latency by load or, for a run with a single load, the main
+    numbers of comparable runs; `None` if nothing was measured that can be drawn."""
 
     directory: str
     sentence: str
     objectives: tuple[str, ...]
-    curve: PreviewCurve | None = None
+    figure: LineFigure | None = None
 
 
 def read_preview(row: RunRow, history: RunHistory | None) -> RunPreview:
@@ -101,11 +88,11 @@ def read_preview(row: RunRow, history: RunHistory | None) -> RunPreview:
         f"{objective.outcome}  {objective.label}: {format_quantity(objective.observed)}"
         for objective in build_objective_rows(result)
     )
-    curve = build_load_preview(result) or build_history_preview(row, history)
-    return RunPreview(row.directory, build_verdict(result).sentence, objectives, curve)
+    figure = build_load_preview(result) or build_history_preview(row, history)
+    return RunPreview(row.directory, build_verdict(result).sentence, objectives, figure)
 
 
-def build_load_preview(result: Result) -> PreviewCurve | None:
+def build_load_preview(result: Result) -> LineFigure | None:
     """Return the latency of a run by its rates or numbers of clients; `None` with fewer than two
     loads."""
     from app.reporting.load import build_curve_labels
@@ -128,19 +115,17 @@ def build_load_preview(result: Result) -> PreviewCurve | None:
         return None
     name = format_metric_label(labels.metric, labels.percentile)
     x_label, x_unit = ("Clients", "") if by_clients else ("Rate", f"{_LOAD_UNITS[labels.counts]}/s")
-    return PreviewCurve(
-        f"{name} by load",
-        x_label,
-        x_unit,
-        name,
-        "ms",
-        tuple(load for load, _ in points),
-        tuple(value for _, value in points),
-        None if labels.limit is None else labels.limit.value,
+    return LineFigure(
+        title=f"{name} by load",
+        x=FigureAxis(x_label, x_unit),
+        y=FigureAxis(name, "ms"),
+        lines=(FigureLine("values", name, tuple(load for load, _ in points), tuple(value for _, value in points)),),
+        limit=None if labels.limit is None else labels.limit.value,
+        limit_label="SLO",
     )
 
 
-def build_history_preview(row: RunRow, history: RunHistory | None) -> PreviewCurve | None:
+def build_history_preview(row: RunRow, history: RunHistory | None) -> LineFigure | None:
     """Return the main numbers of a run and of the comparable runs before it; `None` without such
     runs."""
     if row.number is None or history is None or len(history.values) < 2:
@@ -148,7 +133,12 @@ def build_history_preview(row: RunRow, history: RunHistory | None) -> PreviewCur
     name = metric_label(row.number.metric, row.number.aggregate)
     unit = display_unit(row.number.unit)
     run_numbers = tuple(map(float, range(1, len(history.values) + 1)))
-    return PreviewCurve(f"{name} by run", "Run (oldest first)", "", name, unit, run_numbers, history.values)
+    return LineFigure(
+        title=f"{name} by run",
+        x=FigureAxis("Run (oldest first)"),
+        y=FigureAxis(name, unit),
+        lines=(FigureLine("values", name, run_numbers, history.values),),
+    )
 
 
 _LOAD_UNITS = {"requests": "req", "sessions": "sessions"}

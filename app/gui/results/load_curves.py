@@ -10,8 +10,8 @@ import numpy as np
 from PySide6.QtCore import QEvent
 from PySide6.QtWidgets import QWidget
 
-from app.gui.charts.axes import Axis
 from app.gui.charts.chart import Chart
+from app.gui.charts.figures import LineCharts
 from app.gui.charts.pens import BAD_STYLE_INDEX
 from app.gui.results.state import DisplayedRun
 from app.gui.theme import GAP, ThemeController
@@ -22,6 +22,7 @@ from app.reporting.quantities import build_limit
 from reports import formatting
 from reports.model import Report, StageRow
 from reports.quantity import Limit, Quantity
+from reports.sections.figure import FigureAxis
 from reports.sections.stages import StageState
 
 _STATES: tuple[StageState, ...] = get_args(StageState)
@@ -60,9 +61,8 @@ class LoadCurves(QWidget):
     def __init__(self, theme_controller: ThemeController) -> None:
         super().__init__()
         self.setAccessibleName("Latency by load")
-        self._theme_controller = theme_controller
         self._row = hbox(within=self, spacing=GAP)
-        self._charts_by_curve: dict[tuple[str, bool], Chart] = {}
+        self._line_charts = LineCharts(theme_controller, self._add_chart)
         self._page_px = 0
         self.charts: tuple[Chart, ...] = ()
 
@@ -86,8 +86,13 @@ class LoadCurves(QWidget):
             if evaluation.objective.aggregate == _TOKEN_AGGREGATE and evaluation.objective.request_class is None
         }
         curves = build_load_curves(report, limits, has_clients=has_clients)
-        self.charts = tuple(self._get_chart(curve, has_clients=has_clients) for curve in curves)
-        for chart in self._charts_by_curve.values():
+        x, x_text = (
+            (FigureAxis("Clients"), "clients") if has_clients else (FigureAxis("Offered rate", "req/s"), "request rate")
+        )
+        self.charts = tuple(
+            self._line_charts.get(f"{curve.name} vs. {x_text}", x, FigureAxis(curve.name, "ms")) for curve in curves
+        )
+        for chart in self._line_charts.charts:
             chart.setVisible(chart in self.charts)
         for chart, curve in zip(self.charts, curves, strict=True):
             _draw(chart, curve)
@@ -95,20 +100,13 @@ class LoadCurves(QWidget):
             _draw_max_rate(self.charts[0], report)
         self.setVisible(bool(self.charts))
 
-    def _get_chart(self, curve: LoadCurve, *, has_clients: bool) -> Chart:
-        """Return the chart of a metric, by rate or by clients, which is created on first use."""
-        key = (curve.name, has_clients)
-        if key not in self._charts_by_curve:
-            x_axis = Axis("Clients") if has_clients else Axis("Offered rate", "req/s")
-            title = f"{curve.name} vs. {'clients' if has_clients else 'request rate'}"
-            self._charts_by_curve[key] = Chart(title, x_axis, Axis(curve.name, "ms"), self._theme_controller)
-            self._row.addWidget(self._charts_by_curve[key], 1)
-            self._update_heights()
-        return self._charts_by_curve[key]
+    def _add_chart(self, chart: Chart) -> None:
+        self._row.addWidget(chart, 1)
+        self._update_heights()
 
     def _update_heights(self) -> None:
         height_px = max(_CHART_LINES * self.fontMetrics().height(), round(_CHART_SHARE * self._page_px))
-        for chart in self._charts_by_curve.values():
+        for chart in self._line_charts.charts:
             chart.setMinimumHeight(max(height_px, chart.minimumSizeHint().height()))
 
 

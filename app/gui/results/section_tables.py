@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 from PySide6.QtWidgets import QWidget
 
-from app.gui.charts.axes import Axis
-from app.gui.charts.chart import Chart
+from app.gui.charts.figures import create_chart
+from app.gui.charts.panel import Panel
 from app.gui.results.frames import SectionFrame, build_section_frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import label, vbox
 from reports.model import Report
-from reports.sections.figure import Figure, LineFigure
+from reports.sections.figure import Figure
 from reports.sections.section import Section, Tab
 
 if TYPE_CHECKING:
@@ -55,7 +55,7 @@ class SectionBox(QWidget):
         self._all_tables: list[SectionTable] = []
         self.tables: list[SectionTable] = []
         """Tables of the shown report."""
-        self.chart: Chart | None = None
+        self.chart: Panel | None = None
 
     def show_report(self, report: Report) -> None:
         section_frames = build_section_frames(self._section, report)
@@ -71,17 +71,13 @@ class SectionBox(QWidget):
         self.setVisible(bool(section_frames) or self.chart is not None)
 
     def _show_figure(self, figure: Figure | None) -> None:
-        """Draw a figure of lines in a new chart, because the axes of a chart cannot be changed. Tabs draw
-        the other figures."""
+        """Draw the figure in a new chart, because the axes of a chart cannot be changed."""
         if self.chart is not None:
             self.chart.hide()
             self.chart.deleteLater()
-        self.chart = None
-        if isinstance(figure, LineFigure):
-            x_axis, y_axis = (Axis(axis.label, axis.unit) for axis in (figure.x, figure.y))
-            self.chart = Chart(figure.title, x_axis, y_axis, self._theme_controller)
+        self.chart = None if figure is None else create_chart(figure, self._theme_controller)
+        if self.chart is not None:
             self.chart.setMinimumHeight(_MIN_CHART_HEIGHT)
-            self.chart.show_figure(figure, "")
             self._column.insertWidget(0, self.chart)
 
 

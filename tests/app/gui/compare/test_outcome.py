@@ -34,13 +34,12 @@ def make_entry(run: Result, side: Side = "candidate") -> ComparisonEntry:
 
 def test_load_overlay_draws_latency_over_rate_with_the_index_of_each_run() -> None:
     run = full_run().result
-    overlays = build_load_overlays(
+    figures = build_load_overlays(
         [make_entry(run, "baseline"), ComparisonEntry(Path("gone"), "drawn"), make_entry(run)]
     )
-    by_metric = {overlay.metric: overlay for overlay in overlays}
-    latency = by_metric["latency_ms.p95"]
-    assert (latency.x_label, latency.x_unit, latency.y_label, latency.y_unit) == ("Rate", "req/s", "p95 latency", "ms")
-    assert [(line.index, line.label) for line in latency.lines] == [(0, "1 quickstart"), (2, "3 quickstart")]
+    latency = figures["latency_ms.p95"]
+    assert (latency.x.text, latency.y.text) == ("Rate (req/s)", "p95 latency (ms)")
+    assert [(line.style_index, line.name) for line in latency.lines] == [(0, "1 quickstart"), (2, "3 quickstart")]
     assert list(latency.lines[0].x) == sorted(latency.lines[0].x)
 
 
@@ -48,8 +47,7 @@ def test_runs_with_rates_and_with_clients_share_a_throughput_axis() -> None:
     rated = full_run().result
     stages = tuple(replace(stage, scheduled_per_s=None, concurrency=4) for stage in rated.stages)
     closed = replace(rated, stages=stages)
-    assert {overlay.x_label for overlay in build_load_overlays([make_entry(closed)])} == {"Clients"}
-    assert {overlay.x_label for overlay in build_load_overlays([make_entry(rated), make_entry(closed)])} == {
-        "Throughput"
-    }
-    assert build_load_overlays([make_entry(run_without_load().result)]) == ()
+    assert {figure.x.label for figure in build_load_overlays([make_entry(closed)]).values()} == {"Clients"}
+    both = build_load_overlays([make_entry(rated), make_entry(closed)])
+    assert {figure.x.label for figure in both.values()} == {"Throughput"}
+    assert build_load_overlays([make_entry(run_without_load().result)]) == {}

@@ -80,11 +80,12 @@ def test_run_preview_has_the_verdict_slo_and_latency_by_load(library_runs: list[
     preview = read_preview(row, None)
     assert preview.sentence.startswith("Max rate 218")
     assert preview.objectives[0].startswith("PASS  p95 latency < 50 ms: ")
-    curve = preview.curve
-    assert curve is not None
-    assert (curve.title, curve.x_unit, curve.y_unit, curve.limit) == ("p95 latency by load", "req/s", "ms", 50.0)
-    assert list(curve.x) == sorted(curve.x)
-    assert len(curve.x) == len(curve.y) > 3
+    figure = preview.figure
+    assert figure is not None
+    assert (figure.title, figure.x.unit, figure.y.unit, figure.limit) == ("p95 latency by load", "req/s", "ms", 50.0)
+    (line,) = figure.lines
+    assert list(line.x) == sorted(line.x)
+    assert len(line.x) == len(line.y) > 3
 
 
 def test_preview_of_a_run_with_one_load_shows_its_history_or_no_curve() -> None:
@@ -92,7 +93,8 @@ def test_preview_of_a_run_with_one_load_shows_its_history_or_no_curve() -> None:
     assert build_load_preview(run) is None
     number = HeadlineNumber("latency_ms", "p95", "ms", "lower", "steady", Estimate(12.0))
     row = RunRow("run", "/run", number=number)
-    curve = build_history_preview(row, RunHistory((10.0, 12.0)))
-    assert curve is not None
-    assert (curve.y_label, curve.x, curve.y) == ("p95 latency", (1.0, 2.0), (10.0, 12.0))
+    figure = build_history_preview(row, RunHistory((10.0, 12.0)))
+    assert figure is not None
+    (line,) = figure.lines
+    assert (figure.y.label, line.x, line.y) == ("p95 latency", (1.0, 2.0), (10.0, 12.0))
     assert build_history_preview(row, RunHistory((12.0,))) is None
