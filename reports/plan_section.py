@@ -244,6 +244,32 @@ class PlannedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     output_tokens: float
 
 
+class NearestPointRow(msgspec.Struct, frozen=True, kw_only=True):
+    """Published measurement of a language model near to the planned server: mean TTFT and mean TPOT in ms that clients
+    of a closed loop observed, and what the model of step times predicts. Lengths are nominal, in tokens."""
+
+    id: str
+    source: str
+    model: str
+    accelerator: str
+    accelerators: int
+    tensor_parallel: int
+    expert_parallel: int
+    precision: str
+    engine: str
+    version: str
+    input_tokens: int
+    output_tokens: int
+    clients: int
+    measured_on: str | None
+    ttft_ms: float
+    tpot_ms: float
+    predicted_ttft_ms: float
+    predicted_tpot_ms: float
+    distance: float
+    """Distance from the planned server, in factors of two and steps of similar effect."""
+
+
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     """Plan in a report. `offers` lists the feasible offers by cost; `runner_up` and
     `cheapest_rejected` are names of rows.
@@ -300,6 +326,10 @@ class PlanSection(msgspec.Struct, frozen=True, kw_only=True):
     """Result for each accelerator that the plan was limited to."""
     planned_model: PlannedModelRow | None = None
     """Language model that is planned from its shape; `None` for a plan from measurements only."""
+    nearest_points: tuple[NearestPointRow, ...] = ()
+    """Published measurements nearest to the recommended fleet's server, nearest first."""
+    attributions: tuple[str, ...] = ()
+    """Sentences that name who published `nearest_points`."""
 
     @property
     def recommended_row(self) -> OfferRow | None:

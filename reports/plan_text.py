@@ -58,6 +58,7 @@ def build_detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
         ("API prices", [plan_sentences.describe_api_price(row) for row in plan.api_prices]),
         ("Energy", [energy_text] if (energy_text := plan_sentences.describe_energy(plan)) else []),
         ("Alternatives", [*_build_alternative_lines(plan)]),
+        ("Published", [*_build_nearest_lines(plan)]),
         ("Assumptions", [*plan.notes]),
     ]
 
@@ -84,6 +85,11 @@ def _build_evidence_lines(plan: PlanSection) -> Iterator[str]:
         for basis, _, number_texts in plan_sentences.list_numbers_by_basis(plan)
         if number_texts
     )
+
+
+def _build_nearest_lines(plan: PlanSection) -> Iterator[str]:
+    yield from map(plan_sentences.describe_nearest_point, plan.nearest_points)
+    yield from plan.attributions
 
 
 def _build_sensitivity_lines(plan: PlanSection) -> Iterator[str]:

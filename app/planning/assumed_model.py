@@ -23,6 +23,7 @@ from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
+from app.planning.step_times.nearest import PlannedLoad, count_running_sequences
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
@@ -185,14 +186,7 @@ def _estimate_services(
     tokens = max(1.0, lengths[0] + lengths[1] / 2)
     servers = []
     for memory_plan in memory_plans:
-        served = PublishedServer(
-            model=evidence.find_model(model) or assumed_model.name,
-            accelerator=accelerator.key,
-            precision=precision.weights,
-            engine="vllm",
-            version="current",
-            accelerators=memory_plan.degree,
-        )
+        served = _describe_server(assumed_model, accelerator.key, memory_plan.degree)
         kv_token_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree) / tokens
         settings = ServerSettings(
             assumed_model.engine.max_sequences,
@@ -201,6 +195,37 @@ def _estimate_services(
         )
         servers.append((Server(served, model, accelerator, precision.kv, "inferencex", precision.compute), settings))
     return estimate_services(evidence, servers, *lengths)
+
+
+def _describe_server(assumed_model: AssumedModel, accelerator: str, degree: int) -> PublishedServer:
+    """Return what the step times of a planned server depend on, in the terms of published servers."""
+    return PublishedServer(
+        model=load_bundled_evidence().find_model(assumed_model.model) or assumed_model.name,
+        accelerator=accelerator,
+        precision=assumed_model.precision.weights,
+        engine="vllm",
+        version="current",
+        accelerators=degree,
+    )
+
+
+def describe_planned_load(
+    target: MeasuredTarget, rate_per_s: float | None, plan_inputs: PlanningInputs
+) -> PlannedLoad | None:
+    """Return the server of a replica without measurements, and its load at a rate; None if the target has no
+    accelerator or no service model of tokens. Without a rate, the load is the max rate within the SLO."""
+    assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
+    accelerator = plan_inputs.catalog.accelerators.get(target.hardware.accelerator or "")
+    service = target.fit.services[0].service if target.fit is not None else None
+    if assumed_model is None or lengths is None or accelerator is None or not isinstance(service, TokenService):
+        return None
+    return PlannedLoad(
+        _describe_server(assumed_model, accelerator.key, max(1, round(target.hardware.accelerator_count))),
+        assumed_model.model,
+        accelerator,
+        *lengths,
+        count_running_sequences(service, rate_per_s or target.curve.max_rate_per_s, *lengths),
+    )
 
 
 def _build_replica(

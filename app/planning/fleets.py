@@ -12,6 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
+from app.planning.assumed_model import describe_planned_load
 from app.planning.candidates import (
     Candidate,
     RejectedOffer,
@@ -37,8 +38,9 @@ from app.planning.sensitivity import compute_sensitivity
 from app.planning.service_models.measured import add_measured_tokens
 from app.planning.sizing import Demand, build_demand
 from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
-from app.records.plan import USER_FILTERS, AcceleratorResult, CapacityKnowledge, Fleet, Plan
-from app.records.planning_inputs import PlanningInputs
+from app.planning.step_times.nearest import find_nearest_points
+from app.records.plan import USER_FILTERS, AcceleratorResult, CapacityKnowledge, Fleet, NearestPoint, Plan
+from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 
 
 def plan_fleets(
@@ -91,6 +93,7 @@ def plan_fleets(
         accelerators=_find_accelerator_results(
             limits.accelerators, [fleet for _, fleet in ranked_fleets], excluded_fleets
         ),
+        nearest_points=_find_nearest_points(target, best_fleet, plan_inputs),
     )
     if best_option is None or best_fleet is None:
         return plan
@@ -121,6 +124,15 @@ def plan_fleets(
         savings=plan_savings(options, best_option, demand, plan_inputs, objectives, estimate_only=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )
+
+
+def _find_nearest_points(
+    target: MeasuredTarget, fleet: Fleet | None, plan_inputs: PlanningInputs
+) -> tuple[NearestPoint, ...]:
+    """Return the published points that are nearest to a replica of the fleet; none without an assumed model."""
+    rate_per_s = None if fleet is None else fleet.planned_rate_per_replica_per_s
+    load = describe_planned_load(target, rate_per_s, plan_inputs)
+    return () if load is None else find_nearest_points(load, plan_inputs.catalog.accelerators)
 
 
 def find_recommended_fleet(plan_inputs: PlanningInputs, *, estimate_only: bool) -> Fleet | None:

@@ -4,6 +4,7 @@ clients."""
 from __future__ import annotations
 
 import datetime
+from collections.abc import Iterable
 from typing import Literal
 
 import msgspec
@@ -98,6 +99,14 @@ PUBLISHED_SOURCES: tuple[EvidenceSource, ...] = (
         speculation="not stated",
     ),
 )
+
+
+def list_attributions(source_ids: Iterable[str]) -> tuple[str, ...]:
+    """Return the sentences that name the publishers of points from these sources."""
+    shown = set(source_ids)
+    return tuple(source.attribution for source in PUBLISHED_SOURCES if source.id in shown)
+
+
 OWN_SOURCE = "own"
 """Source of the points that the user added."""
 

@@ -314,6 +314,36 @@ class AcceleratorResult(msgspec.Struct, frozen=True):
     offer: str | None
 
 
+class NearestPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A published measurement of a language model that is near to the planned server: mean TTFT and mean TPOT in ms
+    that the clients of a closed loop observed, and what the model of step times predicts that they observe.
+
+    `source` is the publisher. Lengths are nominal, in tokens. `distance` from the planned server is in factors of two
+    and steps of similar effect.
+    """
+
+    id: str
+    source: str
+    model: str
+    accelerator: str
+    accelerators: Count
+    tensor_parallel: Count
+    expert_parallel: Count
+    precision: str
+    engine: str
+    version: str
+    input_tokens: Count
+    output_tokens: Count
+    clients: Count
+    measured_on: str | None
+    """Date of the measurement (ISO 8601); None if not stated."""
+    ttft_ms: float
+    tpot_ms: float
+    predicted_ttft_ms: float
+    predicted_tpot_ms: float
+    distance: float
+
+
 class Plan(msgspec.Struct, frozen=True):
     traffic: Traffic
     slo: tuple[str, ...]
@@ -356,3 +386,6 @@ class Plan(msgspec.Struct, frozen=True):
     API's prices or the tokens per request."""
     accelerators: tuple[AcceleratorResult, ...] = ()
     """Result for each accelerator that the plan was limited to, in the order of the limit."""
+    nearest_points: tuple[NearestPoint, ...] = ()
+    """Published measurements that are nearest to the recommended fleet's server, nearest first; empty unless a
+    language model is planned from its shape."""

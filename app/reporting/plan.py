@@ -11,6 +11,7 @@ import msgspec
 from app.analysis.objectives import format_objective, parse_objective
 from app.records import plan as records
 from app.records.estimate import Estimate
+from app.records.evidence import list_attributions
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import ShapePlan
@@ -25,6 +26,7 @@ from reports.plan_section import (
     FrontRow,
     MixRow,
     MixSection,
+    NearestPointRow,
     PercentileRange,
     PlannedModelRow,
     PlanReport,
@@ -95,6 +97,8 @@ def build_plan_section(
             msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
         ),
         source=None if recommended_fleet is None else _find_source(recommended_fleet, sources),
+        nearest_points=tuple(NearestPointRow(**msgspec.structs.asdict(point)) for point in plan.nearest_points),
+        attributions=list_attributions(point.source for point in plan.nearest_points),
         accelerators=tuple(
             AcceleratorRow(accelerator=result.accelerator, offer=result.offer) for result in plan.accelerators
         ),

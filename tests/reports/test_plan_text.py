@@ -6,7 +6,7 @@ from msgspec.structs import replace
 from reports.html import render_plan_html
 from reports.markdown import render_plan_markdown
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import AcceleratorRow, CapacityUncertainty, PercentileRange, PlannedModelRow
+from reports.plan_section import AcceleratorRow, CapacityUncertainty, NearestPointRow, PercentileRange, PlannedModelRow
 from reports.plan_text import build_detail_lines, build_summary_lines
 from reports.text import render_plan
 
@@ -121,3 +121,20 @@ def test_plan_from_a_shape_begins_with_the_model(
     assert ("37.5 billion" in text or "37.6 billion" in text) is (active_parameters is not None)
     assert render_plan_markdown(report).startswith("large\\|moe: 671 billion")
     assert "large|moe: 671 billion" in render_plan_html(report).partition("<section")[0]
+
+
+def test_published_points_are_shown_with_predictions_and_publisher(max_rate_plan_report: PlanReport) -> None:
+    point = NearestPointRow(
+        id="p1", source="inferencex", model="llama-3.1-70b", accelerator="h200-sxm-141gb", accelerators=2,
+        tensor_parallel=2, expert_parallel=1, precision="fp8", engine="vllm", version="0.19.0", input_tokens=1024,
+        output_tokens=1024, clients=8, measured_on=None, ttft_ms=154.1, tpot_ms=14.36, predicted_ttft_ms=155.8,
+        predicted_tpot_ms=14.77, distance=0.5,
+    )  # fmt: skip
+    plan = replace(max_rate_plan_report.plan, nearest_points=(point,), attributions=("InferenceX, unofficial",))
+    line, attribution = dict(build_detail_lines(plan))["Published"]
+    assert all(text in line for text in ("2 × h200-sxm-141gb", "154", "156", "14.4", "14.8", "inferencex"))
+    assert attribution == "InferenceX, unofficial"
+    report = replace(max_rate_plan_report, plan=plan)
+    for text in (render_plan_markdown(report), render_plan_html(report), render_plan(plan)):
+        assert "14.8" in text
+        assert "InferenceX, unofficial" in text

@@ -1,0 +1,72 @@
+from __future__ import annotations
+
+import pytest
+from msgspec.structs import replace
+
+from app.analysis.language_models import load_language_models
+from app.analysis.published_points import load_published_points
+from app.planning.step_times.closed_loop import MEAN_LENGTH
+from app.planning.step_times.nearest import COUNT, PlannedLoad, count_running_sequences, find_nearest_points
+from app.profiles.pricing.catalog import load_catalog
+from app.records.service import TokenService
+
+ACCELERATORS = load_catalog().accelerators
+POINT = next(
+    point
+    for point in load_published_points()
+    if point.served.model == "llama-3.1-70b" and point.served.engine == "vllm" and point.clients == 16
+)
+LOAD = PlannedLoad(
+    POINT.served,
+    load_language_models()["llama-3.1-70b"].shape,
+    ACCELERATORS[POINT.served.accelerator],
+    MEAN_LENGTH * POINT.input_tokens,
+    MEAN_LENGTH * POINT.output_tokens,
+    POINT.clients,
+)
+
+
+def test_a_published_point_is_nearest_to_itself() -> None:
+    nearest, *others = find_nearest_points(LOAD, ACCELERATORS)
+    assert (nearest.model, nearest.clients) == ("llama-3.1-70b", 16)
+    assert nearest.distance == pytest.approx(0)
+    assert len(others) == COUNT - 1
+    distances = [point.distance for point in others]
+    assert distances == sorted(distances)
+    assert distances[0] > 0
+    assert nearest.predicted_tpot_ms == pytest.approx(nearest.tpot_ms, rel=0.5)
+
+
+def test_points_that_differ_only_in_clients_are_shown_once() -> None:
+    points = find_nearest_points(LOAD, ACCELERATORS)
+    curves = {
+        (
+            point.model, point.accelerator, point.accelerators, point.tensor_parallel, point.expert_parallel,
+            point.precision, point.engine, point.input_tokens, point.output_tokens,
+        )
+        for point in points
+    }  # fmt: skip
+    assert len(curves) == len(points)
+
+
+def test_a_model_that_nobody_published_has_points_of_models_of_its_kind() -> None:
+    shape = load_language_models()["qwen3-32b"].shape
+    load = replace(LOAD, served=replace(LOAD.served, model="qwen3-32b"), shape=shape)
+    points = find_nearest_points(load, ACCELERATORS)
+    assert {point.model for point in points} <= {"llama-3.1-8b", "llama-3.1-70b"}
+    assert points[0].distance >= 2
+
+
+def test_points_on_unknown_accelerators_are_left_out() -> None:
+    few = {"h200-sxm-141gb": ACCELERATORS["h200-sxm-141gb"]}
+    assert {point.accelerator for point in find_nearest_points(LOAD, few)} == {"h200-sxm-141gb"}
+    assert find_nearest_points(LOAD, {}) == ()
+
+
+def test_sequences_follow_from_rate_and_step_time_up_to_the_limit_of_the_engine() -> None:
+    service = TokenService(0.01, 0.0, 0.0, max_sequences=64, kv_tokens=10**6)
+    assert count_running_sequences(service, 2.0, 100, 200) == pytest.approx(2.0 * 200 * 0.01)
+    assert count_running_sequences(service, 0.01, 100, 200) == 1
+    assert count_running_sequences(service, 100.0, 100, 200) == 64
+    busy = replace(service, prefill_s_per_token=0.5 / (2.0 * 100))
+    assert count_running_sequences(busy, 2.0, 100, 200) == pytest.approx(2 * 2.0 * 200 * 0.01)
