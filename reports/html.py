@@ -47,6 +47,7 @@ from reports.model import OfferRow, PlanReport, PlanSection, Quantity, Report
 from reports.sections.batch_size import build_batch_figures
 from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport
 from reports.sections.concurrency import build_concurrency_figures
+from reports.sections.figure import Figure
 from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
 from reports.sections.telemetry import build_telemetry_figures
 from reports.sections.timelines import build_timeline_figures
@@ -297,7 +298,7 @@ def _render_pictures(report: Report) -> Pictures:
     return _render_charts(
         (
             build_rate_chart(report),
-            *build_figure_charts(report),
+            *(build_chart(key, figure) for key, figure in build_figures(report).items() if figure is not None),
             build_token_frontier_chart(report),
             build_variant_pareto_chart(report),
             build_roofline_chart(report),
@@ -306,9 +307,9 @@ def _render_pictures(report: Report) -> Pictures:
     )
 
 
-def build_figure_charts(report: Report) -> list[Chart]:
-    """Draw the figures of the report, which the window draws, too."""
-    figures = (
+def build_figures(report: Report) -> dict[str, Figure | None]:
+    """Build the figures of a report by key; `None` without data. The window can draw each of them, too."""
+    return (
         {section.figure_key: section.build_figure(report) for section in report.sections}
         | build_timeline_figures(report)
         | build_concurrency_figures(report)
@@ -316,7 +317,6 @@ def build_figure_charts(report: Report) -> list[Chart]:
         | build_batch_figures(report)
         | list_generation_figures(report.local)
     )
-    return [build_chart(key, figure) for key, figure in figures.items() if figure is not None]
 
 
 def _build_plan_charts(plan: PlanSection | None) -> tuple[Chart | None, ...]:

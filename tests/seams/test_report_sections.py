@@ -16,11 +16,12 @@ from PySide6.QtCore import Qt
 from PySide6.QtWidgets import QApplication
 from pytestqt.qtbot import QtBot
 
+from app.gui.charts.figures import create_chart
 from app.gui.results.section_tables import SectionTables
 from app.reporting import build_report
 from app.reporting.metric_sections import fill_metric_sections
 from reports.charts.figures import build_chart
-from reports.html import build_figure_charts, render_html
+from reports.html import build_figures, render_html
 from reports.markdown import render_markdown
 from reports.model import Quantity, Report
 from reports.openmetrics import render_openmetrics
@@ -29,8 +30,9 @@ from reports.sections.section import Section, TableColumn, list_aggregates
 from reports.tables import build_tables
 from reports.text import render_text
 from reports.truncation import truncate_report
-from tests.fakes.results import COMMAND, SPEC
-from tests.fakes.traffic import streaming_run
+from tests.fakes.language_model_runs import language_model_run
+from tests.fakes.results import COMMAND, SPEC, Run, full_run
+from tests.fakes.traffic import clients_run, streaming_run
 from tests.fakes.window import theme_of
 
 pytestmark = pytest.mark.usefixtures("pages_without_charts")
@@ -75,10 +77,14 @@ class ToyReport(Report, frozen=True, kw_only=True):
     toys: tuple[ToyRow, ...] = ()
 
 
+def _build_report(run: Run) -> Report:
+    return build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
+
+
 @pytest.fixture(scope="module")
 def report() -> ToyReport:
     run = streaming_run()
-    plain = build_report(run.result, run.rows, run.telemetry, SPEC, COMMAND, "{}")
+    plain = _build_report(run)
     fields = {name: getattr(plain, name) for name in plain.__struct_fields__}
     filled = fill_metric_sections(ToyReport(**fields), run.result.stages)
     assert isinstance(filled, ToyReport)
@@ -124,7 +130,7 @@ def test_new_section_is_a_figure_of_the_page(report: ToyReport) -> None:
         ("chat", 3.0),
     ]
     assert (chart.key, chart.title, chart.rows) == ("toy-wait", "Wait over time", (("ball",),))
-    assert chart.key in [built.key for built in build_figure_charts(report)]
+    assert chart.key in build_figures(report)
 
 
 def test_new_section_is_a_figure_and_a_table_of_the_window(qtbot: QtBot, qapp: QApplication, report: ToyReport) -> None:
@@ -139,6 +145,28 @@ def test_new_section_is_a_figure_and_a_table_of_the_window(qtbot: QtBot, qapp: Q
     assert [table.model.index(0, index).data() for index in (0, 1)] == ["chat", "164\u202fms"]
     assert box.chart is not None
     assert box.chart.frame()["chat (ms)"].tolist() == [report.toys[0].wait_p50.value, 3.0]
+
+
+def test_window_can_draw_each_figure_of_the_page(qtbot: QtBot, qapp: QApplication) -> None:
+    drawn_keys = set()
+    for run in (full_run(gpu=True), clients_run(), streaming_run(), language_model_run()):
+        for key, figure in build_figures(_build_report(run)).items():
+            if figure is not None:
+                chart = create_chart(figure, theme_of(qapp))
+                qtbot.addWidget(chart)
+                assert chart.title == figure.title
+                assert not chart.frame().empty, key
+                drawn_keys.add(key)
+    assert drawn_keys >= {
+        "heat",
+        "breakdown",
+        "rates",
+        "ecdf",
+        "clients-time",
+        "busy",
+        "test-decode",
+        "decode-by-depth",
+    }
 
 
 def test_rows_of_a_new_section_are_limited_on_a_page(report: ToyReport) -> None:
