@@ -225,6 +225,10 @@ class _HardwareForms(Settings):
         "hardware type": ("offer", "accelerator", "vcpus", "accelerator+vcpus")
     }
 
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        if "+".join(set_keys) not in forms:
+            raise BadValueError("hardware needs either offer, or accelerator, vcpus or both")
+
 
 HardwareSettings = build_settings(
     DeclaredHardware,
@@ -247,13 +251,7 @@ HardwareSettings = build_settings(
 )
 
 
-def _check_hardware(hardware: DeclaredHardware) -> None:
-    has_components = hardware.accelerator is not None or hardware.vcpus is not None
-    if has_components == (hardware.offer is not None):
-        raise BadValueError("hardware needs either offer, or accelerator, vcpus or both")
-
-
-TargetHardware = Annotated[DeclaredHardware, ReadAs(HardwareSettings, _check_hardware)]
+TargetHardware = Annotated[DeclaredHardware, ReadAs(HardwareSettings)]
 
 
 FileName = Annotated[str, WrittenAs(ExistingFile, str, str)]
@@ -294,6 +292,7 @@ class TargetSettings(Settings):
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"address": ADDRESS_KEYS}
+    subject: ClassVar[str] = "target"
 
     if TYPE_CHECKING:
         protocol: str  # each class declares its own protocols
@@ -376,10 +375,7 @@ class EndpointSettings(TargetSettings):
         return value if is_named or not is_scripted else {**value, "model": "scripted"}
 
     @model_validator(mode="after")
-    def _check_single_address(self) -> Self:
-        *first_keys, last_key = address_keys = [key for key in ADDRESS_KEYS if key in type(self).model_fields]
-        if sum(bool(getattr(self, key)) for key in address_keys) != 1:
-            raise BadValueError(f"target needs exactly one of {', '.join(first_keys)} and {last_key}")
+    def _check_scripted_hardware(self) -> Self:
         if self.hardware is not None and getattr(self, "scripted", None) is not None:
             hint = "Remove hardware, or measure a real target."
             raise BadValueError("the timings of a scripted target do not represent hardware", hint=hint)

@@ -73,7 +73,7 @@ def build_group(settings_class: type[Settings], key: str = "") -> FieldSpec:
         key=key,
         kind="group",
         fields=fields,
-        one_of=_list_exclusive_forms(settings_class),
+        one_of=settings_class.list_forms(),
         settings=settings_class.__name__,
     )
 
@@ -85,15 +85,6 @@ def iter_fields(spec: FieldSpec, path: tuple[str, ...] = ()) -> Iterator[tuple[t
         field_path = (*path, field.key)
         yield field_path, field
         yield from iter_fields(field, field_path)
-
-
-def _list_exclusive_forms(settings_class: type[Settings]) -> dict[str, tuple[str, ...]]:
-    keys = {field.alias or name for name, field in settings_class.model_fields.items()}
-    return {
-        label: tuple(form for form in forms if set(form.split("+")) <= keys)
-        for label, forms in settings_class.one_of.items()
-        if any(set(form.split("+")) <= keys for form in forms)
-    }
 
 
 def _describe_field(field: FieldInfo, name: str) -> FieldSpec:

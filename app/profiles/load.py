@@ -139,12 +139,14 @@ class StageSettings(Settings):
             defaults = {"think_time": "0s"} if form == "concurrency" else {"arrivals": "poisson"}
         return {**value, **{key: default for key, default in defaults.items() if value.get(key) is None}}
 
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        if len(set_keys) != 1:
+            problem = f"has {' and '.join(set_keys)}" if set_keys else "has no rate"
+            raise BadValueError(f"stage {self.name} {problem}", hint=f"Set exactly one of {', '.join(forms)}.")
+
     @model_validator(mode="after")
     def _check_form(self) -> Self:
         forms = [form for form in _FORMS if self._is_set(form)]
-        if len(forms) != 1:
-            problem = f"has {' and '.join(forms)}" if forms else "has no rate"
-            raise BadValueError(f"stage {self.name} {problem}", hint=f"Set exactly one of {', '.join(_FORMS)}.")
         for key, form in _REQUIRED_FORMS.items():
             if self._is_set(key) and form not in forms:
                 raise BadValueError(f"stage {self.name}: {key} requires {form}")
@@ -285,7 +287,6 @@ WorkerCount = Annotated[int | Literal["auto"], BeforeValidator(_parse_worker_cou
 _MAX_LOADS = 100
 _MAX_CLIENTS = 100_000
 _DEFAULT_POINTS = 8
-_SWEEP_FORMS = ("rates", "from and to", "concurrency", "max_concurrency")
 
 ClientCount = Annotated[Count, Field(ge=1), upper_bound(_MAX_CLIENTS)]
 
@@ -335,14 +336,16 @@ class SweepSettings(Settings):
         )
         return {**value, **default_points, "arrivals": value.get("arrivals") or "poisson"}
 
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        set_forms = [form for form in forms if set(form.split("+")) & {*set_keys}]
+        if len(set_forms) != 1:
+            form_names = " and ".join(set_forms).replace("+", " and ")
+            problem = f"{form_names} cannot be combined" if form_names else "the sweep has no loads"
+            raise BadValueError(problem, hint=f"Set exactly one of {'; '.join(forms).replace('+', ' and ')}.")
+
     @model_validator(mode="after")
     def _check_form(self) -> Self:
         has_range = self.from_per_s is not None or self.to_per_s is not None
-        set_flags = (bool(self.rates_per_s), has_range, bool(self.concurrency), self.max_concurrency is not None)
-        if sum(set_flags) != 1:
-            form_names = " and ".join(form for form, is_set in zip(_SWEEP_FORMS, set_flags, strict=True) if is_set)
-            problem = f"{form_names} cannot be combined" if form_names else "the sweep has no loads"
-            raise BadValueError(problem, hint=f"Set exactly one of {'; '.join(_SWEEP_FORMS)}.")
         if has_range and (self.from_per_s is None or self.to_per_s is None):
             raise BadValueError("from and to must be used together", hint="Set both, such as from: 10/s, to: 500/s.")
         if self.from_per_s is not None and self.to_per_s is not None and self.from_per_s >= self.to_per_s:

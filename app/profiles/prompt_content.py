@@ -134,6 +134,7 @@ class ToolSettings(Settings):
     """Tools that the model may call: `count` generated ones, or those of a file."""
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"tool source": ("count", "path")}
+    subject: ClassVar[str] = "tools"
 
     count: Annotated[Count, upper_bound(MAX_TOOLS)] | None = Field(default=None, examples=[8])
     """Number of tools to generate, such as 8. Each has about 100 tokens."""
@@ -150,8 +151,6 @@ class ToolSettings(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if (self.count is None) == (self.path is None):
-            raise BadValueError("tools needs exactly one of count and path")
         if self.path is not None and self.path.is_file():
             _read_tools(self.path)
         return self

@@ -45,6 +45,7 @@ from app.profiles.settings import (
     Seconds,
     Settings,
     build_settings,
+    format_forms,
     upper_bound,
 )
 from app.profiles.target import ModelName
@@ -426,13 +427,11 @@ class PromptSettings(Settings):
         """True if the lengths of the responses are given."""
         return self.output_tokens is not None or self.lengths is not None
 
-    @model_validator(mode="after")
-    def _check_lengths(self) -> Self:
-        if self.input_tokens is None and self.lengths is None:
-            raise BadValueError("prompts is missing the key input_tokens", hint="Set input_tokens, or lengths.")
-        if self.lengths is not None and (self.input_tokens is not None or self.output_tokens is not None):
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        if not set_keys:
+            raise BadValueError("prompts is missing the key input_tokens", hint=f"Set {', or '.join(forms)}.")
+        if len(set_keys) > 1 or (self.lengths is not None and self.output_tokens is not None):
             raise BadValueError("prompts.lengths replaces input_tokens and output_tokens, so it conflicts with them")
-        return self
 
     @model_validator(mode="after")
     def _check_session(self) -> Self:
@@ -527,6 +526,7 @@ class _OpenAiRequests(Settings):
     the profile sets elsewhere.
     """
 
+    subject: ClassVar[str] = "workload"
     extra_body: BodyKeys = Field(default_factory=dict, examples=[{"temperature": 0}])
     """Keys and values to merge into the body of each request, such as temperature: 0."""
     tokenizer: ExistingFile | None = None
@@ -571,10 +571,12 @@ class PromptClassSettings(ClassKeys):
     def has_own_source(self) -> bool:
         return any(source is not None for source in (self.prompts, self.dataset, self.sessions))
 
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        if len(set_keys) > 1:
+            raise BadValueError(f"class {self.name} must have only one of {format_forms(forms)}")
+
     @model_validator(mode="after")
     def _check_class(self) -> Self:
-        if sum(source is not None for source in (self.prompts, self.dataset, self.sessions)) > 1:
-            raise BadValueError(f"class {self.name} must have only one of prompts, dataset and sessions")
         for key, hint in (("stream", "Set workload.stream."), ("model", "Set model in the class.")):
             if key in self.extra_body:
                 raise BadValueError(f"class {self.name} must not set {key} in extra_body", hint=hint)
@@ -637,13 +639,13 @@ class PromptRequests(_OpenAiRequests):
             return any(requests.has_live_history for _, requests in self.list_class_requests())
         return self.sessions is not None or (self.prompts is not None and self.prompts.history == "live")
 
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        self._check_class_sources(len(set_keys))
+        if set_keys or not self.classes:
+            super().check_form(forms, set_keys)
+
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        sources = (self.prompts, self.dataset, self.trace, self.sessions)
-        source_count = sum(source is not None for source in sources)
-        self._check_class_sources(source_count)
-        if source_count != 1 and not (self.classes and source_count == 0):
-            raise BadValueError("workload needs exactly one of prompts, dataset, trace and sessions")
         if self.trace is not None and self.trace.is_file():
             check_token_columns(self.trace, self.block_tokens)
         if self.cache_bust == "session" and not self.has_live_history:
@@ -695,12 +697,6 @@ class BatchRequests(_OpenAiRequests):
     dataset: SinglePromptDatasetSettings | None = None
     """Prompts from a file or folder."""
 
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
-        if (self.prompts is None) == (self.dataset is None):
-            raise BadValueError("workload needs exactly one of prompts and dataset")
-        return self
-
 
 class EmbeddingRequests(_OpenAiRequests):
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"text source": ("prompts", "dataset")}
@@ -709,12 +705,6 @@ class EmbeddingRequests(_OpenAiRequests):
     """Synthetic texts whose length is fixed or follows a distribution."""
     dataset: TextDatasetSettings | None = None
     """Texts from a file or folder."""
-
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
-        if (self.prompts is None) == (self.dataset is None):
-            raise BadValueError("workload needs exactly one of prompts and dataset")
-        return self
 
 
 class RerankRequests(EmbeddingRequests):
@@ -817,6 +807,7 @@ class TranscriptionRequests(Settings):
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"audio source": ("audio", "dataset")}
+    subject: ClassVar[str] = "workload"
     misplaced_key_hints: ClassVar[dict[str, str]] = (
         _GENERATION_KEY_HINTS
         | _DOCUMENT_KEY_HINTS
@@ -840,8 +831,6 @@ class TranscriptionRequests(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if (self.audio is None) == (self.dataset is None):
-            raise BadValueError("workload needs exactly one of audio and dataset")
         if self.dataset is not None and self.dataset.is_file():
             raise BadValueError(
                 f"{self.dataset.name} is not a folder", hint="Set workload.dataset to a folder with audio files."
@@ -868,6 +857,7 @@ class RealtimeRequests(Settings):
     """
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"audio source": ("audio", "dataset")}
+    subject: ClassVar[str] = "workload"
     misplaced_key_hints: ClassVar[dict[str, str]] = TranscriptionRequests.misplaced_key_hints
     audio: GeneratedAudioSettings | None = None
     """Generated audio clips, which sound like a voice without words."""
@@ -894,8 +884,6 @@ class RealtimeRequests(Settings):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if (self.audio is None) == (self.dataset is None):
-            raise BadValueError("workload needs exactly one of audio and dataset")
         if self.dataset is not None and self.dataset.is_file():
             raise BadValueError(
                 f"{self.dataset.name} is not a folder", hint="Set workload.dataset to a folder with WAV files."

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, TypeVar
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 import msgspec
 from pydantic import (
@@ -54,12 +54,18 @@ class UpperBound(msgspec.Struct, frozen=True):
         return value
 
 
+def format_forms(forms: tuple[str, ...]) -> str:
+    """Format alternative forms, of which there are several, for an error: rates, from+to and concurrency."""
+    return f"{', '.join(forms[:-1])} and {forms[-1]}"
+
+
 class Settings(BaseModel):
     """Base class of all parts of a profile.
 
     `misplaced_key_hints` maps each key that is valid only in other settings, or was renamed, to the
-    hint for that key. `one_of` maps a label to alternative forms; exactly one form must be set. A form is a
-    key, or several keys joined by +.
+    hint for that key. `one_of` maps a label to alternative forms; exactly one form must be set, or at most one
+    unless `requires_form`. A form is a key, or several keys joined by +. `subject` is what errors about forms call
+    the settings.
 
     The docstring of a field is its description. `Field(examples=…)` contains values in profile
     notation.
@@ -72,6 +78,32 @@ class Settings(BaseModel):
     )  # fmt: skip
     misplaced_key_hints: ClassVar[dict[str, str]] = {}
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {}
+    requires_form: ClassVar[bool] = True
+    subject: ClassVar[str] = ""
+
+    @classmethod
+    def list_forms(cls) -> dict[str, tuple[str, ...]]:
+        """Return the alternative forms by label, without those whose keys the class does not have."""
+        keys = {field.alias or name for name, field in cls.model_fields.items()}
+        return {
+            label: own_forms
+            for label, forms in cls.one_of.items()
+            if (own_forms := tuple(form for form in forms if set(form.split("+")) <= keys))
+        }
+
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        """Raise BadValueError unless the keys that are set make one of the forms. Subclasses may allow more."""
+        if "+".join(set_keys) not in forms and (set_keys or self.requires_form):
+            rule = "needs exactly one of" if self.requires_form else "must have only one of"
+            raise BadValueError(f"{self.subject} {rule} {format_forms(forms)}")
+
+    @model_validator(mode="after")
+    def _check_forms(self) -> Self:
+        names_by_key = {field.alias or name: name for name, field in type(self).model_fields.items()}
+        for forms in self.list_forms().values():
+            keys = dict.fromkeys(key for form in forms for key in form.split("+"))
+            self.check_form(forms, tuple(key for key in keys if getattr(self, names_by_key[key]) not in (None, ())))
+        return self
 
     @model_validator(mode="before")
     @classmethod

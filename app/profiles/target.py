@@ -480,8 +480,6 @@ class LocustTarget(TargetSettings):
     file: ExistingFile = Field(examples=["locustfile.py"])
     """Path of the Locust test, which is run unchanged, such as locustfile.py."""
 
-    @model_validator(mode="after")
-    def _check_single_host(self) -> Self:
-        if self.urls:
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:  # noqa: ARG002 - of the base
+        if "urls" in set_keys:
             raise BadValueError("a Locust test has a single host", hint="Set url instead of urls.")
-        return self

@@ -301,7 +301,7 @@ class TrafficSettings(Settings):
     trace, or Poisson if there is no trace.
     """
 
-    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"traffic source": ("peak", "users", "trace")}
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"traffic source": _SOURCES}
 
     peak_per_s: Rate | None = Field(default=None, alias="peak", examples=["900/s"])
     """Request rate in the busiest hour, such as 900/s."""
@@ -350,14 +350,13 @@ class TrafficSettings(Settings):
             return {**value, "dispersion": {} if value.get("dispersion") is None else value["dispersion"]}
         return {"shape": _TRACE, "week": _TRACE, **value}
 
+    def check_form(self, forms: tuple[str, ...], set_keys: tuple[str, ...]) -> None:
+        if len(set_keys) != 1 and set_keys != ("peak", "trace"):  # a peak is the level of the trace
+            problem = f"{' and '.join(set_keys)} cannot be combined" if set_keys else "no source of traffic is set"
+            raise BadValueError(problem, hint=f"Set exactly one of {', '.join(forms)}.")
+
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        sources = [
-            name for name, value in zip(_SOURCES, (self.peak_per_s, self.users, self.trace), strict=True) if value
-        ]
-        if len(sources) != 1 and sources != ["peak", "trace"]:
-            problem = f"{' and '.join(sources)} cannot be combined" if sources else "no source of traffic is set"
-            raise BadValueError(problem, hint=f"Set exactly one of {', '.join(_SOURCES)}.")
         for key, value in (("shape", self.shape), ("week", self.week)):
             if value == _TRACE and self.trace is None:
                 raise BadValueError(f"{key} requires a trace")

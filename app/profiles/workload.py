@@ -110,6 +110,8 @@ class _BodyRequests(Settings):
     or one body per row of a dataset."""
 
     one_of: ClassVar[dict[str, tuple[str, ...]]] = {"body source": ("body", "bodies", "dataset")}
+    requires_form: ClassVar[bool] = False
+    subject: ClassVar[str] = "workload"
 
     body: Body = None
     """Body of each request, as JSON or text."""
@@ -120,11 +122,6 @@ class _BodyRequests(Settings):
     popularity: PopularityText = Popularity()
     """Popularity of the requests: how often each request is sent. One of sequential, uniform, zipf
     or {zipf: 1.1}."""
-
-    @property
-    def source_count(self) -> int:
-        """Number of the keys `body`, `bodies` and `dataset` that are set."""
-        return (self.body is not None) + bool(self.bodies) + (self.dataset is not None)
 
 
 class _HttpContent(_BodyRequests):
@@ -161,8 +158,6 @@ class _HttpContent(_BodyRequests):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if self.source_count > 1:
-            raise BadValueError("workload must have only one of body, bodies and dataset")
         if self.template is not None and self.dataset is None:
             raise BadValueError("workload.template requires workload.dataset")
         if self.dataset is None and self.path is not None and "{{" in self.path:
@@ -291,14 +286,9 @@ class TorchServeRequests(_BodyRequests):
     """
 
     misplaced_key_hints: ClassVar[dict[str, str]] = _TENSOR_KEY_HINTS | _PROMPT_KEY_HINTS | _CLASS_KEY_HINTS
+    requires_form: ClassVar[bool] = True
     content_type: MediaType = "application/json"
     """Media type of the request body."""
-
-    @model_validator(mode="after")
-    def _check_source(self) -> Self:
-        if self.source_count != 1:
-            raise BadValueError("workload needs exactly one of body, bodies and dataset")
-        return self
 
 
 class GrpcRequests(_BodyRequests):
@@ -325,8 +315,6 @@ class GrpcRequests(_BodyRequests):
 
     @model_validator(mode="after")
     def _check_source(self) -> Self:
-        if self.source_count > 1:
-            raise BadValueError("workload must have only one of body, bodies and dataset")
         if self.template is not None and self.dataset is None:
             raise BadValueError("workload.template requires workload.dataset")
         return self

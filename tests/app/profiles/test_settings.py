@@ -6,11 +6,11 @@ import functools
 import operator
 import types
 from collections.abc import Iterator
-from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
+from typing import Annotated, Any, ClassVar, Literal, Union, get_args, get_origin, get_type_hints
 
 import msgspec
 import pytest
-from pydantic import TypeAdapter
+from pydantic import Field, TypeAdapter, ValidationError
 
 from app.profiles.plan import AssumedModelSettings
 from app.profiles.profile import PROFILES
@@ -89,3 +89,34 @@ def test_record_survives_a_round_trip_through_its_settings() -> None:
 def test_setting_without_a_record_field_is_rejected() -> None:
     with pytest.raises(KeyError, match="z"):
         build_settings(Point, {float: float}, z=float)
+
+
+class Alternatives(Settings):
+    one_of: ClassVar[dict[str, tuple[str, ...]]] = {"source": ("rates", "from+to", "absent")}
+    subject: ClassVar[str] = "load"
+    rates: tuple[int, ...] = ()
+    from_per_s: int | None = Field(default=None, alias="from")
+    to: int | None = None
+
+
+class OptionalAlternatives(Alternatives):
+    requires_form: ClassVar[bool] = False
+
+
+@pytest.mark.parametrize("keys", [{"rates": (1,)}, {"from": 0, "to": 2}])
+def test_one_form_of_alternative_keys_is_accepted(keys: dict[str, Any]) -> None:
+    for settings in (Alternatives, OptionalAlternatives):
+        assert settings(**keys).model_dump(by_alias=True, exclude_defaults=True) == keys
+
+
+@pytest.mark.parametrize("keys", [{"rates": (1,), "to": 2}, {"from": 0}, {"rates": (1,), "from": 0, "to": 2}])
+def test_keys_of_several_forms_or_of_a_part_of_one_are_rejected(keys: dict[str, Any]) -> None:
+    for settings in (Alternatives, OptionalAlternatives):
+        with pytest.raises(ValidationError, match=r"load .* one of rates and from\+to"):
+            settings(**keys)
+
+
+def test_missing_form_is_rejected_unless_it_is_optional() -> None:
+    assert OptionalAlternatives().to is None
+    with pytest.raises(ValidationError, match="exactly one of"):
+        Alternatives()
