@@ -200,9 +200,11 @@ class FoundModel(msgspec.Struct, frozen=True):
     shape: LanguageModel
 
 
-FindModel = Callable[[str, Path], FoundModel]
-"""Function that returns the language model of a name or path, which is relative to a folder. Raises UsageError if
-there is none."""
+FindModel = Callable[[str | dict[str, Any], Path], FoundModel]
+"""Function that returns the language model of a name, of a path, which is relative to a folder, or of the content of a
+`config.json`. Raises UsageError if there is none."""
+_CONFIG_KEYS = frozenset({"model_type", "num_hidden_layers", "text_config"})
+"""Keys of a `config.json`, which the keys of a shape do not include."""
 
 
 def load_language_model(path: Path, overrides: Sequence[str] = (), *, find_model: FindModel) -> AssumedModel:
@@ -231,13 +233,13 @@ def _validate_language_model(source: _Source, overrides: Sequence[str], find_mod
 
 
 def _insert_found_model(source: _Source, find_model: FindModel) -> None:
-    """Replace a name or path of a language model by the keys of its shape."""
+    """Replace a name, a path or the content of a `config.json` by the keys of the shape of that model."""
     values = source.document.value
-    text = values.get("language_model")
-    if not isinstance(text, str):
+    stated = values.get("language_model")
+    if not isinstance(stated, str) and not (isinstance(stated, dict) and _CONFIG_KEYS & stated.keys()):
         return
     try:
-        model = find_model(text, source.path.resolve().parent)
+        model = find_model(stated, source.path.resolve().parent)
     except UsageError as error:
         raise source.build_error(str(error), ("language_model",), error.hint) from error
     values["language_model"] = {key: value for key, value in msgspec.structs.asdict(model.shape).items() if value}

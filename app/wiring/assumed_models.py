@@ -1,10 +1,13 @@
 """Find the shape of a language model that is planned without a measurement: by the name that the model is published
-under, or from its files."""
+under, or from its configuration or files."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
+from typing import Any
+
+import msgspec
 
 from app.analysis.language_models import find_language_model
 from app.errors import UsageError
@@ -30,10 +33,15 @@ def load_model_by_name(name: str, overrides: tuple[str, ...] = ()) -> AssumedMod
     return load_named_language_model(name, overrides, find_model=find_model)
 
 
-def find_model(text: str, directory: Path) -> FoundModel:
-    """Return a language model by its name, or by the path of its `config.json`, of its weights or of their folder,
-    relative to `directory`. Raises UsageError with the most similar names if the name is unknown, or with what is
-    wrong with the files."""
+def find_model(stated: str | dict[str, Any], directory: Path) -> FoundModel:
+    """Return a language model by its name, by the content of its `config.json`, or by the path of its `config.json`, of
+    its weights or of their folder, relative to `directory`. Raises UsageError with the most similar names if the name
+    is unknown, or with what is wrong with the files."""
+    if isinstance(stated, dict):
+        from app.inference.inspection.configured_model import read_shape
+
+        return FoundModel("model", read_shape(msgspec.json.encode(stated), _CONFIG_NAME))
+    text = stated
     path = _find_path(text, directory)
     if path is None:
         return FoundModel(format_model_name(text.rpartition("/")[2]), find_language_model(text).shape)

@@ -364,4 +364,8 @@ def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: dat
         plan_inputs = msgspec.structs.replace(plan_inputs, traffic=build_traffic(load_traffic(request.traffic)))
     if request.slo:
         plan_inputs = msgspec.structs.replace(plan_inputs, slo=tuple(parse_objective(text) for text in request.slo))
-    return apply_overrides(plan_inputs, request.overrides) if request.overrides else plan_inputs
+    if request.overrides:
+        plan_inputs = apply_overrides(plan_inputs, request.overrides)
+    if plan_inputs.assumed_model is not None:
+        _check_model_inputs(plan_inputs.assumed_model, plan_inputs.slo, plan_inputs.traffic)
+    return plan_inputs

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from app.analysis.language_models import load_language_models
 from app.planning.step_times.intervals import (
     METRICS,
     NOVELTIES,
@@ -55,7 +56,14 @@ class FittedEvidence:
     def find_model(self, shape: LanguageModel) -> str | None:
         """Return the name of the model of this shape; None if the evidence has no such model."""
         wanted = describe_shape(shape)
-        return next((name for name, described in self.shapes.items() if described == wanted), None)
+        return next(
+            (
+                name
+                for name, described in self.shapes.items()
+                if described == wanted and _may_have_kv_heads(name, shape.kv_heads)
+            ),
+            None,
+        )
 
     def find_novelties(self, loops: ClosedLoops) -> list[tuple[Novelty, ...]]:
         """Return what the evidence does not have of each server, or that it has everything but the combination.
@@ -96,6 +104,12 @@ class FittedEvidence:
             )
             low[metric], high[metric] = p50[metric] * np.exp(bounds[:, 0]), p50[metric] * np.exp(bounds[:, 1])
         return LatencyEstimate(low, p50, high)
+
+
+def _may_have_kv_heads(name: str, kv_heads: int) -> bool:
+    """Return whether a model of the evidence has a number of KV heads; True if its shape is not in the table."""
+    listed = load_language_models().get(name)
+    return listed is None or listed.shape.kv_heads == kv_heads
 
 
 def describe_shape(shape: LanguageModel) -> tuple[int, int, int, int]:

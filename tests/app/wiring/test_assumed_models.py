@@ -8,6 +8,7 @@ import pytest
 
 from app.analysis.language_models import load_language_models
 from app.errors import ProfileError, UsageError
+from app.records.planning_inputs import AssumedModel
 from app.wiring.assumed_models import find_model, load_assumed_model, load_model_by_name
 from tests.fakes.language_model_files import published_model, write_folder
 from tests.studies.model_shapes import load_published_models
@@ -37,6 +38,16 @@ def test_path_in_a_file_is_relative_to_its_folder(folder: Path, monkeypatch: pyt
     assert load_assumed_model(file).model == load_language_models()["qwen3-30b-a3b"].shape
     monkeypatch.chdir(folder)
     assert load_model_by_name("config.json").model == load_assumed_model(file).model
+
+
+def test_content_of_a_configuration_may_stand_in_the_file(tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text(f"name: mine\nlanguage_model: {json.dumps(CONFIG)}\n")
+    assert load_assumed_model(file) == AssumedModel("mine", load_language_models()["qwen3-30b-a3b"].shape)
+    file.write_text(f"language_model: {json.dumps(CONFIG | {'vocab_size': None})}\n")
+    with pytest.raises(ProfileError, match="vocab_size") as caught:
+        load_assumed_model(file)
+    assert caught.value.line == 1
 
 
 @pytest.mark.process

@@ -228,6 +228,14 @@ def test_accelerators_without_the_precision_or_figures_are_refused(
     assert build_inputs(overrides=(*base, f"plan.accelerators={gpus},h100"), slo=SLO, model="llama-3.1-8b")
 
 
+def test_lengths_beyond_the_context_are_refused_for_a_plan_file_too(build_inputs: BuildInputs, tmp_path: Path) -> None:
+    inputs = build_inputs(overrides=("traffic.peak=9/s", TOKENS), slo=SLO, model="llama-3-8b")
+    file = sources.write_plan_file(tmp_path / "llama.yaml", inputs)
+    assert build_inputs(file).assumed_model == inputs.assumed_model
+    with pytest.raises(UsageError, match="context of llama-3-8b, 8,192 tokens"):
+        build_inputs(file, overrides=("traffic.tokens={input: 8000, output: 300}",))
+
+
 def test_plan_file_retains_its_date_and_catalog_without_a_price_list(build_inputs: BuildInputs, tmp_path: Path) -> None:
     assert build_inputs("plan.yaml", today=LATER) == small_plan.planning_inputs()
     assert build_inputs("plan.yaml", planned_on=LATER) == replace(small_plan.planning_inputs(), today=LATER)

@@ -30,6 +30,8 @@ def test_a_model_is_known_by_its_shape() -> None:
     evidence, models = load_bundled_evidence(), load_language_models()
     assert evidence.find_model(models["deepseek-v3"].shape) == "deepseek-v3"
     assert evidence.find_model(models["kimi-k2"].shape) is None
+    assert evidence.find_model(models["llama-3-8b"].shape) == "llama-3.1-8b"
+    assert evidence.find_model(models["llama-2-7b"].shape) is None, "four times as many KV heads"
     assert evidence.find_model(msgspec.structs.replace(models["deepseek-v3"].shape, layers=60)) is None
 
 
