@@ -14,6 +14,7 @@ from reports.charts.style import (
     MUTED,
     PAPER,
     SERIES,
+    build_front_line,
     build_layer,
     build_limit_line,
     build_role_marks,
@@ -126,11 +127,6 @@ def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.C
         "latency:Q", title=f"{plan_sentences.format_latency_name(plan)} at peak (ms)", **fit_scale(latency_extent, 20)
     )
     front = sorted((point for point in points if point["is_on_frontier"]), key=lambda point: point["cost"])
-    front_line = (
-        build_layer(front)
-        .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
-        .encode(x=x, y=y)
-    )
     tooltip = [
         alt.Tooltip("fleet:N"),
         alt.Tooltip("shown_cost:N", title="Cost"),
@@ -143,7 +139,7 @@ def _build_layers(points: list[dict[str, Any]], plan: PlanSection) -> list[alt.C
     )
     limit_lines = [] if limit is None else build_limit_line(limit.value, f"SLO {formatting.format_limit(limit)}")
     return [
-        *([front_line] if front else []),
+        *build_front_line(front, x, y),
         *limit_lines,
         marks,
         *_build_labels(points, (min(costs) + max(costs)) / 2, x, y),

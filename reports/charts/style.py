@@ -118,6 +118,13 @@ def build_role_marks(
     return chart
 
 
+def build_front_line(front: list[dict[str, Any]], x: alt.X, y: alt.Y) -> list[alt.Chart]:
+    """Draw the Pareto front as a dashed, stepped line through its points, if any."""
+    data = build_layer(front)
+    line = data.mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
+    return [line.encode(x=x, y=y)] if front else []
+
+
 def _count_legend_columns(names: list[str]) -> int:
     """Return the number of legend columns that fit in the width of the chart. A wider legend would
     leave too little room for the chart."""

@@ -16,6 +16,7 @@ from reports.charts.style import (
     PAPER,
     SERIES,
     WIDTH,
+    build_front_line,
     build_layer,
     build_role_marks,
     build_spec,
@@ -114,11 +115,6 @@ def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) 
     latencies.append(1.15 * max(latencies))  # room for a label above the slowest variant
     y = alt.Y("latency:Q", title=f"{local.axes.latency} (ms)", **fit_scale(latencies, _LATENCY_RATIO))
     front = _select_two_axis_front(points)
-    front_line = (
-        build_layer(front)
-        .mark_line(interpolate="step-after", color=SERIES[2], strokeWidth=1.5, strokeDash=[4, 3])
-        .encode(x=x, y=y)
-    )
     labeled_points = _select_readable_labels(
         _select_labeled_points(points, (min(costs) + max(costs)) / 2), costs, latencies
     )
@@ -136,7 +132,7 @@ def _build_layers(points: list[dict[str, Any]], local: LocalSection, unit: str) 
         alt.Tooltip("throughput:N"),
         alt.Tooltip("accuracy:N"),
     ]
-    return [*([front_line] if front else []), build_role_marks(points, _ROLES, x, y, tooltip), *label_layers]
+    return [*build_front_line(front, x, y), build_role_marks(points, _ROLES, x, y, tooltip), *label_layers]
 
 
 def _select_two_axis_front(points: list[dict[str, Any]]) -> list[dict[str, Any]]:
