@@ -293,6 +293,7 @@ COMMAND = CommandGroup(
             output_options(),
             documentation="List the published language models that `plan --model` knows by name.\n\nA name may have a "
             "publisher, a tuning and a precision: meta-llama/Llama-3.1-70B-Instruct-FP8 is llama-3.1-70b.",
+            examples=("sizewise models list",),
         ),
         Command(
             "random",
