@@ -22,7 +22,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from app.cli.tables import Column
-    from app.records.evidence import EvidenceSource, OwnEvidence
+    from app.records.evidence import EvidenceSource
+    from app.records.planning_inputs import OwnEvidence
     from app.reporting.evidence_rows import EvidenceRow
 
 _TABLE_ROWS = 50

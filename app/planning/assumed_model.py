@@ -24,11 +24,12 @@ from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.nearest import PlannedLoad, count_running_sequences
+from app.planning.step_times.own_points import calibrate_service
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
-from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs, Precision
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, OwnEvidence, PlanningInputs, Precision
 from app.records.result import Hardware
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, TokenService
 
@@ -84,7 +85,7 @@ def build_assumed_replicas(
     memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
     if not memory_plans:
         return _explain_missing_memory(assumed_model, accelerator, lengths)
-    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths)
+    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths, plan_inputs.own_evidence)
     if isinstance(estimates, Unavailable):
         return estimates
     return tuple(
@@ -106,6 +107,8 @@ def compute_assumed_capacity(replica: AssumedReplica, offer: Offer, model: Assum
     reason = "not measured: estimated from published measurements of other models or accelerators"
     if replica.is_extrapolated:
         reason = "not measured: extrapolated to an accelerator without published measurements"
+    if replica.target.own_points:
+        reason = f"estimated from published measurements, calibrated by {replica.target.own_points} of your points"
     rate_per_s = replica.target.curve.max_rate_per_s * replicas
     return Capacity(
         rate_per_s,
@@ -179,9 +182,10 @@ def _estimate_services(
     accelerator: Accelerator,
     memory_plans: tuple[MemoryPlan, ...],
     lengths: tuple[float, float],
+    own_evidence: tuple[OwnEvidence, ...],
 ) -> tuple[EstimatedService, ...] | Unavailable:
-    """Estimate the service of a replica for each memory plan. The result is cached, because plans that
-    differ in traffic, SLO or prices share it."""
+    """Estimate the service of a replica for each memory plan, corrected by the user's own measurements. The
+    result is cached, because plans that differ in traffic, SLO or prices share it."""
     evidence, model, precision = load_bundled_evidence(), assumed_model.model, assumed_model.precision
     tokens = max(1.0, lengths[0] + lengths[1] / 2)
     servers = []
@@ -194,7 +198,13 @@ def _estimate_services(
             assumed_model.engine.chunk_tokens,
         )
         servers.append((Server(served, model, accelerator, precision.kv, "inferencex", precision.compute), settings))
-    return estimate_services(evidence, servers, *lengths)
+    estimates = estimate_services(evidence, servers, *lengths)
+    if isinstance(estimates, Unavailable):
+        return estimates
+    return tuple(
+        calibrate_service(estimate, server, lengths, own_evidence, evidence)
+        for estimate, (server, _) in zip(estimates, servers, strict=True)
+    )
 
 
 def _describe_server(assumed_model: AssumedModel, accelerator: str, degree: int) -> PublishedServer:
@@ -236,7 +246,7 @@ def _build_replica(
     lengths: tuple[float, float],
     objectives: SloObjectives,
 ) -> AssumedReplica:
-    is_other_vendor = accelerator.vendor != _MEASURED_VENDOR
+    is_other_vendor = accelerator.vendor != _MEASURED_VENDOR and not estimate.own_points
     service = speed_up(estimate.service, OTHER_VENDOR_SPEED if is_other_vendor else 1.0)
     assert isinstance(service, TokenService)
     rate_per_s = estimate_rate_within_slo(service, objectives, 1, "random", lengths)
@@ -248,9 +258,9 @@ def _build_replica(
     curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
     vendor_sigma = _OTHER_VENDOR_SIGMA if is_other_vendor else 0.0
     return AssumedReplica(
-        MeasuredTarget(name, hardware, curve, fit, is_assumed=True),
+        MeasuredTarget(name, hardware, curve, fit, is_assumed=True, own_points=estimate.own_points),
         math.hypot(_choose_sigma(estimate, service, rate_per_s, lengths, objectives), vendor_sigma),
-        "gpu" in estimate.novelties or is_other_vendor,
+        not estimate.own_points and ("gpu" in estimate.novelties or is_other_vendor),
         math.hypot(estimate.ttft_sigma, vendor_sigma) if objectives.latency_kind == "first_token" else None,
     )
 

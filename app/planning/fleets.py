@@ -93,6 +93,7 @@ def plan_fleets(
         accelerators=_find_accelerator_results(
             limits.accelerators, [fleet for _, fleet in ranked_fleets], excluded_fleets
         ),
+        own_points=target.own_points,
         nearest_points=_find_nearest_points(target, best_fleet, plan_inputs),
     )
     if best_option is None or best_fleet is None:

@@ -115,6 +115,13 @@ def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
             "that the model was not fitted to; a server with default settings may be slower. A one-minute measurement "
             "on a rented accelerator removes most of this uncertainty."
         )
+    if plan_inputs.own_evidence:
+        accelerators_text = ", ".join(sorted({evidence.served.accelerator for evidence in plan_inputs.own_evidence}))
+        yield (
+            f"Your own measurements of this model on {accelerators_text} calibrate its times there, with vLLM and the "
+            "same data types, for any number of accelerators per replica. They are not used for other accelerators, "
+            "engines and data types, to which errors hardly carry over among published servers."
+        )
 
 
 def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterator[str]:

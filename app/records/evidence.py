@@ -9,8 +9,6 @@ from typing import Literal
 
 import msgspec
 
-from app.records.planning_inputs import LanguageModel
-
 EngineName = Literal["vllm", "sglang", "trtllm"]
 """Inference engine: vLLM, SGLang or TensorRT-LLM."""
 
@@ -109,45 +107,3 @@ def list_attributions(source_ids: Iterable[str]) -> tuple[str, ...]:
 
 OWN_SOURCE = "own"
 """Source of the points that the user added."""
-
-
-class OwnPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A load that the user measured on one replica, with mean lengths in tokens, and mean TTFT and mean TPOT in ms.
-
-    `clients` is the number of clients of a closed loop; `rate_per_s` is the throughput of an open loop. One of them is
-    set. A latency that was not measured is None.
-    """
-
-    clients: float | None
-    rate_per_s: float | None
-    input_tokens: float
-    output_tokens: float
-    ttft_ms: float | None
-    tpot_ms: float | None
-    requests: int | None = None
-    """Number of successful requests; None if not stated."""
-
-
-class OwnEvidence(msgspec.Struct, frozen=True, kw_only=True):
-    """Measurements of one server that the user added, as they are stored."""
-
-    format: Literal[1] = 1
-    id: str
-    added_on: datetime.date
-    tool: str
-    """Tool that measured."""
-    origin: str
-    """Names of the result files without folders, or ID of the run."""
-    model_name: str
-    """Name of the model in the result, or as the user entered it."""
-    shape: LanguageModel
-    served: PublishedServer
-    kv_dtype: str = "bf16"
-    """Data type of the KV cache."""
-    speculation: bool | None = None
-    """Whether the server decoded speculatively; None if the user did not state it."""
-    measured_on: datetime.date | None = None
-    """Date of the measurement; None if not stated."""
-    points: tuple[OwnPoint, ...]
-    notes: tuple[str, ...] = ()
-    """What the reader of the result says about it."""

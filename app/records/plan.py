@@ -389,3 +389,5 @@ class Plan(msgspec.Struct, frozen=True):
     nearest_points: tuple[NearestPoint, ...] = ()
     """Published measurements that are nearest to the recommended fleet's server, nearest first; empty unless a
     language model is planned from its shape."""
+    own_points: Count = 0
+    """Number of the user's own measurements by which the times of the recommended fleet are calibrated."""

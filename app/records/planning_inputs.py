@@ -13,6 +13,7 @@ import msgspec
 
 from app.records.checks import Validity
 from app.records.estimate import TokenSample
+from app.records.evidence import PublishedServer
 from app.records.offers import CapacityCurve, Catalog, PlanLimits
 from app.records.result import Hardware, Objective
 from app.records.server import MeasuredServer
@@ -182,6 +183,50 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     cached_input_share: float | None = None
     """Share of the input tokens that a prefix cache served in the measurement; None if neither the
     responses nor the server's counters report it, and for results of other tools."""
+    own_points: int = 0
+    """Number of the user's own measurements by which assumed times are calibrated."""
+
+
+class OwnPoint(msgspec.Struct, frozen=True, kw_only=True):
+    """A load that the user measured on one replica, with mean lengths in tokens, and mean TTFT and mean TPOT in ms.
+
+    `clients` is the number of clients of a closed loop; `rate_per_s` is the throughput of an open loop. One of them is
+    set. A latency that was not measured is None.
+    """
+
+    clients: float | None
+    rate_per_s: float | None
+    input_tokens: float
+    output_tokens: float
+    ttft_ms: float | None
+    tpot_ms: float | None
+    requests: int | None = None
+    """Number of successful requests; None if not stated."""
+
+
+class OwnEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """Measurements of one server that the user added, as they are stored."""
+
+    format: Literal[1] = 1
+    id: str
+    added_on: datetime.date
+    tool: str
+    """Tool that measured."""
+    origin: str
+    """Names of the result files without folders, or ID of the run."""
+    model_name: str
+    """Name of the model in the result, or as the user entered it."""
+    shape: LanguageModel
+    served: PublishedServer
+    kv_dtype: str = "bf16"
+    """Data type of the KV cache."""
+    speculation: bool | None = None
+    """Whether the server decoded speculatively; None if the user did not state it."""
+    measured_on: datetime.date | None = None
+    """Date of the measurement; None if not stated."""
+    points: tuple[OwnPoint, ...]
+    notes: tuple[str, ...] = ()
+    """What the reader of the result says about it."""
 
 
 class PlanningInputs(msgspec.Struct, frozen=True):
@@ -196,3 +241,5 @@ class PlanningInputs(msgspec.Struct, frozen=True):
     assumed_model: AssumedModel | None = None
     """Language model that is planned analytically on accelerators without a measurement; None if
     the plan uses measurements only."""
+    own_evidence: tuple[OwnEvidence, ...] = ()
+    """The user's own measurements of the assumed model, by which its times are calibrated."""

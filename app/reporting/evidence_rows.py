@@ -13,7 +13,8 @@ from app.analysis.published_points import load_published_points
 from app.errors import UsageError
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.profiles.problems import did_you_mean
-from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, OwnEvidence, PublishedPoint
+from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, PublishedPoint
+from app.records.planning_inputs import OwnEvidence
 
 _SOURCES_BY_ID = {source.id: source for source in PUBLISHED_SOURCES}
 SOURCE_IDS = (*_SOURCES_BY_ID, OWN_SOURCE)

@@ -10,7 +10,7 @@ from pathlib import Path
 import msgspec
 
 from app.errors import UNWRITABLE_FILE_HINT, DamagedFileError, StorageError, UsageError
-from app.records.evidence import OwnEvidence
+from app.records.planning_inputs import OwnEvidence
 from app.storage.run_directory import runs_home, write_atomically
 from loadgen.decoding import decode_json
 

@@ -14,8 +14,8 @@ from app.analysis.language_models import find_language_model
 from app.errors import InvalidRunError, UsageError
 from app.profiles.plan import is_model_shape_file
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
-from app.records.evidence import EngineName, OwnEvidence, OwnPoint, PublishedServer
-from app.records.planning_inputs import LanguageModel, MeasuredLoadPoint
+from app.records.evidence import EngineName, PublishedServer
+from app.records.planning_inputs import LanguageModel, MeasuredLoadPoint, OwnEvidence, OwnPoint
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
 from app.storage.own_evidence import identify

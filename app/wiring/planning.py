@@ -39,9 +39,10 @@ from app.profiles.profile import Profile
 from app.profiles.traffic import build_traffic
 from app.records.local import TEST_TAG, LocalResult
 from app.records.offers import Catalog, PlanLimits
-from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, OwnEvidence, PlanningInputs
 from app.records.result import DeclaredHardware, Hardware, Objective, Result
 from app.records.traffic import Traffic
+from app.storage.own_evidence import list_evidence
 from app.storage.plan_file import is_plan_file
 from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.assumed_models import load_assumed_model, load_model_by_name
@@ -116,8 +117,25 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
         _check_model_inputs(language_model, slo, traffic)
         if not targets:
             _check_requested_accelerators(language_model, declared_inputs.limits, catalog)
-    plan_inputs = PlanningInputs(tuple(targets), traffic, slo, declared_inputs.limits, catalog, today, language_model)
+    plan_inputs = PlanningInputs(
+        tuple(targets),
+        traffic,
+        slo,
+        declared_inputs.limits,
+        catalog,
+        today,
+        language_model,
+        _find_own_evidence(language_model),
+    )
     return apply_prices(plan_inputs, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
+
+
+def _find_own_evidence(model: AssumedModel | None) -> tuple[OwnEvidence, ...]:
+    """Return the user's own measurements of a language model. Files that cannot be read are skipped."""
+    if model is None:
+        return ()
+    own, _ = list_evidence()
+    return tuple(evidence for evidence in own if evidence.shape == model.model)
 
 
 def _load_language_model(

@@ -8,6 +8,9 @@ points without those in the file. `--hold-out architectures,gpus` leaves out the
 
 `--stages FILE --out FILE` predicts open-loop stages (`tests.studies.published_stages`), by the bundled fit.
 
+`--reveal N` predicts the loads of each curve again after its N loads with the fewest clients are revealed, and prints
+errors, widths and coverage before and after (`tests.studies.published_reveal`).
+
 `--bundle` fits the model that plans use to the bundled points.
 
 `--import FILE --recipes FOLDER` writes the rows of such a file that count (`tests.studies.published_rows`) as the
@@ -35,6 +38,7 @@ from app.planning.step_times.published import PublishedLoops, find_curve
 from app.records.evidence import PublishedPoint
 from tests.studies.published_choices import SHOWN, evaluate_choices
 from tests.studies.published_folds import build_loops, estimate_groups, estimate_later, take
+from tests.studies.published_reveal import report_reveal
 from tests.studies.published_rows import build_point, read_rows, select_points
 from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
 
@@ -62,6 +66,7 @@ def main() -> None:
     parser.add_argument("--stages", type=Path, metavar="FILE", help="open-loop stages to predict")
     parser.add_argument("--out", type=Path, metavar="FILE", help="where to write the predictions of --rows or --stages")
     parser.add_argument("--hold-out", default="", metavar="KINDS", help="architectures, gpus or both, with a comma")
+    parser.add_argument("--reveal", type=int, metavar="N", help="loads of each curve that are revealed")
     arguments = parser.parse_args()
     if arguments.imported:
         recipes = {path.name for path in arguments.recipes.iterdir()} if arguments.recipes else set()
@@ -77,6 +82,8 @@ def main() -> None:
     elif arguments.stages:
         stages = predict_stages(read_rows(arguments.stages), load_bundled_evidence())
         write_predictions(stages, STAGE_COLUMNS, arguments.out)
+    elif arguments.reveal:
+        print("\n".join(report_reveal(build_loops(load_published_points()), arguments.reveal)))
     else:
         print("\n".join(report_folds(build_loops(load_published_points()))))
 

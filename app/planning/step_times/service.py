@@ -51,6 +51,8 @@ class EstimatedService(msgspec.Struct, frozen=True):
     tpot_sigma: float
     ttft_sigma: float
     novelties: tuple[Novelty, ...]
+    own_points: int = 0
+    """Number of the user's own measurements by which the times are corrected."""
 
 
 def estimate_services(

@@ -8,7 +8,8 @@ from msgspec.structs import replace
 
 from app.analysis.language_models import load_language_models
 from app.errors import DamagedFileError, UsageError
-from app.records.evidence import OwnEvidence, OwnPoint, PublishedServer
+from app.records.evidence import PublishedServer
+from app.records.planning_inputs import OwnEvidence, OwnPoint
 from app.storage.own_evidence import (
     evidence_home,
     find_evidence,

@@ -9,10 +9,14 @@ import pytest
 from msgspec.structs import replace
 
 from app.errors import UsageError
+from app.planning.fleets import plan_fleets
+from app.profiles.bundled import DATA_DIRECTORY
 from app.records.local import BatchModel
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import SWEEP_TAG, Estimate, Stage
 from app.records.traffic import TokenLengths
+from app.storage.own_evidence import store_evidence
+from app.wiring.evidence import EvidenceRequest, build_evidence
 from app.wiring.planning import NoHardwareError, PlanRequest, build_plan_inputs
 from tests.fakes import plan_sources as sources
 from tests.fakes import small_plan
@@ -321,3 +325,28 @@ def client_stages() -> tuple[Stage, ...]:
         )
         for clients, rate, latency_ms in ((1, 22.0, 41.0), (4, 80.0, 48.0), (8, 90.0, 85.0))
     )
+
+
+def test_own_measurements_of_the_model_calibrate_its_plan(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
+    vllm_result = str(DATA_DIRECTORY / "examples" / "vllm-before.json")
+    for model in ("llama-3.1-8b", "qwen3-8b"):
+        request = EvidenceRequest(source=vllm_result, engine="vllm", precision="bf16", model=model, accelerator="l40s")
+        store_evidence(build_evidence(request, TODAY))
+    request_of_plan = PlanRequest(
+        (),
+        ("traffic.peak=20/s", "traffic.tokens={input: 1000, output: 270}", "plan.accelerators=[l40s]"),
+        slo=("tpot_ms.p95 < 40",),
+        model="llama-3.1-8b",
+    )
+    plan_inputs = build_plan_inputs(request_of_plan, TODAY)
+    assert [evidence.served.model for evidence in plan_inputs.own_evidence] == ["llama-3.1-8b"]
+    plan = plan_fleets(plan_inputs, estimate_only=True)
+    plain = plan_fleets(replace(plan_inputs, own_evidence=()), estimate_only=True)
+    assert (plan.own_points, plain.own_points) == (1, 0)
+    spread, plain_spread = (
+        found.recommendation.fleet.instances_needed for found in (plan, plain) if found.recommendation is not None
+    )
+    assert spread is not None
+    assert plain_spread is not None
+    assert spread.p90 / spread.p10 <= plain_spread.p90 / plain_spread.p10

@@ -1,0 +1,172 @@
+"""Correct the estimated service of a planned server by the user's own measurements.
+
+Among published servers, the error of a prediction carries over to other numbers of accelerators and other lengths of
+the same GPU type, engine and data types, and hardly to another GPU type, engine or data type of the weights
+(`docs/validation/published-language-models.md`). Only measurements of the former kind are used.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+import msgspec
+import numpy as np
+
+from app.planning.memory import BYTES_PER_PARAMETER
+from app.planning.rates import Unavailable
+from app.planning.step_times.calibration import LogIntervals, condition, correlate_loads
+from app.planning.step_times.closed_loop import MEAN_LENGTH
+from app.planning.step_times.estimate import FittedEvidence
+from app.planning.step_times.intervals import METRICS
+from app.planning.step_times.model import ClosedLoops, Metric
+from app.planning.step_times.positive_sum import Floats
+from app.planning.step_times.service import EstimatedService
+from app.planning.step_times.terms import Server, build_server_table
+from app.records.planning_inputs import OwnEvidence, OwnPoint
+
+_DEGREE_SHARES: dict[Metric, float] = {"tpot": 0.8, "ttft": 0.5}
+"""Share of the correlation that is left between servers with different numbers of accelerators."""
+_LENGTH_SHARES: dict[Metric, float] = {"tpot": 0.9, "ttft": 0.4}
+"""Share of the correlation that is left between loads with different lengths."""
+_SAME_LENGTH = 0.5
+"""Distance of lengths, in factors of two, within which they count as the same."""
+_TYPICAL_SEQUENCES = 32.0
+_MIN_SIGMA = 0.1
+"""Least standard deviation of the logarithm of a calibrated time: successive published runs of one configuration differ
+in TPOT by 17 % in one case of ten."""
+_MAX_LOG_CORRECTION = 1.5
+"""Largest correction, as a logarithm: a measurement that is further off is of another kind of server."""
+
+
+@dataclasses.dataclass(frozen=True)
+class _Load:
+    """A measured load: requests at once, mean lengths in tokens, and TTFT and TPOT in s, None if not measured."""
+
+    accelerators: int
+    sequences: float
+    input_tokens: float
+    output_tokens: float
+    times_s: Mapping[Metric, float | None]
+
+
+def list_applicable(own: Sequence[OwnEvidence], server: Server) -> tuple[OwnEvidence, ...]:
+    """Return the measurements whose errors carry over to a planned server: of the same model, GPU type, engine and
+    data types, and without speculative decoding."""
+    planned = server.served
+    return tuple(
+        evidence
+        for evidence in own
+        if evidence.shape == server.shape
+        and evidence.served.accelerator == planned.accelerator
+        and evidence.served.engine == planned.engine
+        and BYTES_PER_PARAMETER.get(evidence.served.precision) == BYTES_PER_PARAMETER.get(planned.precision)
+        and BYTES_PER_PARAMETER.get(evidence.kv_dtype) == BYTES_PER_PARAMETER.get(server.kv_dtype)
+        and evidence.speculation is not True
+    )
+
+
+def calibrate_service(
+    estimated: EstimatedService,
+    server: Server,
+    lengths: tuple[float, float],
+    own: Sequence[OwnEvidence],
+    evidence: FittedEvidence,
+) -> EstimatedService:
+    """Return the estimated service of a server, corrected by measurements and with narrower intervals; unchanged if no
+    measurement applies."""
+    loads = [load for item in list_applicable(own, server) for point in item.points if (load := _read(item, point))]
+    if not loads:
+        return estimated
+    target = _Load(server.served.accelerators, _TYPICAL_SEQUENCES, *lengths, {})
+    loops = _build_loops([target, *loads], server)
+    if isinstance(loops, Unavailable):
+        return estimated
+    estimate = evidence.estimate(loops)
+    shift: dict[Metric, float] = {}
+    sigma: dict[Metric, float] = {"tpot": estimated.tpot_sigma, "ttft": estimated.ttft_sigma}
+    used = 0
+    for metric in METRICS:
+        measured = [index for index, load in enumerate(loads, 1) if load.times_s[metric]]
+        prior = LogIntervals.from_bounds(estimate.p10[metric], estimate.p90[metric])
+        times_s = np.array([loads[index - 1].times_s[metric] for index in measured], dtype=np.float64)
+        if not measured or np.any(np.abs(np.log(times_s) - prior.mean[measured]) > _MAX_LOG_CORRECTION):
+            shift[metric] = 0.0
+            continue
+        posterior = condition(prior, _correlate([target, *loads], metric), np.array(measured), times_s)
+        shift[metric] = float(posterior.mean[0] - np.log(estimate.p50[metric][0]))
+        sigma[metric] = min(sigma[metric], max(_MIN_SIGMA, float(posterior.sigma[0])))
+        used = max(used, len(measured))
+    return _apply(estimated, shift, sigma, lengths[0], used) if used else estimated
+
+
+def _read(evidence: OwnEvidence, point: OwnPoint) -> _Load | None:
+    """Return a measured load; None if it has an impossible value, or if the requests at once are unknown."""
+    values = [point.input_tokens, point.output_tokens, point.clients, point.rate_per_s, point.ttft_ms, point.tpot_ms]
+    if any(value is not None and not 0 < value < np.inf for value in values):
+        return None
+    sequences = point.clients
+    if sequences is None and point.rate_per_s and point.ttft_ms and point.tpot_ms:
+        sequences = point.rate_per_s * (point.ttft_ms + (point.output_tokens - 1) * point.tpot_ms) / 1000
+    if sequences is None:
+        return None
+    times_s: dict[Metric, float | None] = {
+        "ttft": None if point.ttft_ms is None else point.ttft_ms / 1000,
+        "tpot": None if point.tpot_ms is None else point.tpot_ms / 1000,
+    }
+    return _Load(evidence.served.accelerators, max(1.0, sequences), point.input_tokens, point.output_tokens, times_s)
+
+
+def _build_loops(loads: Sequence[_Load], server: Server) -> ClosedLoops | Unavailable:
+    servers = [
+        msgspec.structs.replace(server, served=msgspec.structs.replace(server.served, accelerators=load.accelerators))
+        for load in loads
+    ]
+    table = build_server_table(servers)
+    if isinstance(table, Unavailable):
+        return table
+    return ClosedLoops(
+        table,
+        np.array([load.input_tokens for load in loads]) / MEAN_LENGTH,
+        np.array([load.output_tokens for load in loads]) / MEAN_LENGTH,
+        np.array([load.sequences for load in loads]),
+    )
+
+
+def _correlate(loads: Sequence[_Load], metric: Metric) -> Floats:
+    """Return the share of the variance that the errors of each two loads have in common."""
+    positions = np.log2([load.sequences for load in loads])
+    degrees = np.array([load.accelerators for load in loads])
+    lengths = np.log2([[load.input_tokens, load.output_tokens] for load in loads])
+    distance = np.abs(lengths[:, None, :] - lengths[None, :, :]).sum(axis=2)
+    return np.asarray(
+        correlate_loads(positions[:, None], positions[None, :])
+        * np.where(degrees[:, None] == degrees[None, :], 1.0, _DEGREE_SHARES[metric])
+        * np.where(distance <= _SAME_LENGTH, 1.0, _LENGTH_SHARES[metric])
+    )
+
+
+def _apply(
+    estimated: EstimatedService,
+    shift: Mapping[Metric, float],
+    sigma: Mapping[Metric, float],
+    input_tokens: float,
+    points: int,
+) -> EstimatedService:
+    """Scale the step times by the correction of TPOT, and the time of a first token by that of TTFT."""
+    service = estimated.service
+    tpot_factor, ttft_factor = float(np.exp(shift["tpot"])), float(np.exp(shift["ttft"]))
+    prompt_s = service.prefill_s_per_token * input_tokens
+    outside_s = max(0.0, ttft_factor * (service.outside_s + prompt_s) - tpot_factor * prompt_s)
+    corrected = msgspec.structs.replace(
+        service,
+        step_s=service.step_s * tpot_factor,
+        per_sequence_s=service.per_sequence_s * tpot_factor,
+        per_kv_token_s=service.per_kv_token_s * tpot_factor,
+        experts_s=service.experts_s * tpot_factor,
+        prefill_s_per_token=service.prefill_s_per_token * tpot_factor,
+        outside_s=outside_s,
+    )
+    return msgspec.structs.replace(
+        estimated, service=corrected, tpot_sigma=sigma["tpot"], ttft_sigma=sigma["ttft"], own_points=points
+    )
