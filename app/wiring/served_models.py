@@ -19,7 +19,7 @@ from app.wiring.proxy import find_proxy
 from loadgen.decoding import decode_json
 from loadgen.protocols.anthropic import API_HEADERS
 from loadgen.records import Tls
-from loadgen.transport.tls import build_tls_context
+from loadgen.transport.opener import build_opener
 
 _TIMEOUT_S = 10.0
 _MODEL_NAME = re.compile(r"[ -~]{1,256}")
@@ -64,12 +64,7 @@ def list_served_models(target: UrlTarget) -> list[str]:
     request = urllib.request.Request(
         url, headers=headers, method=model_list.method, data=b"" if model_list.method == "POST" else None
     )
-    proxies = {} if proxy is None else {request.type: proxy}
-    opener = urllib.request.build_opener(
-        urllib.request.ProxyHandler(proxies),
-        urllib.request.HTTPSHandler(context=build_tls_context(Tls(verify=target.verifies_certificate))),
-        _NoRedirects(),
-    )
+    opener = build_opener(url, proxy, Tls(verify=target.verifies_certificate))
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as response:
             content = response.read(_MAX_BYTES + 1)
@@ -94,11 +89,3 @@ def _read_names(document: Any) -> list[str]:
     rows = document if isinstance(document, list) else document["data"]
     names = [row["name"] if isinstance(document, list) else row["id"] for row in rows]
     return [name for name in dict.fromkeys(names) if isinstance(name, str) and _MODEL_NAME.fullmatch(name)]
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """Handler that follows no redirect, so that a key is sent only to the host that the user
-    named."""
-
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None

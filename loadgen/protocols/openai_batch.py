@@ -42,7 +42,7 @@ from loadgen.records import (
 )
 from loadgen.sanitizing import sanitize_line
 from loadgen.transport.address import EndpointError, parse_url
-from loadgen.transport.tls import build_tls_context
+from loadgen.transport.opener import build_opener
 from loadgen.workloads import BatchOutcome, BatchStatus, BatchWorkload, Workload
 
 MAX_FILE_BYTES = 200_000_000
@@ -71,11 +71,6 @@ class _RequestError(Exception):
     def __init__(self, message: str, error: str, status: int | None = None) -> None:
         super().__init__(message)
         self.error, self.status = error, status
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    def redirect_request(self, *_: object, **__: object) -> None:
-        return None
 
 
 class _Batch(msgspec.Struct, frozen=True):
@@ -310,12 +305,7 @@ class _Client:
         base_url, separator, query = endpoint.urls[0].partition("?")
         self.base_url, self._query, self.sent_count = base_url.rstrip("/"), separator + query, 0
         self._endpoint, self._timeout_s = endpoint, endpoint.timeouts.total_s
-        scheme = self.base_url.partition(":")[0]
-        proxies = {} if endpoint.proxy is None else {scheme: endpoint.proxy}
-        context = build_tls_context(endpoint.tls) if scheme == "https" else None
-        self._opener = urllib.request.build_opener(
-            urllib.request.ProxyHandler(proxies), _NoRedirects(), urllib.request.HTTPSHandler(context=context)
-        )
+        self._opener = build_opener(self.base_url, endpoint.proxy, endpoint.tls)
 
     def upload(self, content: bytes) -> str:
         """Upload a file of requests, and return its ID."""
