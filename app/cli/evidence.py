@@ -16,6 +16,7 @@ from app.cli.commands import Command, CommandGroup, CommandOption
 from app.cli.options import OutputOptions, complete_runs, json_option, output_options, parse_output
 from app.cli.streams import print_whole, warn
 from app.errors import ExitCode, UsageError
+from app.records.dtypes import KV_DTYPES, WEIGHT_DTYPES
 from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EngineName
 
 if TYPE_CHECKING:
@@ -28,8 +29,6 @@ if TYPE_CHECKING:
 
 _TABLE_ROWS = 50
 """Rows of a table for readers, unless the user sets a limit."""
-_PRECISIONS = ("bf16", "fp16", "fp8", "int8", "fp4", "int4")
-_KV_DTYPES = ("bf16", "fp16", "fp8", "int8")
 
 
 class _Filters(NamedTuple):
@@ -310,7 +309,7 @@ COMMAND = CommandGroup(
                 ),
                 CommandOption(
                     ["--precision"],
-                    type=click.Choice(_PRECISIONS),
+                    type=click.Choice(WEIGHT_DTYPES),
                     required=True,
                     help="data type of the weights",
                 ),
@@ -344,7 +343,7 @@ COMMAND = CommandGroup(
                 CommandOption(["--engine-version"], metavar="TEXT", help="version of the engine, such as 0.11.0"),
                 CommandOption(
                     ["--kv-cache"],
-                    type=click.Choice(_KV_DTYPES),
+                    type=click.Choice(KV_DTYPES),
                     default="bf16",
                     help="data type of the KV cache (default: bf16)",
                 ),

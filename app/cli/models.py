@@ -12,6 +12,7 @@ from app.cli.commands import PATH, Command, CommandGroup, CommandOption
 from app.cli.options import OutputOptions, output_options, parse_output, refuse_options
 from app.cli.streams import print_whole
 from app.errors import UsageError
+from app.records.dtypes import KV_DTYPES
 
 if TYPE_CHECKING:
     from app.cli.options import OutputFormat
@@ -238,7 +239,7 @@ _LANGUAGE_MODEL_OPTIONS = (
     ),
     CommandOption(
         ["--kv-dtype"],
-        type=click.Choice(["fp32", "fp16", "bf16", "fp8", "int8"]),
+        type=click.Choice(KV_DTYPES),
         section=_LANGUAGE_MODEL_SECTION,
         help="data type of the KV cache (default: as the model's files imply, else bf16)",
     ),

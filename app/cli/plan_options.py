@@ -13,8 +13,8 @@ import click
 
 from app.cli.commands import CommandOption
 from app.errors import UsageError
+from app.records.dtypes import WEIGHT_DTYPES, choose_compute_dtype
 
-_PRECISIONS = ("fp32", "bf16", "fp16", "fp8", "int8", "fp4", "int4")
 _MAX_TOKENS = 10_000_000
 
 
@@ -94,7 +94,7 @@ OPTIONS = (
     CommandOption(
         ["--precision"],
         section=_SECTION,
-        type=click.Choice(_PRECISIONS),
+        type=click.Choice(WEIGHT_DTYPES),
         help="precision of the weights and the arithmetic (precision.weights, precision.compute; default: bf16)",
     ),
 )
@@ -122,7 +122,7 @@ def build_overrides(
             None if input_tokens is None else f"{{input: {input_tokens}, output: {output_tokens}}}",
         ),
         "precision.weights": ("--precision", precision),
-        "precision.compute": ("--precision", None if precision is None else _choose_compute(precision)),
+        "precision.compute": ("--precision", None if precision is None else choose_compute_dtype(precision)),
     }
     built = []
     for key, (option, value) in values_by_key.items():
@@ -134,8 +134,3 @@ def build_overrides(
             raise UsageError(f"{option} and --set {key} set the same value", hint="Use one of them.")
         built.append(f"{key}={value}")
     return tuple(built)
-
-
-def _choose_compute(precision: str) -> str:
-    """Return the data type of the arithmetic with weights of a precision: weights of 4-bit integers are converted."""
-    return "bf16" if precision == "int4" else precision

@@ -9,15 +9,12 @@ from collections.abc import Sequence
 import msgspec
 
 from app.planning.rates import Unavailable, format_accelerator_name
+from app.records.dtypes import BYTES_PER_VALUE
 from app.records.offers import Accelerator
 from app.records.planning_inputs import Engine, LanguageModel, Precision
 from app.records.service import UNLIMITED_TOKENS
 
 GIB = 2.0**30
-# the scales of 4-bit weights add 0.06 bytes per parameter
-BYTES_PER_PARAMETER = {
-    "fp32": 4.0, "tf32": 4.0, "fp16": 2.0, "bf16": 2.0, "fp8": 1.0, "int8": 1.0, "int4": 0.56, "fp4": 0.56,
-}  # fmt: skip
 # usable share of the nominal memory: drivers report 99 % for stacked memory, and 93 % for GDDR6
 # with error correction
 _MIN_STACKED_GB_S = 1500.0
@@ -48,7 +45,7 @@ def compute_usable_bytes(accelerator: Accelerator) -> float | Unavailable:
 
 
 def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
-    return model.parameters * BYTES_PER_PARAMETER[dtype]
+    return model.parameters * BYTES_PER_VALUE[dtype]
 
 
 def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
@@ -62,10 +59,10 @@ def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: in
     window_tokens = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
     if model.latent_dim is None:
         layer_bytes_per_token = (
-            2 * model.kv_heads * model.head_dim * BYTES_PER_PARAMETER[dtype] / min(degree, model.kv_heads)
+            2 * model.kv_heads * model.head_dim * BYTES_PER_VALUE[dtype] / min(degree, model.kv_heads)
         )
     else:
-        layer_bytes_per_token = model.latent_dim * BYTES_PER_PARAMETER[dtype]
+        layer_bytes_per_token = model.latent_dim * BYTES_PER_VALUE[dtype]
     return layer_bytes_per_token * (full_attention_layers * tokens + model.window_layers * window_tokens)
 
 

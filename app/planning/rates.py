@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import msgspec
 
+from app.records.dtypes import COMPUTE_DTYPES
 from app.records.offers import Accelerator
 from app.records.plan import RejectionId
 
@@ -16,8 +17,6 @@ class Unavailable(msgspec.Struct, frozen=True):
     id: RejectionId
     reason: str
 
-
-DTYPES = ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
 
 # precisions that the data sheets exclude; a missing value in the catalog only means "unknown"
 _BEFORE_AMPERE = frozenset(("tf32", "bf16", "fp8", "fp4"))
@@ -47,13 +46,13 @@ def lacks_precision(accelerator: Accelerator, dtype: str) -> bool:
 
 
 def get_peak_ops_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
-    """Return the dense peak throughput in operations per second at `dtype`, one of `DTYPES`. Return
+    """Return the dense peak throughput in operations per second at `dtype`, one of `COMPUTE_DTYPES`. Return
     `Unavailable` if the value is unknown or `dtype` is not supported.
     """
-    if dtype not in DTYPES:
+    if dtype not in COMPUTE_DTYPES:
         return Unavailable(
             "unknown_precision",
-            f"the data type {dtype!r} is unknown for an accelerator's peak; use one of {', '.join(DTYPES)}",
+            f"the data type {dtype!r} is unknown for an accelerator's peak; use one of {', '.join(COMPUTE_DTYPES)}",
         )
     peak_tflops = _get_peak_tflops(accelerator, dtype)
     if peak_tflops is not None:

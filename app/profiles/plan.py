@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, ClassVar, Literal, TypeVar
+from typing import Annotated, ClassVar, TypeVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, PlainValidator
 
@@ -37,11 +37,11 @@ from app.profiles.units import (
     parse_usd_per_1m_tokens,
     parse_usd_per_unit,
 )
+from app.records.dtypes import ComputeDtype, Dtype
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
 from app.records.planning_inputs import MAX_LAYERS, AssumedModel, Engine, LanguageModel, Precision
 from loadgen.regular_files import open_regular
 
-_Dtype = Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "int4", "fp4"]
 _WholeNumber = Annotated[int, Field(ge=1, le=10_000_000)]
 _LayerCount = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
 _ParameterCount = Annotated[float, Field(gt=0, le=1e14)]
@@ -60,7 +60,7 @@ ShapeSettings = build_settings(
     linear_layers=_LayerCount,
     context_tokens=Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
 )
-PrecisionSettings = build_settings(Precision, {str: _Dtype})
+PrecisionSettings = build_settings(Precision, {str: Dtype})
 EngineSettings = build_settings(
     Engine, _PROFILE_TYPES, utilization=Annotated[float, Field(gt=0, le=1)], excluded=("block_tokens",)
 )
@@ -151,7 +151,7 @@ UnmeasuredGpuSettings = build_settings(
     UnmeasuredGpus,
     class_name="UnmeasuredGpuSettings",
     dtype=Key(
-        Literal["fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4"],
+        ComputeDtype,
         "Data type of the model's arithmetic, on the measured GPU and on the other GPUs.",
     ),
     work=Key(Workload, "Bottleneck of the workload: saturated arithmetic, decoding, or unknown."),

@@ -17,9 +17,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
-from app.planning.memory import BYTES_PER_PARAMETER, compute_usable_bytes
+from app.planning.memory import compute_usable_bytes
 from app.planning.rates import Unavailable, get_peak_ops_per_s
 from app.profiles.pricing.catalog import load_catalog
+from app.records.dtypes import BYTES_PER_VALUE
 from app.records.offers import Accelerator, Workload
 from tests.studies.published import load_published
 
@@ -74,7 +75,7 @@ def pairs(taken_for: Workload | None = None) -> list[Pair]:
 
 def _fits(model: str, card: Accelerator, dtype: str) -> bool:
     usable = compute_usable_bytes(card)
-    return isinstance(usable, float) and PARAMETERS.get(model, 0) * BYTES_PER_PARAMETER[dtype] < 0.9 * usable
+    return isinstance(usable, float) and PARAMETERS.get(model, 0) * BYTES_PER_VALUE[dtype] < 0.9 * usable
 
 
 def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, float, float]:

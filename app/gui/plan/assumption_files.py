@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import yaml
 
+from app.records.dtypes import choose_compute_dtype
 from app.storage.run_directory import runs_home, write_atomically
 from app.wiring.planning import PlanRequest
 
@@ -56,7 +57,7 @@ def write_curve(curve: CurveAssumptions) -> PlanRequest:
 
 
 def write_model(model: ModelAssumptions) -> PlanRequest:
-    precision = {"weights": model.precision, "compute": model.precision}
+    precision = {"weights": model.precision, "compute": choose_compute_dtype(model.precision)}
     shape = {key: value if key == "parameters" else int(value) for key, value in model.shape.items()}
     path = _write_assumptions(model.name, {"name": model.name, "language_model": shape, "precision": precision})
     tokens = f"traffic.tokens={{input: {model.input_tokens:g}, output: {model.output_tokens:g}}}"

@@ -11,6 +11,7 @@ from app.analysis.language_models import load_language_models
 from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
+from app.records.dtypes import WEIGHT_DTYPES
 from app.records.planning_inputs import LanguageModel
 
 _DEFAULT_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
@@ -150,7 +151,8 @@ class ModelForm(QWidget):
                 0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0
             )
             _add_field(left_form, titles[key], self.shape_fields[key])
-        self.precision = ChoiceField(tuple((dtype, dtype) for dtype in ("bf16", "fp16", "fp8", "int8", "fp4")))
+        self.precision = ChoiceField(tuple((dtype, dtype) for dtype in WEIGHT_DTYPES))
+        self.precision.show_value("bf16")
         self.peak = _build_number_field(5.0, _MAX_RATE_PER_S, " req/s")
         self.input_tokens, self.output_tokens = (
             _build_number_field(900.0, 1e6, " tokens"),

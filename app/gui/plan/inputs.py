@@ -20,6 +20,7 @@ from app.gui.slo_editor import SloEditor
 from app.gui.theme import GAP, SCROLL_MARGINS, ThemeController
 from app.gui.widgets import label, vbox
 from app.profiles.traffic import WEEKS
+from app.records.dtypes import COMPUTE_DTYPES
 from app.records.offers import Router
 from app.records.planning_inputs import PlanningInputs
 
@@ -208,10 +209,7 @@ def _build_constraint_rows() -> tuple[InputRow, ...]:
             "Un&measured GPUs",
             (
                 ("null", "Exclude"),
-                *(
-                    (f"{{dtype: {dtype}}}", f"Estimate ({dtype})")
-                    for dtype in ("fp32", "tf32", "fp16", "bf16", "fp8", "int8", "fp4")
-                ),
+                *((f"{{dtype: {dtype}}}", f"Estimate ({dtype})") for dtype in COMPUTE_DTYPES),
             ),
             lambda plan_inputs: (
                 "null"

@@ -13,9 +13,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from app.planning.memory import BYTES_PER_PARAMETER, GIB, compute_kv_bytes, compute_usable_bytes
+from app.planning.memory import GIB, compute_kv_bytes, compute_usable_bytes
 from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
 from app.planning.step_times.positive_sum import Floats, Term
+from app.records.dtypes import BYTES_PER_VALUE
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator
 from app.records.planning_inputs import LanguageModel
@@ -184,9 +185,9 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
     embedding = shape.vocabulary * shape.hidden
     other_parameters = max(0.0, shape.parameters_per_token - per_token * expert_parameters - 2 * embedding)
     split = served.tensor_parallel
-    other_bytes = BYTES_PER_PARAMETER[other_precision]
+    other_bytes = BYTES_PER_VALUE[other_precision]
     weight_bytes = (other_parameters * other_bytes + 2 * embedding * _HALF_BYTES) / split
-    weight_bytes += experts * expert_parameters * BYTES_PER_PARAMETER[served.precision] / served.accelerators
+    weight_bytes += experts * expert_parameters * BYTES_PER_VALUE[served.precision] / served.accelerators
     window = shape.window_tokens or 0
     long_bytes = compute_kv_bytes(
         msgspec.structs.replace(shape, window_layers=0, layers=1, linear_layers=0), 1, server.kv_dtype, split
@@ -200,7 +201,7 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         "latent": shape.heads * shape.latent_dim if shape.latent_dim else 0.0,
         "experts": experts, "experts_per_token": per_token, "expert_parameters": expert_parameters,
         "other_parameters": other_parameters, "head_parameters": embedding,
-        "expert_bytes": BYTES_PER_PARAMETER[served.precision], "other_bytes": other_bytes,
+        "expert_bytes": BYTES_PER_VALUE[served.precision], "other_bytes": other_bytes,
         "scaled": float(has_experts and served.precision in ("fp8", "int8")),
         "bandwidth": accelerator.memory_bandwidth_gb_s * 1e9,
         "expert_peak": peaks["expert"], "other_peak": peaks["other"], "half_peak": peaks["half"],

@@ -2,8 +2,9 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.rates import DTYPES, Unavailable, get_peak_ops_per_s, lacks_precision
+from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
 from app.profiles.pricing.catalog import load_catalog
+from app.records.dtypes import COMPUTE_DTYPES
 
 GPUS = load_catalog().accelerators
 
@@ -31,7 +32,7 @@ def test_unsupported_precision_and_unknown_peak_have_different_reasons(key: str,
 
 def test_gpu_with_a_peak_rate_supports_the_precision() -> None:
     for gpu in GPUS.values():
-        for dtype in DTYPES:
+        for dtype in COMPUTE_DTYPES:
             assert (
                 isinstance(get_peak_ops_per_s(gpu, dtype), float)
                 or lacks_precision(gpu, dtype)
