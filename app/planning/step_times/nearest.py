@@ -23,11 +23,11 @@ import msgspec
 
 from app.analysis.language_models import load_language_models
 from app.analysis.published_points import load_published_points
-from app.planning.memory import BYTES_PER_PARAMETER
 from app.planning.rates import Unavailable
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.closed_loop import MEAN_LENGTH
 from app.planning.step_times.published import build_published_loops
+from app.records.dtypes import BYTES_PER_VALUE
 from app.records.evidence import PublishedPoint, PublishedServer
 from app.records.offers import Accelerator
 from app.records.plan import NearestPoint
@@ -102,7 +102,7 @@ def _measure_server(
         bandwidths = accelerator.memory_bandwidth_gb_s, load.accelerator.memory_bandwidth_gb_s
         distance += _OTHER_ACCELERATOR + _count_doublings(*bandwidths)
     distance += _count_doublings(served.accelerators, planned.accelerators)
-    distance += _count_doublings(BYTES_PER_PARAMETER[served.precision], BYTES_PER_PARAMETER[planned.precision])
+    distance += _count_doublings(BYTES_PER_VALUE[served.precision], BYTES_PER_PARAMETER[planned.precision])
     distance += _OTHER_ENGINE * (served.engine != planned.engine)
     return distance + _SMALL_STEP * (
         _count_doublings(served.attention_replicas, planned.attention_replicas)
