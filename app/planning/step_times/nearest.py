@@ -102,7 +102,7 @@ def _measure_server(
         bandwidths = accelerator.memory_bandwidth_gb_s, load.accelerator.memory_bandwidth_gb_s
         distance += _OTHER_ACCELERATOR + _count_doublings(*bandwidths)
     distance += _count_doublings(served.accelerators, planned.accelerators)
-    distance += _count_doublings(BYTES_PER_VALUE[served.precision], BYTES_PER_PARAMETER[planned.precision])
+    distance += _count_doublings(BYTES_PER_VALUE[served.precision], BYTES_PER_VALUE[planned.precision])
     distance += _OTHER_ENGINE * (served.engine != planned.engine)
     return distance + _SMALL_STEP * (
         _count_doublings(served.attention_replicas, planned.attention_replicas)
