@@ -13,7 +13,6 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from app.planning.memory import BYTES_PER_PARAMETER
 from app.planning.rates import Unavailable
 from app.planning.step_times.calibration import LogIntervals, condition, correlate_loads
 from app.planning.step_times.closed_loop import MEAN_LENGTH
@@ -23,6 +22,7 @@ from app.planning.step_times.model import ClosedLoops, Metric
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.service import EstimatedService
 from app.planning.step_times.terms import Server, build_server_table
+from app.records.dtypes import BYTES_PER_VALUE
 from app.records.planning_inputs import OwnEvidence, OwnPoint
 
 _DEGREE_SHARES: dict[Metric, float] = {"tpot": 0.8, "ttft": 0.5}
@@ -60,8 +60,8 @@ def list_applicable(own: Sequence[OwnEvidence], server: Server) -> tuple[OwnEvid
         if evidence.shape == server.shape
         and evidence.served.accelerator == planned.accelerator
         and evidence.served.engine == planned.engine
-        and BYTES_PER_PARAMETER.get(evidence.served.precision) == BYTES_PER_PARAMETER.get(planned.precision)
-        and BYTES_PER_PARAMETER.get(evidence.kv_dtype) == BYTES_PER_PARAMETER.get(server.kv_dtype)
+        and BYTES_PER_VALUE.get(evidence.served.precision) == BYTES_PER_VALUE.get(planned.precision)
+        and BYTES_PER_VALUE.get(evidence.kv_dtype) == BYTES_PER_VALUE.get(server.kv_dtype)
         and evidence.speculation is not True
     )
 
