@@ -11,6 +11,8 @@ points without those in the file. `--hold-out architectures,gpus` leaves out the
 `--reveal N` predicts the loads of each curve again after its N loads with the fewest clients are revealed, and prints
 errors, widths and coverage before and after (`tests.studies.published_reveal`).
 
+`--page` writes the tables of the folds to the page of the validation.
+
 `--bundle` fits the model that plans use to the bundled points.
 
 `--import FILE --recipes FOLDER` writes the rows of such a file that count (`tests.studies.published_rows`) as the
@@ -22,6 +24,7 @@ from __future__ import annotations
 import argparse
 import csv
 import dataclasses
+import datetime
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
@@ -54,12 +57,16 @@ OUT_COLUMNS = (
     "refused", "tpot_withheld_ms", "ttft_withheld_ms",
 )  # fmt: skip
 _BOOTSTRAPS = 400
+PAGE = Path(__file__).parents[2] / "docs" / "validation" / "published-language-models.md"
+_TITLES = {"model": "each model left out", "gpu": "each GPU type left out", "engine": "each engine left out"}
+_FIRST_TABLE = f"## TPOT, {_TITLES['model']}"
 Booleans = NDArray[np.bool_]
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--import", dest="imported", type=Path, metavar="FILE", help="write the bundled table from it")
+    parser.add_argument("--page", action="store_true", help="write the tables of the folds to the page of the docs")
     parser.add_argument("--bundle", action="store_true", help="fit the bundled model to the bundled points")
     parser.add_argument("--recipes", type=Path, metavar="FOLDER", help="scripts for one server, of InferenceX")
     parser.add_argument("--rows", type=Path, metavar="FILE", help="rows to predict")
@@ -85,7 +92,11 @@ def main() -> None:
     elif arguments.reveal:
         print("\n".join(report_reveal(build_loops(load_published_points()), arguments.reveal)))
     else:
-        print("\n".join(report_folds(build_loops(load_published_points()))))
+        tables = "\n".join(report_folds(build_loops(load_published_points()))).lstrip("\n")
+        if arguments.page:
+            PAGE.write_text(replace_tables(PAGE.read_text(encoding="utf-8"), tables), encoding="utf-8")
+        else:
+            print(tables)
 
 
 def fit_bundled_evidence() -> FittedEvidence:
@@ -166,34 +177,43 @@ def report_folds(published: PublishedLoops) -> Iterator[str]:
     for novelty in FOLDS:
         labels = np.array(label_groups(published.loops, novelty))
         estimate = estimate_groups(published, novelty)
-        yield from _report(novelty, published, estimate, labels, flags)
+        yield from _report(_TITLES[novelty], published, estimate, labels, flags)
         choices = evaluate_choices(published, estimate)
         yield (
             f"\nBest configuration: {choices.right_first} of {choices.questions} chosen within 10 %, "
             f"{choices.right_shown} among the first {SHOWN}"
         )
     later, estimate = estimate_later(published, LATER)
-    labels = np.array([f"since {LATER}"] * len(later))
-    yield from _report("time", take(published, later), estimate, labels, flags[later])
+    title = f"measured since {datetime.date.fromisoformat(LATER):%B %Y}"
+    yield from _report(title, take(published, later), estimate, np.array([""] * len(later)), flags[later])
+
+
+def replace_tables(page: str, tables: str) -> str:
+    """Return the text of the page with other tables, which end it."""
+    return page.partition(_FIRST_TABLE)[0] + tables + "\n"
 
 
 def _report(
-    fold: str, published: PublishedLoops, estimate: LatencyEstimate, labels: NDArray[np.str_], flags: Booleans
+    title: str, published: PublishedLoops, estimate: LatencyEstimate, labels: NDArray[np.str_], flags: Booleans
 ) -> Iterator[str]:
     everything = np.ones(len(labels), dtype=bool)
-    cells = [("all", everything), *((label, labels == label) for label in sorted(set(labels)))]
+    cells = [("all", everything), *((label, labels == label) for label in sorted(set(labels) - {""}))]
     if flags.any():
         cells.insert(1, ("flags known", flags))
     clients = published.loops.clients
-    cells += [(f"{low}-{high} clients", (clients >= low) & (clients <= high)) for low, high in BANDS]
+    cells += [(_name_band(low, high), (clients >= low) & (clients <= high)) for low, high in BANDS]
     measured_s: dict[Metric, NDArray[np.float64]] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
     for metric, measured in measured_s.items():
-        yield f"\n## {metric.upper()}, each {fold} left out"
-        yield "| | points | curves | median error | mean error | bias | 80 % covers | bootstrap | p90 / p10 |"
-        yield "|---|---|---|---|---|---|---|---|---|"
+        yield f"\n## {metric.upper()}, {title}"
+        yield "| | points | curves | median | mean | bias | 80 % covers | bootstrap | ≤ p90 | p90 / p10 |"
+        yield "|---|---|---|---|---|---|---|---|---|---|"
         for name, inside in cells:
             if inside.any():
                 yield _format_cell(name, inside, published, estimate, metric, measured)
+
+
+def _name_band(low: int, high: int) -> str:
+    return f"{low} and more clients" if high == BANDS[-1][1] else f"{low}–{high} clients"
 
 
 def _format_cell(
@@ -212,8 +232,8 @@ def _format_cell(
     low, high = _bootstrap(covered, curves)
     return (
         f"| {name} | {inside.sum()} | {len(set(curves))} | {np.median(errors):.1%} | {errors.mean():.1%} "
-        f"| {np.exp(np.mean(np.log(p50 / values))):.2f} | {covered.mean():.0%} | {low:.0%}-{high:.0%} "
-        f"| {np.median(p90 / p10):.2f} |"
+        f"| {np.exp(np.mean(np.log(p50 / values))):.2f} | {covered.mean():.0%} | {low:.0%}–{high:.0%} "
+        f"| {(values <= p90).mean():.0%} | {np.median(p90 / p10):.2f} |"
     )
 
 

@@ -13,7 +13,14 @@ from app.planning.step_times.model import Metric
 from app.planning.step_times.positive_sum import Floats
 from tests.studies.published_choices import Choices, evaluate_choices
 from tests.studies.published_folds import build_loops
-from tests.studies.published_llm import OUT_COLUMNS, select_evidence, write_predictions
+from tests.studies.published_llm import (
+    OUT_COLUMNS,
+    PAGE,
+    replace_tables,
+    report_folds,
+    select_evidence,
+    write_predictions,
+)
 from tests.studies.published_rows import build_point
 from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
 from tests.studies.test_published_rows import ROW
@@ -92,3 +99,47 @@ def test_a_stage_on_an_unknown_or_too_small_server_is_refused(cells: dict[str, s
     (row,) = predict_stages([{**STAGE, **cells}], load_bundled_evidence())
     assert row["refused"]
     assert row.keys() == {"id", "refused"}
+
+
+def read_tables(page: str) -> dict[tuple[str, str], tuple[float, ...]]:
+    """Return the numbers of each row of the tables by title and name: points, curves, median and mean error, bias,
+    coverage, its bootstrap, share at most p90, and width."""
+    rows, title = {}, ""
+    for line in page.splitlines():
+        title = line.removeprefix("## ") if line.startswith("## ") else title
+        cells = [cell.strip() for cell in line.strip("|").split("|")]
+        if len(cells) == 10 and cells[1].isdigit():
+            numbers = "–".join(cells[1:]).replace("%", "").split("–")
+            rows[title, cells[0]] = tuple(float(number) for number in numbers)
+    return rows
+
+
+@pytest.mark.parametrize(
+    ("title", "name", "limits"),
+    [
+        ("TPOT, each GPU type left out", "all", (11.0, 17.0, 2.0)),
+        ("TPOT, each model left out", "all", (13.0, 19.0, 2.0)),
+        ("TTFT, each GPU type left out", "flags known", (25.0, 35.0, 3.0)),
+        ("TTFT, each model left out", "flags known", (30.0, 42.0, 4.0)),
+    ],
+)
+def test_errors_and_widths_of_the_page_do_not_grow(title: str, name: str, limits: tuple[float, float, float]) -> None:
+    _, _, median, mean, _, _, _, _, _, width = read_tables(PAGE.read_text(encoding="utf-8"))[title, name]
+    assert (median <= limits[0], mean <= limits[1], width <= limits[2]) == (True, True, True)
+
+
+@pytest.mark.soak
+def test_the_page_has_the_tables_of_the_study() -> None:
+    """A fit on another processor differs in its last digits."""
+    page = PAGE.read_text(encoding="utf-8")
+    stated = read_tables(page)
+    made = read_tables("\n".join(report_folds(build_loops(load_published_points()))))
+    assert made.keys() == stated.keys()
+    for key, numbers in made.items():
+        assert numbers == pytest.approx(stated[key], abs=1.0), key
+
+
+def test_new_tables_replace_those_of_the_page_and_keep_its_text() -> None:
+    page = PAGE.read_text(encoding="utf-8")
+    assert replace_tables(page, "a table").endswith("\n\na table\n")
+    assert replace_tables(page, "a table").startswith("# Validation")

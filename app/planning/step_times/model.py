@@ -27,6 +27,8 @@ CHUNK_TOKENS = {"vllm": 8192.0, "sglang": 16384.0, "trtllm": 8192.0}
 STEP_TERMS = {"vllm": ("vllm_steps", 2.0), "sglang": ("sglang_steps", 8.0), "trtllm": ("trtllm_steps", 8.0)}
 """Steps that a prompt of each engine waits besides its prefill: scheduling and streaming at intervals."""
 STEPS = "steps"
+BUSY_CLIENTS = 16.0
+"""Number of clients from which published servers of SGLang look for new prompts every 30 steps instead of every 10."""
 TTFT_TERMS = (
     Term("prefill_arithmetic", PREFILL, 1.6),
     Term("prefill_expert_arithmetic", PREFILL, 3.0),
@@ -37,6 +39,7 @@ TTFT_TERMS = (
     Term("prefill_layer", PREFILL, 20.0, 1e-5),
     Term("prefill_experts", PREFILL, 1.3),
     *(Term(name, STEPS, prior) for name, prior in STEP_TERMS.values()),
+    Term("sglang_busy_steps", STEPS, 8.0),
     Term("request", "request", 15.0, 1e-3),
     Term("queue", OTHER, 1.0),
 )
@@ -129,7 +132,14 @@ class ClosedLoops:
         return np.hstack(
             [
                 prefill * waits,
-                np.column_stack([*steps, np.ones_like(tpot_s), queued * self.response_tokens * tpot_s]),
+                np.column_stack(
+                    [
+                        *steps,
+                        np.where((engines == "sglang") & (self.clients >= BUSY_CLIENTS), tpot_s, 0.0),
+                        np.ones_like(tpot_s),
+                        queued * self.response_tokens * tpot_s,
+                    ]
+                ),
             ]
         )
 
