@@ -14,7 +14,7 @@ from reports.formatting import format_size
 from reports.local_model import GenerationTestRow, LocalSection, VariantRow
 
 if TYPE_CHECKING:
-    from app.cli.run import ProgressOptions
+    from app.cli.options import ProgressOptions
 
 
 class _MeasuredTest(NamedTuple):

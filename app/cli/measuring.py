@@ -17,10 +17,9 @@ import msgspec
 
 from app.analysis.gating import DEFAULT_GATING, Gating, list_warnings
 from app.cli.colors import print_with_colors
-from app.cli.options import OutputFormat, Verbosity
+from app.cli.options import OutputFormat, ProgressOptions, Verbosity
 from app.cli.planned_work import format_search_estimate
 from app.cli.progress import ProgressView, open_progress
-from app.cli.run import ProgressOptions
 from app.cli.secret_consent import request_consent
 from app.cli.signals import handle_stop_signals
 from app.cli.streams import escape_controls, get_text_width, ignore_broken_pipe, print_whole, warn

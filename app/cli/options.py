@@ -137,6 +137,26 @@ def parse_verbosity(requested: VerbosityOptions) -> Verbosity:
     return "quiet" if requested.quiet else "verbose" if requested.verbose else "normal"
 
 
+class ProgressOptions(NamedTuple):
+    """Values of the output options of `run`: what is measured first, and what is printed during and after the run."""
+
+    recalibrate: bool
+    json: bool
+    events: Literal["-"] | None
+    quiet: bool
+    verbose: bool
+
+    @property
+    def verbosity(self) -> Verbosity:
+        """Verbosity of the run's progress. Raises UsageError for conflicting options."""
+        return parse_verbosity(VerbosityOptions(self.quiet, self.verbose))
+
+    def refuse_two_outputs(self) -> None:
+        """Raise UsageError if both --json and --events are given, since both print to standard output."""
+        if self.json and self.events is not None:
+            raise UsageError("--json and --events cannot be combined", hint="Use one of them.")
+
+
 def out_option(metavar: str, help_text: str) -> CommandOption:
     return CommandOption(["-o", "--out"], type=PATH, metavar=metavar, help=help_text)
 

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING
 import click
 
 from app.cli.commands import PATH, Command, CommandOption
-from app.cli.options import build_workers_override
-from app.cli.run import RUN_OPTIONS, ProgressOptions
+from app.cli.options import ProgressOptions, build_workers_override
+from app.cli.run import RUN_OPTIONS
 from app.cli.streams import escape_controls
 from app.errors import ExitCode, UsageError
 from app.extras import require_extra

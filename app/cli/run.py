@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal, NamedTuple, get_args
+from typing import TYPE_CHECKING, NamedTuple, get_args
 
 import click
 
@@ -20,15 +20,14 @@ from app.cli.options import (
     BaselineOptions,
     GatingOptions,
     OutputFormat,
+    ProgressOptions,
     RemoteOptions,
-    VerbosityOptions,
     build_workers_override,
     json_option,
     out_option,
     parse_baseline,
     parse_gating,
     parse_remote_workers,
-    parse_verbosity,
     profile_argument,
     refuse_options,
     run_argument,
@@ -40,7 +39,6 @@ from app.cli.url import URL_OPTIONS, UrlOptions, save_profile
 from app.errors import UsageError
 
 if TYPE_CHECKING:
-    from app.cli.options import Verbosity
     from app.profiles.profile import Profile
 
 
@@ -105,26 +103,6 @@ class LocustOptions(NamedTuple):
     users: int | None
     spawn_per_s: float | None
     host: str | None
-
-
-class ProgressOptions(NamedTuple):
-    """Values of `OUTPUT_OPTIONS`: what is measured first, and what is printed during and after the run."""
-
-    recalibrate: bool
-    json: bool
-    events: Literal["-"] | None
-    quiet: bool
-    verbose: bool
-
-    @property
-    def verbosity(self) -> Verbosity:
-        """Verbosity of the run's progress. Raises UsageError for conflicting options."""
-        return parse_verbosity(VerbosityOptions(self.quiet, self.verbose))
-
-    def refuse_two_outputs(self) -> None:
-        """Raise UsageError if both --json and --events are given, since both print to standard output."""
-        if self.json and self.events is not None:
-            raise UsageError("--json and --events cannot be combined", hint="Use one of them.")
 
 
 class RequestedProfile(NamedTuple):

@@ -23,8 +23,6 @@ OTHER_READS = {
     "app/inference/precision/conversion_records.py": "/proc of this process",
     "app/inference/precision/recipe.py": "/proc of this machine",
     "app/profiles/ci_job.py": "the file that the command would write",
-    "app/analysis/language_models.py": "bundled tables",
-    "app/analysis/published_points.py": "bundled tables",
     "app/profiles/document.py": "a file that the user names, at most 1 MiB; a pipe is useful there",
     "app/profiles/pricing/catalog.py": "the stored price list",
     "app/profiles/pricing/csv_rows.py": "bundled tables",
