@@ -9,8 +9,8 @@ import os
 import time
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
-from app.cli.compare import PairsOptions
 from app.cli.options import VerbosityOptions, parse_verbosity
 from app.cli.progress import open_progress
 from app.cli.secret_consent import request_consent
@@ -24,6 +24,9 @@ from app.session.interleaved import PairPlan, PairResults, measure_interleaved
 from app.storage.comparisons import ComparisonWriter, comparisons_home
 from app.storage.run_directory import new_run_id
 from app.wiring.profile_runs import ProfileRuns, require_measurable_profile
+
+if TYPE_CHECKING:
+    from app.cli.compare import PairsOptions
 
 
 def measure_pairs(
