@@ -18,7 +18,7 @@ from app.planning.memory import (
     find_smallest_degree,
     plan_memory,
 )
-from app.planning.rates import Unavailable, get_peak_ops_per_s
+from app.planning.rates import Unavailable, get_peak_ops_per_s, get_weights_peak_ops_per_s
 from app.planning.risk import Risk
 from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
@@ -63,8 +63,10 @@ class AssumedReplica(msgspec.Struct, frozen=True):
 
 def find_missing_figures(accelerator: Accelerator, precision: Precision) -> Unavailable | None:
     """Return which figure of an accelerator is missing, without which no language model can be planned on it at this
-    precision; `None` if none is."""
-    peak_per_s, usable_bytes = get_peak_ops_per_s(accelerator, precision.compute), compute_usable_bytes(accelerator)
+    precision; `None` if none is. Engines convert 4-bit weights on accelerators without units for them, as those of
+    published servers on H100 and H200 do."""
+    get_peak = get_weights_peak_ops_per_s if precision.compute == "fp4" else get_peak_ops_per_s
+    peak_per_s, usable_bytes = get_peak(accelerator, precision.compute), compute_usable_bytes(accelerator)
     return next((figure for figure in (peak_per_s, usable_bytes) if isinstance(figure, Unavailable)), None)
 
 

@@ -75,3 +75,14 @@ def _get_peak_tflops(accelerator: Accelerator, dtype: str) -> float | None:
         "int8": accelerator.int8_tops,
         "fp4": accelerator.fp4_tflops,
     }[dtype]
+
+
+def get_weights_peak_ops_per_s(accelerator: Accelerator, dtype: str) -> float | Unavailable:
+    """Return the peak at which weights of a data type are multiplied, in operations per second: that of 16 bits if the
+    accelerator has no units for the data type, as engines then convert the weights."""
+    if dtype != "int4" and not lacks_precision(accelerator, dtype):
+        peak = get_peak_ops_per_s(accelerator, dtype)
+        if not isinstance(peak, Unavailable) or dtype != "bf16":
+            return peak
+    half = get_peak_ops_per_s(accelerator, "bf16")
+    return get_peak_ops_per_s(accelerator, "fp16") if isinstance(half, Unavailable) else half

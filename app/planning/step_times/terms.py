@@ -14,7 +14,7 @@ import msgspec
 import numpy as np
 
 from app.planning.memory import GIB, compute_kv_bytes, compute_usable_bytes
-from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
+from app.planning.rates import Unavailable, get_weights_peak_ops_per_s
 from app.planning.step_times.positive_sum import Floats, Term
 from app.records.dtypes import BYTES_PER_VALUE
 from app.records.evidence import PublishedServer
@@ -172,7 +172,7 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         ("other", compute or other_precision),
         ("half", "bf16"),
     ):
-        peak = _get_peak(accelerator, precision)
+        peak = get_weights_peak_ops_per_s(accelerator, precision)
         if isinstance(peak, Unavailable):
             return peak
         peaks[name] = peak
@@ -209,17 +209,6 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         "cache_bytes": _MEMORY_SHARE * usable_bytes - weight_bytes - _RESERVED_BYTES,
         "kv_long": long_bytes * full_layers, "kv_window": long_bytes * shape.window_layers,
     }  # fmt: skip
-
-
-def _get_peak(accelerator: Accelerator, precision: str) -> float | Unavailable:
-    """Return the peak at which weights of a precision are multiplied: that of 16 bits if the accelerator has no units
-    for it."""
-    if precision != "int4" and not lacks_precision(accelerator, precision):
-        peak = get_peak_ops_per_s(accelerator, precision)
-        if not isinstance(peak, Unavailable) or precision != "bf16":
-            return peak
-    half = get_peak_ops_per_s(accelerator, "bf16")
-    return get_peak_ops_per_s(accelerator, "fp16") if isinstance(half, Unavailable) else half
 
 
 def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> Floats:

@@ -10,6 +10,7 @@ from app.planning.assumed_model import (
     AssumedReplica,
     build_assumed_replicas,
     compute_assumed_capacity,
+    find_missing_figures,
 )
 from app.planning.capacity import Capacity
 from app.planning.rates import Unavailable
@@ -202,3 +203,17 @@ def test_offline_rates_that_were_not_fitted_are_close_to_the_published_ones() ->
     logs = [check.log_error for check in compare_with_published()]
     assert sum(abs(log) < 0.45 for log in logs) >= 0.75 * len(logs)
     assert abs(sum(logs) / len(logs)) < 0.2
+
+
+def test_weights_of_4_bits_are_planned_on_accelerators_without_units_for_them() -> None:
+    fp4, fp8 = Precision("fp4", "fp4"), Precision("fp8", "fp8")
+    assert [find_missing_figures(GPUS[key], fp4) for key in ("h200-sxm-141gb", "l40s", "a100-sxm4-80gb")] == [None] * 3
+    missing = find_missing_figures(GPUS["a100-sxm4-80gb"], fp8)
+    assert missing is not None
+    assert missing.id == "unsupported_precision"
+    model = load_language_models()["gpt-oss-120b"].shape
+    replicas = [
+        build_replicas("h200-sxm-141gb", build_inputs(model, precision=precision))[2.0]
+        for precision in (fp4, Precision("fp4", "bf16"))
+    ]
+    assert replicas[0] == replicas[1]

@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from app.planning.rates import Unavailable, get_peak_ops_per_s, lacks_precision
+from app.planning.rates import Unavailable, get_peak_ops_per_s, get_weights_peak_ops_per_s, lacks_precision
 from app.profiles.pricing.catalog import load_catalog
 from app.records.dtypes import COMPUTE_DTYPES
 
@@ -39,3 +39,10 @@ def test_gpu_with_a_peak_rate_supports_the_precision() -> None:
                 or gpu.architecture != "Hopper"
             )
             assert not (isinstance(get_peak_ops_per_s(gpu, dtype), float) and lacks_precision(gpu, dtype))
+
+
+def test_weights_without_units_for_them_are_multiplied_with_16_bits() -> None:
+    for key in ("h200-sxm-141gb", "a100-sxm4-80gb"):
+        assert get_weights_peak_ops_per_s(GPUS[key], "fp4") == get_peak_ops_per_s(GPUS[key], "bf16")
+    assert get_weights_peak_ops_per_s(GPUS["t4"], "fp4") == get_peak_ops_per_s(GPUS["t4"], "fp16")
+    assert get_weights_peak_ops_per_s(GPUS["b200-sxm-180gb"], "fp4") == 9000e12
