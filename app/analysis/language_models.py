@@ -24,6 +24,8 @@ class ListedModel(msgspec.Struct, frozen=True):
     key: str
     names: tuple[str, ...]
     shape: LanguageModel
+    weights: str = "bf16"
+    """Data type of the weights that the authors publish."""
 
 
 @cache
@@ -32,9 +34,9 @@ def load_language_models() -> dict[str, ListedModel]:
     models = {}
     with TABLE.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            key, names = row.pop("key"), tuple(row.pop("names").split(";"))
+            key, names, weights = row.pop("key"), tuple(row.pop("names").split(";")), row.pop("weights")
             cells = {field: value for field, value in row.items() if value}
-            models[key] = ListedModel(key, names, msgspec.convert(cells, LanguageModel, strict=False))
+            models[key] = ListedModel(key, names, msgspec.convert(cells, LanguageModel, strict=False), weights)
     return models
 
 
@@ -49,6 +51,17 @@ def find_model_key(name: str) -> str | None:
     precision; None if its shape is unknown."""
     names = _map_names()
     return names.get(name.lower()) or names.get(_simplify(name))
+
+
+_WEIGHTS = re.compile(r"-(?:nv|mx)?(fp8|fp4|int4|awq|gptq|bf16)(?=-|$)")
+"""Parts of names that tell the data type of the weights."""
+
+
+def find_weights(name: str, model: ListedModel) -> str:
+    """Return the data type of the weights that are published under a name of a model."""
+    match = _WEIGHTS.search(name.lower())
+    stated = model.weights if match is None else match[1]
+    return "int4" if stated in ("awq", "gptq") else stated
 
 
 _MAX_SUGGESTIONS = 5

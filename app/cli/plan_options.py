@@ -95,7 +95,7 @@ OPTIONS = (
         ["--precision"],
         section=_SECTION,
         type=click.Choice(WEIGHT_DTYPES),
-        help="precision of the weights and the arithmetic (precision.weights, precision.compute; default: bf16)",
+        help="precision of weights and arithmetic (precision.weights, precision.compute; default: as published)",
     ),
 )
 

@@ -37,6 +37,7 @@ from app.profiles.profile import PROFILES, Profile, find_protocol
 from app.profiles.settings import Listed, ObjectiveText, ReadAs, Settings
 from app.profiles.traces import is_trace, read_trace_statistics
 from app.profiles.traffic import TrafficSettings
+from app.records.dtypes import choose_compute_dtype
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import AssumedModel, LanguageModel
 from app.records.result import DeclaredHardware
@@ -194,10 +195,12 @@ LANGUAGE_MODEL_KEYS = tuple(field.alias or name for name, field in AssumedModelS
 
 
 class FoundModel(msgspec.Struct, frozen=True):
-    """Language model that `language_model` states by a name or a path: its name in the plan, and its shape."""
+    """Language model that `language_model` states by a name or a path: its name in the plan, its shape, and the data
+    type of its weights if it is known."""
 
     name: str
     shape: LanguageModel
+    weights: str | None = None
 
 
 FindModel = Callable[[str | dict[str, Any], Path], FoundModel]
@@ -222,9 +225,10 @@ def load_named_language_model(name: str, overrides: Sequence[str] = (), *, find_
 
 
 def _validate_language_model(source: _Source, overrides: Sequence[str], find_model: FindModel) -> AssumedModel:
-    _insert_found_model(source, find_model)
+    found = _insert_found_model(source, find_model)
     _apply_overrides(source, overrides)
-    _insert_found_model(source, find_model)  # an override may replace the model
+    found = _insert_found_model(source, find_model) or found  # an override may replace the model
+    _insert_weights(source, found)
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
         return adapter.validate_python(source.document.value, context=_build_context(source, True))
@@ -232,18 +236,30 @@ def _validate_language_model(source: _Source, overrides: Sequence[str], find_mod
         raise _build_first_error(source, error) from error
 
 
-def _insert_found_model(source: _Source, find_model: FindModel) -> None:
-    """Replace a name, a path or the content of a `config.json` by the keys of the shape of that model."""
+def _insert_weights(source: _Source, found: FoundModel | None) -> None:
+    """Set the precision to that of the published weights, unless the file or an override states it."""
+    if found is None or found.weights is None:
+        return
+    precision = source.document.value.setdefault("precision", {})
+    if isinstance(precision, dict) and "weights" not in precision:
+        precision["weights"] = found.weights
+        precision.setdefault("compute", choose_compute_dtype(found.weights))
+
+
+def _insert_found_model(source: _Source, find_model: FindModel) -> FoundModel | None:
+    """Replace a name, a path or the content of a `config.json` by the keys of the shape of that model, and return it;
+    `None` if the shape is stated."""
     values = source.document.value
     stated = values.get("language_model")
     if not isinstance(stated, str) and not (isinstance(stated, dict) and _CONFIG_KEYS & stated.keys()):
-        return
+        return None
     try:
         model = find_model(stated, source.path.resolve().parent)
     except UsageError as error:
         raise source.build_error(str(error), ("language_model",), error.hint) from error
     values["language_model"] = {key: value for key, value in msgspec.structs.asdict(model.shape).items() if value}
     values.setdefault("name", model.name)
+    return model
 
 
 def load_traffic(path: Path) -> TrafficSettings:

@@ -9,7 +9,7 @@ from typing import Any
 
 import msgspec
 
-from app.analysis.language_models import find_language_model
+from app.analysis.language_models import find_language_model, find_weights
 from app.errors import UsageError
 from app.profiles.loading import FoundModel, load_language_model, load_named_language_model
 from app.records.language_model import GENAI_CONFIG_NAME
@@ -44,7 +44,8 @@ def find_model(stated: str | dict[str, Any], directory: Path) -> FoundModel:
     text = stated
     path = _find_path(text, directory)
     if path is None:
-        return FoundModel(format_model_name(text.rpartition("/")[2]), find_language_model(text).shape)
+        model = find_language_model(text)
+        return FoundModel(format_model_name(text.rpartition("/")[2]), model.shape, find_weights(text, model))
     folder = path if path.is_dir() else path.parent
     name = path.name if path.is_dir() or path.suffix in _WEIGHT_SUFFIXES else folder.resolve().name
     return FoundModel(format_model_name(name), _read_shape(path))

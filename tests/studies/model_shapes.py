@@ -31,6 +31,8 @@ class PublishedModel(msgspec.Struct, frozen=True):
     published_active: float | None
     config: dict[str, Any]
     vision_parameters: float = 0.0
+    weights: str = "bf16"
+    """Data type of the weights that the authors publish."""
 
 
 def load_published_models() -> dict[str, PublishedModel]:
@@ -44,7 +46,8 @@ def compute_shape(config: dict[str, Any]) -> LanguageModel:
 
 def list_models() -> list[ListedModel]:
     return [
-        ListedModel(key, model.names, compute_shape(model.config)) for key, model in load_published_models().items()
+        ListedModel(key, model.names, compute_shape(model.config), model.weights)
+        for key, model in load_published_models().items()
     ]
 
 
@@ -52,10 +55,11 @@ def format_table(models: list[ListedModel]) -> str:
     text = io.StringIO()
     shape_fields = LanguageModel.__struct_fields__
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(("key", "names", *shape_fields))
+    writer.writerow(("key", "names", *shape_fields, "weights"))
     for model in models:
         values = msgspec.structs.asdict(model.shape)
-        writer.writerow((model.key, ";".join(model.names), *(_format_cell(values[name]) for name in shape_fields)))
+        cells = (_format_cell(values[name]) for name in shape_fields)
+        writer.writerow((model.key, ";".join(model.names), *cells, model.weights))
     return text.getvalue()
 
 

@@ -7,7 +7,7 @@ import msgspec
 from PySide6.QtCore import Qt, Signal
 from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
 
-from app.analysis.language_models import load_language_models
+from app.analysis.language_models import ListedModel, load_language_models
 from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
@@ -152,7 +152,6 @@ class ModelForm(QWidget):
             )
             _add_field(left_form, titles[key], self.shape_fields[key])
         self.precision = ChoiceField(tuple((dtype, dtype) for dtype in WEIGHT_DTYPES))
-        self.precision.show_value("bf16")
         self.peak = _build_number_field(5.0, _MAX_RATE_PER_S, " req/s")
         self.input_tokens, self.output_tokens = (
             _build_number_field(900.0, 1e6, " tokens"),
@@ -189,11 +188,13 @@ class ModelForm(QWidget):
         self.known_models.currentIndexChanged.connect(self._show_known_model)
         self._show_known_model(0)
 
-    def _get_known_model(self) -> LanguageModel:
-        return load_language_models()[str(self.known_models.currentData())].shape
+    def _get_known_model(self) -> ListedModel:
+        return load_language_models()[str(self.known_models.currentData())]
 
     def _show_known_model(self, _: int) -> None:
-        model = self._get_known_model()
+        known_model = self._get_known_model()
+        model = known_model.shape
+        self.precision.show_value(known_model.weights)
         for key in _ARCHITECTURE_KEYS:
             value = getattr(model, key)
             self.shape_fields[key].setValue(value / 1e9 if key == "parameters" else value)
@@ -204,7 +205,7 @@ class ModelForm(QWidget):
 
     def _build_shape(self) -> dict[str, float]:
         """Return the shape of the chosen model, with the values that the user has replaced."""
-        known_shape = msgspec.structs.asdict(self._get_known_model())
+        known_shape = msgspec.structs.asdict(self._get_known_model().shape)
         replaced = {
             key: field.value() * (1e9 if key == "parameters" else 1)
             for key, field in self.shape_fields.items()

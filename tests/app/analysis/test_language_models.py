@@ -6,6 +6,7 @@ from app.analysis.language_models import (
     TABLE,
     find_language_model,
     find_model_key,
+    find_weights,
     load_language_models,
     suggest_models,
 )
@@ -85,3 +86,18 @@ def test_the_table_has_models_of_every_kind() -> None:
         assert sum(bool(getattr(shape, field)) for shape in shapes) >= count
     for shape in shapes:
         check_shape(shape)
+
+
+@pytest.mark.parametrize(
+    ("name", "weights"),
+    [
+        ("llama-3.1-70b", "bf16"),
+        ("nvidia/Llama-3.1-8B-Instruct-FP8", "fp8"),
+        ("deepseek-ai/DeepSeek-R1", "fp8"),
+        ("nvidia/DeepSeek-R1-0528-NVFP4-v2", "fp4"),
+        ("openai/gpt-oss-120b", "fp4"),
+        ("Qwen/Qwen2.5-72B-Instruct-AWQ", "int4"),
+    ],
+)
+def test_weights_are_those_of_the_name_or_else_of_the_authors(name: str, weights: str) -> None:
+    assert find_weights(name, find_language_model(name)) == weights

@@ -8,7 +8,7 @@ import pytest
 
 from app.analysis.language_models import load_language_models
 from app.errors import ProfileError, UsageError
-from app.records.planning_inputs import AssumedModel
+from app.records.planning_inputs import AssumedModel, Precision
 from app.wiring.assumed_models import find_model, load_assumed_model, load_model_by_name
 from tests.fakes.language_model_files import published_model, write_folder
 from tests.studies.model_shapes import load_published_models
@@ -96,3 +96,13 @@ def test_folder_without_a_model_and_a_huge_configuration_are_refused(tmp_path: P
 def test_name_that_no_file_can_have_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is unknown"):
         find_model("x" * 5000, tmp_path)
+
+
+def test_precision_is_that_of_the_published_weights_unless_it_is_stated(tmp_path: Path) -> None:
+    file = tmp_path / "model.yaml"
+    file.write_text("language_model: deepseek-r1\n")
+    read = load_assumed_model(file), load_assumed_model(file, ("language_model=llama-3.1-8b",))
+    assert [model.precision for model in read] == [Precision("fp8", "fp8"), Precision()]
+    stated = load_model_by_name("deepseek-r1", ("precision.weights=bf16", "precision.compute=bf16"))
+    assert stated.precision == Precision()
+    assert load_model_by_name("deepseek-r1-awq").precision == Precision("int4", "bf16")
