@@ -228,13 +228,14 @@ def explain_no_fit(excluded_fleets: Sequence[Fleet]) -> str:
 def find_nearest_excluded(excluded_fleets: Sequence[Fleet]) -> Fleet:
     """Return the excluded fleet that is closest to being feasible.
 
-    Offers that the user's filters exclude come last. Among equal reasons, the offer with the lowest
-    price per instance is chosen.
+    Offers that the user's filters exclude come last. Among equal reasons, offers whose capacity can be
+    computed come first, and then the lowest price per instance.
     """
     reason_order = get_args(RejectedBy)
 
-    def get_rank(fleet: Fleet) -> tuple[int, float]:
+    def get_rank(fleet: Fleet) -> tuple[int, bool, float]:
         position = len(reason_order) if fleet.rejected_by is None else reason_order.index(fleet.rejected_by)
-        return position, math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
+        usd_per_hour = math.inf if fleet.usd_per_hour_each is None else fleet.usd_per_hour_each
+        return position, fleet.rejection is not None, usd_per_hour
 
     return min(excluded_fleets, key=get_rank)

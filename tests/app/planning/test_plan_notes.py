@@ -10,8 +10,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.traces import compute_rate_per_s, compute_trace_statistics, select_busiest_rows
+from app.planning.candidates import build_rejected_fleet
 from app.planning.fleets import plan_fleets
-from app.planning.plan_notes import describe_price_coverage
+from app.planning.plan_notes import describe_price_coverage, find_nearest_excluded
 from app.records.offers import PlanLimits, RequestedPrice
 from app.records.planning_inputs import PlanningInputs
 from app.records.service import FitError, RequestService
@@ -168,3 +169,10 @@ def test_note_names_providers_if_only_some_offers_have_the_requested_price(
             coverage_notes[0]
             in plan_fleets(planning_inputs(catalog=offers, limits=PlanLimits(price=price)), estimate_only=True).notes
         )
+
+
+def test_offer_of_uncertain_capacity_is_nearer_than_one_that_cannot_hold_the_model() -> None:
+    today = datetime.date(2026, 12, 3)
+    small = build_rejected_fleet(offer("acme/small"), "too few", today, reason_id="accelerator_count")
+    uncertain = build_rejected_fleet(offer("acme/large"), "too uncertain", today)
+    assert find_nearest_excluded([small, uncertain]).offer == uncertain.offer
