@@ -15,7 +15,7 @@ import msgspec
 
 from reports.formatting import sanitize
 from reports.model import Evaluation, ObjectiveRow, Outcome, Quantity, Report, Validity
-from reports.sections.section import Section, TableColumn
+from reports.sections.section import Column, Section
 
 Labels = dict[str, str]
 _ESCAPES = str.maketrans({"\\": "\\\\", '"': '\\"', "\n": "\\n"})
@@ -117,7 +117,7 @@ def _list_objective_samples(row: ObjectiveRow) -> Iterator[_Sample]:
 
 
 def _list_row_samples(
-    section: Section[Any], columns: Sequence[TableColumn[Any]], row: Any, stage_labels: dict[str, Labels]
+    section: Section[Any], columns: Sequence[Column[Any]], row: Any, stage_labels: dict[str, Labels]
 ) -> Iterator[_Sample]:
     row_labels = section.build_gauge_labels(row, stage_labels)
     for column in columns:

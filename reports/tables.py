@@ -7,12 +7,11 @@ import csv
 import io
 from collections.abc import Iterable, Sequence
 from itertools import chain
-from typing import Any
 
 from reports.local_model import LocalSection
 from reports.model import LoadSeries, PlanSection, Report
 from reports.quantity import Quantity
-from reports.sections.section import Cell, RowT, Section, State, Table, TableColumn
+from reports.sections.section import Cell, Column, RowT, Section, State, Table
 
 _Cell = str | float | int | bool | None
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "\t", "\r", "\n", "\uff1d", "\uff0b", "\uff0d", "\uff20")
@@ -28,7 +27,7 @@ def build_tables(report: Report) -> dict[str, str]:
             tables["variants"] = _build_variant_table(report.local)
     for section in report.sections:
         for table, groups in section.build_tables(report, "csv"):
-            tables[section.name] = _build_section_table([*chain(*groups)], table.rows)
+            tables[section.name] = format_rows([*chain(*groups)], table.rows)
     if report.load is not None:
         tables["timeline"] = _build_timeline_table(report.load)
     if report.plan is not None:
@@ -74,11 +73,11 @@ def _list_cells(quantity: Quantity | None) -> tuple[float | None, float | None, 
 
 def build_section_table(section: Section[RowT], rows: Sequence[RowT]) -> str:
     """Build the table of some rows of a section."""
-    return _build_section_table([*chain(*section.list_groups(Table(rows=rows), "csv"))], rows)
+    return format_rows([*chain(*section.list_groups(Table(rows=rows), "csv"))], rows)
 
 
-def _build_section_table(columns: Sequence[TableColumn[Any]], rows: Sequence[Any]) -> str:
-    """Build a table. A quantity has a column for each bound of its interval, too."""
+def format_rows(columns: Sequence[Column[RowT]], rows: Sequence[RowT]) -> str:
+    """Format the cells of some rows as CSV. A quantity has a column for each bound of its interval, too."""
     cell_rows = [[_list_section_cells(column.read_cell(row)) for column in columns] for row in rows]
     names = [column.csv or column.key for column in columns]
     counts = map(len, cell_rows[0]) if cell_rows else [1] * len(names)

@@ -40,10 +40,10 @@ from reports.model import (
 from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
 from reports.sections.section import (
+    Column,
     Groups,
     Section,
     Table,
-    TableColumn,
     build_headers,
     build_more_note,
     format_cell,
@@ -277,7 +277,7 @@ def _build_table_lines(
 
 
 def _build_text_columns(
-    section: Section[Any], columns: Sequence[TableColumn[Any]], rows: Sequence[Any], latency_label: str
+    section: Section[Any], columns: Sequence[Column[Any]], rows: Sequence[Any], latency_label: str
 ) -> list[_TextColumn]:
     headers = build_headers(columns, latency_label, has_units=section.has_units)
     format_quantity = format_dimmed if section.has_units else _format_aggregate

@@ -14,8 +14,9 @@ from app.cli.streams import print_whole
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from app.cli.tables import Column, TableFormat
+    from app.cli.tables import TableFormat
     from app.records.calibration import Calibration, CalibrationStep, LoadKind, MeasuredCapacity
+    from reports.sections.section import Column
 
 _UNITS = {"plain": "req/s", "streaming": "chunks/s"}
 
@@ -57,14 +58,14 @@ def format_calibration(calibration: Calibration, table_format: TableFormat = "ta
 
 def _build_columns() -> tuple[Column[MeasuredCapacity], ...]:
     from app.analysis.generator_checks import MAX_UTILIZATION
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     return (
         Column("load", "load", lambda capacity: capacity.kind),
-        Column("workers", "workers", lambda capacity: capacity.workers),
+        Column("workers", "workers"),
         Column("", "capacity", _format_capacity),
         Column("capacity_per_s", "", lambda capacity: capacity.per_s),
-        Column("is_lower_bound", "", lambda capacity: capacity.is_lower_bound),
+        Column("is_lower_bound"),
         Column(
             "usable_per_s",
             "usable rate",
@@ -77,7 +78,7 @@ def _build_columns() -> tuple[Column[MeasuredCapacity], ...]:
             "cores per worker",
             lambda capacity: _get_limiting_step_field(capacity, "worker_cpu_cores"),
         ),
-        Column("disturbed_by_cores", "", lambda capacity: capacity.disturbed_by_cores),
+        Column("disturbed_by_cores"),
     )
 
 

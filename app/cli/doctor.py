@@ -13,10 +13,11 @@ if TYPE_CHECKING:
 
 def _inspect_machine(requested_output: OutputOptions) -> int:
     from app.cli.colors import print_with_colors
-    from app.cli.tables import Column, format_environment, format_table, print_json
+    from app.cli.tables import format_environment, format_table, print_json
     from app.records.result import Check
     from app.telemetry.machine_state import read_machine_state
     from app.wiring.machine import read_machine_info
+    from reports.sections.section import Column
 
     output = parse_output(requested_output)
     machine_state, machine_info = read_machine_state(), read_machine_info()
@@ -38,13 +39,13 @@ def _inspect_machine(requested_output: OutputOptions) -> int:
             print(line)
         print()
     columns = (
-        Column[Check]("verdict", "verdict", lambda check: check.verdict, is_status=True),
-        Column[Check]("id", "", lambda check: check.id),
-        Column[Check]("name", "check", lambda check: check.name),
-        Column[Check]("value", "value", lambda check: check.value),
-        Column[Check]("limit", "", lambda check: check.limit),
-        Column[Check]("unit", "unit", lambda check: check.unit),
-        Column[Check]("hint", "action", lambda check: check.hint),
+        Column[Check]("verdict", "verdict", is_status=True),
+        Column[Check]("id"),
+        Column[Check]("name", "check"),
+        Column[Check]("value", "value"),
+        Column[Check]("limit"),
+        Column[Check]("unit", "unit"),
+        Column[Check]("hint", "action"),
     )
     print_with_colors(format_table(columns, machine_info.checks, output))
     return 0

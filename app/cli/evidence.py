@@ -22,10 +22,10 @@ from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EngineName
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from app.cli.tables import Column
     from app.records.evidence import EvidenceSource
     from app.records.planning_inputs import OwnEvidence
     from app.reporting.evidence_rows import EvidenceRow
+    from reports.sections.section import Column
 
 _TABLE_ROWS = 50
 """Rows of a table for readers, unless the user sets a limit."""
@@ -91,32 +91,32 @@ def _print_attributions(sources: Sequence[EvidenceSource], *, to_readers: bool) 
 
 
 def _build_columns() -> tuple[Column[EvidenceRow], ...]:
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     return (
-        Column("id", "id", lambda row: row.id),
-        Column("source", "source", lambda row: row.source),
-        Column("model", "model", lambda row: row.model),
+        Column("id", "id"),
+        Column("source", "source"),
+        Column("model", "model"),
         Column("", "GPUs", lambda row: f"{row.accelerators} × {row.accelerator}"),
-        Column("accelerator", "", lambda row: row.accelerator),
-        Column("accelerators", "", lambda row: row.accelerators),
-        Column("tensor_parallel", "TP", lambda row: row.tensor_parallel),
-        Column("expert_parallel", "EP", lambda row: row.expert_parallel),
-        Column("precision", "weights", lambda row: row.precision),
+        Column("accelerator"),
+        Column("accelerators"),
+        Column("tensor_parallel", "TP"),
+        Column("expert_parallel", "EP"),
+        Column("precision", "weights"),
         Column("", "engine", lambda row: f"{row.engine} {row.version}"),
-        Column("engine", "", lambda row: row.engine),
-        Column("version", "", lambda row: row.version),
-        Column("input_tokens", "input", lambda row: row.input_tokens),
-        Column("output_tokens", "output", lambda row: row.output_tokens),
-        Column("clients", "clients", lambda row: row.clients),
-        Column("rate_per_s", "req/s", lambda row: row.rate_per_s),
-        Column("ttft_ms", "TTFT (ms)", lambda row: row.ttft_ms),
-        Column("tpot_ms", "TPOT (ms)", lambda row: row.tpot_ms),
+        Column("engine"),
+        Column("version"),
+        Column("input_tokens", "input"),
+        Column("output_tokens", "output"),
+        Column("clients", "clients"),
+        Column("rate_per_s", "req/s"),
+        Column("ttft_ms", "TTFT (ms)"),
+        Column("tpot_ms", "TPOT (ms)"),
         Column("measured_on", "measured", lambda row: _format_date(row.measured_on)),
         Column("flags_known", "flags known", lambda row: row.flags is not None),
-        Column("flags", "", lambda row: row.flags),
-        Column("speculation", "speculation", lambda row: row.speculation),
-        Column("image", "", lambda row: row.image),
+        Column("flags"),
+        Column("speculation", "speculation"),
+        Column("image"),
     )
 
 

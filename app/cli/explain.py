@@ -21,12 +21,12 @@ from app.records.stage_kinds import STAGE_KINDS
 
 if TYPE_CHECKING:
     from app.analysis.rows import StageRows
-    from app.cli.tables import Column
     from app.records.breakdown import LatencyBreakdown
     from app.records.result import Stage
     from app.records.server_counters import CountersRefusal
     from app.reporting.opened import OpenedRun
     from app.reporting.request_spans import SpanMatch
+    from reports.sections.section import Column
 
 _MAX_REQUESTS = 1000
 _BAR_WIDTH = 50
@@ -175,15 +175,15 @@ def _require_successful(stage_rows: StageRows, number: int) -> int:
 
 
 def _build_columns(rows: list[_Row]) -> list[Column[_Row]]:
-    from app.cli.tables import Column
     from app.records.breakdown import PART_NAMES, LatencyPart
+    from reports.sections.section import Column
 
     def build_part_column(part: LatencyPart) -> Column[_Row]:
         return Column(f"{part}_ms", PART_NAMES[part], lambda row: row.breakdown.parts_ms.get(part))
 
     shown_parts = [part for part in PART_NAMES if any(part in row.breakdown.parts_ms for row in rows)]
     return [
-        Column("stage", "stage", lambda row: row.stage),
+        Column("stage", "stage"),
         Column("of", "of", lambda row: row.label),
         Column("requests", "n", lambda row: row.breakdown.requests),
         *map(build_part_column, shown_parts),

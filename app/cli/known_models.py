@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from app.analysis.language_models import ListedModel, load_language_models
 from app.cli.options import OutputFormat
-from app.cli.tables import Column, format_table, print_json
+from app.cli.tables import format_table, print_json
+from reports.sections.section import Column
 
 COLUMNS: tuple[Column[ListedModel], ...] = (
     Column("model", "model", lambda model: model.key),

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from app.cli.options import OutputFormat
 from app.cli.streams import print_whole
-from app.cli.tables import Cell, Column, format_table, print_json
+from app.cli.tables import format_table, print_json
 from app.errors import UsageError
 from app.profiles.local import LocalProfile
 from app.profiles.profile import Profile
 from reports.formatting import format_size
 from reports.local_model import GenerationTestRow, LocalSection, VariantRow
+from reports.sections.section import Cell, Column
 
 if TYPE_CHECKING:
     from app.cli.options import ProgressOptions
@@ -41,7 +42,7 @@ def print_test_table(local: LocalSection, output: OutputFormat) -> None:
     rows = [_MeasuredTest(variant, test) for variant in local.variants for test in variant.tests if test.repeat == 1]
     if output == "json":
         named_columns = [column for column in _COLUMNS if column.key]
-        print_json([{column.key: column.read(row) for column in named_columns} for row in rows])
+        print_json([{column.key: column.read_cell(row) for column in named_columns} for row in rows])
         return
     print_whole(format_table(_COLUMNS, rows, output))
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.cli.tables import Column, TableFormat, format_cell, format_table
+from app.cli.tables import TableFormat, format_cell, format_table
 from app.records.language_model import (
     DegreeBatch,
     KvCacheSize,
@@ -15,6 +15,7 @@ from app.records.language_model import (
     LanguageModelMetadata,
 )
 from app.records.service import UNLIMITED_TOKENS
+from reports.sections.section import Column
 
 _COMMON_GPUS = frozenset(
     {"t4", "l4", "rtx-4090", "rtx-5090", "l40s", "a100-sxm4-80gb", "h100-sxm5-80gb", "h200-sxm-141gb", "b200-sxm-180gb",
@@ -188,8 +189,8 @@ def _format_cache(inspection: LanguageModelInspection) -> Iterator[str]:
 
 
 _CACHE_COLUMNS = (
-    Column[KvCacheSize]("context_tokens", "context", lambda cache: cache.context_tokens),
-    Column[KvCacheSize]("bytes_per_sequence", "", lambda cache: cache.bytes_per_sequence),
+    Column[KvCacheSize]("context_tokens", "context"),
+    Column[KvCacheSize]("bytes_per_sequence"),
     Column[KvCacheSize]("", "KV cache per sequence", lambda cache: _format_bytes(cache.bytes_per_sequence)),
 )
 
@@ -226,9 +227,9 @@ def _build_fit_columns(inspection: LanguageModelInspection) -> tuple[Column[Lang
     first_fit = inspection.fits[0]
     return (
         Column("gpu", "GPU", lambda fit: fit.name),
-        Column("is_installed", "", lambda fit: fit.is_installed),
-        Column("memory_gib", "GiB", lambda fit: fit.memory_gib),
-        Column("context_tokens", "context", lambda fit: fit.context_tokens),
+        Column("is_installed"),
+        Column("memory_gib", "GiB"),
+        Column("context_tokens", "context"),
         *(
             column
             for index, degree in enumerate(first_fit.degrees)

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from app.cli.tables import Column, TableFormat, format_cell, format_table
+from app.cli.tables import TableFormat, format_cell, format_table
 from app.records.model import BatchCost, GpuFit, Growth, ModelInspection, ModelMetadata, ModelValue, OperatorCount
+from reports.sections.section import Column
 
 _MAX_OPERATORS = 12
 _DECIMAL_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -68,9 +69,9 @@ def _format_shape(value: ModelValue) -> str:
 
 
 _OPERATOR_COLUMNS = (
-    Column[OperatorCount]("operator", "operator", lambda usage: usage.operator),
-    Column[OperatorCount]("nodes", "nodes", lambda usage: usage.nodes),
-    Column[OperatorCount]("flops", "", lambda usage: usage.flops),
+    Column[OperatorCount]("operator", "operator"),
+    Column[OperatorCount]("nodes", "nodes"),
+    Column[OperatorCount]("flops"),
     Column[OperatorCount]("", "FLOPs", lambda usage: _format_flops(usage.flops)),
 )
 
@@ -102,14 +103,14 @@ def _build_cost_columns(metadata: ModelMetadata) -> tuple[Column[BatchCost], ...
     flops_prefix = "≥ " if metadata.unknown_nodes else ""
     bytes_prefix = "≥ " if metadata.unknown_values else ""
     return (
-        Column("batch", "batch", lambda cost: cost.batch),
-        Column("flops", "", lambda cost: cost.flops),
+        Column("batch", "batch"),
+        Column("flops"),
         Column("", "FLOPs", lambda cost: flops_prefix + _format_amount(cost.flops)),
-        Column("moved_bytes", "", lambda cost: cost.moved_bytes),
+        Column("moved_bytes"),
         Column("", "bytes moved", lambda cost: bytes_prefix + _format_amount(cost.moved_bytes, "B")),
-        Column("min_bytes", "", lambda cost: cost.min_bytes),
-        Column("flops_per_byte", "FLOPs/byte", lambda cost: cost.flops_per_byte),
-        Column("memory_bytes", "", lambda cost: cost.memory_bytes),
+        Column("min_bytes"),
+        Column("flops_per_byte", "FLOPs/byte"),
+        Column("memory_bytes"),
         Column("", "memory", lambda cost: bytes_prefix + _format_amount(cost.memory_bytes, "B")),
     )
 
@@ -149,12 +150,12 @@ def _format_gpus(inspection: ModelInspection) -> Iterator[str]:
 def _build_gpu_columns(metadata: ModelMetadata) -> tuple[Column[GpuFit], ...]:
     return (
         Column("gpu", "GPU", lambda gpu: gpu.name),
-        Column("is_installed", "", lambda gpu: gpu.is_installed),
-        Column("memory_gib", "GiB", lambda gpu: gpu.memory_gib),
+        Column("is_installed"),
+        Column("memory_gib", "GiB"),
         Column("max_batch", "", lambda gpu: gpu.largest_batch),
         Column("", "max batch", lambda gpu: _format_max_batch(gpu, metadata)),
-        Column("min_latency_ms", "", lambda gpu: gpu.min_latency_ms),
-        Column("limited_by", "", lambda gpu: gpu.limited_by),
+        Column("min_latency_ms"),
+        Column("limited_by"),
         Column("", "ms/inference", _format_min_latency),
     )
 

@@ -19,10 +19,10 @@ from app.errors import ExitCode, UsageError
 from app.records.price_layouts import LAYOUT_IDS, LAYOUTS
 
 if TYPE_CHECKING:
-    from app.cli.tables import Column
     from app.profiles.pricing.price_list import ParsedPriceList
     from app.records.offers import Offer, PriceList
     from app.reporting.offer_rows import PriceListRow
+    from reports.sections.section import Column
 
 
 DEFAULT_MAX_CHANGE = 2.0
@@ -55,19 +55,19 @@ def _list_offers(
 
 
 def _build_columns() -> tuple[Column[PriceListRow], ...]:
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     return (
-        Column("offer", "offer", lambda row: row.offer),
-        Column("accelerator", "accelerator", lambda row: row.accelerator),
-        Column("vcpus", "vCPUs", lambda row: row.vcpus),
-        Column("memory_gib", "GiB", lambda row: row.memory_gib),
-        Column("usd_per_hour", "USD/h", lambda row: row.usd_per_hour),
-        Column("spot_usd_per_hour", "spot", lambda row: row.spot_usd_per_hour),
-        Column("reserved_1y_usd_per_hour", "reserved 1y", lambda row: row.reserved_1y_usd_per_hour),
+        Column("offer", "offer"),
+        Column("accelerator", "accelerator"),
+        Column("vcpus", "vCPUs"),
+        Column("memory_gib", "GiB"),
+        Column("usd_per_hour", "USD/h"),
+        Column("spot_usd_per_hour", "spot"),
+        Column("reserved_1y_usd_per_hour", "reserved 1y"),
         Column("as_of", "", lambda row: row.as_of.isoformat()),
         Column("price_age_days", "age (days)", lambda row: row.age_days),
-        Column("source", "source", lambda row: row.source),
+        Column("source", "source"),
         Column("custom", "custom", lambda row: row.overrides),
     )
 

@@ -14,11 +14,11 @@ from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
-    from app.cli.tables import Cell, Column
     from app.profiles.pricing.price_update import DatedCatalog, PriceUpdate, UpdateRules
     from app.profiles.pricing.published.files import CatalogFile
     from app.profiles.pricing.published.listed import KnownInstances
     from app.records.offers import Catalog
+    from reports.sections.section import Cell, Column
 
 _CHANGE_HEADER = ("offer", "price", "old USD/h", "new USD/h", "change")
 _REFUSED_HEADER = ("refused", "price", "old USD/h", "listed", "reason")
@@ -196,7 +196,7 @@ def _print_update(update: PriceUpdate, catalogs: Sequence[DatedCatalog]) -> None
 
 def _build_columns(titles: Sequence[str]) -> list[Column[tuple[Cell, ...]]]:
     """Return the columns of a table whose rows are tuples of cells."""
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     def read(index: int) -> Callable[[tuple[Cell, ...]], Cell]:
         return lambda row: row[index]

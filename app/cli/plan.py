@@ -21,10 +21,10 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from app.cli.options import OutputFormat
-    from app.cli.tables import Column
     from app.planning.exports.settings import ExportSettings
     from app.records.plan import Fleet, Plan
     from app.records.planning_inputs import PlanningInputs
+    from reports.sections.section import Column
 
 _MAX_OFFERS = 10
 EXPORT_SETTINGS = (
@@ -169,12 +169,12 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
 
 
 def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
-    from app.cli.tables import Column
     from app.records.metrics import metric_label
+    from reports.sections.section import Column
 
     return (
-        Column("instances", "instances", lambda fleet: fleet.instances),
-        Column("offer", "offer", lambda fleet: fleet.offer),
+        Column("instances", "instances"),
+        Column("offer", "offer"),
         Column("usd_per_month", "$/month", lambda fleet: fleet.usd_per_month.value),
         Column("", "P10-P90 $", _format_cost_range),
         Column("usd_per_month_p10", "", lambda fleet: fleet.usd_per_month_needed and fleet.usd_per_month_needed.p10),
@@ -185,13 +185,13 @@ def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
         Column("utilization_at_peak", "", lambda fleet: fleet.utilization_at_peak.value),
         Column("", f"{metric_label(latency_metric)} at peak (ms)", _format_latency),
         Column("latency_at_peak_ms", "", lambda fleet: fleet.latency_at_peak.value),
-        Column("is_latency_limit", "", lambda fleet: fleet.is_latency_limit),
+        Column("is_latency_limit"),
         Column("latency_metric", "", lambda _: latency_metric),
-        Column("basis", "based on", lambda fleet: fleet.basis),
-        Column("sizing_method", "method", lambda fleet: fleet.sizing_method),
-        Column("risk", "risk (0-4)", lambda fleet: fleet.risk),
-        Column("price_date", "price date", lambda fleet: fleet.price_date),
-        Column("price_source", "", lambda fleet: fleet.price_source),
+        Column("basis", "based on"),
+        Column("sizing_method", "method"),
+        Column("risk", "risk (0-4)"),
+        Column("price_date", "price date"),
+        Column("price_source"),
     )
 
 
@@ -237,7 +237,7 @@ def _show_price_coverage(plan_inputs: PlanningInputs, changed_inputs_by_change: 
 
 
 def _build_what_if_columns(original_plan: Plan) -> tuple[Column[tuple[str, Plan]], ...]:
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     return (
         Column("", "what-if case", lambda row: row[0]),

@@ -14,7 +14,7 @@ from app.cli.options import OutputOptions, output_options, parse_output, profile
 from app.cli.streams import print_whole, warn
 
 if TYPE_CHECKING:
-    from app.cli.tables import Cell, Column
+    from reports.sections.section import Cell, Column
 
 _DEFAULT_PROTOCOL = "http"
 
@@ -55,7 +55,7 @@ def _print_key(row: dict[str, Any]) -> None:
 
 
 def _build_columns() -> list[Column[dict[str, Any]]]:
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     def read_value(row: dict[str, Any], name: str) -> Cell:
         value: Cell | list[Any] | dict[str, Any] = row[name]

@@ -113,9 +113,10 @@ def _load_profile(source: _ProfileSource) -> tuple[Path, Profile]:
 
 
 def _list_profiles(requested_output: OutputOptions) -> int:
-    from app.cli.tables import Column, format_table, print_json
+    from app.cli.tables import format_table, print_json
     from app.profiles.bundled import bundled_profiles
     from app.profiles.loading import load_profile
+    from reports.sections.section import Column
 
     output = parse_output(requested_output)
     rows: list[dict[str, str | None]] = [

@@ -30,9 +30,9 @@ from reports.shortening import shorten
 
 if TYPE_CHECKING:
     from app.analysis.comparisons.series import MetricHistory
-    from app.cli.tables import Column
     from app.records.control import ControlCommand
     from app.storage.run_directory import StoredRun
+    from reports.sections.section import Column
 
 
 def _rename_run(run: str, title: str) -> int:
@@ -213,7 +213,7 @@ def _format_empty_message(selection: _Selection) -> str:
 
 
 def _build_columns() -> tuple[Column[dict[str, Any]], ...]:
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     return (
         Column("run_id", "run", lambda row: row["run_id"]),
@@ -249,7 +249,7 @@ def _list_used_columns(rows: list[dict[str, Any]]) -> list[Column[dict[str, Any]
     return [
         column
         for column in _build_columns()
-        if column.title not in _OPTIONAL_TITLES or any(column.read(row) for row in rows)
+        if column.label not in _OPTIONAL_TITLES or any(column.read_cell(row) for row in rows)
     ]
 
 
@@ -341,20 +341,20 @@ def _show_trend(name: str | None, metric: str | None, requested_output: OutputOp
 
 
 def _build_trend_columns() -> tuple[Column[MetricHistory], ...]:
-    from app.cli.tables import Column
     from app.records.metrics import unscaled_unit
     from app.reporting.run_rows import format_change, format_metric_name
+    from reports.sections.section import Column
 
     def format_changes(history: MetricHistory) -> str:
         return "; ".join(format_change(history, index) for index in range(len(history.changes)))
 
     return (
         Column("metric", "metric", format_metric_name),
-        Column("stage", "stage", lambda history: history.stage),
+        Column("stage", "stage"),
         Column("runs", "runs", lambda history: len(history.values)),
         Column("first", "first", lambda history: history.values[0]),
         Column("last", "last", lambda history: history.values[-1]),
-        Column("unit", "", lambda history: history.unit),
+        Column("unit"),
         Column("", "unit", lambda history: unscaled_unit(history.unit)),
         Column("", "changed", lambda history: format_changes(history) or "no"),
         Column("changes", "", format_changes),

@@ -46,21 +46,22 @@ def print_selftest(selftest: SelfTest, output: OutputFormat = "table") -> int:
 
 
 def format_selftest(selftest: SelfTest, table_format: TableFormat) -> Iterator[str]:
-    from app.cli.tables import Column, format_cell, format_table
+    from app.cli.tables import format_cell, format_table
     from app.records.selftest import Finding
     from reports.marks import mark_status
+    from reports.sections.section import Column
 
     columns = (
         Column[Finding]("verdict", "verdict", lambda finding: "PASS" if finding.passed else "FAIL", is_status=True),
-        Column[Finding]("check", "check", lambda finding: finding.check),
+        Column[Finding]("check", "check"),
         Column[Finding]("description", "description", lambda finding: finding.what),
         Column[Finding]("", "measured", lambda finding: format_cell(finding.observed)),
-        Column[Finding]("observed", "", lambda finding: finding.observed),
+        Column[Finding]("observed"),
         Column[Finding]("", "limit", _format_limit),
-        Column[Finding]("low", "", lambda finding: finding.low),
-        Column[Finding]("high", "", lambda finding: finding.high),
+        Column[Finding]("low"),
+        Column[Finding]("high"),
         Column[Finding]("unit", "unit", lambda finding: finding.unit or ""),
-        Column[Finding]("attempts", "", lambda finding: finding.attempts),
+        Column[Finding]("attempts"),
     )
     yield format_table(columns, selftest.findings, table_format)
     if table_format != "table":

@@ -20,8 +20,8 @@ from app.errors import ExitCode, UsageError
 from app.extras import require_extra
 
 if TYPE_CHECKING:
-    from app.cli.tables import Column
     from app.records.day import SimulatedDay, SimulatedHour
+    from reports.sections.section import Column
 
 _AUTOSCALERS = ("none", "hpa", "keda", "knative", "kserve", "schedule", "predictive")
 _PROGRESS_DELAY_S, _PROGRESS_INTERVAL_S = 2.0, 1.0
@@ -127,7 +127,7 @@ def _show_day(day: SimulatedDay) -> None:
 
 def _build_columns(day: SimulatedDay) -> tuple[Column[SimulatedHour], ...]:
     """Return the columns of an hour; those of TTFT and TPOT only if requests have tokens."""
-    from app.cli.tables import Column
+    from reports.sections.section import Column
 
     token_columns: tuple[Column[SimulatedHour], ...] = (
         Column("ttft_p95_ms", "p95 TTFT ms", lambda hour: hour.tokens.ttft_p95_ms if hour.tokens else None),
@@ -135,18 +135,18 @@ def _build_columns(day: SimulatedDay) -> tuple[Column[SimulatedHour], ...]:
     )
     return (
         Column("", "hour", lambda hour: f"{hour.hour:02}:00"),
-        Column("hour", "", lambda hour: hour.hour),
-        Column("arrivals_per_s", "req/s", lambda hour: hour.arrivals_per_s),
-        Column("ready", "ready replicas", lambda hour: hour.ready),
-        Column("billed", "billed replicas", lambda hour: hour.billed),
-        Column("instances", "billed instances", lambda hour: hour.instances),
-        Column("p50_ms", "p50 ms", lambda hour: hour.p50_ms),
-        Column("p95_ms", "p95 ms", lambda hour: hour.p95_ms),
-        Column("p99_ms", "p99 ms", lambda hour: hour.p99_ms),
+        Column("hour"),
+        Column("arrivals_per_s", "req/s"),
+        Column("ready", "ready replicas"),
+        Column("billed", "billed replicas"),
+        Column("instances", "billed instances"),
+        Column("p50_ms", "p50 ms"),
+        Column("p95_ms", "p95 ms"),
+        Column("p99_ms", "p99 ms"),
         *(token_columns if day.tokens is not None else ()),
-        Column("good_share", "", lambda hour: hour.good_share),
+        Column("good_share"),
         Column("", "within SLO %", _format_good_percent),
-        Column("usd", "$", lambda hour: hour.usd),
+        Column("usd", "$"),
     )
 
 

@@ -2,54 +2,37 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeVar
+from collections.abc import Sequence
+from typing import Any, Literal
 
 from app.cli.streams import print_whole
 from app.records.result import Environment
+from reports.formatting import format_value_unit
 from reports.marks import mark_status
+from reports.sections import section
+from reports.sections.section import Cell, Column, RowT
 from reports.shortening import shorten
 
-Cell = str | float | int | bool | None
-Row = TypeVar("Row")
 TableFormat = Literal["table", "csv", "md"]
 _MAX_CELL_CHARS = 500
 
 
-@dataclass(frozen=True)
-class Column(Generic[Row]):
-    """Column of a table. `key` is its stable name in CSV, and `title` its header for readers.
-
-    A column without a key is only for readers, and one without a title only in CSV: a rounded text
-    such as `≥ 64,000` for readers is the number and a flag in CSV. Cells with `is_status` are marked
-    as statuses, so that `print_with_colors` colors them.
-    """
-
-    key: str
-    title: str
-    read: Callable[[Row], Cell]
-    is_status: bool = False
-
-
-def format_table(columns: Sequence[Column[Row]], rows: Sequence[Row], table_format: TableFormat = "table") -> str:
+def format_table(columns: Sequence[Column[RowT]], rows: Sequence[RowT], table_format: TableFormat = "table") -> str:
     """Format rows as aligned text, CSV or Markdown, without a trailing newline.
 
     Numbers in CSV have full precision, texts are whole, and unavailable values are empty cells. For
     readers, numbers are rounded, long texts are shortened, and unavailable values are n/a.
     """
     if table_format == "csv":
-        from reports.tables import format_csv
+        from reports.tables import format_rows
 
-        named_columns = [column for column in columns if column.key]
-        cells = ([column.read(row) for column in named_columns] for row in rows)
-        return format_csv([column.key for column in named_columns], cells).removesuffix("\n")
-    titled_columns = [column for column in columns if column.title]
-    texts = [[format_cell(column.read(row)) for column in titled_columns] for row in rows]
+        return format_rows([column for column in columns if column.key], rows).removesuffix("\n")
+    titled_columns = [column for column in columns if column.label]
+    texts = [[format_cell(column.read_cell(row)) for column in titled_columns] for row in rows]
     if table_format == "md":
         from reports.markdown import build_table, escape_text
 
-        titles = [escape_text(column.title) for column in titled_columns]
+        titles = [escape_text(column.label) for column in titled_columns]
         return "\n".join(build_table(titles, [[*map(escape_text, row_texts)] for row_texts in texts]))
     return _align(titled_columns, texts)
 
@@ -63,7 +46,7 @@ def _align(columns: Sequence[Column[Any]], texts: Sequence[Sequence[str]]) -> st
     numeric_column_flags = [
         bool(cells) and all(_is_number(row[index]) for row in cells) for index in range(len(columns))
     ]
-    widths = [max([len(column.title), *(len(row[index]) for row in cells)]) for index, column in enumerate(columns)]
+    widths = [max([len(column.label), *(len(row[index]) for row in cells)]) for index, column in enumerate(columns)]
 
     def format_line(line_texts: Sequence[str]) -> str:
         padded_texts = (
@@ -72,7 +55,7 @@ def _align(columns: Sequence[Column[Any]], texts: Sequence[Sequence[str]]) -> st
         )
         return "  ".join(padded_texts).rstrip()
 
-    header = [column.title for column in columns]
+    header = [column.label for column in columns]
     return "\n".join(
         [format_line(header), format_line(["-" * width for width in widths]), *(format_line(row) for row in cells)]
     )
@@ -92,9 +75,9 @@ def format_cell(cell: Cell) -> str:
         return shorten("".join(map(_replace_unprintable, cell)), _MAX_CELL_CHARS)
     if isinstance(cell, bool):
         return "yes" if cell else "no"
-    if isinstance(cell, int):
-        return f"{cell:,}"
-    return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
+    if isinstance(cell, float):
+        return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
+    return section.format_cell(cell, format_value_unit)
 
 
 def _replace_unprintable(character: str) -> str:

@@ -15,7 +15,7 @@ from app.records.stage_kinds import STAGE_KINDS
 from app.reporting.quantities import build_quantity, find_unit
 from reports.model import Report
 from reports.quantity import Quantity
-from reports.sections.section import LATENCY, Section, TableColumn
+from reports.sections.section import LATENCY, Column, Section
 
 _NOT_MEASURED = Estimate(None, reason="not measured")
 
@@ -43,7 +43,7 @@ def build_metric_rows(section: Section[Any], stages: Sequence[Stage], latency_me
 
 
 def read_metrics(
-    columns: Sequence[TableColumn[Any]],
+    columns: Sequence[Column[Any]],
     metrics: Mapping[str, Mapping[str, Estimate]],
     latency_metric: str,
     validity: Validity,

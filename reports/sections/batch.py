@@ -8,7 +8,7 @@ import msgspec
 
 from reports.formatting import format_count, format_duration, format_value_unit
 from reports.quantity import Quantity
-from reports.sections.section import Noted, Output, Section, Table, TableColumn
+from reports.sections.section import Column, Noted, Output, Section, Table
 
 
 class BatchJobRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -66,14 +66,14 @@ BATCHES = Section(
     caption="Job of the Batch API: the time from its creation to its end, and its requests",
     list_tables=_list_tables,
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn("status", "end", read=lambda row: Noted(_STATUSES[row.status], note=row.detail or "")),
-        TableColumn("job", "duration", read=lambda row: _format_time(row.job)),
-        TableColumn("upload", "upload", read=lambda row: _format_time(row.upload)),
-        TableColumn("outcomes", expand=lambda row: row.outcomes),
-        TableColumn("tokens_in", "input"),
-        TableColumn("tokens_out", "output"),
-        TableColumn("tokens_per_s", "output throughput"),
+        Column("stage", "stage"),
+        Column("status", "end", read=lambda row: Noted(_STATUSES[row.status], note=row.detail or "")),
+        Column("job", "duration", read=lambda row: _format_time(row.job)),
+        Column("upload", "upload", read=lambda row: _format_time(row.upload)),
+        Column("outcomes", expand=lambda row: row.outcomes),
+        Column("tokens_in", "input"),
+        Column("tokens_out", "output"),
+        Column("tokens_per_s", "output throughput"),
     ),
     layouts={"html": "stage | status job upload | outcomes | tokens_in tokens_out tokens_per_s"},
 )

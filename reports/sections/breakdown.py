@@ -9,7 +9,7 @@ import msgspec
 from reports import formatting
 from reports.quantity import NamedQuantity, Quantity
 from reports.sections.figure import BarFigure, FigureAxis, FigureBar
-from reports.sections.section import Cell, Output, Section, Table, TableColumn
+from reports.sections.section import Cell, Column, Output, Section, Table
 
 if TYPE_CHECKING:
     from reports.model import Report
@@ -108,12 +108,12 @@ BREAKDOWN = Section(
     build_figure=build_breakdown_figure,
     figure_part="charts",
     columns=(
-        TableColumn("aggregate", "latency", unit_label="ms"),
-        TableColumn("requests", "requests", unit_label="n"),
-        TableColumn("parts", expand=_read_parts),
-        TableColumn("unknown", UNKNOWN),
-        TableColumn("ttft", "TTFT"),
-        TableColumn("latency", "total", unit_label="latency"),
+        Column("aggregate", "latency", unit_label="ms"),
+        Column("requests", "requests", unit_label="n"),
+        Column("parts", expand=_read_parts),
+        Column("unknown", UNKNOWN),
+        Column("ttft", "TTFT"),
+        Column("latency", "total", unit_label="latency"),
     ),
     layouts={
         "text": "aggregate | requests | parts | unknown | latency",

@@ -8,7 +8,7 @@ import msgspec
 
 from reports.formatting import format_percent
 from reports.quantity import Quantity
-from reports.sections.section import LATENCY, Noted, Output, Section, Table, TableColumn, list_aggregates
+from reports.sections.section import LATENCY, Column, Noted, Output, Section, Table, list_aggregates
 
 
 class ClassRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -135,20 +135,20 @@ CLASSES = Section(
     build_gauge_labels=_build_gauge_labels,
     tab=None,
     columns=(
-        TableColumn("name", "class", csv="class"),
-        TableColumn("stage", "stage"),
-        TableColumn("slo", "SLO", read=_format_state, is_prose=True),
-        TableColumn("share", "share"),
-        TableColumn("weight", "weight", read=lambda row: format_percent(row.weight_share)),
-        TableColumn(
+        Column("name", "class", csv="class"),
+        Column("stage", "stage"),
+        Column("slo", "SLO", read=_format_state, is_prose=True),
+        Column("share", "share"),
+        Column("weight", "weight", read=lambda row: format_percent(row.weight_share)),
+        Column(
             "weighted_share",
             "share (weight)",
             read=lambda row: Noted(row.share, suffix=f"({format_percent(row.weight_share)})"),
         ),
-        TableColumn("requests", "requests", unit_label="n", gauge=("requests", "Scheduled requests of a class")),
-        TableColumn("failed", "failed", gauge=("failed", "Failed requests of a class")),
-        TableColumn("error_rate", "error rate", unit_label="failed", metric="error_rate"),
-        TableColumn(
+        Column("requests", "requests", unit_label="n", gauge=("requests", "Scheduled requests of a class")),
+        Column("failed", "failed", gauge=("failed", "Failed requests of a class")),
+        Column("error_rate", "error rate", unit_label="failed", metric="error_rate"),
+        Column(
             "throughput",
             "throughput",
             unit_label="req/s",
@@ -156,7 +156,7 @@ CLASSES = Section(
             csv="throughput_per_s",
             gauge=("completed_per_second", "Rate of successful requests of a class"),
         ),
-        TableColumn(
+        Column(
             "goodput",
             "goodput",
             metric="goodput_share",
@@ -167,19 +167,17 @@ CLASSES = Section(
         *list_aggregates("tpot", "TPOT", "tpot_ms", ("p50", "p95"), help_text="Time per output token"),
         *list_aggregates("itl", "ITL", "itl_ms", ("p50", "p99"), help_text="Inter-token latency"),
         *list_aggregates("latency", LATENCY, LATENCY, _PERCENTILES, help_text="Latency"),
-        TableColumn(
+        Column(
             "output_tokens_per_s",
             "output throughput",
             unit_label="tok/s",
             metric="output_tokens_per_s",
             gauge=("output_tokens_per_second", "Rate of output tokens"),
         ),
-        TableColumn(
-            "cached", "cached input", unit_label="cached", metric="cached_input_share", csv="cached_input_share"
-        ),
-        TableColumn("weight_share"),
-        TableColumn("share_value", csv="share", read=lambda row: row.share.value),
-        TableColumn("meets_slo"),
+        Column("cached", "cached input", unit_label="cached", metric="cached_input_share", csv="cached_input_share"),
+        Column("weight_share"),
+        Column("share_value", csv="share", read=lambda row: row.share.value),
+        Column("meets_slo"),
     ),
     layouts={
         "text": "name | slo share weight | requests throughput | error_rate goodput | ttft_p50 ttft_p95 | tpot_p50 "

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from reports.quantity import NamedQuantity, Quantity
-from reports.sections.section import Output, Section, Table, TableColumn, format_dimmed
+from reports.sections.section import Column, Output, Section, Table, format_dimmed
 
 
 def _list_tables(phases: Sequence[NamedQuantity], output: Output) -> list[Table[NamedQuantity]]:
@@ -27,6 +27,6 @@ COLD_START = Section(
     list_tables=_list_tables,
     intervals={"html": "inline"},
     part="start",
-    columns=(TableColumn("name", "phase"), TableColumn("quantity", "time")),
+    columns=(Column("name", "phase"), Column("quantity", "time")),
     layouts={"html": "name | quantity"},
 )

@@ -8,7 +8,7 @@ import msgspec
 
 from reports import formatting
 from reports.quantity import Quantity
-from reports.sections.section import Section, State, TableColumn
+from reports.sections.section import Column, Section, State
 
 ChangeVerdict = Literal["better", "worse", "same", "inconclusive"]
 ComparisonOutcome = Literal["regression", "inconclusive", "no_regression", "same_run", "not_compared"]
@@ -113,10 +113,10 @@ DIFFERENCES = Section(
     title="Environment differences",
     style="prose",
     columns=(
-        TableColumn[DifferenceRow]("name", "environment"),
-        TableColumn("effect", "effect", lambda row: NOT_COMPARABLE if row.forbids else "informational", is_prose=True),
-        TableColumn("baseline", "baseline", is_prose=True),
-        TableColumn("candidate", "candidate", is_prose=True),
+        Column[DifferenceRow]("name", "environment"),
+        Column("effect", "effect", lambda row: NOT_COMPARABLE if row.forbids else "informational", is_prose=True),
+        Column("baseline", "baseline", is_prose=True),
+        Column("candidate", "candidate", is_prose=True),
     ),
     layouts={"all": "name | baseline candidate effect", "window": "name | effect baseline candidate"},
 )
@@ -125,23 +125,21 @@ CHANGES = Section(
     title="Changes",
     style="changes",
     columns=(
-        TableColumn[ChangeRow]("metric", "metric"),
-        TableColumn("stage", "stage", is_prose=True),
-        TableColumn("baseline", "baseline"),
-        TableColumn("candidate", "candidate"),
-        TableColumn("change", "change (95 % CI)", lambda row: format_effect(row.ratio)),
-        TableColumn(
-            "p", "p-value", lambda row: None if row.p_value is None else formatting.format_p_value(row.p_value)
-        ),
-        TableColumn("verdict", "verdict", lambda row: State(row.verdict, is_strong=True), is_prose=True),
-        TableColumn("remark", "note", format_remark, is_prose=True),
-        TableColumn("unit", read=lambda row: row.baseline.unit),
-        TableColumn("baseline_value", csv="baseline", read=lambda row: row.baseline.value),
-        TableColumn("candidate_value", csv="candidate", read=lambda row: row.candidate.value),
-        TableColumn("ratio_value", csv="ratio", read=lambda row: row.ratio.value),
-        TableColumn("ratio_low", read=lambda row: row.ratio.ci95 and row.ratio.ci95[0]),
-        TableColumn("ratio_high", read=lambda row: row.ratio.ci95 and row.ratio.ci95[1]),
-        *(TableColumn[ChangeRow](key) for key in ("p_value", "is_headline", "noise")),
+        Column[ChangeRow]("metric", "metric"),
+        Column("stage", "stage", is_prose=True),
+        Column("baseline", "baseline"),
+        Column("candidate", "candidate"),
+        Column("change", "change (95 % CI)", lambda row: format_effect(row.ratio)),
+        Column("p", "p-value", lambda row: None if row.p_value is None else formatting.format_p_value(row.p_value)),
+        Column("verdict", "verdict", lambda row: State(row.verdict, is_strong=True), is_prose=True),
+        Column("remark", "note", format_remark, is_prose=True),
+        Column("unit", read=lambda row: row.baseline.unit),
+        Column("baseline_value", csv="baseline", read=lambda row: row.baseline.value),
+        Column("candidate_value", csv="candidate", read=lambda row: row.candidate.value),
+        Column("ratio_value", csv="ratio", read=lambda row: row.ratio.value),
+        Column("ratio_low", read=lambda row: row.ratio.ci95 and row.ratio.ci95[0]),
+        Column("ratio_high", read=lambda row: row.ratio.ci95 and row.ratio.ci95[1]),
+        *(Column[ChangeRow](key) for key in ("p_value", "is_headline", "noise")),
     ),
     layouts={
         "all": "metric | stage baseline candidate change p verdict remark",

@@ -6,7 +6,7 @@ import msgspec
 
 from reports.formatting import NOT_AVAILABLE, format_count, format_duration
 from reports.quantity import Quantity
-from reports.sections.section import MAX_TEXT_ROWS, Section, TableColumn, describe_rows, format_dimmed
+from reports.sections.section import MAX_TEXT_ROWS, Column, Section, describe_rows, format_dimmed
 
 
 class ErrorSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,12 +44,12 @@ ERRORS = Section(
     part="errors",
     tab=None,
     columns=(
-        TableColumn("error", "error"),
-        TableColumn("count", "count"),
-        TableColumn("share", "share of requests"),
-        TableColumn("first", "first error", read=lambda row: _format_time(row.first_s)),
-        TableColumn("last", "last error", read=lambda row: _format_time(row.last_s)),
-        TableColumn("sample", "first example", is_prose=True),
+        Column("error", "error"),
+        Column("count", "count"),
+        Column("share", "share of requests"),
+        Column("first", "first error", read=lambda row: _format_time(row.first_s)),
+        Column("last", "last error", read=lambda row: _format_time(row.last_s)),
+        Column("sample", "first example", is_prose=True),
     ),
     layouts={
         "text": "",

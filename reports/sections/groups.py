@@ -11,10 +11,10 @@ from reports.quantity import Quantity
 from reports.sections.section import (
     LATENCY,
     MAX_TEXT_ROWS,
+    Column,
     Output,
     Section,
     Table,
-    TableColumn,
     build_lines,
     format_dimmed,
 )
@@ -68,12 +68,12 @@ GROUPS = Section(
     list_tables=_list_tables,
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        TableColumn("label", "group"),
-        TableColumn("requests", "requests"),
-        TableColumn("share", "share of requests", read=lambda row: format_percent(row.share)),
-        TableColumn("failed", "failed"),
-        TableColumn("p50", "p50"),
-        TableColumn("p95", "p95"),
+        Column("label", "group"),
+        Column("requests", "requests"),
+        Column("share", "share of requests", read=lambda row: format_percent(row.share)),
+        Column("failed", "failed"),
+        Column("p50", "p50"),
+        Column("p95", "p95"),
     ),
     layouts={"text": "", "markdown": "", "all": "label | requests share failed p50 p95"},
 )

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from reports.quantity import Quantity
-from reports.sections.section import Noted, Output, Section, Table, TableColumn, format_dimmed
+from reports.sections.section import Column, Noted, Output, Section, Table, format_dimmed
 
 if TYPE_CHECKING:
     from reports.model import Report
@@ -70,9 +70,9 @@ KNEES = Section(
     list_tables=_list_tables,
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        TableColumn("method", "method"),
-        TableColumn("at", "load", read=_note_reason),
-        TableColumn("latency", "mean latency"),
+        Column("method", "method"),
+        Column("at", "load", read=_note_reason),
+        Column("latency", "mean latency"),
     ),
     layouts={"text": "", "markdown": "", "all": "method | at latency"},
 )

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import msgspec
 
 from reports.quantity import Quantity
-from reports.sections.section import Output, Section, Table, TableColumn, list_aggregates
+from reports.sections.section import Column, Output, Section, Table, list_aggregates
 
 
 class MediaRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,14 +53,14 @@ MEDIA = Section(
     omits_empty=frozenset(("text", "markdown", "html", "window")),
     tab="latency",
     columns=(
-        TableColumn("stage", "stage"),
+        Column("stage", "stage"),
         *list_aggregates("ttfa", "TTFA", "ttfa_ms", ("p50", "p95", "p99")),
         *list_aggregates("response", "response", "response_ms", ("p50", "p95")),
         *list_aggregates("rtf", "RTF", "real_time_factor", ("p50", "p95")),
         *list_aggregates("audio", "audio", "audio_s", ("mean",)),
-        TableColumn("audio_per_s", "audio throughput", unit_label="audio s/s", metric="audio_s_per_s"),
-        TableColumn("images_per_s", "image throughput", unit_label="images/s", metric="images_per_s"),
-        TableColumn("throughput", "throughput", unit_label="req/s", metric="completed_per_s"),
+        Column("audio_per_s", "audio throughput", unit_label="audio s/s", metric="audio_s_per_s"),
+        Column("images_per_s", "image throughput", unit_label="images/s", metric="images_per_s"),
+        Column("throughput", "throughput", unit_label="req/s", metric="completed_per_s"),
     ),
     layouts={
         "all": "stage | ttfa_p50 | ttfa_p95 | ttfa_p99 | response_p50 | response_p95 | rtf_p50 | rtf_p95 | "

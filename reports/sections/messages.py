@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.quantity import Quantity
-from reports.sections.section import Section, TableColumn, list_aggregates
+from reports.sections.section import Column, Section, list_aggregates
 
 
 class MessageRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -36,9 +36,9 @@ MESSAGES = Section(
     omits_empty=frozenset(("text", "window")),
     tab="breakdown",
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn("per_s", "throughput", unit_label="messages/s", metric="messages_per_s"),
-        TableColumn("per_response", "per response", metric="response_messages.mean"),
+        Column("stage", "stage"),
+        Column("per_s", "throughput", unit_label="messages/s", metric="messages_per_s"),
+        Column("per_response", "per response", metric="response_messages.mean"),
         *list_aggregates("first", "first message", "first_message_ms", _PERCENTILES),
         *list_aggregates("gap", "gap", "message_gap_ms", _PERCENTILES),
     ),

@@ -6,7 +6,7 @@ import msgspec
 
 from reports.formatting import format_inference_rate, format_quantity
 from reports.quantity import CheckRow, NamedQuantity, Quantity
-from reports.sections.section import Output, Section, Table, TableColumn, format_dimmed
+from reports.sections.section import Column, Output, Section, Table, format_dimmed
 
 
 class BatchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -59,16 +59,14 @@ MODEL_ONLY = Section(
     part="model",
     tab=None,
     columns=(
-        TableColumn("batch", "batch size"),
-        TableColumn("provider", "provider", is_prose=True),
-        TableColumn("precision", "precision", is_prose=True),
-        TableColumn("threads", "threads"),
-        TableColumn("p50", "p50"),
-        TableColumn("p95", "p95"),
-        TableColumn("p99", "p99"),
-        TableColumn(
-            "throughput", "throughput", lambda row: msgspec.structs.replace(row.throughput, unit="inferences/s")
-        ),
+        Column("batch", "batch size"),
+        Column("provider", "provider", is_prose=True),
+        Column("precision", "precision", is_prose=True),
+        Column("threads", "threads"),
+        Column("p50", "p50"),
+        Column("p95", "p95"),
+        Column("p99", "p99"),
+        Column("throughput", "throughput", lambda row: msgspec.structs.replace(row.throughput, unit="inferences/s")),
     ),
     layouts={"all": "batch | provider precision threads p50 p95 p99 throughput", "text": "", "markdown": ""},
 )

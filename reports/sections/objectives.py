@@ -9,7 +9,7 @@ import msgspec
 from reports.formatting import format_percent, format_quantity
 from reports.marks import dim_undersampled, mark_status
 from reports.quantity import Limit, Quantity
-from reports.sections.section import Noted, Section, State, TableColumn, describe_rows
+from reports.sections.section import Column, Noted, Section, State, describe_rows
 
 Evaluation = Literal["PASS", "FAIL", "INCONCLUSIVE"]
 ObjectiveKind = Literal["SLO", "gate"]
@@ -67,15 +67,13 @@ OBJECTIVES = Section(
     rows_name="objectives",
     tab=None,
     columns=(
-        TableColumn(
-            "objective", "objective", lambda row: Noted(row.display_text, _DEFAULT_NOTE if row.implied else "")
-        ),
-        TableColumn("kind", "kind", _format_kind),
-        TableColumn("observed", "observed (95 % CI)"),
-        TableColumn("samples", "samples", lambda row: row.observed.n),
-        TableColumn("margin", "margin", lambda row: None if row.margin is None else format_percent(row.margin)),
-        TableColumn("stage", "stage", is_prose=True),
-        TableColumn(
+        Column("objective", "objective", lambda row: Noted(row.display_text, _DEFAULT_NOTE if row.implied else "")),
+        Column("kind", "kind", _format_kind),
+        Column("observed", "observed (95 % CI)"),
+        Column("samples", "samples", lambda row: row.observed.n),
+        Column("margin", "margin", lambda row: None if row.margin is None else format_percent(row.margin)),
+        Column("stage", "stage", is_prose=True),
+        Column(
             "result",
             "result",
             lambda row: Noted(State(row.outcome, is_strong=True), suffix=row.why or ""),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from reports.quantity import NamedQuantity
-from reports.sections.section import Section, TableColumn
+from reports.sections.section import Column, Section
 
 PREFIX_REUSE: Section[NamedQuantity] = Section(
     name="prefix_reuse",
@@ -11,6 +11,6 @@ PREFIX_REUSE: Section[NamedQuantity] = Section(
     caption="Prefix cache: shares of the prompt tokens in the measured load",
     intervals={"window": "inline"},
     tab="breakdown",
-    columns=(TableColumn("name", "part"), TableColumn("quantity", "share of the prompt tokens")),
+    columns=(Column("name", "part"), Column("quantity", "share of the prompt tokens")),
     layouts={"html": "name | quantity", "window": "name | quantity"},
 )

@@ -53,10 +53,12 @@ Cell = Quantity | State | Noted | str | int | float | bool | None
 
 
 @dataclass(frozen=True)
-class TableColumn(Generic[RowT]):
+class Column(Generic[RowT]):
     """Column of a table.
 
-    `key` identifies the column, and is the field of the record unless the column has `read`.
+    `key` identifies the column, and is the field of the record unless the column has `read`. A table
+    of a command shows columns without a label only in CSV, and those without a key only to readers: a
+    rounded text such as `≥ 64,000` is the number and a flag in CSV.
     `metric` is the metric of a stage with its aggregate, such as `ttft_ms.p50`, from which the field
     is filled.
     """
@@ -77,13 +79,15 @@ class TableColumn(Generic[RowT]):
     """Label `percentile` of the gauge; empty if the column is no percentile."""
     is_prose: bool = False
     """True if the cells are words, which HTML aligns to the left."""
+    is_status: bool = False
+    """True if the cells are statuses, which a terminal colors."""
 
     def read_cell(self, row: RowT) -> Cell:
         cell: Cell = getattr(row, self.key) if self.read is None else self.read(row)
         return cell
 
 
-Groups = list[list[TableColumn[Any]]]
+Groups = list[list[Column[Any]]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -152,7 +156,7 @@ class Section(Generic[RowT]):
     name: str
     title: str
     """Title in text and Markdown."""
-    columns: tuple[TableColumn[RowT], ...]
+    columns: tuple[Column[RowT], ...]
     layouts: Mapping[Output | Literal["all"], str]
     record: type[RowT] | None = None
     """Record of a row; `None` if the data is not a sequence of rows, or limited in another way."""
@@ -230,19 +234,19 @@ class Section(Generic[RowT]):
             groups = [[column for column in group if self._has_values([column], table, output)] for group in groups]
         return [[first], *filter(None, groups)]
 
-    def _has_values(self, columns: Sequence[TableColumn[RowT]], table: Table[RowT], output: Output) -> bool:
+    def _has_values(self, columns: Sequence[Column[RowT]], table: Table[RowT], output: Output) -> bool:
         return output not in self.omits_empty or any(
             _has_value(column.read_cell(row)) for column in columns for row in table.rows
         )
 
 
-def _expand(group: list[TableColumn[RowT]], rows: Sequence[RowT]) -> Iterator[list[TableColumn[RowT]]]:
+def _expand(group: list[Column[RowT]], rows: Sequence[RowT]) -> Iterator[list[Column[RowT]]]:
     """Yield a group of columns. A column that the data determines is a group of its own."""
     for column in group:
         if (read := column.expand) is None:
             continue
         for name in read(rows[0]) if rows else ():
-            yield [TableColumn(name, name, partial(_read_expanded, read, name))]
+            yield [Column(name, name, partial(_read_expanded, read, name))]
     if plain_columns := [column for column in group if column.expand is None]:
         yield plain_columns
 
@@ -287,7 +291,7 @@ def format_dimmed(quantity: Quantity) -> str:
 
 
 def build_headers(
-    group: Sequence[TableColumn[Any]], latency_label: str, *, has_units: bool = True, is_short: bool = True
+    group: Sequence[Column[Any]], latency_label: str, *, has_units: bool = True, is_short: bool = True
 ) -> list[str]:
     """Return the headers of a group of columns. If `is_short`, a header omits what it has in common
     with the header before it: `p50 TTFT`, `p95`."""
@@ -304,11 +308,11 @@ def build_headers(
 
 def list_aggregates(
     key: str, name: str, metric: str, aggregates: Sequence[str], *, help_text: str = ""
-) -> list[TableColumn[Any]]:
+) -> list[Column[Any]]:
     """Return a column for each aggregate of a metric in ms, such as `ttft_p50` with the label `p50
     TTFT`. With a help text, they are gauges in OpenMetrics, too."""
     return [
-        TableColumn(
+        Column(
             f"{key}_{aggregate}",
             f"{aggregate} {name}",
             metric=f"{metric}.{aggregate}",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.quantity import Quantity
-from reports.sections.section import Section, TableColumn
+from reports.sections.section import Column, Section
 
 
 class ServerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -43,19 +43,19 @@ SERVERS: Section[ServerRow] = Section(
     omits_empty=frozenset(("text", "window")),
     tab="breakdown",
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn("requests", "requests"),
-        TableColumn("queue", "queue"),
-        TableColumn("prefill", "prefill"),
-        TableColumn("decode", "decode"),
-        TableColumn("ttft", "server TTFT"),
-        TableColumn("client_ttft", "client TTFT"),
-        TableColumn("itl", "server ITL"),
-        TableColumn("client_itl", "client ITL"),
-        TableColumn("e2e", "server E2E"),
-        TableColumn("client_e2e", "client E2E"),
-        TableColumn("cached", "cached input"),
-        TableColumn("preemptions", "preemptions"),
+        Column("stage", "stage"),
+        Column("requests", "requests"),
+        Column("queue", "queue"),
+        Column("prefill", "prefill"),
+        Column("decode", "decode"),
+        Column("ttft", "server TTFT"),
+        Column("client_ttft", "client TTFT"),
+        Column("itl", "server ITL"),
+        Column("client_itl", "client ITL"),
+        Column("e2e", "server E2E"),
+        Column("client_e2e", "client E2E"),
+        Column("cached", "cached input"),
+        Column("preemptions", "preemptions"),
     ),
     layouts={
         "text": "stage | queue prefill decode | ttft client_ttft | itl client_itl | e2e client_e2e | cached | "

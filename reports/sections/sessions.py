@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from reports.quantity import Quantity
-from reports.sections.section import Section, TableColumn
+from reports.sections.section import Column, Section
 
 
 class LiveSessionRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -29,11 +29,11 @@ SESSIONS: Section[LiveSessionRow] = Section(
     caption="Sessions with the server's own responses: how they ended, and the CPU time to build a request from them",
     tab="breakdown",
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn("outcomes", expand=lambda row: row.outcomes),
-        TableColumn("built_requests", "built requests"),
-        TableColumn("build_mean", "mean time"),
-        TableColumn("build_max", "maximum time"),
+        Column("stage", "stage"),
+        Column("outcomes", expand=lambda row: row.outcomes),
+        Column("built_requests", "built requests"),
+        Column("build_mean", "mean time"),
+        Column("build_max", "maximum time"),
     ),
     layouts={"all": "stage | outcomes | built_requests build_mean | build_max", "text": "", "markdown": ""},
 )

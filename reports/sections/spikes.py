@@ -6,7 +6,7 @@ import msgspec
 
 from reports.formatting import format_duration, format_plain, with_unit
 from reports.quantity import Quantity
-from reports.sections.section import Noted, Section, TableColumn, describe_rows, format_dimmed
+from reports.sections.section import Column, Noted, Section, describe_rows, format_dimmed
 
 
 class SpikeSummary(msgspec.Struct, frozen=True, kw_only=True):
@@ -40,16 +40,16 @@ SPIKES = Section(
     list_tables=describe_rows(_describe),
     intervals={"html": "inline", "window": "inline"},
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn(
+        Column("stage", "stage"),
+        Column(
             "rate",
             "rate, before → peak",
             read=lambda row: f"{format_plain(row.baseline_per_s)} → {format_plain(row.peak_per_s)} req/s",
         ),
-        TableColumn("spike", "duration", read=lambda row: format_duration(row.spike_s)),
-        TableColumn("slo_violated", "SLO violated for", read=_note_reason),
-        TableColumn("backlog_peak", "peak backlog"),
-        TableColumn("drained", "drain time after the spike"),
+        Column("spike", "duration", read=lambda row: format_duration(row.spike_s)),
+        Column("slo_violated", "SLO violated for", read=_note_reason),
+        Column("backlog_peak", "peak backlog"),
+        Column("drained", "drain time after the spike"),
     ),
     layouts={"text": "", "markdown": "", "all": "stage | rate spike slo_violated backlog_peak drained"},
 )

@@ -10,7 +10,7 @@ import msgspec
 from reports import formatting
 from reports.marks import mark_status
 from reports.quantity import NOT_STORED, Quantity, Validity
-from reports.sections.section import LATENCY, Noted, Output, Section, State, Table, TableColumn
+from reports.sections.section import LATENCY, Column, Noted, Output, Section, State, Table
 
 StageKind = Literal["warmup", "probe", "step", "steady", "closed", "varying", "spike", "batch"]
 CONFIGURED_KINDS: tuple[StageKind, ...] = ("steady", "closed", "varying", "spike", "batch")
@@ -114,9 +114,9 @@ def _format_short_state(row: StageRow) -> str:
     return _SHORT_STATES.get(row.state) or (mark_status(row.state) if row.state == "INVALID" else "")
 
 
-def _list_latency_columns() -> list[TableColumn[StageRow]]:
+def _list_latency_columns() -> list[Column[StageRow]]:
     return [
-        TableColumn(
+        Column(
             percentile,
             f"{percentile} {LATENCY}",
             metric=f"{LATENCY}.{percentile}",
@@ -141,32 +141,30 @@ STAGES = Section(
     build_gauge_labels=lambda row, _: row.labels,
     part="details",
     columns=(
-        TableColumn("stage", "stage", read=_name_with_kind),
-        TableColumn("load", "load", read=_format_load, is_prose=True),
-        TableColumn("rate", "load", read=_format_rate),
-        TableColumn(
-            "offered", "offered", csv="offered_per_s", gauge=("offered_per_second", "Rate of offered requests")
-        ),
-        TableColumn("achieved", "sent", csv="achieved_per_s", gauge=("achieved_per_second", "Rate of sent requests")),
-        TableColumn("good", "goodput", csv="good_per_s", gauge=("good_per_second", "Rate of requests within the SLO")),
-        TableColumn(
+        Column("stage", "stage", read=_name_with_kind),
+        Column("load", "load", read=_format_load, is_prose=True),
+        Column("rate", "load", read=_format_rate),
+        Column("offered", "offered", csv="offered_per_s", gauge=("offered_per_second", "Rate of offered requests")),
+        Column("achieved", "sent", csv="achieved_per_s", gauge=("achieved_per_second", "Rate of sent requests")),
+        Column("good", "goodput", csv="good_per_s", gauge=("good_per_second", "Rate of requests within the SLO")),
+        Column(
             "throughput",
             "throughput",
             metric="completed_per_s",
             csv="throughput_per_s",
             read=lambda row: NOT_STORED if row.throughput is None else row.throughput,
         ),
-        TableColumn("completed", "completed", gauge=("completed", "Successful requests")),
-        TableColumn("failed", "failed", gauge=("failed", "Failed requests")),
+        Column("completed", "completed", gauge=("completed", "Successful requests")),
+        Column("failed", "failed", gauge=("failed", "Failed requests")),
         *_list_latency_columns(),
-        TableColumn("slo", "SLO", read=_format_short_state),
-        TableColumn("result", "result", read=lambda row: State(row.state), is_prose=True),
-        TableColumn("start", "start", read=lambda row: formatting.format_duration(max(0.0, row.start_s))),
-        TableColumn("validity", "validity"),
-        TableColumn("name", csv="stage"),
-        *(TableColumn(key) for key in ("kind", "repeat", "start_s", "end_s", "arrivals", "clients", "scheduled_per_s")),
-        TableColumn("meets_slo"),
-        TableColumn("pooled"),
+        Column("slo", "SLO", read=_format_short_state),
+        Column("result", "result", read=lambda row: State(row.state), is_prose=True),
+        Column("start", "start", read=lambda row: formatting.format_duration(max(0.0, row.start_s))),
+        Column("validity", "validity"),
+        Column("name", csv="stage"),
+        *(Column(key) for key in ("kind", "repeat", "start_s", "end_s", "arrivals", "clients", "scheduled_per_s")),
+        Column("meets_slo"),
+        Column("pooled"),
     ),
     layouts={
         "text": "stage | load | throughput | p50 p95 | failed | slo",

@@ -6,7 +6,7 @@ import msgspec
 
 from reports.formatting import format_duration
 from reports.quantity import Quantity
-from reports.sections.section import Section, TableColumn, describe_rows, format_dimmed
+from reports.sections.section import Column, Section, describe_rows, format_dimmed
 
 
 class SteadyRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -47,14 +47,14 @@ STEADY = Section(
     omits_empty=frozenset(("text", "window")),
     tab="breakdown",
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn("range", "steady state", read=_format_range),
-        TableColumn("throughput", "throughput"),
-        TableColumn("steady_throughput", "of it steady"),
-        TableColumn("p50", "p50"),
-        TableColumn("steady_p50", "of it steady"),
-        TableColumn("p95", "p95"),
-        TableColumn("steady_p95", "of it steady"),
+        Column("stage", "stage"),
+        Column("range", "steady state", read=_format_range),
+        Column("throughput", "throughput"),
+        Column("steady_throughput", "of it steady"),
+        Column("p50", "p50"),
+        Column("steady_p50", "of it steady"),
+        Column("p95", "p95"),
+        Column("steady_p95", "of it steady"),
     ),
     layouts={
         "text": "",

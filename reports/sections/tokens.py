@@ -10,7 +10,7 @@ import msgspec
 from reports import formatting
 from reports.quantity import NOT_STORED, Quantity
 from reports.sections.figure import FigureAxis, LineFigure, build_line
-from reports.sections.section import LATENCY, Output, Section, Table, TableColumn, list_aggregates
+from reports.sections.section import LATENCY, Column, Output, Section, Table, list_aggregates
 from reports.sections.stages import FIXED_RATE_KINDS, StageRow
 
 if TYPE_CHECKING:
@@ -181,10 +181,10 @@ TOKENS = Section(
     build_figure=build_token_times_figure,
     figure_part="charts",
     columns=(
-        TableColumn("stage", "stage"),
-        TableColumn("n", "n", read=lambda row: row.latency_p50.n),
-        TableColumn("throughput", "throughput", unit_label="req/s", metric="completed_per_s"),
-        TableColumn(
+        Column("stage", "stage"),
+        Column("n", "n", read=lambda row: row.latency_p50.n),
+        Column("throughput", "throughput", unit_label="req/s", metric="completed_per_s"),
+        Column(
             "tokens_per_s",
             "output throughput",
             unit_label="tok/s",
@@ -196,12 +196,12 @@ TOKENS = Section(
         *list_aggregates("itl", "ITL", "itl_ms", _AGGREGATES, help_text="Inter-token latency"),
         *list_aggregates("latency", LATENCY, LATENCY, _AGGREGATES),
         *list_aggregates("icl", "ICL", "icl_ms", ("p99",)),
-        TableColumn("coalesced", "coalesced chunks", unit_label="coalesced", metric="coalesced_share"),
-        TableColumn("output_tokens", "tokens per response", metric="output_tokens.mean"),
-        TableColumn("good_tokens_per_s", "token goodput", metric="good_tokens_per_s"),
-        TableColumn("user_tokens_p50", "p50 output throughput per user", metric="user_tokens_per_s.p50"),
-        TableColumn("cached", "cached input", metric="cached_input_share"),
-        TableColumn("reasoning_tokens", "reasoning tokens", metric="reasoning_tokens.mean"),
+        Column("coalesced", "coalesced chunks", unit_label="coalesced", metric="coalesced_share"),
+        Column("output_tokens", "tokens per response", metric="output_tokens.mean"),
+        Column("good_tokens_per_s", "token goodput", metric="good_tokens_per_s"),
+        Column("user_tokens_p50", "p50 output throughput per user", metric="user_tokens_per_s.p50"),
+        Column("cached", "cached input", metric="cached_input_share"),
+        Column("reasoning_tokens", "reasoning tokens", metric="reasoning_tokens.mean"),
     ),
     layouts={
         "text": "stage | n | throughput tokens_per_s | ttft_mean ttft_p50 ttft_p95 ttft_p99 | tpot_mean tpot_p50 "

@@ -6,7 +6,7 @@ import msgspec
 
 from reports.formatting import format_count, format_duration
 from reports.quantity import Quantity
-from reports.sections.section import MAX_TEXT_ROWS, Section, TableColumn, describe_rows, format_dimmed
+from reports.sections.section import MAX_TEXT_ROWS, Column, Section, describe_rows, format_dimmed
 
 
 class WorkerRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -46,13 +46,13 @@ WORKERS = Section(
     intervals={"html": "inline", "window": "inline"},
     part="machine",
     columns=(
-        TableColumn("worker", "worker", read=lambda row: f"{row.worker}"),
-        TableColumn("host", "host", is_prose=True),
-        TableColumn("sent", "requests sent"),
-        TableColumn("cpu", "CPU time"),
-        TableColumn("max_lag", "max send lag"),
-        TableColumn("clock", "max clock error"),
-        TableColumn("lost", "disconnected", read=_format_loss),
+        Column("worker", "worker", read=lambda row: f"{row.worker}"),
+        Column("host", "host", is_prose=True),
+        Column("sent", "requests sent"),
+        Column("cpu", "CPU time"),
+        Column("max_lag", "max send lag"),
+        Column("clock", "max clock error"),
+        Column("lost", "disconnected", read=_format_loss),
     ),
     layouts={"text": "", "markdown": "", "all": "worker | host sent cpu max_lag clock lost"},
 )

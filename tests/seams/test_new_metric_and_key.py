@@ -39,8 +39,8 @@ METRIC = {
     "reports/sections/stages.py": [
         ("    throughput: Quantity | None = None\n", "    toy: Quantity | None = None\n"),
         (
-            '        TableColumn("failed", "failed", gauge=("failed", "Failed requests")),\n',
-            '        TableColumn("toy", "mean toy", metric="toy_ms.mean", csv="toy_ms", gauge=("toy", "Mean toy"),\n'
+            '        Column("failed", "failed", gauge=("failed", "Failed requests")),\n',
+            '        Column("toy", "mean toy", metric="toy_ms.mean", csv="toy_ms", gauge=("toy", "Mean toy"),\n'
             "                    read=lambda row: NOT_STORED if row.toy is None else row.toy),\n",
         ),
         *((start, "toy ") for start in ('"text": "stage | ', '"markdown": "stage | ', '"html": "stage | ')),

@@ -26,7 +26,7 @@ from reports.markdown import render_markdown
 from reports.model import Quantity, Report
 from reports.openmetrics import render_openmetrics
 from reports.sections.figure import FigureAxis, FigureLine, LineFigure
-from reports.sections.section import Section, TableColumn, list_aggregates
+from reports.sections.section import Column, Section, list_aggregates
 from reports.tables import build_tables
 from reports.text import render_text
 from reports.truncation import truncate_report
@@ -61,9 +61,9 @@ TOYS = Section(
     title="Toys",
     caption="Toys by stage",
     columns=(
-        TableColumn("stage", "stage"),
+        Column("stage", "stage"),
         *list_aggregates("wait", "wait", "ttft_ms", ("p50", "p95"), help_text="Wait for a toy"),
-        TableColumn("toys_per_s", "toy throughput", metric="output_tokens_per_s", csv="toys_per_s"),
+        Column("toys_per_s", "toy throughput", metric="output_tokens_per_s", csv="toys_per_s"),
     ),
     figure_key="toy-wait",
     build_figure=build_toy_figure,

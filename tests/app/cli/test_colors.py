@@ -7,8 +7,9 @@ import pytest
 
 from app.cli.colors import ColorMode, color_text, print_with_colors, use_colors
 from app.cli.streams import escape_output
-from app.cli.tables import Column, format_table
+from app.cli.tables import format_table
 from reports.marks import DIM_END, DIM_START, mark_status
+from reports.sections.section import Column
 
 
 class Terminal(io.StringIO):

@@ -13,10 +13,11 @@ import click
 import pytest
 
 from app.cli.main import build_command_line, main
-from app.cli.tables import Column, TableFormat, format_table
+from app.cli.tables import TableFormat, format_table
 from app.errors import ExitCode
 from app.profiles.fields import iter_fields, profile_fields
 from loadgen.reference.scripted import Reply, Script, ScriptedServer
+from reports.sections.section import Column
 from reports.shortening import MAX_LINE_CHARS
 from tests.fakes.stored_runs import reseal_run, stored_run
 

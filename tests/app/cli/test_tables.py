@@ -3,7 +3,8 @@ from __future__ import annotations
 import csv
 import io
 
-from app.cli.tables import Cell, Column, TableFormat, format_cell, format_table
+from app.cli.tables import TableFormat, format_cell, format_table
+from reports.sections.section import Cell, Column
 
 Row = tuple[Cell, ...]
 
