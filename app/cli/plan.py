@@ -12,7 +12,7 @@ import click
 from app.cli.commands import PATH, Command, CommandOption
 from app.cli.options import OutputOptions, complete_runs, out_option, output_options, parse_output, set_option
 from app.cli.plan_options import OPTIONS as MODEL_OPTIONS
-from app.cli.plan_options import ModelOptions, build_overrides
+from app.cli.plan_options import ModelOptions, build_overrides, check_set_once
 from app.cli.streams import print_whole
 from app.errors import ExitCode, UsageError
 from app.extras import require_extra
@@ -82,11 +82,16 @@ def _plan(
         raise UsageError(
             "nothing is specified to plan", hint="Specify a SOURCE such as last, or a language model with --model NAME."
         )
-    _check_output(output, what_if, export)
-    confidence_overrides = [] if confidence is None else [f"plan.confidence={_format_percent(confidence)}"]
+    _check_output(output, what_if, export, export_settings)
+    if slo:
+        check_set_once("--slo", "slo", overrides)
     request = PlanRequest(
         sources=sources,
-        overrides=(*build_overrides(model_options, sources, overrides, traffic), *overrides, *confidence_overrides),
+        overrides=(
+            *build_overrides(model_options, sources, overrides, traffic),
+            *overrides,
+            *_build_confidence_override(confidence, overrides),
+        ),
         traffic=traffic,
         slo=slo,
         offers=offers,
@@ -121,13 +126,25 @@ def _plan(
     return ExitCode.OK if plan.recommendation is not None else ExitCode.GATE_FAILED
 
 
-def _check_output(output: OutputFormat, what_if: Sequence[str], export: ExportFormat | None) -> None:
-    """Raise UsageError for kinds of output that cannot be combined."""
+def _check_output(
+    output: OutputFormat, what_if: Sequence[str], export: ExportFormat | None, export_settings: Sequence[str]
+) -> None:
+    """Raise UsageError for kinds of output that cannot be combined, and for settings without the output that they
+    change."""
+    if export_settings and export is None:
+        raise UsageError("--with needs --export", hint="Add an option such as --export k8s.")
     if what_if and (output != "table" or export):
         hint = "Run `plan` once per change, with --set."
         raise UsageError("--what-if cannot be combined with --json, --output or --export", hint=hint)
     if export is not None and output != "table":
         raise UsageError("--export cannot be combined with --json or --output", hint="Use one of them.")
+
+
+def _build_confidence_override(confidence: str | None, overrides: Sequence[str]) -> tuple[str, ...]:
+    if confidence is None:
+        return ()
+    check_set_once("--confidence", "plan.confidence", overrides)
+    return (f"plan.confidence={_format_percent(confidence)}",)
 
 
 def _format_percent(text: str) -> str:

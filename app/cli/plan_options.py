@@ -104,12 +104,12 @@ def build_overrides(
     options: ModelOptions, sources: Sequence[str], overrides: Sequence[str], traffic: Path | None
 ) -> tuple[str, ...]:
     """Return the `--set` overrides that the options stand for. Raises UsageError for options that contradict each
-    other, a file of traffic or a `--set` override."""
+    other or a `--set` override."""
     input_tokens, output_tokens, precision = options.input_tokens, options.output_tokens, options.precision
     if (input_tokens is None) != (output_tokens is None):
         present, absent = ("--input-tokens", "--output-tokens")[:: 1 if output_tokens is None else -1]
         raise UsageError(f"{present} needs {absent}", hint=f"Add an option such as {absent} 300.")
-    has_rate = options.peak is not None or any(override.startswith("traffic.") for override in overrides)
+    has_rate = options.peak is not None or any(_overlap("traffic", override) for override in overrides)
     if input_tokens is not None and not (sources or has_rate or traffic):
         raise UsageError("--input-tokens needs --peak", hint="Add an option such as --peak 5/s.")
     if precision is not None and options.model is None:
@@ -128,9 +128,19 @@ def build_overrides(
     for key, (option, value) in values_by_key.items():
         if value is None:
             continue
-        if traffic is not None and key.startswith("traffic."):
-            raise UsageError(f"{option} cannot be combined with --traffic", hint="Use one of them.")
-        if any(override.partition("=")[0] == key for override in overrides):
-            raise UsageError(f"{option} and --set {key} set the same value", hint="Use one of them.")
+        check_set_once(option, key, overrides)
         built.append(f"{key}={value}")
     return tuple(built)
+
+
+def check_set_once(option: str, key: str, overrides: Sequence[str]) -> None:
+    """Raise UsageError if a `--set` override sets the key that an option stands for, or a part of it."""
+    override = next((override for override in overrides if _overlap(key, override)), None)
+    if override is not None:
+        raise UsageError(f"{option} and --set {override.partition('=')[0]} set the same value", hint="Use one of them.")
+
+
+def _overlap(key: str, override: str) -> bool:
+    """Return whether an override sets a key, a key below it or a section that contains it."""
+    override_key = override.partition("=")[0].replace("[", ".")
+    return f"{override_key}.".startswith(f"{key}.") or f"{key}.".startswith(f"{override_key}.")

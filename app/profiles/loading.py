@@ -262,35 +262,35 @@ def _insert_found_model(source: _Source, find_model: FindModel) -> FoundModel | 
     return model
 
 
-def load_traffic(path: Path) -> TrafficSettings:
+def load_traffic(path: Path, overrides: Sequence[str] = ()) -> TrafficSettings:
     """Load traffic from a trace, from a CSV file with the rate of each hour of a day, or from a YAML
-    file that has the keys of `traffic`, either nested under `traffic` or at the top level.
+    file that has the keys of `traffic`, either nested under `traffic` or at the top level, with `--set` overrides of
+    `traffic`.
 
     The path of a trace in a YAML file is relative to the folder of that file. Raises UsageError.
     """
+    source = _read_traffic_source(path)
+    _apply_overrides(source, overrides)
+    return _validate_settings(_TrafficFile, source).traffic
+
+
+def _read_traffic_source(path: Path) -> _Source:
+    """Return the document of a file of traffic, with its keys nested under `traffic`."""
     if is_hourly_traffic(path):
-        return TrafficSettings.model_validate(read_hourly_traffic(path))
+        return _Source(path, Document({"traffic": read_hourly_traffic(path)}, {}), {})
     if is_trace(path):
-        return _load_trace_traffic(path)
+        try:
+            read_trace_statistics(path)
+        except BadValueError as error:
+            raise UsageError(str(error), hint=error.hint) from error
+        return _Source(path, Document({"traffic": {"trace": path.name}}, {}), {})
     source = _read_source(path, (), "traffic")
     document = source.document
-    if "traffic" not in document.value:
-        lines: dict[KeyPath, int] = {("traffic", *key_path): line for key_path, line in document.lines.items()}
-        lines["traffic",] = 1
-        source = replace(source, document=Document({"traffic": document.value}, lines))
-    try:
-        return _TrafficFile.model_validate(source.document.value, context=_build_context(source, True)).traffic
-    except ValidationError as error:
-        raise _build_first_error(source, error) from error
-
-
-def _load_trace_traffic(path: Path) -> TrafficSettings:
-    try:
-        read_trace_statistics(path)
-    except BadValueError as error:
-        raise UsageError(str(error), hint=error.hint) from error
-    context = {"directory": path.resolve().parent, "files_must_exist": True}
-    return TrafficSettings.model_validate({"trace": path.name}, context=context)
+    if "traffic" in document.value:
+        return source
+    lines: dict[KeyPath, int] = {("traffic", *key_path): line for key_path, line in document.lines.items()}
+    lines["traffic",] = 1
+    return replace(source, document=Document({"traffic": document.value}, lines))
 
 
 def load_profile_tree(tree: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:

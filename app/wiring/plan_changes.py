@@ -126,6 +126,11 @@ def _apply_speed(plan_inputs: PlanningInputs, value: str) -> PlanningInputs:
         raise UsageError(
             f"--what-if speed must be a factor from 0.01 to 100 (got {value})", hint="Use a value such as speed=1.3."
         )
+    if not plan_inputs.measured:
+        raise UsageError(
+            "--what-if speed changes the speed that was measured, but nothing was measured for this plan",
+            hint="Use another change, such as --what-if traffic.peak=2000/s.",
+        )
     targets = tuple(speed_up_target(target, speed) for target in plan_inputs.measured)
     return msgspec.structs.replace(plan_inputs, measured=targets)
 

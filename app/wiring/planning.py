@@ -88,12 +88,13 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     missing or invalid."""
     today = request.planned_on or today
     paths = [Path(source) for source in request.sources]
+    request, file_traffic = _load_traffic_file(request)
     if any(is_plan_file(path) for path in paths):
         if len(paths) > 1:
             raise UsageError("a plan file cannot be combined with other sources", hint="Specify only the plan file.")
         if request.model is not None:
             raise UsageError("a plan file cannot be combined with --model", hint="Specify only one of them.")
-        return _apply_request(read_plan_inputs(paths[0]), request, today)
+        return _apply_request(read_plan_inputs(paths[0]), request, file_traffic, today)
     catalog = load_offers(request.offers, today) if request.offers else load_catalog()
     model_configurations = [path for path in paths if is_model_shape_file(path)]
     if len(model_configurations) + (request.model is not None) > 1:
@@ -110,12 +111,17 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     targets = [target for run in runs for target in _build_run_targets(run, slo, declared_inputs, catalog)]
     if foreign_paths:
         targets.append(_build_foreign_target(foreign_paths, slo, declared_inputs, catalog))
-    traffic = declared_inputs.traffic if request.traffic is None else build_traffic(load_traffic(request.traffic))
+    traffic = declared_inputs.traffic if file_traffic is None else file_traffic
     if traffic is None:
         raise NoTrafficError("the plan has no traffic", hint="Use --peak 900/s or --traffic traffic.yaml.")
     if language_model is not None:
         _check_model_inputs(language_model, slo, traffic)
         if not targets:
+            if declared_inputs.hardware is not None:
+                raise UsageError(
+                    "--set target.hardware does not change this plan, because nothing was measured on that hardware",
+                    hint="Use --gpus or plan.accelerators to choose the accelerators.",
+                )
             _check_requested_accelerators(language_model, declared_inputs.limits, catalog)
     plan_inputs = PlanningInputs(
         tuple(targets),
@@ -128,6 +134,16 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
         _find_own_evidence(language_model),
     )
     return apply_prices(plan_inputs, [override for override in request.overrides if override.startswith(PRICE_PREFIX)])
+
+
+def _load_traffic_file(request: PlanRequest) -> tuple[PlanRequest, Traffic | None]:
+    """Return the request without the overrides of traffic, and the traffic of its file with them; the request itself
+    and `None` if it has no file."""
+    if request.traffic is None:
+        return request, None
+    overrides = tuple(override for override in request.overrides if _is_override_of(("traffic",), override))
+    others = tuple(override for override in request.overrides if override not in overrides)
+    return msgspec.structs.replace(request, overrides=others), build_traffic(load_traffic(request.traffic, overrides))
 
 
 def _find_own_evidence(model: AssumedModel | None) -> tuple[OwnEvidence, ...]:
@@ -371,15 +387,17 @@ def _build_foreign_target(
     return build_foreign_target(read_foreign(paths), resolve_hardware(declared_inputs.hardware, catalog), slo)
 
 
-def _apply_request(plan_inputs: PlanningInputs, request: PlanRequest, today: datetime.date) -> PlanningInputs:
-    """Apply a request to the inputs of a plan file. The date and the prices of the plan file are
-    preserved, unless the request contains a date or offers."""
+def _apply_request(
+    plan_inputs: PlanningInputs, request: PlanRequest, file_traffic: Traffic | None, today: datetime.date
+) -> PlanningInputs:
+    """Apply a request, and the traffic of its file if it has one, to the inputs of a plan file. The date and the prices
+    of the plan file are preserved, unless the request contains a date or offers."""
     if request.offers:
         plan_inputs = msgspec.structs.replace(plan_inputs, catalog=load_offers(request.offers, today))
     if request.offers or request.planned_on is not None:
         plan_inputs = msgspec.structs.replace(plan_inputs, today=today)
-    if request.traffic is not None:
-        plan_inputs = msgspec.structs.replace(plan_inputs, traffic=build_traffic(load_traffic(request.traffic)))
+    if file_traffic is not None:
+        plan_inputs = msgspec.structs.replace(plan_inputs, traffic=file_traffic)
     if request.slo:
         plan_inputs = msgspec.structs.replace(plan_inputs, slo=tuple(parse_objective(text) for text in request.slo))
     if request.overrides:

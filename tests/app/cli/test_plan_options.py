@@ -40,6 +40,21 @@ def test_options_stand_for_keys_of_a_plan() -> None:
     )
 
 
+def test_options_override_a_file_of_traffic() -> None:
+    lengths = ("--input-tokens", "2000", "--output-tokens", "300")
+    assert overrides_of(*ALONE, *lengths, traffic=Path("traffic.yaml")) == (
+        "traffic.peak=5/s",
+        "traffic.tokens={input: 2000, output: 300}",
+    )
+
+
+def test_lengths_need_no_peak_if_an_override_sets_the_traffic() -> None:
+    words = ("--model", "llama-3.1-8b", "--input-tokens", "9", "--output-tokens", "9")
+    with pytest.raises(UsageError, match="set the same value"):
+        overrides_of(*words, overrides=("traffic={users: {count: 9, requests: 1/s}}",))
+    assert overrides_of(*words, overrides=("traffic.users={count: 9, requests: 1/s}",))
+
+
 def test_weights_of_four_bit_integers_are_computed_with_in_bf16() -> None:
     assert overrides_of(*ALONE, "--precision", "int4")[-1] == "precision.compute=bf16"
 
@@ -69,8 +84,10 @@ def test_bad_value_is_reported_with_its_option(words: tuple[str, ...]) -> None:
         ((*ALONE, "--output-tokens", "9"), {}, ("--output-tokens", "--input-tokens")),
         (("--input-tokens", "9", "--output-tokens", "9"), {}, ("--input-tokens", "--peak")),
         (("--precision", "fp8"), {}, ("--precision", "--model")),
-        (ALONE, {"traffic": Path("traffic.yaml")}, ("--peak", "--traffic")),
         (ALONE, {"overrides": ("traffic.peak=6/s",)}, ("--peak", "--set traffic.peak")),
+        (ALONE, {"overrides": ("traffic={peak: 6/s}",)}, ("--peak", "--set traffic ")),
+        (("--gpus", "h100"), {"overrides": ("plan.accelerators[0]=l4",)}, ("--gpus", "--set plan.accelerators[0]")),
+        ((*ALONE, "--precision", "fp8"), {"overrides": ("precision={weights: bf16}",)}, ("--precision", "--set prec")),
     ],
 )
 def test_options_that_contradict_each_other_are_reported(

@@ -105,7 +105,7 @@ def test_planning_settings_override_the_profile_of_the_run(build_inputs: BuildIn
         slo=("latency_ms.p99 < 80",),
         offers=(Path(sources.write_file(tmp_path / "own.yaml", sources.OFFERS)),),
     )
-    assert (question.traffic.peak_per_s, question.traffic.shape) == (70.0, "flat")
+    assert (question.traffic.peak_per_s, question.traffic.shape) == (5.0, "flat")
     assert [item.text for item in question.slo] == ["latency_ms.p99 < 80"]
     assert (question.limits.confidence, question.limits.providers) == (0.95, ("acme",))
     assert question.measured[0].hardware.offer == "acme/c4@here"
@@ -114,6 +114,28 @@ def test_planning_settings_override_the_profile_of_the_run(build_inputs: BuildIn
         "acme/c8@here",
         "own/rack@cellar",
     ]
+
+
+@pytest.mark.parametrize("source", ["run", "plan.yaml", "no-traffic"])
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("traffic.yaml", "peak: 70/s\nshape: flat\n"),
+        ("nested.yaml", "traffic: {peak: 70/s, shape: flat}\n"),
+        ("day.csv", "hour,rate_per_s\n" + "".join(f"{hour},70\n" for hour in range(24))),
+        ("trace.csv", "timestamp\n" + "".join(f"{second}\n" for second in range(120))),
+    ],
+)
+def test_overrides_of_traffic_change_the_traffic_of_a_file(
+    build_inputs: BuildInputs, tmp_path: Path, source: str, name: str, content: str
+) -> None:
+    file = Path(sources.write_file(tmp_path / name, content))
+    inputs = build_inputs(source, traffic=file, overrides=("traffic.growth=20%/year", "plan.confidence=95%"))
+    assert (inputs.traffic.growth_per_year, inputs.limits.confidence) == (0.2, 0.95)
+    created = str(tmp_path / source)
+    assert inputs.traffic.peak_per_s == build_inputs(created, traffic=file).traffic.peak_per_s
+    with pytest.raises(UsageError, match="the key 'grwoth' is unknown in traffic"):
+        build_inputs(created, traffic=file, overrides=("traffic.grwoth=20%/year",))
 
 
 def test_several_runs_are_separate_targets_with_the_settings_of_the_last_endpoint(
@@ -274,6 +296,11 @@ def test_overrides_of_a_plan_file_change_only_the_named_settings(build_inputs: B
         (["model.yaml", "second.yml"], {}, "only one language model"),
         (["model.yaml"], {"overrides": ("traffic.peak=9/s", TOKENS)}, "has no SLO"),
         (["model.yaml"], {"overrides": ("traffic.peak=9/s",), "slo": SLO}, "has no token lengths"),
+        (
+            ["model.yaml"],
+            {"overrides": ("traffic.peak=9/s", TOKENS, "target.hardware.accelerator=l4"), "slo": SLO},
+            "--set target.hardware does not change this plan",
+        ),
         (["no-traffic"], {}, "the plan has no traffic"),
         (["run"], {"overrides": ("load.seed=3",)}, "--set load.seed does not change a plan"),
         (["run"], {"overrides": ("target.hardwareoffer=3",)}, "does not change a plan"),
