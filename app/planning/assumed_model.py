@@ -24,7 +24,7 @@ from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.nearest import PlannedLoad, count_running_sequences
-from app.planning.step_times.own_points import calibrate_service
+from app.planning.step_times.own_points import calibrate_service, expect_points, list_applicable
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
@@ -192,20 +192,31 @@ def _estimate_services(
     tokens = max(1.0, lengths[0] + lengths[1] / 2)
     servers = []
     for memory_plan in memory_plans:
-        served = _describe_server(assumed_model, accelerator.key, memory_plan.degree)
         kv_token_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree) / tokens
         settings = ServerSettings(
             assumed_model.engine.max_sequences,
             math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS,
             assumed_model.engine.chunk_tokens,
         )
-        servers.append((Server(served, model, accelerator, precision.kv, "inferencex", precision.compute), settings))
+        servers.append((_build_server(assumed_model, accelerator, memory_plan.degree), settings))
     estimates = estimate_services(evidence, servers, *lengths)
     if isinstance(estimates, Unavailable):
         return estimates
     return tuple(
         calibrate_service(estimate, server, lengths, own_evidence, evidence)
         for estimate, (server, _) in zip(estimates, servers, strict=True)
+    )
+
+
+def _build_server(assumed_model: AssumedModel, accelerator: Accelerator, degree: int) -> Server:
+    precision = assumed_model.precision
+    return Server(
+        _describe_server(assumed_model, accelerator.key, degree),
+        assumed_model.model,
+        accelerator,
+        precision.kv,
+        "inferencex",
+        precision.compute,
     )
 
 
@@ -240,6 +251,28 @@ def describe_planned_load(
     )
 
 
+def expect_measurement(load: PlannedLoad, clients: tuple[float, ...], plan_inputs: PlanningInputs) -> OwnEvidence:
+    """Return what a measurement of a planned server with these numbers of clients is expected to show: the times that
+    the plan assumes."""
+    assumed_model = plan_inputs.assumed_model
+    assert assumed_model is not None
+    server = _build_server(assumed_model, load.accelerator, load.served.accelerators)
+    own, lengths = list_applicable(plan_inputs.own_evidence, server), (load.input_tokens, load.output_tokens)
+    speed = OTHER_VENDOR_SPEED if load.accelerator.vendor != _MEASURED_VENDOR and not own else 1.0
+    return OwnEvidence(
+        id="expected",
+        added_on=plan_inputs.today,
+        tool="",
+        origin="",
+        model_name=assumed_model.name,
+        shape=assumed_model.model,
+        served=load.served,
+        kv_dtype=assumed_model.precision.kv,
+        points=expect_points(server, lengths, clients, own, load_bundled_evidence(), speed),
+    )
+
+
+@lru_cache(1024)
 def _build_replica(
     assumed_model: AssumedModel,
     accelerator: Accelerator,
@@ -248,6 +281,8 @@ def _build_replica(
     lengths: tuple[float, float],
     objectives: SloObjectives,
 ) -> AssumedReplica:
+    """Build a replica with its analytical estimate. The result is cached, because plans that differ in peak or prices
+    share it."""
     is_other_vendor = accelerator.vendor != _MEASURED_VENDOR and not estimate.own_points
     service = speed_up(estimate.service, OTHER_VENDOR_SPEED if is_other_vendor else 1.0)
     assert isinstance(service, TokenService)

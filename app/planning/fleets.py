@@ -25,6 +25,7 @@ from app.planning.changes import plan_savings
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
 from app.planning.formatting import format_number
 from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
+from app.planning.next_measurement import propose_measurement
 from app.planning.options import Option, get_candidate, list_options, select_latency_metric
 from app.planning.pareto import add_front_probabilities, find_pareto_front
 from app.planning.peak_day import simulate_peak_day
@@ -73,6 +74,19 @@ def plan_fleets(
     )
     target = targets[0]
     limits = plan_inputs.limits
+    leading_knowledge = _get_leading_knowledge(best_option, options, knowledge)
+    proposed_measurement = propose_measurement(
+        ranked_fleets or _list_uncertain_fleets(options, knowledge, demand, plan_inputs),
+        plan_inputs,
+        demand,
+        objectives,
+        should_continue,
+    )
+    is_known = leading_knowledge is None or leading_knowledge.state == "known"
+    if leading_knowledge is not None and not is_known and proposed_measurement is not None:
+        leading_knowledge = msgspec.structs.replace(
+            leading_knowledge, next_measurement=None, next_step=proposed_measurement.sentence
+        )
     plan = Plan(
         traffic=msgspec.structs.replace(plan_inputs.traffic, rows=None, token_sample=None),
         slo=tuple(objective.text for objective in plan_inputs.slo),
@@ -87,14 +101,22 @@ def plan_fleets(
         cheapest_rejected=cheapest_rejected,
         offers=(*(fleet for _, fleet in ranked_fleets), *excluded_fleets),
         pareto=(),
-        notes=build_plan_notes(plan_inputs, demand, objectives, [fleet for _, fleet in ranked_fleets], excluded_fleets),
+        notes=build_plan_notes(
+            plan_inputs,
+            demand,
+            objectives,
+            [fleet for _, fleet in ranked_fleets],
+            excluded_fleets,
+            proposed_measurement if is_known else None,
+        ),
         router=limits.router,
-        capacity_knowledge=_get_leading_knowledge(best_option, options, knowledge),
+        capacity_knowledge=leading_knowledge,
         accelerators=_find_accelerator_results(
             limits.accelerators, [fleet for _, fleet in ranked_fleets], excluded_fleets
         ),
         own_points=target.own_points,
         nearest_points=_find_nearest_points(target, best_fleet, plan_inputs),
+        proposed_measurement=proposed_measurement,
     )
     if best_option is None or best_fleet is None:
         return plan
@@ -239,13 +261,34 @@ def _get_leading_knowledge(
             for option, option_knowledge in zip(options, knowledge, strict=True)
             if option is best_option
         )
-    excluded_options = [
+    return _find_cheapest_uncertain(options, knowledge)[1]
+
+
+def _find_cheapest_uncertain(
+    options: Sequence[Option], knowledge: Sequence[CapacityKnowledge | None]
+) -> tuple[Option, CapacityKnowledge] | tuple[None, None]:
+    """Return the cheapest option that would qualify if its capacity were known."""
+    sized = [
         (option, option_knowledge)
         for option, option_knowledge in zip(options, knowledge, strict=True)
         if option_knowledge is not None
     ]
-    cheapest = min(excluded_options, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
-    return cheapest[1]
+    return min(sized, key=lambda pair: get_candidate(pair[0]).usd_per_month, default=(None, None))
+
+
+def _list_uncertain_fleets(
+    options: Sequence[Option],
+    knowledge: Sequence[CapacityKnowledge | None],
+    demand: Demand,
+    plan_inputs: PlanningInputs,
+) -> list[tuple[Option, Fleet]]:
+    """Return the fleet that would be recommended if its capacity were known; nothing if there is none."""
+    option, _ = _find_cheapest_uncertain(options, knowledge)
+    if option is None:
+        return []
+    candidate = get_candidate(option)
+    fleet = build_fleet(candidate, candidate.instances, demand, option.latency_curve, plan_inputs.today)
+    return [(option, msgspec.structs.replace(fleet, rejected=candidate.rejected))]
 
 
 def _build_pareto_front(options: Sequence[Option], demand: Demand, plan_inputs: PlanningInputs) -> tuple[Fleet, ...]:

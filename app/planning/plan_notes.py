@@ -14,7 +14,7 @@ from app.planning.formatting import format_number, format_service_model
 from app.planning.service_models.measured import build_measured_tokens
 from app.planning.sizing import HOURS_PER_MONTH, Demand
 from app.planning.slo_objectives import SloObjectives
-from app.records.plan import Fleet, RejectedBy
+from app.records.plan import Fleet, ProposedMeasurement, RejectedBy
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.service import RequestService, ServiceModel
 from app.records.traffic import TraceRows, TraceStatistics
@@ -29,10 +29,13 @@ def build_plan_notes(
     objectives: SloObjectives,
     ranked_fleets: Sequence[Fleet],
     excluded_fleets: Sequence[Fleet],
+    proposed_measurement: ProposedMeasurement | None = None,
 ) -> tuple[str, ...]:
+    """Return the notes of a plan. `proposed_measurement` is stated unless it is None."""
     return (
         *(note for target in plan_inputs.measured for note in _format_measurement_notes(target)),
         *_format_assumption_notes(plan_inputs),
+        *(() if proposed_measurement is None else (proposed_measurement.sentence,)),
         f"The monthly cost covers {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. "
         "Disk, network, taxes and support are not included.",
         *describe_price_coverage(plan_inputs),
@@ -112,8 +115,7 @@ def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
             f"{plan_inputs.assumed_model.name} ({size_text}) is planned from its shape and each accelerator's data "
             "sheet if it was not measured, by a model that is fitted to published measurements of tuned servers "
             "(most of them by InferenceX; this use of them is unofficial). Intervals are those of published servers "
-            "that the model was not fitted to; a server with default settings may be slower. A one-minute measurement "
-            "on a rented accelerator removes most of this uncertainty."
+            "that the model was not fitted to; a server with default settings may be slower."
         )
     if plan_inputs.own_evidence:
         accelerators_text = ", ".join(sorted({evidence.served.accelerator for evidence in plan_inputs.own_evidence}))

@@ -89,6 +89,26 @@ class CapacityKnowledge(msgspec.Struct, frozen=True):
     next_step: str = ""
 
 
+class ProposedMeasurement(msgspec.Struct, frozen=True, kw_only=True):
+    """Measurement of an unmeasured language model that would narrow the cost interval of a fleet of the plan most.
+
+    One replica is measured on `accelerators` accelerators, with a closed loop of each number of `clients`.
+    """
+
+    model: str
+    accelerator: str
+    accelerators: Count
+    clients: tuple[Count, ...]
+    offer: str
+    """Offer whose cost interval it narrows: the recommended one, a rival whose interval overlaps with it, or the one
+    that would be recommended if its capacity were known."""
+    usd_per_month_needed: Spread
+    """Monthly cost of the offer now, as in its fleet."""
+    expected_usd_per_month_needed: Spread
+    """Monthly cost after a measurement that confirms the times that the plan assumes."""
+    sentence: str
+
+
 class SloProbabilities(msgspec.Struct, frozen=True):
     """Probability that the SLO is met at the peak: with the planned number of instances (without
     spares), with one instance fewer, and with one instance more."""
@@ -391,3 +411,6 @@ class Plan(msgspec.Struct, frozen=True):
     language model is planned from its shape."""
     own_points: Count = 0
     """Number of the user's own measurements by which the times of the recommended fleet are calibrated."""
+    proposed_measurement: ProposedMeasurement | None = None
+    """Measurement that would narrow a cost interval of the plan most; None if none narrows one by 10 % or more, and
+    unless a language model is planned from its shape."""

@@ -50,6 +50,16 @@ class _Load:
     times_s: Mapping[Metric, float | None]
 
 
+@dataclasses.dataclass(frozen=True)
+class _Prediction:
+    """Times of loads in s: medians by the model of step times, and the times that `points` measured loads correct them
+    to, None if no measured load applies."""
+
+    p50_s: Floats
+    corrected: LogIntervals | None
+    points: int
+
+
 def list_applicable(own: Sequence[OwnEvidence], server: Server) -> tuple[OwnEvidence, ...]:
     """Return the measurements whose errors carry over to a planned server: of the same model, GPU type, engine and
     data types, and without speculative decoding."""
@@ -75,29 +85,75 @@ def calibrate_service(
 ) -> EstimatedService:
     """Return the estimated service of a server, corrected by measurements and with narrower intervals; unchanged if no
     measurement applies."""
-    loads = [load for item in list_applicable(own, server) for point in item.points if (load := _read(item, point))]
-    if not loads:
-        return estimated
+    loads = _list_loads(own, server)
     target = _Load(server.served.accelerators, _TYPICAL_SEQUENCES, *lengths, {})
-    loops = _build_loops([target, *loads], server)
-    if isinstance(loops, Unavailable):
-        return estimated
-    estimate = evidence.estimate(loops)
-    shift: dict[Metric, float] = {}
+    predictions = _predict([target], loads, server, evidence) if loads else {}
+    shift: dict[Metric, float] = {"tpot": 0.0, "ttft": 0.0}
     sigma: dict[Metric, float] = {"tpot": estimated.tpot_sigma, "ttft": estimated.ttft_sigma}
     used = 0
-    for metric in METRICS:
-        measured = [index for index, load in enumerate(loads, 1) if load.times_s[metric]]
-        prior = LogIntervals.from_bounds(estimate.p10[metric], estimate.p90[metric])
-        times_s = np.array([loads[index - 1].times_s[metric] for index in measured], dtype=np.float64)
-        if not measured or np.any(np.abs(np.log(times_s) - prior.mean[measured]) > _MAX_LOG_CORRECTION):
-            shift[metric] = 0.0
+    for metric, prediction in predictions.items():
+        if prediction.corrected is None:
             continue
-        posterior = condition(prior, _correlate([target, *loads], metric), np.array(measured), times_s)
-        shift[metric] = float(posterior.mean[0] - np.log(estimate.p50[metric][0]))
-        sigma[metric] = min(sigma[metric], max(_MIN_SIGMA, float(posterior.sigma[0])))
-        used = max(used, len(measured))
+        shift[metric] = float(prediction.corrected.mean[0] - np.log(prediction.p50_s[0]))
+        sigma[metric] = min(sigma[metric], max(_MIN_SIGMA, float(prediction.corrected.sigma[0])))
+        used = max(used, prediction.points)
     return _apply(estimated, shift, sigma, lengths[0], used) if used else estimated
+
+
+def expect_points(
+    server: Server,
+    lengths: tuple[float, float],
+    clients: Sequence[float],
+    own: Sequence[OwnEvidence],
+    evidence: FittedEvidence,
+    speed: float = 1.0,
+) -> tuple[OwnPoint, ...]:
+    """Return what measurements of a server with these numbers of clients are expected to show, given those that exist;
+    nothing if a figure of the accelerator is unknown. `speed` is that of the server, relative to what is predicted."""
+    targets = [_Load(server.served.accelerators, number, *lengths, {}) for number in clients]
+    predictions = _predict(targets, _list_loads(own, server), server, evidence)
+    times_ms = {
+        metric: 1000 / speed * (prediction.p50_s if prediction.corrected is None else np.exp(prediction.corrected.mean))
+        for metric, prediction in predictions.items()
+    }
+    return tuple(
+        OwnPoint(
+            clients=number,
+            rate_per_s=None,
+            input_tokens=lengths[0],
+            output_tokens=lengths[1],
+            ttft_ms=float(times_ms["ttft"][index]),
+            tpot_ms=float(times_ms["tpot"][index]),
+        )
+        for index, number in enumerate(clients)
+        if times_ms
+    )
+
+
+def _list_loads(own: Sequence[OwnEvidence], server: Server) -> list[_Load]:
+    return [load for item in list_applicable(own, server) for point in item.points if (load := _read(item, point))]
+
+
+def _predict(
+    targets: Sequence[_Load], loads: Sequence[_Load], server: Server, evidence: FittedEvidence
+) -> dict[Metric, _Prediction]:
+    """Return the predicted times of `targets`, given measured loads, by metric; nothing if a figure of the accelerator
+    is unknown. Times that are too far from what is expected correct nothing."""
+    loops = _build_loops([*targets, *loads], server)
+    if isinstance(loops, Unavailable):
+        return {}
+    estimate, first = evidence.estimate(loops), len(targets)
+    predictions = {}
+    for metric in METRICS:
+        measured = [index for index, load in enumerate(loads, first) if load.times_s[metric]]
+        prior = LogIntervals.from_bounds(estimate.p10[metric], estimate.p90[metric])
+        times_s = np.array([loads[index - first].times_s[metric] for index in measured], dtype=np.float64)
+        corrected = None
+        if measured and np.all(np.abs(np.log(times_s) - prior.mean[measured]) <= _MAX_LOG_CORRECTION):
+            posterior = condition(prior, _correlate([*targets, *loads], metric), np.array(measured), times_s)
+            corrected = LogIntervals(posterior.mean[:first], posterior.sigma[:first])
+        predictions[metric] = _Prediction(estimate.p50[metric][:first], corrected, len(measured))
+    return predictions
 
 
 def _read(evidence: OwnEvidence, point: OwnPoint) -> _Load | None:
