@@ -118,6 +118,10 @@ class _Source(msgspec.Struct, frozen=True):
                 return ProfileError(message, path=str(self.path), line=line, hint=hint, key_path=key_path, key=key)
         return ProfileError(message, path=str(self.path), hint=hint, key_path=key_path, key=key)
 
+    def build_context(self, *, files_must_exist: bool = True) -> dict[str, Path | bool]:
+        """Return the context in which the values of the document are validated."""
+        return {"directory": self.path.resolve().parent, "files_must_exist": files_must_exist}
+
 
 def load_profile(
     path: Path,
@@ -133,11 +137,10 @@ def load_profile(
     in `catalog`; if `catalog` is `None`, in the default catalog. The profile of a stored run, with
     `is_stored` or without `files_must_exist`, may have keys that were renamed since.
     """
-    source = _read_source(path, ())
+    source = _read_source(path)
     if is_stored or not files_must_exist:
         _rename_stored_keys(source.document)
-    _apply_overrides(source, overrides)
-    return _validate_source(source, files_must_exist, catalog)
+    return _validate_source(source, overrides, files_must_exist=files_must_exist, catalog=catalog)
 
 
 def _rename_stored_keys(document: Document) -> None:
@@ -153,11 +156,17 @@ def load_profile_text(content: bytes, source_path: Path, overrides: Sequence[str
     `source_path` is used in error messages; paths in the profile are relative to the folder of
     `source_path`.
     """
-    return _validate_source(_parse_source(content, source_path, overrides), True)
+    return _validate_source(_parse_source(content, source_path), overrides)
 
 
-def _validate_source(source: _Source, files_must_exist: bool, catalog: Catalog | None = None) -> Profile:
-    profile = _validate_profile(source, _find_profile_class(source), files_must_exist)
+def _validate_source(
+    source: _Source, overrides: Sequence[str], *, files_must_exist: bool = True, catalog: Catalog | None = None
+) -> Profile:
+    _apply_overrides(source, overrides)
+    profile = _validate_settings(_find_profile_class(source), source, files_must_exist=files_must_exist)
+    if (invalid_objective := find_objective_problem(profile)) is not None:
+        key_path, problem = invalid_objective
+        raise source.build_error(str(problem), key_path, problem.hint)
     plan = PlanLimits() if isinstance(profile, LocalProfile) else profile.plan
     _check_against_catalog(source, profile.target.hardware, plan, catalog)
     return profile
@@ -183,9 +192,12 @@ def _build_override_source(overrides: Sequence[str]) -> _Source:
     return source
 
 
-def _validate_settings(settings_class: type[SettingsType], source: _Source) -> SettingsType:
+def _validate_settings(
+    settings_class: type[SettingsType], source: _Source, *, files_must_exist: bool = True
+) -> SettingsType:
+    context = source.build_context(files_must_exist=files_must_exist)
     try:
-        return settings_class.model_validate(source.document.value, context=_build_context(source, True))
+        return settings_class.model_validate(source.document.value, context=context)
     except ValidationError as error:
         raise _build_first_error(source, error) from error
 
@@ -213,7 +225,7 @@ _CONFIG_KEYS = frozenset({"model_type", "num_hidden_layers", "text_config"})
 def load_language_model(path: Path, overrides: Sequence[str] = (), *, find_model: FindModel) -> AssumedModel:
     """Load the description of a language model's architecture from a file, with `--set` overrides of
     its keys. `find_model` finds a model that the file states by name or path. Raises ProfileError."""
-    source = _read_source(path, (), "language_model")
+    source = _read_source(path, "language_model")
     return _validate_language_model(source, overrides, find_model)
 
 
@@ -231,7 +243,7 @@ def _validate_language_model(source: _Source, overrides: Sequence[str], find_mod
     _insert_weights(source, found)
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
-        return adapter.validate_python(source.document.value, context=_build_context(source, True))
+        return adapter.validate_python(source.document.value, context=source.build_context())
     except ValidationError as error:
         raise _build_first_error(source, error) from error
 
@@ -284,7 +296,7 @@ def _read_traffic_source(path: Path) -> _Source:
         except BadValueError as error:
             raise UsageError(str(error), hint=error.hint) from error
         return _Source(path, Document({"traffic": {"trace": path.name}}, {}), {})
-    source = _read_source(path, (), "traffic")
+    source = _read_source(path, "traffic")
     document = source.document
     if "traffic" in document.value:
         return source
@@ -296,25 +308,21 @@ def _read_traffic_source(path: Path) -> _Source:
 def load_profile_tree(tree: dict[str, Any], source_name: str, overrides: Sequence[str] = ()) -> Profile:
     """Load a profile from a mapping. `source_name` is used in error messages; paths are relative to
     the working directory."""
-    source = _Source(Path(source_name), Document(tree, {}), {})
-    _apply_overrides(source, overrides)
-    return _validate_source(source, True)
+    return _validate_source(_Source(Path(source_name), Document(tree, {}), {}), overrides)
 
 
-def _read_source(path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
-    return _parse_source(read_truncated(path), path, overrides, kind)
+def _read_source(path: Path, kind: str = "profile") -> _Source:
+    return _parse_source(read_truncated(path), path, kind)
 
 
-def _parse_source(content: bytes, path: Path, overrides: Sequence[str], kind: str = "profile") -> _Source:
+def _parse_source(content: bytes, path: Path, kind: str = "profile") -> _Source:
     document = read_document(content, str(path))
     if not isinstance(document.value, dict):
         name, first_line = _DOCUMENT_KINDS[kind]
         raise ProfileError(
             f"not {name}: expected `key: value` lines", path=str(path), hint=f"Start with `{first_line}`."
         )
-    source = _Source(path, document, {})
-    _apply_overrides(source, overrides)
-    return source
+    return _Source(path, document, {})
 
 
 def _apply_overrides(source: _Source, overrides: Sequence[str]) -> None:
@@ -373,21 +381,6 @@ def _find_profile_class(source: _Source) -> type[Profile]:
         )
     hint = did_you_mean(str(protocol_text), PROFILES) or f"Write one of {', '.join(PROFILES)}."
     raise source.build_error(f"the protocol {protocol_text!r} is unknown", ("target", "protocol"), hint=hint)
-
-
-def _validate_profile(source: _Source, profile_class: type[Profile], files_must_exist: bool) -> Profile:
-    try:
-        profile = profile_class.model_validate(source.document.value, context=_build_context(source, files_must_exist))
-    except ValidationError as error:
-        raise _build_first_error(source, error) from error
-    if (invalid_objective := find_objective_problem(profile)) is not None:
-        key_path, problem = invalid_objective
-        raise source.build_error(str(problem), key_path, problem.hint)
-    return profile
-
-
-def _build_context(source: _Source, files_must_exist: bool) -> dict[str, Path | bool]:
-    return {"directory": source.path.resolve().parent, "files_must_exist": files_must_exist}
 
 
 def _build_first_error(source: _Source, error: ValidationError) -> ProfileError:
