@@ -25,7 +25,9 @@ class ListedModel(msgspec.Struct, frozen=True):
     names: tuple[str, ...]
     shape: LanguageModel
     weights: str = "bf16"
-    """Data type of the weights that the authors publish."""
+    """Data type of the weights that the authors publish: bf16 for all of 16 bits."""
+    weights_by_name: dict[str, str] = {}
+    """Data types of the names whose weights are published in another one."""
 
 
 @cache
@@ -34,9 +36,11 @@ def load_language_models() -> dict[str, ListedModel]:
     models = {}
     with TABLE.open(newline="", encoding="utf-8") as file:
         for row in csv.DictReader(file):
-            key, names, weights = row.pop("key"), tuple(row.pop("names").split(";")), row.pop("weights")
+            key, names = row.pop("key"), tuple(row.pop("names").split(";"))
+            weights, *others = row.pop("weights").split(";")
             cells = {field: value for field, value in row.items() if value}
-            models[key] = ListedModel(key, names, msgspec.convert(cells, LanguageModel, strict=False), weights)
+            shape = msgspec.convert(cells, LanguageModel, strict=False)
+            models[key] = ListedModel(key, names, shape, weights, dict(other.split("=") for other in others))
     return models
 
 
@@ -60,8 +64,10 @@ _WEIGHTS = re.compile(r"-(?:nv|mx)?(fp8|fp4|int4|awq|gptq|bf16)(?=-|$)")
 def find_weights(name: str, model: ListedModel) -> str:
     """Return the data type of the weights that are published under a name of a model."""
     match = _WEIGHTS.search(name.lower())
-    stated = model.weights if match is None else match[1]
-    return "int4" if stated in ("awq", "gptq") else stated
+    if match is not None:
+        return "int4" if match[1] in ("awq", "gptq") else match[1]
+    names = {_strip_publisher(other): weights for other, weights in model.weights_by_name.items()}
+    return names.get(_strip_publisher(name), model.weights)
 
 
 _MAX_SUGGESTIONS = 5
@@ -108,4 +114,8 @@ def _map_names() -> dict[str, str]:
 
 def _simplify(name: str) -> str:
     """Return a name without its publisher and without what does not change the shape."""
-    return _VARIANTS.sub("", name.strip().lower().rpartition("/")[2].replace(" ", "-"))
+    return _VARIANTS.sub("", _strip_publisher(name))
+
+
+def _strip_publisher(name: str) -> str:
+    return name.strip().lower().rpartition("/")[2].replace(" ", "-")

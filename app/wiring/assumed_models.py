@@ -38,9 +38,9 @@ def find_model(stated: str | dict[str, Any], directory: Path) -> FoundModel:
     its weights or of their folder, relative to `directory`. Raises UsageError with the most similar names if the name
     is unknown, or with what is wrong with the files."""
     if isinstance(stated, dict):
-        from app.inference.inspection.configured_model import read_shape
+        from app.inference.inspection.configured_model import read_configured_model
 
-        return FoundModel("model", read_shape(msgspec.json.encode(stated), _CONFIG_NAME))
+        return FoundModel("model", *read_configured_model(msgspec.json.encode(stated), _CONFIG_NAME))
     text = stated
     path = _find_path(text, directory)
     if path is None:
@@ -48,7 +48,7 @@ def find_model(stated: str | dict[str, Any], directory: Path) -> FoundModel:
         return FoundModel(format_model_name(text.rpartition("/")[2]), model.shape, find_weights(text, model))
     folder = path if path.is_dir() else path.parent
     name = path.name if path.is_dir() or path.suffix in _WEIGHT_SUFFIXES else folder.resolve().name
-    return FoundModel(format_model_name(name), _read_shape(path))
+    return FoundModel(format_model_name(name), *_read_files(path))
 
 
 def _find_path(text: str, directory: Path) -> Path | None:
@@ -65,22 +65,27 @@ def _find_path(text: str, directory: Path) -> Path | None:
     return None
 
 
-def _read_shape(path: Path) -> LanguageModel:
-    """Return the shape of a model from its weights, otherwise from its configuration."""
+def _read_files(path: Path) -> tuple[LanguageModel, str | None]:
+    """Return the shape of a model from its weights, otherwise from its configuration, and the data type of its
+    weights; `None` if they are not quantized or it is not known."""
     from app.inference.inspection.client import inspect_language_model
-    from app.inference.inspection.configured_model import read_shape
+    from app.inference.inspection.configured_model import read_configured_model, read_weight_dtype
 
     config = path / _CONFIG_NAME if path.is_dir() else path
     files = list(path.iterdir()) if path.is_dir() else [path]
     if any(file.suffix in _WEIGHT_SUFFIXES or file.name == GENAI_CONFIG_NAME for file in files):
         metadata = inspect_language_model(path)
         if metadata.language_model is not None:
-            return metadata.language_model
+            weights = (
+                read_weight_dtype(_read_config(config), config.name) if path.is_dir() and config.is_file() else None
+            )
+            return metadata.language_model, weights
         reasons = "; ".join(dict.fromkeys(metadata.missing.values())) or "its files do not state it"
         raise UsageError(
-            f"the shape of {path.name} is unknown: {reasons}", hint="Describe it with the keys of language_model."
+            f"the shape of {path.name} is unknown: {reasons}",
+            hint=f"Use the path of its {_CONFIG_NAME}, or describe it with the keys of language_model.",
         )
-    return read_shape(_read_config(config), config.name)
+    return read_configured_model(_read_config(config), config.name)
 
 
 def _read_config(path: Path) -> bytes:

@@ -33,6 +33,8 @@ class PublishedModel(msgspec.Struct, frozen=True):
     vision_parameters: float = 0.0
     weights: str = "bf16"
     """Data type of the weights that the authors publish."""
+    weights_by_name: dict[str, str] = {}
+    """Data types of the names whose weights are published in another one."""
 
 
 def load_published_models() -> dict[str, PublishedModel]:
@@ -46,7 +48,7 @@ def compute_shape(config: dict[str, Any]) -> LanguageModel:
 
 def list_models() -> list[ListedModel]:
     return [
-        ListedModel(key, model.names, compute_shape(model.config), model.weights)
+        ListedModel(key, model.names, compute_shape(model.config), model.weights, model.weights_by_name)
         for key, model in load_published_models().items()
     ]
 
@@ -59,7 +61,8 @@ def format_table(models: list[ListedModel]) -> str:
     for model in models:
         values = msgspec.structs.asdict(model.shape)
         cells = (_format_cell(values[name]) for name in shape_fields)
-        writer.writerow((model.key, ";".join(model.names), *cells, model.weights))
+        others = (f"{name}={weights}" for name, weights in model.weights_by_name.items())
+        writer.writerow((model.key, ";".join(model.names), *cells, ";".join((model.weights, *others))))
     return text.getvalue()
 
 

@@ -1,4 +1,8 @@
-"""Shape of a language model for planning, from its configuration alone."""
+"""Shape of a language model for planning, from its configuration alone.
+
+The KV cache of indexers of sparse attention is not counted: in DeepSeek-V3.2, 128 values and a scale for each token and
+layer, beside 576 of the latent cache.
+"""
 
 from __future__ import annotations
 
@@ -15,16 +19,25 @@ _REQUIRED_COUNTS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabu
 _SHAPE_HINT = "Describe the model with the keys of language_model, such as parameters and layers."
 
 
-def read_shape(content: bytes, name: str) -> LanguageModel:
-    """Return the shape that the content of the file `name`, a `config.json`, determines. Raises UsageError if it is not
-    valid, if keys are missing, or if its architecture is not known."""
-    return build_shape(decode(content, HuggingFaceConfig, name), name)
+def read_configured_model(content: bytes, name: str) -> tuple[LanguageModel, str | None]:
+    """Return the shape that the content of the file `name`, a `config.json`, determines, and the data type of its
+    quantized weights; `None` if they are not quantized or it is not stated. Raises UsageError if the file is not valid,
+    if keys are missing, or if its architecture is not known."""
+    return build_shape(decode(content, HuggingFaceConfig, name), name), read_weight_dtype(content, name)
+
+
+def read_weight_dtype(content: bytes, name: str) -> str | None:
+    """Return the data type of the quantized weights that the content of the file `name`, a `config.json`, states;
+    `None` if it states none. Raises UsageError if the file is not valid."""
+    quantization = decode(content, HuggingFaceConfig, name).quantization
+    return None if quantization is None else quantization.weight_dtype
 
 
 def build_shape(config: HuggingFaceConfig, name: str) -> LanguageModel:
     """Return the shape that a configuration from the file `name` determines. Raises UsageError if it does not."""
+    config = config.fill_in_defaults()
     decoder = config.decoder
-    architecture = build_architecture(config, ())
+    architecture = build_architecture(config, (), ignores_indexers=True)
     counts, missing = dict(architecture.counts), architecture.missing
     unknown = [key for key in _REQUIRED_COUNTS if key not in counts]
     if unknown:

@@ -12,6 +12,7 @@ import msgspec
 from app.inference.inspection.known_counts import Count, KnownCounts, explain_missing
 from app.inference.inspection.layer_tensors import NO_KEY_TENSORS, count_attention_layers, find_key_sizes
 from app.inference.tensor_spec import StoredTensor, printable
+from app.records.dtypes import Dtype
 from app.records.language_model import Architecture
 
 CONFIG_NAME = "config.json"
@@ -27,21 +28,42 @@ on."""
 _DEFAULT_PATTERNS = {"gemma2": 2, "gemma3": 6, "gemma3_text": 6, "cohere2": 4}
 """Model types in which each n-th layer has full attention, with n."""
 
+_DEFAULTS: dict[str, dict[str, int | bool]] = {
+    "gemma3_text": {
+        "num_attention_heads": 8, "num_key_value_heads": 4, "head_dim": 256, "vocab_size": 262_208,
+        "max_position_embeddings": 131_072,
+    },
+    "qwen3_next": {"attn_output_gate": True},
+}  # fmt: skip
+"""Keys that published configurations leave out, by model type, with the defaults of Hugging Face Transformers."""
+_CHUNKED_MODEL_TYPE = "llama4_text"
+_DEFAULT_UNCHUNKED_INTERVAL = 4
+
 _PACKED_BITS = Annotated[int, msgspec.Meta(ge=1, le=32)] | None
 
 
 class _WeightScheme(msgspec.Struct, frozen=True):
     num_bits: _PACKED_BITS = None
+    type: str | None = None
 
 
 class _WeightGroup(msgspec.Struct, frozen=True):
     weights: _WeightScheme | None = None
 
 
+_WEIGHTS_BY_METHOD: dict[str, Dtype] = {"fp8": "fp8", "fbgemm_fp8": "fp8", "mxfp4": "fp4"}
+_WEIGHTS_BY_ALGORITHM: dict[str, Dtype] = {"FP8": "fp8", "NVFP4": "fp4"}
+_WEIGHTS_BY_KIND: dict[tuple[str | None, int | None], Dtype] = {
+    ("int", 4): "int4", ("int", 8): "int8", ("float", 4): "fp4", ("float", 8): "fp8",
+}  # fmt: skip
+_INTEGER_METHODS = ("awq", "gptq")
+
+
 class QuantizationConfig(msgspec.Struct, frozen=True):
     quant_method: str | None = None
     bits: _PACKED_BITS = None
     load_in_4bit: bool | None = None
+    quant_algo: str | None = None
     config_groups: dict[str, _WeightGroup] | None = None
 
     @property
@@ -49,6 +71,19 @@ class QuantizationConfig(msgspec.Struct, frozen=True):
         """Number of bits of a weight in packed integers; `None` if not stated or not uniform."""
         widths = {group.weights.num_bits for group in (self.config_groups or {}).values() if group.weights}
         return self.bits or (widths.pop() if len(widths) == 1 else None)
+
+    @property
+    def weight_dtype(self) -> Dtype | None:
+        """Data type of the quantized weights; `None` if it is not stated, not uniform or not known."""
+        kinds = {group.weights.type for group in (self.config_groups or {}).values() if group.weights}
+        kind = kinds.pop() if len(kinds) == 1 else None
+        if self.quant_method in _INTEGER_METHODS:
+            kind = "int"
+        return (
+            _WEIGHTS_BY_METHOD.get(self.quant_method or "")
+            or _WEIGHTS_BY_ALGORITHM.get((self.quant_algo or "").upper())
+            or _WEIGHTS_BY_KIND.get((kind, self.packed_bits))
+        )
 
 
 class DecoderConfig(msgspec.Struct, frozen=True):
@@ -85,6 +120,8 @@ class DecoderConfig(msgspec.Struct, frozen=True):
     use_sliding_window: bool | None = None
     max_window_layers: Count = None
     attention_chunk_size: Count = None
+    no_rope_layers: tuple[int, ...] | None = None
+    no_rope_layer_interval: Count = None
     full_attention_interval: Count = None
     intermediate_size: Count = None
     intermediate_size_mlp: Count = None
@@ -114,14 +151,30 @@ class HuggingFaceConfig(DecoderConfig, frozen=True):
     def decoder(self) -> DecoderConfig:
         return self.text_config or self.language_config or self.llm_config or self
 
+    def fill_in_defaults(self) -> HuggingFaceConfig:
+        """Return the configuration with the keys of the decoder that it leaves out, as far as the defaults of its model
+        type are known. A model of several modalities may state beside them whether its embeddings are tied."""
+        decoder = self.decoder
+        defaults = {
+            "tie_word_embeddings": self.tie_word_embeddings,
+            **_DEFAULTS.get(decoder.model_type or "", {}),
+        }
+        absent = {key: value for key, value in defaults.items() if getattr(decoder, key) is None}
+        if decoder is self:
+            return msgspec.structs.replace(self, **absent)
+        return msgspec.structs.replace(self, text_config=msgspec.structs.replace(decoder, **absent))
+
     @property
     def quantization(self) -> QuantizationConfig | None:
         return self.quantization_config or self.decoder.quantization_config
 
 
-def build_architecture(config: HuggingFaceConfig, tensors: Sequence[StoredTensor]) -> Architecture:
+def build_architecture(
+    config: HuggingFaceConfig, tensors: Sequence[StoredTensor], *, ignores_indexers: bool = False
+) -> Architecture:
     """Return the architecture that a configuration states, completed and checked with the shapes of
-    the tensors. Raises UsageError for values that are not possible."""
+    the tensors. With `ignores_indexers`, the cache of indexers of sparse attention is left out of the KV cache, which
+    is unknown otherwise. Raises UsageError for values that are not possible."""
     decoder, known = config.decoder, KnownCounts()
     known.read("layers", _first(decoder.num_hidden_layers, decoder.n_layer), "num_hidden_layers")
     known.read("hidden", _first(decoder.hidden_size, decoder.n_embd), "hidden_size")
@@ -134,7 +187,7 @@ def build_architecture(config: HuggingFaceConfig, tensors: Sequence[StoredTensor
         known.read("experts", experts, "the number of experts")
         per_token = _first(decoder.num_experts_per_tok, decoder.experts_per_token)
         known.read("experts_per_token", per_token, "num_experts_per_tok")
-    _add_cache(known, decoder, tensors)
+    _add_cache(known, decoder, tensors, ignores_indexers)
     _add_layer_kinds(known, decoder, tensors)
     dtype = decoder.dtype or decoder.torch_dtype or config.dtype or config.torch_dtype
     return Architecture(
@@ -160,7 +213,9 @@ def _find_vocabulary(tensors: Sequence[StoredTensor]) -> int | None:
     return next((tensor.shape[0] for tensor in tensors if tensor.name.endswith(names) and len(tensor.shape) == 2), None)
 
 
-def _add_cache(known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
+def _add_cache(
+    known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[StoredTensor], ignores_indexers: bool
+) -> None:
     """Add the attention heads and what each layer caches per token."""
     layers, hidden = known.get("layers"), known.get("hidden")
     stated_head_dim = decoder.v_head_dim if decoder.kv_lora_rank else decoder.head_dim
@@ -183,7 +238,7 @@ def _add_cache(known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[Sto
         known.set("latent_dim", decoder.kv_lora_rank + decoder.qk_rope_head_dim)
     else:
         known.missing["kv_cache"] = explain_missing(decoder.qk_rope_head_dim, "qk_rope_head_dim")
-    if decoder.index_head_dim:
+    if decoder.index_head_dim and not ignores_indexers:
         known.missing["kv_cache"] = "the model has an indexer with a cache of its own"
     elif decoder.num_kv_shared_layers:
         known.missing["kv_cache"] = "the model has layers that share their cache"
@@ -225,15 +280,16 @@ def _add_layer_kinds(known: KnownCounts, decoder: DecoderConfig, tensors: Sequen
     if linear_layers and window_layers:
         window_layers, reason = None, "it is not stated which layers have a window and which have no KV cache"
     known.set("window_layers", window_layers, reason)
-    if window_layers and isinstance(decoder.sliding_window, int):
-        known.set("window_tokens", decoder.sliding_window)
+    window_tokens = _first(decoder.sliding_window, decoder.attention_chunk_size)
+    if window_layers and isinstance(window_tokens, int):
+        known.set("window_tokens", window_tokens)
 
 
 def _count_window_layers(decoder: DecoderConfig, layers: int) -> tuple[int | None, str]:
     """Return the number of layers with a sliding window; `None` and the reason if it is unknown."""
     window, model_type = decoder.sliding_window, decoder.model_type
     if not window:
-        return (0, "") if not decoder.attention_chunk_size else (None, "it is not stated which layers attend to chunks")
+        return (0, "") if not decoder.attention_chunk_size else _count_chunked_layers(decoder, layers)
     if model_type in _WINDOW_AFTER_LAYER:
         if not decoder.use_sliding_window:
             return 0, ""
@@ -245,6 +301,21 @@ def _count_window_layers(decoder: DecoderConfig, layers: int) -> tuple[int | Non
     if model_type in _WINDOW_IN_ALL_LAYERS:
         return layers, ""
     return None, f"the configuration has a sliding window of {printable(str(window))} tokens, but not its layers"
+
+
+def _count_chunked_layers(decoder: DecoderConfig, layers: int) -> tuple[int | None, str]:
+    """Return the number of layers that attend to chunks, those with rotary embeddings: `no_rope_layers` has a 1 for
+    each, or every n-th layer has none."""
+    if decoder.no_rope_layers:
+        if len(decoder.no_rope_layers) != layers:
+            return None, f"no_rope_layers has {len(decoder.no_rope_layers)} entries, not {layers}"
+        return sum(map(bool, decoder.no_rope_layers)), ""
+    interval = decoder.no_rope_layer_interval
+    if interval is None and decoder.model_type == _CHUNKED_MODEL_TYPE:
+        interval = _DEFAULT_UNCHUNKED_INTERVAL
+    if not isinstance(interval, int) or not interval:
+        return None, "it is not stated which layers attend to chunks"
+    return layers - layers // interval, ""
 
 
 def _count_layer_types(known: KnownCounts, decoder: DecoderConfig, layers: int, attention_layers: int | None) -> None:

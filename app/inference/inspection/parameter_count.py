@@ -17,10 +17,10 @@ from app.inference.inspection.known_counts import Count
 
 _GATED_MLP_TYPES = frozenset(
     {
-        "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "ernie4_5_moe", "gemma", "gemma2", "gemma3_text", "glm4",
-        "glm4_moe", "glm_moe_dsa", "gpt_oss", "granite", "internlm2", "kimi_k2", "llama", "llama4_text", "minimax_m2",
-        "mistral", "mixtral", "olmo2", "phi3", "qwen2", "qwen2_moe", "qwen3", "qwen3_5_moe_text",
-        "qwen3_5_text", "qwen3_moe", "qwen3_next", "seed_oss",
+        "cohere", "cohere2", "deepseek_v2", "deepseek_v3", "deepseek_v32", "ernie4_5_moe", "gemma", "gemma2",
+        "gemma3_text", "glm4", "glm4_moe", "glm_moe_dsa", "gpt_oss", "granite", "internlm2", "kimi_k2", "llama",
+        "llama4_text", "minimax_m2", "mistral", "mixtral", "olmo2", "phi3", "qwen2", "qwen2_moe", "qwen3",
+        "qwen3_5_moe_text", "qwen3_5_text", "qwen3_moe", "qwen3_next", "seed_oss",
     }
 )  # fmt: skip
 """Model types whose MLPs and experts have three matrices each, which the table of published models confirms."""

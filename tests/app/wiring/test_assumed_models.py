@@ -106,3 +106,14 @@ def test_precision_is_that_of_the_published_weights_unless_it_is_stated(tmp_path
     stated = load_model_by_name("deepseek-r1", ("precision.weights=bf16", "precision.compute=bf16"))
     assert stated.precision == Precision()
     assert load_model_by_name("deepseek-r1-awq").precision == Precision("int4", "bf16")
+    assert load_model_by_name("moonshotai/Kimi-K2-Thinking").precision == Precision("int4", "bf16")
+
+
+def test_precision_is_that_of_the_quantization_in_a_configuration(folder: Path) -> None:
+    quantized = CONFIG | {"quantization_config": {"quant_method": "fp8"}}
+    (folder / "config.json").write_text(json.dumps(quantized))
+    assert load_model_by_name(str(folder)).precision == Precision("fp8", "fp8")
+    (folder / "model.yaml").write_text(f"language_model: {json.dumps(quantized)}\n")
+    assert load_assumed_model(folder / "model.yaml").precision == Precision("fp8", "fp8")
+    stated = load_model_by_name(str(folder), ("precision.weights=bf16", "precision.compute=bf16"))
+    assert stated.precision == Precision()

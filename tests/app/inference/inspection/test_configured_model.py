@@ -5,9 +5,11 @@ from typing import Any
 
 import pytest
 
+from app.analysis.language_models import load_language_models
 from app.errors import UsageError
-from app.inference.inspection.configured_model import read_shape
+from app.inference.inspection.configured_model import read_configured_model
 from app.records.planning_inputs import LanguageModel
+from tests.studies.model_shapes import load_published_models
 
 DENSE: dict[str, Any] = {
     "model_type": "llama",
@@ -28,7 +30,7 @@ LATENT = {"kv_lora_rank": 6, "qk_rope_head_dim": 2, "qk_nope_head_dim": 3, "v_he
 def read(**changes: Any) -> LanguageModel:
     """Return the shape of the dense model with changed keys; None removes a key."""
     config = {key: value for key, value in (DENSE | changes).items() if value is not None}
-    return read_shape(json.dumps(config).encode(), "config.json")
+    return read_configured_model(json.dumps(config).encode(), "config.json")[0]
 
 
 def test_a_dense_model_uses_all_its_parameters() -> None:
@@ -70,6 +72,7 @@ def test_latent_attention_has_low_rank_matrices() -> None:
 def test_layers_with_linear_attention_are_counted_by_their_interval() -> None:
     keys = {f"linear_num_{part}_heads": 2 for part in ("key", "value")}
     keys |= {f"linear_{part}_head_dim": 3 for part in ("key", "value")}
+    keys |= {"attn_output_gate": False}
     model = read(model_type="qwen3_next", num_hidden_layers=4, full_attention_interval=4, **keys)
     assert model.linear_layers == 3
     without = read(num_hidden_layers=4)
@@ -90,7 +93,10 @@ def test_layers_with_linear_attention_are_counted_by_their_interval() -> None:
         ({"num_hidden_layers": 0}, ("num_hidden_layers",)),
         ({"num_hidden_layers": "many"}, ("num_hidden_layers",)),
         ({"hidden_size": 8.5}, ("hidden_size",)),
-        ({"index_head_dim": 4}, ("indexer",)),
+        ({"num_kv_shared_layers": 4}, ("share their cache",)),
+        ({"attention_chunk_size": 64}, ("which layers attend to chunks",)),
+        ({"attention_chunk_size": 64, "no_rope_layers": [1]}, ("no_rope_layers",)),
+        ({"model_type": "mistral_large_3", "num_hidden_layers": None, "n_layers": 61}, ("num_hidden_layers",)),
     ],
 )
 def test_incomplete_or_invalid_configuration_is_refused_with_its_keys(
@@ -103,4 +109,101 @@ def test_incomplete_or_invalid_configuration_is_refused_with_its_keys(
 
 def test_text_that_is_no_json_is_refused() -> None:
     with pytest.raises(UsageError, match=r"config\.json is not valid"):
-        read_shape(b"layers: 3", "config.json")
+        read_configured_model(b"layers: 3", "config.json")
+
+
+def change(key: str, *dropped: str, **more: Any) -> dict[str, Any]:
+    """Return the configuration of a published model with some keys, and without others."""
+    config = load_published_models()[key].config
+    return {name: value for name, value in config.items() if name not in dropped} | more
+
+
+def nest(model_type: str, text_config: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"model_type": model_type, "text_config": text_config, "vision_config": {"hidden_size": 1408}} | more
+
+
+INT4 = {
+    "quant_method": "compressed-tensors",
+    "config_groups": {"group_0": {"weights": {"num_bits": 4, "type": "int", "group_size": 32}}},
+}
+
+
+@pytest.mark.parametrize(
+    ("key", "config", "weights"),
+    [
+        (
+            "llama-4-scout-17b-16e",
+            nest("llama4", change("llama-4-scout-17b-16e", "layer_types", no_rope_layers=[])),
+            None,
+        ),
+        (
+            "llama-4-maverick-17b-128e",
+            nest("llama4", change("llama-4-maverick-17b-128e", "layer_types", no_rope_layers=[1, 1, 1, 0] * 12)),
+            None,
+        ),
+        (
+            "deepseek-v3",
+            change(
+                "deepseek-v3",
+                model_type="deepseek_v32",
+                index_head_dim=128,
+                index_n_heads=64,
+                index_topk=2048,
+                quantization_config={"quant_method": "fp8", "fmt": "e4m3"},
+            ),
+            "fp8",
+        ),
+        ("gpt-oss-20b", change("gpt-oss-20b", quantization_config={"quant_method": "mxfp4"}), "fp4"),
+        (
+            "qwen3-next-80b-a3b",
+            change("qwen3-next-80b-a3b", "layer_types", "attn_output_gate", full_attention_interval=4),
+            None,
+        ),
+        (
+            "gemma-3-27b",
+            nest("gemma3", change("gemma-3-27b", "vocab_size", "max_position_embeddings", "tie_word_embeddings")),
+            None,
+        ),
+        (
+            "gemma-3-4b",
+            nest(
+                "gemma3",
+                {
+                    key: load_published_models()["gemma-3-4b"].config[key]
+                    for key in ("model_type", "hidden_size", "num_hidden_layers", "intermediate_size", "sliding_window")
+                },
+            ),
+            None,
+        ),
+        ("glm-4.5", change("glm-4.5", num_nextn_predict_layers=1), None),
+        ("glm-5", change("glm-5", index_head_dim=128), None),
+        ("mistral-small-24b", nest("mistral3", change("mistral-small-24b", sliding_window=None)), None),
+        (
+            "minimax-m2",
+            change(
+                "minimax-m2", num_mtp_modules=3, attn_type_list=[1] * 62, quantization_config={"quant_method": "fp8"}
+            ),
+            "fp8",
+        ),
+        ("kimi-k2", nest("kimi_k25", change("kimi-k2", quantization_config=INT4)), "int4"),
+        ("qwen3-8b", change("qwen3-8b", quantization_config={"quant_method": "awq", "bits": 4}), "int4"),
+        (
+            "qwen3-8b",
+            change("qwen3-8b", quantization_config={"quant_method": "modelopt", "quant_algo": "NVFP4"}),
+            "fp4",
+        ),
+        ("qwen3-8b", change("qwen3-8b", quantization_config={"quant_method": "tomorrow"}), None),
+    ],
+)
+def test_configuration_as_published_has_the_shape_of_the_table(
+    key: str, config: dict[str, Any], weights: str | None
+) -> None:
+    shape = load_language_models()[key].shape
+    assert read_configured_model(json.dumps(config).encode(), "config.json") == (shape, weights)
+
+
+def test_model_of_several_modalities_may_state_beside_the_decoder_that_embeddings_are_tied() -> None:
+    untied = nest("qwen3_vl", DENSE)
+    tied = untied | {"tie_word_embeddings": True}
+    parameters = [read_configured_model(json.dumps(config).encode(), "")[0].parameters for config in (untied, tied)]
+    assert parameters[0] - parameters[1] == 100 * 8
