@@ -31,6 +31,7 @@ from app.profiles.objective_lines import find_objective_lines
 from app.profiles.profile import Profile, list_required_extras
 from app.profiles.resolved import format_spec
 from app.records.events import Event, RunFinished, RunStarted
+from app.records.interrupted import InterruptedRun
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective
 from app.reporting import UNUSED_COLUMNS, build_report
@@ -39,7 +40,7 @@ from app.reporting.stored import COMMAND
 from app.session.interruption import Interruption
 from app.session.local.run import run_locally
 from app.session.run import RunOutcome, run
-from app.session.spec import BaselineSpec
+from app.session.spec import BaselineSpec, RunSpec
 from app.storage.bundle import is_reserved_run_id, is_valid_run_id
 from app.storage.checksums import write_checksums
 from app.storage.resuming import read_interrupted_run, reopen_run
@@ -185,13 +186,7 @@ def measure_demonstration(
         is_demonstration=True,
         shape_inputs=shape_inputs,
     )
-    gather = build_gather(profile, None)
-    return _run_and_store(
-        new_run,
-        lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop),
-        None,
-        progress,
-    )
+    return _run_and_store(new_run, _build_endpoint_session(profile, spec, None), None, progress)
 
 
 def show_run(
@@ -227,14 +222,18 @@ def resume_run(
     _require_extras(profile)
     request_consent([profile], allowed_hosts)
     run_id = interrupted_run.run_id
-    spec = build_spec(profile, run_id, today=datetime.now(UTC).date(), recalibrate=progress.recalibrate, gating=gating)
-    check_tokenizers(spec.workload)
-    spec = msgspec.structs.replace(spec, baseline=read_baseline(profile.name))
-    gather = build_gather(profile, remote_workers)
     spec_text, resumed_at = run_to_resume.spec_text or "", datetime.now(UTC)
+    spec = build_spec(
+        profile,
+        run_id,
+        today=resumed_at.date(),
+        recalibrate=progress.recalibrate,
+        gating=gating,
+        baseline=read_baseline(profile.name),
+    )
     measured_run = _run_and_store(
         NewRun(run_id, profile.name, spec_text, run_to_resume.directory, spec.slo, resumed_at),
-        lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted_run),
+        _build_endpoint_session(profile, spec, remote_workers, interrupted_run),
         lambda: reopen_run(run_to_resume, interrupted_run),
         progress,
     )
@@ -302,14 +301,22 @@ def _build_session(
                 "remote workers need an endpoint, but this profile runs a model on this machine",
                 hint="Remove --remote-workers and --bind.",
             )
-        local_spec = msgspec.structs.replace(build_local_spec(profile, new_run.run_id, gating), baseline=baseline)
+        local_spec = build_local_spec(profile, new_run.run_id, gating, baseline)
         return lambda store, emit, stop: run_locally(local_spec, build_local_dependencies(profile, store), emit, stop)
     today = new_run.started_at.date()
-    spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating)
+    spec = build_spec(profile, new_run.run_id, today=today, recalibrate=recalibrate, gating=gating, baseline=baseline)
+    return _build_endpoint_session(profile, spec, remote_workers)
+
+
+def _build_endpoint_session(
+    profile: EndpointProfile,
+    spec: RunSpec,
+    remote_workers: RemoteWorkers | None,
+    interrupted_run: InterruptedRun | None = None,
+) -> RunSession:
     check_tokenizers(spec.workload)
-    spec = msgspec.structs.replace(spec, baseline=baseline)
     gather = build_gather(profile, remote_workers)
-    return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop)
+    return lambda store, emit, stop: run(spec, build_dependencies(profile, store, gather), emit, stop, interrupted_run)
 
 
 def _run_session(

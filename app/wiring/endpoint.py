@@ -30,8 +30,8 @@ def resolve_addresses(url: str) -> list[str]:
                                hint="Check the host name in target.url.") from None  # fmt: skip
 
 
-def build_endpoint(profile: EndpointProfile) -> Endpoint:
-    """Build the endpoint of a profile, with resolved secrets.
+def build_endpoint(profile: EndpointProfile, run_id: str | None = None) -> Endpoint:
+    """Build the endpoint of a profile, with resolved secrets. The trace IDs of requests follow from the ID of the run.
 
     Raises UsageError if a secret is missing or must not be sent to the host, or if the profile does
     not confirm the permission to load-test a public host. Raises UnavailableError if the host name
@@ -56,6 +56,7 @@ def build_endpoint(profile: EndpointProfile) -> Endpoint:
         balance=target.balance,
         unix_socket=None if socket_path is None else str(socket_path),
         proxy=proxy,
+        trace_key=run_id if target.traceparent else None,
     )
 
 

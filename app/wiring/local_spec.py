@@ -25,7 +25,7 @@ from app.records.local import GenerationTest
 from app.records.offers import Offer
 from app.records.result import Hardware, Target
 from app.session.local.spec import DataSpec, LocalSpec, ScenarioSpec, TextSpec, VariantSpec
-from app.session.spec import LimitSpec
+from app.session.spec import BaselineSpec, LimitSpec
 from app.telemetry.machine_checks import read_free_memory_bytes
 from app.wiring.hardware import describe_this_machine, resolve_hardware
 
@@ -36,7 +36,9 @@ _DEFAULT_LOAD_SHARE = 0.7
 """Default rate of the server scenario, as a fraction of the variant's maximum throughput."""
 
 
-def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING) -> LocalSpec:
+def build_local_spec(
+    profile: LocalProfile, run_id: str, gating: Gating = DEFAULT_GATING, baseline: BaselineSpec | None = None
+) -> LocalSpec:
     """Resolve a profile to the specification of a local run. Nothing is measured. Raises UsageError
     if the profile specifies an unknown offer, or tests that exceed the context of a language
     model."""
@@ -66,6 +68,7 @@ def build_local_spec(profile: LocalProfile, run_id: str, gating: Gating = DEFAUL
         gates=profile.gates,
         limits=LimitSpec(profile.limits.duration_s),
         gating=gating,
+        baseline=baseline,
         memory_limit_bytes=profile.limits.memory_bytes,
         default_memory_limit_bytes=compute_default_memory_limit_bytes(),
         usd_per_hour=None if offer is None else offer.on_demand_usd_per_hour,

@@ -9,8 +9,6 @@ from __future__ import annotations
 import datetime
 from urllib.parse import urlsplit
 
-import msgspec
-
 from app.analysis.gating import DEFAULT_GATING, Gating
 from app.errors import UsageError
 from app.inference.job import SessionSettings, VariantJob
@@ -24,7 +22,7 @@ from app.profiles.traffic import build_traffic
 from app.records.offers import Catalog
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Hardware, Target
-from app.session.spec import LimitSpec, PlanSpec, RunSpec, StandaloneModelSpec, StartSpec
+from app.session.spec import BaselineSpec, LimitSpec, PlanSpec, RunSpec, StandaloneModelSpec, StartSpec
 from app.wiring.endpoint import build_endpoint
 from app.wiring.hardware import find_hardware, is_local_target
 from app.wiring.proxy import format_proxy
@@ -91,6 +89,7 @@ def build_spec(
     today: datetime.date,
     recalibrate: bool,
     gating: Gating = DEFAULT_GATING,
+    baseline: BaselineSpec | None = None,
     is_demonstration: bool = False,
     shape_inputs: PlanningInputs | None = None,
 ) -> RunSpec:
@@ -99,9 +98,7 @@ def build_spec(
     missing price."""
     catalog = load_catalog()
     hardware = find_hardware(profile, catalog)
-    endpoint = build_endpoint(profile)
-    if isinstance(profile.target, EndpointSettings) and profile.target.traceparent:
-        endpoint = msgspec.structs.replace(endpoint, trace_key=run_id)
+    endpoint = build_endpoint(profile, run_id)
     return RunSpec(
         run_id=run_id,
         name=profile.name,
@@ -123,6 +120,7 @@ def build_spec(
         start=build_start_spec(profile),
         may_be_scaled_to_zero=isinstance(profile.target, EndpointSettings) and profile.target.wake,
         gating=gating,
+        baseline=baseline,
         notes=_build_notes(profile, endpoint),
         workload_hash=compute_workload_hash(profile),
         chance_accuracy=compute_label_chance_accuracy(profile),
