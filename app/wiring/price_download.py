@@ -27,10 +27,12 @@ from app.errors import UnavailableError, UsageError
 from app.profiles.pricing.published.files import CatalogFile
 from app.profiles.pricing.published.reading import find_next_page
 from app.wiring.proxy import find_proxy
+from loadgen.records import Tls
+from loadgen.transport.opener import build_opener
 
 _MAX_BYTES = 2**30
 _MAX_DURATION_S, _READ_TIMEOUT_S = 600.0, 30.0
-_MAX_PAGES, _MAX_REDIRECTS = 1_000, 5
+_MAX_PAGES = 1_000
 _BLOCK_BYTES = 2**16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
 _HEADERS = {"User-Agent": f"sizewise/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
@@ -62,32 +64,6 @@ class _Budget:
                 f"{location}: the download took longer than {_MAX_DURATION_S:.0f} s",
                 hint="Download the file with another program, and use the file.",
             )
-
-
-class _Redirects(urllib.request.HTTPRedirectHandler):
-    max_redirections = _MAX_REDIRECTS
-
-    def redirect_request(
-        self, req: urllib.request.Request, fp: IO[bytes], code: int, msg: str, headers: Any, newurl: str
-    ) -> urllib.request.Request | None:
-        scheme = urlsplit(newurl).scheme
-        if scheme not in _DEFAULT_PORTS or (req.type == "https" and scheme != "https"):
-            fp.close()
-            raise URLError(f"the server redirects to an address with {scheme or 'no scheme'}")
-        return super().redirect_request(req, fp, code, msg, headers, newurl)
-
-
-class _EnvironmentProxy(urllib.request.ProxyHandler):
-    """Handler that uses the proxy of the environment for each address, redirects included."""
-
-    def __init__(self) -> None:
-        super().__init__({})
-
-    def http_open(self, request: urllib.request.Request) -> Any:
-        proxy = find_proxy((request.full_url,))
-        return None if proxy is None else self.proxy_open(request, proxy, request.type)
-
-    https_open = http_open
 
 
 def is_url(source: str) -> bool:
@@ -140,7 +116,8 @@ def _fetch(url: str, path: Path, location: str, budget: _Budget) -> Mapping[str,
     budget.check(location)
     try:
         request = urllib.request.Request(url, headers=_HEADERS)
-        with _build_opener().open(request, timeout=_READ_TIMEOUT_S) as response, path.open("wb") as file:
+        opener = build_opener(url, lambda address: find_proxy((address,)), Tls(), follows_redirects=True)
+        with opener.open(request, timeout=_READ_TIMEOUT_S) as response, path.open("wb") as file:
             _copy(response, file, location, budget)
             headers: Message = response.headers
     except HTTPError as error:
@@ -165,22 +142,6 @@ def _copy(response: Any, file: IO[bytes], location: str, budget: _Budget) -> Non
         raise UnavailableError(
             f"{location}: only {received_bytes:,} of {expected_bytes:,} bytes were received", hint="Try again."
         )
-
-
-def _build_opener() -> urllib.request.OpenerDirector:
-    """Build an opener for http and https only, which uses the proxy of the environment."""
-    opener = urllib.request.OpenerDirector()
-    opener.addheaders = []
-    for handler in (
-        _EnvironmentProxy(),
-        urllib.request.HTTPHandler(),
-        urllib.request.HTTPSHandler(context=ssl.create_default_context()),
-        urllib.request.HTTPErrorProcessor(),
-        urllib.request.HTTPDefaultErrorHandler(),
-        _Redirects(),
-    ):
-        opener.add_handler(handler)
-    return opener
 
 
 def _build_next_url(url: str, file: CatalogFile) -> str | None:

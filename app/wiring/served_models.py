@@ -64,7 +64,7 @@ def list_served_models(target: UrlTarget) -> list[str]:
     request = urllib.request.Request(
         url, headers=headers, method=model_list.method, data=b"" if model_list.method == "POST" else None
     )
-    opener = build_opener(url, proxy, Tls(verify=target.verifies_certificate))
+    opener = build_opener(url, lambda _: proxy, Tls(verify=target.verifies_certificate))
     try:
         with opener.open(request, timeout=_TIMEOUT_S) as response:
             content = response.read(_MAX_BYTES + 1)

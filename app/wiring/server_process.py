@@ -10,25 +10,23 @@ import contextlib
 import http.client
 import os
 import signal
-import ssl
 import subprocess
 import sys
 import threading
 import time
-import urllib.error
-import urllib.request
 from typing import IO, cast
-from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
 from app.profiles.endpoint_profile import EndpointProfile
-from app.profiles.permission import is_loopback
 from app.profiles.profile import find_serve_settings
 from app.profiles.serve import ServeSettings
 from app.serving.process import EndpointProcess
 from app.serving.settings import ConnectionLimits, ServingSettings
 from app.session.spec import StartSpec
+from app.wiring.proxy import find_proxy
 from loadgen.child import describe_exit, start_module
+from loadgen.records import Tls
+from loadgen.transport.opener import build_opener
 from reports.shortening import shorten
 
 _STOP_LIMIT_S = 10.0
@@ -48,6 +46,10 @@ class ServerProcess:
         UnavailableError if another server already responds at the readiness URL."""
         self._start = start_spec
         self._secrets = [value for _, value in start_spec.environment if len(value) >= _MIN_SECRET_LENGTH]
+        # The certificate is not verified, because only the status matters.
+        self._opener = build_opener(
+            start_spec.ready_url, lambda address: find_proxy((address,)), Tls(verify=False), follows_redirects=True
+        )
         if self.is_ready():
             raise UnavailableError(
                 f"target.start: {start_spec.ready_url} already responds before {start_spec.command[0]} is started",
@@ -74,7 +76,7 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         try:
-            with _build_opener(self._start.ready_url).open(self._start.ready_url, timeout=_REQUEST_LIMIT_S) as response:
+            with self._opener.open(self._start.ready_url, timeout=_REQUEST_LIMIT_S) as response:
                 return 200 <= int(response.status) < 300
         except (OSError, http.client.HTTPException, ValueError):  # Connection refused or reset, or not HTTP: not ready.
             return False
@@ -167,16 +169,6 @@ def _signal_group(child: subprocess.Popen[bytes], signal_number: int) -> None:
         return
     with contextlib.suppress(ProcessLookupError, PermissionError):  # The whole group has already exited.
         os.killpg(child.pid, signal_number)
-
-
-def _build_opener(url: str) -> urllib.request.OpenerDirector:
-    """Build a URL opener that does not verify certificates, because only the status matters, and
-    that uses no proxy for loopback hosts."""
-    unverified_context = ssl._create_unverified_context()
-    handlers: list[urllib.request.BaseHandler] = [urllib.request.HTTPSHandler(context=unverified_context)]
-    if is_loopback(urlsplit(url).hostname or ""):
-        handlers.append(urllib.request.ProxyHandler({}))
-    return urllib.request.build_opener(*handlers)
 
 
 _MAX_CONNECTIONS = 65_536

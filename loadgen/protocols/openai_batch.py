@@ -305,7 +305,7 @@ class _Client:
         base_url, separator, query = endpoint.urls[0].partition("?")
         self.base_url, self._query, self.sent_count = base_url.rstrip("/"), separator + query, 0
         self._endpoint, self._timeout_s = endpoint, endpoint.timeouts.total_s
-        self._opener = build_opener(self.base_url, endpoint.proxy, endpoint.tls)
+        self._opener = build_opener(self.base_url, lambda _: endpoint.proxy, endpoint.tls)
 
     def upload(self, content: bytes) -> str:
         """Upload a file of requests, and return its ID."""

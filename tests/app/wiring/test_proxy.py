@@ -32,7 +32,18 @@ def test_all_proxy_applies_to_http_and_https(environment: pytest.MonkeyPatch) ->
     assert find_proxy((REMOTE_URL,)) == find_proxy((REMOTE_TLS_URL,)) == "http://proxy.example:1"
 
 
-@pytest.mark.parametrize("url", ["http://127.0.0.1:8000/", "http://localhost/", "http://[::1]:8000/"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "http://127.0.0.1:8000/",
+        "http://127.0.0.2/",
+        "http://localhost/",
+        "http://localhost.:8000/",
+        "http://model.localhost/",
+        "http://[::1]:8000/",
+        "http://[::ffff:127.0.0.1]:8000/",
+    ],
+)
 def test_loopback_addresses_are_never_proxied(environment: pytest.MonkeyPatch, url: str) -> None:
     environment.setenv("HTTP_PROXY", "http://proxy.example:3128")
     assert find_proxy((url,)) is None

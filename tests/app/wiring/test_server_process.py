@@ -7,13 +7,11 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from urllib.request import ProxyHandler
 
 import pytest
 
 from app.errors import UnavailableError, UsageError
 from app.session.spec import StartSpec
-from app.wiring import server_process
 from app.wiring.server_process import ServerProcess
 from tests.fakes import slow_server
 from tests.fakes.processes import free_port, is_running
@@ -108,18 +106,10 @@ def test_readiness_check_of_a_loopback_url_ignores_the_proxy(monkeypatch: pytest
         wait_until(server.is_ready)
 
 
-@pytest.mark.parametrize("host", ["localhost.", "model.localhost", "[::ffff:127.0.0.1]", "127.0.0.2"])
-def test_names_of_this_machine_are_not_proxied(host: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("http_proxy", "http://proxy.example:3128")
-    opener = server_process._build_opener(f"http://{host}:8000/")
-    assert not any(isinstance(handler, ProxyHandler) for handler in vars(opener)["handlers"])
-
-
 def test_started_server_ends_when_the_parent_process_is_killed(tmp_path: Path) -> None:
     code = f"""
 import signal, sys
 from app.session.spec import StartSpec
-from app.wiring import server_process
 from app.wiring.server_process import ServerProcess
 server = ServerProcess(StartSpec({slow_spec(f"child={tmp_path / 'child'}").command!r}, "http://127.0.0.1:9/", 5.0, "/"))
 print(server.pid, flush=True)
