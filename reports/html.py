@@ -47,8 +47,10 @@ from reports.model import OfferRow, PlanReport, PlanSection, Quantity, Report
 from reports.sections.batch_size import build_batch_figures
 from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport
 from reports.sections.concurrency import build_concurrency_figures
+from reports.sections.evidence import EVIDENCE
 from reports.sections.figure import Figure
 from reports.sections.section import Groups, Noted, Part, Section, State, Table, build_headers, format_cell
+from reports.sections.shape_plan import SHAPE_PLAN
 from reports.sections.telemetry import build_telemetry_figures
 from reports.sections.timelines import build_timeline_figures
 from reports.tables import build_plan_tables, build_tables
@@ -487,7 +489,7 @@ def _build_environment() -> Environment:
             "plan_sentences": plan_sentences,
             "decide": decision,
             "list_section_tables": _list_section_tables,
-            "build_comparison_table": _build_comparison_table,
+            "build_rows_table": _build_rows_table,
         }
     )
     environment.tests["quantity"] = lambda value: isinstance(value, Quantity)
@@ -525,8 +527,14 @@ def _list_section_tables(report: Report, part: Part) -> list[tuple[str, bool, li
     ]
 
 
-def _build_comparison_table(name: str, rows: Sequence[Any], caption: str) -> PageTable:
-    section: Section[Any] = CHANGES if name == "changes" else DIFFERENCES
+_ROWS_SECTIONS: dict[str, Section[Any]] = {
+    section.name: section for section in (CHANGES, DIFFERENCES, EVIDENCE, SHAPE_PLAN)
+}
+
+
+def _build_rows_table(name: str, rows: Sequence[Any], caption: str = "") -> PageTable:
+    """Build the table of some rows of a section that is not a field of the report."""
+    section = _ROWS_SECTIONS[name]
     table = Table(rows=rows, caption=caption)
     return _build_section_table(section, table, section.list_groups(table, "html"), "")
 

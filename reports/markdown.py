@@ -43,6 +43,7 @@ from reports.plan_text import build_decision_lines, build_offer_lines
 from reports.plan_text import build_detail_lines as plan_lines
 from reports.sections.comparison import CHANGES, DIFFERENCES, ComparisonReport, ComparisonSection
 from reports.sections.section import Cell, Groups, Noted, RowT, Section, State, Table, build_headers, format_cell
+from reports.sections.shape_plan import SHAPE_PLAN
 
 _SPACES = re.compile(r"\s+")
 _SPECIAL_CHARACTERS = re.compile(r"[\\`*_\[\]|~$<>&]")
@@ -211,13 +212,12 @@ def _build_plan(plan: PlanSection | None, *, is_decided: bool) -> list[str]:
 def _build_shape_plan(section: ShapePlanSection | None) -> list[str]:
     if section is None:
         return []
-    cells = [tuple(map(escape_text, plan_sentences.build_shape_cells(row))) for row in section.rows]
     return [
         escape_text(section.statement),
         "",
         escape_text(plan_sentences.describe_shape_traffic(section)),
         "",
-        *(build_table(plan_sentences.SHAPE_COLUMNS, cells) or [escape_text(plan_sentences.NO_SHAPE_OFFER)]),
+        *(build_rows_table(SHAPE_PLAN, section.rows) or [escape_text(plan_sentences.NO_SHAPE_OFFER)]),
         "",
         *build_bullet_list([*map(escape_text, section.notes)]),
     ]

@@ -8,6 +8,7 @@ from typing import Literal
 import msgspec
 
 from reports.quantity import Basis, CheckRow, Limit, Quantity, Validity
+from reports.sections.evidence import NearestPointRow
 
 SizingMethod = Literal["simulated", "formula", "measured"]
 """Method by which the size of a fleet was determined: a simulation, a queueing formula, or only the
@@ -242,32 +243,6 @@ class PlannedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     kv: str
     input_tokens: float
     output_tokens: float
-
-
-class NearestPointRow(msgspec.Struct, frozen=True, kw_only=True):
-    """Published measurement of a language model near to the planned server: mean TTFT and mean TPOT in ms that clients
-    of a closed loop observed, and what the model of step times predicts. Lengths are nominal, in tokens."""
-
-    id: str
-    source: str
-    model: str
-    accelerator: str
-    accelerators: int
-    tensor_parallel: int
-    expert_parallel: int
-    precision: str
-    engine: str
-    version: str
-    input_tokens: int
-    output_tokens: int
-    clients: int
-    measured_on: str | None
-    ttft_ms: float
-    tpot_ms: float
-    predicted_ttft_ms: float
-    predicted_tpot_ms: float
-    distance: float
-    """Distance from the planned server, in factors of two and steps of similar effect."""
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -10,14 +10,12 @@ from reports.evidence import BASIS_MEANINGS
 from reports.plan_section import (
     ApiPriceRow,
     DaySeries,
-    NearestPointRow,
     OfferRow,
     PercentileRange,
     PlannedModelRow,
     PlanSection,
     SavingRow,
     SensitivityRow,
-    ShapePlanRow,
     ShapePlanSection,
     UnitCostRow,
 )
@@ -320,7 +318,6 @@ def _format_named_quantity(name: str, quantity: Quantity) -> str:
 
 
 NO_SHAPE_OFFER = "No offer meets the traffic and the SLO."
-SHAPE_COLUMNS = ("accelerator", "instances", "offer", "$/month", "based on")
 
 
 def describe_shape_traffic(section: ShapePlanSection) -> str:
@@ -330,39 +327,6 @@ def describe_shape_traffic(section: ShapePlanSection) -> str:
     return (
         f"Traffic: a peak of {peak_text} with {formatting.format_number(section.input_tokens)} input tokens and "
         f"{formatting.format_number(section.output_tokens)} output tokens per request, within {slo_text}."
-    )
-
-
-def build_shape_cells(row: ShapePlanRow) -> tuple[str, ...]:
-    """Return the cells of a row, in the order of `SHAPE_COLUMNS`."""
-    fleet = row.fleet
-    instances_text = formatting.NOT_AVAILABLE if fleet.instances is None else formatting.format_count(fleet.instances)
-    usd = fleet.usd_per_month.value
-    usd_text = formatting.NOT_AVAILABLE if usd is None else formatting.format_number(usd)
-    return row.accelerator, instances_text, fleet.offer, usd_text, fleet.basis
-
-
-NEAREST_COLUMNS = ("model", "GPUs", "engine", "tokens", "clients", "TTFT, ms", "predicted", "TPOT, ms", "predicted")
-
-
-def build_nearest_cells(row: NearestPointRow) -> tuple[str, ...]:
-    """Return the cells of a published point, in the order of `NEAREST_COLUMNS`."""
-    return (
-        f"{row.model}, {row.precision}",
-        f"{row.accelerators} × {row.accelerator}",
-        row.engine if row.version == "unknown" else f"{row.engine} {row.version}",
-        f"{formatting.format_count(row.input_tokens)} + {formatting.format_count(row.output_tokens)}",
-        formatting.format_count(row.clients),
-        *map(formatting.format_number, (row.ttft_ms, row.predicted_ttft_ms, row.tpot_ms, row.predicted_tpot_ms)),
-    )
-
-
-def describe_nearest_point(row: NearestPointRow) -> str:
-    """Describe a published point, what the model predicts for it, and who published it."""
-    model, gpus, engine, tokens, clients, ttft, predicted_ttft, tpot, predicted_tpot = build_nearest_cells(row)
-    return (
-        f"{model} on {gpus}, {engine}, {tokens} tokens, {clients} clients: TTFT {ttft} ms (predicted "
-        f"{predicted_ttft}), TPOT {tpot} ms (predicted {predicted_tpot}); {row.source}"
     )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from reports import formatting, plan_sentences
 from reports.decision import build_plan_decision
 from reports.plan_section import PlanSection
+from reports.sections.evidence import describe_point
 
 _MAX_INPUTS = 3
 
@@ -88,7 +89,7 @@ def _build_evidence_lines(plan: PlanSection) -> Iterator[str]:
 
 
 def _build_nearest_lines(plan: PlanSection) -> Iterator[str]:
-    yield from map(plan_sentences.describe_nearest_point, plan.nearest_points)
+    yield from map(describe_point, plan.nearest_points)
     yield from plan.attributions
 
 

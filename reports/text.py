@@ -49,6 +49,7 @@ from reports.sections.section import (
     format_cell,
     format_dimmed,
 )
+from reports.sections.shape_plan import SHAPE_PLAN
 from reports.text_table import format_text_table
 
 _MARGIN = 11
@@ -85,7 +86,7 @@ def render_text(report: Report, width: int = 100, *, with_marks: bool = False) -
         *_build_section_blocks(report, latency_label, width, is_result=False),
         *_build_local_blocks(report.local, width),
         _build_block("Plan", _build_plan_lines(report.plan, is_decided=leading_plan is not None), width),
-        _build_block("From shape", _build_shape_plan_lines(report.shape_plan, width - _MARGIN), width),
+        _build_block("From shape", _build_shape_plan_lines(report.shape_plan, width), width),
     ]
     if report.definitions is not None:
         blocks += build_definition_blocks(report.definitions, width)
@@ -116,9 +117,8 @@ def _build_shape_plan_lines(section: ShapePlanSection | None, width: int) -> lis
     introduction = [section.statement, plan_sentences.describe_shape_traffic(section)]
     if not section.rows:
         return [*introduction, plan_sentences.NO_SHAPE_OFFER, *section.notes]
-    cell_rows = [plan_sentences.SHAPE_COLUMNS, *map(plan_sentences.build_shape_cells, section.rows)]
-    first_column, *columns = ([*cells] for cells in zip(*cell_rows, strict=True))
-    table_lines = _format_tables(_pack_columns(first_column, [[column] for column in columns], width))
+    table = Table(rows=section.rows)
+    table_lines = _build_table_lines(SHAPE_PLAN, table, SHAPE_PLAN.list_groups(table, "text"), "", width)
     return [*introduction, *table_lines, *section.notes]
 
 

@@ -5,7 +5,6 @@ Your own measurements stay in Sizewise's home, and are never sent anywhere.
 
 from __future__ import annotations
 
-import datetime
 import sys
 from typing import TYPE_CHECKING, NamedTuple, get_args
 
@@ -24,8 +23,6 @@ if TYPE_CHECKING:
 
     from app.records.evidence import EvidenceSource
     from app.records.planning_inputs import OwnEvidence
-    from app.reporting.evidence_rows import EvidenceRow
-    from reports.sections.section import Column
 
 _TABLE_ROWS = 50
 """Rows of a table for readers, unless the user sets a limit."""
@@ -55,8 +52,9 @@ class _Server(NamedTuple):
 
 
 def _list_evidence(filters: _Filters, limit: int | None, requested_output: OutputOptions) -> int:
-    from app.cli.tables import format_table, print_json
+    from app.cli.tables import format_section, print_json
     from app.reporting.evidence_rows import find_rows, find_sources, list_rows
+    from reports.sections.evidence import EVIDENCE
 
     output = parse_output(requested_output)
     rows = find_rows(list_rows(_load_own_evidence()), **filters._asdict())
@@ -65,7 +63,7 @@ def _list_evidence(filters: _Filters, limit: int | None, requested_output: Outpu
     if output == "json":
         print_json({"sources": sources, "points": shown})
         return ExitCode.OK
-    print_whole(format_table(_build_columns(), shown, output))
+    print_whole(format_section(EVIDENCE, shown, output))
     _print_attributions(sources, to_readers=output == "table")
     if len(rows) > len(shown):
         print(f"{len(shown):,} of {len(rows):,} points; add filters, or use --limit {len(rows)}", file=sys.stderr)
@@ -88,40 +86,6 @@ def _print_attributions(sources: Sequence[EvidenceSource], *, to_readers: bool) 
         print()
     for source in sources:
         print(source.attribution, file=sys.stdout if to_readers else sys.stderr)
-
-
-def _build_columns() -> tuple[Column[EvidenceRow], ...]:
-    from reports.sections.section import Column
-
-    return (
-        Column("id", "id"),
-        Column("source", "source"),
-        Column("model", "model"),
-        Column("", "GPUs", lambda row: f"{row.accelerators} × {row.accelerator}"),
-        Column("accelerator"),
-        Column("accelerators"),
-        Column("tensor_parallel", "TP"),
-        Column("expert_parallel", "EP"),
-        Column("precision", "weights"),
-        Column("", "engine", lambda row: f"{row.engine} {row.version}"),
-        Column("engine"),
-        Column("version"),
-        Column("input_tokens", "input"),
-        Column("output_tokens", "output"),
-        Column("clients", "clients"),
-        Column("rate_per_s", "req/s"),
-        Column("ttft_ms", "TTFT (ms)"),
-        Column("tpot_ms", "TPOT (ms)"),
-        Column("measured_on", "measured", lambda row: _format_date(row.measured_on)),
-        Column("flags_known", "flags known", lambda row: row.flags is not None),
-        Column("flags"),
-        Column("speculation", "speculation"),
-        Column("image"),
-    )
-
-
-def _format_date(date: datetime.date | None) -> str | None:
-    return None if date is None else date.isoformat()
 
 
 def _show_evidence(evidence_id: str, json: bool) -> int:
@@ -202,7 +166,8 @@ def _format_lines(document: dict[str, object], indent: str = "") -> list[str]:
 def _add_evidence(source: str, server: _Server, input_tokens: float | None, output_tokens: float | None) -> int:
     from app.storage.own_evidence import store_evidence
     from app.wiring.dependencies import get_utc_now
-    from app.wiring.evidence import UNKNOWN_VERSION, EvidenceRequest, build_evidence
+    from app.wiring.evidence import EvidenceRequest, build_evidence
+    from reports.sections.evidence import UNKNOWN_VERSION
 
     request = EvidenceRequest(
         source=source,

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from itertools import chain
 from typing import Any, Literal
 
 from app.cli.streams import print_whole
 from app.records.result import Environment
 from reports.formatting import format_value_unit
 from reports.marks import mark_status
-from reports.sections import section
-from reports.sections.section import Cell, Column, RowT
+from reports.sections import section as sections
+from reports.sections.section import Cell, Column, Output, RowT, Section, Table
 from reports.shortening import shorten
 
 TableFormat = Literal["table", "csv", "md"]
@@ -35,6 +36,15 @@ def format_table(columns: Sequence[Column[RowT]], rows: Sequence[RowT], table_fo
         titles = [escape_text(column.label) for column in titled_columns]
         return "\n".join(build_table(titles, [[*map(escape_text, row_texts)] for row_texts in texts]))
     return _align(titled_columns, texts)
+
+
+def format_section(section: Section[RowT], rows: Sequence[RowT], table_format: TableFormat) -> str:
+    """Format rows with the columns that a section declares for the format."""
+    groups = section.list_groups(Table(rows=rows), _OUTPUTS[table_format])
+    return format_table([*chain(*groups)], rows, table_format)
+
+
+_OUTPUTS: dict[TableFormat, Output] = {"table": "text", "csv": "csv", "md": "markdown"}
 
 
 def _align(columns: Sequence[Column[Any]], texts: Sequence[Sequence[str]]) -> str:
@@ -77,7 +87,7 @@ def format_cell(cell: Cell) -> str:
         return "yes" if cell else "no"
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
-    return section.format_cell(cell, format_value_unit)
+    return sections.format_cell(cell, format_value_unit)
 
 
 def _replace_unprintable(character: str) -> str:

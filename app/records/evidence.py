@@ -9,6 +9,8 @@ from typing import Literal
 
 import msgspec
 
+from app.records.estimate import Count
+
 EngineName = Literal["vllm", "sglang", "trtllm"]
 """Inference engine: vLLM, SGLang or TensorRT-LLM."""
 
@@ -28,9 +30,9 @@ class PublishedServer(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     engine: EngineName
     version: str
-    accelerators: int
-    attention_replicas: int = 1
-    expert_parallel: int = 1
+    accelerators: Count
+    attention_replicas: Count = 1
+    expert_parallel: Count = 1
 
     @property
     def tensor_parallel(self) -> int:
@@ -45,9 +47,9 @@ class PublishedPoint(msgspec.Struct, frozen=True, kw_only=True):
 
     id: str
     served: PublishedServer
-    input_tokens: int
-    output_tokens: int
-    clients: int
+    input_tokens: Count
+    output_tokens: Count
+    clients: Count
     ttft_ms: float
     tpot_ms: float
     source: str

@@ -9,6 +9,7 @@ import msgspec
 
 from app.records.checks import Check
 from app.records.estimate import Basis, Count, Estimate
+from app.records.evidence import PublishedPoint
 from app.records.offers import PriceKind
 from app.records.server import MeasuredServer
 from app.records.traffic import Traffic
@@ -335,30 +336,11 @@ class AcceleratorResult(msgspec.Struct, frozen=True):
 
 
 class NearestPoint(msgspec.Struct, frozen=True, kw_only=True):
-    """A published measurement of a language model that is near to the planned server: mean TTFT and mean TPOT in ms
-    that the clients of a closed loop observed, and what the model of step times predicts that they observe.
+    """A published point near to the planned server, and what the model of step times predicts for it: mean TTFT and
+    mean TPOT in ms that the clients of a closed loop observe. `distance` from the planned server is in factors of two
+    and steps of similar effect."""
 
-    `source` is the publisher. Lengths are nominal, in tokens. `distance` from the planned server is in factors of two
-    and steps of similar effect.
-    """
-
-    id: str
-    source: str
-    model: str
-    accelerator: str
-    accelerators: Count
-    tensor_parallel: Count
-    expert_parallel: Count
-    precision: str
-    engine: str
-    version: str
-    input_tokens: Count
-    output_tokens: Count
-    clients: Count
-    measured_on: str | None
-    """Date of the measurement (ISO 8601); None if not stated."""
-    ttft_ms: float
-    tpot_ms: float
+    point: PublishedPoint
     predicted_ttft_ms: float
     predicted_tpot_ms: float
     distance: float

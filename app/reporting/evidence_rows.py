@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
-
-import msgspec
+from typing import Any
 
 from app.analysis.accelerator_names import matches_accelerator
 from app.analysis.language_models import find_model_key
@@ -13,44 +12,13 @@ from app.analysis.published_points import load_published_points
 from app.errors import UsageError
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.profiles.problems import did_you_mean
-from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, PublishedPoint
-from app.records.planning_inputs import OwnEvidence
+from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, PublishedPoint, PublishedServer
+from app.records.plan import NearestPoint
+from app.records.planning_inputs import OwnEvidence, OwnPoint
+from reports.sections.evidence import EvidenceRow, NearestPointRow
 
 _SOURCES_BY_ID = {source.id: source for source in PUBLISHED_SOURCES}
 SOURCE_IDS = (*_SOURCES_BY_ID, OWN_SOURCE)
-
-
-class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
-    """A measured load of one replica of a language model.
-
-    Latencies are means in ms. Lengths of published points are nominal, those of the user's own are means, in tokens.
-    `clients` is None for an open loop, and `rate_per_s` for a closed one. Values that the source does not state are
-    None.
-    """
-
-    id: str
-    source: str
-    model: str
-    accelerator: str
-    accelerators: int
-    tensor_parallel: int
-    expert_parallel: int
-    precision: str
-    engine: str
-    version: str
-    input_tokens: float
-    output_tokens: float
-    clients: float | None
-    rate_per_s: float | None
-    ttft_ms: float | None
-    tpot_ms: float | None
-    measured_on: datetime.date | None
-    flags: str | None
-    """Script of InferenceX with the flags of the engine."""
-    speculation: bool | None
-    """Whether the server decoded speculatively."""
-    image: str | None = None
-    """Container image of the server."""
 
 
 def list_rows(own: Iterable[OwnEvidence]) -> list[EvidenceRow]:
@@ -96,54 +64,52 @@ def _find_listed_model(name: str, listed: set[str]) -> str:
 
 
 def build_published_row(point: PublishedPoint) -> EvidenceRow:
-    return EvidenceRow(
-        id=point.id,
-        source=point.source,
-        model=point.served.model,
-        accelerator=point.served.accelerator,
-        accelerators=point.served.accelerators,
-        tensor_parallel=point.served.tensor_parallel,
-        expert_parallel=point.served.expert_parallel,
-        precision=point.served.precision,
-        engine=point.served.engine,
-        version=point.served.version,
-        input_tokens=point.input_tokens,
-        output_tokens=point.output_tokens,
-        clients=point.clients,
-        rate_per_s=None,
-        ttft_ms=point.ttft_ms,
-        tpot_ms=point.tpot_ms,
-        measured_on=point.measured_on,
-        flags=point.recipe,
-        speculation=None,
-        image=point.image,
+    return EvidenceRow(**_list_published_fields(point))
+
+
+def build_nearest_row(nearest: NearestPoint) -> NearestPointRow:
+    return NearestPointRow(
+        **_list_published_fields(nearest.point),
+        predicted_ttft_ms=nearest.predicted_ttft_ms,
+        predicted_tpot_ms=nearest.predicted_tpot_ms,
+        distance=nearest.distance,
     )
 
 
 def build_own_rows(evidence: OwnEvidence) -> Iterator[EvidenceRow]:
-    served = evidence.served
     for number, point in enumerate(evidence.points, 1):
         yield EvidenceRow(
+            **_list_fields(point, evidence.served, evidence.measured_on),
             id=f"{evidence.id}.{number}",
             source=OWN_SOURCE,
-            model=served.model,
-            accelerator=served.accelerator,
-            accelerators=served.accelerators,
-            tensor_parallel=served.tensor_parallel,
-            expert_parallel=served.expert_parallel,
-            precision=served.precision,
-            engine=served.engine,
-            version=served.version,
-            input_tokens=point.input_tokens,
-            output_tokens=point.output_tokens,
-            clients=point.clients,
             rate_per_s=point.rate_per_s,
-            ttft_ms=point.ttft_ms,
-            tpot_ms=point.tpot_ms,
-            measured_on=evidence.measured_on,
-            flags=None,
             speculation=evidence.speculation,
         )
+
+
+def _list_published_fields(point: PublishedPoint) -> dict[str, Any]:
+    return _list_fields(point, point.served, point.measured_on) | {
+        "id": point.id,
+        "source": point.source,
+        "flags": point.recipe,
+        "image": point.image,
+    }
+
+
+_SERVER_FIELDS = (
+    "model", "accelerator", "accelerators", "tensor_parallel", "expert_parallel", "precision", "engine", "version",
+)  # fmt: skip
+_LOAD_FIELDS = ("input_tokens", "output_tokens", "clients", "ttft_ms", "tpot_ms")
+
+
+def _list_fields(
+    point: PublishedPoint | OwnPoint, served: PublishedServer, measured_on: datetime.date | None
+) -> dict[str, Any]:
+    return (
+        {name: getattr(served, name) for name in _SERVER_FIELDS}
+        | {name: getattr(point, name) for name in _LOAD_FIELDS}
+        | {"measured_on": None if measured_on is None else measured_on.isoformat()}
+    )
 
 
 def find_sources(rows: Sequence[EvidenceRow]) -> list[EvidenceSource]:

@@ -15,6 +15,7 @@ from app.records.evidence import list_attributions
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 from app.records.result import ShapePlan
+from app.reporting.evidence_rows import build_nearest_row
 from app.reporting.quantities import build_check_row, build_limit, build_quantity
 from reports import model
 from reports.plan_section import (
@@ -26,7 +27,6 @@ from reports.plan_section import (
     FrontRow,
     MixRow,
     MixSection,
-    NearestPointRow,
     PercentileRange,
     PlannedModelRow,
     PlanReport,
@@ -97,8 +97,8 @@ def build_plan_section(
             msgspec.structs.replace(build_check_row(check), name=check.id.replace("_", " ")) for check in plan.checks
         ),
         source=None if recommended_fleet is None else _find_source(recommended_fleet, sources),
-        nearest_points=tuple(NearestPointRow(**msgspec.structs.asdict(point)) for point in plan.nearest_points),
-        attributions=list_attributions(point.source for point in plan.nearest_points),
+        nearest_points=tuple(map(build_nearest_row, plan.nearest_points)),
+        attributions=list_attributions(nearest.point.source for nearest in plan.nearest_points),
         accelerators=tuple(
             AcceleratorRow(accelerator=result.accelerator, offer=result.offer) for result in plan.accelerators
         ),

@@ -21,8 +21,7 @@ from app.storage.foreign.reading import read_foreign
 from app.storage.own_evidence import identify
 from app.storage.run_directory import EVENTS, find_run
 from app.wiring.assumed_models import load_assumed_model
-
-UNKNOWN_VERSION = "unknown"
+from reports.sections.evidence import UNKNOWN_VERSION
 
 
 class EvidenceRequest(msgspec.Struct, frozen=True, kw_only=True):

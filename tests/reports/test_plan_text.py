@@ -6,8 +6,9 @@ from msgspec.structs import replace
 from reports.html import render_plan_html
 from reports.markdown import render_plan_markdown
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import AcceleratorRow, CapacityUncertainty, NearestPointRow, PercentileRange, PlannedModelRow
+from reports.plan_section import AcceleratorRow, CapacityUncertainty, PercentileRange, PlannedModelRow
 from reports.plan_text import build_detail_lines, build_summary_lines
+from reports.sections.evidence import NearestPointRow
 from reports.text import render_plan
 
 

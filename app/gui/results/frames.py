@@ -21,8 +21,7 @@ from reports.model import (
     PlanSection,
     Report,
 )
-from reports.plan_section import ShapePlanSection
-from reports.plan_sentences import SHAPE_COLUMNS, build_shape_cells, format_cost_range
+from reports.plan_sentences import format_cost_range
 from reports.quantity import Quantity
 from reports.sections.section import Cell, Noted, RowT, Section, Table, build_headers, format_cell
 
@@ -48,9 +47,10 @@ def build_section_frames(section: Section[Any], report: Report) -> list[SectionF
     return [build_section_frame(section, table, report) for table, _ in section.build_tables(report, "window")]
 
 
-def build_section_frame(section: Section[RowT], table: Table[RowT], report: Report) -> SectionFrame:
+def build_section_frame(section: Section[RowT], table: Table[RowT], report: Report | None = None) -> SectionFrame:
+    """Return a table of a section. Its rows may be about stages of the report."""
     columns = [*chain(*section.list_groups(table, "window"))]
-    latency_label = formatting.format_metric_label(report.times)
+    latency_label = "" if report is None else formatting.format_metric_label(report.times)
     headers = build_headers(columns, latency_label, is_short=False)
     has_intervals = "window" in section.intervals
     rows = [
@@ -58,7 +58,7 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
         for row in table.rows
     ]
     keys = [column.key for column in columns]
-    invalid_stages = {stage.stage for stage in report.stages if stage.validity == "INVALID"}
+    invalid_stages = {stage.stage for stage in (report.stages if report else ()) if stage.validity == "INVALID"}
     return SectionFrame(
         title=table.title or section.format_caption(table, latency_label),
         note=table.note or section.note,
@@ -279,17 +279,6 @@ def offer_frame(plan: PlanSection) -> pd.DataFrame:
         ("offer", "instances", "usd_per_month", "cost_range", "usd_per_1k", "latency", "utilization", "basis", "risk",
          "price"),
     )  # fmt: skip
-
-
-SHAPE_TITLES = ("Accelerator", "Instances", "Offer", "Cost ($/month)", "Basis")
-
-
-def shape_frame(section: ShapePlanSection) -> pd.DataFrame:
-    """Return the table of the cheapest fleet of each accelerator type, for a model that was not
-    measured."""
-    return _frame(
-        [dict(zip(SHAPE_COLUMNS, build_shape_cells(row), strict=True)) for row in section.rows], SHAPE_COLUMNS
-    )
 
 
 def _drop_interval(quantity: Quantity) -> Quantity:

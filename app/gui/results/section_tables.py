@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
@@ -9,14 +10,14 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.charts.figures import create_chart
 from app.gui.charts.panel import Panel
-from app.gui.results.frames import SectionFrame, build_section_frames
+from app.gui.results.frames import SectionFrame, build_section_frame, build_section_frames
 from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.tabs.tab import create_table, fit_columns, fit_height
 from app.gui.theme import GAP, GAP_TIGHT, ThemeController
 from app.gui.widgets import label, vbox
 from reports.model import Report
 from reports.sections.figure import Figure
-from reports.sections.section import Section, Tab
+from reports.sections.section import RowT, Section, Tab, Table
 
 if TYPE_CHECKING:
     from app.gui.tables import FrameTable
@@ -108,6 +109,11 @@ def show_section(table: FrameTable, model: QuantityModel, section: Section[Any],
         fill_section_table(table, model, section_frames[0])
     else:
         model.set_rows(pd.DataFrame())
+
+
+def show_rows(table: FrameTable, model: QuantityModel, section: Section[RowT], rows: Sequence[RowT]) -> None:
+    """Show some rows of a section that is not a field of the report."""
+    fill_section_table(table, model, build_section_frame(section, Table(rows=rows)))
 
 
 def fill_section_table(table: FrameTable, model: QuantityModel, section_frame: SectionFrame) -> None:

@@ -136,22 +136,7 @@ def _predict(
     predicted_s = load_bundled_evidence().model.predict(published.loops)
     return tuple(
         NearestPoint(
-            id=point.id,
-            source=point.source,
-            model=point.served.model,
-            accelerator=point.served.accelerator,
-            accelerators=point.served.accelerators,
-            tensor_parallel=point.served.tensor_parallel,
-            expert_parallel=point.served.expert_parallel,
-            precision=point.served.precision,
-            engine=point.served.engine,
-            version=point.served.version,
-            input_tokens=point.input_tokens,
-            output_tokens=point.output_tokens,
-            clients=point.clients,
-            measured_on=None if point.measured_on is None else point.measured_on.isoformat(),
-            ttft_ms=point.ttft_ms,
-            tpot_ms=point.tpot_ms,
+            point=point,
             predicted_ttft_ms=1000 * float(predicted_s["ttft"][index]),
             predicted_tpot_ms=1000 * float(predicted_s["tpot"][index]),
             distance=distance,

@@ -196,4 +196,4 @@ def test_fleet_of_an_assumed_model_is_simulated_with_a_token_service() -> None:
     fleet = prepare_fleet(plan, inputs, None, None)
     assert isinstance(fleet.service, TokenService)
     assert fleet.planned_rate_per_s == plan.recommendation.fleet.planned_rate_per_replica_per_s
-    assert plan.nearest_points[0].model == "llama-3.1-8b"
+    assert plan.nearest_points[0].point.served.model == "llama-3.1-8b"

@@ -8,11 +8,13 @@ from PySide6.QtWidgets import QWidget
 
 from app.gui.results import frames
 from app.gui.results.quantity_model import QuantityModel
+from app.gui.results.section_tables import show_rows
 from app.gui.results.state import DisplayedRun
 from app.gui.results.tabs.language_models import is_language_model_run
 from app.gui.results.tabs.tab import Tab, create_table, fit_columns, fit_height
 from app.gui.widgets import button, hbox, label
-from reports.plan_sentences import NO_SHAPE_OFFER, SHAPE_COLUMNS, describe_shape_traffic
+from reports.plan_sentences import NO_SHAPE_OFFER, describe_shape_traffic
+from reports.sections.shape_plan import SHAPE_PLAN
 
 
 class PlanTab(Tab):
@@ -94,8 +96,8 @@ class ShapePlanTab(Tab):
         super().__init__()
         self.heading = label("", "heading", wrap=True)
         self.statement_label, self.traffic_label = label("", wrap=True), label("", wrap=True)
-        self.model = QuantityModel(dict(zip(SHAPE_COLUMNS, frames.SHAPE_TITLES, strict=True)))
-        self.table = create_table(self.model, "Cheapest fleet of each accelerator type")
+        self.model = QuantityModel()
+        self.table = create_table(self.model, SHAPE_PLAN.title)
         self.open_button = button("Open in P&lan", self.plan_requested.emit, primary=True)
         self.notes_label = label("", "muted", wrap=True)
         for widget in (self.heading, self.statement_label, self.traffic_label, self.table):
@@ -117,9 +119,7 @@ class ShapePlanTab(Tab):
             describe_shape_traffic(section) if section.rows else f"{describe_shape_traffic(section)} {NO_SHAPE_OFFER}"
         )
         self.table.setVisible(bool(section.rows))
-        self.model.set_rows(frames.shape_frame(section))
-        fit_columns(self.table)
-        fit_height(self.table)
+        show_rows(self.table, self.model, SHAPE_PLAN, section.rows)
         self.notes_label.setText("\n".join(section.notes))
 
 

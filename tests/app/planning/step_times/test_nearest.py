@@ -28,24 +28,20 @@ LOAD = PlannedLoad(
 
 def test_a_published_point_is_nearest_to_itself() -> None:
     nearest, *others = find_nearest_points(LOAD, ACCELERATORS)
-    assert (nearest.model, nearest.clients) == ("llama-3.1-70b", 16)
+    assert (nearest.point.served.model, nearest.point.clients) == ("llama-3.1-70b", 16)
     assert nearest.distance == pytest.approx(0)
     assert len(others) == COUNT - 1
     distances = [point.distance for point in others]
     assert distances == sorted(distances)
     assert distances[0] > 0
-    assert nearest.predicted_tpot_ms == pytest.approx(nearest.tpot_ms, rel=0.5)
+    assert nearest.predicted_tpot_ms == pytest.approx(nearest.point.tpot_ms, rel=0.5)
 
 
 def test_points_that_differ_only_in_clients_are_shown_once() -> None:
     points = find_nearest_points(LOAD, ACCELERATORS)
     curves = {
-        (
-            point.model, point.accelerator, point.accelerators, point.tensor_parallel, point.expert_parallel,
-            point.precision, point.engine, point.input_tokens, point.output_tokens,
-        )
-        for point in points
-    }  # fmt: skip
+        (replace(near.point.served, version=""), near.point.input_tokens, near.point.output_tokens) for near in points
+    }
     assert len(curves) == len(points)
 
 
@@ -53,13 +49,13 @@ def test_a_model_that_nobody_published_has_points_of_models_of_its_kind() -> Non
     shape = load_language_models()["qwen3-32b"].shape
     load = replace(LOAD, served=replace(LOAD.served, model="qwen3-32b"), shape=shape)
     points = find_nearest_points(load, ACCELERATORS)
-    assert {point.model for point in points} <= {"llama-3.1-8b", "llama-3.1-70b"}
+    assert {near.point.served.model for near in points} <= {"llama-3.1-8b", "llama-3.1-70b"}
     assert points[0].distance >= 2
 
 
 def test_points_on_unknown_accelerators_are_left_out() -> None:
     few = {"h200-sxm-141gb": ACCELERATORS["h200-sxm-141gb"]}
-    assert {point.accelerator for point in find_nearest_points(LOAD, few)} == {"h200-sxm-141gb"}
+    assert {near.point.served.accelerator for near in find_nearest_points(LOAD, few)} == {"h200-sxm-141gb"}
     assert find_nearest_points(LOAD, {}) == ()
 
 
