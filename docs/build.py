@@ -23,6 +23,7 @@ import click
 import yaml
 
 from app.cli.commands import DEFAULT_SECTION, GLOBAL_SECTION, Command
+from app.records.engine_presets import ENGINE_PRESETS, FlagDefault
 
 DOCS = Path(__file__).resolve().parent
 ROOT = DOCS.parent
@@ -352,6 +353,28 @@ def known_models() -> str:
     return format_table(COLUMNS, list_known_models(), "md")
 
 
+def engine_presets() -> str:
+    """Return the default flags of inference engines, and what a plan assumes of them."""
+    keys = {"kv": "`precision.kv`", "block_tokens": "size of a block", None: ""}
+    lines = ["| engine | flag | default | assumed by a plan |", "|---|---|---|---|"]
+    for preset in ENGINE_PRESETS.values():
+        title = f"{preset.title} {', '.join(preset.versions)}"
+        for flag in preset.flags:
+            cells = [title, f"`{flag.flag}`", "; ".join(map(_default, flag.defaults))]
+            if flag.is_reserved:
+                cells[2] = f"all but (GiB): {cells[2]}"
+            lines.append(f"| {' | '.join([*cells, keys.get(flag.setting, f'`engine.{flag.setting}`')])} |")
+            title = ""
+    sources = [f"{preset.title}: {preset.source}" for preset in ENGINE_PRESETS.values()]
+    return "\n".join([*lines, "", f"Sources: {'; '.join(sources)}."])
+
+
+def _default(default: FlagDefault) -> str:
+    value = default.value if isinstance(default.value, str) else f"{default.value:g}"
+    memory = f" from {default.least_gib:g} GiB of memory" if default.least_gib else ""
+    return f"{value}{memory}{f' since {default.since}' if default.since != '0' else ''}"
+
+
 def hardware_catalogue() -> str:
     """Return the page beside the tables of accelerators and offers, which stands with them."""
     text = (ROOT / "profiles" / "hardware" / "README.md").read_text("utf-8").partition("\n")[2]
@@ -369,7 +392,7 @@ GENERATORS: dict[str, Callable[[], str]] = {
     for function in (
         cli, profile_keys, metrics, checks, exit_codes, price_layouts, server_counters, target_protocols,
         workload_keys, probes, python_api, presets,
-        report_formats, known_models, hardware_catalogue, changelog, decisions,
+        report_formats, known_models, engine_presets, hardware_catalogue, changelog, decisions,
     )
 }  # fmt: skip
 

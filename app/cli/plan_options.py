@@ -14,6 +14,7 @@ import click
 from app.cli.commands import CommandOption
 from app.errors import UsageError
 from app.records.dtypes import WEIGHT_DTYPES, choose_compute_dtype
+from app.records.evidence import EngineName
 
 _MAX_TOKENS = 10_000_000
 
@@ -47,6 +48,9 @@ def _report_bad_value(check: Callable[[str], object], text: str) -> str:
     return text
 
 
+_ENGINES: dict[str, EngineName] = {"vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "trtllm", "trtllm": "trtllm"}
+
+
 class ModelOptions(NamedTuple):
     """Values of `OPTIONS`."""
 
@@ -56,6 +60,7 @@ class ModelOptions(NamedTuple):
     input_tokens: int | None
     output_tokens: int | None
     precision: str | None
+    engine: str | None
 
 
 _SECTION = "Options for a model that you do not serve yet"
@@ -97,6 +102,12 @@ OPTIONS = (
         type=click.Choice(WEIGHT_DTYPES),
         help="precision of weights and arithmetic (precision.weights, precision.compute; default: as published)",
     ),
+    CommandOption(
+        ["--engine"],
+        section=_SECTION,
+        type=click.Choice(tuple(_ENGINES)),
+        help="engine whose step times and default flags are assumed (engine.name; default: the step times of vLLM)",
+    ),
 )
 
 
@@ -114,6 +125,8 @@ def build_overrides(
         raise UsageError("--input-tokens needs --peak", hint="Add an option such as --peak 5/s.")
     if precision is not None and options.model is None:
         raise UsageError("--precision needs --model", hint="Use --set precision.weights=fp8 with a file of a model.")
+    if options.engine is not None and options.model is None:
+        raise UsageError("--engine needs --model", hint="Use --set engine.name=sglang with a file of a model.")
     values_by_key = {
         "plan.accelerators": ("--gpus", options.gpus),
         "traffic.peak": ("--peak", options.peak),
@@ -123,6 +136,7 @@ def build_overrides(
         ),
         "precision.weights": ("--precision", precision),
         "precision.compute": ("--precision", None if precision is None else choose_compute_dtype(precision)),
+        "engine.name": ("--engine", None if options.engine is None else _ENGINES[options.engine]),
     }
     built = []
     for key, (option, value) in values_by_key.items():

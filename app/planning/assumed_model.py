@@ -9,6 +9,7 @@ from functools import lru_cache
 import msgspec
 
 from app.planning.capacity import Capacity
+from app.planning.engines import find_unsupported_vendor, resolve_engine
 from app.planning.formulas import compute_max_throughput_per_s, estimate_rate_within_slo
 from app.planning.memory import (
     MemoryPlan,
@@ -81,7 +82,9 @@ def build_assumed_replicas(
     assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
-    missing = find_missing_figures(accelerator, assumed_model.precision)
+    missing = find_missing_figures(accelerator, assumed_model.precision) or find_unsupported_vendor(
+        assumed_model.engine, accelerator
+    )
     if missing is not None:
         return missing
     memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
@@ -130,13 +133,15 @@ def _list_memory_plans(
     model, precision = assumed_model.model, assumed_model.precision
     memory_plans = []
     degree_set = assumed_model.engine.tensor_parallel
+    block_tokens = resolve_engine(assumed_model.engine, accelerator).block_tokens
     for degree in DEGREES if degree_set is None else (degree_set,):
         if model.heads % degree:
             continue
         memory_plan = plan_memory(model, accelerator, precision, degree, assumed_model.engine)
         if (
             isinstance(memory_plan, MemoryPlan)
-            and count_sequences(memory_plan, model, math.ceil(sum(lengths)), precision.kv) >= _MIN_SEQUENCES
+            and count_sequences(memory_plan, model, math.ceil(sum(lengths)), precision.kv, block_tokens)
+            >= _MIN_SEQUENCES
         ):
             memory_plans.append(memory_plan)
     return tuple(memory_plans)
@@ -189,14 +194,15 @@ def _estimate_services(
     """Estimate the service of a replica for each memory plan, corrected by the user's own measurements. The
     result is cached, because plans that differ in traffic, SLO or prices share it."""
     evidence, model, precision = load_bundled_evidence(), assumed_model.model, assumed_model.precision
+    limits = resolve_engine(assumed_model.engine, accelerator)
     tokens = max(1.0, lengths[0] + lengths[1] / 2)
     servers = []
     for memory_plan in memory_plans:
         kv_token_bytes = compute_kv_bytes(model, tokens, precision.kv, memory_plan.degree) / tokens
         settings = ServerSettings(
-            assumed_model.engine.max_sequences,
+            limits.max_sequences,
             math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS,
-            assumed_model.engine.chunk_tokens,
+            limits.chunk_tokens,
         )
         servers.append((_build_server(assumed_model, accelerator, memory_plan.degree), settings))
     estimates = estimate_services(evidence, servers, *lengths)
@@ -226,7 +232,7 @@ def _describe_server(assumed_model: AssumedModel, accelerator: str, degree: int)
         model=load_bundled_evidence().find_model(assumed_model.model) or assumed_model.name,
         accelerator=accelerator,
         precision=assumed_model.precision.weights,
-        engine="vllm",
+        engine=assumed_model.engine.served_name,
         version="current",
         accelerators=degree,
     )

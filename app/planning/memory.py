@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import msgspec
 
+from app.planning.engines import resolve_engine
 from app.planning.rates import Unavailable, format_accelerator_name
 from app.records.dtypes import BYTES_PER_VALUE
 from app.records.offers import Accelerator
@@ -79,7 +80,7 @@ def plan_memory(
     `weight_bytes` is the size of all weights if it is known from their files; otherwise, the size is
     computed from the data type. Return `Unavailable` if the weights leave no memory for a KV cache.
     """
-    engine = engine or Engine()
+    limits = resolve_engine(engine or Engine(), accelerator)
     usable_bytes = compute_usable_bytes(accelerator)
     if isinstance(usable_bytes, Unavailable):
         return usable_bytes
@@ -87,17 +88,22 @@ def plan_memory(
         weight_bytes = compute_weight_bytes(model, precision.weights)
     weight_bytes /= degree
     activation_bytes = (
-        _ACTIVATION_WIDTHS * engine.chunk_tokens * model.hidden * 2 + 2 * engine.max_sequences * model.vocabulary * 4
+        _ACTIVATION_WIDTHS * limits.chunk_tokens * model.hidden * 2 + 2 * limits.max_sequences * model.vocabulary * 4
     ) / degree
     overhead_bytes = activation_bytes + (_RUNTIME_BYTES_SINGLE if degree == 1 else _RUNTIME_BYTES_SHARDED)
-    kv_pool_bytes = engine.utilization * usable_bytes - weight_bytes - overhead_bytes
+    available_bytes = usable_bytes if limits.memory_share == "rest" else limits.utilization * usable_bytes
+    if limits.memory_share == "weights and cache":
+        overhead_bytes = 0.0
+    kv_pool_bytes = available_bytes - weight_bytes - overhead_bytes
     if kv_pool_bytes <= 0:
         return Unavailable(
             "memory",
             f"the weights need {weight_bytes / GIB:.1f} GiB and the inference server {overhead_bytes / GIB:.1f} GiB, "
-            f"but only {engine.utilization * usable_bytes / GIB:.1f} GiB are available on "
+            f"but only {available_bytes / GIB:.1f} GiB are available on "
             f"{_format_accelerators(accelerator, degree)}",
         )
+    if limits.memory_share == "rest":
+        kv_pool_bytes *= limits.utilization
     return MemoryPlan(degree, weight_bytes, kv_pool_bytes)
 
 

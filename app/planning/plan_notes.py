@@ -10,12 +10,15 @@ from typing import get_args
 from app.analysis.traces import WINDOW_S, compute_rate_per_s
 from app.planning.candidates import find_price
 from app.planning.capacity import Capacity
+from app.planning.engines import format_flags, get_version
 from app.planning.formatting import format_number, format_service_model
 from app.planning.service_models.measured import build_measured_tokens
 from app.planning.sizing import HOURS_PER_MONTH, Demand
 from app.planning.slo_objectives import SloObjectives
+from app.records.engine_presets import ENGINE_PRESETS
+from app.records.offers import Catalog
 from app.records.plan import Fleet, ProposedMeasurement, RejectedBy
-from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.records.planning_inputs import AssumedModel, MeasuredTarget, PlanningInputs
 from app.records.service import RequestService, ServiceModel
 from app.records.traffic import TraceRows, TraceStatistics
 
@@ -34,7 +37,7 @@ def build_plan_notes(
     """Return the notes of a plan. `proposed_measurement` is stated unless it is None."""
     return (
         *(note for target in plan_inputs.measured for note in _format_measurement_notes(target)),
-        *_format_assumption_notes(plan_inputs),
+        *_format_assumption_notes(plan_inputs, ranked_fleets),
         *(() if proposed_measurement is None else (proposed_measurement.sentence,)),
         f"The monthly cost covers {HOURS_PER_MONTH} hours of every instance at the {plan_inputs.limits.price} price. "
         "Disk, network, taxes and support are not included.",
@@ -108,7 +111,7 @@ def explain_rate_limit(capacity: Capacity, target_name: str) -> str | None:
     )
 
 
-def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
+def _format_assumption_notes(plan_inputs: PlanningInputs, ranked_fleets: Sequence[Fleet]) -> Iterator[str]:
     if plan_inputs.assumed_model is not None:
         size_text = f"{plan_inputs.assumed_model.model.parameters / 1e9:.3g} billion parameters"
         yield (
@@ -117,13 +120,26 @@ def _format_assumption_notes(plan_inputs: PlanningInputs) -> Iterator[str]:
             "(most of them by InferenceX; this use of them is unofficial). Intervals are those of published servers "
             "that the model was not fitted to; a server with default settings may be slower."
         )
-    if plan_inputs.own_evidence:
-        accelerators_text = ", ".join(sorted({evidence.served.accelerator for evidence in plan_inputs.own_evidence}))
-        yield (
-            f"Your own measurements of this model on {accelerators_text} calibrate its times there, with vLLM and the "
-            "same data types, for any number of accelerators per replica. They are not used for other accelerators, "
-            "engines and data types, to which errors hardly carry over among published servers."
-        )
+        yield from _format_engine_notes(plan_inputs.assumed_model, plan_inputs.catalog, ranked_fleets)
+        if plan_inputs.own_evidence:
+            engine_text = ENGINE_PRESETS[plan_inputs.assumed_model.engine.served_name].title
+            accelerators = sorted({evidence.served.accelerator for evidence in plan_inputs.own_evidence})
+            yield (
+                f"Your own measurements of this model on {', '.join(accelerators)} calibrate its times there, with "
+                f"{engine_text} and the same data types, for any number of accelerators per replica. They are not used "
+                "for other accelerators, engines and data types, to which errors hardly carry over among published "
+                "servers."
+            )
+
+
+def _format_engine_notes(model: AssumedModel, catalog: Catalog, ranked_fleets: Sequence[Fleet]) -> Iterator[str]:
+    """Yield a note with the flags of the engine that the plan names, on the accelerator of the recommended fleet."""
+    accelerator = catalog.accelerators.get((ranked_fleets[0].accelerator if ranked_fleets else None) or "")
+    if model.engine.name is None or accelerator is None:
+        return
+    preset = ENGINE_PRESETS[model.engine.name]
+    flags_text = ", ".join(format_flags(model.engine, accelerator, model.precision.kv))
+    yield f"Servers are assumed to run {preset.title} with the defaults of {get_version(model.engine)}: {flags_text}."
 
 
 def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterator[str]:

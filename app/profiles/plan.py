@@ -38,6 +38,7 @@ from app.profiles.units import (
     parse_usd_per_unit,
 )
 from app.records.dtypes import ComputeDtype, Dtype
+from app.records.evidence import EngineName
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
 from app.records.planning_inputs import MAX_LAYERS, AssumedModel, Engine, LanguageModel, Precision
 from loadgen.regular_files import open_regular
@@ -62,7 +63,11 @@ ShapeSettings = build_settings(
 )
 PrecisionSettings = build_settings(Precision, {str: Dtype})
 EngineSettings = build_settings(
-    Engine, _PROFILE_TYPES, utilization=Annotated[float, Field(gt=0, le=1)], excluded=("block_tokens",)
+    Engine,
+    _PROFILE_TYPES,
+    name=EngineName | None,
+    version=Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+[a-z0-9.+-]*$")] | None,
+    utilization=Annotated[float, Field(gt=0, le=1)] | None,
 )
 
 
@@ -86,12 +91,18 @@ def check_shape(model: LanguageModel) -> None:
         raise BadValueError("window_layers needs window_tokens", hint="Copy sliding_window from the config.json.")
 
 
+def check_engine(engine: Engine) -> None:
+    """Raise BadValueError for a version of no engine."""
+    if engine.version is not None and engine.name is None:
+        raise BadValueError("engine.version needs engine.name", hint="Add a name such as engine.name: vllm.")
+
+
 AssumedModelSettings = build_settings(
     AssumedModel,
     name=Key(Name, "", default="model"),
     model=Key(Annotated[LanguageModel, ReadAs(ShapeSettings, check_shape)], "", alias="language_model"),
     precision=Annotated[Precision, ReadAs(PrecisionSettings)],
-    engine=Annotated[Engine, ReadAs(EngineSettings)],
+    engine=Annotated[Engine, ReadAs(EngineSettings, check_engine)],
 )
 
 

@@ -13,7 +13,7 @@ import msgspec
 
 from app.records.checks import Validity
 from app.records.estimate import TokenSample
-from app.records.evidence import PublishedServer
+from app.records.evidence import EngineName, PublishedServer
 from app.records.offers import CapacityCurve, Catalog, PlanLimits
 from app.records.result import Hardware, Objective
 from app.records.server import MeasuredServer
@@ -119,15 +119,24 @@ class Precision(msgspec.Struct, frozen=True):
 
 
 class Engine(msgspec.Struct, frozen=True):
-    """Settings of an inference engine. `utilization` is the fraction of usable memory that the
-    engine may allocate; `block_tokens` is the size of a KV cache block in tokens. `tensor_parallel` is
-    the number of accelerators that a replica is split across; None to choose it by cost."""
+    """Settings of an inference engine. `utilization` is the fraction of usable memory that the engine may allocate.
+    `tensor_parallel` is the number of accelerators that a replica is split across; None to choose it by cost.
 
-    chunk_tokens: int = 2048
-    max_sequences: int = 256
-    utilization: float = 0.90
-    block_tokens: int = 16
+    Other values of None are the defaults of the named engine or, without a name, general ones: see
+    `app.planning.engines`. `version` selects the defaults of a version of the named engine; None for the newest known.
+    """
+
+    name: EngineName | None = None
+    version: str | None = None
+    chunk_tokens: int | None = None
+    max_sequences: int | None = None
+    utilization: float | None = None
     tensor_parallel: int | None = None
+
+    @property
+    def served_name(self) -> EngineName:
+        """Engine whose step times are assumed: without a name, vLLM."""
+        return self.name or "vllm"
 
 
 class AssumedModel(msgspec.Struct, frozen=True):

@@ -65,7 +65,8 @@ def _estimate(row: Mapping[str, str], evidence: FittedEvidence) -> EstimatedServ
     shape, precision, degree = load_language_models()[key].shape, row["precision"] or "bf16", int(row["tp"])
     kv_dtype = "bf16" if precision == "bf16" else "fp8"
     limits = {name: _find_flag(row["flags"], name) for name in _FLAGS}
-    memory_plan = plan_memory(shape, accelerator, Precision(precision, precision, kv_dtype), degree, Engine(**limits))
+    engine = Engine(max_sequences=limits["max_sequences"], chunk_tokens=limits["chunk_tokens"])
+    memory_plan = plan_memory(shape, accelerator, Precision(precision, precision, kv_dtype), degree, engine)
     if not isinstance(memory_plan, MemoryPlan):
         return memory_plan.reason
     served = PublishedServer(

@@ -33,11 +33,12 @@ class CurveAssumptions(msgspec.Struct, frozen=True):
 
 class ModelAssumptions(msgspec.Struct, frozen=True):
     """Architecture of a language model, with the planned traffic and latency limits. `shape` has
-    the keys of the architecture file."""
+    the keys of the architecture file. `engine` is the name of an engine; empty if none is chosen."""
 
     name: str
     shape: Mapping[str, float]
     precision: str
+    engine: str
     input_tokens: float
     output_tokens: float
     peak_per_s: float
@@ -59,7 +60,9 @@ def write_curve(curve: CurveAssumptions) -> PlanRequest:
 def write_model(model: ModelAssumptions) -> PlanRequest:
     precision = {"weights": model.precision, "compute": choose_compute_dtype(model.precision)}
     shape = {key: value if key == "parameters" else int(value) for key, value in model.shape.items()}
-    path = _write_assumptions(model.name, {"name": model.name, "language_model": shape, "precision": precision})
+    engine = {"engine": {"name": model.engine}} if model.engine else {}
+    content = {"name": model.name, "language_model": shape, "precision": precision, **engine}
+    path = _write_assumptions(model.name, content)
     tokens = f"traffic.tokens={{input: {model.input_tokens:g}, output: {model.output_tokens:g}}}"
     return PlanRequest(
         (str(path),),

@@ -12,6 +12,7 @@ from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, wr
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.widgets import button, hbox, label, vbox
 from app.records.dtypes import WEIGHT_DTYPES
+from app.records.engine_presets import ENGINE_PRESETS
 from app.records.planning_inputs import LanguageModel
 
 _DEFAULT_POINTS = ((10.0, 12.0), (50.0, 18.0), (80.0, 30.0), (95.0, 70.0))
@@ -152,6 +153,8 @@ class ModelForm(QWidget):
             )
             _add_field(left_form, titles[key], self.shape_fields[key])
         self.precision = ChoiceField(tuple((dtype, dtype) for dtype in WEIGHT_DTYPES))
+        engines = tuple((preset.name, preset.title) for preset in ENGINE_PRESETS.values())
+        self.engine = ChoiceField((("", "General settings"), *engines))
         self.peak = _build_number_field(5.0, _MAX_RATE_PER_S, " req/s")
         self.input_tokens, self.output_tokens = (
             _build_number_field(900.0, 1e6, " tokens"),
@@ -163,6 +166,7 @@ class ModelForm(QWidget):
         )
         for title, field in (
             ("P&recision", self.precision),
+            ("En&gine", self.engine),
             ("Peak tra&ffic", self.peak),
             ("Average &prompt length", self.input_tokens),
             ("&Average output length", self.output_tokens),
@@ -218,6 +222,7 @@ class ModelForm(QWidget):
             self.known_models.currentText().rpartition("/")[2],
             self._build_shape(),
             str(self.precision.currentData()),
+            str(self.engine.currentData()),
             self.input_tokens.value(),
             self.output_tokens.value(),
             self.peak.value(),

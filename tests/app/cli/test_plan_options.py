@@ -31,12 +31,15 @@ ALONE = ("--model", "llama-3.1-8b", "--peak", "5/s")
 def test_options_stand_for_keys_of_a_plan() -> None:
     assert overrides_of() == ()
     lengths = ("--input-tokens", "2000", "--output-tokens", "300")
-    assert overrides_of(*ALONE, *lengths, "--gpus", "h100, A100 80GB", "--precision", "fp8") == (
+    assert overrides_of(
+        *ALONE, *lengths, "--gpus", "h100, A100 80GB", "--precision", "fp8", "--engine", "tensorrt-llm"
+    ) == (
         "plan.accelerators=h100,A100 80GB",
         "traffic.peak=5/s",
         "traffic.tokens={input: 2000, output: 300}",
         "precision.weights=fp8",
         "precision.compute=fp8",
+        "engine.name=trtllm",
     )
 
 

@@ -45,7 +45,14 @@ SHAPE = {
     "context_tokens": 32768,
 }
 PRECISION = {"weights": "int4", "compute": "fp16", "kv": "fp8"}
-ENGINE = {"chunk_tokens": 8192, "max_sequences": 64, "utilization": 0.8, "tensor_parallel": 4}
+ENGINE = {
+    "name": "sglang",
+    "version": "0.5.9",
+    "chunk_tokens": 8192,
+    "max_sequences": 64,
+    "utilization": 0.8,
+    "tensor_parallel": 4,
+}
 
 
 @pytest.fixture
@@ -64,7 +71,7 @@ def test_model_shape_without_precision_or_engine_uses_the_defaults(path: Path) -
 def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
     model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4, 32768)
-    engine = Engine(chunk_tokens=8192, max_sequences=64, utilization=0.8, tensor_parallel=4)
+    engine = Engine("sglang", "0.5.9", chunk_tokens=8192, max_sequences=64, utilization=0.8, tensor_parallel=4)
     assert load_language_model(path, find_model=find_model) == AssumedModel(
         "model", model, Precision("int4", "fp16", "fp8"), engine
     )
@@ -122,6 +129,9 @@ def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
         ),
         ("name: small", "engine: {max_sequences: 0}", 1, "engine.max_sequences must be greater", None),
         ("name: small", "engine: {chunk_tokens: 0}", 1, "engine.chunk_tokens must be greater", None),
+        ("name: small", "engine: {name: vlm}", 1, "engine.name must be", "Did you mean 'vllm'?"),
+        ("name: small", "engine: {name: vllm, version: 0.20}", 1, "engine.version", None),
+        ("name: small", "engine: {version: 0.19.0}", 1, "engine.version needs engine.name", "Add a name"),
         ("name: small", "engine: &a {}", 1, "anchors and aliases are not supported", None),
         ("name: small", "engine: !!python/name:os.system", 1, "tags are not supported", None),
     ],

@@ -50,6 +50,12 @@ def test_replaced_values_change_only_these(form: ModelForm, qtbot: QtBot) -> Non
     assert (shape.hidden, shape.context_tokens) == (known.hidden, known.context_tokens)
 
 
+def test_a_chosen_engine_is_planned(form: ModelForm, qtbot: QtBot) -> None:
+    assert plan(form, qtbot).engine.name is None
+    form.engine.show_value("sglang")
+    assert plan(form, qtbot).engine.name == "sglang"
+
+
 def test_experts_and_attention_of_the_chosen_model_are_described(form: ModelForm) -> None:
     assert not form.kind.isVisible()
     form.known_models.setCurrentIndex(form.known_models.findData("deepseek-v3"))

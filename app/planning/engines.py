@@ -1,0 +1,92 @@
+"""Limits of an inference engine on an accelerator: those that the user sets, then the defaults of the engine."""
+
+from __future__ import annotations
+
+import re
+
+import msgspec
+
+from app.planning.rates import Unavailable
+from app.records.engine_presets import ENGINE_PRESETS, EngineFlag, MemoryShare
+from app.records.offers import Accelerator
+from app.records.planning_inputs import Engine
+
+
+class EngineLimits(msgspec.Struct, frozen=True):
+    """Tokens of a step, sequences at once, share of the memory, and tokens of a block of the KV cache."""
+
+    chunk_tokens: int = 2048
+    max_sequences: int = 256
+    utilization: float = 0.90
+    block_tokens: int = 16
+    memory_share: MemoryShare = "all"
+
+
+def resolve_engine(engine: Engine, accelerator: Accelerator) -> EngineLimits:
+    """Return the limits of an engine on an accelerator. Without a named engine, what is not set is as in
+    `EngineLimits`."""
+    limits = EngineLimits()
+    if engine.name is not None:
+        preset = ENGINE_PRESETS[engine.name]
+        defaults = {flag.setting: _find_default(flag, engine, accelerator) for flag in preset.flags}
+        limits = EngineLimits(
+            chunk_tokens=int(defaults["chunk_tokens"]),
+            max_sequences=int(defaults["max_sequences"]),
+            utilization=float(defaults["utilization"]),
+            block_tokens=int(defaults["block_tokens"]),
+            memory_share=preset.memory_share,
+        )
+    set_values = {
+        name: value for name in limits.__struct_fields__ if (value := getattr(engine, name, None)) is not None
+    }
+    return msgspec.structs.replace(limits, **set_values)
+
+
+def find_unsupported_vendor(engine: Engine, accelerator: Accelerator) -> Unavailable | None:
+    """Return why a named engine does not run on an accelerator; None if it does."""
+    preset = None if engine.name is None else ENGINE_PRESETS[engine.name]
+    if preset is None or not preset.vendors or accelerator.vendor in preset.vendors:
+        return None
+    return Unavailable("runtime", f"{preset.title} runs on accelerators of {' and '.join(preset.vendors)} only")
+
+
+def format_flags(engine: Engine, accelerator: Accelerator, kv_dtype: str) -> tuple[str, ...]:
+    """Return the flags of a named engine with their values on an accelerator, as `--flag value`; nothing if no engine
+    is named."""
+    if engine.name is None:
+        return ()
+    preset, limits = ENGINE_PRESETS[engine.name], resolve_engine(engine, accelerator)
+    texts = []
+    for flag in preset.flags:
+        value = _find_default(flag, engine, accelerator)
+        if flag.setting == "kv":
+            value = value if kv_dtype in ("bf16", "fp16") else kv_dtype
+        elif flag.setting is not None:
+            value = getattr(limits, flag.setting)
+        texts.append(f"{flag.flag} {value if isinstance(value, str) else f'{value:g}'}")
+    return tuple(texts)
+
+
+def get_version(engine: Engine) -> str:
+    """Return the version of a named engine whose defaults apply."""
+    assert engine.name is not None
+    return engine.version or ENGINE_PRESETS[engine.name].versions[-1]
+
+
+def _find_default(flag: EngineFlag, engine: Engine, accelerator: Accelerator) -> float | str:
+    assert engine.name is not None
+    preset, memory_gib = ENGINE_PRESETS[engine.name], accelerator.memory_gib or 0.0
+    if any(accelerator.key.startswith(key) for key in preset.low_memory_keys):
+        memory_gib = 0.0
+    version = _parse_version(get_version(engine))
+    value = [
+        default.value
+        for default in flag.defaults
+        if default.least_gib <= memory_gib and _parse_version(default.since) <= version
+    ][-1]
+    return round(1 - float(value) / max(memory_gib, 1.0), 3) if flag.is_reserved else value
+
+
+def _parse_version(text: str) -> tuple[int, ...]:
+    """Return the numbers of a version such as 0.19.0; a suffix such as rc4 is ignored."""
+    return tuple(map(int, re.findall(r"\d+", re.split(r"[a-z+-]", text)[0])))
