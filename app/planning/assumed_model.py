@@ -21,11 +21,16 @@ from app.planning.memory import (
 )
 from app.planning.rates import Unavailable, get_peak_ops_per_s, get_weights_peak_ops_per_s
 from app.planning.risk import Risk
-from app.planning.service_models.service_times import speed_up
 from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.nearest import PlannedLoad, count_running_sequences
-from app.planning.step_times.own_points import calibrate_service, expect_points, list_applicable
+from app.planning.step_times.own_points import (
+    AS_PREDICTED,
+    RelativeSpeed,
+    calibrate_service,
+    expect_points,
+    list_applicable,
+)
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
@@ -209,9 +214,16 @@ def _estimate_services(
     if isinstance(estimates, Unavailable):
         return estimates
     return tuple(
-        calibrate_service(estimate, server, lengths, own_evidence, evidence)
+        calibrate_service(estimate, server, lengths, own_evidence, evidence, _get_relative_speed(accelerator))
         for estimate, (server, _) in zip(estimates, servers, strict=True)
     )
+
+
+def _get_relative_speed(accelerator: Accelerator) -> RelativeSpeed:
+    """Return the speed of servers on an accelerator relative to what the model of step times predicts."""
+    if accelerator.vendor == _MEASURED_VENDOR:
+        return AS_PREDICTED
+    return RelativeSpeed(OTHER_VENDOR_SPEED, _OTHER_VENDOR_SIGMA)
 
 
 def _build_server(assumed_model: AssumedModel, accelerator: Accelerator, degree: int) -> Server:
@@ -264,7 +276,7 @@ def expect_measurement(load: PlannedLoad, clients: tuple[float, ...], plan_input
     assert assumed_model is not None
     server = _build_server(assumed_model, load.accelerator, load.served.accelerators)
     own, lengths = list_applicable(plan_inputs.own_evidence, server), (load.input_tokens, load.output_tokens)
-    speed = OTHER_VENDOR_SPEED if load.accelerator.vendor != _MEASURED_VENDOR and not own else 1.0
+    speed = _get_relative_speed(load.accelerator)
     return OwnEvidence(
         id="expected",
         added_on=plan_inputs.today,
@@ -289,9 +301,7 @@ def _build_replica(
 ) -> AssumedReplica:
     """Build a replica with its analytical estimate. The result is cached, because plans that differ in peak or prices
     share it."""
-    is_other_vendor = accelerator.vendor != _MEASURED_VENDOR and not estimate.own_points
-    service = speed_up(estimate.service, OTHER_VENDOR_SPEED if is_other_vendor else 1.0)
-    assert isinstance(service, TokenService)
+    service = estimate.service
     rate_per_s = estimate_rate_within_slo(service, objectives, 1, "random", lengths)
     fit = ServiceFit(
         (FittedService(service, 1.0, (), ()),), (), 0.0, 1.0, 0.0, compute_max_throughput_per_s(service, lengths)
@@ -299,12 +309,19 @@ def _build_replica(
     name = f"{assumed_model.name} on {memory_plan.degree} × {accelerator.key}"
     hardware = Hardware(name, accelerator=accelerator.key, accelerator_count=memory_plan.degree)
     curve = CapacityCurve((), objectives.latency_metric, rate_per_s, None, None)
-    vendor_sigma = _OTHER_VENDOR_SIGMA if is_other_vendor else 0.0
     return AssumedReplica(
-        MeasuredTarget(name, hardware, curve, fit, is_assumed=True, own_points=estimate.own_points),
-        math.hypot(_choose_sigma(estimate, service, rate_per_s, lengths, objectives), vendor_sigma),
-        not estimate.own_points and ("gpu" in estimate.novelties or is_other_vendor),
-        math.hypot(estimate.ttft_sigma, vendor_sigma) if objectives.latency_kind == "first_token" else None,
+        MeasuredTarget(
+            name,
+            hardware,
+            curve,
+            fit,
+            is_assumed=True,
+            own_points=estimate.own_points,
+            ignored_ratio=estimate.ignored_ratio,
+        ),
+        _choose_sigma(estimate, service, rate_per_s, lengths, objectives),
+        not estimate.own_points and "gpu" in estimate.novelties,
+        estimate.ttft_sigma if objectives.latency_kind == "first_token" else None,
     )
 
 

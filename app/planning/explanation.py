@@ -73,7 +73,8 @@ def _format_headline(best_candidate: Candidate, fleet: Fleet, checks: Sequence[C
     spares_text = f", {best_candidate.spares} spare" if best_candidate.spares else ", no spare"
     usd_per_1k = fleet.usd_per_1k_inferences.value
     cost_text = "" if usd_per_1k is None else f", {format_usd(usd_per_1k)}/1k inferences"
-    age_warning = "" if not checks else f". WARN: the price is {fleet.price_age_days} days old"
+    is_old = any(check.id == "price_age" for check in checks)
+    age_warning = "" if not is_old else f". WARN: the price is {fleet.price_age_days} days old"
     return (
         f"{_format_candidate(best_candidate)} ({best_candidate.needed_instances} for the load{spares_text}): "
         f"{format_usd(best_candidate.usd_per_month)}/month{cost_text}{age_warning}"

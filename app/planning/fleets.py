@@ -40,6 +40,7 @@ from app.planning.service_models.measured import add_measured_tokens
 from app.planning.sizing import Demand, build_demand
 from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
 from app.planning.step_times.nearest import find_nearest_points
+from app.planning.step_times.own_points import check_own_measurements
 from app.records.plan import USER_FILTERS, AcceleratorResult, CapacityKnowledge, Fleet, NearestPoint, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 
@@ -117,12 +118,13 @@ def plan_fleets(
         own_points=target.own_points,
         nearest_points=_find_nearest_points(target, best_fleet, plan_inputs),
         proposed_measurement=proposed_measurement,
+        checks=check_own_measurements([option.target for option in options]),
     )
     if best_option is None or best_fleet is None:
         return plan
     best_candidate = get_candidate(best_option)
     rate_limit_note = explain_rate_limit(best_candidate.capacity, best_option.target.name)
-    checks = check_price(best_candidate.offer, plan_inputs.today)
+    checks = (*check_price(best_candidate.offer, plan_inputs.today), *plan.checks)
     selection = Selection(
         best_candidate, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected
     )

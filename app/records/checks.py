@@ -49,6 +49,7 @@ CheckId = Literal[
     "other_load",
     "other_processes_on_the_gpu",
     "output_lengths",
+    "own_measurements",
     "power_governor",
     "prefix_cache",
     "price_age",

@@ -194,6 +194,9 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     responses nor the server's counters report it, and for results of other tools."""
     own_points: int = 0
     """Number of the user's own measurements by which assumed times are calibrated."""
+    ignored_ratio: float | None = None
+    """Time that the user measured, relative to the expected one, if it is too far off to calibrate assumed times;
+    otherwise None. It is that of the measurement which is furthest off."""
 
 
 class OwnPoint(msgspec.Struct, frozen=True, kw_only=True):

@@ -28,7 +28,9 @@ _COLUMNS: tuple[Novelty, ...] = ("model", "gpu", "engine")
 _GENERATION_SIGMA = 0.45
 """Standard deviation of the logarithm of a further error on GPUs of a generation or link without any published point:
 those that the points have are data center cards of two generations with NVLink. It makes their intervals wider than
-those of any GPU type that was left out of the fit."""
+those of any GPU type that was left out of the fit. Planned servers have it on any GPU type without points: the points
+are of a few types of the same kind, which do not show how far a PCIe card or a chip for another market of the same
+generation differs."""
 _LONE_GROUP = 2.0
 """Factor of the interval of something new if the evidence has only one kind of it."""
 
@@ -80,9 +82,9 @@ class FittedEvidence:
             novelties.append(tuple(new) or ("combination",))
         return novelties
 
-    def estimate(self, loops: ClosedLoops) -> LatencyEstimate:
-        """Estimate each loop. The variances of errors add up beyond what all of them have in common if a server is
-        new in several ways."""
+    def estimate(self, loops: ClosedLoops, *, is_planned: bool = False) -> LatencyEstimate:
+        """Estimate each loop, of published servers or of planned ones. The variances of errors add up beyond what all
+        of them have in common if a server is new in several ways."""
         p50 = self.model.predict(loops)
         novelties = self.find_novelties(loops)
         low: dict[Metric, Floats] = {}
@@ -97,7 +99,7 @@ class FittedEvidence:
                     _combine(
                         [_at(by_novelty[novelty], index) for novelty in several],
                         _at(by_novelty["combination"], index),
-                        _GENERATION_SIGMA if "generation" in several else 0.0,
+                        _GENERATION_SIGMA if ("gpu" if is_planned else "generation") in several else 0.0,
                     )
                     for index, several in enumerate(novelties)
                 ]

@@ -8,12 +8,14 @@ the same GPU type, engine and data types, and hardly to another GPU type, engine
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
 import numpy as np
 
 from app.planning.rates import Unavailable
+from app.planning.service_models.service_times import speed_up
 from app.planning.step_times.calibration import LogIntervals, condition, correlate_loads
 from app.planning.step_times.closed_loop import MEAN_LENGTH
 from app.planning.step_times.estimate import FittedEvidence
@@ -22,8 +24,10 @@ from app.planning.step_times.model import ClosedLoops, Metric
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.service import EstimatedService
 from app.planning.step_times.terms import Server, build_server_table
+from app.records.checks import Check
 from app.records.dtypes import BYTES_PER_VALUE
-from app.records.planning_inputs import OwnEvidence, OwnPoint
+from app.records.planning_inputs import MeasuredTarget, OwnEvidence, OwnPoint
+from app.records.service import TokenService
 
 _DEGREE_SHARES: dict[Metric, float] = {"tpot": 0.8, "ttft": 0.5}
 """Share of the correlation that is left between servers with different numbers of accelerators."""
@@ -39,6 +43,17 @@ _MAX_LOG_CORRECTION = 1.5
 """Largest correction, as a logarithm: a measurement that is further off is of another kind of server."""
 
 
+class RelativeSpeed(msgspec.Struct, frozen=True):
+    """Speed of servers relative to what the model of step times predicts, where published measurements do not show it:
+    median, and standard deviation of its logarithm."""
+
+    factor: float = 1.0
+    sigma: float = 0.0
+
+
+AS_PREDICTED = RelativeSpeed()
+
+
 @dataclasses.dataclass(frozen=True)
 class _Load:
     """A measured load: requests at once, mean lengths in tokens, and TTFT and TPOT in s, None if not measured."""
@@ -52,12 +67,14 @@ class _Load:
 
 @dataclasses.dataclass(frozen=True)
 class _Prediction:
-    """Times of loads in s: medians by the model of step times, and the times that `points` measured loads correct them
-    to, None if no measured load applies."""
+    """Times of loads in s: expected medians, and the times that `points` measured loads correct them to, None if no
+    measured load applies. `ignored_ratio` is the measured time that is furthest off, relative to the expected one, if
+    it is too far off to correct anything."""
 
     p50_s: Floats
     corrected: LogIntervals | None
     points: int
+    ignored_ratio: float | None = None
 
 
 def list_applicable(own: Sequence[OwnEvidence], server: Server) -> tuple[OwnEvidence, ...]:
@@ -82,12 +99,14 @@ def calibrate_service(
     lengths: tuple[float, float],
     own: Sequence[OwnEvidence],
     evidence: FittedEvidence,
+    speed: RelativeSpeed = AS_PREDICTED,
 ) -> EstimatedService:
-    """Return the estimated service of a server, corrected by measurements and with narrower intervals; unchanged if no
-    measurement applies."""
+    """Return the estimated service of a server, at its `speed`, corrected by measurements and with narrower intervals
+    where any apply."""
+    estimated = _slow_down(estimated, speed)
     loads = _list_loads(own, server)
     target = _Load(server.served.accelerators, _TYPICAL_SEQUENCES, *lengths, {})
-    predictions = _predict([target], loads, server, evidence) if loads else {}
+    predictions = _predict([target], loads, server, evidence, speed) if loads else {}
     shift: dict[Metric, float] = {"tpot": 0.0, "ttft": 0.0}
     sigma: dict[Metric, float] = {"tpot": estimated.tpot_sigma, "ttft": estimated.ttft_sigma}
     used = 0
@@ -97,7 +116,41 @@ def calibrate_service(
         shift[metric] = float(prediction.corrected.mean[0] - np.log(prediction.p50_s[0]))
         sigma[metric] = min(sigma[metric], max(_MIN_SIGMA, float(prediction.corrected.sigma[0])))
         used = max(used, prediction.points)
+    ratios = [prediction.ignored_ratio for prediction in predictions.values() if prediction.ignored_ratio is not None]
+    estimated = msgspec.structs.replace(estimated, ignored_ratio=max(ratios, key=_measure_distance, default=None))
     return _apply(estimated, shift, sigma, lengths[0], used) if used else estimated
+
+
+def check_own_measurements(targets: Sequence[MeasuredTarget]) -> tuple[Check, ...]:
+    """Return a warning if the user's own measurements of a target are too far off to calibrate its times; otherwise
+    return an empty tuple."""
+    ignored = [(target, target.ignored_ratio) for target in targets if target.ignored_ratio is not None]
+    if not ignored:
+        return ()
+    target, ratio = max(ignored, key=lambda pair: _measure_distance(pair[1]))
+    factor, direction = (ratio, "slower") if ratio > 1 else (1 / ratio, "faster")
+    hint = (
+        f"Your measurements on {target.hardware.accelerator} do not calibrate the plan, because one is {factor:.1f} "
+        f"times {direction} than expected. Compare its model, precision and number of accelerators with `sizewise "
+        "evidence show ID`, and remove it with `sizewise evidence remove ID` if it is of another server."
+    )
+    return (Check("own_measurements", round(factor, 2), round(math.exp(_MAX_LOG_CORRECTION), 2), "x", "WARN", hint),)
+
+
+def _measure_distance(ratio: float) -> float:
+    return abs(math.log(ratio))
+
+
+def _slow_down(estimated: EstimatedService, speed: RelativeSpeed) -> EstimatedService:
+    """Return the estimated service of a server with a relative speed."""
+    service = speed_up(estimated.service, speed.factor)
+    assert isinstance(service, TokenService)
+    return msgspec.structs.replace(
+        estimated,
+        service=service,
+        tpot_sigma=math.hypot(estimated.tpot_sigma, speed.sigma),
+        ttft_sigma=math.hypot(estimated.ttft_sigma, speed.sigma),
+    )
 
 
 def expect_points(
@@ -106,14 +159,14 @@ def expect_points(
     clients: Sequence[float],
     own: Sequence[OwnEvidence],
     evidence: FittedEvidence,
-    speed: float = 1.0,
+    speed: RelativeSpeed = AS_PREDICTED,
 ) -> tuple[OwnPoint, ...]:
     """Return what measurements of a server with these numbers of clients are expected to show, given those that exist;
-    nothing if a figure of the accelerator is unknown. `speed` is that of the server, relative to what is predicted."""
+    nothing if a figure of the accelerator is unknown."""
     targets = [_Load(server.served.accelerators, number, *lengths, {}) for number in clients]
-    predictions = _predict(targets, _list_loads(own, server), server, evidence)
+    predictions = _predict(targets, _list_loads(own, server), server, evidence, speed)
     times_ms = {
-        metric: 1000 / speed * (prediction.p50_s if prediction.corrected is None else np.exp(prediction.corrected.mean))
+        metric: 1000 * (prediction.p50_s if prediction.corrected is None else np.exp(prediction.corrected.mean))
         for metric, prediction in predictions.items()
     }
     return tuple(
@@ -135,24 +188,33 @@ def _list_loads(own: Sequence[OwnEvidence], server: Server) -> list[_Load]:
 
 
 def _predict(
-    targets: Sequence[_Load], loads: Sequence[_Load], server: Server, evidence: FittedEvidence
+    targets: Sequence[_Load],
+    loads: Sequence[_Load],
+    server: Server,
+    evidence: FittedEvidence,
+    speed: RelativeSpeed,
 ) -> dict[Metric, _Prediction]:
     """Return the predicted times of `targets`, given measured loads, by metric; nothing if a figure of the accelerator
-    is unknown. Times that are too far from what is expected correct nothing."""
+    is unknown. The times of a metric correct nothing if one is too far from what is expected."""
     loops = _build_loops([*targets, *loads], server)
     if isinstance(loops, Unavailable):
         return {}
-    estimate, first = evidence.estimate(loops), len(targets)
+    estimate, first = evidence.estimate(loops, is_planned=True), len(targets)
     predictions = {}
     for metric in METRICS:
         measured = [index for index, load in enumerate(loads, first) if load.times_s[metric]]
-        prior = LogIntervals.from_bounds(estimate.p10[metric], estimate.p90[metric])
+        predicted = LogIntervals.from_bounds(estimate.p10[metric], estimate.p90[metric])
+        prior = LogIntervals(predicted.mean - math.log(speed.factor), np.hypot(predicted.sigma, speed.sigma))
         times_s = np.array([loads[index - first].times_s[metric] for index in measured], dtype=np.float64)
-        corrected = None
-        if measured and np.all(np.abs(np.log(times_s) - prior.mean[measured]) <= _MAX_LOG_CORRECTION):
+        corrections = np.log(times_s) - prior.mean[measured]
+        corrected = ignored_ratio = None
+        if np.any(np.abs(corrections) > _MAX_LOG_CORRECTION):
+            ignored_ratio = float(np.exp(corrections[np.argmax(np.abs(corrections))]))
+        elif measured:
             posterior = condition(prior, _correlate([*targets, *loads], metric), np.array(measured), times_s)
             corrected = LogIntervals(posterior.mean[:first], posterior.sigma[:first])
-        predictions[metric] = _Prediction(estimate.p50[metric][:first], corrected, len(measured))
+        p50_s = estimate.p50[metric][:first] / speed.factor
+        predictions[metric] = _Prediction(p50_s, corrected, len(measured), ignored_ratio)
     return predictions
 
 

@@ -53,6 +53,9 @@ class EstimatedService(msgspec.Struct, frozen=True):
     novelties: tuple[Novelty, ...]
     own_points: int = 0
     """Number of the user's own measurements by which the times are corrected."""
+    ignored_ratio: float | None = None
+    """Measured time that is furthest off, relative to the expected one, if measurements were too far off to be used;
+    otherwise None."""
 
 
 def estimate_services(
@@ -77,7 +80,7 @@ def estimate_services(
     firsts = _sum_terms(evidence.model.ttft, alone, alone.compute_ttft_terms(one, one, one))
     arithmetic = [term.name in ("prefill_arithmetic", "prefill_expert_arithmetic") for term in PREFILL_TERMS]
     least_s = _MIN_ARITHMETIC * compute_prefill_terms(table, alone.prompt_tokens, one)[:, arithmetic].sum(axis=1)
-    estimate, novelties = evidence.estimate(typical), evidence.find_novelties(typical)
+    estimate, novelties = evidence.estimate(typical, is_planned=True), evidence.find_novelties(typical)
     sigmas = {metric: np.log(estimate.p90[metric] / estimate.p10[metric]) / (2 * Z_LEVEL) for metric in METRICS}
     return tuple(
         EstimatedService(

@@ -27,7 +27,19 @@ from tests.fakes.offers import catalog_of, gpu_offer, planning_inputs
 GPUS = load_catalog().accelerators
 MODELS = ("llama-3.1-8b", "llama-3.1-70b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-120b")
 CARDS = ("h100-sxm5-80gb", "h200-sxm-141gb", "b200-sxm-180gb", "l40s", "a100-sxm4-80gb", "mi300x")
-EXTRAPOLATED = ("l40s", "a100-sxm4-80gb", "mi300x", "rtx-4090", "rtx-pro-6000-server")
+EXTRAPOLATED = (
+    "l40s",
+    "a100-sxm4-80gb",
+    "mi300x",
+    "rtx-4090",
+    "rtx-pro-6000-server",
+    "h100-pcie-80gb",
+    "h100-nvl-94gb",
+    "h20-sxm-96gb",
+    "h200-nvl-141gb",
+    "gh200-96gb",
+    "gb300-279gb",
+)
 SLO = ("ttft_ms.p95 < 1000", "tpot_ms.p95 < 40")
 PAGE = Path(__file__).parents[3] / "docs" / "validation" / "published-language-models.md"
 

@@ -7,12 +7,18 @@ from msgspec.structs import replace
 
 from app.analysis.language_models import load_language_models
 from app.planning.step_times.bundled import load_bundled_evidence
-from app.planning.step_times.own_points import calibrate_service, list_applicable
+from app.planning.step_times.own_points import (
+    RelativeSpeed,
+    calibrate_service,
+    check_own_measurements,
+    list_applicable,
+)
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedServer
 from app.records.planning_inputs import OwnEvidence, OwnPoint
+from tests.fakes import small_plan
 
 SHAPE = load_language_models()["qwen3-32b"].shape
 SERVED = PublishedServer(
@@ -133,5 +139,50 @@ def test_impossible_values_are_skipped(impossible: OwnPoint) -> None:
     assert calibrate(own(impossible)) == ESTIMATED
 
 
-def test_a_measurement_of_another_kind_of_server_is_not_used() -> None:
-    assert calibrate(own(point(100 * predict_tpot_ms(8)))) == ESTIMATED
+SLOW = RelativeSpeed(0.75, 0.25)
+
+
+def calibrate_slow(*evidence: OwnEvidence) -> EstimatedService:
+    return calibrate_service(ESTIMATED, SERVER, LENGTHS, evidence, load_bundled_evidence(), SLOW)
+
+
+def test_a_server_of_another_speed_is_slower_and_less_certain_without_measurements() -> None:
+    slow = calibrate_slow()
+    assert slow.service.step_s == pytest.approx(ESTIMATED.service.step_s / 0.75)
+    assert slow.tpot_sigma == pytest.approx((ESTIMATED.tpot_sigma**2 + 0.25**2) ** 0.5)
+    assert slow.ttft_sigma > ESTIMATED.ttft_sigma
+
+
+def test_a_measured_latency_leaves_the_relative_speed_of_the_other() -> None:
+    without, with_tpot = calibrate_slow(), calibrate_slow(own(point(predict_tpot_ms(8) / 0.75)))
+    assert with_tpot.ttft_sigma == without.ttft_sigma
+    assert with_tpot.tpot_sigma < 0.75 * without.tpot_sigma
+    prompt_s = [service.prefill_s_per_token * LENGTHS[0] for service in (with_tpot.service, without.service)]
+    assert with_tpot.service.outside_s + prompt_s[0] == pytest.approx(without.service.outside_s + prompt_s[1])
+
+
+def test_measurements_move_the_time_from_that_at_the_relative_speed() -> None:
+    measured_ms = predict_tpot_ms(8)
+    slow = calibrate_service(
+        ESTIMATED, SERVER, LENGTHS, [own(point(measured_ms))], load_bundled_evidence(), RelativeSpeed(0.75)
+    )
+    fast = calibrate(own(point(0.75 * measured_ms)))
+    assert slow.service.step_s == pytest.approx(fast.service.step_s / 0.75)
+    assert slow.tpot_sigma == pytest.approx(fast.tpot_sigma)
+
+
+@pytest.mark.parametrize("ratio", [6.0, 1 / 6])
+def test_measurements_that_are_too_far_off_are_not_used_and_reported(ratio: float) -> None:
+    calibrated = calibrate(own(point(predict_tpot_ms(8)), point(ratio * predict_tpot_ms(8))))
+    assert replace(calibrated, ignored_ratio=None) == ESTIMATED
+    assert calibrated.ignored_ratio == pytest.approx(ratio, rel=0.15)
+    target = replace(small_plan.planning_inputs().measured[0], ignored_ratio=calibrated.ignored_ratio)
+    (check,) = check_own_measurements([replace(target, ignored_ratio=None), target])
+    assert (check.id, check.verdict) == ("own_measurements", "WARN")
+    assert check.value == pytest.approx(6.0, rel=0.15)
+
+
+def test_a_latency_that_is_too_far_off_does_not_stop_the_other_from_calibrating() -> None:
+    calibrated = calibrate(own(point(predict_tpot_ms(8), ttft_ms=1e6)))
+    assert (calibrated.own_points, calibrated.ignored_ratio is None) == (1, False)
+    assert check_own_measurements([replace(small_plan.planning_inputs().measured[0])]) == ()
