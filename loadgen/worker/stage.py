@@ -18,7 +18,6 @@ from loadgen.protocols.prepared import PreparedWorkload, check_response, classif
 from loadgen.records import (
     MAX_SAMPLE_CHARS,
     NOT_STARTED,
-    ClosedArrivals,
     FirstError,
     LiveSessionCounts,
     OpenArrivals,
@@ -28,7 +27,7 @@ from loadgen.records import (
 from loadgen.sanitizing import sanitize_line
 from loadgen.trace_context import build_traced_submit
 from loadgen.transport.exchange import Exchange, Headers, SessionTurn, Transport
-from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, compute_share_size, iterate_schedule_ns
+from loadgen.worker.traffic import ArrivalSource, ClosedTraffic, OpenTraffic, compute_share_size
 
 _NO_FREE_CONNECTION = "no connection was free until the end of the stage"
 
@@ -81,7 +80,7 @@ class SendingStage:
         on_rejected_key: Callable[[], None] | None = None,
         trace_key: str | None = None,
     ) -> None:
-        self._plan, self._share, self._transport = plan, share, transport
+        self._plan, self._transport = plan, transport
         self._submit: Callable[[Exchange], None] = transport.submit
         if trace_key is not None:
             self._submit = build_traced_submit(transport.submit, trace_key, plan.index)
@@ -113,7 +112,12 @@ class SendingStage:
         has_sessions = prepared_workload.sessions is not None or prepared_workload.live_sessions is not None
         is_scheduled = offsets is not None and not has_sessions
         self.scheduled_count = len(offsets) if offsets is not None and is_scheduled else None
-        self._traffic = self._create_traffic(plan, offsets, prepared_workload, loop)
+        traffic_arguments = (self._send, self._on_arrivals_end, prepared_workload, plan, share, loop)
+        self._traffic: ArrivalSource = (
+            ClosedTraffic(*traffic_arguments, self.lead_in_start_ns, self._end_ns)
+            if offsets is None
+            else OpenTraffic(*traffic_arguments, offsets, start_ns, self._end_ns)
+        )
         # In a scheduled stage, no request depends on a response.
         self._on_response = None if is_scheduled else self._traffic.on_response
         self.finished_exchanges: deque[Exchange] = deque()
@@ -174,7 +178,7 @@ class SendingStage:
         self._rates = (*earlier_rates, (change_offset_ns / 1e9, rate_per_s), (self.duration_s, rate_per_s))
         if self.scheduled_count is not None:
             self.scheduled_count = len(self._offsets)
-        self._traffic.replace_schedule(iterate_schedule_ns(self._offsets[started_count:], self.start_ns))
+        self._traffic.replace_schedule(self._offsets[started_count:])
 
     def extend(self, duration_s: float, later_offsets: Offsets | None) -> None:
         """Extend the measurement window of the stage to `duration_s` seconds. A stage whose
@@ -193,7 +197,7 @@ class SendingStage:
             self._offsets = np.concatenate([self._offsets, later_offsets])[: self._max_requests]
             if self.scheduled_count is not None:
                 self.scheduled_count = len(self._offsets)
-            traffic.extend(iterate_schedule_ns(self._offsets[traffic.started_count :], self.start_ns), end_ns)
+            traffic.extend(self._offsets[traffic.started_count :], end_ns)
         else:
             return
         self.duration_s, self._end_ns = duration_s, end_ns
@@ -203,42 +207,6 @@ class SendingStage:
         window to the end or stop of the stage. Return an empty curve for other arrivals."""
         end_s = (self._end_ns - self.start_ns) / 1e9
         return clip_rates(self._rates, 0.0, end_s) if self._rates and end_s > 0 else ()
-
-    def _create_traffic(
-        self,
-        plan: StagePlan,
-        offsets: Offsets | None,
-        prepared_workload: PreparedWorkload,
-        loop: asyncio.AbstractEventLoop,
-    ) -> ArrivalSource:
-        if offsets is not None:
-            schedule = iterate_schedule_ns(offsets, self.start_ns)
-            return OpenTraffic(
-                self._send,
-                self._on_arrivals_end,
-                prepared_workload,
-                self._share,
-                loop,
-                schedule,
-                self._end_ns,
-                plan.first_request,
-                plan.index,
-            )
-        arrivals = plan.load.arrivals
-        assert isinstance(arrivals, ClosedArrivals)
-        bounds_ns = (self.lead_in_start_ns, self._end_ns)
-        return ClosedTraffic(
-            self._send,
-            self._on_arrivals_end,
-            prepared_workload,
-            self._share,
-            loop,
-            arrivals,
-            bounds_ns,
-            plan.seed,
-            plan.first_request,
-            plan.index,
-        )
 
     @property
     def live_sessions(self) -> LiveSessionCounts | None:

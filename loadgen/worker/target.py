@@ -157,6 +157,8 @@ class SendingTarget:
         self._loop, self._workload = loop, workload
         self.api_keys = ApiKeys(loop, endpoint)
         self._endpoint = self.api_keys.endpoint
+        self.trace_key = endpoint.trace_key
+        """Text from which the trace IDs of the requests follow; None if they have no trace context."""
         self._prepared_workload: PreparedWorkload | None = None
         self._worker_count = 1
         self._call_kind: CallKind | None = None
@@ -251,11 +253,6 @@ class SendingTarget:
         from loadgen.transport.grpc import MAX_RECEIVING_BYTES
 
         return MemoryLimit(MAX_RECEIVING_BYTES)
-
-    @property
-    def trace_key(self) -> str | None:
-        """Text from which the trace IDs of the requests follow; None if they have no trace context."""
-        return self._endpoint.trace_key
 
     def shed_load(self) -> None:
         """End all requests in flight with the error `local-limit`, because their responses use too

@@ -158,7 +158,8 @@ class ArrivalSource(Protocol):
 
 
 class OpenTraffic:
-    """Open-loop traffic: requests are started on a schedule, independently of responses.
+    """Open-loop traffic: requests are started on a schedule, independently of responses. `offsets` are the arrivals
+    in ns from `start_ns`.
 
     If the workload has sessions, each arrival starts a session. Each further request of a session
     follows the previous response and a think time, if the request is due before `end_ns`. A failed
@@ -170,17 +171,18 @@ class OpenTraffic:
         send: Send,
         on_end: Callable[[], None],
         prepared_workload: PreparedWorkload,
+        plan: StagePlan,
         share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
-        schedule_ns: Iterator[int],
+        offsets: Offsets,
+        start_ns: int,
         end_ns: int,
-        first_request: int = 0,
-        stage_index: int = 0,
     ) -> None:
-        self._send, self._on_end, self._end_ns = send, on_end, end_ns
+        self._send, self._on_end, self._start_ns, self._end_ns = send, on_end, start_ns, end_ns
         self._share = share
-        self._request_indices = _iterate_request_indices(prepared_workload, share, first_request)
+        self._request_indices = _iterate_request_indices(prepared_workload, share, plan.first_request)
         self.started_count = 0
+        schedule_ns = _iterate_schedule_ns(offsets, start_ns)
         self._pacer = Pacer(schedule_ns, self._on_arrival, self._finish, get_timer_factory(loop), end_ns=end_ns)
         self._sessions = prepared_workload.sessions
         self._session_queue = (
@@ -188,7 +190,7 @@ class OpenTraffic:
             if prepared_workload.sessions is None
             else TimerQueue(self._send_session_request, get_timer_factory(loop))
         )
-        self._live_runner = _create_live_runner(prepared_workload, stage_index, send, lambda _: None, loop, end_ns)
+        self._live_runner = _create_live_runner(prepared_workload, plan, send, lambda _: None, loop, end_ns)
 
     @property
     def has_ended(self) -> bool:
@@ -204,17 +206,17 @@ class OpenTraffic:
     def stop(self) -> None:
         self._pacer.cancel()
 
-    def replace_schedule(self, schedule_ns: Iterator[int]) -> None:
+    def replace_schedule(self, offsets: Offsets) -> None:
         """Replace the remaining arrivals of the schedule."""
-        self._pacer.replace_schedule(schedule_ns)
+        self._pacer.replace_schedule(_iterate_schedule_ns(offsets, self._start_ns))
 
-    def extend(self, schedule_ns: Iterator[int], end_ns: int) -> None:
+    def extend(self, offsets: Offsets, end_ns: int) -> None:
         """Extend the stage to `end_ns`, and replace the remaining arrivals. Sessions that were cut
         off at the previous end are not resumed."""
         self._end_ns = end_ns
         if self._live_runner is not None:
             self._live_runner.end_ns = end_ns
-        self._pacer.replace_schedule(schedule_ns, end_ns)
+        self._pacer.replace_schedule(_iterate_schedule_ns(offsets, self._start_ns), end_ns)
 
     def on_response(self, exchange: Exchange) -> None:
         if self._live_runner is not None:
@@ -261,27 +263,24 @@ class ClosedTraffic:
         send: Send,
         on_end: Callable[[], None],
         prepared_workload: PreparedWorkload,
+        plan: StagePlan,
         share: WorkerShare,
         loop: asyncio.AbstractEventLoop,
-        arrivals: ClosedArrivals,
-        bounds_ns: tuple[int, int],
-        seed: int,
-        first_request: int = 0,
-        stage_index: int = 0,
+        start_ns: int,
+        end_ns: int,
     ) -> None:
-        self._send, self._on_end = send, on_end
+        arrivals = plan.load.arrivals
+        assert isinstance(arrivals, ClosedArrivals)
+        self._send, self._on_end, self._start_ns, self._end_ns = send, on_end, start_ns, end_ns
         self._share, self._session_count = share, 0
         self._concurrency = compute_share_size(arrivals.concurrency, share)
-        self._start_ns, self._end_ns = bounds_ns
-        self._request_indices = _iterate_request_indices(prepared_workload, share, first_request)
+        self._request_indices = _iterate_request_indices(prepared_workload, share, plan.first_request)
         self._sessions = prepared_workload.sessions
         self._think_times_ns = (
-            _draw_think_times_ns(arrivals.think_s, [seed, share.index]) if arrivals.think_s > 0 else None
+            _draw_think_times_ns(arrivals.think_s, [plan.seed, share.index]) if arrivals.think_s > 0 else None
         )
         self._timer_queue: TimerQueue[_SessionRequest | None] = TimerQueue(self._send_next, get_timer_factory(loop))
-        self._live_runner = _create_live_runner(
-            prepared_workload, stage_index, send, self._on_session_end, loop, self._end_ns
-        )
+        self._live_runner = _create_live_runner(prepared_workload, plan, send, self._on_session_end, loop, end_ns)
         self._end_timer = get_timer_factory(loop)(self.stop)
         self.has_ended = False
 
@@ -366,7 +365,7 @@ class ClosedTraffic:
 
 def _create_live_runner(
     prepared_workload: PreparedWorkload,
-    stage_index: int,
+    plan: StagePlan,
     send: Send,
     on_session_end: Callable[[Exchange], None],
     loop: asyncio.AbstractEventLoop,
@@ -376,7 +375,7 @@ def _create_live_runner(
         return None
     new_timer = get_timer_factory(loop)
     return LiveSessionRunner(
-        prepared_workload.live_sessions, str(stage_index), send, on_session_end, new_timer, loop.call_soon, end_ns
+        prepared_workload.live_sessions, str(plan.index), send, on_session_end, new_timer, loop.call_soon, end_ns
     )
 
 
@@ -409,7 +408,7 @@ def _draw_think_times_ns(mean_s: float, seed: Sequence[int]) -> Iterator[int]:
     return chain.from_iterable(blocks)
 
 
-def iterate_schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
+def _iterate_schedule_ns(offsets: Offsets, start_ns: int) -> Iterator[int]:
     """Yield the scheduled starts in ns as Python integers.
 
     The array is converted in blocks, because a list of all scheduled starts would take five times
