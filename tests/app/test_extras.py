@@ -39,7 +39,7 @@ def test_each_package_belongs_to_an_extra_that_installs_it() -> None:
         assert not any(package.lower() in dependency.lower() for dependency in project["dependencies"])
 
 
-def test_a_missing_module_of_ours_is_a_bug() -> None:
+def test_missing_module_of_the_product_has_no_install_hint() -> None:
     assert build_missing_package_error(ModuleNotFoundError("no app.x", name="app.x")) is None
 
 
@@ -69,7 +69,7 @@ def ran(environment: dict[str, str], *arguments: str) -> subprocess.CompletedPro
         pytest.param(("quickstart",), "onnx", "local", marks=pytest.mark.soak),
     ],
 )
-def test_a_command_without_its_extra_says_how_to_install_it(
+def test_command_without_its_extra_reports_the_install_command(
     base: dict[str, str], tmp_path: Path, arguments: tuple[str, ...], package: str, extra: str
 ) -> None:
     more = ("--out", str(tmp_path / "run")) if arguments[0] == "run" else ()
@@ -81,7 +81,7 @@ def test_a_command_without_its_extra_says_how_to_install_it(
 
 
 @pytest.mark.process
-def test_an_endpoint_is_measured_and_reported_with_the_base_alone(base: dict[str, str], tmp_path: Path) -> None:
+def test_endpoint_run_without_extras_writes_all_reports_except_html(base: dict[str, str], tmp_path: Path) -> None:
     with ScriptedServer(Script()) as server:
         done = ran(base, "run", write_profile(tmp_path, server.url), "--out", str(tmp_path / "run"))
     assert done.returncode in (ExitCode.OK, ExitCode.INVALID), done.stderr

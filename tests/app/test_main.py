@@ -21,6 +21,6 @@ print(resource.getrlimit(resource.RLIMIT_CORE) == (0, hard))
 """
 
 
-def test_no_process_dumps_its_memory_when_it_crashes() -> None:
+def test_core_dumps_are_disabled() -> None:
     done = subprocess.run([sys.executable, "-P", "-c", CODE], capture_output=True, text=True, check=True)
     assert done.stdout.splitlines()[-1] == "True"

@@ -10,7 +10,7 @@ from tests.checks.dead_code import FIELDS_OF_FORMATS, unread_fields, unused_code
 ROOT = Path(__file__).parents[2]
 
 
-def test_unused_function_is_found_and_fields_are_not(tmp_path: Path) -> None:
+def test_unused_function_is_detected_and_fields_are_not(tmp_path: Path) -> None:
     (tmp_path / "app").mkdir()
     (tmp_path / "app" / "module.py").write_text(
         "class Row:\n    size: int = 0\n\n    def closeEvent(self): ...\n\n\n"

@@ -82,7 +82,7 @@ def classes(tmp_path: Path) -> list[Definition]:
     return definitions(tmp_path)
 
 
-def test_records_with_mostly_equal_fields_are_pair(classes: list[Definition]) -> None:
+def test_records_with_mostly_equal_fields_are_reported_as_pair(classes: list[Definition]) -> None:
     pairs = [(pair.one.name, pair.other.name, pair.shared, pair.of) for pair in mirror_pairs(classes)]
     assert pairs == [("PointRow", "Wide", 5, 7), ("PointRow", "Point", 3, 5)]
 

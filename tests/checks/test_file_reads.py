@@ -55,7 +55,7 @@ def _is_no_path(value: ast.expr, call: ast.Call) -> bool:
     return takes_path or ast.unparse(value).endswith(("_dialog", "opener"))
 
 
-def test_every_call_that_opens_file_is_found() -> None:
+def test_every_call_that_opens_file_is_detected() -> None:
     reading_calls = [
         "open('a', 'rb')",
         "path.open('rb')",

@@ -28,7 +28,7 @@ set_flow_layout(widget, GAP, 3)
 '''
 
 
-def test_literal_styles_and_spaces_are_found(tmp_path: Path) -> None:
+def test_literal_styles_and_spaces_are_detected(tmp_path: Path) -> None:
     (tmp_path / "app" / "gui").mkdir(parents=True)
     (tmp_path / "app" / "gui" / "page.py").write_text(SOURCE)
     (tmp_path / "app" / "gui" / "theme.py").write_text(SOURCE)

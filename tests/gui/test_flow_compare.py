@@ -27,7 +27,7 @@ OpenWindow = Callable[[], Window]
 _PATIENCE_MS = 90_000
 
 
-def test_two_checked_runs_are_compared_as_by_the_command(
+def test_comparison_of_two_checked_runs_equals_that_of_the_command(
     open_window: OpenWindow, library_runs: tuple[Path, ...], qtbot: QtBot, tmp_path: Path, home: Path
 ) -> None:
     window = open_window()

@@ -145,7 +145,7 @@ def check_http_endpoint(qtbot: QtBot, window: Window, endpoint: str) -> None:
 
 
 @pytest.mark.soak  # the quickstart test asserts its rate, and test_flow_first_run searches from the window
-def test_max_rate_is_found_and_failed_steps_stay_in_the_curve(
+def test_max_rate_is_reported_and_failed_steps_are_on_the_curve(
     open_window: OpenWindow, endpoint: str, qtbot: QtBot
 ) -> None:
     window = open_window()

@@ -28,7 +28,7 @@ def run(library_runs: tuple[Path, ...]) -> Path:
     return library_runs[0]
 
 
-def test_run_is_reevaluated_for_a_time_range_and_exported_as_by_the_command(
+def test_export_of_a_reevaluated_time_range_equals_that_of_the_command(
     open_window: Callable[[], Window], run: Path, home: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     window = open_window()

@@ -45,7 +45,7 @@ def test_environment_differences_precede_regressed_metrics(section: ComparisonSe
     assert "worse" in lines[row]
 
 
-def test_inconclusive_comparison_states_needed_repeats() -> None:
+def test_inconclusive_comparison_reports_needed_repeats() -> None:
     section = build_comparison_section(compare_runs([result(steady(10.0, 0.1))], [result(steady(10.8, 0.5))]))
     assert "about 6 more runs per side are needed" in render_comparison(section)
 

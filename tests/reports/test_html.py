@@ -103,7 +103,7 @@ def test_html_report_is_small_and_omits_large_result_json(full_report: Report, f
     ("times", "max_bytes", "row_limit"),
     [(10, 1_500_000, 100), pytest.param(200, MAX_BYTES, 1000, marks=pytest.mark.soak)],
 )
-def test_oversized_html_report_states_row_limit_above_first_number(
+def test_oversized_html_report_shows_row_limit_above_first_number(
     full_report: Report, monkeypatch: pytest.MonkeyPatch, times: int, max_bytes: int, row_limit: int
 ) -> None:
     monkeypatch.setattr(html, "MAX_BYTES", max_bytes)
@@ -248,7 +248,7 @@ def test_html_tables_have_captions_and_charts_have_text_alternatives(full_html: 
     assert html.count('class="chart-data"') == 13
 
 
-def test_empty_sections_state_their_reason(rendered: Rendered) -> None:
+def test_empty_sections_show_their_reason(rendered: Rendered) -> None:
     text = _text(rendered("empty_report"))
     for sentence in (
         "There are no results", "No objectives are set.", "This run measured only the endpoint.",
@@ -565,7 +565,7 @@ def test_plan_page_is_complete_and_well_formed(name: str, rendered: Rendered) ->
     assert len(html.encode()) < MAX_BYTES
 
 
-def test_plan_page_states_uncertain_capacity_before_bottleneck(max_rate_plan_report: PlanReport) -> None:
+def test_plan_page_shows_uncertain_capacity_before_bottleneck(max_rate_plan_report: PlanReport) -> None:
     spread = PercentileRange(p10=2.0, p50=4.0, p90=9.0)
     unsure = CapacityUncertainty(
         state="uncertain", per_instance_per_s=spread, headline="Not known.", next_step="Measure it."
@@ -575,7 +575,7 @@ def test_plan_page_states_uncertain_capacity_before_bottleneck(max_rate_plan_rep
     assert text.index("Not known.") < text.index("Measure it.") < text.index("Bottleneck")
 
 
-def test_plan_page_based_on_max_rate_states_missing_data(rendered: Rendered) -> None:
+def test_plan_page_based_on_max_rate_reports_missing_data(rendered: Rendered) -> None:
     html = rendered("max_rate_plan_report")
     text = _text(html)
     assert "measured max rate of 20260801-chat only" in text

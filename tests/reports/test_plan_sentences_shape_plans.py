@@ -32,7 +32,7 @@ def report(full_report: Report, empty_report: Report) -> Report:
 
 
 @pytest.mark.parametrize("renderer", [render_text, render_markdown, render_html])
-def test_reports_state_that_shape_plan_uses_no_measurement(report: Report, renderer: object) -> None:
+def test_reports_show_that_shape_plan_uses_no_measurement(report: Report, renderer: object) -> None:
     assert callable(renderer)
     text = " ".join(renderer(report).split())
     for part in (STATEMENT, "900 input tokens", "acme/g1.large", "assumed", "A note on prices."):

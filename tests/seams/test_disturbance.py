@@ -41,15 +41,15 @@ def list_exceeded_bounds(plain: Sequence[Measured], disturbed: Sequence[Measured
     ]
 
 
-def test_a_window_that_watches_a_run_hardly_changes_what_it_measures(measured: dict[Mode, list[Measured]]) -> None:
+def test_watching_window_changes_results_within_bounds(measured: dict[Mode, list[Measured]]) -> None:
     assert list_exceeded_bounds(measured[Mode.PLAIN], measured[Mode.WATCHED]) == []
 
 
-def test_telemetry_hardly_changes_what_a_run_measures(measured: dict[Mode, list[Measured]]) -> None:
+def test_telemetry_changes_results_within_bounds(measured: dict[Mode, list[Measured]]) -> None:
     assert list_exceeded_bounds(measured[Mode.WITHOUT_TELEMETRY], measured[Mode.PLAIN]) == []
 
 
-def test_a_change_beyond_the_bounds_is_found() -> None:
+def test_change_beyond_bounds_is_detected() -> None:
     quiet = [Measured(5.0, 10.0, 700.0), Measured(5.1, 10.5, 690.0), Measured(5.0, 10.2, 705.0)]
     disturbed = [Measured(6.5, 16.0, 600.0), Measured(6.4, 16.5, 610.0), Measured(6.6, 9.0, 900.0)]
     assert list_exceeded_bounds(quiet, quiet) == []

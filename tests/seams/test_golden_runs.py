@@ -106,7 +106,7 @@ def _rounded(value: Any) -> Any:
 
 
 @pytest.mark.parametrize("name", ["search", "llm", "local"])
-def test_run_shows_numbers_of_its_own_version(name: str, tmp_path: Path) -> None:
+def test_result_of_older_version_is_unchanged(name: str, tmp_path: Path) -> None:
     run = StoredRun(golden_run(name, tmp_path))
     opened = load_run(run)
     _assert_golden(name, _summarize_result(opened.result))
@@ -119,17 +119,17 @@ def test_stored_profile_of_golden_run_loads(name: str, tmp_path: Path) -> None:
     assert profile.name.startswith("golden")
 
 
-def test_killed_run_shows_numbers_of_its_finished_stages(tmp_path: Path) -> None:
+def test_killed_run_is_recovered_with_golden_numbers(tmp_path: Path) -> None:
     opened = load_run(StoredRun(golden_run("killed", tmp_path)), recover=True)
     _assert_golden("killed", _summarize_result(opened.result) | {"rows": opened.table.num_rows})
 
 
-def test_imported_bundle_shows_numbers_of_its_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_imported_bundle_is_reevaluated_to_golden_numbers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     directory, is_new = import_run(golden_bundle(tmp_path))
     assert is_new
     _assert_golden(REEVALUATED_LLM, _summarize_result(load_run(StoredRun(directory)).reevaluate()))
 
 
-def test_plan_file_shows_numbers_of_its_own_version(tmp_path: Path) -> None:
+def test_plan_file_of_older_version_is_unchanged(tmp_path: Path) -> None:
     _assert_golden("plan", _summarize_plan(golden_plan(tmp_path)))

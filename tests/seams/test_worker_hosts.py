@@ -140,7 +140,7 @@ def ended_ns(run: Path, stage: int) -> int | None:
 
 
 @pytest.mark.timing
-def test_two_hosts_send_one_schedule_and_strangers_are_rejected(
+def test_two_hosts_send_one_schedule_and_unauthorized_clients_are_rejected(
     sizewise: Sizewise, profile: Callable[..., str], tmp_path: Path, hosts: Network, target: Target
 ) -> None:
     first, (second, third) = hosts.first, hosts.others

@@ -64,14 +64,14 @@ def outcome(requests: dict[str, Request], case: Case) -> Outcome:
     return evaluate(case, config, requests, simulate_server(requests, config, case.in_flight))
 
 
-def test_sequential_requests_hit_exactly_what_trace_offers(requests: dict[str, Request]) -> None:
+def test_cache_hits_of_sequential_requests_equal_trace_prediction(requests: dict[str, Request]) -> None:
     sequential = outcome(requests, Case(1, None))
     assert sequential.served == sequential.from_trace > 0.3
     assert sequential.exact_from_trace == sequential.exact_from_log == ROWS
     assert sequential.is_right
 
 
-def test_concurrent_requests_hit_exactly_what_log_predicts(requests: dict[str, Request]) -> None:
+def test_cache_hits_of_concurrent_requests_equal_log_prediction(requests: dict[str, Request]) -> None:
     concurrent = outcome(requests, Case(8, 1300))
     assert concurrent.evicted_blocks > 1000
     assert concurrent.exact_from_log == ROWS

@@ -37,7 +37,7 @@ def predict(**cells: str) -> dict[str, float]:
     return {name: float(str(value)) for name, value in row.items() if name not in ("id", "refused")}
 
 
-def test_rows_of_a_file_are_not_fitted_by_id_nor_by_what_was_measured_nor_by_what_is_held_out() -> None:
+def test_evidence_excludes_predicted_rows_by_id_load_and_held_out_column() -> None:
     points = load_published_points()
     target = points[100]
     other = replace(target, clients=999, tpot_ms=1.0, ttft_ms=1.0)
@@ -50,14 +50,14 @@ def test_rows_of_a_file_are_not_fitted_by_id_nor_by_what_was_measured_nor_by_wha
     assert len(select_evidence([target], ["another id"], ())) < len(points)
 
 
-def test_predictions_are_written_with_empty_cells_for_what_is_refused(tmp_path: Path) -> None:
+def test_refused_prediction_is_a_row_with_empty_cells(tmp_path: Path) -> None:
     write_predictions(iter([{"id": "a", "refused": "why"}]), OUT_COLUMNS, tmp_path / "out.csv")
     with (tmp_path / "out.csv").open(newline="") as file:
         (row,) = csv.DictReader(file)
     assert (row["id"], row["refused"], row["tpot_p50_ms"]) == ("a", "why", "")
 
 
-def test_a_perfect_estimate_chooses_the_best_configurations() -> None:
+def test_exact_estimate_chooses_the_best_configurations() -> None:
     published = build_loops(load_published_points()[:600])
     measured: dict[Metric, Floats] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
     perfect = evaluate_choices(published, LatencyEstimate(measured, measured, measured))
@@ -65,14 +65,14 @@ def test_a_perfect_estimate_chooses_the_best_configurations() -> None:
     assert perfect.questions > 5
 
 
-def test_a_choice_beyond_the_limit_is_wrong_however_fast_it_is() -> None:
+def test_choice_that_exceeds_the_latency_limit_is_wrong() -> None:
     published = build_loops(load_published_points()[:600])
     hasty: dict[Metric, Floats] = {"tpot": published.tpot_s / 100, "ttft": published.ttft_s / 100}
     choices = evaluate_choices(published, LatencyEstimate(hasty, hasty, hasty))
     assert choices.right_first < 0.8 * choices.questions
 
 
-def test_a_stage_has_ordered_quantiles_of_every_aggregate() -> None:
+def test_predicted_stage_has_ordered_quantiles_of_every_aggregate() -> None:
     cells = predict()
     assert {*cells, "id", "refused"} == set(STAGE_COLUMNS)
     for metric in ("ttft", "tpot"):
@@ -81,13 +81,13 @@ def test_a_stage_has_ordered_quantiles_of_every_aggregate() -> None:
             assert 0 < p10 < p50 < p90
 
 
-def test_a_higher_rate_and_uneven_arrivals_lengthen_a_stage() -> None:
+def test_predicted_latency_grows_with_rate_and_uneven_arrivals() -> None:
     calm, busy, even = predict(), predict(rate_per_s="8"), predict(rate_per_s="8", arrivals="constant")
     assert calm["tpot_mean_p50_ms"] < busy["tpot_mean_p50_ms"]
     assert even["ttft_p99_p50_ms"] < busy["ttft_p99_p50_ms"]
 
 
-def test_flags_limit_the_sequences_of_a_stage() -> None:
+def test_server_flags_limit_the_running_sequences() -> None:
     few, many = (predict(rate_per_s="12", flags=f"--max-num-seqs={limit}") for limit in (4, 256))
     assert few["ttft_mean_p50_ms"] > 10 * many["ttft_mean_p50_ms"]
 
@@ -95,7 +95,7 @@ def test_flags_limit_the_sequences_of_a_stage() -> None:
 @pytest.mark.parametrize(
     "cells", [{"model": "no/model"}, {"gpu": "no_gpu"}, {"engine": "none"}, {"gpu": "l4", "tp": "1"}]
 )
-def test_a_stage_on_an_unknown_or_too_small_server_is_refused(cells: dict[str, str]) -> None:
+def test_stage_on_an_unknown_or_too_small_server_is_refused(cells: dict[str, str]) -> None:
     (row,) = predict_stages([{**STAGE, **cells}], load_bundled_evidence())
     assert row["refused"]
     assert row.keys() == {"id", "refused"}
@@ -123,13 +123,15 @@ def read_tables(page: str) -> dict[tuple[str, str], tuple[float, ...]]:
         ("TTFT, each model left out", "flags known", (30.0, 42.0, 4.0)),
     ],
 )
-def test_errors_and_widths_of_the_page_do_not_grow(title: str, name: str, limits: tuple[float, float, float]) -> None:
+def test_documented_errors_and_interval_widths_do_not_grow(
+    title: str, name: str, limits: tuple[float, float, float]
+) -> None:
     _, _, median, mean, _, _, _, _, _, width = read_tables(PAGE.read_text(encoding="utf-8"))[title, name]
     assert (median <= limits[0], mean <= limits[1], width <= limits[2]) == (True, True, True)
 
 
 @pytest.mark.soak
-def test_the_page_has_the_tables_of_the_study() -> None:
+def test_documented_tables_match_the_study() -> None:
     """A fit on another processor differs in its last digits."""
     page = PAGE.read_text(encoding="utf-8")
     stated = read_tables(page)
@@ -139,7 +141,7 @@ def test_the_page_has_the_tables_of_the_study() -> None:
         assert numbers == pytest.approx(stated[key], abs=1.0), key
 
 
-def test_new_tables_replace_those_of_the_page_and_keep_its_text() -> None:
+def test_new_tables_replace_only_the_tables_of_the_page() -> None:
     page = PAGE.read_text(encoding="utf-8")
     assert replace_tables(page, "a table").endswith("\n\na table\n")
     assert replace_tables(page, "a table").startswith("# Validation")

@@ -28,7 +28,7 @@ def edit(**cells: str) -> dict[str, str]:
         ({"silicon_tpot_ms": ""}, False),
     ],
 )
-def test_rows_count_by_mode_tp_and_ttft(cells: dict[str, str], expected: bool) -> None:
+def test_rows_are_selected_by_mode_tp_and_ttft(cells: dict[str, str], expected: bool) -> None:
     assert counts(edit(**cells)) is expected
 
 
@@ -44,19 +44,19 @@ def test_rows_count_by_mode_tp_and_ttft(cells: dict[str, str], expected: bool) -
         ("vllm", "1", "", "4", "1", (4, 4, 1)),
     ],
 )
-def test_multiplied_layouts_are_restored(
+def test_parallel_layout_is_derived_from_multiplied_sizes(
     engine: str, tp: str, dp: str, moe_tp: str, moe_ep: str, layout: tuple[int, int, int]
 ) -> None:
     row = edit(backend=engine, tp_size=tp, attention_dp_size=dp, moe_tp_size=moe_tp, moe_ep_size=moe_ep)
     assert find_layout(row) == layout
 
 
-def test_a_measurement_that_is_published_twice_counts_once() -> None:
+def test_measurement_published_twice_is_one_point() -> None:
     rows = [ROW, edit(id="r2"), edit(id="r3", silicon_tpot_ms="10.1")]
     assert [point.id for point in select_points(rows)] == ["r1", "r3"]
 
 
-def test_a_point_has_the_concurrency_image_and_date_of_its_source() -> None:
+def test_point_has_the_concurrency_image_and_date_of_its_row() -> None:
     point = build_point(ROW)
     assert (point.clients, point.image, str(point.measured_on)) == (64, "a/b:1", "2026-02-03")
     assert point.served.tensor_parallel == 8
@@ -68,7 +68,7 @@ def test_unknown_names_are_refused(cell: dict[str, str]) -> None:
         build_point(edit(**cell))
 
 
-def test_flags_are_known_by_the_script_of_the_same_server() -> None:
+def test_recipe_is_the_script_of_the_same_server() -> None:
     point = build_point(ROW)
     assert find_recipe(point, {"dsr1_fp4_b200_trt.sh"}) == "dsr1_fp4_b200_trt.sh"
     assert find_recipe(point, {"dsr1_fp4_b200.sh", "dsr1_fp8_b200_trt.sh"}) is None

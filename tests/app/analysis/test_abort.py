@@ -53,7 +53,7 @@ def test_latency_abort_rule_uses_recent_responses(objective: str, aborts: bool) 
     assert find_abort_reason(rule(objective), "peak", 20.0, failed=9, completed=0, recent_ms=()) is None
 
 
-def test_abort_reason_states_rule_stage_time_and_measured_value() -> None:
+def test_abort_reason_has_rule_stage_time_and_measured_value() -> None:
     reason = find_abort_reason(rule("error_rate > 20%"), "peak", 16.25, failed=1, completed=2, recent_ms=())
     assert reason == "the abort rule error_rate > 20% after 15s was met in peak after 16.2 s: measured 33.3 %"
 

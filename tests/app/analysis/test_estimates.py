@@ -254,7 +254,7 @@ def simulate_slots(
 @pytest.mark.parametrize(
     ("load", "median_range", "p95_range"), [(0.5, (0.92, 1.0), (0.88, 1.0)), (0.9, (0.68, 0.92), (0.15, 0.98))]
 )
-def test_intervals_of_a_minute_cover_as_the_documentation_states(
+def test_intervals_of_one_minute_windows_have_the_documented_coverage(
     slots: int, mean_s: float, load: float, median_range: tuple[float, float], p95_range: tuple[float, float]
 ) -> None:
     """Of language models near saturation they cover too seldom (docs/explanation/intervals.md); the ranges are those

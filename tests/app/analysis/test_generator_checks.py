@@ -148,7 +148,7 @@ def test_late_sends_check_does_not_depend_on_slo() -> None:
     assert run_checks(frame, slo="latency_ms.p95 < 60000")["late_sends"].verdict == "INVALID"
 
 
-def test_late_sends_hint_states_reliable_rate() -> None:
+def test_late_sends_hint_has_reliable_rate() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
     near = run_checks(frame, replace(FACTS, generator_capacity_per_s=220.0))
     for name in ("late_sends", "generator_capacity"):

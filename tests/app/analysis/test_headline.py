@@ -46,7 +46,7 @@ def test_invalid_unfinished_and_untagged_stages_are_not_sweep_results() -> None:
     assert find_highest_passed_stages([swept(1, None)]) == ()
 
 
-def test_highest_passed_stage_of_rate_sweep_is_found() -> None:
+def test_headline_of_rate_sweep_is_its_highest_passed_stage() -> None:
     stages = [
         replace(swept(1, meets_slo), concurrency=None, scheduled_per_s=rate)
         for rate, meets_slo in ((50, True), (90, False))
@@ -93,7 +93,7 @@ def test_headline_of_interrupted_search_is_its_last_steps() -> None:
     assert headline(STEPS[0]) == []
 
 
-def test_headline_of_given_rates_is_valid_stage_at_max_rate() -> None:
+def test_headline_of_configured_rates_is_valid_stage_at_max_rate() -> None:
     rates = [stage(f"{rate}/s", "steady", rate) for rate in (40, 100, 300)]
     assert headline(*rates, stage("again", "steady", 100, verdict=INVALID), max_rate_per_s=100) == ["100/s"]
     assert headline(*rates) == ["40/s", "100/s", "300/s"]

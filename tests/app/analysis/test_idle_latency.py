@@ -52,7 +52,9 @@ def test_objective_below_every_idle_latency_is_reported_with_latencies() -> None
     ("objective", "needed_count"),
     [("latency_ms.p99_9 < 50", 2), ("latency_ms.p99 < 50", 2), ("latency_ms.p95 < 50", 3), ("latency_ms.p50 < 50", 10)],
 )
-def test_number_of_slow_responses_that_excludes_percentile_objective(objective: str, needed_count: int) -> None:
+def test_percentile_objective_is_excluded_by_the_required_number_of_slow_responses(
+    objective: str, needed_count: int
+) -> None:
     assert find_excluded_objective([60.0] * needed_count, objective) is not None
     assert find_excluded_objective([60.0] * (needed_count - 1), objective) is None
 

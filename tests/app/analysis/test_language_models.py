@@ -15,13 +15,13 @@ from app.profiles.plan import check_shape
 from tests.studies.model_shapes import format_table, list_models, load_published_models
 
 
-def test_the_bundled_table_is_what_the_configurations_say() -> None:
+def test_bundled_table_equals_the_models_of_the_published_configurations() -> None:
     assert TABLE.read_text(encoding="utf-8") == format_table(list_models())
     assert list(load_language_models().values()) == list_models()
 
 
 @pytest.mark.parametrize("key", load_published_models())
-def test_parameters_are_those_that_the_authors_state(key: str) -> None:
+def test_parameter_counts_match_the_published_counts(key: str) -> None:
     published, shape = load_published_models()[key], load_language_models()[key].shape
     assert shape.parameters == pytest.approx(published.published_parameters - published.vision_parameters, rel=0.006)
     embeddings = shape.vocabulary * shape.hidden * 2  # some authors do not count them as active
@@ -31,14 +31,14 @@ def test_parameters_are_those_that_the_authors_state(key: str) -> None:
     assert (shape.active_parameters is None) == (published.published_active is None)
 
 
-def test_attention_is_latent_sliding_or_linear_where_the_model_has_it() -> None:
+def test_models_have_their_latent_sliding_window_or_linear_attention() -> None:
     models = load_language_models()
     assert models["deepseek-v3"].shape.latent_dim == 576
     assert (models["gpt-oss-120b"].shape.window_layers, models["gpt-oss-120b"].shape.window_tokens) == (18, 128)
     assert models["qwen3.5-397b-a17b"].shape.linear_layers == 45
 
 
-def test_every_name_leads_to_one_model() -> None:
+def test_every_name_belongs_to_exactly_one_model() -> None:
     models = load_language_models().values()
     names = [name.lower() for model in models for name in (model.key, *model.names)]
     assert len(names) == len(set(names))
@@ -57,7 +57,7 @@ def test_every_name_leads_to_one_model() -> None:
         ("meta-llama/Llama-3.1-9B", None),
     ],
 )
-def test_a_model_is_found_whoever_publishes_it_in_whatever_precision(name: str, key: str | None) -> None:
+def test_model_is_identified_regardless_of_publisher_and_precision(name: str, key: str | None) -> None:
     assert find_model_key(name) == key
 
 
@@ -65,20 +65,20 @@ def test_a_model_is_found_whoever_publishes_it_in_whatever_precision(name: str, 
     ("name", "first"),
     [("llama-3.1-71b", "llama-3.1-70b"), ("Qwen/Qwen3-30B", "qwen3-30b-a3b"), ("deepseek", "deepseek-v3")],
 )
-def test_an_unknown_model_is_reported_with_the_most_similar_names(name: str, first: str) -> None:
+def test_unknown_model_is_reported_with_the_most_similar_names(name: str, first: str) -> None:
     assert suggest_models(name)[0] == first
     with pytest.raises(UsageError) as caught:
         find_language_model(name)
     assert first in (caught.value.hint or "")
 
 
-def test_a_name_like_no_other_has_no_suggestions() -> None:
+def test_dissimilar_model_name_has_no_suggestions() -> None:
     assert suggest_models("zzz") == ()
     with pytest.raises(UsageError, match="zzz"):
         find_language_model("zzz")
 
 
-def test_the_table_has_models_of_every_kind() -> None:
+def test_bundled_table_has_models_of_every_attention_and_expert_kind() -> None:
     shapes = [model.shape for model in load_language_models().values()]
     assert len(shapes) >= 75
     assert all(shape.context_tokens for shape in shapes)
@@ -106,5 +106,5 @@ def test_the_table_has_models_of_every_kind() -> None:
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", "int4"),
     ],
 )
-def test_weights_are_those_of_the_name_or_else_of_the_authors(name: str, weights: str) -> None:
+def test_weight_precision_comes_from_the_name_or_else_from_the_authors(name: str, weights: str) -> None:
     assert find_weights(name, find_language_model(name)) == weights

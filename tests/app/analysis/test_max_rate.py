@@ -139,7 +139,7 @@ def test_missing_max_rate_has_reason_of_search() -> None:
     assert max_rate.limited_by == "at 1 req/s p95 latency was 300 ms (objective: p95 latency < 50 ms)"
 
 
-def test_limited_by_states_failed_objective_and_utilization_above_max_rate() -> None:
+def test_limited_by_has_failed_objective_and_utilization_above_max_rate() -> None:
     stages = [
         *STEPS,
         stage(140, 900, None, meets_slo=False),
@@ -214,7 +214,7 @@ def test_search_without_reliable_rate_is_invalid() -> None:
     assert check_generator_reach(SearchOutcome(None, "even 1 req/s failed", (None, 1.0), 7)) == ()
 
 
-def test_given_rates_above_generator_capacity_neither_pass_nor_fail() -> None:
+def test_configured_rates_above_generator_capacity_neither_pass_nor_fail() -> None:
     late = replace(steady(100, False)[0], verdict=Verdict("INVALID", ("late sends: 4 %",)))
     outcome = derive_search_outcome([*steady(50, True), *steady(80, True), late])
     assert (outcome.max_rate_per_s, outcome.bracket, outcome.is_generator_limited) == (80.0, (80.0, None), True)
@@ -239,7 +239,7 @@ def steady(rate: float, *meets_slo: bool) -> list[Stage]:
     ]
 
 
-def test_max_rate_of_given_rates_is_highest_below_first_failure() -> None:
+def test_max_rate_of_configured_rates_is_highest_below_first_failure() -> None:
     stages = [*steady(50, True), *steady(80, True, True), *steady(100, True, False), *steady(120, True)]
     max_rate = compute_max_rate(stages, SLO, derive_search_outcome(stages))
     assert max_rate.per_s.value == 80.0
@@ -262,7 +262,7 @@ def test_max_rate_of_sessions_is_in_sessions_per_s() -> None:
     assert max_rate.limited_by.startswith("at 80 sessions/s p95 latency was")
 
 
-def test_limited_by_states_withheld_percentile() -> None:
+def test_limited_by_has_withheld_percentile() -> None:
     (stage,) = steady(80, False)
     stage = replace(
         stage, metrics={**stage.metrics, "latency_ms": {"p95": Estimate(None, reason="9 of 72 required samples")}}

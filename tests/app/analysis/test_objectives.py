@@ -67,7 +67,7 @@ def test_rate_search_evaluates_point_estimate(value: float | None, met: bool | N
     assert is_met(parse_objective("latency_ms.p95 < 50"), Estimate(value, (0.0, 1e9), undersampled=90.0)) is met
 
 
-def test_estimate_is_found_by_metric_and_aggregate() -> None:
+def test_estimate_is_selected_by_metric_and_aggregate() -> None:
     measured = stage(latency_ms={"p95": Estimate(7.0)}, error_rate={"value": Estimate(0.1)})
     assert find_estimate(measured, parse_objective("latency_ms.p95 < 50")).value == 7.0
     assert find_estimate(measured, parse_objective("error_rate < 1%")).value == 0.1

@@ -551,7 +551,7 @@ def test_worker_lost_during_stage_is_invalid() -> None:
         ((worker(0), worker(1, lost_s=-9), worker(2, lost_s=2)), "half of the load"),
     ],
 )
-def test_lost_worker_hint_states_unsent_share_of_load(workers: tuple[WorkerData, ...], part: str) -> None:
+def test_lost_worker_hint_has_unsent_share_of_load(workers: tuple[WorkerData, ...], part: str) -> None:
     lost = run_worker_checks(*workers)["workers"]
     assert lost.verdict == "INVALID"
     assert f"{part} was not sent" in str(lost.hint)
@@ -648,7 +648,7 @@ def test_median_output_length_below_90_percent_of_requested_is_warning(tokens: l
     assert (lengths_check.value, lengths_check.verdict) == (sorted(tokens)[1] / 100, verdict)  # type: ignore[operator,type-var]
 
 
-def test_output_lengths_hint_states_share_and_ignore_eos() -> None:
+def test_output_lengths_hint_has_share_and_ignore_eos() -> None:
     hint = str(run_stream_checks(build_responses([41], 100))["output_lengths"].hint)
     assert "41 % of the requested tokens" in hint
     assert "ignore_eos" in hint

@@ -256,7 +256,7 @@ def test_prefix_cache_hits_above_5_percent_are_warning(hits: float, verdict: str
     assert (cache_check.value, cache_check.verdict) == (hits / 1_000, verdict)
 
 
-def test_prefix_cache_hint_states_share_and_setting() -> None:
+def test_prefix_cache_hint_has_share_and_setting() -> None:
     cache_check = check_cache(vllm(0, 0), vllm(380, 1_000))
     assert cache_check is not None
     assert str(cache_check.hint).startswith("38 % of the prompt tokens came from the server's prefix cache")

@@ -42,7 +42,7 @@ def test_points_are_filtered_by_model_accelerator_engine_and_source(capsys: pyte
     assert {row["source"] for row in list_points(capsys, "--source", "nvidia")} == {"nvidia"}
 
 
-def test_whoever_measured_is_named_beside_the_points(capsys: pytest.CaptureFixture[str]) -> None:
+def test_source_and_license_of_published_points_are_printed(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evidence", "list", "--source", "inferencex"]) == ExitCode.OK
     shown = capsys.readouterr()
     assert "InferenceX" in shown.out
@@ -56,7 +56,7 @@ def test_whoever_measured_is_named_beside_the_points(capsys: pytest.CaptureFixtu
     assert json.loads(capsys.readouterr().out)["origin"]["license"] == "Apache-2.0"
 
 
-def test_a_table_for_readers_is_short(capsys: pytest.CaptureFixture[str]) -> None:
+def test_printed_table_has_fewer_than_60_lines_and_the_number_of_points(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["evidence", "list"]) == ExitCode.OK
     shown = capsys.readouterr()
     assert len(shown.out.splitlines()) < 60
@@ -78,9 +78,7 @@ def test_own_evidence_is_added_listed_shown_and_removed(capsys: pytest.CaptureFi
     assert list_points(capsys, "--source", "own") == []
 
 
-def test_a_damaged_file_is_a_warning_of_the_list_and_an_error_of_show(
-    home: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_damaged_file_is_a_warning_in_list_and_an_error_in_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "evidence").mkdir(parents=True)
     (home / "evidence" / "own-00000000.json").write_text("{")
     assert list_points(capsys, "--limit", "1")
@@ -103,5 +101,5 @@ def test_a_damaged_file_is_a_warning_of_the_list_and_an_error_of_show(
         ("add", VLLM, "--precision", "fp8"),
     ],
 )
-def test_what_does_not_exist_is_a_usage_error(argv: tuple[str, ...]) -> None:
+def test_unknown_evidence_id_or_filter_is_a_usage_error(argv: tuple[str, ...]) -> None:
     assert main(["evidence", *argv]) == ExitCode.USAGE

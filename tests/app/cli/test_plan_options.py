@@ -28,7 +28,7 @@ def overrides_of(*words: str, overrides: tuple[str, ...] = (), traffic: Path | N
 ALONE = ("--model", "llama-3.1-8b", "--peak", "5/s")
 
 
-def test_options_stand_for_keys_of_a_plan() -> None:
+def test_options_set_their_plan_keys() -> None:
     assert overrides_of() == ()
     lengths = ("--input-tokens", "2000", "--output-tokens", "300")
     assert overrides_of(
@@ -43,7 +43,7 @@ def test_options_stand_for_keys_of_a_plan() -> None:
     )
 
 
-def test_options_override_a_file_of_traffic() -> None:
+def test_options_override_a_traffic_file() -> None:
     lengths = ("--input-tokens", "2000", "--output-tokens", "300")
     assert overrides_of(*ALONE, *lengths, traffic=Path("traffic.yaml")) == (
         "traffic.peak=5/s",
@@ -51,14 +51,14 @@ def test_options_override_a_file_of_traffic() -> None:
     )
 
 
-def test_lengths_need_no_peak_if_an_override_sets_the_traffic() -> None:
+def test_token_length_options_need_no_peak_if_an_override_sets_the_traffic() -> None:
     words = ("--model", "llama-3.1-8b", "--input-tokens", "9", "--output-tokens", "9")
     with pytest.raises(UsageError, match="set the same value"):
         overrides_of(*words, overrides=("traffic={users: {count: 9, requests: 1/s}}",))
     assert overrides_of(*words, overrides=("traffic.users={count: 9, requests: 1/s}",))
 
 
-def test_weights_of_four_bit_integers_are_computed_with_in_bf16() -> None:
+def test_int4_weights_are_computed_in_bf16() -> None:
     assert overrides_of(*ALONE, "--precision", "int4")[-1] == "precision.compute=bf16"
 
 
@@ -74,7 +74,7 @@ def test_weights_of_four_bit_integers_are_computed_with_in_bf16() -> None:
         ("--precision", "fp9"),
     ],
 )
-def test_bad_value_is_reported_with_its_option(words: tuple[str, ...]) -> None:
+def test_invalid_value_is_reported_with_its_option(words: tuple[str, ...]) -> None:
     with pytest.raises(click.BadParameter) as caught:
         parse(*words)
     assert words[0] in caught.value.format_message()
@@ -93,7 +93,7 @@ def test_bad_value_is_reported_with_its_option(words: tuple[str, ...]) -> None:
         ((*ALONE, "--precision", "fp8"), {"overrides": ("precision={weights: bf16}",)}, ("--precision", "--set prec")),
     ],
 )
-def test_options_that_contradict_each_other_are_reported(
+def test_contradictory_options_are_reported(
     words: tuple[str, ...], others: dict[str, Any], options: tuple[str, str]
 ) -> None:
     with pytest.raises(UsageError) as caught:

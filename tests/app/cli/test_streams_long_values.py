@@ -76,7 +76,9 @@ _COMMANDS = {" ".join(path): (path, command) for path, command in _iter_commands
 
 @pytest.mark.parametrize("kind", _VALUES)
 @pytest.mark.parametrize("name", _COMMANDS)
-def test_long_argument_or_option(name: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_argument_or_option_value_is_shortened_in_messages(
+    name: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     path, command = _COMMANDS[name]
     for arguments in _list_argument_lists(path, command, _VALUES[kind]):
         if path[0] in _MEASURING and _is_accepted(command, arguments[len(path) :]):
@@ -118,7 +120,9 @@ def _profile(protocol: str = "http", **sections: Any) -> dict[str, Any]:
 
 @pytest.mark.parametrize("kind", ["letters", "words"])
 @pytest.mark.parametrize("protocol", ["http", "openai-chat", "local"])
-def test_long_value_of_each_profile_key(protocol: str, kind: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_profile_value_is_shortened_in_messages(
+    protocol: str, kind: str, capsys: pytest.CaptureFixture[str]
+) -> None:
     for path in dict.fromkeys(path for path, _ in iter_fields(profile_fields(protocol))):
         profile = _profile(protocol)
         _put(profile, path, _VALUES[kind])
@@ -139,7 +143,9 @@ def test_long_value_of_each_profile_key(protocol: str, kind: str, capsys: pytest
         "{}",
     ],
 )
-def test_long_text_that_is_no_profile(text: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_invalid_profile_is_a_usage_error_with_a_short_message(
+    text: str, kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     path = tmp_path / "profile.yaml"
     path.write_text(text.format(_VALUES[kind]))
     assert main(["profiles", "check", str(path)]) == ExitCode.USAGE
@@ -161,7 +167,7 @@ def test_long_text_that_is_no_profile(text: str, kind: str, tmp_path: Path, caps
         ("text.txt", "{value}"),
     ],
 )
-def test_long_value_of_a_data_set(
+def test_long_dataset_value_is_shortened_in_messages(
     name: str,
     template: str,
     kind: str,
@@ -184,7 +190,9 @@ def test_long_value_of_a_data_set(
 
 @pytest.mark.process
 @pytest.mark.parametrize("kind", ["letters", "words"])
-def test_long_value_of_a_tokenizer(kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_tokenizer_value_is_a_usage_error_with_a_short_message(
+    kind: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     value = _VALUES[kind]
     (tmp_path / "tokenizer.json").write_text(json.dumps({"version": value, "model": {"type": value}}))
     workload = {"prompts": {"input_tokens": 8, "output_tokens": 4}, "tokenizer": "tokenizer.json"}
@@ -214,7 +222,7 @@ _READERS = (
          "{value},{value},{value},{value},{value},{value},{value}\n"),
     ],
 )  # fmt: skip
-def test_long_value_of_a_file_to_read(
+def test_long_value_of_an_input_file_is_shortened_in_messages(
     name: str,
     template: str,
     kind: str,
@@ -255,7 +263,7 @@ def long_runs(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathF
     ],
     ids=" ".join,
 )  # fmt: skip
-def test_long_value_of_a_stored_run(
+def test_long_value_of_a_stored_run_is_shortened_in_messages(
     arguments: list[str], long_runs: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(long_runs))
@@ -266,19 +274,19 @@ def test_long_value_of_a_stored_run(
 @pytest.mark.parametrize(
     "url", ["http://{}", "http://host/ {}", "http://u:{}@host", "https://h:{}", "grpc://{}", "unix:{}", "ftp://{}"]
 )
-def test_long_url(url: str, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_url_is_a_usage_error_with_a_short_message(url: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", url.format(_VALUES["letters"]), "--requests", "3"]) == ExitCode.USAGE
     _assert_short(capsys, url)
 
 
-def test_reported_failure_is_short_and_valid_json(capsys: pytest.CaptureFixture[str]) -> None:
+def test_error_json_of_long_values_is_short_and_valid(capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", _VALUES["lines"], "--requests", _VALUES["words"], "--error-json"]) == ExitCode.USAGE
     failure = json.loads(capsys.readouterr().err.splitlines()[-1])
     assert len(failure["message"]) < 2 * MAX_LINE_CHARS
     assert f"({_LENGTH:,} characters)" in failure["message"]
 
 
-def test_document_stays_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_long_value_of_a_printed_profile_is_not_shortened(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = tmp_path / "profile.yaml"
     path.write_text(json.dumps(_profile(workload={"body": {"text": _VALUES["letters"]}})))
     assert main(["profiles", "show", str(path)]) == ExitCode.OK
@@ -286,7 +294,7 @@ def test_document_stays_whole(tmp_path: Path, capsys: pytest.CaptureFixture[str]
 
 
 @pytest.mark.parametrize("kind", _VALUES)
-def test_long_cell_is_whole_in_csv_and_shortened_for_readers(kind: str) -> None:
+def test_long_cell_is_complete_in_csv_and_shortened_in_tables(kind: str) -> None:
     columns, value = [Column[str]("name", "name", str)], _VALUES[kind]
     assert value in format_table(columns, [value], "csv")
     formats: tuple[TableFormat, ...] = ("table", "md")
@@ -307,7 +315,7 @@ def test_long_cell_is_whole_in_csv_and_shortened_for_readers(kind: str) -> None:
     ],
     ids=["error", "headers", "redirect", "message", "content type"],
 )
-def test_long_value_of_a_response(
+def test_long_response_value_is_shortened_in_messages(
     reply: dict[str, Any], protocol: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = tmp_path / "profile.yaml"

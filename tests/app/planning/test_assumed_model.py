@@ -56,7 +56,7 @@ def get_service(replica: AssumedReplica) -> TokenService:
     return service
 
 
-def test_a_model_is_split_across_every_number_of_gpus_that_it_fits_on() -> None:
+def test_replicas_have_every_number_of_gpus_that_the_model_fits_on() -> None:
     small, large = (
         build_replicas("h100-sxm5-80gb", build_inputs()),
         build_replicas("h100-sxm5-80gb", build_inputs(LLAMA_2_70B)),
@@ -71,7 +71,7 @@ def test_a_model_is_split_across_every_number_of_gpus_that_it_fits_on() -> None:
 
 
 @pytest.mark.parametrize(("degree", "reason"), [(4, None), (2, None), (1, "memory"), (3, "attention_heads")])
-def test_the_number_of_gpus_a_replica_can_be_set(degree: int, reason: str | None) -> None:
+def test_number_of_gpus_per_replica_can_be_set(degree: int, reason: str | None) -> None:
     inputs = build_inputs(LLAMA_2_70B)
     described = AssumedModel("llama", LLAMA_2_70B, engine=Engine(tensor_parallel=degree))
     found = build_replicas_or_refusal("h100-sxm5-80gb", replace(inputs, assumed_model=described))
@@ -81,7 +81,7 @@ def test_the_number_of_gpus_a_replica_can_be_set(degree: int, reason: str | None
         assert ([replica.target.hardware.accelerator_count for replica in found], reason) == ([degree], None)
 
 
-def test_more_gpus_a_replica_shorten_the_step_by_less_than_their_number() -> None:
+def test_step_time_decreases_less_than_in_proportion_to_gpus_per_replica() -> None:
     steps = {
         degree: get_service(replica).compute_decode_step_s(1, 1000)
         for degree, replica in build_replicas("h100-sxm5-80gb", build_inputs(LLAMA_2_70B)).items()
@@ -97,7 +97,7 @@ def test_faster_gpu_has_shorter_steps_and_longer_responses_lower_the_rate() -> N
     assert rates[0] < rates[1]
 
 
-def test_a_step_of_a_mixture_of_experts_is_concave_in_the_batch_and_exact_in_between() -> None:
+def test_step_time_of_a_mixture_of_experts_is_concave_in_the_batch() -> None:
     model = load_language_models()["deepseek-v3"].shape
     inputs = build_inputs(model, slo=("tpot_ms.p95 < 20",), precision=Precision("fp8", "fp8", "fp8"))
     service = get_service(build_replicas("h200-sxm-141gb", inputs)[8])
@@ -128,7 +128,7 @@ def test_assumed_replicas_use_the_mean_token_lengths() -> None:
     assert build_replicas("l4", mixed) == build_replicas("l4", build_inputs())
 
 
-def test_a_plan_without_token_lengths_is_refused() -> None:
+def test_plan_without_token_lengths_is_unavailable() -> None:
     refusal = build_replicas_or_refusal("l4", build_inputs(tokens=()))
     assert isinstance(refusal, Unavailable)
     assert refusal.id == "no_language_model"
@@ -143,7 +143,7 @@ def test_a_plan_without_token_lengths_is_refused() -> None:
         ("h100-sxm5-80gb", replace(LLAMA_2_70B, heads=61, kv_heads=61), Precision(), "memory"),
     ],
 )
-def test_what_does_not_fit_or_is_unknown_is_refused(
+def test_model_that_does_not_fit_or_unknown_hardware_is_unavailable(
     gpu_key: str, model: LanguageModel, precision: Precision, reason: str
 ) -> None:
     refusal = build_replicas_or_refusal(gpu_key, build_inputs(model, precision=precision))
@@ -168,7 +168,7 @@ def test_instance_with_too_few_gpus_is_refused() -> None:
     assert refusal.id == "accelerator_count"
 
 
-def test_a_gpu_without_published_measurements_is_extrapolated_and_less_certain() -> None:
+def test_gpu_without_published_measurements_is_extrapolated_with_a_larger_sigma() -> None:
     inputs = build_inputs(slo=("tpot_ms.p95 < 50",))
     measured, other_generation, other_vendor = (
         build_replicas(gpu_key, inputs)[1] for gpu_key in ("h100-sxm5-80gb", "a100-sxm4-80gb", "mi300x")
@@ -179,7 +179,7 @@ def test_a_gpu_without_published_measurements_is_extrapolated_and_less_certain()
     assert measured.sigma < other_generation.sigma < other_vendor.sigma
 
 
-def test_gpus_of_other_vendors_are_slower_than_their_data_sheet_promises() -> None:
+def test_gpus_of_other_vendors_are_slower_than_their_data_sheet() -> None:
     gpu, inputs = GPUS["mi300x"], build_inputs()
     objectives = build_slo_objectives(inputs.slo)
     other, same = (
@@ -190,7 +190,7 @@ def test_gpus_of_other_vendors_are_slower_than_their_data_sheet_promises() -> No
     assert get_service(other[0]).step_s == pytest.approx(get_service(same[0]).step_s / OTHER_VENDOR_SPEED)
 
 
-def test_the_uncertainty_is_that_of_the_latency_that_limits_the_rate() -> None:
+def test_sigma_is_that_of_the_latency_that_limits_the_rate() -> None:
     def get_sigma(*slo: str) -> float:
         return build_replicas("h100-sxm5-80gb", build_inputs(slo=slo))[1].sigma
 
@@ -199,7 +199,7 @@ def test_the_uncertainty_is_that_of_the_latency_that_limits_the_rate() -> None:
     assert get_sigma("tpot_ms.p95 < 15", "ttft_ms.p95 < 60000") == tpot
 
 
-def test_offline_rates_that_were_not_fitted_are_close_to_the_published_ones() -> None:
+def test_held_out_offline_rates_are_close_to_published_rates() -> None:
     logs = [check.log_error for check in compare_with_published()]
     assert sum(abs(log) < 0.45 for log in logs) >= 0.75 * len(logs)
     assert abs(sum(logs) / len(logs)) < 0.2

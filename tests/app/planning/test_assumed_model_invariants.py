@@ -99,7 +99,7 @@ def test_weights_of_4_bits_are_not_slower_than_those_of_16_bits_at_low_load(mode
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("card", [*CARDS, "rtx-4090"])
 @pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
-def test_a_replica_holds_the_weights(model: str, card: str, precision: str) -> None:
+def test_weights_fit_in_the_memory_of_a_replica(model: str, card: str, precision: str) -> None:
     shape, gpu = load_language_models()[model].shape, GPUS[card]
     assert gpu.memory_gib is not None
     for degree in build_replicas(model, card, precision=precision):
@@ -108,9 +108,7 @@ def test_a_replica_holds_the_weights(model: str, card: str, precision: str) -> N
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("card", EXTRAPOLATED)
-def test_a_card_without_published_points_of_its_kind_has_a_wider_interval_than_any_gpu_type_left_out(
-    model: str, card: str
-) -> None:
+def test_gpu_without_similar_published_points_has_a_wider_interval_than_any_held_out_gpu(model: str, card: str) -> None:
     widest = read_widest("TPOT, each GPU type left out")
     for replica in build_replicas(model, card).values():
         assert replica.is_extrapolated
@@ -127,7 +125,7 @@ def read_widest(title: str) -> float:
 
 
 @pytest.mark.parametrize(("slo", "is_limit"), [(SLO, True), (SLO[::-1], False)])
-def test_ttft_is_stated_as_a_limit_and_tpot_as_a_value(slo: tuple[str, ...], is_limit: bool) -> None:
+def test_ttft_at_peak_is_a_limit_and_tpot_at_peak_is_an_estimate(slo: tuple[str, ...], is_limit: bool) -> None:
     inputs = build_inputs("llama-3.1-8b", (1000.0, 200.0), "fp8", slo)
     catalog = replace(catalog_of(gpu_offer("one", "h100-sxm5-80gb")), accelerators=GPUS)
     (fleet,) = plan_fleets(replace(inputs, catalog=catalog)).offers

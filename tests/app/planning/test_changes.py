@@ -67,7 +67,7 @@ def test_saving_without_a_feasible_size_is_unknown_and_sorted_last() -> None:
     assert [saving.change.name for saving in savings] == ["caching", "x"]
 
 
-def test_reason_of_a_change_states_its_factor_and_basis() -> None:
+def test_reason_of_a_change_has_its_factor_and_basis() -> None:
     assert build_variant_change("int8", 150, 100).reason == "1.50 × the current max rate within SLO, measured"
     assert build_cache_change(0.25).reason == "25 % of the requests are served from a cache, assumed"
 

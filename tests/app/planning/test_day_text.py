@@ -129,7 +129,7 @@ def test_first_note_describes_the_autoscaler_and_its_target(autoscaler: Autoscal
     assert text in format_notes(build_day(autoscaler=autoscaler)).splitlines()[0]
 
 
-def test_notes_state_cold_starts_failures_updates_and_limits() -> None:
+def test_notes_report_cold_starts_failures_updates_and_limits() -> None:
     operations = Operations(
         ColdStartModel(node_s=90.0, engine_s=15.0, warm_nodes=2), FailureModel(48.0), (RollingUpdate(36_000.0, 0.1),)
     )
@@ -147,14 +147,14 @@ def test_notes_state_cold_starts_failures_updates_and_limits() -> None:
     )
 
 
-def test_notes_state_cell_simulation_and_overload() -> None:
+def test_notes_report_cell_simulation_and_overload() -> None:
     cell = "The day is simulated for one of 5 equal cells."
     assert cell in format_notes(build_day(scale_divisor=5), cell)
     assert "cannot handle the busiest minute" not in format_notes(build_day())
     assert "All 12 planned replicas together cannot handle the busiest minute." in format_notes(build_day(), peak=121.0)
 
 
-def test_notes_state_objectives_that_are_not_evaluated() -> None:
+def test_notes_report_objectives_that_are_not_evaluated() -> None:
     inputs = msgspec.structs.replace(QUESTION, slo=planning_inputs(slo="latency_ms.mean < 900").slo)
     fleet = prepare_fleet(cached_plan(QUESTION), inputs, None, None)
     notes = format_day_notes(build_day(), fleet, (), 30.0, 200, np.array([1.0]))

@@ -63,7 +63,7 @@ def test_binding_constraint_is_instance_size_without_redundancy() -> None:
     assert recommend(60.0, PlanLimits(redundancy=0), SMALL).binding_constraint.startswith("instance size:")
 
 
-def test_explanation_states_a_budget_without_room_for_another_instance() -> None:
+def test_explanation_reports_a_budget_without_room_for_another_instance() -> None:
     limits = PlanLimits(redundancy=0, budget_usd_per_month=1200.0)
     recommendation = recommend(250.0, limits, SMALL)
     assert recommendation.binding_constraint.endswith("the budget of $1,200/month does not cover another instance")
@@ -82,7 +82,7 @@ def test_reasons_include_the_runner_up_and_the_cheapest_rejected_offer() -> None
     assert "acme/g1@here, at $0.1/h each: the target was measured on a CPU; to size NVIDIA L4" in recommendation.why[2]
 
 
-def test_explanation_states_the_peaks_and_prices_that_change_the_recommendation() -> None:
+def test_explanation_reports_the_peaks_and_prices_that_change_the_recommendation() -> None:
     recommendation = recommend(
         250.0, PlanLimits(redundancy=0), SMALL, offer("big", vcpus=64.0, on_demand_usd_per_hour=2.0)
     )  # fmt: skip

@@ -236,7 +236,7 @@ def test_runner_up_is_another_instance_type() -> None:
     assert plan.runner_up.instance_type == "b"
 
 
-def test_price_age_is_relative_to_the_given_date() -> None:
+def test_price_age_is_relative_to_the_plan_date() -> None:
     limits = PlanLimits(max_price_age_days=60)
     soon, later = (make_plan(limits=limits, today=day) for day in (TODAY, TODAY + datetime.timedelta(days=365)))
     assert soon.recommendation is not None
@@ -297,7 +297,7 @@ def test_plan_of_an_empty_catalog_is_empty() -> None:
     assert (plan.offers, plan.pareto, plan.recommendation, plan.runner_up) == ((), (), None, None)
 
 
-def test_note_states_a_planned_rate_capped_at_the_highest_measured_rate() -> None:
+def test_note_reports_a_planned_rate_capped_at_the_highest_measured_rate() -> None:
     service = RequestService(1, 0.01, 0.5)
     capped = target(fit=fit_of(fitted_service(service), highest_per_s=20.0))
     (note,) = [

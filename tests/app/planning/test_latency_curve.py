@@ -103,7 +103,7 @@ def test_latency_on_the_measured_hardware_is_interpolated() -> None:
     )
 
 
-def test_a_latency_limit_is_the_90_percent_quantile_of_capacity_and_error() -> None:
+def test_latency_limit_is_the_90_percent_quantile_of_capacity_and_error() -> None:
     line, capacity = build_latency_curve(curve(100.0)), Capacity(800.0, 0.2, 8, "assumed")
     limit = estimate_latency_limit(line, 0.4, capacity, 0.5)
     at_low_capacity_ms = line.interpolate_ms(40.0 * math.exp(1.281552 * 0.2))

@@ -149,7 +149,7 @@ def test_explicit_weight_size_is_divided_by_tensor_parallel_degree() -> None:
     assert plan.weight_bytes == 5e9
 
 
-def test_sequence_count_by_tensor_parallel_degree() -> None:
+def test_sequences_per_degree_are_0_without_memory_and_none_for_indivisible_heads() -> None:
     counts = count_sequences_by_degree(LLAMA_2_70B, L4, Precision(kv="fp8"), 4096, 70e9, (1, 2, 3, 8))
     at_eight = plan_memory(LLAMA_2_70B, L4, BF16, 8, weight_bytes=70e9)
     assert isinstance(at_eight, MemoryPlan)

@@ -26,7 +26,7 @@ def get_notes(inputs: PlanningInputs) -> str:
     return "\n".join(plan_fleets(inputs, estimate_only=True).notes)
 
 
-def test_notes_state_the_measured_capacity_and_the_missing_service_model() -> None:
+def test_notes_report_the_measured_capacity_and_the_missing_service_model() -> None:
     notes_text = get_notes(planning_inputs())
     assert "The capacity was measured on acme/c16: 100 req/s within the SLO." in notes_text
     assert "without the benefit of a shared queue: too few rates were measured." in notes_text
@@ -34,12 +34,12 @@ def test_notes_state_the_measured_capacity_and_the_missing_service_model() -> No
     assert "to today's mean rate of 2,000 req/s." in notes_text
 
 
-def test_notes_state_an_assumed_capacity_and_the_notes_of_the_target() -> None:
+def test_notes_report_an_assumed_capacity_and_the_notes_of_the_target() -> None:
     notes_text = get_notes(planning_inputs(target(is_assumed=True, notes=("Read from a picture.",))))
     assert "The capacity of run-1 on acme/c16 is assumed: 100 req/s within the SLO.\nRead from a picture." in notes_text
 
 
-def test_notes_state_the_service_model_and_its_median_error() -> None:
+def test_notes_report_the_service_model_and_its_median_error() -> None:
     fit = fit_of(fitted_service(RequestService(2, 0.02, 0.5)))
     assert (
         "2 requests at a time, 20 ms each, CV 0.5, and 0 ms overhead; no measured percentiles to compare"
@@ -104,7 +104,7 @@ def test_note_of_an_infeasible_plan_starts_with_the_offer_closest_to_qualifying(
     assert "No instance type qualifies: the catalog is empty." in get_notes(planning_inputs(catalog=catalog_of()))
 
 
-def test_notes_state_analytical_sizing_and_vcpu_definition() -> None:
+def test_notes_report_analytical_sizing_and_vcpu_definition() -> None:
     notes_text = get_notes(modelled())
     assert "Lower-ranked offers are sized analytically" in notes_text
     assert "A vCPU is a core or a hyperthread" in notes_text
@@ -127,7 +127,7 @@ def test_notes_mark_declared_hardware() -> None:
         (3.0, "3 times its level, built from independent copies"),
     ],
 )
-def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(rate_factor: float, sentence: str) -> None:
+def test_notes_report_how_the_trace_is_replayed_and_its_burstiness(rate_factor: float, sentence: str) -> None:
     at_s = np.arange(0.0, 600.0, 0.5)
     rows, statistics = select_busiest_rows(at_s), compute_trace_statistics(at_s)
     notes_text = get_notes(
@@ -145,7 +145,7 @@ def test_notes_state_how_the_trace_is_replayed_and_its_burstiness(rate_factor: f
     assert plan_fleets(planning_inputs(rows=rows, trace=statistics), estimate_only=True).traffic.rows is None
 
 
-def test_notes_state_the_sampled_share_of_a_trace() -> None:
+def test_notes_report_the_sampled_share_of_a_trace() -> None:
     rows = select_busiest_rows(np.arange(0.0, 3700.0, 0.5), max_rows=720)
     notes_text = get_notes(planning_inputs(rows=rows))
     assert "replaying the trace's busiest hour" in notes_text
@@ -171,7 +171,7 @@ def test_note_names_providers_if_only_some_offers_have_the_requested_price(
         )
 
 
-def test_offer_of_uncertain_capacity_is_nearer_than_one_that_cannot_hold_the_model() -> None:
+def test_nearest_excluded_offer_has_enough_memory_for_the_model() -> None:
     today = datetime.date(2026, 12, 3)
     small = build_rejected_fleet(offer("acme/small"), "too few", today, reason_id="accelerator_count")
     uncertain = build_rejected_fleet(offer("acme/large"), "too uncertain", today)

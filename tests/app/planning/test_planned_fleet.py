@@ -52,7 +52,7 @@ def plan_of_question() -> Plan:
     return cached_plan(QUESTION)
 
 
-def test_prepared_fleet_is_the_recommendation_unless_an_offer_is_given() -> None:
+def test_prepared_fleet_is_the_recommendation_unless_an_offer_is_requested() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     assert fleet.fleet.offer == "acme/c2@here"
     assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, LAW)

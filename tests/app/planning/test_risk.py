@@ -17,7 +17,7 @@ def test_price_risk_grows_with_price_age(age_days: int, level: int) -> None:
     assert max((risk.level for risk in list_price_risks(old, TODAY)), default=0) == level
 
 
-def test_price_risk_over_90_days_states_the_date() -> None:
+def test_price_risk_over_90_days_has_the_date() -> None:
     old = offer(as_of=TODAY - datetime.timedelta(days=100))
     assert str(old.as_of) in list_price_risks(old, TODAY)[0].reason
 

@@ -90,7 +90,7 @@ def test_higher_peak_or_confidence_never_needs_fewer_instances() -> None:
         assert count_instances(low, capacity, zs[0]) <= count_instances(low, capacity, zs[1])
 
 
-def test_sustained_peak_needs_exactly_the_given_instances() -> None:
+def test_sustained_peak_needs_exactly_the_requested_instances() -> None:
     capacity = Capacity(70.0, 0.2, 1, "extrapolated")
     full = compute_sustained_peak_per_s(5, capacity, build_demand_at(1.0, peak_sigma=0.1))
     assert count_instances(build_demand_at(full, peak_sigma=0.1), capacity, Z90) == 5

@@ -8,12 +8,12 @@ from app.errors import UsageError
 from app.profiles.bundled import bundled_models, bundled_profiles, find_profile
 
 
-def test_bundled_profile_is_found_by_its_name() -> None:
+def test_bundled_profile_is_selected_by_name() -> None:
     assert find_profile("quickstart") == bundled_profiles()["quickstart"]
     assert "digits" in bundled_models()
 
 
-def test_profile_file_is_found_by_its_path(tmp_path: Path) -> None:
+def test_profile_file_is_selected_by_path(tmp_path: Path) -> None:
     path = tmp_path / "mine.yaml"
     path.touch()
     assert find_profile(str(path)) == path

@@ -87,7 +87,7 @@ def test_ci_job_installs_this_version_with_the_required_extras(tmp_path: Path, t
         ("git+ssh://git@git.example.com/tools/sizewise", False),
     ],
 )
-def test_ci_job_installs_from_the_given_source_with_the_extras(
+def test_ci_job_installs_from_the_requested_source_with_the_extras(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source: str, is_path: bool, extras: tuple[str, ...]
 ) -> None:
     monkeypatch.chdir(tmp_path)

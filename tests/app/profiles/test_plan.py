@@ -362,7 +362,7 @@ def test_invalid_plan_overrides_are_reported_with_a_hint(override: str, message:
     assert hint is None or hint in (caught.value.hint or "")
 
 
-def test_plan_names_are_checked_against_the_given_catalog() -> None:
+def test_plan_names_are_checked_against_the_catalog_of_the_plan() -> None:
     dependencies: dict[str, Any] = {"catalog": catalog_of(offer())}
     overrides = ["plan.regions=[here]", "plan.providers=[acme]", "target.hardware.offer=acme/c16"]
     assert load_planning_settings(overrides, **dependencies).plan.regions == ("here",)

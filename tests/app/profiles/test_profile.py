@@ -72,7 +72,7 @@ def test_abort_condition_is_rejected_for_a_local_model(load: Load) -> None:
     assert "applies to endpoints" in str(caught.value.hint)
 
 
-def test_protocol_of_bundled_profiles_is_found() -> None:
+def test_protocol_of_bundled_profiles_is_detected() -> None:
     protocols = {
         name: find_protocol(read_document(path.read_bytes(), name).value) for name, path in bundled_profiles().items()
     }

@@ -56,7 +56,7 @@ KINDS = (*PROFILES.values(), Annotated[AssumedModel, ReadAs(AssumedModelSettings
 RECORDS = list(dict.fromkeys(pair for kind in KINDS for pair in records_in(kind)))
 
 
-def test_settings_of_nested_records_are_found() -> None:
+def test_settings_include_those_of_nested_records() -> None:
     assert {record.__name__ for record, _ in RECORDS} >= {
         "RecurringSpike",
         "Tls",

@@ -116,7 +116,7 @@ def build_vllm_span(trace_id: object, **seconds: object) -> dict[str, Any]:
 OURS, OTHER = "0123456789abcdef" * 2, "f" * 32
 
 
-def test_span_times_are_read_only_for_the_given_trace_ids(tmp_path: Path) -> None:
+def test_span_times_are_read_only_for_the_requested_trace_ids(tmp_path: Path) -> None:
     path = write_spans(
         tmp_path,
         line(

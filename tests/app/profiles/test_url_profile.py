@@ -120,7 +120,7 @@ def test_body_that_is_not_json_requires_another_content_type(headers: tuple[str,
     assert profile.workload.body == "plain text"
 
 
-def test_chat_prompts_have_the_given_lengths() -> None:
+def test_chat_prompts_have_the_requested_lengths() -> None:
     target = UrlTarget(url=CHAT.url, protocol="openai-chat", model="m", input_tokens="uniform 10 to 20")
     profile = load_url_profile(target)
     assert isinstance(profile, GeneratingProfile)

@@ -29,18 +29,18 @@ def build_toy_stage(monkeypatch: pytest.MonkeyPatch, traits: StageTraits) -> Sta
     return replace(stage, kind=TOY, scheduled_per_s=80.0, meets_slo=True)
 
 
-def test_every_kind_of_stage_has_one_row() -> None:
+def test_stage_kind_table_has_one_row_per_kind() -> None:
     assert tuple(STAGE_KINDS) == get_args(StageKind) == get_args(reports.model.StageKind)
 
 
-def test_kinds_of_stages_in_reports_are_those_of_the_rows() -> None:
+def test_stage_kinds_of_reports_match_the_stage_kind_table() -> None:
     assert [kind for kind, traits in STAGE_KINDS.items() if traits.has_fixed_rate] == [*reports.model.FIXED_RATE_KINDS]
     assert [kind for kind, traits in STAGE_KINDS.items() if traits.is_configured] == [*reports.model.CONFIGURED_KINDS]
     assert [kind for kind, traits in STAGE_KINDS.items() if not traits.is_measured] == ["warmup"]
 
 
 @pytest.mark.parametrize("is_measured", [True, False])
-def test_new_kind_counts_if_it_is_measured(monkeypatch: pytest.MonkeyPatch, is_measured: bool) -> None:
+def test_stages_of_a_measured_kind_are_evaluated(monkeypatch: pytest.MonkeyPatch, is_measured: bool) -> None:
     stage = build_toy_stage(monkeypatch, StageTraits(is_measured=is_measured))
     failed_stage = replace(stage, errors={"timeout": 3})
     assert filter_by_tags([stage], {}) == ((stage,) if is_measured else ())
@@ -48,22 +48,20 @@ def test_new_kind_counts_if_it_is_measured(monkeypatch: pytest.MonkeyPatch, is_m
 
 
 @pytest.mark.parametrize("is_search", [True, False])
-def test_new_kind_at_a_fixed_rate_is_a_point_of_the_curve(monkeypatch: pytest.MonkeyPatch, is_search: bool) -> None:
+def test_stage_kind_with_a_fixed_rate_is_a_point_of_the_curve(monkeypatch: pytest.MonkeyPatch, is_search: bool) -> None:
     stage = build_toy_stage(monkeypatch, StageTraits(has_fixed_rate=True, is_search=is_search))
     assert select_curve_stages([stage]) == [stage]
     assert derive_search_outcome([stage]).max_rate_per_s == (None if is_search else 80.0)
     assert derive_search_outcome([stage], includes_search=True).max_rate_per_s == 80.0
 
 
-def test_new_kind_without_a_fixed_rate_is_no_point_of_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_stage_kind_without_a_fixed_rate_is_not_a_point_of_the_curve(monkeypatch: pytest.MonkeyPatch) -> None:
     stage = build_toy_stage(monkeypatch, StageTraits(has_changing_rate=True))
     assert select_curve_stages([stage]) == []
 
 
 @pytest.mark.parametrize("can_change", [True, False])
-def test_new_kind_can_be_changed_on_the_live_page_if_its_row_says_so(
-    monkeypatch: pytest.MonkeyPatch, can_change: bool
-) -> None:
+def test_live_page_changes_stages_only_as_their_kind_allows(monkeypatch: pytest.MonkeyPatch, can_change: bool) -> None:
     monkeypatch.setitem(STAGE_KINDS, TOY, StageTraits(can_change_rate=can_change, can_be_extended=not can_change))
     stages = LiveStages()
     stages.begin(stage_started(0, 0.0, kind=TOY), 0, None)
@@ -71,7 +69,7 @@ def test_new_kind_can_be_changed_on_the_live_page_if_its_row_says_so(
     assert (cell.can_change_rate, cell.can_extend) == (can_change, not can_change)
 
 
-def test_a_condition_on_several_kinds_is_a_property_of_their_rows() -> None:
+def test_code_does_not_compare_with_lists_of_stage_kinds() -> None:
     names = set(get_args(StageKind))
     comparisons = [
         f"{path.relative_to(ROOT)}:{node.lineno}"

@@ -130,7 +130,7 @@ def test_each_name_has_one_replacement_in_the_whole_report(report: Report, resul
     assert redacted.reproduce.spec_text.startswith("sizewise: 1\nname: model-1 on host-1\n")
 
 
-def test_every_report_format_states_the_redaction(report: Report, result: Result) -> None:
+def test_every_report_format_reports_the_redaction(report: Report, result: Result) -> None:
     redacted = redact(report, result, ["hosts"]).report
     assert redacted.redacted == ("hosts",)
     for report_format in ("text", "markdown"):

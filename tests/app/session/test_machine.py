@@ -14,6 +14,6 @@ GPUS = tuple(Gpu(index, f"card {index}", hash_uuid(f"GPU-{index}"), 80.0, 700.0)
     [((), (0,)), (("2",), (2,)), (("0", "2"), (0, 2)), (("GPU-2",), (2,)), (("MIG-1",), ()), (("7",), ())],
     ids=["the first", "by index", "several", "by UUID", "a slice is none", "not there"],
 )
-def test_gpus_of_a_variant_are_found_by_index_or_uuid(devices: tuple[str, ...], indices: tuple[int, ...]) -> None:
+def test_gpus_of_a_variant_are_selected_by_index_or_uuid(devices: tuple[str, ...], indices: tuple[int, ...]) -> None:
     variant = Variant("m", "cuda", "as-is", 1, 1, devices=devices)
     assert tuple(gpu.index for gpu in find_gpus(variant, GPUS)) == indices

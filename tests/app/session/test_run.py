@@ -76,7 +76,7 @@ def test_load_generator_and_telemetry_are_closed_after_the_run(bench: Bench) -> 
     assert bench.telemetry.watched == {"engine": os.getpid(), "generator": bench.load.pid}
 
 
-def test_rate_search_finds_the_max_rate_of_a_known_server(bench: Bench) -> None:
+def test_max_rate_of_a_simulated_md1_server_matches_queueing_theory(bench: Bench) -> None:
     result = bench.run(SEARCH).result
     assert result.max_rate is not None
     max_rate = result.max_rate.per_s.value

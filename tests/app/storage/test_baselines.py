@@ -62,7 +62,7 @@ def test_deleted_promoted_run_is_reported(home: Path) -> None:
 
 
 @pytest.mark.parametrize("kind", ["id", "last", "directory", "file"])
-def test_baseline_is_found_by_id_directory_or_result_file(home: Path, kind: str) -> None:
+def test_baseline_is_selected_by_id_directory_or_result_file(home: Path, kind: str) -> None:
     run = store_run(home / "1-first")
     directory = run.directory
     names = {"id": "1-fi", "last": "last", "directory": str(directory), "file": str(directory / "result.json")}

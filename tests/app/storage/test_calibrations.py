@@ -119,7 +119,7 @@ def test_calibration_is_none_if_nothing_is_stored() -> None:
     assert load_capacities(0) is None
 
 
-def test_capacity_is_found_by_load_kind_and_number_of_workers() -> None:
+def test_capacity_is_selected_by_load_kind_and_number_of_workers() -> None:
     calibration = build_calibration(("plain", 1, 10.0), ("streaming", 2, 20.0))
     assert calibration.find_capacity("streaming", 2) == calibration.capacities[1]
     assert calibration.find_capacity("plain", 2) is None

@@ -34,7 +34,7 @@ def test_interleaved_comparison_is_followed_like_a_run(tmp_path: Path) -> None:
     assert not follower.is_active()
 
 
-def test_only_running_comparisons_are_found(home: Path) -> None:
+def test_only_running_comparisons_are_listed(home: Path) -> None:
     assert find_running_comparisons() == ()
     running, ended, gone = (StoredPairs(f"20261127-12000{number}-a-000{number}") for number in range(3))
     killed = StoredPairs("20261127-120004-a-0004", pid=UNUSED_PID)

@@ -42,7 +42,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "home"
 
 
-def test_stored_evidence_is_read_as_it_was_written_and_can_be_removed() -> None:
+def test_stored_evidence_survives_a_round_trip_and_can_be_removed() -> None:
     store_evidence(EVIDENCE)
     assert list_evidence() == ([EVIDENCE], [])
     assert find_evidence(EVIDENCE.id) == EVIDENCE
@@ -50,7 +50,7 @@ def test_stored_evidence_is_read_as_it_was_written_and_can_be_removed() -> None:
     assert list_evidence() == ([], [])
 
 
-def test_the_same_measurement_has_the_same_id_whenever_and_from_wherever_it_is_added() -> None:
+def test_evidence_id_does_not_depend_on_date_and_origin() -> None:
     store_evidence(EVIDENCE)
     again = identify(replace(EVIDENCE, added_on=datetime.date(2026, 12, 1), origin="copy.json"))
     with pytest.raises(UsageError):
@@ -60,7 +60,7 @@ def test_the_same_measurement_has_the_same_id_whenever_and_from_wherever_it_is_a
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b"[]", b"\xff", b'{"format": 2}', b"0" * 5_000_000])
-def test_a_damaged_file_hides_no_other_and_can_be_removed(content: bytes) -> None:
+def test_damaged_evidence_file_does_not_hide_others_and_can_be_removed(content: bytes) -> None:
     store_evidence(EVIDENCE)
     path = evidence_home() / "own-00000000.json"
     path.write_bytes(content)
@@ -72,7 +72,7 @@ def test_a_damaged_file_hides_no_other_and_can_be_removed(content: bytes) -> Non
     assert list_evidence() == ([EVIDENCE], [])
 
 
-def test_a_file_that_was_renamed_is_damaged_and_one_of_another_name_is_ignored() -> None:
+def test_renamed_evidence_file_is_damaged_and_other_files_are_ignored() -> None:
     path = store_evidence(EVIDENCE)
     path.with_name("notes.json").write_text("anything")
     path.rename(path.with_name("own-00000000.json"))
@@ -81,13 +81,13 @@ def test_a_file_that_was_renamed_is_damaged_and_one_of_another_name_is_ignored()
 
 
 @pytest.mark.parametrize("evidence_id", ["own-0", "../runs", "own-00000000", ""])
-def test_an_id_that_is_not_stored_is_an_error(evidence_id: str) -> None:
+def test_unknown_evidence_id_is_a_usage_error(evidence_id: str) -> None:
     for function in (find_evidence, remove_evidence):
         with pytest.raises(UsageError):
             function(evidence_id)
 
 
-def test_a_write_that_fails_leaves_nothing(home: Path) -> None:
+def test_failed_write_leaves_no_evidence(home: Path) -> None:
     home.mkdir()
     (home / "evidence").write_text("a file where the folder should be")
     with pytest.raises(Exception, match="cannot be written"):

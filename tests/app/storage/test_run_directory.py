@@ -118,7 +118,7 @@ def test_events_of_a_killed_run_of_another_schema_are_rejected_with_its_schema(t
         StoredRun(tmp_path).events()
 
 
-def test_run_is_found_by_id_prefix_or_as_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_run_is_selected_by_id_prefix_or_as_the_last(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     for day in (1, 2):
         RunWriter(tmp_path / "runs" / new_run_id("My Model!", datetime(2026, 1, day, tzinfo=UTC))).close()

@@ -61,7 +61,7 @@ def test_truncated_last_event_does_not_end_a_run(runs: Path) -> None:
     assert find_run_state(runs / "half") == "interrupted"
 
 
-def test_unfinished_runs_older_than_two_weeks_are_not_found(runs: Path) -> None:
+def test_unfinished_runs_older_than_two_weeks_are_not_listed(runs: Path) -> None:
     with start_run(runs / "old", UNUSED_PID):
         pass
     assert not find_unfinished_runs(NOW + timedelta(days=15))

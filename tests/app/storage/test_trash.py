@@ -57,7 +57,7 @@ def test_run_outside_the_runs_directory_is_not_deleted(tmp_path: Path) -> None:
     assert (tmp_path / "out").exists()
 
 
-def test_deleted_run_is_found_by_an_unambiguous_id_prefix() -> None:
+def test_deleted_run_is_selected_by_an_unambiguous_id_prefix() -> None:
     delete_runs([find_run("1-a"), find_run("1-b")], NOON)
     with pytest.raises(UsageError, match="'1' is ambiguous: it matches 2 deleted runs"):
         restore_run("1")

@@ -81,7 +81,7 @@ def test_disk_bytes_are_counted_once_without_partitions_and_volumes(machine: Mac
     assert readings["host_disk_written_bytes_per_s"] == 4_000
 
 
-def test_all_disks_count_without_sysfs(machine: Machine, tmp_path: Path) -> None:
+def test_all_disks_are_counted_if_sysfs_is_missing(machine: Machine, tmp_path: Path) -> None:
     machine.disks = {"disk0": Disk(0, 0), "disk1": Disk(0, 0)}
     reader = TransferReader(0, tmp_path / "none")
     machine.disks = {"disk0": Disk(1, 0), "disk1": Disk(2, 0)}

@@ -25,14 +25,14 @@ def folder(tmp_path: Path) -> Path:
     return folder
 
 
-def test_shape_of_a_configuration_is_that_of_the_table(folder: Path, tmp_path: Path) -> None:
+def test_configuration_in_a_folder_or_file_has_the_shape_of_the_bundled_model(folder: Path, tmp_path: Path) -> None:
     expected = load_language_models()["qwen3-30b-a3b"].shape
     for text in (str(folder), str(folder / "config.json"), "my model", "./my model/config.json"):
         model = find_model(text, tmp_path)
         assert (model.name, model.shape) == ("my-model", expected)
 
 
-def test_path_in_a_file_is_relative_to_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_path_in_a_model_file_is_relative_to_its_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     file = folder / "model.yaml"
     file.write_text("name: mine\nlanguage_model: config.json\n")
     assert load_assumed_model(file).model == load_language_models()["qwen3-30b-a3b"].shape
@@ -40,7 +40,7 @@ def test_path_in_a_file_is_relative_to_its_folder(folder: Path, monkeypatch: pyt
     assert load_model_by_name("config.json").model == load_assumed_model(file).model
 
 
-def test_content_of_a_configuration_may_stand_in_the_file(tmp_path: Path) -> None:
+def test_configuration_may_be_inline_in_a_model_file(tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
     file.write_text(f"name: mine\nlanguage_model: {json.dumps(CONFIG)}\n")
     assert load_assumed_model(file) == AssumedModel("mine", load_language_models()["qwen3-30b-a3b"].shape)
@@ -69,7 +69,7 @@ def test_folder_with_weights_has_the_parameters_of_its_tensors(tmp_path: Path) -
         ({"vocab_size": None}, "vocab_size"),
     ],
 )
-def test_configuration_with_impossible_numbers_is_refused_in_one_sentence(
+def test_configuration_with_impossible_numbers_is_rejected_with_one_error(
     folder: Path, changes: dict[str, Any], message: str
 ) -> None:
     (folder / "config.json").write_text(json.dumps(CONFIG | changes))
@@ -79,12 +79,12 @@ def test_configuration_with_impossible_numbers_is_refused_in_one_sentence(
 
 
 @pytest.mark.parametrize("text", ["none/config.json", "./none", "/none", "~/none.safetensors", "config.json"])
-def test_missing_path_is_no_name_of_a_model(tmp_path: Path, text: str) -> None:
+def test_missing_model_path_is_a_usage_error(tmp_path: Path, text: str) -> None:
     with pytest.raises(UsageError, match="does not exist"):
         find_model(text, tmp_path)
 
 
-def test_folder_without_a_model_and_a_huge_configuration_are_refused(tmp_path: Path) -> None:
+def test_folder_without_a_model_and_oversized_configuration_are_rejected(tmp_path: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError):
         find_model("empty", tmp_path)
@@ -93,12 +93,12 @@ def test_folder_without_a_model_and_a_huge_configuration_are_refused(tmp_path: P
         find_model("config.json", tmp_path)
 
 
-def test_name_that_no_file_can_have_is_unknown(tmp_path: Path) -> None:
+def test_model_name_too_long_for_a_path_is_unknown(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="is unknown"):
         find_model("x" * 5000, tmp_path)
 
 
-def test_precision_is_that_of_the_published_weights_unless_it_is_stated(tmp_path: Path) -> None:
+def test_precision_defaults_to_that_of_the_published_weights(tmp_path: Path) -> None:
     file = tmp_path / "model.yaml"
     file.write_text("language_model: deepseek-r1\n")
     read = load_assumed_model(file), load_assumed_model(file, ("language_model=llama-3.1-8b",))
@@ -109,7 +109,7 @@ def test_precision_is_that_of_the_published_weights_unless_it_is_stated(tmp_path
     assert load_model_by_name("moonshotai/Kimi-K2-Thinking").precision == Precision("int4", "bf16")
 
 
-def test_precision_is_that_of_the_quantization_in_a_configuration(folder: Path) -> None:
+def test_precision_follows_the_quantization_config(folder: Path) -> None:
     quantized = CONFIG | {"quantization_config": {"quant_method": "fp8"}}
     (folder / "config.json").write_text(json.dumps(quantized))
     assert load_model_by_name(str(folder)).precision == Precision("fp8", "fp8")

@@ -20,7 +20,7 @@ REQUEST = EvidenceRequest(
 )
 
 
-def test_a_result_of_another_tool_becomes_points_of_the_stated_server() -> None:
+def test_result_of_another_tool_becomes_points_of_the_declared_server() -> None:
     evidence = build_evidence(replace(REQUEST, tensor_parallel=2, version="0.11.0"), TODAY)
     served = evidence.served
     assert (served.model, served.accelerator, served.accelerators) == ("llama-3.1-8b", "l4", 2)
@@ -32,13 +32,13 @@ def test_a_result_of_another_tool_becomes_points_of_the_stated_server() -> None:
     assert (point.input_tokens, point.output_tokens, point.requests) == (1000, 270, 300)
 
 
-def test_a_closed_loop_has_its_clients() -> None:
+def test_points_of_a_closed_loop_have_clients_instead_of_a_rate() -> None:
     evidence = build_evidence(replace(REQUEST, source=str(EXAMPLES / "guidellm.json"), accelerator="a10g"), TODAY)
     assert all(point.tpot_ms and point.output_tokens for point in evidence.points)
     assert all((point.clients is None) != (point.rate_per_s is None) for point in evidence.points)
 
 
-def test_lengths_can_be_stated(tmp_path: Path) -> None:
+def test_missing_token_lengths_can_be_declared(tmp_path: Path) -> None:
     curve = tmp_path / "curve.csv"
     curve.write_text("offered_per_s,ttft_ms.mean,tpot_ms.mean\n2,100,20\n4,120,25\n")
     request = replace(REQUEST, source=str(curve))
@@ -48,7 +48,7 @@ def test_lengths_can_be_stated(tmp_path: Path) -> None:
     assert [point.tpot_ms for point in evidence.points] == pytest.approx([20, 25])
 
 
-def test_a_load_without_means_is_left_out_with_a_note(tmp_path: Path) -> None:
+def test_load_without_mean_latencies_is_omitted_with_a_note(tmp_path: Path) -> None:
     content = json.loads((EXAMPLES / "vllm-before.json").read_text())
     other = {key: value for key, value in content.items() if not key.startswith("mean_")}
     path = tmp_path / "result.json"
@@ -58,7 +58,7 @@ def test_a_load_without_means_is_left_out_with_a_note(tmp_path: Path) -> None:
     assert len(evidence.notes) > len(build_evidence(REQUEST, TODAY).notes)
 
 
-def test_a_model_can_be_described_by_its_shape() -> None:
+def test_model_can_be_declared_by_a_shape_file() -> None:
     evidence = build_evidence(replace(REQUEST, model=str(EXAMPLES / "llm-8b.yaml")), TODAY)
     assert (evidence.model_name, evidence.served.model, evidence.shape.layers) == ("llm-8b", "llm-8b", 32)
 
@@ -78,12 +78,12 @@ def test_a_model_can_be_described_by_its_shape() -> None:
         {"source": "no-such-run"},
     ],
 )
-def test_what_is_missing_or_unknown_is_an_error(changes: dict[str, object]) -> None:
+def test_missing_or_unknown_values_are_usage_errors(changes: dict[str, object]) -> None:
     with pytest.raises(UsageError):
         build_evidence(replace(REQUEST, **changes), TODAY)
 
 
-def test_an_invalid_run_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_invalid_run_is_rejected_as_evidence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path))
     run = run_without_load()
     result = replace(run.result, verdict=replace(run.result.verdict, status="INVALID"))

@@ -303,7 +303,7 @@ def test_digest_of_a_plan_file_does_not_depend_on_its_layout(path: Path) -> None
     assert read_plan(path) == PLAN_FILE
 
 
-def test_plan_files_of_all_fake_questions_survive_a_round_trip(tmp_path: Path) -> None:
+def test_plan_files_of_other_inputs_survive_a_round_trip(tmp_path: Path) -> None:
     """Fleets with offers that are not in the catalog are written in full."""
     plan: Plan = whole_plan()
     for number, inputs in enumerate((planning_inputs(), small_plan.planning_inputs(), bundled_question())):

@@ -26,7 +26,7 @@ def chat(server: ScriptedServer, **changes: Any) -> UrlTarget:
     return UrlTarget(url=f"{server.url}/v1", protocol="openai-chat", **changes)
 
 
-def test_model_of_an_openai_server_is_found() -> None:
+def test_model_of_an_openai_server_is_read_from_its_model_list() -> None:
     with ScriptedServer(Script(protocols=(OpenAiMock(model="llama"),))) as server:
         assert find_served_model(chat(server)) == "llama"
 
@@ -59,7 +59,7 @@ def test_model_list_request_of_the_messages_api_has_its_own_key_header(monkeypat
         assert b"authorization" not in request
 
 
-def test_model_of_an_oip_repository_is_found() -> None:
+def test_model_of_an_oip_server_is_read_from_its_repository_index() -> None:
     with serving([{"name": "digits", "version": "1"}, {"name": "digits", "version": "2"}]) as server:
         assert find_served_model(UrlTarget(url=server.url, protocol="oip")) == "digits"
         (request,) = server.requests

@@ -85,7 +85,7 @@ def read_graphs(folder: Path, *rows: Any, limit_bytes: int = 2**20) -> list[Sess
     return list(read_session_graphs(reader, TextGenerator(np.random.default_rng(5), None), limit_bytes))
 
 
-def test_session_rows_are_sequential_unless_parents_are_given(tmp_path: Path) -> None:
+def test_session_rows_are_sequential_unless_parents_are_declared(tmp_path: Path) -> None:
     fan, chain = read_graphs(
         tmp_path,
         {"session": "fan", "request": "plan", "system": "be brief", "text": "what now?"},

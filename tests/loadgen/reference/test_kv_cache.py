@@ -54,7 +54,7 @@ def test_shared_block_is_freed_by_last_user_and_becomes_newest() -> None:
     assert cache.find_prefix([b"a"], 1) == [shared]
 
 
-def test_duplicate_kv_block_is_found_after_eviction_of_first_copy() -> None:
+def test_duplicate_kv_block_is_a_cache_hit_after_eviction_of_first_copy() -> None:
     cache = KvCache(2)
     first, second = fill(cache, b"a"), fill(cache, b"a")
     cache.release(first)

@@ -117,7 +117,7 @@ def test_stream_has_same_words_as_complete_response_and_usage_counts_them(server
     assert sum(times[:3]) == pytest.approx(times[3])
 
 
-def test_next_turn_finds_previous_response_in_prefix_cache(server: ObservedLlmServer) -> None:
+def test_previous_response_is_prefix_cache_hit_of_next_turn(server: ObservedLlmServer) -> None:
     first = decode_json(post(server, CHAT, chat(f"other {PROMPT}", max_tokens=20, min_tokens=20))[1])
     reply = first["choices"][0]["message"]["content"]
     assert len(reply.split()) == 20

@@ -188,7 +188,7 @@ def test_step_continues_with_next_request_after_preemption() -> None:
     )
 
 
-def test_free_cached_blocks_are_no_room_for_request_that_shares_them() -> None:
+def test_request_is_not_admitted_into_free_blocks_that_it_shares() -> None:
     first, second = request("a", words(12), 0, 1), request("b", words(5, "b"), 100, 3)
     events = simulate(config(num_gpu_blocks=4), first, second, request("c", words(13), 101, 1))
     # b uses the free block and the last of a; c shares two blocks, and needs two more

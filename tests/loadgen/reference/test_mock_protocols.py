@@ -185,7 +185,7 @@ def test_unknown_datatype_is_rejected() -> None:
         build_handler(OipMock(inputs=(TensorInput("x", "FLOAT", (1,)),)))
 
 
-def test_scripted_server_process_uses_script_given_as_json() -> None:
+def test_scripted_server_process_uses_script_passed_as_json() -> None:
     script = '{"protocols": [{"type": "openai", "model": "m"}], "reply": {"type": "reply", "status": 404}}'
     with start_module("loadgen.reference.scripted", "--script", script, stdout=subprocess.PIPE) as child:
         assert child.stdin is not None

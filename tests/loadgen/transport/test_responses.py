@@ -4,7 +4,7 @@ HEAD = b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\n"
 HEADERS = [(b"Content-Length", b"2")]
 
 
-def test_response_head_is_found_by_its_bytes_and_response_length() -> None:
+def test_response_head_is_cached_by_its_bytes_and_response_length() -> None:
     heads = HeadCache()
     assert heads.find(HEAD + b"{}") is None
     heads.add(HEAD + b"{}", 200, HEADERS, 2)

@@ -254,7 +254,7 @@ def test_worker_exits_when_stdin_closes(master: BareMaster, worker: JoinedWorker
     assert worker.child.wait(30) == 0
 
 
-def test_worker_exits_when_stdin_closes_before_master_is_found() -> None:
+def test_worker_exits_when_stdin_closes_before_connection_to_master() -> None:
     with JoinedWorker(Join("127.0.0.1", free_port(), TOKEN)) as worker:
         assert worker.child.stdin is not None
         worker.child.stdin.close()

@@ -11,7 +11,7 @@ def series(*levels: tuple[float, int], cv: float = 0.02, seed: int = 1) -> list[
     return [level * float(rng.lognormal(0, cv)) for level, count in levels for _ in range(count)]
 
 
-def test_change_point_is_found_at_level_shift() -> None:
+def test_change_point_is_detected_at_level_shift() -> None:
     (change_point,) = find_change_points(series((100, 15), (115, 15)))
     assert change_point.index == 15
     assert change_point.ratio == pytest.approx(1.15, rel=0.02)

@@ -185,7 +185,7 @@ def test_runs_in_the_add_menu_are_loaded_while_the_menu_is_open(
     assert [entry.path for entry in page.presenter.request.entries] == [baseline, third]
 
 
-def test_invalid_run_is_not_compared_and_its_entry_states_the_reason(
+def test_invalid_run_is_not_compared_and_its_entry_has_the_reason(
     baseline: Path, open_page: OpenPage, qtbot: QtBot
 ) -> None:
     invalid_run = result(steady(10.0, 0.1), run_id="void")

@@ -69,7 +69,7 @@ def test_large_buttons_of_the_home_page_open_their_pages(qtbot: QtBot, navigatio
         assert requests == ["run", kind]
 
 
-def test_home_page_without_runs_states_that_the_bundled_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
+def test_home_page_without_runs_reports_that_the_bundled_model_is_selected(qtbot: QtBot, page: HomePage) -> None:
     page.enter()
     qtbot.waitUntil(lambda: "There are no runs yet" in page._no_runs_label.text())
     assert "already selected" in page._no_runs_label.text()

@@ -25,7 +25,7 @@ def list_machine_lines(state: MachineState) -> dict[str, MachineLine]:
     return {line.title: line for line in machine_lines(state)}
 
 
-def test_machine_lines_state_reading_and_checking_until_values_arrive() -> None:
+def test_machine_lines_display_reading_and_checking_until_values_arrive() -> None:
     machine = list_machine_lines(MachineState())
     assert machine["CPU"].text == machine["GPU"].text == machine["Power mode"].text == "Reading…"
     assert machine["Execution providers"].text == "Checking…"
@@ -55,7 +55,7 @@ def test_failed_machine_check_is_a_warning_with_its_hint() -> None:
     assert "Cores" not in machine
 
 
-def test_throttled_gpu_line_states_the_throttle_reason() -> None:
+def test_throttled_gpu_line_has_the_throttle_reason() -> None:
     now = replace(HOST, gpus=(replace(GPU, throttled_by=("power cap",)),), driver="570.86")
     assert list_machine_lines(MachineState(readings=now))["GPU 0"].text.endswith("throttled: power cap")
 

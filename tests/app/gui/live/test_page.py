@@ -117,7 +117,7 @@ def test_idle_live_page_opens_the_setup_and_the_last_run(page: LivePage, navigat
     assert opened.args == [runs_home() / "20260101-last"]
 
 
-def test_running_run_is_found_by_the_live_page_until_its_process_is_lost(
+def test_running_run_is_watched_by_the_live_page_until_its_process_is_lost(
     page: LivePage, navigation: Navigation, qtbot: QtBot
 ) -> None:
     run = runs_home() / "20260101-going"

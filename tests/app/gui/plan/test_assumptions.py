@@ -33,7 +33,7 @@ def plan(form: ModelForm, qtbot: QtBot) -> AssumedModel:
 
 
 @pytest.mark.parametrize("key", ["llama-3.1-8b", "qwen3-30b-a3b", "deepseek-v3", "gpt-oss-20b"])
-def test_a_published_model_is_planned_with_its_whole_shape(form: ModelForm, qtbot: QtBot, key: str) -> None:
+def test_published_model_is_planned_with_its_whole_shape(form: ModelForm, qtbot: QtBot, key: str) -> None:
     form.known_models.setCurrentIndex(form.known_models.findData(key))
     listed = load_language_models()[key]
     model = plan(form, qtbot)
@@ -41,7 +41,7 @@ def test_a_published_model_is_planned_with_its_whole_shape(form: ModelForm, qtbo
     assert listed.names[0].endswith(model.name)
 
 
-def test_replaced_values_change_only_these(form: ModelForm, qtbot: QtBot) -> None:
+def test_edited_shape_values_do_not_change_other_values(form: ModelForm, qtbot: QtBot) -> None:
     assert form.known_models.currentData() == "llama-3.1-8b"
     form.shape_fields["layers"].setValue(30)
     form.shape_fields["parameters"].setValue(7.5)

@@ -66,7 +66,7 @@ def test_recommendation_has_its_probability_basis_and_folded_caveats(qtbot: QtBo
     assert (card.sentence.text(), card.confidence.text()) == ("Calculating the plan…", "")
 
 
-def test_plan_badge_states_whether_the_selected_offer_was_simulated(qtbot: QtBot) -> None:
+def test_plan_badge_displays_whether_the_selected_offer_was_simulated(qtbot: QtBot) -> None:
     """The best offers of a plan are simulated; others may have analytical estimates only."""
     card, plan = PlanCard(), whole_plan()
     qtbot.addWidget(card)

@@ -62,7 +62,7 @@ def test_edited_offer_price_is_marked_with_the_original_price() -> None:
     assert offers_model.data(offers_model.index(1, PRICE), Qt.ItemDataRole.FontRole) is None
 
 
-def test_excluded_offer_states_its_reason_and_has_no_numbers() -> None:
+def test_excluded_offer_has_its_reason_and_no_numbers() -> None:
     offers_model = model()
     row = offers_model.find_row(T4)
     assert row is not None

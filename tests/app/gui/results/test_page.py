@@ -266,7 +266,7 @@ def test_tags_and_notes_of_the_run_are_stored_and_undone(
     assert header.tags_field.text() == "baseline, nightly"
 
 
-def test_report_is_exported_to_the_given_path_and_the_summary_copied(
+def test_report_is_exported_to_the_selected_path_and_the_summary_copied(
     page: ResultsPage, open_run: OpenRun, stages: Path, tmp_path: Path, qtbot: QtBot
 ) -> None:
     displayed = open_run(stages)

@@ -33,7 +33,7 @@ def read(**changes: Any) -> LanguageModel:
     return read_configured_model(json.dumps(config).encode(), "config.json")[0]
 
 
-def test_a_dense_model_uses_all_its_parameters() -> None:
+def test_dense_model_uses_all_its_parameters() -> None:
     model = read()
     assert model == LanguageModel(2 * 100 * 8 + 2 * (ATTENTION + MLP), 2, 8, 4, 2, 2, 100, context_tokens=512)
     assert model.parameters_per_token == model.parameters
@@ -44,7 +44,7 @@ def test_tied_embeddings_are_counted_once() -> None:
     assert read(model_type="gemma").parameters == read(tie_word_embeddings=True).parameters
 
 
-def test_a_token_uses_the_shared_experts_and_some_of_the_others() -> None:
+def test_token_uses_the_shared_experts_and_its_routed_experts() -> None:
     model = read(**EXPERTS)
     assert (model.experts, model.experts_per_token) == (4, 2)
     assert model.parameters == read().parameters + 2 * (3 * MLP + 8 * 4)
@@ -99,7 +99,7 @@ def test_layers_with_linear_attention_are_counted_by_their_interval() -> None:
         ({"model_type": "mistral_large_3", "num_hidden_layers": None, "n_layers": 61}, ("num_hidden_layers",)),
     ],
 )
-def test_incomplete_or_invalid_configuration_is_refused_with_its_keys(
+def test_incomplete_or_invalid_configuration_is_rejected_with_its_keys(
     changes: dict[str, Any], named: tuple[str, ...]
 ) -> None:
     with pytest.raises(UsageError) as caught:
@@ -107,7 +107,7 @@ def test_incomplete_or_invalid_configuration_is_refused_with_its_keys(
     assert all(name in str(caught.value) for name in named)
 
 
-def test_text_that_is_no_json_is_refused() -> None:
+def test_text_that_is_not_json_is_rejected() -> None:
     with pytest.raises(UsageError, match=r"config\.json is not valid"):
         read_configured_model(b"layers: 3", "config.json")
 

@@ -23,7 +23,7 @@ def write_draft(folder: Path, content: bytes) -> Path:
     return folder / "draft.onnx"
 
 
-def test_cached_conversion_is_found_by_its_recipe(tmp_path: Path) -> None:
+def test_cached_conversion_is_identified_by_its_recipe(tmp_path: Path) -> None:
     recipe = build_recipe(DIGITS_MODEL, "fp16", None)
     assert find_cached_conversion(tmp_path, recipe) is None
     entry = store_conversion(tmp_path, recipe, write_draft(tmp_path / "d", b"made"), CONVERSION_RESULT)
@@ -40,7 +40,7 @@ def test_second_conversion_does_not_overwrite_the_first_model(tmp_path: Path) ->
     assert find_cached_conversion(tmp_path, recipe) == second
 
 
-def test_cache_entry_with_a_changed_or_missing_model_is_not_found(tmp_path: Path) -> None:
+def test_cache_entry_with_a_changed_or_missing_model_is_a_cache_miss(tmp_path: Path) -> None:
     recipe = build_recipe(DIGITS_MODEL, "fp16", None)
     entry = store_conversion(tmp_path, recipe, write_draft(tmp_path / "d", b"made"), CONVERSION_RESULT)
     get_cached_model_path(tmp_path, entry).write_bytes(b"else")

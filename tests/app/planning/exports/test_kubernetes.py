@@ -273,7 +273,7 @@ def test_header_comment_lists_every_placeholder() -> None:
         assert all(placeholder in get_comments(text) for placeholder in placeholders)
 
 
-def test_header_comment_states_router_and_mix_of_the_plan() -> None:
+def test_header_comment_has_router_and_mix_of_the_plan() -> None:
     assert "least outstanding" in build_kubernetes_manifests(
         msgspec.structs.replace(PLANS["cpu"](), router="least outstanding"), FULL
     )

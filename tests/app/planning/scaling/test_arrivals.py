@@ -8,7 +8,7 @@ from app.planning.scaling.arrivals import iterate_arrivals, iterate_trace_arriva
 from app.planning.simulation.arrivals import Arrivals
 
 
-def test_arrivals_are_sorted_and_follow_the_given_rates() -> None:
+def test_arrivals_are_sorted_and_follow_the_requested_rates() -> None:
     rates = np.array([50.0, 200.0, 0.0, 100.0])
     minutes = list(iterate_arrivals(rates, 45.0, 1000.0, 3))
     assert [minute.end_s for minute in minutes] == [1060.0, 1120.0, 1180.0]

@@ -104,7 +104,7 @@ def test_steady_state_correction_is_limited_if_load_points_contradict_the_model(
     assert misfit.interval[0] == pytest.approx((0.9 / 1.1) ** 0.25)
 
 
-def test_what_is_left_out_of_the_steady_state_correction_makes_the_rate_less_certain() -> None:
+def test_omitted_part_of_the_steady_state_correction_increases_sigma() -> None:
     evidence = Evidence(((1.0, True), (1.2, False)), stage_requests=300)
     log_ratio = math.log(1.1)
     applied = evidence.correct_to_steady_state(StageEffect(1.1, 0.05), 1.0)

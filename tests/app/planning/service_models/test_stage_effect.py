@@ -14,7 +14,7 @@ from tests.studies.event_simulator import Slots, simulate
 
 
 @pytest.mark.parametrize("begin", [0.1, 3.0, 50.0])
-def test_crossing_is_found_from_any_start_rate(begin: float) -> None:
+def test_crossing_search_converges_from_any_start_rate(begin: float) -> None:
     rate, sigma = find_crossing(lambda per_s: math.log(per_s / 7.0), (0.1, begin, 100.0), 0.001)
     assert rate == pytest.approx(7.0, rel=0.001)
     assert rate <= 7.0

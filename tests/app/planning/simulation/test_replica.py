@@ -215,7 +215,7 @@ def test_mean_latency_is_a_continuous_function_of_service_time() -> None:
     assert means_s[1] - means_s[0] == pytest.approx(means_s[2] - means_s[1], rel=0.05)
 
 
-def test_lognormal_factors_have_mean_1_and_the_given_cv() -> None:
+def test_lognormal_factors_have_mean_1_and_the_requested_cv() -> None:
     factors = compute_lognormal_factors(np.random.default_rng(11).standard_normal(1_000_000), 0.8)
     assert factors.mean() == pytest.approx(1.0, abs=0.003)
     assert factors.std() == pytest.approx(0.8, rel=0.01)

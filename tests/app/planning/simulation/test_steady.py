@@ -108,7 +108,7 @@ def test_overloaded_fleet_has_goodput_0_and_utilization_1() -> None:
     assert outcome.utilization == pytest.approx(1.0, rel=0.01)
 
 
-def test_steady_simulation_accepts_given_arrivals() -> None:
+def test_steady_simulation_accepts_explicit_arrivals() -> None:
     times_s = np.arange(20_000.0) * 2.0
     design = FleetDesign((RequestService(1, 1.0, 0.0),))
     outcome = simulate_steady(design, 0.5, 20_000, (1,), (99,), arrivals=[split_into_chunks(times_s, 500)])

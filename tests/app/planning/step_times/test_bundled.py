@@ -11,7 +11,7 @@ from app.planning.step_times.intervals import NOVELTIES
 from tests.studies.published_folds import build_loops
 
 
-def test_the_bundled_model_is_the_fit_to_the_bundled_points() -> None:
+def test_bundled_points_are_predicted_within_5_percent_tpot_and_16_percent_ttft() -> None:
     """A fit on another processor differs in the last digits."""
     evidence, published = load_bundled_evidence(), build_loops(load_published_points())
     predicted = evidence.model.predict(published.loops)
@@ -21,12 +21,12 @@ def test_the_bundled_model_is_the_fit_to_the_bundled_points() -> None:
     assert evidence.errors.keys() == set(NOVELTIES)
 
 
-def test_the_file_reads_as_it_was_written() -> None:
+def test_bundled_file_survives_a_round_trip() -> None:
     assert FILE.read_bytes() == format_evidence(load_bundled_evidence())
     assert len(FILE.read_bytes()) < 50_000
 
 
-def test_a_model_is_known_by_its_shape() -> None:
+def test_model_is_identified_by_its_shape() -> None:
     evidence, models = load_bundled_evidence(), load_language_models()
     assert evidence.find_model(models["deepseek-v3"].shape) == "deepseek-v3"
     assert evidence.find_model(models["kimi-k2"].shape) is None
@@ -36,6 +36,6 @@ def test_a_model_is_known_by_its_shape() -> None:
 
 
 @pytest.mark.parametrize("novelty", NOVELTIES)
-def test_stated_intervals_have_both_ends(novelty: str) -> None:
+def test_error_intervals_have_a_lower_and_an_upper_bound(novelty: str) -> None:
     for errors in load_bundled_evidence().errors[novelty].values():  # type: ignore[index]
         assert errors.below < 0 < errors.above

@@ -15,14 +15,14 @@ def calibrate(measured: dict[int, float]) -> LogIntervals:
     return calibrate_curve(PRIOR, CLIENTS, np.array([*measured], dtype=np.intp), np.array([*measured.values()]))
 
 
-def test_bounds_and_quantiles_are_inverse() -> None:
+def test_quantiles_of_log_intervals_equal_their_bounds() -> None:
     intervals = LogIntervals.from_bounds(np.array([8.0]), np.array([18.0]))
     assert intervals.compute_quantile(-Z_LEVEL) == pytest.approx([8.0])
     assert intervals.compute_quantile(0.0) == pytest.approx([12.0])
     assert intervals.compute_quantile(Z_LEVEL) == pytest.approx([18.0])
 
 
-def test_a_measured_load_shifts_all_others_less_the_further_they_are() -> None:
+def test_measured_load_shifts_nearby_loads_more_than_distant_loads() -> None:
     posterior = calibrate({0: 15.0})
     shift = posterior.mean - PRIOR.mean
     assert shift[0] == pytest.approx(np.log(1.5), rel=0.05)
@@ -30,7 +30,7 @@ def test_a_measured_load_shifts_all_others_less_the_further_they_are() -> None:
     assert np.all(shift > 0)
 
 
-def test_intervals_narrow_less_the_further_a_load_is_from_the_measured_ones() -> None:
+def test_intervals_near_measured_loads_narrow_more_than_distant_intervals() -> None:
     one, two = calibrate({0: 10.0}), calibrate({0: 10.0, 1: 11.0})
     assert np.all(np.diff(one.sigma) > 0)
     assert np.all(one.sigma < PRIOR.sigma)
@@ -38,7 +38,7 @@ def test_intervals_narrow_less_the_further_a_load_is_from_the_measured_ones() ->
     assert np.all(two.sigma >= np.sqrt(NOISE_SHARE) * PRIOR.sigma - 1e-12)
 
 
-def test_measurements_that_agree_with_the_prediction_do_not_shift_it() -> None:
+def test_measurements_equal_to_the_prediction_do_not_shift_it() -> None:
     assert calibrate({0: 10.0, 2: 13.0}).mean == pytest.approx(PRIOR.mean)
 
 
@@ -49,7 +49,7 @@ def test_repeated_measurements_of_one_load_are_averaged() -> None:
     assert posterior.mean[0] == pytest.approx(0.2, rel=0.05)
 
 
-def test_measured_curves_have_the_errors_and_coverage_that_the_correlation_promises() -> None:
+def test_intervals_of_curves_drawn_from_the_prior_have_80_percent_coverage() -> None:
     """Curves drawn from the prior are covered as often as stated."""
     rng = np.random.default_rng(1)
     loads = np.log2(CLIENTS)

@@ -35,13 +35,13 @@ def change(loops: ClosedLoops, **columns: str) -> ClosedLoops:
     return dataclasses.replace(loops, servers=dataclasses.replace(table, columns={**table.columns, **changed}))
 
 
-def test_points_that_were_fitted_are_predicted_within_a_few_percent() -> None:
+def test_fitted_points_are_predicted_within_8_percent_tpot_and_25_percent_ttft() -> None:
     part, predicted = load_part(), fit_part().model.predict(load_part().loops)
     assert np.median(np.abs(predicted["tpot"] / part.tpot_s - 1)) < 0.08
     assert np.median(np.abs(predicted["ttft"] / part.ttft_s - 1)) < 0.25
 
 
-def test_a_gpu_type_that_was_left_out_is_predicted() -> None:
+def test_held_out_gpu_type_is_predicted_within_20_percent() -> None:
     part = load_part()
     is_h200 = np.array(part.loops.servers.columns["gpu"]) == "h200-sxm-141gb"
     evidence = fit_evidence(take(part, np.flatnonzero(~is_h200)), ("combination",))
@@ -49,7 +49,7 @@ def test_a_gpu_type_that_was_left_out_is_predicted() -> None:
     assert np.median(np.abs(predicted / part.tpot_s[is_h200] - 1)) < 0.20
 
 
-def test_tpot_grows_with_the_clients_and_ever_more_slowly() -> None:
+def test_tpot_is_increasing_and_concave_in_the_number_of_clients() -> None:
     loops = select(load_part().loops, np.zeros(4, dtype=np.intp))
     loops = dataclasses.replace(
         loops,
@@ -71,14 +71,12 @@ def test_tpot_grows_with_the_clients_and_ever_more_slowly() -> None:
         ({"model": "a model", "gpu": "a GPU"}, ("model", "gpu")),
     ],
 )
-def test_what_is_new_about_a_server_decides_which_errors_it_may_have(
-    columns: dict[str, str], novelties: tuple[str, ...]
-) -> None:
+def test_novelties_of_a_server_select_its_error_model(columns: dict[str, str], novelties: tuple[str, ...]) -> None:
     loops = change(select(load_part().loops, np.zeros(1, dtype=np.intp)), **columns)
     assert fit_part().find_novelties(loops) == [novelties]
 
 
-def test_what_is_new_in_two_ways_has_the_wider_interval() -> None:
+def test_server_with_two_novelties_has_the_wider_interval() -> None:
     loops = select(load_part().loops, np.zeros(1, dtype=np.intp))
 
     def compute_width(**columns: str) -> float:
@@ -89,7 +87,7 @@ def test_what_is_new_in_two_ways_has_the_wider_interval() -> None:
     assert both >= max(compute_width(model="a model"), compute_width(gpu="a GPU")) > 1
 
 
-def test_evidence_of_one_generation_is_less_certain_of_another() -> None:
+def test_interval_of_an_unmeasured_gpu_generation_is_twice_as_wide() -> None:
     part = load_part()
     is_blackwell = np.array(part.loops.servers.columns["generation"]) == "Blackwell"
     evidence = fit_evidence(take(part, np.flatnonzero(is_blackwell)), ("combination", "generation"))
@@ -106,7 +104,7 @@ def test_intervals_cover_errors_of_the_same_distribution() -> None:
     assert np.mean((errors >= low) & (errors <= high)) == pytest.approx(0.8, abs=0.06)
 
 
-def test_few_groups_that_differ_widen_the_interval() -> None:
+def test_differences_between_few_groups_widen_the_interval() -> None:
     loops = load_part().loops
     groups = label_groups(loops, "model")
     inside = np.random.default_rng(1).normal(0, 0.05, len(groups))
@@ -119,7 +117,7 @@ def test_few_groups_that_differ_widen_the_interval() -> None:
     assert widths[1] > 0.6 * 1.4  # Student's t with two other groups
 
 
-def test_curves_differ_in_the_clients_alone_and_the_cache_follows_the_recipe() -> None:
+def test_points_of_a_curve_differ_only_in_clients_and_kv_dtype_follows_the_recipe() -> None:
     points = load_published_points()
     assert len({find_curve(point) for point in points}) < 0.5 * len(points)
     by_dtype = {find_kv_dtype(point): point for point in points}

@@ -26,7 +26,7 @@ LOAD = PlannedLoad(
 )
 
 
-def test_a_published_point_is_nearest_to_itself() -> None:
+def test_nearest_point_of_a_published_load_is_that_point() -> None:
     nearest, *others = find_nearest_points(LOAD, ACCELERATORS)
     assert (nearest.point.served.model, nearest.point.clients) == ("llama-3.1-70b", 16)
     assert nearest.distance == pytest.approx(0)
@@ -37,7 +37,7 @@ def test_a_published_point_is_nearest_to_itself() -> None:
     assert nearest.predicted_tpot_ms == pytest.approx(nearest.point.tpot_ms, rel=0.5)
 
 
-def test_points_that_differ_only_in_clients_are_shown_once() -> None:
+def test_nearest_points_have_one_point_per_curve() -> None:
     points = find_nearest_points(LOAD, ACCELERATORS)
     curves = {
         (replace(near.point.served, version=""), near.point.input_tokens, near.point.output_tokens) for near in points
@@ -45,7 +45,7 @@ def test_points_that_differ_only_in_clients_are_shown_once() -> None:
     assert len(curves) == len(points)
 
 
-def test_a_model_that_nobody_published_has_points_of_models_of_its_kind() -> None:
+def test_model_without_published_points_has_points_of_similar_models() -> None:
     shape = load_language_models()["qwen3-32b"].shape
     load = replace(LOAD, served=replace(LOAD.served, model="qwen3-32b"), shape=shape)
     points = find_nearest_points(load, ACCELERATORS)
@@ -53,13 +53,13 @@ def test_a_model_that_nobody_published_has_points_of_models_of_its_kind() -> Non
     assert points[0].distance >= 2
 
 
-def test_points_on_unknown_accelerators_are_left_out() -> None:
+def test_points_on_unknown_accelerators_are_omitted() -> None:
     few = {"h200-sxm-141gb": ACCELERATORS["h200-sxm-141gb"]}
     assert {near.point.served.accelerator for near in find_nearest_points(LOAD, few)} == {"h200-sxm-141gb"}
     assert find_nearest_points(LOAD, {}) == ()
 
 
-def test_sequences_follow_from_rate_and_step_time_up_to_the_limit_of_the_engine() -> None:
+def test_running_sequences_follow_littles_law_up_to_the_engine_limit() -> None:
     service = TokenService(0.01, 0.0, 0.0, max_sequences=64, kv_tokens=10**6)
     assert count_running_sequences(service, 2.0, 100, 200) == pytest.approx(2.0 * 200 * 0.01)
     assert count_running_sequences(service, 0.01, 100, 200) == 1

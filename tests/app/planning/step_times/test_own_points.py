@@ -66,12 +66,12 @@ def calibrate(*evidence: OwnEvidence) -> EstimatedService:
     return calibrate_service(ESTIMATED, SERVER, LENGTHS, evidence, load_bundled_evidence())
 
 
-def test_without_measurements_the_estimate_is_unchanged() -> None:
+def test_estimate_without_own_measurements_is_unchanged() -> None:
     assert calibrate() == ESTIMATED
 
 
 @pytest.mark.parametrize("factor", [0.8, 1.0, 1.4])
-def test_a_measured_tpot_moves_the_step_time_to_it_and_narrows_its_interval(factor: float) -> None:
+def test_measured_tpot_calibrates_the_step_time_and_narrows_its_interval(factor: float) -> None:
     calibrated = calibrate(own(point(factor * predict_tpot_ms(8))))
     fast = calibrate(own(point(0.9 * factor * predict_tpot_ms(8))))
     assert calibrated.own_points == 1
@@ -80,27 +80,27 @@ def test_a_measured_tpot_moves_the_step_time_to_it_and_narrows_its_interval(fact
     assert fast.service.step_s < calibrated.service.step_s
 
 
-def test_more_measurements_narrow_more() -> None:
+def test_additional_measurement_narrows_the_interval_further() -> None:
     one = calibrate(own(point(predict_tpot_ms(8))))
     two = calibrate(own(point(predict_tpot_ms(8)), point(predict_tpot_ms(32), clients=32.0)))
     assert two.tpot_sigma < one.tpot_sigma
     assert two.own_points == 2
 
 
-def test_a_measurement_with_another_number_of_accelerators_narrows_less() -> None:
+def test_measurement_with_another_number_of_accelerators_narrows_the_interval_less() -> None:
     same = calibrate(own(point(20.0)))
     other = calibrate(own(point(20.0), served=replace(SERVED, accelerators=4)))
     assert same.tpot_sigma < other.tpot_sigma < ESTIMATED.tpot_sigma
 
 
-def test_a_measured_ttft_moves_the_time_outside_the_steps() -> None:
+def test_measured_ttft_calibrates_the_time_outside_the_steps() -> None:
     slow, fast = (calibrate(own(point(None, ttft_ms=ttft_ms))) for ttft_ms in (900.0, 500.0))
     assert slow.service.outside_s > fast.service.outside_s
     assert slow.service.step_s == ESTIMATED.service.step_s
     assert slow.ttft_sigma < ESTIMATED.ttft_sigma
 
 
-def test_the_throughput_of_an_open_loop_gives_its_sequences_by_littles_law() -> None:
+def test_concurrency_of_an_open_loop_is_computed_by_littles_law() -> None:
     tpot_ms = predict_tpot_ms(8)
     rate_per_s = 8 / ((300 + 199 * tpot_ms) / 1000)
     closed = calibrate(own(point(tpot_ms, ttft_ms=300.0)))
@@ -135,7 +135,7 @@ def test_measurements_of_other_servers_are_not_used(changes: dict[str, object]) 
         replace(point(20.0), input_tokens=float("inf")),
     ],
 )
-def test_impossible_values_are_skipped(impossible: OwnPoint) -> None:
+def test_impossible_measured_values_are_ignored(impossible: OwnPoint) -> None:
     assert calibrate(own(impossible)) == ESTIMATED
 
 

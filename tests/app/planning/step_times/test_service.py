@@ -25,30 +25,30 @@ def estimate(engine: EngineName = "vllm", accelerators: int = 1, version: str = 
     return services[0]
 
 
-def test_a_service_has_the_limits_of_its_engine() -> None:
+def test_service_has_the_sequence_cache_and_chunk_limits_of_its_engine() -> None:
     service = estimate().service
     assert (service.max_sequences, service.kv_tokens, service.chunk_tokens) == (256, 100_000, 8192)
     assert service.experts_s == service.expert_share == 0
 
 
-def test_an_engine_that_streams_at_intervals_holds_the_first_token_back_for_several_steps() -> None:
+def test_stream_interval_of_an_engine_delays_the_first_token() -> None:
     vllm, sglang = estimate(), estimate("sglang")
     step_s = vllm.service.compute_decode_step_s(16, 16 * 1250)
     assert sglang.service.outside_s - vllm.service.outside_s > 4 * step_s
 
 
-def test_no_prompt_is_faster_than_the_arithmetic_at_seventy_percent_of_the_peak() -> None:
+def test_prefill_does_not_exceed_70_percent_of_peak_flops() -> None:
     dense = 2 * (70.55e9 - 2 * 128_256 * 8192) / 1979e12
     assert estimate().service.prefill_s_per_token >= dense / 0.7 * 0.99
 
 
-def test_first_tokens_are_less_certain_than_the_others() -> None:
+def test_ttft_has_a_larger_sigma_than_tpot() -> None:
     estimated = estimate()
     assert 0.05 < estimated.tpot_sigma < estimated.ttft_sigma < 1.0
     assert estimated.novelties == ("combination",)
 
 
-def test_several_servers_are_estimated_as_each_alone() -> None:
+def test_estimates_of_several_servers_equal_separate_estimates() -> None:
     shape, accelerator = load_language_models()["deepseek-v3"].shape, load_catalog().accelerators["b200-sxm-180gb"]
     served = PublishedServer(
         model="deepseek-v3", accelerator="b200-sxm-180gb", precision="fp4", engine="vllm", version="1", accelerators=4

@@ -51,7 +51,7 @@ def name_terms(terms: tuple[Term, ...], values: np.ndarray) -> dict[str, float]:
     return dict(zip((term.name for term in terms), values[0].tolist(), strict=True))
 
 
-def test_a_step_of_a_dense_model_reads_its_weights_once_and_the_cache_of_each_sequence() -> None:
+def test_decode_step_of_a_dense_model_reads_weights_once_and_kv_cache_per_sequence() -> None:
     terms = decode(build_server(), 16.0)
     embedding = 128_256 * 8192
     read_bytes = (70.55e9 - 2 * embedding + 2 * embedding) / 4
@@ -60,7 +60,7 @@ def test_a_step_of_a_dense_model_reads_its_weights_once_and_the_cache_of_each_se
     assert terms["experts"] == terms["exchange"] == terms["latent_attention"] == 0
 
 
-def test_experts_are_read_as_far_as_tokens_touch_them_so_that_a_step_is_concave_in_the_batch() -> None:
+def test_decode_step_reads_only_active_experts_and_is_concave_in_the_batch() -> None:
     server = build_server("deepseek-v3", "h200-sxm-141gb", accelerators=8, expert_parallel=8)
     few, middle, many, all_of_them = (decode(server, batch)["experts"] for batch in (1.0, 2.0, 64.0, 1e6))
     assert middle < 2 * few
@@ -68,21 +68,21 @@ def test_experts_are_read_as_far_as_tokens_touch_them_so_that_a_step_is_concave_
     assert many < all_of_them
 
 
-def test_a_prompt_reads_the_experts_that_decoding_does_not() -> None:
+def test_prefill_reads_only_the_experts_that_the_decode_batch_does_not() -> None:
     server = build_server("deepseek-v3", "h200-sxm-141gb", accelerators=8)
     idle, busy = prefill(server, 1000.0), prefill(server, 1000.0, batch=256.0)
     assert idle["prefill_experts"] == pytest.approx(decode(server, 1e6)["experts"], rel=1e-6)
     assert busy["prefill_experts"] < 0.01 * idle["prefill_experts"]
 
 
-def test_tensor_parallelism_divides_what_is_read_and_adds_what_is_sent() -> None:
+def test_tensor_parallelism_divides_reads_and_adds_all_reduce_traffic() -> None:
     one, eight = (decode(build_server(gpu="b200-sxm-180gb", accelerators=count), 8.0) for count in (1, 8))
     assert one["weights"] == pytest.approx(8 * eight["weights"])
     assert one["reduce"] == one["reduce_latency"] == 0
     assert eight["reduce"] == pytest.approx(2 * 80 * 2 * 7 / 8 * 8 * 8192 * 2 / 900e9)
 
 
-def test_copies_of_attention_exchange_tokens_instead_of_adding_tensors() -> None:
+def test_attention_data_parallelism_exchanges_tokens_instead_of_all_reduce() -> None:
     copies = build_server("deepseek-v3", "b200-sxm-180gb", accelerators=8, attention_replicas=8, expert_parallel=8)
     split = build_server("deepseek-v3", "b200-sxm-180gb", accelerators=8)
     assert decode(copies, 64.0)["reduce"] == 0 < decode(copies, 64.0)["exchange"]
@@ -91,13 +91,13 @@ def test_copies_of_attention_exchange_tokens_instead_of_adding_tensors() -> None
     assert decode(copies, 64.0)["weights"] > 7 * decode(split, 64.0)["weights"]
 
 
-def test_sliding_attention_limits_the_cache_that_is_read() -> None:
+def test_sliding_window_attention_limits_kv_cache_reads() -> None:
     server = build_server("gpt-oss-120b", "h100-sxm5-80gb", "fp4", accelerators=1)
     short, long = (decode(server, 1.0, tokens)["kv"] for tokens in (128.0, 4096.0))
     assert long == pytest.approx(short * (18 * 4096 + 18 * 128) / (36 * 128))
 
 
-def test_four_bit_weights_are_multiplied_in_sixteen_bits_where_the_accelerator_has_no_units_for_four() -> None:
+def test_fp4_weights_are_multiplied_in_16_bits_on_accelerators_without_fp4_units() -> None:
     hopper, blackwell = (
         prefill(build_server("gpt-oss-120b", gpu, "fp4", accelerators=1), 1000.0)["prefill_expert_arithmetic"]
         for gpu in ("h200-sxm-141gb", "b200-sxm-180gb")
@@ -105,21 +105,21 @@ def test_four_bit_weights_are_multiplied_in_sixteen_bits_where_the_accelerator_h
     assert hopper == pytest.approx(blackwell * 9000 / 989)
 
 
-def test_the_cache_holds_what_the_weights_leave() -> None:
+def test_kv_cache_size_is_the_memory_left_by_weights_and_overhead() -> None:
     table = build_table(build_server(gpu="h200-sxm-141gb", accelerators=1))
     free_bytes = 0.92 * 141 * 2**30 * 0.985 - 1.5 * 2**30 - (70.55e9 + 2 * 128_256 * 8192)
     cached = table.count_cached_sequences(np.array([8192.0]))
     assert cached[0] == pytest.approx(free_bytes / (8192 * 2 * 80 * 8 * 128), rel=0.01)
 
 
-def test_an_accelerator_without_figures_is_refused() -> None:
+def test_accelerator_without_memory_bandwidth_is_unavailable() -> None:
     unknown = replace(build_server(), accelerator=replace(GPUS["h100-sxm5-80gb"], memory_bandwidth_gb_s=None))
     table = build_server_table([build_server(), unknown])
     assert isinstance(table, Unavailable)
     assert table.id == "unknown_figure"
 
 
-def test_servers_of_a_table_do_not_influence_each_other() -> None:
+def test_terms_of_a_server_do_not_depend_on_other_servers_of_the_table() -> None:
     servers = [build_server(), build_server("deepseek-v3", "b200-sxm-180gb", "fp4", accelerators=8)]
     both = compute_decode_terms(build_table(*servers), np.array([4.0, 64.0]), np.array([1000.0, 2000.0]))
     alone = [

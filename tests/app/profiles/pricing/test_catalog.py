@@ -106,7 +106,7 @@ def merge_into_one_offer(*rows: PriceRow, of: Offer | None = None) -> Offer:
     return merge_offers(catalog_of(of or offer()), rows).offers[0]
 
 
-def test_price_row_changes_only_its_given_cells() -> None:
+def test_price_row_changes_only_the_columns_that_it_sets() -> None:
     merged_offer = merge_into_one_offer(price_row(on_demand_usd_per_hour=0.9))
     assert merged_offer.on_demand_usd_per_hour == 0.9
     assert (merged_offer.vcpus, merged_offer.memory_gib, merged_offer.spot_usd_per_hour) == (16, 32, None)
@@ -207,7 +207,7 @@ def test_bundled_catalog_has_all_offers_and_accelerators() -> None:
     assert find_offer(catalogue, "vultr/per-gpu-list:mi300x").vcpus is None
 
 
-def test_offer_is_found_in_its_region() -> None:
+def test_offer_is_selected_by_region() -> None:
     catalogue = load_catalog()
     assert find_offer(catalogue, "aws/g6.xlarge@eu-north-1").region == "eu-north-1"
     assert find_offer(catalogue, "aws/g6.xlarge", region="eu-central-1").region == "eu-central-1"

@@ -133,7 +133,7 @@ def test_new_offer_without_accelerators_is_stored_with_accelerator_none() -> Non
     assert (row.accelerator, row.accelerator_count) == ("none", 0)
 
 
-def test_price_update_is_limited_to_the_given_regions() -> None:
+def test_price_update_is_limited_to_the_requested_regions() -> None:
     update = compare(list_price(0.79), list_price(0.9, region="ap-south-1"), regions=frozenset(["ap-south-1"]))
     assert list_changes(update) == [("aws/g6.xlarge@ap-south-1", "on-demand", None, 0.9)]
     assert (update.other_regions, update.not_found) == (1, ())

@@ -73,7 +73,7 @@ def test_unsupported_catalog_files_are_rejected_with_the_reason(
 
 
 @pytest.mark.parametrize("layout", LAYOUT_IDS)
-def test_content_that_does_not_match_the_given_format_is_rejected(tmp_path: Path, layout: str) -> None:
+def test_content_that_does_not_match_the_requested_format_is_rejected(tmp_path: Path, layout: str) -> None:
     for content in ("<html></html>", "a,b\n1,2\n", '{"a": 1}', "PK\x03\x04", ""):
         with pytest.raises(UsageError):
             read_catalog([catalog_file(tmp_path, "data", content)], layout, INSTANCES, None)
