@@ -72,16 +72,16 @@ def build_load_points(stages: Sequence[Stage], replicas: int = 1) -> tuple[Measu
     return tuple(sorted(points, key=lambda point: point.offered_per_s or 0.0))
 
 
-def build_client_load_points(stages: Sequence[Stage]) -> tuple[MeasuredLoadPoint, ...]:
-    """Build one load point per number of clients of a sweep, in ascending order, of the whole
-    target. INVALID stages are dropped."""
+def build_client_load_points(stages: Sequence[Stage], *, sweeps_only: bool = True) -> tuple[MeasuredLoadPoint, ...]:
+    """Build one load point per number of clients of a sweep or, unless `sweeps_only`, of any closed loop, in ascending
+    order, of the whole target. INVALID stages are dropped."""
     points = [
         msgspec.structs.replace(
             _build_load_point(stage, 1),
             gaps="random",
             achieved_per_s=_get_value(stage, "completed_per_s", "value") or 0.0,
         )
-        for stage in _select_client_stages(stages)
+        for stage in _select_client_stages(stages, sweeps_only=sweeps_only)
     ]
     return tuple(sorted(points, key=lambda point: point.clients or 0.0))
 
@@ -93,12 +93,12 @@ def compute_client_cores_used(stages: Sequence[Stage]) -> float | None:
     return _compute_cores_used([max(passed_stages, key=lambda stage: stage.concurrency or 0)] if passed_stages else [])
 
 
-def _select_client_stages(stages: Sequence[Stage]) -> list[Stage]:
+def _select_client_stages(stages: Sequence[Stage], *, sweeps_only: bool = True) -> list[Stage]:
     return [
         stage
         for stage in stages
         if stage.kind == "closed"
-        and SWEEP_TAG in stage.tags
+        and (SWEEP_TAG in stage.tags or not sweeps_only)
         and not stage.is_pooled
         and stage.concurrency is not None
         and stage.verdict.status != "INVALID"

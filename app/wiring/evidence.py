@@ -145,7 +145,7 @@ def _list_load_points(result: Result, replicas: int) -> tuple[MeasuredLoadPoint,
         msgspec.structs.replace(
             point, clients=(point.clients or 0.0) / replicas, achieved_per_s=point.achieved_per_s / replicas
         )
-        for point in build_client_load_points(result.stages)
+        for point in build_client_load_points(result.stages, sweeps_only=False)
     ]
     return (*build_load_points(result.stages, replicas), *closed)
 

@@ -290,5 +290,7 @@ def test_sweep_over_clients_has_load_point_per_valid_stage() -> None:
         (8, None, 80.0),
     ]
     assert {point.gaps for point in points} == {"random"}
+    all_points = build_client_load_points([*stages, invalid, untagged, *STAGES], sweeps_only=False)
+    assert [point.clients for point in all_points] == [1, 4, 8, 32]
     assert compute_client_cores_used([*stages, invalid]) == 0.9
     assert compute_client_cores_used(stages[2:]) is None
