@@ -48,8 +48,8 @@ def code_size(root: Path) -> CodeSize:
 
 def _product_files(root: Path) -> Iterator[Path]:
     for name in PRODUCT:
-        found = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
-        yield from (path for path in found if not path.name.endswith("_pb2.py"))
+        paths = [root / name] if name.endswith(".py") else sorted((root / name).rglob("*.py"))
+        yield from (path for path in paths if not path.name.endswith("_pb2.py"))
 
 
 def _code_lines(source: str) -> set[int]:

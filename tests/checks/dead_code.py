@@ -72,8 +72,8 @@ def unused_code(root: Path) -> list[str]:
     allowed += [protocol.profile for protocol in PROTOCOLS]
     finder = vulture.Vulture(ignore_names=allowed, ignore_decorators=["@*validator*", "@*serializer*"])
     finder.scavenge([root / name for name in PRODUCT])
-    found = [item for item in finder.get_unused_code(min_confidence=60) if item.typ not in _DATA]
-    return [f"{item.filename}:{item.first_lineno}: unused {item.typ} {item.name}" for item in found]
+    unused_items = [item for item in finder.get_unused_code(min_confidence=60) if item.typ not in _DATA]
+    return [f"{item.filename}:{item.first_lineno}: unused {item.typ} {item.name}" for item in unused_items]
 
 
 def unread_fields(root: Path) -> list[str]:
@@ -123,10 +123,10 @@ def _find_records(trees: dict[Path, ast.Module]) -> list[tuple[Path, ast.ClassDe
     record_names = set(_RECORD_BASES)
     while True:
         records = [(path, node) for path, node in classes if _is_record(node, record_names)]
-        found_names = {node.name for _, node in records} | record_names
-        if found_names == record_names:
+        detected_names = {node.name for _, node in records} | record_names
+        if detected_names == record_names:
             return records
-        record_names = found_names
+        record_names = detected_names
 
 
 def _is_record(node: ast.ClassDef, record_names: set[str]) -> bool:

@@ -67,9 +67,9 @@ def mirror_pairs(classes: Iterable[Definition]) -> list[Pair]:
 def repeated_names(classes: Iterable[Definition]) -> dict[str, list[str]]:
     """Public class names that are defined more than once, with the files."""
     return {
-        name: [one.path for one in found]
-        for name, found in sorted(_by_name(classes).items())
-        if len(found) > 1 and not name.startswith("_")
+        name: [one.path for one in definitions_by_name]
+        for name, definitions_by_name in sorted(_by_name(classes).items())
+        if len(definitions_by_name) > 1 and not name.startswith("_")
     }
 
 
@@ -93,10 +93,10 @@ def _definition(node: ast.ClassDef, path: str) -> Definition:
 
 
 def _by_name(classes: Iterable[Definition]) -> dict[str, list[Definition]]:
-    found: dict[str, list[Definition]] = defaultdict(list)
+    definitions_by_name: dict[str, list[Definition]] = defaultdict(list)
     for one in classes:
-        found[one.name].append(one)
-    return found
+        definitions_by_name[one.name].append(one)
+    return definitions_by_name
 
 
 def _is_record(one: Definition, by_name: Mapping[str, list[Definition]], visited: frozenset[str]) -> bool:

@@ -17,8 +17,8 @@ def parse(words: Sequence[str]) -> dict[str, Any]:
     while isinstance(command, click.Group):
         context = command.make_context(name, rest, parent=context)
         rest = [*context._protected_args, *context.args]
-        found, command, rest = command.resolve_command(context, rest)
-        name = found or ""
+        matched_name, command, rest = command.resolve_command(context, rest)
+        name = matched_name or ""
     assert command is not None
     return command.make_context(name, rest, parent=context).params
 

@@ -73,29 +73,29 @@ class FaultyProxy:
             client, _ = await self._loop.sock_accept(server)
             self.connections += 1
             client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-            task = self._loop.create_task(self._carry(client))
+            task = self._loop.create_task(self._proxy_connection(client))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _carry(self, client: socket.socket) -> None:
+    async def _proxy_connection(self, client: socket.socket) -> None:
         with client, socket.socket() as server, contextlib.suppress(OSError):
             if self._toxics.is_half_open:
                 await self._end.wait()
             server.setblocking(False)
             await self._loop.sock_connect(server, ("127.0.0.1", self._target_port))
-            asking = self._loop.create_task(self._ask(client, server))
+            request_task = self._loop.create_task(self._forward_request(client, server))
             try:
-                await self._answer(server, client)
+                await self._forward_response(server, client)
             finally:
-                asking.cancel()
+                request_task.cancel()
 
-    async def _ask(self, client: socket.socket, server: socket.socket) -> None:
+    async def _forward_request(self, client: socket.socket, server: socket.socket) -> None:
         with contextlib.suppress(OSError):
             while piece := await self._loop.sock_recv(client, 65_536):
                 await self._loop.sock_sendall(server, piece)
             server.shutdown(socket.SHUT_WR)
 
-    async def _answer(self, server: socket.socket, client: socket.socket) -> None:
+    async def _forward_response(self, server: socket.socket, client: socket.socket) -> None:
         toxics, passed = self._toxics, 0
         while piece := await self._loop.sock_recv(server, 65_536):
             await asyncio.sleep(toxics.latency_s + toxics.jitter_s * self._random.random())

@@ -99,7 +99,10 @@ class ForkedProcess(subprocess.Popen[Any]):
             start_new_session,
             vars(child)["subprocess"] is not subprocess,
         )
-        streams = tuple(number if given == -1 else given for number, given in enumerate((p2cread, c2pwrite, errwrite)))
+        streams = tuple(
+            number if passed_descriptor == -1 else passed_descriptor
+            for number, passed_descriptor in enumerate((p2cread, c2pwrite, errwrite))
+        )
         try:
             self.pid = _get_importer().fork(command, streams)
             self._child_created = True

@@ -33,15 +33,15 @@ def speech_files() -> list[FileDescriptorProto]:
     text.field.add(name="wait", number=3, type=_MESSAGE, type_name=".google.protobuf.Duration", label=1)
     file.message_type.add(name="Audio").field.add(name="samples", number=1, type=_BYTES, label=1)
     service = file.service.add(name="Speech")
-    for name, takes_stream, gives_stream in (
+    for name, is_client_stream, is_server_stream in (
         ("Say", False, False), ("Read", False, True), ("Join", True, False), ("Talk", True, True)
     ):  # fmt: skip
         service.method.add(
             name=name,
             input_type=".demo.speech.Text",
             output_type=".demo.speech.Audio",
-            client_streaming=takes_stream,
-            server_streaming=gives_stream,
+            client_streaming=is_client_stream,
+            server_streaming=is_server_stream,
         )
     return [file, common]
 
@@ -93,7 +93,7 @@ class Speech:
         return grpc.method_handlers_generic_handler(
             SERVICE,
             {
-                "Say": grpc.unary_unary_rpc_method_handler(self._say, read, write),
+                "Say": grpc.unary_unary_rpc_method_handler(self._synthesize, read, write),
                 "Read": grpc.unary_stream_rpc_method_handler(self._read, read, write),
                 "Join": grpc.stream_unary_rpc_method_handler(self._join, read, write),
                 "Talk": grpc.stream_stream_rpc_method_handler(self._talk, read, write),
@@ -116,14 +116,14 @@ class Speech:
                 context.abort(self.refused, "canary")
             yield Audio(samples=word.encode())
 
-    def _say(self, text: Any, context: Any) -> Any:
+    def _synthesize(self, text: Any, context: Any) -> Any:
         return Audio(samples=b"".join(audio.samples for audio in self._speak(text, context)))
 
     def _read(self, text: Any, context: Any) -> Iterator[Any]:
         return self._speak(text, context)
 
     def _join(self, texts: Iterator[Any], context: Any) -> Any:
-        return Audio(samples=b"".join(self._say(text, context).samples for text in texts))
+        return Audio(samples=b"".join(self._synthesize(text, context).samples for text in texts))
 
     def _talk(self, texts: Iterator[Any], context: Any) -> Iterator[Any]:
         for text in texts:

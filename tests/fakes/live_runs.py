@@ -17,7 +17,7 @@ from app.records.result import Check, StageKind, Verdict
 from app.records.telemetry import TELEMETRY_SCHEMA
 from app.storage.run_directory import EVENTS, TELEMETRY
 from app.storage.streams import StreamWriter
-from tests.fakes.queues import stage_facts
+from tests.fakes.queues import build_stage_data
 from tests.fakes.results import full_run
 
 S = 1_000_000_000
@@ -80,7 +80,7 @@ def stage_finished(
         meets_slo=is_slo_met,
         errors=errors or {},
     )
-    return StageFinished(at(at_s), index, stage_facts(), stage)
+    return StageFinished(at(at_s), index, build_stage_data(), stage)
 
 
 def run_finished(at_s: float, code: int = 0, message: str = "") -> RunFinished:

@@ -67,7 +67,7 @@ class ScriptedLoad:
         self._tokens, self._token_source, self._is_locust = tokens, token_source, is_locust
         self._right_share, self._classes = right_share, classes
         self._changed: float | None = None
-        self._seen: tuple[FirstError, ...] = ()
+        self._first_errors: tuple[FirstError, ...] = ()
         self.plans: list[StagePlan] = []
         self.stops: list[bool] = []
         self.extended: list[float] = []
@@ -98,7 +98,7 @@ class ScriptedLoad:
         self.plans.append(plan)
         self.on_plan(plan)
         self._changed = None
-        self._seen = ()
+        self._first_errors = ()
         start_ns = self._clock.now_ns + round(plan.load.lead_in_s * 1e9)
         times, end = self._requests(plan, start_ns)
         scheduled = None if isinstance(plan.load.arrivals, ClosedArrivals) else len(times)
@@ -124,7 +124,7 @@ class ScriptedLoad:
             connections_opened=1,
             stopped_early=stopped_ns is not None,
             rates=self._rates_played(plan),
-            first_errors=self._seen,
+            first_errors=self._first_errors,
             live_sessions=self.live_sessions,
             outputs=self.outputs,
         )
@@ -166,7 +166,7 @@ class ScriptedLoad:
             progress = Progress(
                 plan.index, at_ns, due, due, completed - failed, failed, due - completed, 0.1, first_errors=first_errors
             )
-            self._seen = self._seen or first_errors
+            self._first_errors = self._first_errors or first_errors
             self._on_progress(progress)
             if not on_progress(progress):
                 return at_ns, False

@@ -125,19 +125,19 @@ class SimulatedVariant:
             placements=(Placement("Gemm", CPU, 2, is_fallback=used != self.job.provider),),
         )
 
-    def measure(self, plan: Measure, on_told: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
+    def measure(self, plan: Measure, on_report: Callable[[MeasurementStarted | CallRows], None]) -> VariantMeasured:
         service_ns = round(self._script.service_ms(self.job) * 1e6)
         warm = simulated_calls(
             msgspec.structs.replace(plan, scenario="single-stream"), self._clock.now_ns, service_ns, 0.75
         )
-        on_told(CallRows(warm.tobytes()))
+        on_report(CallRows(warm.tobytes()))
         self._clock.now_ns = int(warm[:, -1].max())
         start_ns = self._clock.now_ns
-        on_told(MeasurementStarted(start_ns=start_ns, warmup_windows=3, is_stationary=True))
+        on_report(MeasurementStarted(start_ns=start_ns, warmup_windows=3, is_stationary=True))
         late_ns = round(self._script.lag_ms(plan) * 1e6)
         rows = simulated_calls(plan, start_ns, service_ns, plan.max_duration_s, late_ns)
         for window in np.split(rows, range(WINDOW_CALLS, len(rows), WINDOW_CALLS)):
-            on_told(CallRows(window.tobytes()))
+            on_report(CallRows(window.tobytes()))
             self._clock.now_ns = max(self._clock.now_ns, int(window.max()))
             self._script.on_window(self.what, plan)
             if (failure := self._script.measure_errors.get(self.what)) is not None:
@@ -218,7 +218,7 @@ class LocalBench:
         self.started: list[SimulatedVariant] = []
         self.interruption = Interruption()
         self.telemetry = SteadyTelemetry(self.clock)
-        self.kept_model: str | None = None
+        self.cached_model_path: str | None = None
         self.selftests: dict[str, SelfTest] = {}
 
     def run(self, spec: LocalSpec) -> RunOutcome:
@@ -228,7 +228,7 @@ class LocalBench:
     def parts(self, store: RunWriter) -> LocalDependencies:
         return LocalDependencies(
             inspect_machine=lambda: (ENVIRONMENT, ()),
-            prepare_model=lambda order, _: PreparedModel(order.model, "0" * 64, 1000, self.kept_model),
+            prepare_model=lambda order, _: PreparedModel(order.model, "0" * 64, 1000, self.cached_model_path),
             start_variant=self._start,
             compute_cost=lambda _path, _batch, _axes: None,
             find_peaks=lambda _order, _environment, _size, _type: None,

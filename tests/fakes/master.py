@@ -90,7 +90,7 @@ class VirtualMaster:
         gathering = JoinCriteria(
             Gather(local_workers=0, remote_workers=remote, wait_s=wait_s), "10.0.0.1:5557", (), self.clock.now_ns
         )
-        self.conductor = MasterController(
+        self.controller = MasterController(
             gathering, self.channel, self.engine, self.failures.append, lambda: self.clock.now_ns
         )
 
@@ -105,7 +105,7 @@ class VirtualMaster:
 
     def send_reports(self, client: str, *reports: Report) -> None:
         for report in reports:
-            self.conductor.on_message(client, "report", encode_message(report))
+            self.controller.on_message(client, "report", encode_message(report))
 
     def answer_pings(self) -> None:
         """Respond to pings a round trip later, until there are no more."""
@@ -121,7 +121,7 @@ class VirtualMaster:
     def pass_time(self, seconds: float) -> None:
         for _ in range(round(seconds / 0.05)):
             self.clock.now_ns += 50_000_000
-            self.conductor.tick()
+            self.controller.tick()
             self.answer_pings()
 
     def reported(self, client: str, kind: type[Command]) -> list[Command]:

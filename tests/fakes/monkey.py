@@ -524,7 +524,7 @@ def main() -> None:
     if grown_mib > MAX_GROWTH_MIB:
         monkey.fail(f"the window grew by {grown_mib:.0f} MiB after {WARM_ACTIONS} actions")
     print("memory in MiB:", *(f"{value:.0f}" for value in monkey.memory_mib))
-    print("most processor time:", *(f"{took_s:.2f} s {text}" for took_s, text in monkey.slowest[::-1]), sep="\n  ")
+    print("most processor time:", *(f"{cpu_s:.2f} s {text}" for cpu_s, text in monkey.slowest[::-1]), sep="\n  ")
     sys.stdout.flush()
     os._exit(1 if monkey.has_failed else 0)
 

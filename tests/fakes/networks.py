@@ -27,10 +27,10 @@ def network(
     return helper.make_model(graph, opset_imports=opsets, ir_version=8)
 
 
-def matrix(outputs: Sequence[Any] = (), *, given: str = "m", classes: int = 8, source: str = "x") -> Any:
+def matrix(outputs: Sequence[Any] = (), *, input_names: str = "m", classes: int = 8, source: str = "x") -> Any:
     """`m = x w`, of 8 features to so many classes, and what `outputs` make of it."""
     product = helper.make_node("MatMul", [source, "w"], ["m"])
-    shapes: dict[str, Shape] = {name: ["b", classes] for name in given.split()}
+    shapes: dict[str, Shape] = {name: ["b", classes] for name in input_names.split()}
     return network([product, *outputs], {source: ["b", 8]}, shapes, [weights("w", 8, classes)])
 
 

@@ -60,7 +60,7 @@ def request_rows(
     return frame.sort_values("end_ns", kind="stable").reset_index(drop=True)
 
 
-def stage_facts(
+def build_stage_data(
     rate_per_s: float = 200.0,
     duration_s: float = 10.0,
     *,

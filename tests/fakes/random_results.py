@@ -34,9 +34,9 @@ def evaluated(draw: st.DrawFn, level: str = "fail") -> ObjectiveResult:
     name = metric if aggregate is None else f"{metric}.{aggregate}"
     suffix = " | warn" if level == "warn" else ""
     objective = Objective(f"{name} {comparator} {shown}{suffix}", metric, aggregate, comparator, limit, level)  # type: ignore[arg-type]
-    judgement = draw(st.sampled_from(get_args(ObjectiveOutcome)))
+    outcome = draw(st.sampled_from(get_args(ObjectiveOutcome)))
     return ObjectiveResult(
-        objective, draw(estimates(1.0 if is_share else 1e12)), judgement, draw(st.sampled_from([None, "peak"]))
+        objective, draw(estimates(1.0 if is_share else 1e12)), outcome, draw(st.sampled_from([None, "peak"]))
     )
 
 

@@ -17,7 +17,7 @@ from loadgen.workloads import HttpWorkload, MixedWorkload, WorkloadClass
 from tests.fakes.bench import SPEC
 from tests.fakes.clock import FakeClock
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.queues import START_NS, stage_facts
+from tests.fakes.queues import START_NS, build_stage_data
 from tests.fakes.results import full_run
 from tests.fakes.stored_runs import stored_run
 from tests.fakes.streams import StreamedResponse, stream_rows
@@ -30,8 +30,10 @@ def class_result(names: tuple[str, str] = ("chat", "batch")) -> Result:
     shares = tuple(map(ClassShare, names, (0.8, 0.2)))
     stages = []
     for stage_name, slow_ms in (("calm", 0.0), ("peak", 20.0)):
-        facts = msgspec.structs.replace(stage_facts(50, 10, arrivals="constant"), name=stage_name, classes=shares)
-        stages.append(summarize_stage(class_rows(slow_ms), None, facts, SLO))
+        stage_data = msgspec.structs.replace(
+            build_stage_data(50, 10, arrivals="constant"), name=stage_name, classes=shares
+        )
+        stages.append(summarize_stage(class_rows(slow_ms), None, stage_data, SLO))
     last_stage = msgspec.structs.replace(stages[-1], in_headline=True)
     slo = tuple(
         msgspec.structs.replace(

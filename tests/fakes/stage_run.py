@@ -26,13 +26,13 @@ class StageRun:
         self,
         load: LoadProcess,
         plan: StagePlan,
-        goes_on: bool = True,
+        continues: bool = True,
         on_started: Callable[[], object] = lambda: None,
     ) -> None:
         self.batches: list[pa.RecordBatch] = []
         self.started: list[StageStarted] = []
         self.progress: list[Progress] = []
-        self.goes_on = goes_on
+        self.continues = continues
         self._on_started = on_started
         self.ended: StageEnded = load.run_stage(plan, self.batches.append, self._begin, self._listen)
         self.rows: pd.DataFrame = pa.Table.from_batches(self.batches, REQUEST_SCHEMA).to_pandas()
@@ -43,7 +43,7 @@ class StageRun:
 
     def _listen(self, progress: Progress) -> bool:
         self.progress.append(progress)
-        return self.goes_on
+        return self.continues
 
     def latency_ms(self, since: str) -> pd.Series:
         return (self.rows["end_ns"] - self.rows[since]) / 1e6

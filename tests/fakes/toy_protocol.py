@@ -131,7 +131,7 @@ def describe_window(template: dict[str, Any]) -> dict[str, Any]:
     form = ProfileForm()
     form.show_tree(template, "toy")
     box = form.find_part(("target", "protocol")).editor.box
-    facts = {
+    observations = {
         "choices": [(box.itemText(index), box.itemData(index)) for index in range(box.count())],
         "has_question": form.find_part(("workload", "question")) is not None,
         "summary": summarize_step("target", template),
@@ -139,7 +139,7 @@ def describe_window(template: dict[str, Any]) -> dict[str, Any]:
     shiboken6.delete(form)
     shiboken6.delete(theme)
     shiboken6.delete(application)
-    return facts
+    return observations
 
 
 def main() -> None:
@@ -149,14 +149,14 @@ def main() -> None:
     from docs import build
 
     with tempfile.TemporaryDirectory() as folder:
-        facts = describe_commands(Path(folder))
-    facts |= describe_profiles()
-    facts |= describe_window(facts["template"])
-    facts["docs"] = {
+        observations = describe_commands(Path(folder))
+    observations |= describe_profiles()
+    observations |= describe_window(observations["template"])
+    observations["docs"] = {
         function.__name__: function()
         for function in (build.cli, build.profile_keys, build.target_protocols, build.workload_keys, build.probes)
     }
-    print(json.dumps(facts))
+    print(json.dumps(observations))
 
 
 if __name__ == "__main__":

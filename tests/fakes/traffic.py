@@ -18,7 +18,7 @@ from app.analysis.validity import combine_stage_checks, compute_verdict
 from app.records.result import ColdStart, ErrorSample, Estimate, Exit, Objective, Result, Stage
 from app.records.server_counters import LatencyHistogram, ServerCounters
 from app.records.stage import StageData
-from tests.fakes.queues import START_NS, latency_s, poisson_s, request_rows, stage_facts
+from tests.fakes.queues import START_NS, build_stage_data, latency_s, poisson_s, request_rows
 from tests.fakes.results import Run, full_run
 from tests.fakes.streams import StreamedResponse, stream_rows
 
@@ -44,8 +44,8 @@ def streaming_run() -> Run:
     """Chat responses of some 30 tokens at 8 req/s for 60 s, over two targets, from an endpoint that started cold."""
     rng = np.random.default_rng(3)
     answers = [_chat(at_s * 1e3, rng) for at_s in poisson_s(8, 60, rng)]
-    facts = msgspec.structs.replace(
-        _named(stage_facts(8, 60), "chat"),
+    stage_data = msgspec.structs.replace(
+        _named(build_stage_data(8, 60), "chat"),
         generator_chunk_capacity_per_s=100_000.0,
         server=ServerCounters(
             requests=len(answers),
@@ -61,7 +61,7 @@ def streaming_run() -> Run:
         ),
     )
     slo = tuple(map(parse_objective, ("ttft_ms.p95 < 250", "tpot_ms.p95 < 30", "error_rate < 1%")))
-    run = _run("chat", [(facts, stream_rows(answers))], slo)
+    run = _run("chat", [(stage_data, stream_rows(answers))], slo)
     result = msgspec.structs.replace(
         run.result,
         notes=("Prompt lengths are approximate: the profile names no tokenizer.",),
@@ -77,11 +77,11 @@ def spike_run() -> Run:
     before, during, after = (poisson_s(rate, length, rng) for rate, length in ((40, 8), (200, 4), (40, 18)))
     arrivals = np.concatenate([before, 8 + during, 12 + after])
     spike = msgspec.structs.replace(
-        _named(stage_facts(1, 30, kind="spike", drain_s=5), "burst"), rate_per_s=None, rates=JUMP
+        _named(build_stage_data(1, 30, kind="spike", drain_s=5), "burst"), rate_per_s=None, rates=JUMP
     )
     ramp_s = np.sqrt(poisson_s(75, 20, rng) / 20) * 20
     ramp = msgspec.structs.replace(
-        _named(stage_facts(1, 20, kind="varying"), "morning"), rate_per_s=None, rates=((0.0, 0.0), (20.0, 150.0))
+        _named(build_stage_data(1, 20, kind="varying"), "morning"), rate_per_s=None, rates=((0.0, 0.0), (20.0, 150.0))
     )
     stages = [(spike, _served(arrivals, 0.01)), (ramp, _served(ramp_s[ramp_s < 20], 0.004))]
     return _run("burst", stages, (parse_objective("latency_ms.p95 < 100"),))
@@ -97,8 +97,8 @@ def clients_run() -> Run:
         starts = np.sort(np.concatenate([np.arange(first, 10, answer_s) for first in firsts]))
         rng = np.random.default_rng(clients)
         rows = request_rows(starts, answer_s * rng.uniform(0.97, 1.0, starts.size))
-        facts = _named(stage_facts(1, 10, kind="closed", arrivals="closed"), f"{clients} clients")
-        stages.append((msgspec.structs.replace(facts, rate_per_s=None, concurrency=clients), rows))
+        stage_data = _named(build_stage_data(1, 10, kind="closed", arrivals="closed"), f"{clients} clients")
+        stages.append((msgspec.structs.replace(stage_data, rate_per_s=None, concurrency=clients), rows))
     return _run("clients", stages, ())
 
 
@@ -108,15 +108,15 @@ def locust_run() -> Run:
     rng = np.random.default_rng(9)
     answers = []
     for at in np.arange(0, 20_000, 12.5):
-        name, took_ms = (("/search", 60.0), ("/item/[id]", 15.0))[int(rng.random() < 0.8)]
-        sent_ms, end_ms = float(at), float(at) + took_ms * float(rng.gamma(9, 1 / 9))
+        name, mean_ms = (("/search", 60.0), ("/item/[id]", 15.0))[int(rng.random() < 0.8)]
+        sent_ms, end_ms = float(at), float(at) + mean_ms * float(rng.gamma(9, 1 / 9))
         error = "http-5xx" if rng.random() < 0.004 else None
         answers.append(StreamedResponse(scheduled_ms=None, sent_ms=sent_ms, end_ms=end_ms, name=name, error=error))
-    facts = _named(stage_facts(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
-    facts = msgspec.structs.replace(facts, rate_per_s=None, concurrency=4)
+    stage_data = _named(build_stage_data(1, 20, kind="closed", arrivals="locust", ceiling_per_s=None), "locust")
+    stage_data = msgspec.structs.replace(stage_data, rate_per_s=None, concurrency=4)
     sample = ErrorSample("http-5xx", START_NS, "status 503 (Service Unavailable), HTTPError")
-    facts = msgspec.structs.replace(facts, error_samples=(sample,))
-    return _run("shop", [(facts, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
+    stage_data = msgspec.structs.replace(stage_data, error_samples=(sample,))
+    return _run("shop", [(stage_data, stream_rows(answers))], (parse_objective("service_ms.p95 < 150"),))
 
 
 def _chat(scheduled_ms: float, rng: np.random.Generator) -> StreamedResponse:
@@ -140,18 +140,18 @@ def _served(arrivals: Floats, work_s: float) -> pd.DataFrame:
     return request_rows(arrivals, latency_s(arrivals, np.full(arrivals.size, work_s)))
 
 
-def _named(facts: StageData, name: str) -> StageData:
-    return msgspec.structs.replace(facts, name=name)
+def _named(stage_data: StageData, name: str) -> StageData:
+    return msgspec.structs.replace(stage_data, name=name)
 
 
 def _run(name: str, measured: Sequence[tuple[StageData, pd.DataFrame]], slo: tuple[Objective, ...]) -> Run:
     """The stages in sequence, with pauses of 2 s."""
     stages, frames = [], []
     start_ns = START_NS + 2 * 10**9
-    for index, (facts, rows) in enumerate(measured):
-        by_ns = start_ns - facts.start_ns
+    for index, (stage_data, rows) in enumerate(measured):
+        by_ns = start_ns - stage_data.start_ns
         frame = _later(rows, by_ns).assign(stage=index)
-        its = msgspec.structs.replace(facts, index=index, start_ns=start_ns, end_ns=facts.end_ns + by_ns)
+        its = msgspec.structs.replace(stage_data, index=index, start_ns=start_ns, end_ns=stage_data.end_ns + by_ns)
         stages.append(summarize_stage(frame, None, its, slo))
         frames.append(frame)
         start_ns = its.end_ns + 2 * 10**9

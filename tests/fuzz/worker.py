@@ -30,8 +30,8 @@ def main() -> None:
         began_s = time.process_time()
         with contextlib.suppress(SizewiseError):
             target.read(data)
-        if (took_s := time.process_time() - began_s) > CPU_LIMIT_S:
-            raise TimeoutError(f"{name} took {took_s:.1f} s of processor time for {len(data)} bytes")
+        if (cpu_s := time.process_time() - began_s) > CPU_LIMIT_S:
+            raise TimeoutError(f"{name} took {cpu_s:.1f} s of processor time for {len(data)} bytes")
 
     atheris.Setup([sys.argv[0], *options, folder], read_one)
     atheris.Fuzz()

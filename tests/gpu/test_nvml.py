@@ -55,9 +55,9 @@ def test_nvml_field_is_read_or_not_supported(metric: str, findings: Findings) ->
     with open_gpus() as gpus:
         card = gpus.readers[0].handle
         code = pynvml.nvmlDeviceGetFieldValues(card, [number])[0].nvmlReturn
-        took_us = cost_us(lambda: pynvml.nvmlDeviceGetFieldValues(card, [number]))
+        duration_us = cost_us(lambda: pynvml.nvmlDeviceGetFieldValues(card, [number]))
     error_text = "" if code == pynvml.NVML_SUCCESS else f"n/a ({pynvml.NVMLError(code)}), "
-    findings.add(f"NVML field {number}: {metric}", f"{error_text}{took_us:.1f} µs")
+    findings.add(f"NVML field {number}: {metric}", f"{error_text}{duration_us:.1f} µs")
     assert code in (pynvml.NVML_SUCCESS, pynvml.NVML_ERROR_NOT_SUPPORTED, pynvml.NVML_ERROR_INVALID_ARGUMENT)
 
 
@@ -101,9 +101,9 @@ def find_nvml_error(call: Callable[[], object]) -> pynvml.NVMLError | None:
 
 def cost_us(call: Callable[[], object]) -> float:
     """Median time of a call: the first calls are slower."""
-    took_us = []
+    duration_us = []
     for _ in range(REPEATS):
         start_ns = time.perf_counter_ns()
         call()
-        took_us.append((time.perf_counter_ns() - start_ns) / 1e3)
-    return median(took_us)
+        duration_us.append((time.perf_counter_ns() - start_ns) / 1e3)
+    return median(duration_us)

@@ -254,7 +254,7 @@ def test_stage_is_stopped_when_progress_callback_returns_false(load: LoadProcess
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         start_s = perf_counter()
-        played = StageRun(load, plan(rate=100, duration=60), goes_on=False)
+        played = StageRun(load, plan(rate=100, duration=60), continues=False)
     assert perf_counter() - start_s < 3
     assert played.ended.stopped_early
     assert played.ended.scheduled == 6_000

@@ -12,7 +12,7 @@ import pyarrow as pa
 from app.analysis.objectives import parse_objective
 from app.analysis.stages import summarize_stage
 from app.records.result import Stage
-from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, constant_s, request_rows
 
 ROWS = 1_000_000
 CHUNKS = 64
@@ -22,7 +22,7 @@ RATE_PER_S = 10_000.0
 def main() -> None:
     arrivals = constant_s(RATE_PER_S, ROWS / RATE_PER_S)
     rows = request_rows(arrivals, np.random.default_rng(1).exponential(0.01, arrivals.size))
-    stage_data = stage_facts(RATE_PER_S, ROWS / RATE_PER_S, arrivals="constant")
+    stage_data = build_stage_data(RATE_PER_S, ROWS / RATE_PER_S, arrivals="constant")
     slo = (parse_objective("latency_ms.p95 < 50"),)
     _measure(f"{ROWS:,} plain rows", lambda: summarize_stage(rows, None, stage_data, slo))
     streams = _streams(rows["scheduled_ns"].to_numpy())

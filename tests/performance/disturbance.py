@@ -75,13 +75,13 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=10)
     parser.add_argument("--seconds", type=int, default=10)
     parser.add_argument("--watch", type=Path, help=argparse.SUPPRESS)
-    given = parser.parse_args()
-    if given.watch is not None:
-        watch(given.watch)
+    options = parser.parse_args()
+    if options.watch is not None:
+        watch(options.watch)
         return
     print(load_average())
     with tempfile.TemporaryDirectory() as folder:
-        by_mode = measure(Path(folder), given.pairs, given.seconds)
+        by_mode = measure(Path(folder), options.pairs, options.seconds)
     for name, changes in (
         ("a window that watches", compare(by_mode[Mode.PLAIN], by_mode[Mode.WATCHED])),
         ("telemetry", compare(by_mode[Mode.WITHOUT_TELEMETRY], by_mode[Mode.PLAIN])),

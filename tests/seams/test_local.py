@@ -97,7 +97,7 @@ def test_variants_are_measured_and_best_variant_is_named(
 
 
 @pytest.mark.parametrize(
-    ("target", "more", "says"),
+    ("target", "more", "message"),
     [
         ({"model": "nowhere.onnx"}, {}, "neither a bundled model nor a file"),
         ({"model": "digits"}, {"slo": ["latency_ms.p95 < 5"]}, "the server or multi-stream scenario"),
@@ -109,11 +109,11 @@ def test_invalid_local_profile_exits_with_2_and_line(
     write_local_profile: WriteLocalProfile,
     target: dict[str, Any],
     more: dict[str, Any],
-    says: str,
+    message: str,
 ) -> None:
     done = sizewise_in_process("run", write_local_profile(target, **more))
     assert done.returncode == 2
-    assert says in done.stderr
+    assert message in done.stderr
     assert "profile.yaml:" in done.stderr
 
 

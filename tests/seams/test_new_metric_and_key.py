@@ -130,8 +130,8 @@ def run(program: Path, calibrated_home: Path, tmp_path_factory: pytest.TempPathF
 def outputs(program: Path, run: Path) -> dict[str, Any]:
     done = call(program, "-c", OUTPUTS, str(run / "report.json"), home=run.parent)
     assert done.returncode == 0, done.stderr
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    observations: dict[str, Any] = json.loads(done.stdout)
+    return observations
 
 
 def test_new_profile_key_reaches_the_worker(run: Path) -> None:

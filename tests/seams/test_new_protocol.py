@@ -33,8 +33,10 @@ URL = "http://127.0.0.1:1"
 def toy() -> dict[str, Any]:
     """What the program makes of the toy protocol."""
     command = [sys.executable, "-m", "tests.fakes.toy_protocol"]
-    facts: dict[str, Any] = json.loads(subprocess.run(command, capture_output=True, check=True, timeout=120).stdout)
-    return facts
+    observations: dict[str, Any] = json.loads(
+        subprocess.run(command, capture_output=True, check=True, timeout=120).stdout
+    )
+    return observations
 
 
 @pytest.mark.process

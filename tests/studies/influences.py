@@ -176,7 +176,7 @@ class ThermalThrottling(Influence):
     ) -> None:
         self._hottest, self._low, self._slow_speed = hottest, low, slow_speed
         self._every_s = constant_s / 20
-        self._keep = math.exp(-1 / 20)
+        self._heat_decay = math.exp(-1 / 20)
         self._full_work_s = full_work_per_s * self._every_s
         self._temperature = self._work_s = 0.0
         self.next_s = self._every_s
@@ -184,7 +184,7 @@ class ThermalThrottling(Influence):
     def change(self, now_s: float, replica: LawReplica) -> None:
         load = min(1.0, (replica.busy_work_s - self._work_s) / self._full_work_s)
         self._work_s = replica.busy_work_s
-        self._temperature = self._keep * self._temperature + (1 - self._keep) * self._hottest * load
+        self._temperature = self._heat_decay * self._temperature + (1 - self._heat_decay) * self._hottest * load
         if self._temperature >= 1:
             self.speed = self._slow_speed
         elif self._temperature <= self._low:

@@ -34,14 +34,14 @@ CONFIGURED = {
 
 class Check(NamedTuple):
     published: PublishedResult
-    found: AssumedReplica
+    assumed: AssumedReplica
     tokens_per_s_each: float
     """Published, of one card."""
     expected_per_s_each: float
 
     @property
     def cards(self) -> int:
-        return int(self.found.target.hardware.accelerator_count)
+        return int(self.assumed.target.hardware.accelerator_count)
 
     @property
     def log_error(self) -> float:

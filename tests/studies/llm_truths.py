@@ -380,12 +380,12 @@ def stage_of(
         "first_output_ns": at_ns(arrivals + times.first_token_s), "last_token_ns": end_ns,
         "tokens_in": requests.inputs, "tokens_out": requests.outputs, "token_source": "server",
     })  # fmt: skip
-    facts = StageData(
+    stage_data = StageData(
         index=index, name=f"{rate_per_s:g}/s", kind="probe", repeat=1, tags={}, arrival_kind="poisson",
         rate_per_s=rate_per_s, duration_s=duration_s, start_ns=start_ns, end_ns=int(end_ns.max()) + 1,
         worker_cpu_s=0.1, connections_opened=10, stopped_early=False, generator_capacity_per_s=1e6, is_saturated=False,
     )  # fmt: skip
-    return summarize_stage(frame[is_inside], None, facts, objectives)
+    return summarize_stage(frame[is_inside], None, stage_data, objectives)
 
 
 # --- the plan and what was needed -------------------------------------------------------------------------------------
@@ -451,8 +451,8 @@ def _rate_between(truth: Truth, requests: int, low: float, high: float, precisio
         played = simulate(truth.server, arrived, np.random.default_rng(8), replicas, truth.router)
         times = times_by_metric(Times(played.first_token_s[warm:], played.latency_s[warm:]), outputs[warm:])
         shares = {"p95": 0.95, "p99": 0.99}
-        found = [quantile(times[one.metric], shares[one.aggregate or ""]) / one.limit for one in objectives]
-        return math.log(1e3 * max(found))
+        ratios = [quantile(times[one.metric], shares[one.aggregate or ""]) / one.limit for one in objectives]
+        return math.log(1e3 * max(ratios))
 
     least = math.log(0.02 * truth.saturation_per_s)
     lower, upper = math.log(low), math.log(high)
@@ -472,9 +472,9 @@ def check(seed: int, number: int) -> Outcome:
     stages, highest_per_s = measure(truth, objectives, np.random.default_rng([seed, number, 1]))
     if highest_per_s <= 0:
         return dataclasses.replace(outcome, no_plan="no rate met the SLO")
-    found = MaxRate(Estimate(highest_per_s), truth.slo, "the SLO")
+    max_rate = MaxRate(Estimate(highest_per_s), truth.slo, "the SLO")
     target = build_measured_target(
-        "truth", Hardware("acme/c16", offer="acme/c16", vcpus=16), build_capacity_curve(stages, objectives, found),
+        "truth", Hardware("acme/c16", offer="acme/c16", vcpus=16), build_capacity_curve(stages, objectives, max_rate),
         build_load_points(stages),
     )  # fmt: skip
     per_s = true_rate_per_s(truth)

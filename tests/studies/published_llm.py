@@ -119,12 +119,12 @@ def predict_rows(rows: Sequence[Mapping[str, str]], held_out: Sequence[str]) -> 
             targets.append(build_point(row))
         except ValueError as error:
             refusals[row["id"]] = str(error)
-    kept = select_evidence(targets, [row["id"] for row in rows], held_out)
-    if len(kept) < MIN_EVIDENCE:
+    selected = select_evidence(targets, [row["id"] for row in rows], held_out)
+    if len(selected) < MIN_EVIDENCE:
         raise SystemExit(
-            f"only {len(kept)} published points are left to fit: use a file with fewer rows, or hold out less"
+            f"only {len(selected)} published points are left to fit: use a file with fewer rows, or hold out less"
         )
-    evidence = fit_evidence(build_loops(kept))
+    evidence = fit_evidence(build_loops(selected))
     yield from _format_predictions(targets, evidence)
     for row_id, reason in refusals.items():
         yield {"id": row_id, "refused": reason}

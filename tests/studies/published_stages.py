@@ -83,8 +83,8 @@ def _estimate(row: Mapping[str, str], evidence: FittedEvidence) -> EstimatedServ
 
 
 def _find_flag(flags: str, name: str) -> int:
-    found = _FLAGS[name].search(flags)
-    return int(next(value for value in found.groups() if value)) if found else _DEFAULTS[name]
+    match = _FLAGS[name].search(flags)
+    return int(next(value for value in match.groups() if value)) if match else _DEFAULTS[name]
 
 
 def _simulate(row: Mapping[str, str], estimate: EstimatedService) -> dict[str, object]:

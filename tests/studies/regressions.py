@@ -40,7 +40,7 @@ class Case(NamedTuple):
 
 class Outcome(NamedTuple):
     is_failed: bool
-    took_more: bool
+    is_extended: bool
     is_noisy: bool
     is_undecided: bool
 
@@ -52,13 +52,13 @@ def compare_case(seed: int, case: Case) -> Outcome:
     baseline = _runs(generator, case, first, 0.0)
     candidate = _runs(generator, case, first, case.change)
     changes = _evaluate(baseline, candidate)
-    took_more = case.pairs is None and has_suspected_change(changes, TOLERANCE)
-    if took_more:
+    is_extended = case.pairs is None and has_suspected_change(changes, TOLERANCE)
+    if is_extended:
         more = _runs(generator, case, PAIRS, 0.0), _runs(generator, case, PAIRS, case.change)
         changes = _evaluate(np.vstack([baseline, more[0]]), np.vstack([candidate, more[1]]))
     return Outcome(
         any(change.verdict == "worse" and can_fail_run(change) for change in changes),
-        took_more,
+        is_extended,
         any(not can_fail_run(change) for change in changes),
         any(change.verdict == "inconclusive" for change in changes),
     )

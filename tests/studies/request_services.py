@@ -190,7 +190,7 @@ def find_saturation_per_s(service: RequestService) -> float:
     rng = np.random.default_rng(9)
     gaps, works_s = rng.standard_exponential(_SATURATION_REQUESTS), service.draw_works_s(_SATURATION_REQUESTS, rng)
 
-    def keeps_up(per_s: float) -> bool:
+    def is_sustained(per_s: float) -> bool:
         arrivals_s = np.cumsum(gaps / per_s)
         played = _simulate(service, arrivals_s, works_s, lambda: service.new_replica(8), 1, "random")
         assert played.is_failed is not None
@@ -199,11 +199,11 @@ def find_saturation_per_s(service: RequestService) -> float:
         return not is_late and float(played.is_failed.mean()) < 0.1
 
     low, high = 1 / service.pace_s, 1 / service.pace_s
-    while not keeps_up(low):
+    while not is_sustained(low):
         low, high = low / 2, low
-    while keeps_up(high):
+    while is_sustained(high):
         low, high = high, high * 2
     for _ in range(5):
         middle = math.sqrt(low * high)
-        low, high = (middle, high) if keeps_up(middle) else (low, middle)
+        low, high = (middle, high) if is_sustained(middle) else (low, middle)
     return low

@@ -154,7 +154,7 @@ class Bound(NamedTuple):
     name: str
     shown: str
     wanted: str
-    is_kept: bool
+    is_met: bool
 
 
 def list_bounds(outcomes: Sequence[Outcome]) -> list[Bound]:
@@ -192,7 +192,7 @@ def _band(low: float, high: float) -> str:
 def _compare_stated(name: str, outcomes: Sequence[Outcome]) -> Bound:
     stated = [one for one in outcomes if one.stated is not None]
     if not stated:
-        return Bound(name, "nowhere", "as stated", is_kept=True)
+        return Bound(name, "nowhere", "as stated", is_met=True)
     mean = float(np.mean([one.stated for one in stated]))
     met = sum(bool(one.is_met) for one in stated)
     interval = stats.binomtest(met, len(stated)).proportion_ci(0.95)
@@ -204,7 +204,7 @@ def _compare_coverage(kind: Kind, outcomes: Sequence[Outcome]) -> Bound:
     counts = np.array([[sum(one.is_inside for one in each.held_out), len(each.held_out)] for each in outcomes])
     name, wanted = f"{kind}: stated 80 % intervals cover", "70 to 90 %"
     if not counts[:, 1].sum():
-        return Bound(name, "none stated", wanted, is_kept=False)
+        return Bound(name, "none stated", wanted, is_met=False)
     drawn = counts[np.random.default_rng(1).integers(0, len(counts), (2000, len(counts)))].sum(axis=1)
     low, high = np.quantile(drawn[:, 0] / np.maximum(1, drawn[:, 1]), (0.025, 0.975))
     inside, of = counts.sum(axis=0)
@@ -221,7 +221,7 @@ def list_tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "| bound | found | wanted | kept |"
     yield "|---|---|---|---|"
     for bound in list_bounds(outcomes):
-        yield f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_kept else 'NO'} |"
+        yield f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_met else 'NO'} |"
     yield ""
     yield "| stated P | " + " | ".join(f"{kind}: truths, met" for kind in KINDS) + " | all | mean stated |"
     yield "|" + "---|" * (len(KINDS) + 3)
@@ -295,24 +295,24 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--known", type=int, default=KNOWN_TRUTHS, metavar="N", help="number of known families' truths")
     parser.add_argument("--every", type=int, default=1, metavar="K", help="only each K-th truth, to try the study")
     parser.add_argument("--processes", type=int, default=2, metavar="N")
-    given = parser.parse_args(arguments)
-    commit = resolve_commit(given.seeds_from)
+    options = parser.parse_args(arguments)
+    commit = resolve_commit(options.seeds_from)
     if commit is None:
-        print(f"{given.seeds_from} is not a commit of this repository.", file=sys.stderr)
+        print(f"{options.seeds_from} is not a commit of this repository.", file=sys.stderr)
         return 2
-    numbers: dict[Kind, int] = {"law": given.laws, "token": given.tokens, "known": given.known}
-    truths = [(kind, number) for kind in KINDS for number in range(0, numbers[kind], given.every)]
-    known = read_state(given.state, commit)
+    numbers: dict[Kind, int] = {"law": options.laws, "token": options.tokens, "known": options.known}
+    truths = [(kind, number) for kind in KINDS for number in range(0, numbers[kind], options.every)]
+    known = read_state(options.state, commit)
     missing = [truth for truth in truths if truth not in known]
-    with given.state.open("ab") as file:
-        for outcome in check_all(commit, missing, given.processes) if missing else ():
+    with options.state.open("ab") as file:
+        for outcome in check_all(commit, missing, options.processes) if missing else ():
             known[outcome.key] = outcome
             file.write(msgspec.json.encode(outcome) + b"\n")
             file.flush()
             print(f"{outcome.kind} {outcome.number} {outcome.name}: {outcome.seconds} s", file=sys.stderr, flush=True)
     outcomes = [known[truth] for truth in truths]
     print("\n".join(list_tables(outcomes)))
-    return 0 if all(bound.is_kept for bound in list_bounds(outcomes)) else 1
+    return 0 if all(bound.is_met for bound in list_bounds(outcomes)) else 1
 
 
 if __name__ == "__main__":

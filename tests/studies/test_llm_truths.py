@@ -115,18 +115,18 @@ def test_steps_lengthened_by_load_are_not_fitted_as_slow_prefill() -> None:
 
 
 def test_llm_bounds_are_evaluated_by_intervals_and_exceptions() -> None:
-    def list_kept(count: int, **changes: object) -> list[bool]:
+    def evaluate_bounds(count: int, **changes: object) -> list[bool]:
         good = Outcome(1, 0, "none", "random", "ttft_ms.p95 < 5", needed=9, bought=10, p10=9, p90=11, stated=0.95)
         wide = [dataclasses.replace(good, number=at, p10=9 if at % 5 else 9.5) for at in range(100)]
         missed = [dataclasses.replace(good, bought=8, stated=0.5) for _ in range(4)]
         changed = [dataclasses.replace(good, **changes)] * count  # type: ignore[arg-type]
         return [bound.is_met for bound in list_bounds([*wide, *missed, *changed])]
 
-    assert list_kept(1) == [True] * 5
-    assert list_kept(100, p10=9.5) == [False, True, True, True, True]
-    assert list_kept(30, bought=8, stated=0.99)[1:3] == [False, False]
-    assert list_kept(1, is_above_a_miss=True)[3] is False
-    assert list_kept(1, is_below_a_pass=True)[4] is False
+    assert evaluate_bounds(1) == [True] * 5
+    assert evaluate_bounds(100, p10=9.5) == [False, True, True, True, True]
+    assert evaluate_bounds(30, bought=8, stated=0.99)[1:3] == [False, False]
+    assert evaluate_bounds(1, is_above_a_miss=True)[3] is False
+    assert evaluate_bounds(1, is_below_a_pass=True)[4] is False
 
 
 def test_stored_outcomes_are_read_and_truncated_line_is_skipped(tmp_path: Path) -> None:

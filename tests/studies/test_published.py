@@ -50,7 +50,7 @@ def test_published_row_has_values_of_its_line() -> None:
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "says"),
+    ("old", "new", "message"),
     [
         (",a100-pcie-80gb,8,", ",a100-pcie-81gb,8,", "accelerator_key 'a100-pcie-81gb' is not in accelerators.csv"),
         (",28.5403,", ",0,", "above zero"),
@@ -58,13 +58,13 @@ def test_published_row_has_values_of_its_line() -> None:
         ("v3.0,2023-02-20,", "v3.0,last year,", "date"),
     ],
 )
-def test_invalid_cell_is_reported_with_its_line(folder: Path, old: str, new: str, says: str) -> None:
+def test_invalid_cell_is_reported_with_its_line(folder: Path, old: str, new: str, message: str) -> None:
     path = folder / "published.csv"
     path.write_text(path.read_text(encoding="utf-8").replace(old, new, 1), encoding="utf-8")
     with pytest.raises(UsageError) as caught:
         load_published(CARDS, folder)
     assert f"{path}:2: " in str(caught.value)
-    assert says in str(caught.value)
+    assert message in str(caught.value)
 
 
 def test_missing_published_table_is_reported(tmp_path: Path) -> None:

@@ -45,8 +45,8 @@ def test_evidence_excludes_predicted_rows_by_id_load_and_held_out_column() -> No
     assert target.id in {point.id for point in select_evidence([other], ["another id"], ())}
     renamed = build_point({**ROW, "id": "renamed"})
     same = [point for point in points if point.served.accelerator == renamed.served.accelerator]
-    kept = select_evidence([renamed], ["renamed"], ("accelerator",))
-    assert len(kept) == len(points) - len(same)
+    selected = select_evidence([renamed], ["renamed"], ("accelerator",))
+    assert len(selected) == len(points) - len(same)
     assert len(select_evidence([target], ["another id"], ())) < len(points)
 
 

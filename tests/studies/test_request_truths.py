@@ -25,21 +25,23 @@ def outcome(number: int, bought: int = 10, **changes: object) -> Outcome:
     return msgspec.structs.replace(base, **changes)
 
 
-def list_kept(outcomes: list[Outcome]) -> list[bool]:
+def evaluate_bounds(outcomes: list[Outcome]) -> list[bool]:
     return [bound.is_met for bound in list_bounds(outcomes)]
 
 
 def test_request_bounds_are_evaluated_by_binomial_interval_and_exceptions() -> None:
     good = [outcome(number, p90=11 if number % 5 else 9.5) for number in range(100)]
-    assert list_kept(good) == [True] * 6
-    assert list_kept([outcome(number, p90=9.5) for number in range(100)])[0] is False  # covers none
-    assert list_kept([outcome(number) for number in range(100)])[0] is False  # covers all: the intervals are too wide
-    assert list_kept([*good, *(outcome(number, bought=8) for number in range(30))])[1] is False
-    assert list_kept([outcome(number, bought=13) for number in range(10)])[2] is False
-    assert list_kept([*good, outcome(7, bought=25)])[3] is False
-    assert list_kept([*good, outcome(7, bought=25, state="uncertain")])[3] is True
-    assert list_kept([*good, outcome(7, is_above_a_miss=True)])[4] is False
-    assert list_kept([*good, outcome(7, is_below_a_pass=True)])[5] is False
+    assert evaluate_bounds(good) == [True] * 6
+    assert evaluate_bounds([outcome(number, p90=9.5) for number in range(100)])[0] is False  # covers none
+    assert (
+        evaluate_bounds([outcome(number) for number in range(100)])[0] is False
+    )  # covers all: the intervals are too wide
+    assert evaluate_bounds([*good, *(outcome(number, bought=8) for number in range(30))])[1] is False
+    assert evaluate_bounds([outcome(number, bought=13) for number in range(10)])[2] is False
+    assert evaluate_bounds([*good, outcome(7, bought=25)])[3] is False
+    assert evaluate_bounds([*good, outcome(7, bought=25, state="uncertain")])[3] is True
+    assert evaluate_bounds([*good, outcome(7, is_above_a_miss=True)])[4] is False
+    assert evaluate_bounds([*good, outcome(7, is_below_a_pass=True)])[5] is False
 
 
 def test_stopped_study_resumes_with_stored_outcomes(tmp_path: Path) -> None:

@@ -43,7 +43,7 @@ def outcomes(
 
 
 def list_failed_bounds(results: list[Outcome]) -> list[str]:
-    return [bound.name for bound in list_bounds(results) if not bound.is_kept]
+    return [bound.name for bound in list_bounds(results) if not bound.is_met]
 
 
 def test_stated_probability_must_agree_with_share_of_met_slos() -> None:
@@ -57,8 +57,8 @@ def test_stated_probability_must_agree_with_share_of_met_slos() -> None:
 
 
 def test_intervals_with_too_much_or_too_little_coverage_fail() -> None:
-    for inside, is_kept in ((40, False), (80, True), (100, False)):
-        assert (list_failed_bounds(outcomes(200, inside=inside)) == []) is is_kept
+    for inside, is_met in ((40, False), (80, True), (100, False)):
+        assert (list_failed_bounds(outcomes(200, inside=inside)) == []) is is_met
 
 
 def test_unknown_probability_is_limited_only_in_known_families() -> None:

@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.analysis.arrivals import build_rate_curve, format_arrivals
 from app.records.stage import StageData
-from tests.fakes.queues import stage_facts
+from tests.fakes.queues import build_stage_data
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ from tests.fakes.queues import stage_facts
     ],
 )
 def test_arrivals_are_formatted_as_text(changes: dict[str, Any], text: str) -> None:
-    assert format_arrivals(replace(stage_facts(200), **changes)) == text
+    assert format_arrivals(replace(build_stage_data(200), **changes)) == text
 
 
 RAMP = ((0.0, 10.0), (10.0, 110.0))
@@ -50,7 +50,7 @@ JUMP = ((0.0, 10.0), (5.0, 10.0), (5.0, 100.0), (6.0, 100.0), (6.0, 10.0))
 
 
 def build_rates_stage(rates: tuple[tuple[float, float], ...]) -> StageData:
-    return replace(stage_facts(), rate_per_s=None, rates=rates)
+    return replace(build_stage_data(), rate_per_s=None, rates=rates)
 
 
 @pytest.mark.parametrize(
@@ -75,12 +75,12 @@ def test_expected_arrivals_are_area_under_rate_curve(
 
 
 def test_constant_rate_has_rate_curve() -> None:
-    curve = build_rate_curve(stage_facts(200))
+    curve = build_rate_curve(build_stage_data(200))
     assert curve is not None
     assert curve.compute_expected_arrivals(np.array([3.0])) == pytest.approx([600])
 
 
 @pytest.mark.parametrize("arrivals", ["trace", "closed", "locust"])
 def test_closed_loop_and_trace_stages_have_no_rate_curve(arrivals: str) -> None:
-    assert build_rate_curve(replace(stage_facts(), arrival_kind=arrivals)) is None
+    assert build_rate_curve(replace(build_stage_data(), arrival_kind=arrivals)) is None
     assert build_rate_curve(build_rates_stage(())) is None

@@ -27,10 +27,10 @@ from app.analysis.rows import read_rows
 from app.analysis.stages import summarize_stage
 from app.records.definitions import TOOL_METRICS, ToolMetrics
 from app.records.result import Stage
-from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, constant_s, request_rows
 from tests.fakes.streams import StreamedResponse, stream_table
 
-FACTS = stage_facts(10, 1.0, arrivals="constant")
+STAGE_DATA = build_stage_data(10, 1.0, arrivals="constant")
 Table = dict[str, dict[str, float | None]]
 
 
@@ -77,7 +77,7 @@ def compute_tools(*answers: StreamedResponse, older: bool = False) -> dict[str, 
 
 
 def compute_tools_of_rows(rows: pa.Table) -> dict[str, ToolMetrics]:
-    stage: Stage = summarize_stage(rows, None, FACTS, ())
+    stage: Stage = summarize_stage(rows, None, STAGE_DATA, ())
     return {metrics.tool: metrics for metrics in compute_tool_metrics(read_rows(rows), stage)}
 
 

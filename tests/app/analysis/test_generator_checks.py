@@ -18,12 +18,12 @@ from app.analysis.rows import compute_offered_window, read_rows
 from app.analysis.stages import summarize_stage
 from app.records.result import Check, ErrorSample, WorkerData
 from app.records.stage import StageData
-from tests.fakes.queues import constant_s, latency_s, poisson_s, request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, constant_s, latency_s, poisson_s, request_rows
 from tests.fakes.streams import StreamedResponse, stream_rows
 from tests.tiers import first_in_unit_tier
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
-FACTS = stage_facts(200, 10, arrivals="constant")
+STAGE_DATA = build_stage_data(200, 10, arrivals="constant")
 
 
 def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
@@ -31,10 +31,13 @@ def rows(rate_per_s: float = 200.0) -> pd.DataFrame:
     return request_rows(scheduled, np.full(scheduled.size, 0.02))
 
 
-def run_checks(frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> dict[str, Check]:
+def run_checks(frame: pd.DataFrame, stage_data: StageData = STAGE_DATA, slo: str | None = None) -> dict[str, Check]:
     read = read_rows(frame)
     objectives = SLO if slo is None else (parse_objective(slo),)
-    return {check.id: check for check in check_generator(read, facts, compute_offered_window(read, facts), objectives)}
+    return {
+        check.id: check
+        for check in check_generator(read, stage_data, compute_offered_window(read, stage_data), objectives)
+    }
 
 
 def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) -> pd.DataFrame:
@@ -51,9 +54,9 @@ def streams(per_s: int, chunks: int, seconds: int = 10, gap_ms: float = 10.0) ->
 
 
 def test_generator_utilization_adds_requests_and_chunks() -> None:
-    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=4_000.0)
+    stage_data = replace(STAGE_DATA, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=4_000.0)
     read = read_rows(streams(20, 50))
-    demand = compute_demand(read, facts, compute_offered_window(read, facts))
+    demand = compute_demand(read, stage_data, compute_offered_window(read, stage_data))
     assert (demand.requests_per_s, demand.chunks_per_s) == (20.0, 1_000.0)
     assert demand.utilization == pytest.approx(0.1 + 0.25)
     assert demand.compute_reliable_rate_per_s(200.0) == pytest.approx(40.0), "twice the load is 70 % utilization"
@@ -63,8 +66,10 @@ def test_generator_utilization_adds_requests_and_chunks() -> None:
     ("chunk_capacity_per_s", "verdict"), [(2_000.0, "VALID"), (1_500.0, "WARN"), (1_200.0, "INVALID")]
 )
 def test_generator_capacity_check_includes_chunk_capacity(chunk_capacity_per_s: float, verdict: str) -> None:
-    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=chunk_capacity_per_s)
-    check = run_checks(streams(20, 50), facts)["generator_capacity"]
+    stage_data = replace(
+        STAGE_DATA, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=chunk_capacity_per_s
+    )
+    check = run_checks(streams(20, 50), stage_data)["generator_capacity"]
     assert check.verdict == verdict
     assert (check.hint is None) == (verdict == "VALID")
     if check.hint is not None:
@@ -76,18 +81,20 @@ def test_generator_capacity_check_includes_chunk_capacity(chunk_capacity_per_s: 
 
 
 def test_generator_demand_includes_chunks_read_after_stage() -> None:
-    facts = replace(FACTS, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=1_200.0)
+    stage_data = replace(STAGE_DATA, generator_capacity_per_s=200.0, generator_chunk_capacity_per_s=1_200.0)
     delayed = streams(20, 50, gap_ms=1_000.0)
-    assert run_checks(delayed, facts)["generator_capacity"].verdict == "INVALID"
+    assert run_checks(delayed, stage_data)["generator_capacity"].verdict == "INVALID"
     read = read_rows(delayed)
-    assert compute_demand(read, facts, compute_offered_window(read, facts)).chunks_per_s == pytest.approx(1_000.0)
+    assert compute_demand(read, stage_data, compute_offered_window(read, stage_data)).chunks_per_s == pytest.approx(
+        1_000.0
+    )
 
 
 def test_unknown_generator_capacity_is_warning() -> None:
-    check = run_checks(streams(20, 5), replace(FACTS, generator_chunk_capacity_per_s=None))["generator_capacity"]
+    check = run_checks(streams(20, 5), replace(STAGE_DATA, generator_chunk_capacity_per_s=None))["generator_capacity"]
     assert (check.value, check.verdict) == (None, "WARN")
     assert "capacity for streams is unknown" in str(check.hint)
-    check = run_checks(rows(), replace(FACTS, generator_capacity_per_s=None))["generator_capacity"]
+    check = run_checks(rows(), replace(STAGE_DATA, generator_capacity_per_s=None))["generator_capacity"]
     assert (check.value, check.verdict) == (None, "WARN")
     assert "on each machine that generates load" in str(check.hint)
 
@@ -95,7 +102,7 @@ def test_unknown_generator_capacity_is_warning() -> None:
 def test_generator_demand_includes_unsent_requests() -> None:
     frame = rows()
     frame["sent_ns"] = frame["sent_ns"].astype(float).where(frame["index"] < 500, axis=0)
-    check = run_checks(frame, replace(FACTS, generator_capacity_per_s=220.0))["generator_capacity"]
+    check = run_checks(frame, replace(STAGE_DATA, generator_capacity_per_s=220.0))["generator_capacity"]
     assert check.value == pytest.approx(200 / 220)
     assert check.verdict == "INVALID"
     assert "reliable up to 154 req/s" in str(check.hint)
@@ -105,7 +112,7 @@ def test_late_sends_hint_advises_lower_rate_only_near_capacity() -> None:
     scheduled = constant_s(200, 10)
     frame = request_rows(scheduled, np.full(scheduled.size, 0.1), 0.02)
     for capacity_per_s, is_advised in ((20_000.0, False), (400.0, True), (None, True)):
-        check = run_checks(frame, replace(FACTS, generator_capacity_per_s=capacity_per_s))["late_sends"]
+        check = run_checks(frame, replace(STAGE_DATA, generator_capacity_per_s=capacity_per_s))["late_sends"]
         assert check.verdict == "INVALID"
         assert ("Lower the rate" in str(check.hint)) is is_advised
 
@@ -113,14 +120,14 @@ def test_late_sends_hint_advises_lower_rate_only_near_capacity() -> None:
 def test_generator_capacity_check_of_spike_uses_busiest_second() -> None:
     spike = np.concatenate([constant_s(100, 4), 4 + constant_s(900, 1), 5 + constant_s(100, 5)])
     frame = request_rows(spike, np.full(spike.size, 0.02))
-    facts = replace(stage_facts(100, 10, kind="spike", ceiling_per_s=1_000.0), rate_per_s=None)
-    assert run_checks(frame, facts)["generator_capacity"].value == pytest.approx(0.9)
-    assert run_checks(frame, replace(facts, kind="steady"))["generator_capacity"].value == pytest.approx(0.18)
+    stage_data = replace(build_stage_data(100, 10, kind="spike", ceiling_per_s=1_000.0), rate_per_s=None)
+    assert run_checks(frame, stage_data)["generator_capacity"].value == pytest.approx(0.9)
+    assert run_checks(frame, replace(stage_data, kind="steady"))["generator_capacity"].value == pytest.approx(0.18)
 
 
 def test_closed_loop_has_generator_capacity_check_and_no_late_sends() -> None:
-    facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed", ceiling_per_s=210.0), concurrency=4)
-    checks = run_checks(rows(), facts)
+    stage_data = replace(build_stage_data(1, 10, kind="closed", arrivals="closed", ceiling_per_s=210.0), concurrency=4)
+    checks = run_checks(rows(), stage_data)
     assert checks["generator_capacity"].verdict == "INVALID"
     assert checks["late_sends"].verdict == "VALID", "closed-loop clients never send late"
 
@@ -130,17 +137,17 @@ def worker(index: int, cpu_s: float) -> WorkerData:
 
 
 def test_generator_cpu_check_uses_busiest_worker() -> None:
-    facts = replace(stage_facts(200, 10, worker_cpu_s=14.0), workers=(worker(0, 5.0), worker(1, 9.0)))
-    check = run_checks(rows(), facts)["generator_cpu"]
+    stage_data = replace(build_stage_data(200, 10, worker_cpu_s=14.0), workers=(worker(0, 5.0), worker(1, 9.0)))
+    check = run_checks(rows(), stage_data)["generator_cpu"]
     assert check.verdict == "WARN"
     assert check.value == pytest.approx(9 / 11)
-    calm = replace(facts, workers=(worker(0, 7.0), worker(1, 7.0)))
+    calm = replace(stage_data, workers=(worker(0, 7.0), worker(1, 7.0)))
     assert run_checks(rows(), calm)["generator_cpu"].verdict == "VALID"
 
 
 def test_generator_cpu_check_includes_lead_in() -> None:
-    facts = replace(stage_facts(200, 10, worker_cpu_s=11.0), lead_in_s=11.0)
-    assert run_checks(rows(), facts)["generator_cpu"].value == pytest.approx(0.5)
+    stage_data = replace(build_stage_data(200, 10, worker_cpu_s=11.0), lead_in_s=11.0)
+    assert run_checks(rows(), stage_data)["generator_cpu"].value == pytest.approx(0.5)
 
 
 def test_late_sends_check_does_not_depend_on_slo() -> None:
@@ -150,10 +157,10 @@ def test_late_sends_check_does_not_depend_on_slo() -> None:
 
 def test_late_sends_hint_has_reliable_rate() -> None:
     frame = request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s=0.12)
-    near = run_checks(frame, replace(FACTS, generator_capacity_per_s=220.0))
+    near = run_checks(frame, replace(STAGE_DATA, generator_capacity_per_s=220.0))
     for name in ("late_sends", "generator_capacity"):
         assert "is reliable up to 154 req/s." in str(near[name].hint)
-    far = run_checks(frame, replace(FACTS, generator_capacity_per_s=20_000.0))["late_sends"]
+    far = run_checks(frame, replace(STAGE_DATA, generator_capacity_per_s=20_000.0))["late_sends"]
     assert "up to 14,000 req/s if nothing else uses the CPU of its machine" in str(far.hint)
 
 
@@ -188,9 +195,9 @@ def test_twice_generator_capacity_is_always_invalid(
     for seed, true_per_s in rates.items():
         capacity_per_s = None if calibrated_share is None else calibrated_share * true_per_s
         load = 2 * (true_per_s if capacity_per_s is None else capacity_per_s) / true_per_s
-        facts = stage_facts(load * true_per_s, 3, drain_s=drain_s, ceiling_per_s=capacity_per_s)
+        stage_data = build_stage_data(load * true_per_s, 3, drain_s=drain_s, ceiling_per_s=capacity_per_s)
         frame = build_overloaded_rows(true_per_s, load, response_s, seed, drain_s)
-        stage = summarize_stage(frame, None, facts, (parse_objective(slo),))
+        stage = summarize_stage(frame, None, stage_data, (parse_objective(slo),))
         assert stage.verdict.status == "INVALID", stage.verdict
         reasons = [check for check in stage.checks if check.verdict == "INVALID"]
         if capacity_per_s is not None:
@@ -207,10 +214,10 @@ def test_twice_generator_capacity_is_invalid_with_lower_bound_calibration(
     response_s: float, drain_s: float, calibrated_share: float, slo: str, rates: dict[int, float]
 ) -> None:
     for seed, true_per_s in rates.items():
-        facts = stage_facts(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=calibrated_share * true_per_s)
+        stage_data = build_stage_data(2 * true_per_s, 3, drain_s=drain_s, ceiling_per_s=calibrated_share * true_per_s)
         frame = build_overloaded_rows(true_per_s, 2, response_s, seed, drain_s)
         stage = summarize_stage(
-            frame, None, replace(facts, is_generator_capacity_lower_bound=True), (parse_objective(slo),)
+            frame, None, replace(stage_data, is_generator_capacity_lower_bound=True), (parse_objective(slo),)
         )
         assert stage.verdict.status == "INVALID", stage.verdict
         invalid = {check.id for check in stage.checks if check.verdict == "INVALID"}
@@ -219,15 +226,17 @@ def test_twice_generator_capacity_is_invalid_with_lower_bound_calibration(
 
 
 def test_demand_above_lower_bound_of_capacity_is_warning() -> None:
-    facts = replace(FACTS, generator_capacity_per_s=135.0, is_generator_capacity_lower_bound=True)
-    check = run_checks(rows(), facts)["generator_capacity"]
+    stage_data = replace(STAGE_DATA, generator_capacity_per_s=135.0, is_generator_capacity_lower_bound=True)
+    check = run_checks(rows(), stage_data)["generator_capacity"]
     assert (check.verdict, check.limit) == ("WARN", 0.7)
     assert check.value == pytest.approx(200 / 135)
     assert "The stage needs 200 req/s; the load generator can send at least 135 req/s." in str(check.hint)
     assert "The capacity may be higher. Run `sizewise calibrate`" in str(check.hint)
-    assert run_checks(rows(), replace(facts, generator_capacity_per_s=300.0))["generator_capacity"].verdict == "VALID"
+    assert (
+        run_checks(rows(), replace(stage_data, generator_capacity_per_s=300.0))["generator_capacity"].verdict == "VALID"
+    )
     of_streams = replace(
-        FACTS,
+        STAGE_DATA,
         generator_capacity_per_s=200.0,
         generator_chunk_capacity_per_s=940.0,
         is_generator_capacity_lower_bound=True,
@@ -244,33 +253,39 @@ WAIT = "generator_core_wait"
     ("wait_s", "verdict"), [(0.0, "VALID"), (1.1, "VALID"), (1.6, "VALID"), (1.8, "WARN"), (2.8, "INVALID")]
 )
 def test_core_wait_counts_above_half_of_worker_cpu_time(wait_s: float, verdict: str) -> None:
-    facts = stage_facts(200, 10, kind="closed", arrivals="closed", worker_cpu_s=2.2)  # 11 s with the drain
-    check = run_checks(rows(), replace(facts, worker_cpu_wait_s=wait_s))[WAIT]
+    stage_data = build_stage_data(200, 10, kind="closed", arrivals="closed", worker_cpu_s=2.2)  # 11 s with the drain
+    check = run_checks(rows(), replace(stage_data, worker_cpu_wait_s=wait_s))[WAIT]
     assert check.verdict == verdict
     assert check.value == pytest.approx(max(0.0, wait_s - 1.1) / 11)
     assert (check.hint is None) == (verdict == "VALID")
-    led_in = run_checks(rows(), replace(facts, worker_cpu_wait_s=wait_s, lead_in_s=11.0))[WAIT]
+    led_in = run_checks(rows(), replace(stage_data, worker_cpu_wait_s=wait_s, lead_in_s=11.0))[WAIT]
     assert led_in.value == pytest.approx(max(0.0, wait_s - 1.1) / 22)
 
 
 def test_core_wait_check_is_valid_if_os_does_not_report_wait() -> None:
-    for facts in (FACTS, replace(FACTS, workers=(worker(0, 1.0),)), replace(FACTS, arrival_kind="locust")):
-        check = run_checks(rows(), facts)[WAIT]
+    for stage_data in (
+        STAGE_DATA,
+        replace(STAGE_DATA, workers=(worker(0, 1.0),)),
+        replace(STAGE_DATA, arrival_kind="locust"),
+    ):
+        check = run_checks(rows(), stage_data)[WAIT]
         assert (check.value, check.verdict, check.hint) == (None, "VALID", None)
 
 
 def test_core_wait_check_uses_worker_with_most_excess_wait() -> None:
     calm, starved = replace(worker(0, 10.0), cpu_wait_s=5.0), replace(worker(1, 2.0), cpu_wait_s=3.0)
-    facts = replace(FACTS, workers=(calm, starved, worker(2, 1.0)), worker_cpu_wait_s=5.0)
-    assert run_checks(rows(), facts)[WAIT].value == pytest.approx(2 / 11)
-    assert run_checks(rows(), replace(FACTS, arrival_kind="locust", worker_cpu_wait_s=3.0))[WAIT].verdict == "INVALID"
+    stage_data = replace(STAGE_DATA, workers=(calm, starved, worker(2, 1.0)), worker_cpu_wait_s=5.0)
+    assert run_checks(rows(), stage_data)[WAIT].value == pytest.approx(2 / 11)
+    assert (
+        run_checks(rows(), replace(STAGE_DATA, arrival_kind="locust", worker_cpu_wait_s=3.0))[WAIT].verdict == "INVALID"
+    )
 
 
 def test_fast_responses_do_not_hide_late_sends() -> None:
     """A generator 1.5 s behind its schedule, with an endpoint that responds within 7 ms."""
     scheduled = constant_s(200, 10)
     frame = request_rows(scheduled, 0.15 * scheduled + 0.007, lag_s=0.15 * scheduled)
-    stage = summarize_stage(frame, None, FACTS, SLO)
+    stage = summarize_stage(frame, None, STAGE_DATA, SLO)
     assert stage.metrics["service_ms"]["p99"].value == pytest.approx(7.0)
     latency = stage.metrics["latency_ms"]["p99"].value
     assert latency is not None
@@ -318,10 +333,12 @@ def test_connection_demand_above_machine_limits_is_warning(
 def test_request_failed_by_local_limit_makes_stage_invalid() -> None:
     errors: list[str | None] = [None] * 200
     read = read_rows(request_rows(constant_s(20, 10), np.full(200, 0.02), 0.0, errors))
-    assert check_local_limits(read, stage_facts(20, 10)) == ()
+    assert check_local_limits(read, build_stage_data(20, 10)) == ()
     errors[7] = "local-limit"
     read = read_rows(request_rows(constant_s(20, 10), np.full(200, 0.02), 0.0, errors))
-    facts = replace(stage_facts(20, 10), error_samples=(ErrorSample("local-limit", 1, "Too many open files"),))
-    (check,) = check_local_limits(read, facts)
+    stage_data = replace(
+        build_stage_data(20, 10), error_samples=(ErrorSample("local-limit", 1, "Too many open files"),)
+    )
+    (check,) = check_local_limits(read, stage_data)
     assert (check.verdict, check.value) == ("INVALID", 1 / 200)
     assert "not of the target (Too many open files)" in str(check.hint)

@@ -9,7 +9,7 @@ import pytest
 
 from app.analysis.rows import compute_offered_window, read_rows
 from app.records.result import Window
-from tests.fakes.queues import START_NS, constant_s, request_rows, stage_facts
+from tests.fakes.queues import START_NS, build_stage_data, constant_s, request_rows
 
 TIMES = ["sent_ns", "first_byte_ns", "end_ns"]
 
@@ -63,11 +63,11 @@ def test_labeled_rows_have_correct_counts(right: list[float | None]) -> None:
 
 def test_offered_window_of_complete_stage_is_its_duration() -> None:
     rows = read_rows(request_rows(constant_s(100, 10), np.full(1000, 0.1)))
-    assert compute_offered_window(rows, stage_facts(duration_s=10)) == Window(START_NS, START_NS + 10 * 10**9)
+    assert compute_offered_window(rows, build_stage_data(duration_s=10)) == Window(START_NS, START_NS + 10 * 10**9)
 
 
 def test_offered_window_of_stopped_stage_ends_at_last_send() -> None:
     frame = request_rows(constant_s(100, 2), np.full(200, 0.1))
     frame[TIMES] = frame[TIMES].astype(float).where(frame["index"] < 50, axis=0)
-    window = compute_offered_window(read_rows(frame), stage_facts(duration_s=10, stopped_early=True))
+    window = compute_offered_window(read_rows(frame), build_stage_data(duration_s=10, stopped_early=True))
     assert window.end_ns - window.start_ns == 490_000_001

@@ -23,7 +23,7 @@ from app.records.events import (
 from app.records.local import VariantData
 from app.records.result import StageKind
 from tests.fakes.calls import stage_of
-from tests.fakes.queues import stage_facts
+from tests.fakes.queues import build_stage_data
 from tests.fakes.results import full_run
 
 S = 1_000_000_000
@@ -36,7 +36,7 @@ def build_stage_started(at_s: float, kind: StageKind = "steady", *, lead_in_s: f
 
 def build_stage_finished(at_s: float, kind: StageKind = "steady") -> StageFinished:
     stage = replace(full_run().result.stages[0], kind=kind)
-    return StageFinished(round(at_s * S), 0, stage_facts(), stage)
+    return StageFinished(round(at_s * S), 0, build_stage_data(), stage)
 
 
 def advance_through(*events: Event) -> RunProgress:
@@ -89,15 +89,15 @@ def test_rate_search_has_no_eta() -> None:
 
 def test_eta_of_variants_is_based_on_finished_variants() -> None:
     variant = Variant("m.onnx", "cpu", "as-is", 1, 1)
-    facts = VariantData(variant=variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
-    first = (VariantStarted(12 * S, 1, 3, variant), VariantFinished(22 * S, 1, facts))
+    variant_data = VariantData(variant=variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None)
+    first = (VariantStarted(12 * S, 1, 3, variant), VariantFinished(22 * S, 1, variant_data))
     progress = advance_through(STARTED, *first, VariantStarted(22 * S, 2, 3, variant))
     assert (progress.completed, progress.total) == (1, 3)
     assert progress.estimate_eta_s(27 * S) == pytest.approx(15), "10 s each: half of the second, and the third"
     remaining_events = (
-        VariantFinished(32 * S, 2, facts),
+        VariantFinished(32 * S, 2, variant_data),
         VariantStarted(32 * S, 3, 3, variant),
-        VariantFinished(42 * S, 3, facts),
+        VariantFinished(42 * S, 3, variant_data),
     )
     assert advance_through(STARTED, *first, *remaining_events).estimate_eta_s(45 * S) == 0, "only the report remains"
 

@@ -11,14 +11,16 @@ from app.analysis.spikes import analyze_spike
 from app.analysis.stages import summarize_stage
 from app.records.result import Estimate, Spike, Window
 from app.records.stage import StageData
-from tests.fakes.queues import START_NS, latency_s, request_rows, stage_facts
+from tests.fakes.queues import START_NS, build_stage_data, latency_s, request_rows
 
 JUMP = ((0.0, 50.0), (10.0, 50.0), (10.0, 200.0), (15.0, 200.0), (15.0, 50.0), (40.0, 50.0))
 ARRIVALS = np.concatenate([np.arange(500) / 50, 10 + np.arange(1_000) / 200, 15 + np.arange(1_250) / 50])
 
 
-def build_facts(rates: tuple[tuple[float, float], ...] = JUMP) -> StageData:
-    return replace(stage_facts(1.0, 40, kind="spike", arrivals="constant", drain_s=5), rate_per_s=None, rates=rates)
+def build_spike_data(rates: tuple[tuple[float, float], ...] = JUMP) -> StageData:
+    return replace(
+        build_stage_data(1.0, 40, kind="spike", arrivals="constant", drain_s=5), rate_per_s=None, rates=rates
+    )
 
 
 def measure_spike(
@@ -28,7 +30,7 @@ def measure_spike(
     errors: list[str | None] | None = None,
 ) -> Spike:
     rows = request_rows(ARRIVALS, latency, errors=errors)
-    stage = summarize_stage(rows, None, build_facts(rates), tuple(map(parse_objective, slo)))
+    stage = summarize_stage(rows, None, build_spike_data(rates), tuple(map(parse_objective, slo)))
     assert stage.spike is not None
     return stage.spike
 
@@ -99,7 +101,7 @@ def test_spike_at_stage_start_has_no_drain_time() -> None:
 def test_requests_without_response_count_in_backlog_peak() -> None:
     frame = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01)).astype({"sent_ns": float, "end_ns": float})
     frame.loc[frame["scheduled_ns"] >= START_NS + 39 * 10**9, ["sent_ns", "end_ns"]] = np.nan
-    stage = summarize_stage(frame, None, build_facts(), (parse_objective("latency_ms.p95 < 100"),))
+    stage = summarize_stage(frame, None, build_spike_data(), (parse_objective("latency_ms.p95 < 100"),))
     assert stage.spike is not None
     assert stage.spike.backlog_peak.value == pytest.approx(50, abs=1)
 
@@ -108,7 +110,7 @@ def test_lead_in_of_spike_counts_in_backlog_and_not_in_violated_seconds() -> Non
     """The first 10 s are the lead-in: the spike starts with the stage."""
     rows = read_rows(request_rows(ARRIVALS - 10, served_per_s(100)))
     moved = tuple((at - 10, rate) for at, rate in JUMP)
-    stage_data = replace(build_facts(moved), duration_s=30, lead_in_s=10)
+    stage_data = replace(build_spike_data(moved), duration_s=30, lead_in_s=10)
     measured = analyze_spike(
         rows,
         stage_data,
@@ -123,12 +125,12 @@ def test_lead_in_of_spike_counts_in_backlog_and_not_in_violated_seconds() -> Non
 @pytest.mark.parametrize("rates", [((0.0, 50.0),), ((0.0, 50.0), (10.0, 10.0)), ()])
 def test_stage_without_rising_rate_has_no_spike(rates: tuple[tuple[float, float], ...]) -> None:
     rows = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01))
-    assert summarize_stage(rows, None, build_facts(rates), ()).spike is None
+    assert summarize_stage(rows, None, build_spike_data(rates), ()).spike is None
 
 
 def test_varying_stage_has_no_spike() -> None:
     rows = request_rows(ARRIVALS, np.full(ARRIVALS.size, 0.01))
-    assert summarize_stage(rows, None, replace(build_facts(), kind="varying"), ()).spike is None
+    assert summarize_stage(rows, None, replace(build_spike_data(), kind="varying"), ()).spike is None
 
 
 def test_spike_duration_includes_ramps() -> None:
@@ -146,6 +148,6 @@ def test_baseline_backlog_of_spike_is_weighted_by_time() -> None:
     latency = np.concatenate([np.full(100, 0.05), np.full(300, 0.03), 15 - spike_s, np.full(280, 0.05)])
     order = np.argsort(arrivals, kind="stable")
     rates = ((0.0, 10.0), (10.0, 10.0), (10.0, 100.0), (12.0, 100.0), (12.0, 10.0))
-    stage = summarize_stage(request_rows(arrivals[order], latency[order]), None, build_facts(rates), ())
+    stage = summarize_stage(request_rows(arrivals[order], latency[order]), None, build_spike_data(rates), ())
     assert stage.spike is not None
     assert stage.spike.drained_s.value == pytest.approx(3.0, abs=0.1)

@@ -26,21 +26,23 @@ from app.records.result import ArrivalKind, Check, Validity, Window, WorkerData
 from app.records.stage import StageData
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import OpenArrivals
-from tests.fakes.queues import START_NS, constant_s, latency_s, poisson_s, request_rows, stage_facts
+from tests.fakes.queues import START_NS, build_stage_data, constant_s, latency_s, poisson_s, request_rows
 from tests.fakes.streams import StreamedResponse, stream_rows
 
 SLO = (parse_objective("latency_ms.p95 < 50"),)
-FACTS = stage_facts(200, 10, arrivals="constant")
+STAGE_DATA = build_stage_data(200, 10, arrivals="constant")
 
 
 def rows(lag_s: npt.NDArray[np.float64] | float = 0.0, errors: list[str | None] | None = None) -> pd.DataFrame:
     return request_rows(constant_s(200, 10), np.full(2_000, 0.02), lag_s, errors)
 
 
-def run_check(name: CheckId, frame: pd.DataFrame, facts: StageData = FACTS, slo: str | None = None) -> Check:
+def run_check(name: CheckId, frame: pd.DataFrame, stage_data: StageData = STAGE_DATA, slo: str | None = None) -> Check:
     objectives = SLO if slo is None else (parse_objective(slo),)
     read = read_rows(frame)
-    return {item.id: item for item in check_stage(read, facts, compute_offered_window(read, facts), objectives)}[name]
+    return {
+        item.id: item for item in check_stage(read, stage_data, compute_offered_window(read, stage_data), objectives)
+    }[name]
 
 
 def build_lags_s(share: float, by_s: float) -> npt.NDArray[np.float64]:
@@ -80,7 +82,7 @@ def test_one_late_or_unsent_request_is_not_invalid_and_all_are(name: CheckId, co
         if name != "late_sends":
             times = ["sent_ns", "first_byte_ns", "end_ns"]
             frame[times] = frame[times].astype(float).where(frame["index"] >= violations, axis=0)
-        return run_check(name, frame, stage_facts(10, count / 10, arrivals="constant"))
+        return run_check(name, frame, build_stage_data(10, count / 10, arrivals="constant"))
 
     assert read(1).verdict != "INVALID"
     if count > 1:
@@ -93,24 +95,24 @@ def test_late_sends_are_invalid_if_count_is_improbable_at_limit(late_count: int,
     0.3 %."""
     lag_s = np.where(np.arange(92) < late_count, 0.05, 0.0)
     frame = request_rows(constant_s(9.2, 10), np.full(92, 0.02), lag_s)
-    assert run_check("late_sends", frame, stage_facts(9.2, 10, arrivals="constant")).verdict == verdict
+    assert run_check("late_sends", frame, build_stage_data(9.2, 10, arrivals="constant")).verdict == verdict
 
 
 @pytest.mark.parametrize("count", [1, 2, 10, 19, 49])
 def test_last_request_sent_shortly_after_window_counts_as_achieved(count: int) -> None:
     scheduled_s = constant_s(10, count / 10)
-    facts = stage_facts(10, float(scheduled_s[-1]) + 1e-9, arrivals="constant")
+    stage_data = build_stage_data(10, float(scheduled_s[-1]) + 1e-9, arrivals="constant")
     frame = request_rows(scheduled_s, np.full(count, 0.02), 0.0002)
-    assert run_check("achieved_of_offered", frame, facts).value == 1.0
+    assert run_check("achieved_of_offered", frame, stage_data).value == 1.0
     late_frame = request_rows(scheduled_s, np.full(count, 0.2), 0.15)
-    assert run_check("achieved_of_offered", late_frame, facts).value < 1.0  # type: ignore[operator]
+    assert run_check("achieved_of_offered", late_frame, stage_data).value < 1.0  # type: ignore[operator]
 
 
 def test_ended_target_process_makes_stage_invalid_and_explains_backlog() -> None:
-    facts = replace(FACTS, target_ended="the scripted server was killed by SIGKILL", is_saturated=True)
-    process_check = run_check("target_process", rows(), facts)
+    stage_data = replace(STAGE_DATA, target_ended="the scripted server was killed by SIGKILL", is_saturated=True)
+    process_check = run_check("target_process", rows(), stage_data)
     assert (process_check.verdict, process_check.value) == ("INVALID", "the scripted server was killed by SIGKILL")
-    assert "endpoint" not in str(run_check("stationarity", rows(), facts).hint)
+    assert "endpoint" not in str(run_check("stationarity", rows(), stage_data).hint)
 
 
 @pytest.mark.parametrize("started", [0, 2])
@@ -119,7 +121,7 @@ def test_stage_stopped_at_start_has_no_invalid_generator_check(started: int) -> 
     frame = rows().iloc[:4].copy()
     times = ["sent_ns", "first_byte_ns", "end_ns"]
     frame[times] = frame[times].astype(float).where(frame["index"] < started, axis=0)
-    stopped = replace(FACTS, stopped_early=True, end_ns=FACTS.start_ns + 5_000_000, worker_cpu_s=0.02)
+    stopped = replace(STAGE_DATA, stopped_early=True, end_ns=STAGE_DATA.start_ns + 5_000_000, worker_cpu_s=0.02)
     read = read_rows(frame)
     run_arrival_checks = check_stage(read, stopped, compute_offered_window(read, stopped), SLO)
     assert "INVALID" not in {check.verdict for check in run_arrival_checks}
@@ -154,9 +156,9 @@ def test_refused_connections_count_as_sent_and_as_errors() -> None:
 def test_overloaded_server_causes_only_stationarity_warning() -> None:
     scheduled = poisson_s(200, 10, np.random.default_rng(0))
     frame = request_rows(scheduled, latency_s(scheduled, np.full(scheduled.size, 0.008)))
-    facts = stage_facts(200, 10, drain_s=10)
+    stage_data = build_stage_data(200, 10, drain_s=10)
     read = read_rows(frame)
-    run_arrival_checks = check_stage(read, facts, compute_offered_window(read, facts), SLO)
+    run_arrival_checks = check_stage(read, stage_data, compute_offered_window(read, stage_data), SLO)
     assert {check.id for check in run_arrival_checks if check.verdict != "VALID"} == {"stationarity"}
     assert not any(check.verdict == "INVALID" for check in run_arrival_checks)
 
@@ -165,14 +167,14 @@ def test_overloaded_server_causes_only_stationarity_warning() -> None:
     ("capacity_per_s", "verdict"), [(300.0, "VALID"), (280.0, "WARN"), (230.0, "INVALID"), (None, "WARN")]
 )
 def test_generator_capacity_check_is_graded_by_utilization(capacity_per_s: float | None, verdict: str) -> None:
-    capacity_check = run_check("generator_capacity", rows(), stage_facts(200, 10, ceiling_per_s=capacity_per_s))
+    capacity_check = run_check("generator_capacity", rows(), build_stage_data(200, 10, ceiling_per_s=capacity_per_s))
     assert capacity_check.verdict == verdict
     assert (capacity_check.value is None) == (capacity_per_s is None)
 
 
 @pytest.mark.parametrize(("cpu_s", "verdict"), [(7.0, "VALID"), (8.0, "WARN"), (10.0, "INVALID")])
 def test_load_worker_cpu_is_graded_against_one_core(cpu_s: float, verdict: str) -> None:
-    assert run_check("generator_cpu", rows(), stage_facts(200, 10, worker_cpu_s=cpu_s)).verdict == verdict
+    assert run_check("generator_cpu", rows(), build_stage_data(200, 10, worker_cpu_s=cpu_s)).verdict == verdict
 
 
 @pytest.mark.parametrize(
@@ -194,7 +196,7 @@ def test_errors_above_1_percent_are_warning(failed: int, verdict: str) -> None:
 
 
 def test_over_saturated_stage_has_stationarity_warning() -> None:
-    stationarity = run_check("stationarity", rows(), stage_facts(200, 10, over_saturated=True))
+    stationarity = run_check("stationarity", rows(), build_stage_data(200, 10, over_saturated=True))
     assert stationarity.verdict == "WARN"
     assert "cannot sustain this rate" in str(stationarity.hint)
     assert run_check("stationarity", rows()).verdict == "VALID"
@@ -215,36 +217,38 @@ def closed_loop(clients: int, think_s: float, response_s: float) -> pd.DataFrame
 @pytest.mark.parametrize(("clients", "think_s", "response_s"), [(8, 0.0, 0.05), (50, 0.2, 0.05), (4, 0.0, 3.0)])
 def test_closed_loop_is_checked_by_littles_law(clients: int, think_s: float, response_s: float) -> None:
     """Little, A proof for the queuing formula L = λW, Operations Research 9 (1961)."""
-    facts = replace(stage_facts(1, 10, kind="closed", arrivals="closed"), concurrency=clients, think_s=think_s)
+    stage_data = replace(
+        build_stage_data(1, 10, kind="closed", arrivals="closed"), concurrency=clients, think_s=think_s
+    )
     frame = closed_loop(clients, think_s, response_s)
-    assert run_check("littles_law", frame, facts).verdict == "VALID"
+    assert run_check("littles_law", frame, stage_data).verdict == "VALID"
     fewer = frame[frame["index"] % 3 == 0]
-    assert run_check("littles_law", fewer, facts).verdict == "WARN"
+    assert run_check("littles_law", fewer, stage_data).verdict == "WARN"
 
 
 def test_open_loop_stage_has_no_littles_law_or_token_count_check() -> None:
     read = read_rows(rows())
-    check_ids = {check.id for check in check_stage(read, FACTS, compute_offered_window(read, FACTS), SLO)}
+    check_ids = {check.id for check in check_stage(read, STAGE_DATA, compute_offered_window(read, STAGE_DATA), SLO)}
     assert "littles_law" not in check_ids
     assert "token_counts" not in check_ids
 
 
 @pytest.mark.parametrize("kind", ["varying", "spike"])
 def test_varying_rate_has_no_stationarity_check(kind: str) -> None:
-    facts = replace(FACTS, kind=kind, rate_per_s=None, rates=((0.0, 100.0), (10.0, 300.0)))
+    stage_data = replace(STAGE_DATA, kind=kind, rate_per_s=None, rates=((0.0, 100.0), (10.0, 300.0)))
     read = read_rows(rows())
     assert "stationarity" not in {
-        check.id for check in check_stage(read, facts, compute_offered_window(read, facts), SLO)
+        check.id for check in check_stage(read, stage_data, compute_offered_window(read, stage_data), SLO)
     }
 
 
 def test_locust_stage_has_transport_warning_and_no_send_lag_checks() -> None:
     frame = rows().assign(scheduled_ns=pd.array([None] * 2_000, dtype="Int64"))
-    facts = replace(
-        FACTS, arrival_kind="locust", kind="closed", rate_per_s=None, generator_capacity_per_s=None, concurrency=10
+    stage_data = replace(
+        STAGE_DATA, arrival_kind="locust", kind="closed", rate_per_s=None, generator_capacity_per_s=None, concurrency=10
     )
     read = read_rows(frame)
-    run_arrival_checks = check_stage(read, facts, compute_offered_window(read, facts), SLO)
+    run_arrival_checks = check_stage(read, stage_data, compute_offered_window(read, stage_data), SLO)
     warnings = [check for check in run_arrival_checks if check.verdict != "VALID"]
     assert compute_verdict(warnings).reasons == ("Locust transport: coordinated omission cannot be ruled out",)
     assert not {"late_sends", "send_lag_p99"} & {check.id for check in run_arrival_checks}
@@ -272,8 +276,8 @@ def run_arrival_checks(
     sent_s: npt.NDArray[np.float64], rate: float, seconds: float, arrivals: str = "poisson"
 ) -> dict[str, Check]:
     sent_ns = START_NS + (sent_s * 1e9).astype(np.int64)
-    facts = stage_facts(rate, seconds, arrivals=arrivals)  # type: ignore[arg-type]
-    arrival_checks = check_arrivals(sent_ns, facts, Window(START_NS, START_NS + round(seconds * 1e9)))
+    stage_data = build_stage_data(rate, seconds, arrivals=arrivals)  # type: ignore[arg-type]
+    arrival_checks = check_arrivals(sent_ns, stage_data, Window(START_NS, START_NS + round(seconds * 1e9)))
     return {run_check.id: run_check for run_check in arrival_checks}
 
 
@@ -342,9 +346,9 @@ def run_curve_checks(
 ) -> dict[str, Check]:
     """Checks of 30 s of arrivals as the worker schedules them, with `stated` as the rate curve of the stage."""
     sent_ns = START_NS + compute_offsets_ns(arrivals, 30.0, 0.0, seed)
-    facts = stage_facts(1.0, 30, arrivals=arrivals.process)
-    facts = replace(facts, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
-    arrival_checks = check_arrivals(sent_ns, facts, Window(START_NS, START_NS + 30 * 10**9))
+    stage_data = build_stage_data(1.0, 30, arrivals=arrivals.process)
+    stage_data = replace(stage_data, rate_per_s=None, rates=stated or arrivals.rates, **{"cv": arrivals.cv, **changes})
+    arrival_checks = check_arrivals(sent_ns, stage_data, Window(START_NS, START_NS + 30 * 10**9))
     return {run_check.id: run_check for run_check in arrival_checks}
 
 
@@ -391,7 +395,7 @@ Draw = Callable[[], float]
 
 
 def clients(count: int, arrivals: ArrivalKind = "closed") -> StageData:
-    return replace(stage_facts(1, 10, kind="closed", arrivals=arrivals), rate_per_s=None, concurrency=count)
+    return replace(build_stage_data(1, 10, kind="closed", arrivals=arrivals), rate_per_s=None, concurrency=count)
 
 
 def simulate_send_times_s(
@@ -409,10 +413,12 @@ def simulate_send_times_s(
     return sent
 
 
-def check_synchronization(count: int, sent: list[float], facts: StageData | None = None) -> Check | None:
+def check_synchronization(count: int, sent: list[float], stage_data: StageData | None = None) -> Check | None:
     read = read_rows(request_rows(np.array(sent), np.full(len(sent), 0.001)))
-    facts = facts or clients(count)
-    run_arrival_checks = check_client_synchronization(read.sent_ns, facts, compute_offered_window(read, facts))
+    stage_data = stage_data or clients(count)
+    run_arrival_checks = check_client_synchronization(
+        read.sent_ns, stage_data, compute_offered_window(read, stage_data)
+    )
     return run_arrival_checks[0] if run_arrival_checks else None
 
 
@@ -516,12 +522,12 @@ def worker(number: int, *, lost_s: float | None = None, residual_ms: float | Non
 
 
 def run_worker_checks(*workers: WorkerData, lead_in_s: float = 0.0) -> dict[str, Check]:
-    worker_checks = check_workers(replace(stage_facts(), workers=workers, lead_in_s=lead_in_s))
+    worker_checks = check_workers(replace(build_stage_data(), workers=workers, lead_in_s=lead_in_s))
     return {run_check.id: run_check for run_check in worker_checks}
 
 
 def test_single_local_worker_has_no_worker_checks() -> None:
-    assert check_workers(stage_facts()) == ()
+    assert check_workers(build_stage_data()) == ()
 
 
 def test_connected_workers_with_shared_clock_are_valid() -> None:
@@ -585,11 +591,11 @@ def test_worker_clocks_check_uses_largest_residual(residual_ms: float, verdict: 
     assert (clocks.value, clocks.unit, clocks.verdict) == (residual_ms, "ms", verdict)
 
 
-STREAM_FACTS = replace(stage_facts(10, 10), requests_output_lengths=True)
+STREAM_FACTS = replace(build_stage_data(10, 10), requests_output_lengths=True)
 
 
-def run_stream_checks(frame: pd.DataFrame, facts: StageData = STREAM_FACTS, *sending: Check) -> dict[str, Check]:
-    return {check.id: check for check in check_streams(read_rows(frame), facts, sending)}
+def run_stream_checks(frame: pd.DataFrame, stage_data: StageData = STREAM_FACTS, *sending: Check) -> dict[str, Check]:
+    return {check.id: check for check in check_streams(read_rows(frame), stage_data, sending)}
 
 
 def check_coalesced_chunks(share: float, *sending: Check) -> Check:

@@ -12,7 +12,7 @@ from app.analysis.objectives import parse_objective
 from app.analysis.rows import join_rows, read_rows
 from app.analysis.spans import find_requests_within_limits
 from app.analysis.stages import summarize_stage
-from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, constant_s, request_rows
 
 
 def build_media_rows(**columns: Any) -> pd.DataFrame:
@@ -26,7 +26,7 @@ def build_media_rows(**columns: Any) -> pd.DataFrame:
 def test_speech_has_time_to_first_audio_and_real_time_factor() -> None:
     frame = build_media_rows(audio_s=np.tile([1.0, 2.0, 4.0, np.nan], 25))
     frame["first_audio_ns"] = frame["scheduled_ns"] + 100_000_000
-    stage = summarize_stage(frame, None, stage_facts(10, 10, arrivals="constant"), ())
+    stage = summarize_stage(frame, None, build_stage_data(10, 10, arrivals="constant"), ())
     metrics = stage.metrics
     assert metrics["ttfa_ms"]["p50"].value == pytest.approx(100)
     assert (metrics["ttfa_ms"]["p50"].n, metrics["audio_s"]["mean"].n) == (75, 75)
@@ -39,15 +39,15 @@ def test_speech_has_time_to_first_audio_and_real_time_factor() -> None:
 
 
 def test_transcription_has_no_first_audio_and_image_has_no_audio_metrics() -> None:
-    facts = stage_facts(10, 10, arrivals="constant")
-    transcripts = summarize_stage(build_media_rows(audio_s=8.0), None, facts, ()).metrics
+    stage_data = build_stage_data(10, 10, arrivals="constant")
+    transcripts = summarize_stage(build_media_rows(audio_s=8.0), None, stage_data, ()).metrics
     assert transcripts["real_time_factor"]["mean"].value == pytest.approx(0.05)
     assert not transcripts.keys() & {"ttfa_ms", "images_per_s", "response_ms"}
-    images = summarize_stage(build_media_rows(images=np.tile([2, 2, 2, 0], 25)), None, facts, ()).metrics
+    images = summarize_stage(build_media_rows(images=np.tile([2, 2, 2, 0], 25)), None, stage_data, ()).metrics
     assert images["images_per_s"]["value"].value == pytest.approx(2 * 72 / 10, rel=0.02)
     assert images["images_per_s"]["value"].n == pytest.approx(72, abs=1)
     assert not images.keys() & {"audio_s", "audio_s_per_s", "real_time_factor", "ttfa_ms"}
-    plain = summarize_stage(build_media_rows(), None, facts, ()).metrics
+    plain = summarize_stage(build_media_rows(), None, stage_data, ()).metrics
     assert not plain.keys() & {"audio_s", "images_per_s", "ttfa_ms"}
 
 
@@ -55,7 +55,7 @@ def test_dialog_response_time_starts_at_end_of_input() -> None:
     frame = build_media_rows(audio_s=2.0)
     frame["input_end_ns"], frame["first_audio_ns"] = frame["sent_ns"] + 300_000_000, frame["sent_ns"] + 325_000_000
     slo = (parse_objective("response_ms.p95 < 150"),)
-    stage = summarize_stage(frame, None, stage_facts(10, 10, arrivals="constant"), slo)
+    stage = summarize_stage(frame, None, build_stage_data(10, 10, arrivals="constant"), slo)
     metrics = stage.metrics
     assert metrics["ttfa_ms"]["p50"].value == pytest.approx(25)
     assert metrics["response_ms"]["p50"].value == pytest.approx(100)

@@ -21,11 +21,11 @@ from app.analysis.rows import read_rows
 from app.analysis.stages import reevaluate_stage, summarize_rows, summarize_stage
 from app.records.result import Objective, Stage, TokenTotals
 from app.records.stage import ClassShare, StageData
-from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, constant_s, request_rows
 from tests.fakes.streams import StreamedResponse, stream_rows
 
 SHARES = (ClassShare("chat", 0.75), ClassShare("batch", 0.25))
-FACTS = replace(stage_facts(100, 40, arrivals="constant"), classes=SHARES)
+STAGE_DATA = replace(build_stage_data(100, 40, arrivals="constant"), classes=SHARES)
 NO_TELEMETRY = pd.DataFrame(columns=["at_ns", "source", "metric", "value"])
 
 
@@ -40,8 +40,8 @@ def mixed_rows(classes: Sequence[int | None] = (0, 0, 0, 1)) -> pd.DataFrame:
     return frame.assign(**{"class": pd.array(numbers[frame["index"].to_numpy()], dtype="Int16")})
 
 
-def summarize(*objectives: str, rows: pd.DataFrame | None = None, facts: StageData = FACTS) -> Stage:
-    return summarize_stage(mixed_rows() if rows is None else rows, None, facts, slo(*objectives))
+def summarize(*objectives: str, rows: pd.DataFrame | None = None, stage_data: StageData = STAGE_DATA) -> Stage:
+    return summarize_stage(mixed_rows() if rows is None else rows, None, stage_data, slo(*objectives))
 
 
 def slo(*objectives: str) -> tuple[Objective, ...]:
@@ -89,20 +89,22 @@ def test_requests_with_unknown_class_number_count_in_no_class() -> None:
     named = read_rows(mixed_rows((0, 1, 7, None, -3))).name_classes(("chat", "batch")).classes
     assert named is not None
     assert set(named.codes.tolist()) == {-1, 0, 1}
-    assert summarize(facts=stage_facts(100, 40, arrivals="constant")).classes == ()
+    assert summarize(stage_data=build_stage_data(100, 40, arrivals="constant")).classes == ()
     assert summarize(rows=mixed_rows().drop(columns="class")).classes == ()
 
 
 def test_reevaluated_stage_matches_new_summary() -> None:
     rows, new = mixed_rows(), slo("latency_ms.p95{class=batch} < 100", "error_rate < 30%")
     original = summarize("latency_ms.p95{class=chat} < 50")
-    reevaluated = reevaluate_stage(read_rows(rows), FACTS, original, new)
-    assert reevaluated == summarize_rows(read_rows(rows), None, FACTS, new)
+    reevaluated = reevaluate_stage(read_rows(rows), STAGE_DATA, original, new)
+    assert reevaluated == summarize_rows(read_rows(rows), None, STAGE_DATA, new)
     assert reevaluated.meets_slo is False
 
 
 def test_pooled_stage_has_request_classes() -> None:
-    pooled = pool_stages([mixed_rows(), mixed_rows()], NO_TELEMETRY, [FACTS, FACTS], slo("latency_ms.p95 < 50"))
+    pooled = pool_stages(
+        [mixed_rows(), mixed_rows()], NO_TELEMETRY, [STAGE_DATA, STAGE_DATA], slo("latency_ms.p95 < 50")
+    )
     assert [(summary.name, summary.requests) for summary in pooled.classes] == [("chat", 6000), ("batch", 2000)]
 
 

@@ -7,10 +7,10 @@ from msgspec.structs import replace
 from app.analysis.rows import StageRows, read_rows
 from app.analysis.steady_state import compute_requests_in_flight, find_steady_state
 from app.records.result import Window
-from tests.fakes.queues import START_NS, request_rows, stage_facts
+from tests.fakes.queues import START_NS, build_stage_data, request_rows
 
 WINDOW = Window(START_NS, START_NS + 20_000_000_000)
-CLOSED = replace(stage_facts(1, 20), kind="closed", concurrency=4, arrival_kind="closed")
+CLOSED = replace(build_stage_data(1, 20), kind="closed", concurrency=4, arrival_kind="closed")
 
 
 def build_rows(starts_s: list[float], service_s: float) -> StageRows:

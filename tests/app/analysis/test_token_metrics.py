@@ -7,14 +7,14 @@ from app.analysis.objectives import parse_objective
 from app.analysis.stages import summarize_stage
 from app.analysis.token_samples import unpack_pairs
 from app.records.result import Estimate, Stage
-from tests.fakes.queues import constant_s, request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, constant_s, request_rows
 from tests.fakes.streams import StreamedResponse, stream_rows, stream_table
 
-FACTS = stage_facts(10, 10, arrivals="constant")
+STAGE_DATA = build_stage_data(10, 10, arrivals="constant")
 
 
 def summarize(*answers: StreamedResponse, slo: str = "error_rate < 1%") -> Stage:
-    return summarize_stage(stream_table(answers), None, FACTS, (parse_objective(slo),))
+    return summarize_stage(stream_table(answers), None, STAGE_DATA, (parse_objective(slo),))
 
 
 def mean(stage: Stage, metric: str) -> float | None:
@@ -65,7 +65,7 @@ def test_streams_without_tokens_have_message_metrics() -> None:
 
 
 def test_responses_without_stream_have_no_token_metrics() -> None:
-    stage = summarize_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, FACTS, ())
+    stage = summarize_stage(request_rows(constant_s(10, 10), np.full(100, 0.02)), None, STAGE_DATA, ())
     assert not {name for name in stage.metrics if "token" in name or name.startswith(("tt", "ic", "it", "tp"))}
 
 
@@ -176,7 +176,9 @@ def test_goodput_is_evaluated_by_ttft_and_tpot_limits() -> None:
 
     def compute_goodput(*slo: str) -> float | None:
         objectives = tuple(map(parse_objective, slo))
-        return summarize_stage(stream_table(answers), None, FACTS, objectives).metrics["goodput_share"]["value"].value
+        return (
+            summarize_stage(stream_table(answers), None, STAGE_DATA, objectives).metrics["goodput_share"]["value"].value
+        )
 
     assert compute_goodput("ttft_ms.p99 < 50") == 0.6
     assert compute_goodput("tpot_ms.mean < 50") == 0.8
@@ -204,7 +206,7 @@ def test_ttft_is_withheld_if_scheduled_start_is_unknown() -> None:
 def test_token_metrics_are_equal_for_table_and_data_frame(convert: object) -> None:
     answers = (StreamedResponse(chunks_ms=(10, 40), tokens=(5, 2), tokens_out=7), StreamedResponse(end_ms=3, target=1))
     rows = convert(answers)  # type: ignore[operator]
-    stage = summarize_stage(rows, None, FACTS, ())
+    stage = summarize_stage(rows, None, STAGE_DATA, ())
     assert stage.metrics == summarize(*answers).metrics
 
 
@@ -264,7 +266,7 @@ def test_user_speed_cached_share_and_good_tokens_are_computed_per_response() -> 
         ]
     )
     frame["tokens_cached"], frame["tokens_reasoning"] = [50, 30], [1, None]
-    stage = summarize_stage(frame, None, FACTS, (parse_objective("ttft_ms.p95 < 200"),))
+    stage = summarize_stage(frame, None, STAGE_DATA, (parse_objective("ttft_ms.p95 < 200"),))
     assert mean(stage, "latency_per_token_ms") == pytest.approx((140 / 3 + 450 / 2) / 2)
     assert mean(stage, "user_tokens_per_s") == pytest.approx((50 + 20) / 2)
     assert stage.metrics["cached_input_share"]["value"].value == pytest.approx(80 / 400)

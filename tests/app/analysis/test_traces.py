@@ -59,14 +59,14 @@ def test_trace_statistics_of_even_and_poisson_arrivals() -> None:
     even = np.arange(0, 1000, 0.5)
     assert compute_squared_cv(even) == pytest.approx(0.0)
     assert compute_dispersion_index(even, 10.0) == pytest.approx(0.0)
-    facts = compute_trace_statistics(draw_poisson(20.0, 40_000.0))
-    assert facts.mean_per_s == pytest.approx(20.0, rel=0.02)
-    assert facts.ca2 == pytest.approx(1.0, abs=0.02)
-    assert [facts.index_1s, facts.index_10s, facts.index_60s] == pytest.approx([1.0] * 3, abs=0.2)
-    assert facts.peak_1h_per_s == pytest.approx(20.0, rel=0.05)
-    assert facts.peak_1s_per_s is not None
-    assert 35 <= facts.peak_1s_per_s <= 55
-    assert facts.modulation_shape is None
+    statistics = compute_trace_statistics(draw_poisson(20.0, 40_000.0))
+    assert statistics.mean_per_s == pytest.approx(20.0, rel=0.02)
+    assert statistics.ca2 == pytest.approx(1.0, abs=0.02)
+    assert [statistics.index_1s, statistics.index_10s, statistics.index_60s] == pytest.approx([1.0] * 3, abs=0.2)
+    assert statistics.peak_1h_per_s == pytest.approx(20.0, rel=0.05)
+    assert statistics.peak_1s_per_s is not None
+    assert 35 <= statistics.peak_1s_per_s <= 55
+    assert statistics.modulation_shape is None
 
 
 def test_poisson_arrivals_are_not_detected_as_modulated() -> None:
@@ -114,24 +114,30 @@ def test_hourly_and_weekly_profiles_are_estimated() -> None:
     hourly_profile = compute_hourly_profile(at_s, since_s % DAY_S)
     assert max(hourly_profile) == 1.0
     assert np.array(hourly_profile)[:8] == pytest.approx(np.full(8, 0.2), abs=0.04)
-    facts = compute_trace_statistics(at_s, datetime.datetime(2026, 6, 6, 6))  # noqa: DTZ001 - as written
-    assert facts.weekly_share == compute_weekly_profile(at_s, 6 * 3600.0, 5)
-    assert facts.hourly_share == hourly_profile
+    statistics = compute_trace_statistics(at_s, datetime.datetime(2026, 6, 6, 6))  # noqa: DTZ001 - as written
+    assert statistics.weekly_share == compute_weekly_profile(at_s, 6 * 3600.0, 5)
+    assert statistics.hourly_share == hourly_profile
     assert compute_trace_statistics(at_s).weekly_share is None
 
 
 def test_short_trace_has_only_count_span_rate_and_tokens() -> None:
-    facts = compute_trace_statistics(np.array([0.0, 0.5]), mean_tokens=(10.0, None))
-    assert (facts.count, facts.span_s, facts.mean_per_s) == (2, 0.5, 2.0)
-    assert (facts.mean_input_tokens, facts.mean_output_tokens) == (10.0, None)
-    absent = (facts.peak_1s_per_s, facts.ca2, facts.index_1s, facts.modulation_shape, facts.hourly_share)
+    statistics = compute_trace_statistics(np.array([0.0, 0.5]), mean_tokens=(10.0, None))
+    assert (statistics.count, statistics.span_s, statistics.mean_per_s) == (2, 0.5, 2.0)
+    assert (statistics.mean_input_tokens, statistics.mean_output_tokens) == (10.0, None)
+    absent = (
+        statistics.peak_1s_per_s,
+        statistics.ca2,
+        statistics.index_1s,
+        statistics.modulation_shape,
+        statistics.hourly_share,
+    )
     assert absent == (None,) * 5
 
 
 def test_trace_with_gap_of_years_has_statistics() -> None:
-    facts = compute_trace_statistics(np.array([0.0, 1.0, 3e8]))
-    assert facts.index_1s == pytest.approx(1.0, abs=0.1)
-    assert facts.hourly_share is not None
+    statistics = compute_trace_statistics(np.array([0.0, 1.0, 3e8]))
+    assert statistics.index_1s == pytest.approx(1.0, abs=0.1)
+    assert statistics.hourly_share is not None
 
 
 def test_short_trace_is_selected_completely_with_rate_and_tokens() -> None:

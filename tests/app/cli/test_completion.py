@@ -83,8 +83,8 @@ def test_tab_key_completes_words(shell: str, environment: dict[str, str]) -> Non
 
 
 def test_fish_completes_words(environment: dict[str, str]) -> None:
-    words = ("sizewise quicks", "sizewise report 2026")
-    script = "; ".join(["sizewise completion fish | source", *(f"complete --do-complete '{line}'" for line in words)])
+    lines = ("sizewise quicks", "sizewise report 2026")
+    script = "; ".join(["sizewise completion fish | source", *(f"complete --do-complete '{line}'" for line in lines)])
     done = subprocess.run(
         ["fish", "--no-config", "-c", script],
         env=environment,

@@ -20,7 +20,7 @@ from app.records.events import (
     VariantStarted,
 )
 from app.records.result import Check
-from tests.fakes.queues import stage_facts
+from tests.fakes.queues import build_stage_data
 from tests.fakes.results import full_run
 
 S = 1_000_000_000
@@ -104,7 +104,7 @@ def test_completed_rate_covers_the_last_five_seconds() -> None:
 
 def test_readings_have_errors_and_checks_of_finished_stages_except_warm_ups() -> None:
     stage = replace(full_run().result.stages[0], kind="steady", errors={"timeout": 2}, checks=(PASSED_CHECK,))
-    finished = StageFinished(30 * S, 0, stage_facts(), stage)
+    finished = StageFinished(30 * S, 0, build_stage_data(), stage)
     readings = read_events(
         STEADY, snapshot(3, errors={"timeout": 1}), finished, STEADY, snapshot(33, errors={"timeout": 4})
     )

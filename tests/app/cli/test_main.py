@@ -154,9 +154,9 @@ def test_every_command_has_examples_that_can_be_parsed() -> None:
         assert isinstance(command, Command)
         assert command.examples, command.name
         for example in command.examples:
-            words = shlex.split(example.split("#")[0].split(" > ")[0])
-            if words[0] == "sizewise":
-                parse(words[1:])
+            arguments = shlex.split(example.split("#")[0].split(" > ")[0])
+            if arguments[0] == "sizewise":
+                parse(arguments[1:])
 
 
 def test_every_argument_and_option_has_help() -> None:

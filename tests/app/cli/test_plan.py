@@ -87,8 +87,8 @@ def test_plan_file_without_its_catalog_is_a_usage_error(tmp_path: Path, capsys: 
     (catalog,) = tmp_path.glob("catalogue-*.csv")
     catalog.unlink()
     capsys.readouterr()
-    for words in (["plan"], ["simulate"], ["report", "--format", "text"]):
-        assert main([*words, str(tmp_path / "plan.yaml")]) == ExitCode.USAGE
+    for command_words in (["plan"], ["simulate"], ["report", "--format", "text"]):
+        assert main([*command_words, str(tmp_path / "plan.yaml")]) == ExitCode.USAGE
         error, hint = capsys.readouterr().err.splitlines()
         assert f"needs {catalog.name}, which is not in the same folder" in error
         assert hint.startswith(f"hint: Copy {catalog.name} ")

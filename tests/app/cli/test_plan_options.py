@@ -11,18 +11,18 @@ from app.cli.plan_options import OPTIONS, ModelOptions, build_overrides
 from app.errors import UsageError
 
 
-def parse(*words: str) -> dict[str, Any]:
+def parse(*arguments: str) -> dict[str, Any]:
     """Return the values of the options, and raise click's error about a bad one."""
     command = click.Command("plan", params=list(OPTIONS), callback=lambda **values: values)
-    result = CliRunner().invoke(command, words, standalone_mode=False)
+    result = CliRunner().invoke(command, arguments, standalone_mode=False)
     if result.exception is not None:
         raise result.exception
     values: dict[str, Any] = result.return_value
     return values
 
 
-def overrides_of(*words: str, overrides: tuple[str, ...] = (), traffic: Path | None = None) -> tuple[str, ...]:
-    return build_overrides(ModelOptions(**parse(*words)), (), overrides, traffic)
+def overrides_of(*arguments: str, overrides: tuple[str, ...] = (), traffic: Path | None = None) -> tuple[str, ...]:
+    return build_overrides(ModelOptions(**parse(*arguments)), (), overrides, traffic)
 
 
 ALONE = ("--model", "llama-3.1-8b", "--peak", "5/s")
@@ -52,10 +52,10 @@ def test_options_override_a_traffic_file() -> None:
 
 
 def test_token_length_options_need_no_peak_if_an_override_sets_the_traffic() -> None:
-    words = ("--model", "llama-3.1-8b", "--input-tokens", "9", "--output-tokens", "9")
+    arguments = ("--model", "llama-3.1-8b", "--input-tokens", "9", "--output-tokens", "9")
     with pytest.raises(UsageError, match="set the same value"):
-        overrides_of(*words, overrides=("traffic={users: {count: 9, requests: 1/s}}",))
-    assert overrides_of(*words, overrides=("traffic.users={count: 9, requests: 1/s}",))
+        overrides_of(*arguments, overrides=("traffic={users: {count: 9, requests: 1/s}}",))
+    assert overrides_of(*arguments, overrides=("traffic.users={count: 9, requests: 1/s}",))
 
 
 def test_int4_weights_are_computed_in_bf16() -> None:
@@ -63,7 +63,7 @@ def test_int4_weights_are_computed_in_bf16() -> None:
 
 
 @pytest.mark.parametrize(
-    "words",
+    "arguments",
     [
         ("--gpus", "h1000"),
         ("--gpus", ","),
@@ -74,14 +74,14 @@ def test_int4_weights_are_computed_in_bf16() -> None:
         ("--precision", "fp9"),
     ],
 )
-def test_invalid_value_is_reported_with_its_option(words: tuple[str, ...]) -> None:
+def test_invalid_value_is_reported_with_its_option(arguments: tuple[str, ...]) -> None:
     with pytest.raises(click.BadParameter) as caught:
-        parse(*words)
-    assert words[0] in caught.value.format_message()
+        parse(*arguments)
+    assert arguments[0] in caught.value.format_message()
 
 
 @pytest.mark.parametrize(
-    ("words", "others", "options"),
+    ("arguments", "others", "options"),
     [
         ((*ALONE, "--input-tokens", "9"), {}, ("--input-tokens", "--output-tokens")),
         ((*ALONE, "--output-tokens", "9"), {}, ("--output-tokens", "--input-tokens")),
@@ -94,8 +94,8 @@ def test_invalid_value_is_reported_with_its_option(words: tuple[str, ...]) -> No
     ],
 )
 def test_contradictory_options_are_reported(
-    words: tuple[str, ...], others: dict[str, Any], options: tuple[str, str]
+    arguments: tuple[str, ...], others: dict[str, Any], options: tuple[str, str]
 ) -> None:
     with pytest.raises(UsageError) as caught:
-        overrides_of(*words, **others)
+        overrides_of(*arguments, **others)
     assert all(option in str(caught.value) for option in options)

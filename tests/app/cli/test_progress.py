@@ -31,7 +31,7 @@ from app.records.events import (
 from app.records.local import VariantData
 from app.records.result import Check, ErrorSample, Estimate, Verdict
 from tests.fakes.calls import call, stage_of, table_of
-from tests.fakes.queues import stage_facts
+from tests.fakes.queues import build_stage_data
 from tests.fakes.results import full_run
 
 S = 1_000_000_000
@@ -83,8 +83,9 @@ def test_verbose_progress_prints_every_second_check_and_stage(
     stage = next(stage for stage in full_run().result.stages if stage.kind == "step")
     stage = replace(stage, checks=(passed_check,))
     lines = show_events(
-        capsys, CheckCompleted(S, passed_check), STEADY, *snapshots(3), StageFinished(6 * S, 0, stage_facts(), stage),
-        StageFinished(7 * S, 0, stage_facts(), replace(stage, kind="warmup")), verbosity="verbose",
+        capsys, CheckCompleted(S, passed_check), STEADY, *snapshots(3),
+        StageFinished(6 * S, 0, build_stage_data(), stage),
+        StageFinished(7 * S, 0, build_stage_data(), replace(stage, kind="warmup")), verbosity="verbose",
     )  # fmt: skip
     check = "VALID cores: 2.00 cores, limit 2 cores."
     assert lines[:2] == [check, "steady (40 req/s) started, 30 s"]
@@ -148,10 +149,10 @@ def test_stage_with_too_few_responses_is_reported_as_too_few_samples(capsys: pyt
     stage = replace(
         step, kind="steady", tags={}, meets_slo=None, checks=(samples_check,), metrics=metrics, verdict=Verdict("WARN")
     )
-    (line,) = show_events(capsys, StageFinished(1, 0, stage_facts(), stage))
+    (line,) = show_events(capsys, StageFinished(1, 0, build_stage_data(), stage))
     assert "p95 latency n/a too few samples WARN (samples)" in line
     metrics["latency_ms"] = {"p95": Estimate(None, n=12, reason="12 of 72 required samples", undersampled=63.214)}
-    (line,) = show_events(capsys, StageFinished(1, 0, stage_facts(), replace(stage, metrics=metrics)))
+    (line,) = show_events(capsys, StageFinished(1, 0, build_stage_data(), replace(stage, metrics=metrics)))
     assert "p95 latency 63.21 ms (n = 12) too few samples WARN (samples)" in line
 
 
@@ -166,7 +167,7 @@ def test_phases_and_warnings_are_printed_and_passed_checks_are_not(capsys: pytes
 
 def test_finished_stage_is_one_line_with_its_slo_verdict(capsys: pytest.CaptureFixture[str]) -> None:
     stage = next(stage for stage in full_run().result.stages if stage.kind == "step")
-    lines = show_events(capsys, StageFinished(1, 0, stage_facts(), stage))
+    lines = show_events(capsys, StageFinished(1, 0, build_stage_data(), stage))
     assert len(lines) == 1
     assert stage.name in lines[0]
     assert " SLO met" in lines[0]
@@ -174,7 +175,7 @@ def test_finished_stage_is_one_line_with_its_slo_verdict(capsys: pytest.CaptureF
 
 def test_warm_up_windows_are_not_printed(capsys: pytest.CaptureFixture[str]) -> None:
     stage = replace(full_run().result.stages[-1], kind="warmup")
-    assert show_events(capsys, StageFinished(1, 0, stage_facts(), stage)) == []
+    assert show_events(capsys, StageFinished(1, 0, build_stage_data(), stage)) == []
 
 
 def test_live_view_shows_markup_characters_literally(
@@ -217,19 +218,23 @@ def test_run_events_are_printed_as_progress_lines(capsys: pytest.CaptureFixture[
 def test_model_variants_are_printed_with_service_times_and_failures(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    facts = stage_of(batch=8)
-    stage = summarize_calls(table_of([call(10 * number, 10) for number in range(100)]), facts)
+    call_stage = stage_of(batch=8)
+    stage = summarize_calls(table_of([call(10 * number, 10) for number in range(100)]), call_stage)
     warning_stage = replace(stage, checks=(Check("warm_up", 3, None, "windows", "WARN"),), verdict=Verdict("WARN"))
     ended = VariantData(
-        variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure="it crashed (SIGSEGV)"
+        variant=call_stage.variant,
+        model_file="m.onnx",
+        model_sha256=None,
+        size_bytes=None,
+        failure="it crashed (SIGSEGV)",
     )
-    empty_stage = summarize_calls(table_of([]), facts)
+    empty_stage = summarize_calls(table_of([]), call_stage)
     assert show_events(
         capsys,
-        VariantStarted(1, 2, 3, facts.variant),
-        CallsFinished(2, facts, stage),
-        CallsFinished(2, facts, warning_stage),
-        CallsFinished(2, facts, empty_stage),
+        VariantStarted(1, 2, 3, call_stage.variant),
+        CallsFinished(2, call_stage, stage),
+        CallsFinished(2, call_stage, warning_stage),
+        CallsFinished(2, call_stage, empty_stage),
         VariantFinished(3, 2, replace(ended, failure=None)),
         VariantFinished(3, 2, ended),
     ) == [
@@ -242,9 +247,9 @@ def test_model_variants_are_printed_with_service_times_and_failures(
 
 
 def test_server_scenario_line_has_call_rate_and_latency(capsys: pytest.CaptureFixture[str]) -> None:
-    facts = stage_of("server", rate_per_s=27_966.3)
-    stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), facts)
-    (line,) = show_events(capsys, CallsFinished(2, facts, replace(stage, checks=())))
+    call_stage = stage_of("server", rate_per_s=27_966.3)
+    stage = summarize_calls(table_of([call(10 * n, 10, query=n, due_ms=10 * n - 5) for n in range(100)]), call_stage)
+    (line,) = show_events(capsys, CallsFinished(2, call_stage, replace(stage, checks=())))
     assert line == "  server at 27,970 calls/s: p50 latency 15 ms, p95 latency 15 ms, 100 inferences/s"
 
 

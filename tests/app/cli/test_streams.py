@@ -161,12 +161,12 @@ def test_json_stays_valid_when_output_encoding_is_ascii() -> None:
     assert json.loads(done.stdout) == {"name": "ü🙂+/-"}
 
 
-@pytest.mark.parametrize("words", [["runs", "show", "last"], ["profiles", "keys"]])
-def test_commands_succeed_with_ascii_output_encoding(words: list[str], tmp_path: Path) -> None:
+@pytest.mark.parametrize("arguments", [["runs", "show", "last"], ["profiles", "keys"]])
+def test_commands_succeed_with_ascii_output_encoding(arguments: list[str], tmp_path: Path) -> None:
     with RunWriter(tmp_path / "runs" / "run-1") as writer:
         writer.write_result(full_run().result)
     environment = {**os.environ, "SIZEWISE_HOME": str(tmp_path), "PYTHONIOENCODING": "ascii"}
-    command = [sys.executable, "-c", "import sys; from app.__main__ import main; sys.exit(main())", *words]
+    command = [sys.executable, "-c", "import sys; from app.__main__ import main; sys.exit(main())", *arguments]
     done = subprocess.run(command, env=environment, capture_output=True, check=False)
     assert done.returncode == 0, done.stderr
     assert done.stdout.isascii()

@@ -31,20 +31,20 @@ from tests.fakes.command_line import parse
 URL = "http://127.0.0.1:9/score"
 
 
-def load_requested(*words: str, overrides: Sequence[str] = ()) -> RequestedProfile:
-    values = parse(["run", *words])
+def load_requested(*arguments: str, overrides: Sequence[str] = ()) -> RequestedProfile:
+    values = parse(["run", *arguments])
     locust, url = build_group(LocustOptions, values), build_group(UrlOptions, values)
     return load_requested_profile(values["profile"], locust, url, overrides)
 
 
-def load_profile_of_command(*words: str) -> Profile:
-    return load_requested(*words).profile
+def load_profile_of_command(*arguments: str) -> Profile:
+    return load_requested(*arguments).profile
 
 
 def test_saved_profile_equals_the_profile_of_the_run(tmp_path: Path) -> None:
     path = tmp_path / "saved.yaml"
-    words = (URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path))
-    requested = load_requested(*words, overrides=["load.seed=3"])
+    arguments = (URL, "--rate", "50/s", "--slo", "p95 < 50ms", "--save", str(path))
+    requested = load_requested(*arguments, overrides=["load.seed=3"])
     profile = requested.profile
     assert not path.exists(), "nothing was measured yet"
     requested.save()
@@ -86,7 +86,7 @@ def test_secret_is_allowed_for_the_host_of_the_command_line_url(monkeypatch: pyt
 
 
 @pytest.mark.parametrize(
-    ("words", "message", "hint"),
+    ("arguments", "message", "hint"),
     [
         ([URL, "--oip", URL], "more than one target is specified", "one URL"),
         ([URL, "--model", "m"], "--model requires --openai", "Plain HTTP"),
@@ -121,7 +121,7 @@ def test_secret_is_allowed_for_the_host_of_the_command_line_url(monkeypatch: pyt
     ],
 )
 def test_invalid_url_options_are_reported_before_any_run(
-    words: list[str],
+    arguments: list[str],
     message: str,
     hint: str,
     tmp_path: Path,
@@ -131,7 +131,7 @@ def test_invalid_url_options_are_reported_before_any_run(
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("SIZEWISE_HOME", str(tmp_path / "home"))
     (tmp_path / "here.yaml").write_text("")
-    code = main(["run", *words])
+    code = main(["run", *arguments])
     error = capsys.readouterr().err
     assert code == (ExitCode.UNAVAILABLE if "does not list" in message else ExitCode.USAGE), error
     assert message in error
@@ -139,9 +139,9 @@ def test_invalid_url_options_are_reported_before_any_run(
     assert not (tmp_path / "home" / "runs").exists()
 
 
-@pytest.mark.parametrize("words", [["--openai"], []])
-def test_chat_completions_url_selects_the_openai_api(words: list[str]) -> None:
-    profile = load_profile_of_command(*words, "http://127.0.0.1:9/v1/chat/completions", "--model", "m")
+@pytest.mark.parametrize("arguments", [["--openai"], []])
+def test_chat_completions_url_selects_the_openai_api(arguments: list[str]) -> None:
+    profile = load_profile_of_command(*arguments, "http://127.0.0.1:9/v1/chat/completions", "--model", "m")
     assert isinstance(profile, GeneratingProfile)
     assert (profile.target.protocol, profile.target.url) == ("openai-chat", "http://127.0.0.1:9/v1")
 
@@ -155,10 +155,10 @@ def test_request_url_selects_api_and_model() -> None:
 
 
 @pytest.mark.parametrize(
-    "words", [["/v1/chat/completions", "-d", "{}"], ["/v1/chat/completions", "-X", "GET"], ["/v1/models"]]
+    "arguments", [["/v1/chat/completions", "-d", "{}"], ["/v1/chat/completions", "-X", "GET"], ["/v1/models"]]
 )
-def test_url_with_body_method_or_model_list_is_plain_http(words: list[str]) -> None:
-    path, *options = words
+def test_url_with_body_method_or_model_list_is_plain_http(arguments: list[str]) -> None:
+    path, *options = arguments
     profile = load_profile_of_command(f"http://127.0.0.1:9{path}", *options)
     assert isinstance(profile, HttpProfile)
     assert profile.target.url == f"http://127.0.0.1:9{path}"

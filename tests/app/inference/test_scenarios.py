@@ -35,9 +35,9 @@ def repeat_service_time(service_ms: float = 10.0) -> Iterator[float]:
 
 
 def run_simulated(
-    plan: Measure, caller: SimulatedCaller, received: ReceivedCalls, clock: FakeClock, *, keeps: bool = False
+    plan: Measure, caller: SimulatedCaller, received: ReceivedCalls, clock: FakeClock, *, stores_outputs: bool = False
 ) -> ScenarioEnd:
-    return run_scenario(plan, [caller], STARTS, received, OutputSampler(is_enabled=keeps), clock)
+    return run_scenario(plan, [caller], STARTS, received, OutputSampler(is_enabled=stores_outputs), clock)
 
 
 def run_timed(plan: Measure, callers: list[TimedCaller], received: ReceivedCalls) -> ScenarioEnd:

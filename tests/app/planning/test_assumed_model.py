@@ -74,11 +74,11 @@ def test_replicas_have_every_number_of_gpus_that_the_model_fits_on() -> None:
 def test_number_of_gpus_per_replica_can_be_set(degree: int, reason: str | None) -> None:
     inputs = build_inputs(LLAMA_2_70B)
     described = AssumedModel("llama", LLAMA_2_70B, engine=Engine(tensor_parallel=degree))
-    found = build_replicas_or_refusal("h100-sxm5-80gb", replace(inputs, assumed_model=described))
-    if isinstance(found, Unavailable):
-        assert found.id == reason
+    built = build_replicas_or_refusal("h100-sxm5-80gb", replace(inputs, assumed_model=described))
+    if isinstance(built, Unavailable):
+        assert built.id == reason
     else:
-        assert ([replica.target.hardware.accelerator_count for replica in found], reason) == ([degree], None)
+        assert ([replica.target.hardware.accelerator_count for replica in built], reason) == ([degree], None)
 
 
 def test_step_time_decreases_less_than_in_proportion_to_gpus_per_replica() -> None:

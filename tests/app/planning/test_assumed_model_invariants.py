@@ -92,7 +92,7 @@ def test_weights_of_4_bits_are_not_slower_than_those_of_16_bits_at_low_load(mode
     narrow = build_replicas(model, card, precision="int4")
     assert narrow.keys() >= wide.keys()
     for degree, replica in wide.items():
-        times_s = [get_service(found).compute_decode_step_s(1, 1000) for found in (narrow[degree], replica)]
+        times_s = [get_service(built).compute_decode_step_s(1, 1000) for built in (narrow[degree], replica)]
         assert times_s[0] <= times_s[1], degree
 
 

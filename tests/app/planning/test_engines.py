@@ -85,9 +85,9 @@ def test_the_cache_gets_the_memory_that_each_engine_leaves_for_it() -> None:
     assert isinstance(usable_bytes, float)
 
     def find_pool(engine: Engine) -> MemoryPlan:
-        found = plan_memory(SHAPE, gpu, BF16, 4, engine)
-        assert isinstance(found, MemoryPlan)
-        return found
+        memory_plan = plan_memory(SHAPE, gpu, BF16, 4, engine)
+        assert isinstance(memory_plan, MemoryPlan)
+        return memory_plan
 
     static = find_pool(Engine("sglang", utilization=0.8))
     assert static.kv_pool_bytes == pytest.approx(0.8 * usable_bytes - static.weight_bytes)
@@ -98,7 +98,7 @@ def test_the_cache_gets_the_memory_that_each_engine_leaves_for_it() -> None:
 
 def test_a_plan_has_the_step_times_and_flags_of_its_engine() -> None:
     plans = {name: plan(Engine(name)) for name in (None, *ENGINES)}
-    rates = {name: found.offers[0].planned_rate_per_replica_per_s for name, found in plans.items()}
+    rates = {name: memory_plan.offers[0].planned_rate_per_replica_per_s for name, memory_plan in plans.items()}
     assert len({rates["vllm"], rates["sglang"], rates["trtllm"]}) == 3
     for name in ENGINES:
         flags = format_flags(Engine(name), GPUS["h100-sxm5-80gb"], "bf16")

@@ -105,7 +105,11 @@ def test_frontier_axes_use_a_percentile_that_most_variants_have() -> None:
 
 def test_cheaper_faster_and_equally_accurate_variants_are_on_the_frontier() -> None:
     places = find_front_positions(_LOCAL, _STAGES, choose_axes(_LOCAL, _STAGES))
-    front = [facts.variant for facts, position in zip(_LOCAL.variants, places, strict=True) if position.is_on_frontier]
+    front = [
+        variant_result.variant
+        for variant_result, position in zip(_LOCAL.variants, places, strict=True)
+        if position.is_on_frontier
+    ]
     assert front == [variant("as-is", 1), variant("as-is", 4), variant("as-is", 16), variant("int8-static", 1),
                      variant("int8-static", 4)]  # fmt: skip
     assert places[-1].latency.value is None

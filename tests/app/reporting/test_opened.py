@@ -75,9 +75,9 @@ def test_reevaluated_stage_equals_the_summary_of_its_rows(name: str, slo: str, r
     run: OpenedRun = request.getfixturevalue(name)
     objectives = (parse_objective(slo),)
     evaluated = [stage for stage in run.reevaluate([slo]).stages if not stage.is_pooled]
-    for rows, facts, stage in zip(run.data.rows, run.data.stage_data, evaluated, strict=True):
-        summary = summarize_rows(rows, run.data.telemetry, facts, objectives)
-        assert stage == msgspec.structs.replace(summary, in_headline=stage.in_headline), facts.name
+    for rows, data_of_stage, stage in zip(run.data.rows, run.data.stage_data, evaluated, strict=True):
+        summary = summarize_rows(rows, run.data.telemetry, data_of_stage, objectives)
+        assert stage == msgspec.structs.replace(summary, in_headline=stage.in_headline), data_of_stage.name
 
 
 def test_reevaluation_with_another_slo_has_its_own_max_rate_and_note(search_run: OpenedRun) -> None:

@@ -123,9 +123,9 @@ def test_each_name_has_one_replacement_in_the_whole_report(report: Report, resul
     assert redacted.header.target == "model-1 over oip at http://host-1:8000/v1, http://host-2:8000/v1"
     assert redacted.checks[-1].hint == "host-3: run it on host-1 again."
     assert {row.host for row in redacted.workers} == {"host-4", "host-5"}
-    facts = msgspec.json.decode(redacted.result_json, type=Result)
-    assert facts.target.model == "model-1"
-    assert facts.stages[-2].tags == {"model-1": "yes"}
+    redacted_result = msgspec.json.decode(redacted.result_json, type=Result)
+    assert redacted_result.target.model == "model-1"
+    assert redacted_result.stages[-2].tags == {"model-1": "yes"}
     assert "- http://host-1:8000/v1" in redacted.reproduce.spec_text
     assert redacted.reproduce.spec_text.startswith("sizewise: 1\nname: model-1 on host-1\n")
 

@@ -111,9 +111,9 @@ def test_report_offers_are_sorted_by_cost_and_rejected_offers_are_separate(full_
 
 
 def test_unknown_environment_properties_have_no_value(full_report: Report) -> None:
-    facts = {fact.label: fact.value for fact in full_report.environment}
-    assert facts["CPU governor"] is None
-    assert facts["GPUs"] == "0: NVIDIA L4 (22.5 GiB, 72.0 W, id a81f)"
+    properties = {fact.label: fact.value for fact in full_report.environment}
+    assert properties["CPU governor"] is None
+    assert properties["GPUs"] == "0: NVIDIA L4 (22.5 GiB, 72.0 W, id a81f)"
 
 
 def test_report_without_load_has_empty_sections() -> None:

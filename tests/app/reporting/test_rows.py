@@ -41,9 +41,9 @@ _RUN = full_run().result
 RESULT = msgspec.structs.replace(_RUN, clock=msgspec.structs.replace(_RUN.clock, load_start_ns=START_NS))
 
 
-def build_rows(scheduled_s: list[float], took_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:
+def build_rows(scheduled_s: list[float], latency_ms: float = 10.0, error: str | None = None) -> pd.DataFrame:
     scheduled = (START_NS + np.array(scheduled_s) * 1e9).astype(np.int64)
-    end = scheduled + int(took_ms * 1e6)
+    end = scheduled + int(latency_ms * 1e6)
     return pd.DataFrame(
         {
             "scheduled_ns": scheduled,
@@ -56,7 +56,9 @@ def build_rows(scheduled_s: list[float], took_ms: float = 10.0, error: str | Non
 
 
 def test_load_series_has_rates_per_bin_and_good_rate_within_the_limit() -> None:
-    rows = pd.concat([build_rows([0.1, 0.2, 0.3]), build_rows([1.5], took_ms=60.0), build_rows([2.5], error="timeout")])
+    rows = pd.concat(
+        [build_rows([0.1, 0.2, 0.3]), build_rows([1.5], latency_ms=60.0), build_rows([2.5], error="timeout")]
+    )
     series = build_load_series(read_request_times(rows, RESULT))
 
     assert series is not None
@@ -68,7 +70,7 @@ def test_load_series_has_rates_per_bin_and_good_rate_within_the_limit() -> None:
 
 
 def test_in_flight_counts_sent_requests_without_a_response() -> None:
-    rows = pd.concat([build_rows([0.5], took_ms=2000.0), build_rows([0.9], took_ms=300.0)])
+    rows = pd.concat([build_rows([0.5], latency_ms=2000.0), build_rows([0.9], latency_ms=300.0)])
     series = build_load_series(read_request_times(rows, RESULT))
     assert series is not None
     assert series.in_flight == (2, 1, 0)
@@ -125,14 +127,14 @@ _DISTRIBUTIONS_RUN = full_run()
 _STAGE = msgspec.structs.replace(_DISTRIBUTIONS_RUN.result.stages[-1], window=Window(START_NS, START_NS + 10**12))
 
 
-def build_requests(took_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
-    scheduled_ns = START_NS + (np.arange(len(took_ms)) * every_s * 1e9).astype(np.int64)
+def build_requests(latency_ms: Sequence[float], every_s: float = 0.01) -> RequestTimes:
+    scheduled_ns = START_NS + (np.arange(len(latency_ms)) * every_s * 1e9).astype(np.int64)
     rows = pd.DataFrame(
         {
             "scheduled_ns": scheduled_ns,
             "sent_ns": scheduled_ns,
             "first_byte_ns": scheduled_ns,
-            "end_ns": scheduled_ns + (np.array(took_ms) * 1e6).astype(np.int64),
+            "end_ns": scheduled_ns + (np.array(latency_ms) * 1e6).astype(np.int64),
             "error": None,
         }
     )
@@ -149,13 +151,13 @@ def test_latency_distribution_of_few_requests_has_every_value() -> None:
 
 
 def test_latency_distribution_of_many_requests_is_bounded_with_its_extremes() -> None:
-    took = np.random.default_rng(1).gamma(2, 10, 50_000)
-    (latency, _) = build_distributions(build_requests(took.tolist()), (_STAGE,))
+    latencies_ms = np.random.default_rng(1).gamma(2, 10, 50_000)
+    (latency, _) = build_distributions(build_requests(latencies_ms.tolist()), (_STAGE,))
     assert len(latency.ms) == MAX_STEPS
-    assert latency.ms[0] == pytest.approx(took.min(), abs=1e-4)
-    assert latency.ms[-1] == pytest.approx(took.max(), abs=1e-4)
+    assert latency.ms[0] == pytest.approx(latencies_ms.min(), abs=1e-4)
+    assert latency.ms[-1] == pytest.approx(latencies_ms.max(), abs=1e-4)
     middle = latency.ms[next(index for index, share in enumerate(latency.share) if share >= 0.5)]
-    assert middle == pytest.approx(np.median(took), rel=0.02)
+    assert middle == pytest.approx(np.median(latencies_ms), rel=0.02)
 
 
 def test_requests_outside_the_stages_are_not_in_the_distribution() -> None:
@@ -167,14 +169,14 @@ def test_requests_outside_the_stages_are_not_in_the_distribution() -> None:
 
 @pytest.mark.parametrize(("count", "every_s"), [(500, 0.01), (3, 1.0), (20_000, 10.0)])
 def test_heat_map_counts_every_request_in_a_bounded_number_of_cells(count: int, every_s: float) -> None:
-    took = np.random.default_rng(2).lognormal(3, 2, count)
-    heat = build_heat_map(build_requests(took.tolist(), every_s))
+    latencies_ms = np.random.default_rng(2).lognormal(3, 2, count)
+    heat = build_heat_map(build_requests(latencies_ms.tolist(), every_s))
     assert heat is not None
     assert sum(map(sum, heat.counts)) == count
     assert len(heat.counts) == len(heat.edges_ms) - 1 <= MAX_ROWS
     assert all(len(row) == len(heat.from_s) <= MAX_COLUMNS for row in heat.counts)
-    assert heat.edges_ms[0] <= took.min()
-    assert took.max() < heat.edges_ms[-1]
+    assert heat.edges_ms[0] <= latencies_ms.min()
+    assert latencies_ms.max() < heat.edges_ms[-1]
 
 
 def test_heat_map_of_a_5_s_run_has_50_columns() -> None:

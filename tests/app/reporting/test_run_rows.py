@@ -150,11 +150,11 @@ def test_run_row_has_name_verdict_max_rate_size_and_latency(home: Path) -> None:
 def test_indexed_runs_are_not_read_again(home: Path) -> None:
     before = list_runs()
     for number in range(3):
-        path, facts = home / f"run-{number}" / RESULT, (home / f"run-{number}" / RESULT).stat()
+        path, status = home / f"run-{number}" / RESULT, (home / f"run-{number}" / RESULT).stat()
         path.write_bytes(
-            b"x" * facts.st_size
+            b"x" * status.st_size
         )  # with the same size and time, so that only reading the file shows the change
-        os.utime(path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+        os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
     assert list_runs() == before
 
 

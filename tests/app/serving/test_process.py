@@ -224,7 +224,7 @@ def test_labels_are_compared_with_the_class_output_of_the_served_model(tmp_path:
     with EndpointProcess(ServingSettings(model=str(model), name="m")) as endpoint:
         address = urlsplit(endpoint.ready.url)
 
-        async def ask(request: bytes, _: str = "") -> Exchange:
+        async def exchange_request(request: bytes, _: str = "") -> Exchange:
             exchange = Exchange(0, 0, 0, request, lambda _: None)
             with socket.create_connection((str(address.hostname), address.port or 0), timeout=30) as connection:
                 connection.sendall(request)
@@ -236,10 +236,10 @@ def test_labels_are_compared_with_the_class_output_of_the_served_model(tmp_path:
 
         async def count_correct_rows() -> int:
             target = parse_url(endpoint.ready.url)
-            built = await build_oip(workload, Endpoint((endpoint.ready.url,)), target, ask)
+            built = await build_oip(workload, Endpoint((endpoint.ready.url,)), target, exchange_request)
             total = 0
             for number, request in enumerate(built.requests):
-                exchange = await ask(request)
+                exchange = await exchange_request(request)
                 exchange.request_index = number
                 total += built.check(exchange).correct_rows or 0
             return total

@@ -22,7 +22,7 @@ from loadgen.records import OpenArrivals, Progress, StageLoad, StagePlan
 from tests.fakes.bench import SEARCH, Bench, check_of
 from tests.fakes.known_limits import KNOWN_SERVERS, KnownServer, VirtualRunner, server
 from tests.fakes.load import ScriptedLoad
-from tests.fakes.queues import request_rows, stage_facts
+from tests.fakes.queues import build_stage_data, request_rows
 from tests.tiers import first_in_unit_tier
 
 _BURST = 50
@@ -70,7 +70,7 @@ def test_virtual_runner_evaluates_stages_like_a_session(name: str) -> None:
         arrivals_s, responses = runner.responses_of(order, index)
         errors = None if responses.failed is None else ["http-5xx" if failed else None for failed in responses.failed]
         rows = request_rows(arrivals_s, responses.latency_s, errors=errors)
-        stage = summarize_stage(rows, None, stage_facts(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
+        stage = summarize_stage(rows, None, build_stage_data(rate_per_s, 30.0, kind="probe", drain_s=3.0), target.slo)
         evaluations.append(stage.meets_slo)
         assert runner.run(order).meets_slo is stage.meets_slo
     assert (evaluations[0], evaluations[-1]) == (True, False)
@@ -254,9 +254,9 @@ def test_search_limited_by_a_varying_generator_ends_in_time_with_a_lower_bound()
 
         outcomes.append(find_max_rate(runner, spec, server("M/D/1").slo, 60.0, get_time_ns))
         assert runner.spent_ns < 1e9 * (spec.max_duration_s or 0.0) + 1e9 * spec.step_duration_s
-    found = [outcome for outcome in outcomes if outcome.max_rate_per_s is not None]
-    assert len(found) >= 18
-    assert all(outcome.is_lower_bound for outcome in found)
+    finished = [outcome for outcome in outcomes if outcome.max_rate_per_s is not None]
+    assert len(finished) >= 18
+    assert all(outcome.is_lower_bound for outcome in finished)
 
 
 class LateLoad(ScriptedLoad):

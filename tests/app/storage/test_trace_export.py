@@ -12,10 +12,10 @@ from app.errors import UsageError
 from app.profiles.traces import read_trace
 from app.storage.trace_export import UNUSED_COLUMNS, TraceExport, export_trace
 from loadgen.records import REQUEST_SCHEMA
-from tests.fakes.queues import stage_facts
+from tests.fakes.queues import build_stage_data
 
 STAGES = [
-    msgspec.structs.replace(stage_facts(), index=index, name=name, kind=kind)
+    msgspec.structs.replace(build_stage_data(), index=index, name=name, kind=kind)
     for index, (name, kind) in enumerate([("warm-up", "warmup"), ("steady", "steady"), ("replay", "varying")])
 ]
 

@@ -38,10 +38,10 @@ sampler = Sampler(interval_s=0.02)
 start_s = time.perf_counter()
 sampler.start(sink)
 assert arrived.wait(20)
-lost, took_s = sampler.lost_gpus, time.perf_counter() - start_s
+lost, duration_s = sampler.lost_gpus, time.perf_counter() - start_s
 processes = [[process.gpu, process.pid, process.memory_gib] for process in sampler.gpu_processes]
 sampler.close()
-print(json.dumps({"rows": rows, "lost": lost, "took_s": took_s, "processes": processes}))
+print(json.dumps({"rows": rows, "lost": lost, "duration_s": duration_s, "processes": processes}))
 """
 
 RESCAN = """
@@ -229,7 +229,7 @@ def test_sampler_reports_lost_gpu_within_2_s(simulated_nvml: Path) -> None:
     values, faults = "mig_instances=2", "nvmlDeviceGetClockInfo@1#3=GPU_IS_LOST"
     output = run(SAMPLE, library=simulated_nvml, gpus="2", values=values, faults=faults)
     assert output["lost"] == [1]
-    assert output["took_s"] < 2
+    assert output["duration_s"] < 2
     assert any(row["source"] == "gpu1" and row["value"] is None for row in output["rows"])
 
 

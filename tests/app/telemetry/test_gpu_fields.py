@@ -27,7 +27,7 @@ for at in json.loads(sys.argv[1]):
     until = time.perf_counter() + 0.05
     while time.perf_counter() < until:
         pass
-print(json.dumps({"samples": samples, "lost": query.is_lost, "took_s": time.perf_counter() - start_s}))
+print(json.dumps({"samples": samples, "lost": query.is_lost, "duration_s": time.perf_counter() - start_s}))
 """
 
 
@@ -52,7 +52,7 @@ def test_wrapped_32_bit_pcie_counter_has_correct_rate(simulated_nvml: Path) -> N
 def test_gpu_energy_increases_by_power_times_time(simulated_nvml: Path) -> None:
     output = read(simulated_nvml, "[0, 0, 0]", values="power_mw=400000")
     first, last = output["samples"][0]["gpu_energy_j"], output["samples"][-1]["gpu_energy_j"]
-    assert 400 * 0.09 < last - first < 400 * output["took_s"]
+    assert 400 * 0.09 < last - first < 400 * output["duration_s"]
 
 
 def test_unsupported_nvml_field_is_retried_after_interval(simulated_nvml: Path) -> None:

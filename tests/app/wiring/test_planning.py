@@ -372,7 +372,7 @@ def test_own_measurements_of_the_model_calibrate_its_plan(tmp_path: Path, monkey
     plain = plan_fleets(replace(plan_inputs, own_evidence=()), estimate_only=True)
     assert (plan.own_points, plain.own_points) == (1, 0)
     spread, plain_spread = (
-        found.recommendation.fleet.instances_needed for found in (plan, plain) if found.recommendation is not None
+        planned.recommendation.fleet.instances_needed for planned in (plan, plain) if planned.recommendation is not None
     )
     assert spread is not None
     assert plain_spread is not None

@@ -28,7 +28,7 @@ def read(data: bytes) -> None:
     with input_file(data, "aws.csv") as path:
         file = CatalogFile(path, "aws.csv", "aws.csv")
         layout = LAYOUT_IDS[choice - 1] if choice else detect_format(file)
-        dated = [DatedCatalog(found, "source", DAY) for found in read_catalog([file], layout, _instances(), None)]
+        dated = [DatedCatalog(catalog, "source", DAY) for catalog in read_catalog([file], layout, _instances(), None)]
         find_next_page(file)
     compare_prices(dated, load_bundled_catalog(), UpdateRules(max_change=2.0), DAY)
 

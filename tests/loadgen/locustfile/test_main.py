@@ -176,7 +176,7 @@ def test_stop_without_drain_ends_stage_despite_hanging_users(tmp_path: Path) -> 
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         before_s = perf_counter()
-        played = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), goes_on=False)
+        played = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), continues=False)
     assert perf_counter() - before_s < 10
     assert played.ended.stopped_early
 

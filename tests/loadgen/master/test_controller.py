@@ -48,7 +48,7 @@ def master_with_workers(*clients: str) -> VirtualMaster:
 
 def master_with_prepared_stage(*clients: str) -> VirtualMaster:
     master = master_with_workers(*clients)
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     for client in clients:
         master.send_reports(client, StagePrepared(INDEX))
     return master
@@ -154,8 +154,8 @@ def test_worker_lost_while_gathering_may_be_replaced() -> None:
 
 def test_all_workers_are_configured_and_one_per_host_runs_preflight() -> None:
     master = master_with_workers("a1", "a2", "b1")
-    master.conductor.execute(Configure(Endpoint(("http://x",)), HttpWorkload()))
-    master.conductor.execute(Preflight())
+    master.controller.execute(Configure(Endpoint(("http://x",)), HttpWorkload()))
+    master.controller.execute(Preflight())
     assert [bool(master.reported(client, Configure)) for client in ("a1", "a2", "b1")] == [True] * 3
     assert [bool(master.reported(client, Preflight)) for client in ("a1", "a2", "b1")] == [True, False, True]
     master.send_reports("b1", PREFLIGHT)
@@ -166,11 +166,11 @@ def test_all_workers_are_configured_and_one_per_host_runs_preflight() -> None:
 
 def test_another_worker_of_host_repeats_preflight_after_loss() -> None:
     master = master_with_workers("a1", "a2", "b1")
-    master.conductor.execute(Preflight())
+    master.controller.execute(Preflight())
     master.send_reports("b1", PREFLIGHT)
-    master.conductor.evict("a1", "is odd")
+    master.controller.evict("a1", "is odd")
     assert master.reported("a2", Preflight)
-    master.conductor.evict("a2", "is odd")
+    master.controller.evict("a2", "is odd")
     (preflight_done,) = master.engine.reports_of(PreflightDone)  # from the only remaining host
     assert isinstance(preflight_done, PreflightDone)
     assert preflight_done.error is None
@@ -183,7 +183,7 @@ def test_workers_start_shared_stage_simultaneously_on_their_own_clocks() -> None
     master.ahead_ns = 0
     master.mute.add("a1")
     master.join("b1")
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     assert master.reported("a1", RunStage) == [RunStage(STAGE, WorkerShare(0, 2))]
     assert master.reported("b1", RunStage) == [RunStage(STAGE, WorkerShare(1, 2))]
     master.send_reports("b1", StagePrepared(INDEX))
@@ -202,10 +202,10 @@ def test_rows_are_forwarded_in_order_after_all_workers_started() -> None:
     master = master_with_prepared_stage("a1", "b1")
     first, second = (encode_rows_of_share_0(count) for count in (3, 4))
     master.send_reports("a1", StageStarted(INDEX, 0, 50))
-    master.conductor.on_message("a1", "rows", first)
+    master.controller.on_message("a1", "rows", first)
     assert not master.engine.rows
     master.send_reports("b1", StageStarted(INDEX, 0, 50))
-    master.conductor.on_message("a1", "rows", second)
+    master.controller.on_message("a1", "rows", second)
     assert [decode_rows(body).num_rows for body in master.engine.rows] == [3, 4]
 
 
@@ -245,7 +245,7 @@ def test_earliest_error_is_reported_on_master_clock_even_from_lost_worker() -> N
     master.ahead_ns = 0
     master.mute.add("a1")
     master.join("b1")
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     for client in ("a1", "b1"):
         master.send_reports(client, StagePrepared(INDEX))
         master.send_reports(client, StageStarted(INDEX, 0, 50))
@@ -265,10 +265,10 @@ def test_earliest_error_is_reported_on_master_clock_even_from_lost_worker() -> N
 def test_rate_changes_extension_and_stop_reach_all_workers() -> None:
     master = master_with_running_stage("a1", "b1")
     now_ns = master.clock.now_ns
-    master.conductor.execute(ChangeRate(55.0, now_ns))
-    master.conductor.execute(ChangeRate(66.0, now_ns + 10**9))
-    master.conductor.execute(ExtendStage(12.5))
-    master.conductor.execute(StopStage(drain=False))
+    master.controller.execute(ChangeRate(55.0, now_ns))
+    master.controller.execute(ChangeRate(66.0, now_ns + 10**9))
+    master.controller.execute(ExtendStage(12.5))
+    master.controller.execute(StopStage(drain=False))
     for client in ("a1", "b1"):
         assert master.reported(client, ExtendStage) == [ExtendStage(12.5)]
         assert master.reported(client, ChangeRate) == [
@@ -299,7 +299,7 @@ def test_silent_worker_is_lost_after_2_5_s_and_next_stage_runs_without_it() -> N
     assert lost.lost_ns is not None
     assert silent_ns - 300_000_000 <= lost.lost_ns <= silent_ns
     assert report.scheduled == 150
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     assert master.reported("a1", RunStage)[-1] == RunStage(STAGE, WorkerShare(0, 2))
     assert master.reported("a2", RunStage)[-1] == RunStage(STAGE, WorkerShare(1, 2))
     assert len(master.reported("b1", RunStage)) == 1
@@ -309,9 +309,9 @@ def test_worker_lost_between_stages_is_reported_once_and_rows_have_worker_index(
     master = master_with_workers("a1", "b1")
     master.mute.add("a1")
     master.pass_time(10.2)
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     master.send_reports("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
-    master.conductor.on_message("b1", "rows", encode_rows_of_share_0(5))
+    master.controller.on_message("b1", "rows", encode_rows_of_share_0(5))
     end_stage(master, "b1")
     assert master.engine.workers_of_rows == [1]
     assert [(result.worker, result.lost_ns is None) for result in get_stage_ended(master).workers] == [
@@ -319,7 +319,7 @@ def test_worker_lost_between_stages_is_reported_once_and_rows_have_worker_index(
         (1, True),
     ]
     master.engine.reports.clear()
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     master.send_reports("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
     end_stage(master, "b1")
     assert [result.worker for result in get_stage_ended(master).workers] == [1]  # reported once only
@@ -328,12 +328,12 @@ def test_worker_lost_between_stages_is_reported_once_and_rows_have_worker_index(
 def test_worker_lost_after_end_of_stage_is_reported_with_next_stage() -> None:
     master = master_with_running_stage("a1", "b1")
     end_stage(master, "a1")
-    master.conductor.evict("a1", "is odd")
+    master.controller.evict("a1", "is odd")
     assert not master.reported("b1", StopStage)
     end_stage(master, "b1")
     assert [result.lost_ns for result in get_stage_ended(master).workers] == [None, None]
     master.engine.reports.clear()
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     master.send_reports("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 100))
     end_stage(master, "b1")
     assert [(result.worker, result.lost_ns is None) for result in get_stage_ended(master).workers] == [
@@ -344,9 +344,9 @@ def test_worker_lost_after_end_of_stage_is_reported_with_next_stage() -> None:
 
 def test_worker_lost_before_start_of_stage_stops_stage() -> None:
     master = master_with_workers("a1", "b1")
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     master.send_reports("a1", StagePrepared(INDEX))
-    master.conductor.evict("b1", "is odd")
+    master.controller.evict("b1", "is odd")
     assert [type(command) for command in master.channel.reported["a1"]] == [RunStage, StopStage, StartStage]
     master.send_reports("a1", StageStarted(INDEX, 0, 50))
     end_stage(master, "a1")
@@ -356,8 +356,8 @@ def test_worker_lost_before_start_of_stage_stops_stage() -> None:
 def test_stage_stopped_during_preparation_ends_without_start_command() -> None:
     """A worker that receives the stop command reports start and end immediately, without a start command."""
     master = master_with_workers("a1", "b1")
-    master.conductor.execute(RunStage(STAGE))
-    master.conductor.execute(StopStage(drain=True))
+    master.controller.execute(RunStage(STAGE))
+    master.controller.execute(StopStage(drain=True))
     master.send_reports("a1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
     end_stage(master, "a1")
     master.send_reports("b1", StagePrepared(INDEX), StageStarted(INDEX, 0, 0))
@@ -371,7 +371,7 @@ def test_preparing_worker_is_not_lost_after_9_5_s_of_silence() -> None:
     """No worker sends requests yet, and reading the workload may block its interpreter for seconds."""
     master = master_with_workers("a1", "b1")
     for command, report in ((Preflight(), PREFLIGHT), (RunStage(STAGE), StagePrepared(INDEX))):
-        master.conductor.execute(command)
+        master.controller.execute(command)
         master.send_reports("a1", report)
         master.mute.add("b1")
         master.pass_time(9.5)
@@ -396,7 +396,7 @@ def test_worker_that_ended_stage_is_not_lost_after_9_5_s_of_silence() -> None:
 
 def test_preparing_worker_is_lost_after_10_s_of_silence() -> None:
     master = master_with_workers("a1", "b1")
-    master.conductor.execute(RunStage(STAGE))
+    master.controller.execute(RunStage(STAGE))
     master.send_reports("a1", StagePrepared(INDEX))
     master.mute.add("b1")
     master.pass_time(10.2)
@@ -436,7 +436,7 @@ def test_workload_and_target_failures_are_forwarded_with_host() -> None:
 )
 def test_worker_with_undecodable_message_is_evicted_and_stage_continues(kind: str, body: bytes) -> None:
     master = master_with_running_stage("a1", "b1")
-    master.conductor.on_message("b1", kind, body)
+    master.controller.on_message("b1", kind, body)
     assert master.reported("b1", Quit)
     end_stage(master, "a1")
     assert [result.lost_ns is None for result in get_stage_ended(master).workers] == [True, False]
@@ -461,8 +461,8 @@ def test_worker_with_unexpected_report_is_evicted() -> None:
 def test_messages_of_unknown_client_are_ignored_and_client_receives_quit() -> None:
     master = master_with_running_stage("a1", "b1")
     master.send_reports("z1", StageEnded(INDEX, 0, 0, 0, 0, 0.0, 0, stopped_early=False), Failed("no", error="dns"))
-    master.conductor.on_message("z1", "rows", encode_rows(batch(5)))
-    master.conductor.on_message("z1", "report", b"\xff")
+    master.controller.on_message("z1", "rows", encode_rows(batch(5)))
+    master.controller.on_message("z1", "report", b"\xff")
     assert master.reported("z1", Quit)
     assert not master.reported("z1", RunStage)
     assert not master.failures
@@ -476,7 +476,7 @@ def test_resumed_master_evicts_no_worker_for_time_of_suspension() -> None:
     master = master_with_running_stage("a1", "b1")
     master.pass_time(1)
     master.clock.now_ns += 60 * 10**9
-    master.conductor.tick()
+    master.controller.tick()
     master.answer_pings()
     master.pass_time(3)
     assert not master.reported("a1", Quit)
@@ -495,5 +495,5 @@ def test_pings_are_sent_four_times_per_second() -> None:
 
 def test_quit_workers_sends_quit_to_all_workers() -> None:
     master = master_with_workers("a1", "b1")
-    master.conductor.quit_workers()
+    master.controller.quit_workers()
     assert master.reported("a1", Quit) == master.reported("b1", Quit) == [Quit()]

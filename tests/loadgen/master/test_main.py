@@ -136,7 +136,7 @@ def test_stop_without_drain_ends_stage_within_5_s(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=20)) as slow:
         load.configure(Endpoint((slow.url,)), HttpWorkload())
         began_s = time.monotonic()
-        played = StageRun(load, plan(50, 30), goes_on=False)
+        played = StageRun(load, plan(50, 30), continues=False)
     assert time.monotonic() - began_s < 5
     assert set(played.rows["error"]) <= {"timeout"}
     assert played.ended.stopped_early

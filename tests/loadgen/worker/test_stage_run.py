@@ -228,11 +228,11 @@ def test_preflight_reports_empty_response_unless_its_status_is_expected(load: Lo
 
 @pytest.mark.timing
 def test_preflight_detects_target_that_closes_its_connections(load: LoadProcess) -> None:
-    keeps_by_mode: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
-    for mode, keeps in keeps_by_mode.items():
+    expected_by_mode: dict[ReplyMode, bool] = {"close-unsaid": False, "whole": True, "close-after": True}
+    for mode, is_kept_alive in expected_by_mode.items():
         with ScriptedServer(Script(Reply(mode=mode))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())
-            assert load.preflight().keeps_connection is keeps
+            assert load.preflight().keeps_connection is is_kept_alive
 
 
 @pytest.mark.timing

@@ -59,8 +59,8 @@ def test_empty_table_has_no_calls() -> None:
     assert (len(calls), calls.has_separate_copies) == (0, False)
 
 
-def run_checks(rows: Sequence[Sequence[float]], facts: CallStage) -> dict[str, Check]:
-    return {check.id: check for check in check_calls(read_calls(table_of(rows), facts), facts)}
+def run_checks(rows: Sequence[Sequence[float]], call_stage: CallStage) -> dict[str, Check]:
+    return {check.id: check for check in check_calls(read_calls(table_of(rows), call_stage), call_stage)}
 
 
 def build_steady_calls(count: int = 100) -> list[list[float]]:

@@ -18,11 +18,11 @@ SLO = (parse_objective("service_ms.p95 < 20"),)
 def build_variant(batch: int, duration_ms: float, *checks: Check) -> VariantResult:
     """Result of a variant with 100 calls of `batch` rows each."""
     rows = [call(duration_ms * n, duration_ms, query=n) for n in range(100)]
-    facts = stage_of(batch=batch, seconds=duration_ms / 10)
+    call_stage = stage_of(batch=batch, seconds=duration_ms / 10)
     variant_data = VariantData(
-        variant=facts.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None
+        variant=call_stage.variant, model_file="m.onnx", model_sha256=None, size_bytes=None, failure=None
     )
-    return VariantResult(variant_data, (summarize_calls(table_of(rows), facts, checks),))
+    return VariantResult(variant_data, (summarize_calls(table_of(rows), call_stage, checks),))
 
 
 @pytest.mark.parametrize(

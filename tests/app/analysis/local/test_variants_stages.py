@@ -24,8 +24,8 @@ def simulate_stage(
 ) -> Stage:
     due = scenario in ("server", "multi-stream")
     rows = [call(duration_ms * n, duration_ms, query=n, due_ms=duration_ms * n if due else None) for n in range(100)]
-    facts = replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=in_search)
-    return summarize_calls(table_of(rows), facts)
+    call_stage = replace(stage_of(scenario, rate_per_s=rate_per_s), in_search=in_search)
+    return summarize_calls(table_of(rows), call_stage)
 
 
 def parse_slo(*texts: str) -> list[Objective]:

@@ -44,8 +44,8 @@ def test_initial_values_of_every_alternative_form_are_valid(protocol: str) -> No
             base = {} if len(path) < 2 else initial_value(field)
             for form in forms if len(path) > 1 and base and path[0] not in ("target", "workload") else ():
                 others = {key for alternative in forms for key in alternative.split("+")}
-                kept_values = {key: value for key, value in base.items() if key not in others}
-                assert validate_value(field, {**kept_values, **initial_form_values(field, form)}), (path, choice, form)
+                other_values = {key: value for key, value in base.items() if key not in others}
+                assert validate_value(field, {**other_values, **initial_form_values(field, form)}), (path, choice, form)
 
 
 def test_display_names_use_acronyms_and_unique_names_add_a_number() -> None:

@@ -220,14 +220,14 @@ def test_model_variants_have_state_times_and_failure_reason() -> None:
     variant = local_runs.variant()
     call_stage = stage_of()
     stage = local_runs.stage(variant, "single-stream", 4.0)
-    failed_facts = local_runs.build_variant_data(variant, failure="killed: out of memory")
+    failed_data = local_runs.build_variant_data(variant, failure="killed: out of memory")
     presenter = replay(
         run_started(),
         VariantStarted(at(1), 1, 2, variant),
         CallsFinished(at(5), call_stage, stage),
         VariantFinished(at(6), 1, local_runs.build_variant_data(variant)),
         VariantStarted(at(7), 2, 2, variant),
-        VariantFinished(at(8), 2, failed_facts),
+        VariantFinished(at(8), 2, failed_data),
     )
     first, second = presenter.variants.lines()
     assert presenter.is_local
@@ -310,8 +310,8 @@ def test_endpoint_kpis_are_throughput_latency_errors_and_with_tokens_ttft_and_tp
     ).kpis()[3]
     assert (late.value, late.state) == ("25.0\u202f%", "bad"), "failed after the last snapshot"
     for time_s, tokens in ((7, 2000), (8, 4000)):
-        tokens_seen = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
-        presenter.handle_event(tokens_seen)
+        token_snapshot = replace(snapshot(1, time_s, 5), output_tokens=tokens, ttft_p50_ms=80.0, tpot_p50_ms=9.0)
+        presenter.handle_event(token_snapshot)
     kind: str = presenter.kind
     assert kind == "llm_endpoint"
     assert [kpi.label for kpi in presenter.kpis()][:3] == ["p50 TTFT", "p50 TPOT", "Output throughput"]

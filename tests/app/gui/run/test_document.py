@@ -126,15 +126,15 @@ def test_undoing_all_profile_edits_restores_the_text_and_redo_repeats_the_edits(
     text = bundled_profiles()[name].read_text()
     document = ProfileDocument()
     document.open(text, None)
-    seen_texts = [text]
+    earlier_texts = [text]
     for path, value in edits:
         document.set_value(path, value)
         assert document.tree == read_document(document.text.encode(), "x").value
-        seen_texts.append(document.text)
+        earlier_texts.append(document.text)
     edited_text = document.text
     while document.undo_stack.canUndo():
         document.undo_stack.undo()
-        assert document.text in seen_texts
+        assert document.text in earlier_texts
     assert document.text == text
     while document.undo_stack.canRedo():
         document.undo_stack.redo()

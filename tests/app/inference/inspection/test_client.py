@@ -99,25 +99,25 @@ def test_hostile_models_use_less_than_512_mib(rejections: dict[Maker, Rejection]
 
 
 def test_inspected_bundled_model_has_inputs_parameters_and_costs() -> None:
-    facts = inspect_model(DIGITS_MODEL, ShapeOverrides())
-    assert (facts.inputs[0].name, facts.inputs[0].shape) == ("image", ("batch", 1, 8, 8))
-    assert facts.parameters.bytes == facts.parameters.count * 4
-    assert [cost.batch for cost in facts.costs] == [1, 2, 4, 8, 16, 32, 64]
-    assert facts.external_files == ()
+    inspected = inspect_model(DIGITS_MODEL, ShapeOverrides())
+    assert (inspected.inputs[0].name, inspected.inputs[0].shape) == ("image", ("batch", 1, 8, 8))
+    assert inspected.parameters.bytes == inspected.parameters.count * 4
+    assert [cost.batch for cost in inspected.costs] == [1, 2, 4, 8, 16, 32, 64]
+    assert inspected.external_files == ()
 
 
 def test_external_weights_in_the_model_folder_are_counted(tmp_path: Path) -> None:
     (tmp_path / "w.bin").write_bytes(bytes(128))
-    facts = inspect_model(hostile_models.weights_at(tmp_path, "w.bin"), ShapeOverrides())
-    assert [(file.name, file.size_bytes) for file in facts.external_files] == [("w.bin", 128)]
-    assert facts.parameters.count == 32
+    inspected = inspect_model(hostile_models.weights_at(tmp_path, "w.bin"), ShapeOverrides())
+    assert [(file.name, file.size_bytes) for file in inspected.external_files] == [("w.bin", 128)]
+    assert inspected.parameters.count == 32
 
 
 def test_model_with_inconsistent_shapes_has_parameters_but_no_costs(tmp_path: Path) -> None:
-    facts = inspect_model(hostile_models.shapes_at_odds(tmp_path), ShapeOverrides())
-    assert facts.cost_reason is not None
-    assert "are inconsistent" in facts.cost_reason
-    assert (facts.costs, facts.parameters.count) == ((), 12)
+    inspected = inspect_model(hostile_models.shapes_at_odds(tmp_path), ShapeOverrides())
+    assert inspected.cost_reason is not None
+    assert "are inconsistent" in inspected.cost_reason
+    assert (inspected.costs, inspected.parameters.count) == ((), 12)
 
 
 def test_length_of_an_unknown_axis_is_a_usage_error() -> None:

@@ -19,12 +19,12 @@ NO_OVERRIDES = ShapeOverrides()
 def test_flops_and_parameters_of_resnet_50_match_the_literature() -> None:
     """He et al., "Deep Residual Learning" (2015), give 3.8 × 10^9 multiply-adds for ResNet-50; with the stride in the
     3×3 convolution, as in this file, it is 4.1 × 10^9. It has 25.6 million parameters."""
-    facts = read_model_metadata(LIGHT / "light_resnet50.onnx", NO_OVERRIDES)
-    (cost,) = facts.costs
+    model_metadata = read_model_metadata(LIGHT / "light_resnet50.onnx", NO_OVERRIDES)
+    (cost,) = model_metadata.costs
     assert cost.batch == 1
     assert cost.flops == pytest.approx(8.18e9, rel=0.001)
-    assert facts.parameters.count == pytest.approx(25.6e6, rel=0.002)
-    assert (facts.unknown_nodes, facts.unknown_values) == (0, 0)
+    assert model_metadata.parameters.count == pytest.approx(25.6e6, rel=0.002)
+    assert (model_metadata.unknown_nodes, model_metadata.unknown_values) == (0, 0)
 
 
 @pytest.mark.parametrize(
@@ -34,24 +34,24 @@ def test_flops_and_parameters_of_resnet_50_match_the_literature() -> None:
 def test_flops_and_parameters_of_networks_match_published_values(
     model: str, multiply_adds: float, parameters: float
 ) -> None:
-    facts = read_model_metadata(LIGHT / f"light_{model}.onnx", NO_OVERRIDES)
-    assert facts.costs[0].flops == pytest.approx(2 * multiply_adds, rel=0.01)
-    assert facts.parameters.count == pytest.approx(parameters, rel=0.01)
+    model_metadata = read_model_metadata(LIGHT / f"light_{model}.onnx", NO_OVERRIDES)
+    assert model_metadata.costs[0].flops == pytest.approx(2 * multiply_adds, rel=0.01)
+    assert model_metadata.parameters.count == pytest.approx(parameters, rel=0.01)
 
 
 def test_attention_flops_are_quadratic_in_sequence_length(tmp_path: Path) -> None:
-    facts = read_model_metadata(attention(tmp_path / "m.onnx"), ShapeOverrides(axes={"seq": 10}))
+    model_metadata = read_model_metadata(attention(tmp_path / "m.onnx"), ShapeOverrides(axes={"seq": 10}))
     projections, scores, sums = 3 * 10 * 8 * 8, 10 * 10 * 8, 10 * 10 * 8
-    assert facts.flops_growth == Growth(0, 2 * (projections + scores + sums))
-    assert (facts.batch_axes, facts.axes) == (("batch",), {"seq": 10})
+    assert model_metadata.flops_growth == Growth(0, 2 * (projections + scores + sums))
+    assert (model_metadata.batch_axes, model_metadata.axes) == (("batch",), {"seq": 10})
 
 
 def test_unset_dynamic_axis_leaves_costs_unknown_but_not_parameters(tmp_path: Path) -> None:
-    facts = read_model_metadata(attention(tmp_path / "m.onnx"), NO_OVERRIDES)
-    assert facts.cost_reason == "the model has dynamic axes seq; set them with --axis seq=VALUE"
-    assert facts.costs == ()
-    assert facts.parameters.count == 3 * 64
-    assert {row.operator: (row.nodes, row.flops) for row in facts.operators}["MatMul"] == (5, None)
+    model_metadata = read_model_metadata(attention(tmp_path / "m.onnx"), NO_OVERRIDES)
+    assert model_metadata.cost_reason == "the model has dynamic axes seq; set them with --axis seq=VALUE"
+    assert model_metadata.costs == ()
+    assert model_metadata.parameters.count == 3 * 64
+    assert {row.operator: (row.nodes, row.flops) for row in model_metadata.operators}["MatMul"] == (5, None)
 
 
 def test_shape_override_sets_axes_and_may_leave_the_batch_open(tmp_path: Path) -> None:
@@ -82,13 +82,13 @@ def test_shape_overrides_that_do_not_fit_the_model_are_rejected(
 
 def test_moved_bytes_are_those_of_an_unfused_run(tmp_path: Path) -> None:
     nodes = [helper.make_node("Gemm", ["x", "w"], ["h"]), helper.make_node("Relu", ["h"], ["y"])]
-    facts = read_model_metadata(
+    model_metadata = read_model_metadata(
         write_graph(tmp_path / "m.onnx", graph_of(nodes, {"x": ["n", 4]}, {"w": [4, 6]})), NO_OVERRIDES
     )
     weights, row_in, row_hidden = 4 * 24, 4 * 4, 4 * 6
-    assert facts.moved_growth == Growth(weights, row_in + row_hidden + row_hidden + row_hidden)
-    assert facts.costs[0].min_bytes == weights + row_in + row_hidden
-    assert facts.costs[0].flops_per_byte == 2 * 24 / (weights + 16 + 3 * 24)
+    assert model_metadata.moved_growth == Growth(weights, row_in + row_hidden + row_hidden + row_hidden)
+    assert model_metadata.costs[0].min_bytes == weights + row_in + row_hidden
+    assert model_metadata.costs[0].flops_per_byte == 2 * 24 / (weights + 16 + 3 * 24)
 
 
 def test_moved_bytes_of_a_gather_exclude_the_whole_table(tmp_path: Path) -> None:
@@ -97,9 +97,9 @@ def test_moved_bytes_of_a_gather_exclude_the_whole_table(tmp_path: Path) -> None
     graph = graph_of(nodes, {"x": ["n", 4]}, {"w": [1000, 4]})
     graph.input.append(helper.make_tensor_value_info("i", TensorProto.INT64, ["n"]))
     graph.initializer.append(ids)
-    facts = read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES)
-    assert facts.costs[0].memory_bytes > 16_000
-    assert facts.costs[0].moved_bytes < 200
+    model_metadata = read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES)
+    assert model_metadata.costs[0].memory_bytes > 16_000
+    assert model_metadata.costs[0].moved_bytes < 200
 
 
 def test_folded_constants_count_as_parameters(tmp_path: Path) -> None:
@@ -110,8 +110,8 @@ def test_folded_constants_count_as_parameters(tmp_path: Path) -> None:
     ]
     graph = graph_of(nodes, {"x": ["n", 3]})
     graph.initializer.append(numpy_helper.from_array(np.array([3, 5], np.int64), "length"))
-    facts = read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES)
-    assert (facts.parameters.count, facts.parameters.bytes_by_dtype) == (15, {"float32": 60})
+    model_metadata = read_model_metadata(write_graph(tmp_path / "m.onnx", graph), NO_OVERRIDES)
+    assert (model_metadata.parameters.count, model_metadata.parameters.bytes_by_dtype) == (15, {"float32": 60})
 
 
 def test_scales_shapes_and_indices_are_not_parameters(tmp_path: Path) -> None:
@@ -137,9 +137,9 @@ def test_scales_shapes_and_indices_are_not_parameters(tmp_path: Path) -> None:
 def test_values_of_unknown_shape_are_counted(tmp_path: Path) -> None:
     """The length of NonZero's output depends on the data."""
     nodes = [helper.make_node("NonZero", ["x"], ["z"]), helper.make_node("Cast", ["z"], ["y"], to=TensorProto.FLOAT)]
-    facts = read_model_metadata(write_graph(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NO_OVERRIDES)
-    assert (facts.unknown_values, facts.unknown_nodes) == (2, 0)
-    assert [cost.batch for cost in facts.costs] == [2]
+    model_metadata = read_model_metadata(write_graph(tmp_path / "m.onnx", graph_of(nodes, {"x": [2, 3]})), NO_OVERRIDES)
+    assert (model_metadata.unknown_values, model_metadata.unknown_nodes) == (2, 0)
+    assert [cost.batch for cost in model_metadata.costs] == [2]
 
 
 def test_onnx_runtime_operators_are_accepted_with_unknown_costs(tmp_path: Path) -> None:
@@ -151,9 +151,9 @@ def test_onnx_runtime_operators_are_accepted_with_unknown_costs(tmp_path: Path) 
     )
     path = tmp_path / "m.onnx"
     path.write_bytes(model.SerializeToString())
-    facts = read_model_metadata(path, NO_OVERRIDES)
-    assert facts.unknown_operators == ("com.microsoft.FusedMatMul",)
-    assert (facts.unknown_nodes, facts.unknown_values) == (1, 1)
+    model_metadata = read_model_metadata(path, NO_OVERRIDES)
+    assert model_metadata.unknown_operators == ("com.microsoft.FusedMatMul",)
+    assert (model_metadata.unknown_nodes, model_metadata.unknown_values) == (1, 1)
 
 
 def test_model_functions_are_inlined_for_costs(tmp_path: Path) -> None:

@@ -96,13 +96,13 @@ def test_int8_static_softmax_of_many_classes_stays_accurate(is_reshaped: bool, t
     nodes = [helper.make_node("Softmax", ["m"], ["s"])]
     if is_reshaped:
         nodes.append(helper.make_node("Flatten", ["s"], ["y"]))
-    model = matrix(nodes, given="y" if is_reshaped else "s", classes=1000)
+    model = matrix(nodes, input_names="y" if is_reshaped else "s", classes=1000)
     convert_static(model, draw_rows(16, 8), tmp_path)
     assert compute_max_difference(model, draw_rows(16, 8), tmp_path) < 1e-4  # a share is 1e-3, and a step of int8 4e-3
 
 
 def test_int8_static_output_sigmoid_is_not_quantized(tmp_path: Path) -> None:
-    model = matrix([helper.make_node("Sigmoid", ["m"], ["p"])], given="p")
+    model = matrix([helper.make_node("Sigmoid", ["m"], ["p"])], input_names="p")
     int8_model = convert_static(model, draw_rows(16, 8), tmp_path)
     assert int8_model.graph.node[-1].op_type == "Sigmoid"
     assert any(node.op_type == "DequantizeLinear" for node in int8_model.graph.node)
@@ -115,7 +115,7 @@ def test_int8_static_attention_stays_accurate(tmp_path: Path) -> None:
 
 
 def test_int8_static_output_read_by_a_relu_has_negative_values(tmp_path: Path) -> None:
-    model = matrix([helper.make_node("Relu", ["m"], ["r"])], given="m r")
+    model = matrix([helper.make_node("Relu", ["m"], ["r"])], input_names="m r")
     convert_static(model, draw_rows(16, 8), tmp_path)
     assert compute_max_difference(model, draw_rows(16, 8), tmp_path) < 0.02
 

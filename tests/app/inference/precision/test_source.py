@@ -34,7 +34,7 @@ def test_weight_listed_as_input_is_removed_from_the_inputs(tmp_path: Path) -> No
 
 
 def test_model_functions_are_inlined_in_the_loaded_model(tmp_path: Path) -> None:
-    model = networks.matrix([helper.make_node("twice", ["m"], ["y"], domain="own")], given="y")
+    model = networks.matrix([helper.make_node("twice", ["m"], ["y"], domain="own")], input_names="y")
     opsets = [helper.make_opsetid("", 17)]
     nodes = [helper.make_node("Add", ["a", "a"], ["b"])]
     model.functions.append(helper.make_function("own", "twice", ["a"], ["b"], nodes, opsets))

@@ -22,7 +22,7 @@ def test_invalid_converted_model_is_rejected(tmp_path: Path) -> None:
 
 def test_converted_model_with_other_outputs_is_rejected(tmp_path: Path) -> None:
     original = open_on_cpu(networks.save_network(tmp_path / "fp32.onnx", networks.matrix()))
-    other = networks.matrix([helper.make_node("Relu", ["m"], ["r"])], given="r")
+    other = networks.matrix([helper.make_node("Relu", ["m"], ["r"])], input_names="r")
     with pytest.raises(MeasurementError, match="different inputs or outputs"):
         run_converted_model(original, networks.save_network(tmp_path / "made.onnx", other), ROWS)
 

@@ -7,13 +7,13 @@ from app.planning.step_times.closed_loop import count_decoding, count_prompts_wa
 
 
 def decoding(clients: float, cached: float = 1e9, prefill_s: float = 0.0, max_prefilled: float = 1e9) -> float:
-    found = np.array([clients])
+    decoding_count = np.array([clients])
     for _ in range(30):
-        found = count_decoding(
+        decoding_count = count_decoding(
             np.array([clients]), np.array([cached]), np.array([prefill_s]), np.array([0.02]), np.array([500.0]),
-            np.array([max_prefilled]), found,
+            np.array([max_prefilled]), decoding_count,
         )  # fmt: skip
-    return float(found[0])
+    return float(decoding_count[0])
 
 
 def test_all_clients_decode_without_prefill_time_and_cache_limit() -> None:

@@ -20,8 +20,8 @@ from tests.studies.published_folds import build_loops, take
 @cache
 def load_part() -> PublishedLoops:
     points = load_published_points()
-    kept = [point for point in points if point.served.model in ("llama-3.1-70b", "gpt-oss-120b", "minimax-m2")]
-    return build_loops(kept[::4])
+    selected = [point for point in points if point.served.model in ("llama-3.1-70b", "gpt-oss-120b", "minimax-m2")]
+    return build_loops(selected[::4])
 
 
 @cache

@@ -58,9 +58,9 @@ def test_estimates_of_several_servers_equal_separate_estimates() -> None:
     evidence, pairs = load_bundled_evidence(), [(first, SETTINGS), (second, SETTINGS)]
     together = estimate_services(evidence, pairs, 1000.0, 500.0)
     assert isinstance(together, tuple)
-    for found, pair in zip(together, pairs, strict=True):
+    for joint, pair in zip(together, pairs, strict=True):
         lone = estimate_services(evidence, [pair], 1000.0, 500.0)
         assert isinstance(lone, tuple)
         (alone,) = lone
-        assert found.service.step_s == pytest.approx(alone.service.step_s)
-        assert found.tpot_sigma == pytest.approx(alone.tpot_sigma)
+        assert joint.service.step_s == pytest.approx(alone.service.step_s)
+        assert joint.tpot_sigma == pytest.approx(alone.tpot_sigma)

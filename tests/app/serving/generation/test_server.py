@@ -152,11 +152,11 @@ def test_engine_failure_ends_the_endpoint_with_its_error(
     clients: list[threading.Thread] = []
 
     def on_ready(ready: EndpointReady) -> None:
-        def ask() -> None:
+        def post_request() -> None:
             with request(ready, TEXT, {"prompt": "a"}) as response:
                 statuses.append(response.status)
 
-        clients.append(threading.Thread(target=ask))
+        clients.append(threading.Thread(target=post_request))
         clients[0].start()
 
     with pytest.raises(MeasurementError, match="no memory"):
@@ -192,7 +192,7 @@ def test_stream_interrupted_by_a_stop_ends_with_an_error(
     clients: list[threading.Thread] = []
 
     def on_ready(ready: EndpointReady) -> None:
-        def ask() -> None:
+        def post_request() -> None:
             with start_stream(ready) as response:
                 os.kill(os.getpid(), signal.SIGINT)
                 for _ in range(signals - 1):
@@ -200,7 +200,7 @@ def test_stream_interrupted_by_a_stop_ends_with_an_error(
                     os.kill(os.getpid(), signal.SIGINT)
                 bodies.append(response.read())
 
-        clients.append(threading.Thread(target=ask))
+        clients.append(threading.Thread(target=post_request))
         clients[0].start()
 
     run_language_model(settings, on_ready)

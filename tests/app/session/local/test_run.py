@@ -272,7 +272,7 @@ def test_server_scenario_without_a_known_maximum_throughput_is_skipped_with_a_no
 
 
 def test_cold_starts_run_in_separate_processes_and_are_reported_once_for_all_batches(bench: LocalBench) -> None:
-    bench.kept_model = "/cache/kept.onnx"
+    bench.cached_model_path = "/cache/kept.onnx"
     result = bench.run(spec_of(order_of(1), order_of(4), cold_starts=2)).result
     starts = [process for process in bench.started if "reference" not in process.what]
     # two uncached starts, one that fills the cache, two cached starts, the variant; then the other variant
