@@ -272,17 +272,20 @@ def _check_key_file(tls: Tls) -> None:
         raise BadValueError("tls.key_file is the key for tls.cert_file, which is missing")
 
 
-_ENDPOINT_DEFAULTS, _TIMEOUT_DEFAULTS = Endpoint(urls=()), Timeouts()
-"""Records whose field values are the defaults of the endpoint settings and the timeout settings."""
+_ENDPOINT_DEFAULTS = Endpoint(urls=())
+"""Record whose field values are the defaults of the endpoint settings."""
 
 
-class TimeoutSettings(Settings):
-    connect_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.connect_s, alias="connect", examples=["5s"])
-    """Maximum time to connect to the target, such as 5s."""
-    idle_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.idle_s, alias="idle", examples=["30s"])
-    """Maximum time without receiving a byte of the response, such as 30s."""
-    total_s: PositiveSeconds = Field(default=_TIMEOUT_DEFAULTS.total_s, alias="total", examples=["60s"])
-    """Maximum time from the send to the end of the response, such as 60s."""
+TimeoutSettings = build_settings(
+    Timeouts,
+    connect_s=Key(PositiveSeconds, "Maximum time to connect to the target, such as 5s.", "5s", alias="connect"),
+    idle_s=Key(
+        PositiveSeconds, "Maximum time without receiving a byte of the response, such as 30s.", "30s", alias="idle"
+    ),
+    total_s=Key(
+        PositiveSeconds, "Maximum time from the send to the end of the response, such as 60s.", "60s", alias="total"
+    ),
+)
 
 
 class TargetSettings(Settings):
@@ -308,7 +311,7 @@ class TargetSettings(Settings):
     this machine and private networks."""
     start: StartSettings | None = None
     """Server that the run starts before measuring and stops afterwards."""
-    timeouts: TimeoutSettings = TimeoutSettings()
+    timeouts: Annotated[Timeouts, ReadAs(TimeoutSettings)] = Timeouts()
     """Timeouts after which a request counts as failed."""
 
     @property

@@ -7,13 +7,13 @@ import socket
 from urllib.parse import urlsplit
 
 from app.errors import UnavailableError, UsageError
-from app.profiles.endpoint import EndpointSettings, TimeoutSettings
+from app.profiles.endpoint import EndpointSettings
 from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.permission import needs_permission
 from app.profiles.secrets import parse_file_reference, resolve_secret
 from app.wiring.proxy import find_proxy
 from app.wiring.secret_consent import require_consent
-from loadgen.records import Endpoint, KeyFile, Timeouts
+from loadgen.records import Endpoint, KeyFile
 
 
 def resolve_addresses(url: str) -> list[str]:
@@ -44,14 +44,14 @@ def build_endpoint(profile: EndpointProfile, run_id: str | None = None) -> Endpo
     if socket_path is None and not target.permitted:
         require_permission(target.all_urls, is_proxied=proxy is not None)
     if not isinstance(target, EndpointSettings):
-        return Endpoint(urls=target.all_urls, timeouts=_build_timeouts(target.timeouts))
+        return Endpoint(urls=target.all_urls, timeouts=target.timeouts)
     headers, key_files = _build_headers(target)
     return Endpoint(
         urls=target.all_urls,
         headers=headers,
         key_files=key_files,
         tls=target.tls,
-        timeouts=_build_timeouts(target.timeouts),
+        timeouts=target.timeouts,
         max_connections=_compute_max_connections(profile, target),
         balance=target.balance,
         unix_socket=None if socket_path is None else str(socket_path),
@@ -109,7 +109,3 @@ def _build_headers(target: EndpointSettings) -> tuple[tuple[tuple[str, str], ...
         else:
             key_files.append(KeyFile(header=name, path=file_reference[1], prefix=file_reference[0]))
     return tuple(fixed_headers), tuple(key_files)
-
-
-def _build_timeouts(timeouts: TimeoutSettings) -> Timeouts:
-    return Timeouts(timeouts.connect_s, timeouts.idle_s, timeouts.total_s)
