@@ -31,7 +31,6 @@ from app.profiles.rates import (
     RateCurve,
     RateOrShare,
     RateSpikeSettings,
-    ShareOfStage,
     SineSettings,
     build_steps_curve,
     compute_expected_arrivals,
@@ -55,7 +54,7 @@ from app.profiles.settings import (
 )
 from app.profiles.traces import Trace, read_trace
 from app.records.result import StageKind
-from app.records.search import ArrivalProcess, SearchSpec
+from app.records.search import ArrivalProcess, RateShare, SearchSpec
 
 Repeats = Annotated[Count, upper_bound(1000)]
 ArrivalCv = Annotated[float, Field(ge=0.01, le=100)]
@@ -166,7 +165,7 @@ class StageSettings(Settings):
             raise BadValueError(f"stage {self.name}: requests cannot be used with {form}", hint="Set duration instead.")
         if self.lead_in_s > 0:
             raise BadValueError(f"stage {self.name}: requests cannot be used with lead_in", hint="Remove one of them.")
-        if isinstance(self.rate_per_s, ShareOfStage) and self.duration_s is None:
+        if isinstance(self.rate_per_s, RateShare) and self.duration_s is None:
             raise BadValueError(
                 f"stage {self.name}: a rate relative to another stage needs a duration", hint="Add duration: 30s."
             )
@@ -256,7 +255,7 @@ def check_shares(stages: tuple[StageSettings, ...]) -> None:
     otherwise."""
     earlier_stage_names: list[str] = []
     for stage in stages:
-        if isinstance(stage.rate_per_s, ShareOfStage) and stage.rate_per_s.stage not in earlier_stage_names:
+        if isinstance(stage.rate_per_s, RateShare) and stage.rate_per_s.stage not in earlier_stage_names:
             names_text = ", ".join(earlier_stage_names)
             hint = f"Use one of the earlier stages: {names_text}." if names_text else "Use a rate such as 50/s."
             raise BadValueError(

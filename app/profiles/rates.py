@@ -8,13 +8,13 @@ import math
 import re
 from typing import Annotated, Self
 
-import msgspec
 from pydantic import Field, PlainSerializer, PlainValidator, model_validator
 
 from app.profiles import units
 from app.profiles.problems import BadValueError
 from app.profiles.settings import MAX_PER_S, NonNegativeRate, PositiveSeconds, Rate, Settings, Unit
 from app.profiles.traffic import SHAPES, Shape
+from app.records.search import RateShare
 
 RateCurve = tuple[tuple[float, float], ...]
 """Rate curve of a stage: points (seconds since the start of the stage, requests per second) joined
@@ -26,18 +26,10 @@ _POINTS_PER_PERIOD = 64
 _MAX_PERIODS = 500
 
 
-class ShareOfStage(msgspec.Struct, frozen=True):
-    """A request rate relative to the throughput of an earlier stage. A `share` of 0.8 means
-    80 %."""
-
-    stage: str
-    share: float
-
-
-def _parse_rate(value: object) -> float | ShareOfStage:
+def _parse_rate(value: object) -> float | RateShare:
     match = _SHARE_OF_STAGE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is not None:
-        return ShareOfStage(match[2], units.parse_multiple(match[1]))
+        return RateShare(match[2], units.parse_multiple(match[1]))
     rate_per_s = units.parse_rate_per_s(value)
     if rate_per_s > MAX_PER_S:
         max_rate_text = units.format_rate(MAX_PER_S)
@@ -45,14 +37,14 @@ def _parse_rate(value: object) -> float | ShareOfStage:
     return rate_per_s
 
 
-def _format_rate(rate: float | ShareOfStage) -> str:
-    if isinstance(rate, ShareOfStage):
-        return f"{units.format_share(rate.share)} of {rate.stage}"
+def _format_rate(rate: float | RateShare) -> str:
+    if isinstance(rate, RateShare):
+        return f"{units.format_share(rate.fraction)} of {rate.stage}"
     return units.format_rate(rate)
 
 
 RateOrShare = Annotated[
-    float | ShareOfStage, PlainValidator(_parse_rate), PlainSerializer(_format_rate), Unit("/s, /min, /h")
+    float | RateShare, PlainValidator(_parse_rate), PlainSerializer(_format_rate), Unit("/s, /min, /h")
 ]
 
 

@@ -1,4 +1,5 @@
-"""Settings of a search for the max rate, as stated in a profile and used by the session."""
+"""Loads that depend on results of the run, as stated in a profile and used by the session: a search for the max rate,
+and a rate relative to an earlier stage."""
 
 from __future__ import annotations
 
@@ -7,6 +8,14 @@ from typing import Literal
 import msgspec
 
 ArrivalProcess = Literal["poisson", "constant", "gamma"]
+
+
+class RateShare(msgspec.Struct, frozen=True):
+    """A rate derived from an earlier stage: `fraction` times the completed requests per second of
+    the stage with the name `stage`."""
+
+    stage: str
+    fraction: float
 
 
 class SearchSpec(msgspec.Struct, frozen=True, kw_only=True):

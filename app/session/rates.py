@@ -8,8 +8,7 @@ import msgspec
 import numpy as np
 
 from app.records.result import Stage
-from app.records.search import SearchSpec
-from app.session.spec import RateShare
+from app.records.search import RateShare, SearchSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, TraceArrivals
 
 MAX_ARRIVALS = 50_000_000

@@ -15,7 +15,7 @@ from app.records.abort import AbortRule
 from app.records.offers import Catalog, PlanLimits
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective, Result, StageKind, Target, Traffic
-from app.records.search import SearchSpec
+from app.records.search import RateShare, SearchSpec
 from loadgen.records import Endpoint, StageLoad
 from loadgen.workloads import Workload
 
@@ -31,14 +31,6 @@ class ResolvedStage(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float
     ends_when_saturated: bool = False
     tags: dict[str, str] = {}
-
-
-class RateShare(msgspec.Struct, frozen=True):
-    """A rate derived from an earlier stage: `fraction` times the completed requests per second of
-    the stage with the name `stage`."""
-
-    stage: str
-    fraction: float
 
 
 class StageSpec(msgspec.Struct, frozen=True):

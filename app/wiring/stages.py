@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from app.profiles.load import BatchLoadSettings, LoadSettings, StageSettings, SweepSettings
-from app.profiles.rates import ShareOfStage
 from app.profiles.trace_replay import replay_trace
 from app.records.result import StageKind
-from app.session.spec import RateShare, StageSpec
+from app.records.search import RateShare
+from app.session.spec import StageSpec
 from loadgen.records import Arrivals, ClosedArrivals, OpenArrivals, StageLoad, TraceArrivals
 
 
@@ -43,8 +43,7 @@ def _build_sweep_arrivals(sweep: SweepSettings, rate_per_s: float) -> OpenArriva
 
 def _build_repeats(stage: StageSettings, seed: int) -> list[StageSpec]:
     arrivals, duration_s = _build_arrivals(stage, seed)
-    rate = stage.rate_per_s
-    rate_share = RateShare(rate.stage, rate.share) if isinstance(rate, ShareOfStage) else None
+    rate_share = stage.rate_per_s if isinstance(stage.rate_per_s, RateShare) else None
     return [
         StageSpec(
             stage.name,

@@ -158,14 +158,14 @@ def _draw_stage(
 
 
 def _format_label(name: str, settings: StageSettings) -> str:
-    from app.profiles.rates import ShareOfStage
+    from app.records.search import RateShare
 
     repeats_text = f" ×{settings.repeats}" if settings.repeats > 1 else ""
     if settings.concurrency is not None:
         return f"{name}: {settings.concurrency} clients" + repeats_text
-    if isinstance(settings.rate_per_s, ShareOfStage):
+    if isinstance(settings.rate_per_s, RateShare):
         stage_share = settings.rate_per_s
-        return f"{name}: {100 * stage_share.share:.4g}% of {shorten(stage_share.stage, 30)}" + repeats_text
+        return f"{name}: {100 * stage_share.fraction:.4g}% of {shorten(stage_share.stage, 30)}" + repeats_text
     return name + repeats_text
 
 

@@ -11,8 +11,8 @@ from app.errors import ProfileError
 from app.profiles.endpoint_profile import EndpointProfile
 from app.profiles.load import SweepSettings
 from app.profiles.loading import load_profile
-from app.profiles.rates import ShareOfStage
 from app.profiles.resolved import compute_profile_hash, format_spec
+from app.records.search import RateShare
 from app.wiring.stages import build_stages
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import ClosedArrivals, OpenArrivals
@@ -111,7 +111,7 @@ def test_stage_is_long_enough_for_its_requests_except_once_in_a_billion(folder: 
 
 def test_relative_rate_names_its_reference_stage(folder: Path) -> None:
     profile = load_stages(folder, {"name": "closed", **FORMS["closed"]}, FORMS["then-open"])
-    assert profile.load.stages[1].rate_per_s == ShareOfStage("closed", 0.8)
+    assert profile.load.stages[1].rate_per_s == RateShare("closed", 0.8)
 
 
 @pytest.mark.parametrize(

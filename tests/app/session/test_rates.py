@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from app.records.result import Estimate, Stage
-from app.records.search import SearchSpec
+from app.records.search import RateShare, SearchSpec
 from app.session.rates import (
     build_search_arrivals,
     build_warmup_arrivals,
@@ -15,7 +15,6 @@ from app.session.rates import (
     resolve_rate_share,
     scale_arrivals,
 )
-from app.session.spec import RateShare
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
 from tests.fakes.bench import poisson
 from tests.fakes.results import full_run

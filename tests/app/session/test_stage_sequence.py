@@ -5,7 +5,8 @@ import pytest
 
 from app.errors import ExitCode
 from app.records.events import RateResolved, StageFinished
-from app.session.spec import RateShare, StageSpec
+from app.records.search import RateShare
+from app.session.spec import StageSpec
 from loadgen.records import ClosedArrivals, OpenArrivals, StageLoad
 from tests.fakes.bench import SPEC, Bench, check_of, poisson
 from tests.fakes.load import ScriptedLoad

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from app.profiles.load import LoadSettings
-from app.session.spec import RateShare
+from app.records.search import RateShare
 from app.wiring.stages import build_stages
 from loadgen.arrivals import compute_offsets_ns
 from loadgen.records import ClosedArrivals, OpenArrivals, TraceArrivals
