@@ -108,6 +108,8 @@ def _sample(rows: StageRows) -> StageRows:
 
 
 def _compute_parts(rows: StageRows, round_trip_ms: float | None) -> _RequestParts:
+    """Split the latency of each request into parts, in ms. A part is NaN for the requests for which it is unknown.
+    Latency starts at the scheduled start, or at the send if there is none."""
     count, tokens = rows.sent_ns.size, rows.tokens
     unknown = np.full(count, np.nan)
     complete_ns = rows.end_ns if tokens is None else np.maximum(tokens.complete_ns, rows.end_ns)

@@ -106,6 +106,8 @@ def _select_client_stages(stages: Sequence[Stage], *, sweeps_only: bool = True) 
 
 
 def _build_load_point(stage: Stage, replicas: int) -> MeasuredLoadPoint:
+    """Return the load and latencies of a stage per replica. Rates, clients and counts are divided by `replicas`;
+    latencies are in s."""
     duration_s = (stage.window.end_ns - stage.window.start_ns) / 1e9
     return MeasuredLoadPoint(
         offered_per_s=None if stage.scheduled_per_s is None else stage.scheduled_per_s / replicas,

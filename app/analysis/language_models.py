@@ -47,7 +47,7 @@ def load_language_models() -> dict[str, ListedModel]:
 _VARIANTS = re.compile(
     r"-((fp8|nvfp4|mxfp4|fp4|int4|awq|gptq|bf16)(-v\d)?|dynamic|instruct|chat|thinking|base|hf|it|\d{4})(?=-|$)"
 )
-"""Parts of names that tell the weights or their format apart, but not the shape."""
+"""Parts of names that distinguish weights or their format, but not the shape."""
 
 
 def find_model_key(name: str) -> str | None:
@@ -113,7 +113,8 @@ def _map_names() -> dict[str, str]:
 
 
 def _simplify(name: str) -> str:
-    """Return a name without its publisher and without what does not change the shape."""
+    """Return a name in lower case without its publisher and without the parts that do not identify the shape, such
+    as the precision."""
     return _VARIANTS.sub("", _strip_publisher(name))
 
 

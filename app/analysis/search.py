@@ -321,6 +321,8 @@ class RateSearch:
         self._is_returning, self._return_count, self._next_probe = False, 1, None
 
     def _choose_probe(self) -> Probe | None:
+        """Return the next probe or step, or None at the end of the search. Rates are doubled until one fails or the
+        generator cannot send more."""
         if self._is_bracketed:
             return self._choose_probe_near_capacity(CapacityPosterior(self._trials, _SPREAD_PRIOR))
         unsendable_rate, sustained_rate = min(self._unsendable_rates, default=math.inf), self._sustained_rate
@@ -352,6 +354,8 @@ class RateSearch:
         return None if has_reached_min_rate else Probe(kind, lowest_rate / 2)
 
     def _choose_probe_near_capacity(self, posterior: CapacityPosterior) -> Probe | None:
+        """Return the next probe or step between a passed and a failed rate, or None if the rate that passed its steps
+        is close enough to the median of the posterior. Probes at the median narrow the posterior before the steps."""
         median = posterior.compute_quantile(0.5)
         if self._max_rate is not None:
             higher_rate = self._find_nearest_allowed_rate(median * _STEP_SHARE_OF_MEDIAN)

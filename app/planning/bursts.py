@@ -135,6 +135,8 @@ def draw_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ...] | None:
 
 
 def _draw_trace_arrivals(bursts: Bursts, rows: TraceRows, share: float) -> tuple[Arrivals, ...] | None:
+    """Draw superposed copies of the trace at `share` of its rate, once for each of several seeds; None if a draw
+    would have more than MAX_REQUESTS requests."""
     trace_times_s = unpack_times_s(rows)
     copies = bursts.copies * share / rows.sampled_share
     request_count = copies * trace_times_s.size
@@ -166,6 +168,8 @@ def _draw_dispersed_arrivals(bursts: Bursts, share: float) -> tuple[Arrivals, ..
 
 
 def _draw_windowed_arrivals(bursts: Bursts, share: float, window_count: int, seed: int) -> Arrivals:
+    """Draw Poisson arrivals whose rate varies between windows with a gamma distribution, so that the counts have the
+    dispersion index of `bursts`. The factors are evenly spaced quantiles in random order, with mean 1."""
     from scipy import stats  # deferred, because the import takes half a second
 
     window_s = bursts.dispersion.window_s

@@ -625,6 +625,8 @@ def _compute_burst_factor(
 def _simulate_model(
     fitted_service: FittedService, shape: FleetShape, replicas: int, speed: float, speed_sigma: float
 ) -> ReplicaRate:
+    """Return the simulated rate within the SLO of one fitted service in req/s, and its sigma. The variances of the
+    search, of each uncertain parameter and of the speed add up."""
     service = speed_up(fitted_service.service, speed)
     guess_per_s = estimate_rate_within_slo(
         speed_up(service, 1 / shape.mean_work), shape.objectives, replicas, shape.router, shape.mean_lengths

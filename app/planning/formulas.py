@@ -196,6 +196,9 @@ def _compute_normal_quantile(probability: float) -> float:
 
 
 def _estimate_batch_latency_s(service: BatchService, quantile: float | None, rate_per_s: float) -> float:
+    """Return a latency quantile of a server with dynamic batching in s, or the mean if `quantile` is None; infinite
+    at and above the maximum throughput. The batch size is that at which batches fill as fast as requests arrive. A
+    lognormal distribution is fitted to the estimated mean and p99."""
     free_share = 1 - rate_per_s * service.per_item_s
     max_batch = service.max_batch
     batch_size = max_batch if free_share <= 0 else min(max_batch, max(1.0, rate_per_s * service.fixed_s / free_share))
@@ -240,6 +243,9 @@ def _compute_residence_s(service: TokenService, batch_size: float, mean_lengths:
 def _estimate_token_latency_s(
     service: TokenService, objective: LatencyObjective, rate_per_s: float, mean_lengths: tuple[float, float]
 ) -> float:
+    """Return the latency of an objective with continuous batching in s; infinite if the requests in flight reach
+    their maximum. The number of requests in flight solves Little's law by bisection. Prefills queue as in an M/M/1
+    queue, and lengthen the steps of all other requests."""
     max_batch = compute_max_sequences_in_flight(service, mean_lengths)
     low, high = 0.0, max_batch
     for _ in range(_BISECTION_STEPS):  # Little's law: requests in flight = rate × residence time

@@ -154,6 +154,8 @@ def _compute_billed_instances(planned_fleet: PlannedFleet, minutes: Sequence[Day
 def _build_hours(
     planned_fleet: PlannedFleet, outcome: DayOutcome, billed_instances: Floats
 ) -> tuple[SimulatedHour, ...]:
+    """Summarize each hour of a simulated day: mean replicas and instances, cost of the billed instances in USD, and
+    latency percentiles in ms."""
     billed_replicas = _compute_billed_replicas(planned_fleet, outcome.minutes)
     has_tokens = isinstance(planned_fleet.service, TokenService)
     hours = []

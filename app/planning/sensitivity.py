@@ -45,6 +45,7 @@ _Case = tuple[Demand, Callable[[Capacity], float], Callable[[Candidate], float]]
 def _iterate_inputs(
     demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives, best_option: Option
 ) -> Iterator[tuple[str, tuple[str, str], tuple[_Case, _Case]]]:
+    """Yield each uncertain input of a plan: its name, the texts of its two ends, and the case to size at each end."""
     peak_per_s = demand.peak_per_s
     half_width = demand.peak_sigma * Z80
     low, high = (math.exp(-half_width), math.exp(half_width)) if half_width else (1 - _CHANGE_SHARE, 1 + _CHANGE_SHARE)

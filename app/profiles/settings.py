@@ -55,7 +55,7 @@ class UpperBound(msgspec.Struct, frozen=True):
 
 
 def format_forms(forms: tuple[str, ...]) -> str:
-    """Format alternative forms, of which there are several, for an error: rates, from+to and concurrency."""
+    """Format two or more alternative forms for an error message, such as `rates, from+to and concurrency`."""
     return f"{', '.join(forms[:-1])} and {forms[-1]}"
 
 

@@ -510,6 +510,8 @@ class OpenAiSessions:
         self._requests = requests
 
     def build_first(self, first: int, session: str) -> SessionHttpRequest:
+        """Return the first request of a session, in which the cache-bust text is that of `session` if each session
+        has its own. `first` is the index of the prepared request."""
         graph, data = self._graphs[first], self._requests[first]
         size, token_offset = self._first_sizes[first]
         end = len(data) - len(self._notation.closing)
@@ -529,6 +531,8 @@ class OpenAiSessions:
     def build_next(
         self, first: int, index: int, parents: Sequence[tuple[SessionHttpRequest, CollectedResponse]]
     ) -> SessionHttpRequest:
+        """Return the request of turn `index`: the conversation of the first parent, its response, the results of its
+        tool calls, and the text of the turn. The responses of other parents become part of that text."""
         request = self._graphs[first].requests[index]
         (previous_request, response), *others = parents
         messages = list(self._encode_response(response))

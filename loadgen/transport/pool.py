@@ -188,6 +188,8 @@ class ConnectionPool:
         self._open_connections()
 
     def _sweep(self) -> None:
+        """Abort the connections and queued requests that exceed their timeouts, close unused connections, and
+        schedule the next sweep."""
         self._sweep_timer = self._loop.call_later(_SWEEP_INTERVAL_S, self._sweep)
         now_ns = perf_counter_ns()
         timeouts = self._timeouts

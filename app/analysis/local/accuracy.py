@@ -293,6 +293,8 @@ def estimate_rows_needed(accuracy: Accuracy, limit: float) -> int | None:
 
 
 def _compare_proportions(variant_scores: Floats, reference_scores: Floats | None) -> Accuracy:
+    """Compare the share of correct rows with that of the reference on the same rows, by paired intervals and
+    McNemar's test. A score above 0 is correct. Without a reference, only the share is estimated."""
     value = estimate_proportion(round(float(variant_scores.sum())), variant_scores.size)
     if reference_scores is None or not variant_scores.size:
         return _build_accuracy_without_reference("top-1", value)

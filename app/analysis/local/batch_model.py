@@ -125,6 +125,8 @@ def _compute_r2(fitted_values: Floats, s: Floats, weights: Floats) -> float | No
 
 
 def _find_misfit_reason(b: Floats, s: Floats, weights: Floats, fitted_values: Floats, r2: float | None) -> str | None:
+    """Return the reason why a line does not describe call times by batch size, or None if it does: too few batch
+    sizes, a change of the slope, or a low r² with a batch that deviates too much."""
     if np.unique(b).size < _MIN_BATCHES:
         return f"{np.unique(b).size} of {_MIN_BATCHES} required batch sizes"
     relative_errors = np.abs(fitted_values / s - 1)

@@ -53,13 +53,13 @@ class RepaintLimiter(QObject):
         return False
 
     def _start_if_visible(self) -> None:
-        if not self._timer.isActive() and any(widget.isVisible() for widget in self._list_alive_widgets()):
+        if not self._timer.isActive() and any(widget.isVisible() for widget in self._drop_deleted_widgets()):
             self._timer.start(INTERVAL_MS)
 
     def _paint_next(self) -> None:
         start_s = self._clock()
         if not self._queue:
-            self._queue.extend(widget for widget in self._list_alive_widgets() if widget.isVisible())
+            self._queue.extend(widget for widget in self._drop_deleted_widgets() if widget.isVisible())
             self._frame_start_s = start_s
         if not self._queue:
             self._timer.stop()
@@ -72,8 +72,8 @@ class RepaintLimiter(QObject):
         remaining_ms = INTERVAL_MS - round(1000 * (self._clock() - self._frame_start_s))
         self._timer.setInterval(_BETWEEN_WIDGETS_MS if self._queue else max(_BETWEEN_WIDGETS_MS, remaining_ms))
 
-    def _list_alive_widgets(self) -> list[QWidget]:
-        """Forget the widgets that Qt has deleted, and return the remaining marked widgets."""
+    def _drop_deleted_widgets(self) -> list[QWidget]:
+        """Drop the widgets that Qt has deleted, and return the remaining marked widgets."""
         for deleted_widget in [widget for widget in self._paint_functions if not isValid(widget)]:
             del self._paint_functions[deleted_widget]
             self._marked_widgets.pop(deleted_widget, None)

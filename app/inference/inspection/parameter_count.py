@@ -37,7 +37,7 @@ class ParameterCount(msgspec.Struct, frozen=True):
 
 
 class MissingKeysError(Exception):
-    """Error for a configuration without keys that the count needs: their names."""
+    """Error for a configuration that lacks `keys`, which the count needs."""
 
     def __init__(self, keys: list[str]) -> None:
         super().__init__(", ".join(keys))
@@ -45,8 +45,8 @@ class MissingKeysError(Exception):
 
 
 def count_parameters(decoder: DecoderConfig, counts: Mapping[str, int]) -> ParameterCount | None:
-    """Count the parameters of a decoder. `counts` has the architecture, as in `Architecture.counts`. Return None if
-    the model type is not known, and raise MissingKeysError for missing keys."""
+    """Count the parameters of a decoder. `counts` maps architecture names such as `layers` and `hidden` to numbers, as
+    in `Architecture.counts`. Returns None for an unsupported model type. Raises MissingKeysError for missing keys."""
     if decoder.model_type not in _GATED_MLP_TYPES:
         return None
     hidden, layers = counts["hidden"], counts["layers"]
@@ -54,26 +54,31 @@ def count_parameters(decoder: DecoderConfig, counts: Mapping[str, int]) -> Param
     if is_tied is None:
         is_tied = decoder.model_type in _TIED_EMBEDDING_TYPES
     linear_layers = counts.get("linear_layers", 0)
-    always = counts["vocabulary"] * hidden * (1 if is_tied else 2)
-    always += (layers - linear_layers) * _count_attention(decoder, counts)
+    dense = counts["vocabulary"] * hidden * (1 if is_tied else 2)
+    dense += (layers - linear_layers) * _count_attention(decoder, counts)
     if linear_layers:
-        always += linear_layers * _count_linear_attention(decoder, hidden)
+        dense += linear_layers * _count_linear_attention(decoder, hidden)
     expert_layers = _count_expert_layers(decoder, layers) if "experts" in counts else 0
     if layers > expert_layers:
         width = decoder.intermediate_size if decoder.intermediate_size_mlp is None else decoder.intermediate_size_mlp
-        always += (layers - expert_layers) * _MLP_MATRICES * hidden * _require(intermediate_size=width)[0]
+        dense += (layers - expert_layers) * _MLP_MATRICES * hidden * _require(intermediate_size=width)[0]
     if not expert_layers:
-        return ParameterCount(always, always)
+        return ParameterCount(dense, dense)
+    experts = _count_experts(decoder, counts)
+    return ParameterCount(dense + expert_layers * experts.total, dense + expert_layers * experts.active)
+
+
+def _count_experts(decoder: DecoderConfig, counts: Mapping[str, int]) -> ParameterCount:
+    """Count the parameters of the router and of the experts of one layer. Active are the router, the shared experts and
+    the experts that a token is routed to. Raises MissingKeysError for missing keys."""
+    hidden, experts = counts["hidden"], counts["experts"]
     (width,) = _require(moe_intermediate_size=decoder.moe_intermediate_size or decoder.intermediate_size)
+    (experts_per_token,) = _require(num_experts_per_tok=counts.get("experts_per_token"))
     expert = _MLP_MATRICES * hidden * width
-    experts, per_token = counts["experts"], _require(num_experts_per_tok=counts.get("experts_per_token"))[0]
     shared = _count_shared_experts(decoder) * expert
     shared += _MLP_MATRICES * hidden * _read(decoder.shared_expert_intermediate_size)
-    always += expert_layers * (shared + hidden * experts)
-    return ParameterCount(
-        always + expert_layers * experts * expert,
-        always + expert_layers * per_token * expert,
-    )
+    router = hidden * experts
+    return ParameterCount(shared + router + experts * expert, shared + router + experts_per_token * expert)
 
 
 def _count_shared_experts(decoder: DecoderConfig) -> int:

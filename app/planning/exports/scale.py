@@ -59,6 +59,8 @@ def get_recommended_fleet(plan: Plan) -> Fleet:
 
 
 def compute_scale(plan: Plan) -> Scale:
+    """Return the pod counts and the autoscaling target of the recommended fleet. The minimum covers the quietest hour
+    of the quietest weekday, plus the spares. Raises UsageError without a recommendation."""
     fleet = get_recommended_fleet(plan)
     pods_per_instance = fleet.replicas_per_instance or 1
     max_pods = (fleet.instances or 0) * pods_per_instance

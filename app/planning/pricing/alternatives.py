@@ -110,6 +110,8 @@ def _round_up_replicas(hourly_replicas: npt.ArrayLike) -> Ints:
 def _compute_max_spot(
     hourly_demand: Ints, spot: SpotTerms | None, spot_usd_per_hour: float | None, on_demand_usd_per_hour: float | None
 ) -> Ints:
+    """Return the highest number of spot instances in each hour: `max_share` of the demand, or 0 if spot has no price
+    or is not cheaper than on-demand."""
     if (
         spot is None
         or spot_usd_per_hour is None

@@ -187,6 +187,8 @@ def _compute_saturation_per_s(fit: ServiceFit, speed: float) -> float | None:
 def _compute_token_unit_costs(
     request_cost: UnitCost, option: Option, plan_inputs: PlanningInputs
 ) -> TokenUnitCosts | None:
+    """Return the costs per 1M tokens of an option in USD, split by engine time with half of the maximum number of
+    running sequences; None without token lengths or without a fitted token service."""
     tokens, fit = plan_inputs.traffic.tokens, option.target.fit
     if not tokens or fit is None or not isinstance(fit.services[0].service, TokenService):
         return None

@@ -128,6 +128,8 @@ def _drop_dominated(offers: Sequence[MixOffer], demand_per_s: Mapping[str, float
 def _build_single_type_fleet(
     offer: MixOffer, demand_per_s: Mapping[str, float], limits: MixLimits
 ) -> MixedFleet | None:
+    """Return the fleet of one offer that sustains the demand, with spares; None if the offer cannot serve a bucket,
+    or has too few instances, or exceeds the budget."""
     if any(offer.rate_per_s_by_bucket.get(bucket, 0) <= 0 for bucket in demand_per_s):
         return None
     load = sum(rate_per_s / offer.rate_per_s_by_bucket[bucket] for bucket, rate_per_s in demand_per_s.items())
@@ -143,6 +145,7 @@ def _build_fleet_within_budget(
     shares: dict[str, dict[str, float]],
     limits: MixLimits,
 ) -> MixedFleet | None:
+    """Return the fleet with its spares for each type and its cost; None if the cost exceeds the monthly budget."""
     counts = {offer.key: needed_instances + limits.spares for offer, needed_instances in offers_and_counts}
     usd_per_hour = sum(offer.usd_per_hour * counts[offer.key] for offer, _ in offers_and_counts)
     budget = limits.budget_usd_per_month
@@ -225,6 +228,8 @@ def _count_max_useful(offer: MixOffer, loads: npt.NDArray[np.float64], limits: M
 
 
 def _build_assignment_rows(bucket_count: int, offer_count: int) -> npt.NDArray[np.float64]:
+    """Return the constraint rows of the sum of the slices of each bucket. Columns are the slices by bucket and offer,
+    then the instances by offer, then whether each offer is used."""
     rows = np.zeros((bucket_count, bucket_count * offer_count + 2 * offer_count))
     for bucket_index in range(bucket_count):
         rows[bucket_index, bucket_index * offer_count : (bucket_index + 1) * offer_count] = 1
@@ -232,6 +237,8 @@ def _build_assignment_rows(bucket_count: int, offer_count: int) -> npt.NDArray[n
 
 
 def _build_capacity_rows(loads: npt.NDArray[np.float64], max_load: float) -> npt.NDArray[np.float64]:
+    """Return the constraint rows that limit the load of each offer to `max_load` of its instances. The columns are
+    those of `_build_assignment_rows`."""
     bucket_count, offer_count = loads.shape
     rows = np.zeros((offer_count, bucket_count * offer_count + 2 * offer_count))
     for offer_index in range(offer_count):
@@ -245,6 +252,8 @@ def _build_capacity_rows(loads: npt.NDArray[np.float64], max_load: float) -> npt
 def _build_usage_rows(
     bucket_count: int, offer_count: int, max_counts: npt.NDArray[np.float64]
 ) -> npt.NDArray[np.float64]:
+    """Return the constraint rows that allow instances only of used offers. The columns are those of
+    `_build_assignment_rows`."""
     instance_coefficients, usage_coefficients = np.eye(offer_count), np.diag(-max_counts)
     return np.hstack([np.zeros((offer_count, bucket_count * offer_count)), instance_coefficients, usage_coefficients])
 

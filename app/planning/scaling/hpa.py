@@ -125,6 +125,8 @@ class ScalingHistory:
         return [replicas for time_s, replicas in self._recommendations if time_s > window_start_s]
 
     def _compute_upper_limit(self, now_s: float, current_replicas: int) -> int:
+        """Return the highest number of replicas that the scale-up policies allow now. Each policy limits the increase
+        since the start of its period."""
         if self._up_rules.select == "disabled":
             return current_replicas
         limits = [
@@ -137,6 +139,8 @@ class ScalingHistory:
         return (max if self._up_rules.select == "max" else min)(limits, default=current_replicas)
 
     def _compute_lower_limit(self, now_s: float, current_replicas: int) -> int:
+        """Return the lowest number of replicas that the scale-down policies allow now. Each policy limits the
+        decrease since the start of its period."""
         if self._down_rules.select == "disabled":
             return current_replicas
         limits = [

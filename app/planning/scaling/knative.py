@@ -58,6 +58,8 @@ class KnativeState:
         return self._scale_to_zero_state.compute_replicas(view, replicas, panic_mean or 0.0)
 
     def _compute_replicas(self, view: FleetView, stable_mean: float, panic_mean: float) -> int:
+        """Return the desired replicas for the means of the stable and the panic window, as the Knative autoscaler
+        does. During panic mode the result never decreases."""
         settings = self._settings
         target = settings.capacity * settings.utilization
         ready_replicas = max(1, view.ready_replicas)

@@ -97,6 +97,8 @@ class PeriodMeter:
         self._billed_s = 0.0
 
     def read(self, operated_fleet: OperatedFleet, now_s: float, desired_replicas: int) -> DayMinute:
+        """Return the counts, latencies and cost since the last reading, multiplied by the number of cells, and begin
+        the next period at `now_s`."""
         totals, histograms, last_totals = get_totals(self._fleet), get_histograms(self._fleet), self._totals
         billed_s = sum(operated_fleet.replica_pool.compute_billed_s(now_s).values())
         cell_count = self._cell_count

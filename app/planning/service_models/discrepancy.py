@@ -81,6 +81,9 @@ def compute_discrepancy(fit: ServiceFit, objectives: SloObjectives, max_rate_per
 
 
 def _compute_excess(errors: Sequence[FitError], max_rate_per_s: float) -> float:
+    """Return the standard deviation of the log errors that sampling noise does not explain, at loads near the maximum
+    rate, or at all loads if too few are near; 0 if noise explains the errors or there are too few loads. Noise
+    explains squares up to the 95 % quantile of the χ² distribution."""
     low, high = (share * max_rate_per_s for share in _NEAR_LOADS)
     near_errors = [error for error in errors if low <= error.offered_per_s <= high]
     if len(near_errors) < _MIN_LOADS:

@@ -126,6 +126,8 @@ def list_candidate_families(unloaded_latency_s: float, max_per_s: float) -> list
 
 
 def _build_request_family(slots: int, unloaded_latency_s: float, max_per_s: float) -> ServiceFamily:
+    """Return a family of services with `slots` parallel requests, whose start values sustain `max_per_s` and have the
+    latency of an idle server: what exceeds the mean service time is time outside the server."""
     mean_s = min(slots / max_per_s * 0.98, unloaded_latency_s * 1.2)
     outside_s = max(unloaded_latency_s - mean_s, 0.02 * unloaded_latency_s)
     return ServiceFamily(
@@ -169,6 +171,8 @@ def vary_slots(family: ServiceFamily) -> list[ServiceFamily]:
 
 
 def _change_slots(family: ServiceFamily, service: RequestService, slots: int) -> ServiceFamily:
+    """Return the family, and its fitted service, with another number of slots and the same maximum throughput. The
+    mean service time scales with the slots. The time outside the server absorbs the difference, within its bounds."""
     scale = slots / service.slots
     mean_prior, outside_prior = family.priors["mean_s"], family.priors["outside_s"]
     scaled_mean_prior = Prior(
@@ -186,6 +190,9 @@ def _change_slots(family: ServiceFamily, service: RequestService, slots: int) ->
 def _build_batch_family(
     max_batch: int, fixed_share: float, unloaded_latency_s: float, max_per_s: float
 ) -> ServiceFamily:
+    """Return a family of services with dynamic batching. Of the latency of an idle server, `fixed_share` is the fixed
+    time of a batch, 5 % are the batching window and the rest is time outside the server. The time per item is chosen
+    so that full batches sustain `max_per_s`."""
     fixed_s, window_s, outside_s = (
         fixed_share * unloaded_latency_s,
         0.05 * unloaded_latency_s,

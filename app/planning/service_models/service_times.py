@@ -166,6 +166,7 @@ def _scale_load_point(load_point: MeasuredLoadPoint, speed: float) -> MeasuredLo
 
 
 def _scale_fit(fit: ServiceFit, speed: float) -> ServiceFit:
+    """Return a fit whose services are faster by `speed`, and whose rates are multiplied by it."""
     services = tuple(
         msgspec.structs.replace(fitted_service, service=speed_up(fitted_service.service, speed))
         for fitted_service in fit.services
@@ -176,6 +177,7 @@ def _scale_fit(fit: ServiceFit, speed: float) -> ServiceFit:
 
 
 def _scale_curve(curve: CapacityCurve, speed: float) -> CapacityCurve:
+    """Return a curve with its rates multiplied, and its latencies divided, by `speed`."""
     points = tuple(
         msgspec.structs.replace(
             point,

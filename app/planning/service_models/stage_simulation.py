@@ -102,6 +102,7 @@ class StageSimulation(msgspec.Struct, frozen=True, eq=False):
         return SimulatedStatistics(np.log(percentiles_s + service.outside_s))
 
     def _compute_percentiles(self, service: RequestService | BatchService, quantiles: Floats) -> Floats:
+        """Return the latency percentiles of each simulated stage in s, without the requests of the warm-up."""
         simulation_count, requests = self.arrivals_s.shape
         ends = np.arange(1, simulation_count + 1, dtype=np.int64) * requests
         arrivals_s, normals = self.arrivals_s.ravel(), self.normals.ravel()
@@ -204,6 +205,7 @@ class TokenSimulation(msgspec.Struct, frozen=True):
         return SimulatedStatistics(logs)
 
     def _compute_logs(self, service: TokenService, names: Sequence[str]) -> Floats:
+        """Return the logarithms of the named statistics of each simulated stage, with one column per name."""
         first_latencies_s, last_latencies_s, end_times_s = self._simulate_once(service)
         latencies_by_metric = {"ttft": first_latencies_s, "latency": last_latencies_s}
         outputs = self.tokens[1]

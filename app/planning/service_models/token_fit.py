@@ -412,6 +412,8 @@ def _add_limit(unlimited_family: ServiceFamily, name: str, max_in_flight: float)
 
 
 def _build_family(service: TokenService, points: Sequence[_Point]) -> ServiceFamily:
+    """Return a family whose priors have the values of `service` as their medians. The chunk size is fitted only if a
+    prompt is longer than the smallest chunk."""
     ttft_s, tpot_s, prompt_tokens = points[0].ttft_s, points[0].tpot_s, points[0].token_load.input_tokens
     sigmas = {"step_s": 1.0, "per_sequence_s": 1.0, "prefill_s_per_token": 1.0}
     max_values = {

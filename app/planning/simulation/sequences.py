@@ -49,6 +49,8 @@ from app.planning.simulation.state import (
 
 @compiled
 def count_input_tokens(fleet: Fleet, packed_class: int) -> int:
+    """Return the number of prompt tokens of a request, at least 1: the length of its token pair, times the work of
+    its class."""
     return max(
         1,
         int(
@@ -61,6 +63,8 @@ def count_input_tokens(fleet: Fleet, packed_class: int) -> int:
 
 @compiled
 def count_output_tokens(fleet: Fleet, packed_class: int) -> int:
+    """Return the number of output tokens of a request, at least 1: the length of its token pair, times the work of
+    its class."""
     return max(
         1,
         int(
@@ -93,6 +97,7 @@ def estimate_work_s(fleet: Fleet, replica: int, packed_class: int) -> float:
 
 @compiled
 def begin_prefill(fleet: Fleet, replica: int, arrival_s: float, packed_class: int) -> None:
+    """Add an admitted request to the end of the prefill queue of a replica, and reserve its KV cache tokens."""
     width, running_count = fleet.counts[replica, WIDTH], fleet.counts[replica, RUNNING]
     slot = fleet.heaps[replica, width - running_count - 1, FREE]
     fleet.running[replica, slot, ARRIVAL] = arrival_s

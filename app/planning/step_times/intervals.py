@@ -1,7 +1,7 @@
 """How far measurements lie from predictions of servers that the model was not fitted to, and the intervals that follow.
 
 A group is all points of one model, one GPU type, one engine or one generation of GPUs. The model is fitted without each
-group in turn, and the errors of that group are kept. The interval of a prediction comes from the errors of the groups
+group in turn, and the errors of that group are stored. The interval of a prediction comes from the errors of the groups
 that are as new to the model as the predicted server is: a known model on an unknown GPU type has the errors of GPU
 types that were left out.
 """
@@ -33,11 +33,13 @@ LEVELS = (0.1, 0.9)
 Z_LEVEL = float(special.ndtri(LEVELS[1]))
 """Distance of `LEVELS` from the median, in standard deviations of a normal distribution."""
 _MIN_GROUP = 5
-"""Groups with fewer points are left out, but their errors are not kept."""
+"""Groups with fewer points are left out, but their errors are not used."""
 _MIN_ERROR = 0.03
 """Added to each absolute log error before its logarithm is taken."""
 _RIDGE = 80.0
 """Weight of a spread that is the same everywhere, in points."""
+_WIDENING_OF_SINGLE_GROUP = 2.0
+"""Factor without a second group, so that nothing is known of the variance between groups."""
 
 
 class ErrorModel(msgspec.Struct, frozen=True):
@@ -50,6 +52,7 @@ class ErrorModel(msgspec.Struct, frozen=True):
     scale_weights: tuple[float, ...]
 
     def widen(self, factor: float) -> ErrorModel:
+        """Return the distribution with distances from the median that are multiplied by `factor`."""
         return msgspec.structs.replace(self, below=self.below * factor, above=self.above * factor)
 
     def compute_quantiles(self, loops: ClosedLoops) -> tuple[Floats, Floats]:
@@ -87,6 +90,7 @@ class HeldOutErrors:
 
 
 def label_groups(loops: ClosedLoops, novelty: Novelty) -> list[str]:
+    """Return the group of each loop: the values of the columns that a novelty holds out together."""
     columns = loops.servers.columns
     return ["|".join(values) for values in zip(*(columns[name] for name in _COLUMNS[novelty]), strict=True)]
 
@@ -117,10 +121,10 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
     labels, counts = np.unique(np.array(held_out.groups), return_counts=True)
     size_by_group = dict(zip(labels.tolist(), counts.tolist(), strict=True))
     sizes = np.array([size_by_group[label] for label in held_out.groups], dtype=np.float64)
-    kept = sizes >= _MIN_GROUP
-    errors, weights = held_out.errors[metric][kept], (held_out.weights / np.sqrt(sizes))[kept]
-    median = _quantile(errors, weights, 0.5)
-    traits = describe_loops(loops)[kept]
+    is_used = sizes >= _MIN_GROUP
+    errors, weights = held_out.errors[metric][is_used], (held_out.weights / np.sqrt(sizes))[is_used]
+    median = _compute_weighted_quantile(errors, weights, 0.5)
+    traits = describe_loops(loops)[is_used]
     penalty = np.full(traits.shape[1], _RIDGE * weights.mean())
     penalty[0] = 0.0
     spread = np.log(np.abs(errors - median) + _MIN_ERROR)
@@ -128,19 +132,24 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
         traits.T @ (traits * weights[:, None]) + np.diag(penalty), traits.T @ (weights * spread)
     )
     relative = (errors - median) / np.exp(traits @ scale_weights)
-    widening = _compute_widening(relative, weights, np.array(held_out.groups)[kept])
-    below, above = (_quantile(relative, weights, level) * widening for level in LEVELS)
+    widening = _compute_widening(relative, weights, np.array(held_out.groups)[is_used])
+    below, above = (_compute_weighted_quantile(relative, weights, level) * widening for level in LEVELS)
     return ErrorModel(median, below, above, tuple(scale_weights.tolist()))
 
 
 def _compute_widening(errors: Floats, weights: Floats, groups: NDArray[np.str_]) -> float:
+    """Return the factor that widens the interval of errors, because the next group is one more draw from a few.
+
+    The variance between the groups is multiplied by the square of the ratio of Student's t quantile, with one degree of
+    freedom fewer than groups, to the normal quantile at `LEVELS`. The variance within the groups remains.
+    """
     means, totals = [], []
     for group in sorted(set(groups)):
         inside = groups == group
         means.append(float(np.average(errors[inside], weights=weights[inside])))
         totals.append(float(weights[inside].sum()))
     if len(means) < 2:
-        return 2.0
+        return _WIDENING_OF_SINGLE_GROUP
     average = float(np.average(errors, weights=weights))
     variance = float(np.average((errors - average) ** 2, weights=weights))
     between = min(float(np.average((np.array(means) - average) ** 2, weights=totals)), variance)
@@ -149,7 +158,8 @@ def _compute_widening(errors: Floats, weights: Floats, groups: NDArray[np.str_])
     return float(np.sqrt((factor**2 * between + variance - between) / variance))
 
 
-def _quantile(values: Floats, weights: Floats, level: float) -> float:
+def _compute_weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
+    """Return a weighted quantile, interpolated linearly between the midpoints of the cumulative weights."""
     order = np.argsort(values)
     cumulative = np.cumsum(weights[order])
     return float(np.interp(level * cumulative[-1], cumulative - weights[order] / 2, values[order]))

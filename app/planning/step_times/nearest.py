@@ -93,6 +93,8 @@ def find_nearest_points(load: PlannedLoad, accelerators: Mapping[str, Accelerato
 def _measure_server(
     load: PlannedLoad, served: PublishedServer, shape: LanguageModel, accelerator: Accelerator
 ) -> float:
+    """Return the distance of a published server from the planned one, 0 if they are equal: penalties for another
+    model, kind of model, accelerator or engine, and the doublings between their sizes."""
     planned = load.served
     distance = 0.0
     if served.model != planned.model:

@@ -159,6 +159,9 @@ def _label(servers: Sequence[Server]) -> dict[str, list[str]]:
 
 
 def _compute_row(server: Server) -> dict[str, float] | Unavailable:
+    """Return the figures of a server that the formulas of step times need, one per column of the table: counts, bytes
+    per accelerator, and peak rates in bytes/s and operations/s. Return Unavailable if the memory size, the memory
+    bandwidth or a peak rate of the accelerator is unknown."""
     served, shape, accelerator = server.served, server.shape, server.accelerator
     usable_bytes = compute_usable_bytes(accelerator)
     if isinstance(usable_bytes, Unavailable):
