@@ -57,33 +57,29 @@ def require_enough_connections(
         raise UsageError(f"this machine cannot open connections for {demand.concurrency:,} clients", hint=check.hint)
 
 
-def build_demand_checks(
+def check_connection_demand(
     spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits, service_s: float | None
-) -> tuple[Check, ...]:
-    """Return checks that compare the expected number of connections, file descriptors and ports
-    with their limits.
+) -> tuple[tuple[Check, ...], tuple[str, ...]]:
+    """Return checks that compare the expected number of connections, file descriptors and ports with their limits.
+    Without any, return notes on file descriptor limits that would be exceeded if all requests timed out, as with an
+    overloaded target.
 
     `service_s` is the service time of the preflight request in s; `None` if it is not
     representative of the load."""
-    return check_demand(
-        estimate_demand(spec, endpoint, _get_worker_count(generator), service_s),
-        _select_applicable_limits(limits, endpoint, generator),
-    )
-
-
-def build_timeout_notes(
-    spec: RunSpec, endpoint: Endpoint, generator: LoadGenerator, limits: MachineLimits
-) -> tuple[str, ...]:
-    """Return notes on file descriptor limits that would be exceeded if all requests timed out, as
-    with an overloaded target."""
+    worker_count = _get_worker_count(generator)
+    applicable_limits = _select_applicable_limits(limits, endpoint, generator)
+    checks = check_demand(estimate_demand(spec, endpoint, worker_count, service_s), applicable_limits)
+    if checks:
+        return checks, ()
     timeout_s = endpoint.timeouts.total_s
-    checks = build_demand_checks(spec, endpoint, generator, limits, timeout_s)
-    return tuple(
+    timeout_checks = check_demand(estimate_demand(spec, endpoint, worker_count, timeout_s), applicable_limits)
+    notes = (
         f"If all requests timed out (target.timeouts.total is {timeout_s:g} s), each load worker would need about "
         f"{check.value:,.0f} {check.name}, but only {check.limit:,.0f} are available."
-        for check in checks
+        for check in timeout_checks
         if check.id == FILE_DESCRIPTORS
     )
+    return (), tuple(notes)
 
 
 def _get_worker_count(generator: LoadGenerator) -> int:
