@@ -105,7 +105,7 @@ class EndpointProfile(CommonProfile):
     @property
     def complete_slo(self) -> tuple[Objective, ...]:
         """SLO of the profile, followed by the objectives of the classes of requests."""
-        return build_slo(self.slo, self.classes)
+        return build_slo(self.slo, self.classes) if self.classes else self.slo
 
     @property
     def classes(self) -> tuple[ClassKeys, ...]:

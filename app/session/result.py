@@ -226,12 +226,12 @@ def _build_token_notes(token_sources: Counter[str]) -> tuple[str, ...]:
 _BASELINE_HINT = "Use a baseline from the same machine and workload, or force the comparison with --force."
 
 
-def require_comparable_machine(spec: RunSpec | LocalSpec, environment: Environment) -> None:
+def require_comparable_machine(spec: RunSpec | LocalSpec, baseline: BaselineSpec, environment: Environment) -> None:
     """Raise UsageError if the run cannot be compared with its baseline because of environment
     differences that are known before the run."""
-    if spec.baseline is None or spec.baseline.is_forced:
+    if baseline.is_forced:
         return
-    current_setup, runs = RunSetup(environment, spec.target, spec.workload_hash), spec.baseline.runs
+    current_setup, runs = RunSetup(environment, spec.target, spec.workload_hash), baseline.runs
     differences = find_setup_differences([extract_setup(run) for run in runs], [current_setup])
     if isinstance(spec, RunSpec) and spec.search is not None and all(run.max_rate is not None for run in runs):
         differences += find_slo_differences(runs, spec.slo)

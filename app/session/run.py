@@ -17,7 +17,7 @@ from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableErr
 from app.records.calibration import LoadKind
 from app.records.interrupted import InterruptedRun
 from app.records.result import Check, Clock, Environment, Result, Stage, Window
-from app.session.connection_demand import build_demand_checks, build_timeout_notes, require_enough_connections
+from app.session.connection_demand import check_connection_demand, require_enough_connections
 from app.session.control import CommandPoller
 from app.session.dependencies import Emit, LoadGenerator, SessionDependencies
 from app.session.generator_capacity import CapacityFinder, GeneratorCapacity
@@ -149,7 +149,8 @@ class _Session:
                 self._report_resumption(self._interrupted_run)
             self._machine_monitor.start(self._resources)
             environment = self._machine_monitor.inspect()
-            require_comparable_machine(self._spec, environment)
+            if self._spec.baseline is not None:
+                require_comparable_machine(self._spec, self._spec.baseline, environment)
             if environment.gpus and self._spec.is_local_target:
                 self._idle_window = measure_idle_window(
                     self._run_log, self._dependencies.now_ns, self._dependencies.pause
@@ -273,11 +274,12 @@ class _Session:
         report = self._target_runner.preflight
         service_ms = None if report is None or self._target_runner.is_cold_start else report.service_ms
         service_s = None if service_ms is None else service_ms / 1e3
-        demand_inputs = (self._spec, self._target_runner.endpoint, generator, self._dependencies.local_limits)
-        checks = build_demand_checks(*demand_inputs, service_s)
+        checks, notes = check_connection_demand(
+            self._spec, self._target_runner.endpoint, generator, self._dependencies.local_limits, service_s
+        )
         for check in checks:
             self._run_log.add_check(check)
-        for note in () if checks else build_timeout_notes(*demand_inputs):
+        for note in notes:
             self._run_log.add_note(note)
 
     def _calibrate(self, generator: LoadGenerator, environment: Environment) -> GeneratorCapacity:

@@ -62,7 +62,8 @@ class _LocalSession:
         with command_poller:
             self._machine_monitor.start(self._resources)
             environment = self._machine_monitor.inspect()
-            require_comparable_machine(self._spec, environment)
+            if self._spec.baseline is not None:
+                require_comparable_machine(self._spec, self._spec.baseline, environment)
             if environment.gpus:
                 self._idle_window = measure_idle_window(
                     self._run_log, self._dependencies.now_ns, self._dependencies.pause
