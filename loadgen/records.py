@@ -490,7 +490,7 @@ class PreflightDone(msgspec.Struct, frozen=True, tag="preflight_done"):
     notes: tuple[str, ...] = ()
     hosts: tuple[str, ...] = ()
     """Targets of a user's Locust test if no URL is specified: the hosts or URLs in the test."""
-    keeps_connection: bool = True
+    reuses_connection: bool = True
     """False if the target closed the connection soon after the response, although the response had
     announced keep-alive."""
     prepared: int | None = None

@@ -101,25 +101,25 @@ def _truncate_plan_section(plan: PlanSection, truncator: _TableTruncator) -> Pla
     offers, excluded_offers = (
         sorted(rows, key=lambda row: row.offer not in referenced_offers) for rows in (plan.offers, plan.rejected_offers)
     )
-    kept_row_ids = {
+    remaining_row_ids = {
         id(row)
         for row in (*truncator.take_first("offers", offers), *truncator.take_first("excluded offers", excluded_offers))
     }
     return msgspec.structs.replace(
         plan,
-        offers=tuple(row for row in plan.offers if id(row) in kept_row_ids),
-        rejected_offers=tuple(row for row in plan.rejected_offers if id(row) in kept_row_ids),
+        offers=tuple(row for row in plan.offers if id(row) in remaining_row_ids),
+        rejected_offers=tuple(row for row in plan.rejected_offers if id(row) in remaining_row_ids),
     )
 
 
 def _truncate_local_section(local: LocalSection, truncator: _TableTruncator) -> LocalSection:
     """Truncate the list of variants. The best variant and the headline variant are always
     included."""
-    kept_variants = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
+    required_variants = [variant for variant in local.variants if variant.name in (local.best, local.headline_variant)]
     remaining_variants = [
         variant for variant in local.variants if variant.name not in (local.best, local.headline_variant)
     ]
-    variants = truncator.take_first("variants", [*kept_variants, *remaining_variants])
+    variants = truncator.take_first("variants", [*required_variants, *remaining_variants])
     return msgspec.structs.replace(
         local, variants=variants, batch_models=truncator.take_first("batch models", local.batch_models)
     )

@@ -182,7 +182,7 @@ def refuse_by_counts(counters: ServerCounters, sent_count: int, answered_count: 
     The stage sent `sent_count` requests, and the client received responses to `answered_count` of
     them. A server's counters may lag a little behind its responses."""
     numbers = [counters.requests] if counters.requests is not None else []
-    numbers = numbers or [found.count for kind, found in counters.latencies.items() if kind in _KINDS_OF_REQUESTS]
+    numbers = numbers or [latency.count for kind, latency in counters.latencies.items() if kind in _KINDS_OF_REQUESTS]
     if not numbers:
         return counters
     refusal: CountersRefusal | None = None

@@ -42,7 +42,7 @@ def _write_profile(file: Path) -> int:
         raise UsageError(f"the folder {file.parent} does not exist", hint="Create it, or name another file.")
     if file.exists():
         raise UsageError(f"{file} already exists", hint="Name another file: `sizewise init FILE.yaml`.")
-    tree = _ask_for_profile()
+    tree = _prompt_for_profile()
     load_profile_tree(tree, str(file))  # raises an error before anything is written
     write_new_profile(file, add_comments(format_profile(tree), str(file)))
     print(f"{file} was written. Run it with `sizewise run {file}`.")
@@ -61,37 +61,37 @@ def add_comments(text: str, path: str) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _ask_for_profile() -> dict[str, Any]:
+def _prompt_for_profile() -> dict[str, Any]:
     from app.profiles.url_profile import build_url_tree
 
     choices = sorted((row.init_choice, row.id) for row in PROTOCOLS if row.init_choice is not None)
     kind = _choose("What do you want to test?", {row_id: text for (_, text), row_id in choices})
     protocol = get_protocol(kind)
     if protocol.is_local:
-        return _build_model_tree(_ask("Path of the .onnx file"))
-    target = _ask_for_target(protocol)
-    return build_url_tree(target, _ask_for_load())
+        return _build_model_tree(_prompt("Path of the .onnx file"))
+    target = _prompt_for_target(protocol)
+    return build_url_tree(target, _prompt_for_load())
 
 
-def _ask_for_target(protocol: TargetProtocol) -> UrlTarget:
+def _prompt_for_target(protocol: TargetProtocol) -> UrlTarget:
     import msgspec
 
     from app.profiles.endpoint import parse_http_url
     from app.profiles.url_profile import UrlTarget
 
     if not protocol.has_model:
-        url = _ask("URL", "http://127.0.0.1:8000/", parse_http_url)
-        return UrlTarget(url=url, data=_ask("Body of each request, as JSON or @FILE (empty: GET)", "") or None)
+        url = _prompt("URL", "http://127.0.0.1:8000/", parse_http_url)
+        return UrlTarget(url=url, data=_prompt("Body of each request, as JSON or @FILE (empty: GET)", "") or None)
     question = "Base URL" if protocol.generates_text else "URL"
-    target = UrlTarget(url=_ask(question, protocol.target["url"], parse_http_url), protocol=protocol.id)
+    target = UrlTarget(url=_prompt(question, protocol.target["url"], parse_http_url), protocol=protocol.id)
     if protocol.generates_text:
         prompts = protocol.workload["prompts"]
         target = msgspec.structs.replace(
             target,
-            input_tokens=_ask("Tokens per prompt", str(prompts["input_tokens"])),
-            output_tokens=_ask("Tokens per response", str(prompts["output_tokens"])),
+            input_tokens=_prompt("Tokens per prompt", str(prompts["input_tokens"])),
+            output_tokens=_prompt("Tokens per response", str(prompts["output_tokens"])),
         )
-    return msgspec.structs.replace(target, model=_ask("Name of the model", _find_model(target)))
+    return msgspec.structs.replace(target, model=_prompt("Name of the model", _find_model(target)))
 
 
 def _find_model(target: UrlTarget) -> str | None:
@@ -105,7 +105,7 @@ def _find_model(target: UrlTarget) -> str | None:
         return None
 
 
-def _ask_for_load() -> UrlLoad:
+def _prompt_for_load() -> UrlLoad:
     from app.analysis.objectives import parse_objective
     from app.profiles.units import parse_duration_s, parse_rate_per_s
     from app.profiles.url_profile import UrlLoad
@@ -115,10 +115,10 @@ def _ask_for_load() -> UrlLoad:
     if load == "concurrency":
         concurrency = click.prompt("Concurrent requests", 16, type=click.IntRange(1), err=True)
     return UrlLoad(
-        rates=(_ask("Rate", "100/s", parse_rate_per_s),) if load == "rate" else (),
+        rates=(_prompt("Rate", "100/s", parse_rate_per_s),) if load == "rate" else (),
         concurrency=(concurrency,) if concurrency else (),
-        duration=_ask("Duration of each load", "30s", parse_duration_s),
-        slo=(_ask("SLO", "p95 < 100ms", parse_objective), "error_rate < 1%"),
+        duration=_prompt("Duration of each load", "30s", parse_duration_s),
+        slo=(_prompt("SLO", "p95 < 100ms", parse_objective), "error_rate < 1%"),
     )
 
 
@@ -141,7 +141,7 @@ def _choose(question: str, choices: dict[str, str]) -> str:
     return [*choices][int(number) - 1]
 
 
-def _ask(question: str, default: str | None = None, check: Callable[[str], object] = str) -> str:
+def _prompt(question: str, default: str | None = None, check: Callable[[str], object] = str) -> str:
     """Ask until `check` accepts the response, which otherwise raises BadValueError or UsageError."""
 
     def read(text: str) -> str:

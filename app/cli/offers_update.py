@@ -68,7 +68,7 @@ def update_offers(options: UpdateOptions, today: datetime.date) -> int:
     if not update.rows:
         print("There is nothing to store.", file=sys.stderr)
         return ExitCode.OK
-    if not options.yes and not _ask_for_confirmation():
+    if not options.yes and not _prompt_for_confirmation():
         print("Nothing was stored. Add --yes to store these prices.", file=sys.stderr)
         return ExitCode.OK
     _store(update, catalogs, today)
@@ -212,8 +212,8 @@ def _list_counts(update: PriceUpdate) -> Iterator[str]:
         f"{update.unreadable_rows:,} unreadable."
     )
     counts = {
-        "Kept, because they are of your own price list": update.kept_own,
-        "Kept, because the current price is newer": update.kept_newer,
+        "Kept, because they are of your own price list": update.unchanged_own,
+        "Kept, because the current price is newer": update.unchanged_newer,
         "In other regions (add them with --region)": update.other_regions,
         "Rows of other products or instance types": update.other_rows,
     }
@@ -228,7 +228,7 @@ def _format_change(old_usd: float | None, new_usd: float) -> str:
     return "new" if old_usd is None else f"{100 * (new_usd / old_usd - 1):+.1f} %"
 
 
-def _ask_for_confirmation() -> bool:
+def _prompt_for_confirmation() -> bool:
     if not (sys.stdin.isatty() and sys.stderr.isatty()):
         return False
     sys.stderr.write("Store these prices? [y/N] ")

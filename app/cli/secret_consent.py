@@ -34,12 +34,12 @@ def request_consent(profiles: Sequence[Profile], hosts: Sequence[str]) -> None:
     allow_hosts(profiles, hosts)
     for profile in profiles:
         if sys.stdin.isatty() and sys.stderr.isatty():
-            _ask_for_consent(profile)
+            _prompt_for_consent(profile)
         require_consent(profile)
         remember_own_files(list_own_files(profile))
 
 
-def _ask_for_consent(profile: Profile) -> None:
+def _prompt_for_consent(profile: Profile) -> None:
     from app.storage.allowed_secrets import store_permission
     from app.wiring.secret_consent import find_secrets_to_allow
 

@@ -66,24 +66,24 @@ _dispatchers: list[_ResultDispatcher] = []
 
 
 class _Start:
-    """State at the start of the application. While `is_held`, work waits in `waiting_work`."""
+    """State at the start of the application. While `is_queueing`, work waits in `waiting_work`."""
 
-    is_held = False
+    is_queueing = False
     waiting_work: ClassVar[list[_Work]] = []
 
 
-def hold_work() -> None:
-    """Let work that is submitted from now on wait until `release_work` is called.
+def queue_work() -> None:
+    """Queue the work that is submitted from now on until `release_work` is called.
 
     Two threads that import modules of one import cycle at the same time can see a partially
     initialized module. No work is therefore started before the modules that it uses are imported.
     """
-    _Start.is_held = True
+    _Start.is_queueing = True
 
 
 def release_work() -> None:
-    """Start the work that has been submitted since `hold_work`."""
-    _Start.is_held = False
+    """Start the work that has been submitted since `queue_work`."""
+    _Start.is_queueing = False
     waiting_work, _Start.waiting_work = _Start.waiting_work, []
     for work in waiting_work:
         QThreadPool.globalInstance().start(work)
@@ -100,14 +100,14 @@ def submit(
     """Run `function` in a worker thread, then call `on_done` or `on_error` in the GUI thread.
 
     `function` must not access widgets. If `owner` has been deleted in the meantime, no callback is
-    called. `submit` must be called in the GUI thread. While work is held, the work waits, unless
+    called. `submit` must be called in the GUI thread. While work is queued, the work waits, unless
     `may_wait` is false.
     """
     if not _dispatchers:
         _dispatchers.append(_ResultDispatcher())
     dispatcher = _dispatchers[0]
     work = _Work(function, dispatcher.register((owner, on_done, on_error)), dispatcher)
-    if _Start.is_held and may_wait:
+    if _Start.is_queueing and may_wait:
         _Start.waiting_work.append(work)
     else:
         QThreadPool.globalInstance().start(work)

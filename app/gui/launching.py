@@ -180,16 +180,16 @@ class PairsLauncher(QObject):
     def find_running_pairs(self) -> None:
         """Look for A/B pairs that the previous window left running, and show them as if they had
         been started in this window."""
-        submit(self, _find_pairs_to_show, self._on_found, self._on_find_error)
+        submit(self, _find_pairs_to_show, self._on_pairs_listed, self._on_find_error)
 
-    def _on_found(self, pairs_to_show: tuple[Path, bool] | None) -> None:
+    def _on_pairs_listed(self, pairs_to_show: tuple[Path, bool] | None) -> None:
         self._attach(pairs_to_show)
         self.have_been_looked_for = True
         self.looked_for.emit()
 
     def _on_find_error(self, error: Exception) -> None:
         self._window.navigation.notify_error(error)
-        self._on_found(None)
+        self._on_pairs_listed(None)
 
     def launch(self, launch: Launch) -> None:
         self._connect_panel().launch(launch)  # the load generator starts while the page is drawn

@@ -30,12 +30,12 @@ def open_window(paths: tuple[Path, ...]) -> int:
     require_display(os.environ)
     from PySide6.QtCore import QTimer
 
-    from app.gui.background import hold_work
+    from app.gui.background import queue_work
     from app.gui.crash_log import CrashLog, build_crash_notice
     from app.gui.import_preloading import ImportPreloader
     from app.gui.interrupts import SignalHandler
 
-    hold_work()
+    queue_work()
     application, window, components = prepare()
 
     def close_on_signal() -> None:

@@ -206,7 +206,7 @@ LANGUAGE_MODEL_KEYS = tuple(field.alias or name for name, field in AssumedModelS
 """Keys of the file of a language model."""
 
 
-class FoundModel(msgspec.Struct, frozen=True):
+class ResolvedModel(msgspec.Struct, frozen=True):
     """Language model that `language_model` states by a name or a path: its name in the plan, its shape, and the data
     type of its weights if it is known."""
 
@@ -215,7 +215,7 @@ class FoundModel(msgspec.Struct, frozen=True):
     weights: str | None = None
 
 
-FindModel = Callable[[str | dict[str, Any], Path], FoundModel]
+FindModel = Callable[[str | dict[str, Any], Path], ResolvedModel]
 """Function that returns the language model of a name, of a path, which is relative to a folder, or of the content of a
 `config.json`. Raises UsageError if there is none."""
 _CONFIG_KEYS = frozenset({"model_type", "num_hidden_layers", "text_config"})
@@ -237,10 +237,10 @@ def load_named_language_model(name: str, overrides: Sequence[str] = (), *, find_
 
 
 def _validate_language_model(source: _Source, overrides: Sequence[str], find_model: FindModel) -> AssumedModel:
-    found = _insert_found_model(source, find_model)
+    resolved = _insert_model_shape(source, find_model)
     _apply_overrides(source, overrides)
-    found = _insert_found_model(source, find_model) or found  # an override may replace the model
-    _insert_weights(source, found)
+    resolved = _insert_model_shape(source, find_model) or resolved  # an override may replace the model
+    _insert_weights(source, resolved)
     try:
         adapter: TypeAdapter[AssumedModel] = TypeAdapter(Annotated[AssumedModel, ReadAs(AssumedModelSettings)])
         return adapter.validate_python(source.document.value, context=source.build_context())
@@ -248,17 +248,17 @@ def _validate_language_model(source: _Source, overrides: Sequence[str], find_mod
         raise _build_first_error(source, error) from error
 
 
-def _insert_weights(source: _Source, found: FoundModel | None) -> None:
+def _insert_weights(source: _Source, resolved: ResolvedModel | None) -> None:
     """Set the precision to that of the published weights, unless the file or an override states it."""
-    if found is None or found.weights is None:
+    if resolved is None or resolved.weights is None:
         return
     precision = source.document.value.setdefault("precision", {})
     if isinstance(precision, dict) and "weights" not in precision:
-        precision["weights"] = found.weights
-        precision.setdefault("compute", choose_compute_dtype(found.weights))
+        precision["weights"] = resolved.weights
+        precision.setdefault("compute", choose_compute_dtype(resolved.weights))
 
 
-def _insert_found_model(source: _Source, find_model: FindModel) -> FoundModel | None:
+def _insert_model_shape(source: _Source, find_model: FindModel) -> ResolvedModel | None:
     """Replace a name, a path or the content of a `config.json` by the keys of the shape of that model, and return it;
     `None` if the shape is stated."""
     values = source.document.value

@@ -126,8 +126,8 @@ def _parse_model(value: object, info: ValidationInfo) -> str:
     """Return the absolute path of the folder of a language model, or parse any other model as in
     `serve`."""
     path = resolve_path(value, info) if isinstance(value, str) else None
-    is_found = path is not None and is_language_model(path) and (not files_must_exist(info) or path.exists())
-    return str(path) if is_found else parse_model(value, info)
+    is_language_folder = path is not None and is_language_model(path) and (not files_must_exist(info) or path.exists())
+    return str(path) if is_language_folder else parse_model(value, info)
 
 
 LocalModel = Annotated[str, BeforeValidator(_parse_model)]
@@ -554,9 +554,9 @@ class LocalProfile(CommonProfile):
             "target.runtime": self.target.runtime != RuntimeSettings(),
             "target.devices": any(len(variant.devices) > 1 for variant in variants),
         }
-        if found := [key for key, is_set in unusable.items() if is_set]:
+        if rejected_keys := [key for key, is_set in unusable.items() if is_set]:
             hint = "Set load.tests, target.batch and target.threads. A .gguf file can be as-is, int8 or int4."
-            raise BadValueError(f"{found[0]} does not apply to language models", hint=hint)
+            raise BadValueError(f"{rejected_keys[0]} does not apply to language models", hint=hint)
         deep_test = next((test for test in self.generation_tests if test.needs_single_sequence), None)
         if deep_test is not None and any(variant.batch > 1 for variant in variants):
             raise BadValueError(

@@ -184,12 +184,12 @@ def read_span_times(path: Path, trace_ids: Container[str]) -> SpanTimes:
             raise UsageError(f"{path}: line {number:,} is not OTLP JSON", hint=_OTLP_HINT) from error
         for span in (span for part in content.resource_spans for scope in part.scope_spans for span in scope.spans):
             trace_id = span.trace_id.lower()
-            if trace_id not in trace_ids or not (found := _find_times_ms(span)):
+            if trace_id not in trace_ids or not (span_times_ms := _find_times_ms(span)):
                 continue
             if trace_id in times_ms:
                 ignored_count += 1
             else:
-                times_ms[trace_id] = found
+                times_ms[trace_id] = span_times_ms
     return SpanTimes(times_ms, ignored_count)
 
 

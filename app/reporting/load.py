@@ -392,16 +392,21 @@ def _build_server_row(stage: Stage, counters: ServerCounters) -> model.ServerRow
         return model.Quantity(value=count, unit=unit, reason=missing_reason if count is None else None)
 
     def build_server_latency(kind: ServerLatencyKind) -> model.Quantity:
-        found = comparisons.get(kind)
-        if found is None:
+        compared = comparisons.get(kind)
+        if compared is None:
             return model.Quantity(value=None, unit="ms", reason=missing_reason)
-        return model.Quantity(value=found.server_ms, unit="ms", n=found.server_count)
+        return model.Quantity(value=compared.server_ms, unit="ms", n=compared.server_count)
 
     def build_client_latency(kind: ServerLatencyKind) -> model.Quantity:
-        found = comparisons.get(kind)
-        value = None if found is None else found.client_ms
+        compared = comparisons.get(kind)
+        value = None if compared is None else compared.client_ms
         reason = "not measured" if value is None else None
-        return model.Quantity(value=value, unit="ms", n=None if found is None else found.client_count, reason=reason)
+        return model.Quantity(
+            value=value,
+            unit="ms",
+            n=None if compared is None else compared.client_count,
+            reason=reason,
+        )
 
     cached, looked_up = counters.cached_input_tokens, counters.looked_up_input_tokens
     cached_share = None if cached is None or not looked_up else min(1.0, cached / looked_up)

@@ -106,9 +106,9 @@ class InferenceHandler:
 
     async def _respond(self, scope: Scope, receive: Receive) -> tuple[tuple[Header, ...], bytes]:
         model = self._model
-        not_found_message = _describe_unknown_model(model, scope["path_params"])
-        if not_found_message is not None:
-            raise RejectedError(404, "not_found", not_found_message)
+        unknown_model_message = _describe_unknown_model(model, scope["path_params"])
+        if unknown_model_message is not None:
+            raise RejectedError(404, "not_found", unknown_model_message)
         if self._batcher.is_draining:
             raise RejectedError(503, "draining", "the endpoint is shutting down")
         json_length = parse_length(scope["headers"], JSON_LENGTH_HEADER)
@@ -178,9 +178,9 @@ class _RouteHandlers:
         return Response(text, media_type="text/plain; version=0.0.4; charset=utf-8")
 
     def _require_known_model(self, request: Request) -> None:
-        not_found_message = _describe_unknown_model(self._model, request.path_params)
-        if not_found_message is not None:
-            raise HTTPException(404, not_found_message)
+        unknown_model_message = _describe_unknown_model(self._model, request.path_params)
+        if unknown_model_message is not None:
+            raise HTTPException(404, unknown_model_message)
 
 
 def _describe_unknown_model(model: ServedModel, path_params: dict[str, str]) -> str | None:

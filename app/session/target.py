@@ -372,7 +372,7 @@ class TargetRunner:
         if report.error is not None:
             self._run_log.emit_phase("preflight", f"the preflight request failed: {report.detail}")
             self._run_log.add_note(f"The preflight request failed: {report.detail}.")
-        if not report.keeps_connection:
+        if not report.reuses_connection:
             self.endpoint = msgspec.structs.replace(self.endpoint, reuses_connections=False)
             generator.configure(self.endpoint, self._spec.workload)
             self._run_log.add_note(_NO_KEEP_ALIVE_NOTE)

@@ -35,21 +35,21 @@ class Journal:
     missing or different data is corruption.
     """
 
-    def __init__(self, directory: Path, kept_bytes: Mapping[str, int] | None = None) -> None:
+    def __init__(self, directory: Path, intact_bytes: Mapping[str, int] | None = None) -> None:
         """Create the journal. Raises OSError if the file cannot be created.
 
-        When a run is resumed, `kept_bytes` maps each stream to the number of bytes that are kept;
+        When a run is resumed, `intact_bytes` maps each stream to the number of bytes that are intact;
         the other files of the run are unchanged.
         """
         path = directory / JOURNAL
         self._lock = threading.Lock()
         self._ends: dict[str, tuple[int, int]] = {}
         lines = []
-        for name, size_bytes in ({} if kept_bytes is None else _get_kept_sizes(directory, kept_bytes)).items():
+        for name, size_bytes in ({} if intact_bytes is None else _get_intact_sizes(directory, intact_bytes)).items():
             crc = _compute_crc(directory / name, size_bytes)
             self._ends[name] = (size_bytes, crc)
             lines.append(_format_line(crc, size_bytes, name))
-        if kept_bytes is not None:
+        if intact_bytes is not None:
             path.unlink(missing_ok=True)
         self._file = UnbufferedFile(path)
         self._file.write(b"".join(lines))
@@ -207,10 +207,10 @@ def _read_size_and_crc(path: Path) -> tuple[int, int] | None:
         return None
 
 
-def _get_kept_sizes(directory: Path, kept_bytes: Mapping[str, int]) -> dict[str, int]:
+def _get_intact_sizes(directory: Path, intact_bytes: Mapping[str, int]) -> dict[str, int]:
     names = [*SINGLE_WRITE_FILES, *(f"{OUTPUTS}/{path.name}" for path in (directory / OUTPUTS).glob("*.npz"))]
     sizes = {name: (directory / name).stat().st_size for name in names if (directory / name).is_file()}
-    return sizes | dict(kept_bytes)
+    return sizes | dict(intact_bytes)
 
 
 def _compute_crc(path: Path, size_bytes: int) -> int:

@@ -32,7 +32,7 @@ from app.storage.run_directory import (
     REQUESTS,
     RESULT,
     TELEMETRY,
-    KeptData,
+    IntactData,
     RunWriter,
     StoredRun,
     write_atomically,
@@ -125,7 +125,7 @@ def reopen_run(run: StoredRun, interrupted_run: InterruptedRun) -> RunWriter:
     stage_spans, requests_end = find_stage_spans(run.directory / REQUESTS, REQUEST_SCHEMA, intact_bytes.get(REQUESTS))
     stage_indices = {completed_stage.data.index for completed_stage in interrupted_run.stages}
     dropped_starts = [start for stage, (start, _) in stage_spans.items() if stage not in stage_indices]
-    kept_data = KeptData(
+    intact_data = IntactData(
         events_bytes=len(events_content),
         requests_bytes=min(dropped_starts, default=requests_end),
         telemetry_bytes=find_stage_spans(run.directory / TELEMETRY, TELEMETRY_SCHEMA, intact_bytes.get(TELEMETRY))[1],
@@ -135,7 +135,7 @@ def reopen_run(run: StoredRun, interrupted_run: InterruptedRun) -> RunWriter:
         with contextlib.suppress(FileNotFoundError):
             (run.directory / name).unlink()
     write_atomically(run.directory / EVENTS, events_content)
-    return RunWriter(run.directory, kept_data)
+    return RunWriter(run.directory, intact_data)
 
 
 def _get_run_started(run: StoredRun, events: list[Event]) -> RunStarted:

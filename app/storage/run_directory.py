@@ -145,8 +145,8 @@ def _sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-class KeptData(msgspec.Struct, frozen=True):
-    """Data that a resumed run keeps: the number of bytes from the start of each file, and the byte
+class IntactData(msgspec.Struct, frozen=True):
+    """Data of a resumed run that are intact: the number of bytes from the start of each file, and the byte
     span of each stage's rows."""
 
     events_bytes: int
@@ -156,7 +156,7 @@ class KeptData(msgspec.Struct, frozen=True):
 
     @property
     def sizes(self) -> dict[str, int]:
-        """Number of kept bytes, by file name."""
+        """Number of intact bytes, by file name."""
         return {EVENTS: self.events_bytes, REQUESTS: self.requests_bytes, TELEMETRY: self.telemetry_bytes}
 
 
@@ -164,23 +164,23 @@ class RunWriter:
     """Writer for the data of one run. Requests, telemetry and events may be written from different
     threads."""
 
-    def __init__(self, directory: Path, kept_data: KeptData | None = None) -> None:
-        """Create the run, or continue the run in `directory` if `kept_data` is given.
+    def __init__(self, directory: Path, intact_data: IntactData | None = None) -> None:
+        """Create the run, or continue the run in `directory` if `intact_data` is given.
 
         Raises UsageError if the directory already contains another run or cannot be created.
         """
         try:
             directory.mkdir(PRIVATE_MODE, parents=True, exist_ok=True)
-            if kept_data is None and (directory / EVENTS).exists():
+            if intact_data is None and (directory / EVENTS).exists():
                 raise UsageError(
                     f"{directory} already contains a run",
                     hint="Choose another path with --out, or remove the run first.",
                 )
-            if kept_data is not None:
+            if intact_data is not None:
                 remove_control_files(directory)
             self._control = CommandInbox(directory)
-            sizes = {} if kept_data is None else kept_data.sizes
-            self._journal = Journal(directory, None if kept_data is None else sizes)
+            sizes = {} if intact_data is None else intact_data.sizes
+            self._journal = Journal(directory, None if intact_data is None else sizes)
             self._events = UnbufferedFile(directory / EVENTS, sizes.get(EVENTS))
             self._requests = StreamWriter(directory / REQUESTS, REQUEST_SCHEMA, sizes.get(REQUESTS), self._journal)
             self._telemetry = StreamWriter(directory / TELEMETRY, TELEMETRY_SCHEMA, sizes.get(TELEMETRY), self._journal)
@@ -190,7 +190,7 @@ class RunWriter:
             ) from None
         self.directory = directory
         self._calls: StreamWriter | None = None
-        self._spans: dict[int, tuple[int, int]] = {} if kept_data is None else dict(kept_data.spans)
+        self._spans: dict[int, tuple[int, int]] = {} if intact_data is None else dict(intact_data.spans)
         self._encode = msgspec.json.Encoder().encode
 
     def write_spec(self, spec_text: str) -> None:

@@ -48,17 +48,17 @@ class StreamWriter:
     """
 
     def __init__(
-        self, path: Path, schema: pa.Schema, kept_bytes: int | None = None, journal: Journal | None = None
+        self, path: Path, schema: pa.Schema, intact_bytes: int | None = None, journal: Journal | None = None
     ) -> None:
         """Open the stream.
 
-        `schema` must not contain dictionaries, and applies to every batch. With `kept_bytes`, new
+        `schema` must not contain dictionaries, and applies to every batch. With `intact_bytes`, new
         batches are appended after that number of bytes of an existing stream. The checksum of each
         write is logged in `journal`.
         """
-        self._file = UnbufferedFile(path, kept_bytes)
+        self._file = UnbufferedFile(path, intact_bytes)
         self._journal = journal
-        self.size = kept_bytes or self._write(schema.serialize())
+        self.size = intact_bytes or self._write(schema.serialize())
         """Number of bytes written so far."""
 
     def append(self, batch: pa.RecordBatch) -> None:

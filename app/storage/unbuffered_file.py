@@ -13,18 +13,18 @@ if TYPE_CHECKING:
 
 
 class UnbufferedFile(io.FileIO):
-    """A new unbuffered file, or an existing file that is truncated to `kept_bytes`.
+    """A new unbuffered file, or an existing file that is truncated to `intact_bytes`.
 
     Unlike Python's raw files, which may write only part of the data, `write` writes all data or
     raises OSError.
     """
 
-    def __init__(self, path: Path, kept_bytes: int | None = None) -> None:
-        super().__init__(path, "x" if kept_bytes is None else "r+")
+    def __init__(self, path: Path, intact_bytes: int | None = None) -> None:
+        super().__init__(path, "x" if intact_bytes is None else "r+")
         self.path = path
-        if kept_bytes is not None:
-            self.truncate(kept_bytes)
-            self.seek(kept_bytes)
+        if intact_bytes is not None:
+            self.truncate(intact_bytes)
+            self.seek(intact_bytes)
 
     def sync(self) -> None:
         """Flush all writes to disk."""

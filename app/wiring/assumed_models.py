@@ -11,7 +11,7 @@ import msgspec
 
 from app.analysis.language_models import find_language_model, find_weights
 from app.errors import UsageError
-from app.profiles.loading import FoundModel, load_language_model, load_named_language_model
+from app.profiles.loading import ResolvedModel, load_language_model, load_named_language_model
 from app.records.language_model import GENAI_CONFIG_NAME
 from app.records.planning_inputs import AssumedModel, LanguageModel
 from loadgen.regular_files import open_regular
@@ -33,22 +33,22 @@ def load_model_by_name(name: str, overrides: tuple[str, ...] = ()) -> AssumedMod
     return load_named_language_model(name, overrides, find_model=find_model)
 
 
-def find_model(stated: str | dict[str, Any], directory: Path) -> FoundModel:
+def find_model(stated: str | dict[str, Any], directory: Path) -> ResolvedModel:
     """Return a language model by its name, by the content of its `config.json`, or by the path of its `config.json`, of
     its weights or of their folder, relative to `directory`. Raises UsageError with the most similar names if the name
     is unknown, or with what is wrong with the files."""
     if isinstance(stated, dict):
         from app.inference.inspection.configured_model import read_configured_model
 
-        return FoundModel("model", *read_configured_model(msgspec.json.encode(stated), _CONFIG_NAME))
+        return ResolvedModel("model", *read_configured_model(msgspec.json.encode(stated), _CONFIG_NAME))
     text = stated
     path = _find_path(text, directory)
     if path is None:
         model = find_language_model(text)
-        return FoundModel(format_model_name(text.rpartition("/")[2]), model.shape, find_weights(text, model))
+        return ResolvedModel(format_model_name(text.rpartition("/")[2]), model.shape, find_weights(text, model))
     folder = path if path.is_dir() else path.parent
     name = path.name if path.is_dir() or path.suffix in _WEIGHT_SUFFIXES else folder.resolve().name
-    return FoundModel(format_model_name(name), *_read_files(path))
+    return ResolvedModel(format_model_name(name), *_read_files(path))
 
 
 def _find_path(text: str, directory: Path) -> Path | None:

@@ -30,7 +30,7 @@ _SHAPE = DecoderShape(
 )
 """Shape of the decoder with random weights. On one core of a current server, a step with one
 sequence takes about 3 ms."""
-_CACHE = PagedCache(blocks=512, max_batch=8, keeps_prefixes=False)
+_CACHE = PagedCache(blocks=512, max_batch=8, caches_prefixes=False)
 """Cache of the decoder. More clients than `max_batch` have to wait, so that a high concurrency
 misses the SLO on every machine."""
 _SEED = 1

@@ -38,10 +38,11 @@ def set_baseline(run: StoredRun) -> Result:
     Raises UsageError if the run is INVALID or failed, or if it cannot be copied.
     """
     require_promotable(run.complete_result)
-    return promote_run(_keep_run(run))
+    return promote_run(_copy_into_home(run))
 
 
-def _keep_run(run: StoredRun) -> StoredRun:
+def _copy_into_home(run: StoredRun) -> StoredRun:
+    """Import a run outside the directory of runs, and remove links to its directory. Return the run if it is inside."""
     home, directory = runs_home(), run.directory.resolve()
     if directory.parent == home.resolve():
         return run

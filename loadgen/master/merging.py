@@ -44,7 +44,7 @@ def merge_preflights(results: Sequence[tuple[str, PreflightDone]]) -> PreflightD
         else preflight_result.detail,
         notes=_deduplicate(note for _, preflight in results for note in preflight.notes),
         hosts=_deduplicate(name for _, preflight in results for name in preflight.hosts),
-        keeps_connection=all(preflight.keeps_connection for _, preflight in results),
+        reuses_connection=all(preflight.reuses_connection for _, preflight in results),
     )
 
 

@@ -151,8 +151,8 @@ def _build_reader_factory(
         return None
     if live_sessions is None and not _needs_output(workload.options):
         return lambda: OpenAiReader(api, count_tokens)
-    keeps_reasoning = live_sessions is not None and live_sessions.keeps_reasoning
-    return lambda: CollectingReader(api, count_tokens, keeps_reasoning=keeps_reasoning)
+    retains_reasoning = live_sessions is not None and live_sessions.retains_reasoning
+    return lambda: CollectingReader(api, count_tokens, retains_reasoning=retains_reasoning)
 
 
 def _needs_output(options: RequestOptions) -> bool:
@@ -168,7 +168,7 @@ def _build_output_check(workload: OpenAiWorkload) -> CheckOutput | None:
     def check_exchange(exchange: Exchange) -> OutputCheck:
         if isinstance(exchange.reader, CollectingReader):
             return check(exchange.reader.collect())
-        return check(collect_response(api, exchange.body, ResponseCollector(keeps_reasoning=False)))
+        return check(collect_response(api, exchange.body, ResponseCollector(retains_reasoning=False)))
 
     return check_exchange
 

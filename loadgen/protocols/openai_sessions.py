@@ -138,10 +138,10 @@ class ResponseCollector:
     """
 
     __slots__ = ("_calls", "_char_count", "_items", "_reasoning_name", "_reasoning_texts", "_texts", "is_usable",
-                 "keeps_reasoning")  # fmt: skip
+                 "retains_reasoning")  # fmt: skip
 
-    def __init__(self, *, keeps_reasoning: bool) -> None:
-        self.keeps_reasoning = keeps_reasoning
+    def __init__(self, *, retains_reasoning: bool) -> None:
+        self.retains_reasoning = retains_reasoning
         self._texts: list[str] = []
         self._reasoning_name = ""
         self._reasoning_texts: list[str] = []
@@ -160,7 +160,7 @@ class ResponseCollector:
             for part in content:
                 if isinstance(part, ContentPart) and part.text:
                     self.add_text(part.text)
-        if self.keeps_reasoning:
+        if self.retains_reasoning:
             if isinstance(reasoning_content, str) and reasoning_content:
                 self._add_reasoning("reasoning_content", reasoning_content)
             elif isinstance(reasoning, str) and reasoning:
@@ -225,7 +225,7 @@ class ResponseCollector:
                 function = _decode_function_item(encoded_item)
                 calls.append(_parse_call(function.call_id, function.name, function.arguments or ""))
                 items.append(_encode_function_call(calls[-1]))
-            elif item.type == "reasoning" and self.keeps_reasoning:
+            elif item.type == "reasoning" and self.retains_reasoning:
                 fields = decode_json(encoded_item, dict[str, Any])
                 items.append(encode_body({key: value for key, value in fields.items() if key != "status"}))
         if not texts and delta_text:
@@ -258,11 +258,11 @@ def _parse_call(call_id: str | None, name: str | None, arguments: str) -> ToolCa
 
 
 class _CollectingChunkHandler(ChunkEventHandler):
-    __slots__ = ("_collector", "_has_calls", "_keeps_reasoning")
+    __slots__ = ("_collector", "_has_calls", "_retains_reasoning")
 
     def __init__(self, counter: TokenCounter, collector: ResponseCollector) -> None:
         super().__init__(counter)
-        self._collector, self._keeps_reasoning = collector, collector.keeps_reasoning
+        self._collector, self._retains_reasoning = collector, collector.retains_reasoning
         self._has_calls = False
 
     def handle(self, data: bytes, name: bytes, received_ns: int) -> str | None:
@@ -289,7 +289,7 @@ class _CollectingChunkHandler(ChunkEventHandler):
             if delta is None:
                 if choice.text:
                     self._collector.add_text(choice.text)
-            elif type(delta.content) is str and delta.content and not self._keeps_reasoning:
+            elif type(delta.content) is str and delta.content and not self._retains_reasoning:
                 self._collector.add_text(delta.content)
             elif kind:
                 self._collector.add_message(delta.content, delta.reasoning_content, delta.reasoning)
@@ -354,8 +354,8 @@ class CollectingReader(OpenAiReader):
 
     __slots__ = ("_collector",)
 
-    def __init__(self, api: OpenAiApi, count_tokens: CountTokens | None, *, keeps_reasoning: bool) -> None:
-        self._collector = collector = ResponseCollector(keeps_reasoning=keeps_reasoning)
+    def __init__(self, api: OpenAiApi, count_tokens: CountTokens | None, *, retains_reasoning: bool) -> None:
+        self._collector = collector = ResponseCollector(retains_reasoning=retains_reasoning)
 
         def create_handler(counter: TokenCounter) -> EventHandler:
             if api == "responses":
@@ -368,7 +368,7 @@ class CollectingReader(OpenAiReader):
 
     def collect(self) -> CollectedResponse | None:
         if not self.is_streamed:
-            collector = ResponseCollector(keeps_reasoning=self._collector.keeps_reasoning)
+            collector = ResponseCollector(retains_reasoning=self._collector.retains_reasoning)
             return collect_response(self._api, bytes(self._body), collector)
         return self._collector.finish(self._counter.reported_input_tokens, self._counter.reported_output_tokens)
 
@@ -451,7 +451,7 @@ class OpenAiSessions:
 
     def __init__(self, workload: OpenAiWorkload, live: LiveHistory, requests: Sequence[bytes]) -> None:
         self._api, self._requests = workload.api, requests
-        self.keeps_reasoning = live.reasoning == "keep"
+        self.retains_reasoning = live.reasoning == "keep"
         self._context_tokens = live.context_tokens
         cache_bust = workload.cache_bust
         self._token_key = cache_bust.key if cache_bust is not None and cache_bust.scope == "session" else None
@@ -526,7 +526,7 @@ class OpenAiSessions:
         del first
         if isinstance(exchange.reader, CollectingReader):
             return exchange.reader.collect()
-        return collect_body(body, ResponseCollector(keeps_reasoning=self.keeps_reasoning))
+        return collect_body(body, ResponseCollector(retains_reasoning=self.retains_reasoning))
 
     def build_next(
         self, first: int, index: int, parents: Sequence[tuple[SessionHttpRequest, CollectedResponse]]

@@ -231,14 +231,14 @@ class PreparedWorkload(msgspec.Struct, frozen=True, kw_only=True):
 def limit_total_size(requests: Iterable[bytes]) -> tuple[list[bytes], bool]:
     """Return the first requests that fit into the memory limit, and True if requests were
     omitted."""
-    kept_requests: list[bytes] = []
+    encoded_requests: list[bytes] = []
     total_bytes = 0
     for request in requests:
         total_bytes += len(request)
         if total_bytes > MAX_REQUESTS_BYTES:
-            return kept_requests, True
-        kept_requests.append(request)
-    return kept_requests, False
+            return encoded_requests, True
+        encoded_requests.append(request)
+    return encoded_requests, False
 
 
 def check_response(check: CheckResponse, exchange: Exchange) -> ResponseCheck:

@@ -50,13 +50,13 @@ class KvCache:
 
     def find_prefix(self, hashes: Sequence[bytes], max_blocks: int) -> list[int]:
         """Return the blocks of the longest cached prefix, at most `max_blocks`."""
-        found_blocks: list[int] = []
+        cached_blocks: list[int] = []
         for block_hash in hashes[:max_blocks]:
             copies = self._cached_blocks.get(block_hash)
             if copies is None:
                 break
-            found_blocks.append(next(iter(copies)))
-        return found_blocks
+            cached_blocks.append(next(iter(copies)))
+        return cached_blocks
 
     def has_room(self, new_count: int, shared_blocks: Iterable[int] = ()) -> bool:
         """Return whether a request can use `shared_blocks` and `new_count` new blocks."""

@@ -511,7 +511,7 @@ class _Connection(asyncio.Protocol):
             self._body_chunks.append(body)
 
     def on_message_complete(self) -> None:
-        self._is_complete, self._keeps_alive = True, self._parser.should_keep_alive()
+        self._is_complete, self._is_keep_alive = True, self._parser.should_keep_alive()
 
     # Responses
 
@@ -551,7 +551,7 @@ class _Connection(asyncio.Protocol):
         self._transport.close()
 
     def _list_connection_fields(self) -> tuple[str, ...]:
-        return () if self._keeps_alive else ("Connection: close",)
+        return () if self._is_keep_alive else ("Connection: close",)
 
     def _write(self, data: bytes) -> None:
         if not self._transport.is_closing():
@@ -562,12 +562,12 @@ class _Connection(asyncio.Protocol):
 
     def _end(self) -> None:
         self._call = None
-        if not self._keeps_alive:
+        if not self._is_keep_alive:
             self._transport.close()
 
     def _reject(self, status: int, message: str) -> None:
         """Send an error and close the connection."""
-        self._keeps_alive = False
+        self._is_keep_alive = False
         self.send_error(status, message)
 
 

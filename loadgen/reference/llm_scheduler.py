@@ -132,7 +132,7 @@ class LlmRequest:
         self.admitted_ns: int | None = None
         self.is_finished = False
         self.computed_count = 0
-        self.hold_until_ns = arrival_ns + round(self.script.extra_queue_ms * 1e6)
+        self.blocked_until_ns = arrival_ns + round(self.script.extra_queue_ms * 1e6)
         self.blocks: list[int] = []
         self.hashes: list[bytes] = []
         self.stored_count = 0
@@ -314,7 +314,7 @@ class LlmScheduler:
             self._waiting.append(request)
 
     def _find_next_ns(self) -> int | None:
-        times_ns = [request.hold_until_ns for request in (*self._running, *self._waiting)]
+        times_ns = [request.blocked_until_ns for request in (*self._running, *self._waiting)]
         times_ns = [time_ns for time_ns in times_ns if time_ns > self._now_ns]
         return min([*times_ns, self._inputs[0][0]] if self._inputs else times_ns, default=None)
 
@@ -344,8 +344,8 @@ class LlmScheduler:
             request.tokens.append(request.generate_word())
             token, script = request.generated_count, request.script
             self._emit(EventKind.TOKEN, step.end_ns, request, token=token)
-            hold_ms = script.extra_decode_ms + (script.stall_ms if token == script.stall_after_token else 0.0)
-            request.hold_until_ns = step.end_ns + round(hold_ms * 1e6)
+            delay_ms = script.extra_decode_ms + (script.stall_ms if token == script.stall_after_token else 0.0)
+            request.blocked_until_ns = step.end_ns + round(delay_ms * 1e6)
             if token == request.output_count:
                 self._running.remove(request)
                 self._finish(request)
@@ -367,7 +367,7 @@ class LlmScheduler:
         while index < len(self._running) and budget:
             request = self._running[index]
             index += 1
-            if request.hold_until_ns > self._now_ns:
+            if request.blocked_until_ns > self._now_ns:
                 continue
             count = min(len(request.tokens) - request.computed_count, budget)
             while not self._extend_blocks(request, request.computed_count + count):
@@ -404,12 +404,12 @@ class LlmScheduler:
         for request in list(self._waiting):
             if not budget or len(self._running) == self._config.max_num_seqs:
                 return
-            if request.hold_until_ns > self._now_ns:
+            if request.blocked_until_ns > self._now_ns:
                 continue
             if not self._admit(request):
                 return
             count = min(len(request.tokens) - request.computed_count, budget)
-            if request.hold_until_ns <= self._now_ns:
+            if request.blocked_until_ns <= self._now_ns:
                 self._extend_blocks(request, request.computed_count + count)
                 scheduled[request] = count
                 budget -= count
@@ -434,7 +434,7 @@ class LlmScheduler:
         self._emit(EventKind.ADMITTED, self._now_ns, request, cached_tokens=request.computed_count)
         if request.admitted_ns is None:
             request.admitted_ns, request.cached_count = self._now_ns, request.computed_count
-            request.hold_until_ns = self._now_ns + round(request.script.extra_prefill_ms * 1e6)
+            request.blocked_until_ns = self._now_ns + round(request.script.extra_prefill_ms * 1e6)
             if self._config.enable_prefix_caching:
                 self.prefix_query_count += token_count
                 self.prefix_hit_count += request.computed_count

@@ -92,7 +92,7 @@ class SendingStage:
         )
         self.max_output_tokens = prepared_workload.max_output_tokens
         self.class_indices = None if prepared_workload.classes is None else prepared_workload.classes.indices
-        self._keeps_bodies = prepared_workload.check_output is not None
+        self._stores_bodies = prepared_workload.check_output is not None
         # Checks of plain HTTP take place without a call of a function per response.
         self._requires_body = prepared_workload.check is check_http_response
         self._response_check = (
@@ -251,7 +251,7 @@ class SendingStage:
         if self._on_response is not None:
             self._on_response(exchange)
         # Release body and headers: rows do not contain them, and many rows may be queued.
-        if not self._keeps_bodies:
+        if not self._stores_bodies:
             exchange.body = b""
         exchange.headers = _NO_HEADERS
         self.finished_exchanges.append(exchange)

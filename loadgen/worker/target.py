@@ -208,7 +208,7 @@ class SendingTarget:
             service_ms=_compute_service_ms(exchange),
             end_ns=exchange.end_ns,
             notes=prepared_workload.notes if check.note is None else (*prepared_workload.notes, check.note),
-            keeps_connection=is_keep_alive,
+            reuses_connection=is_keep_alive,
             prepared=None if prepared_workload.distinct_prompts is None else len(prepared_workload.requests),
             distinct=prepared_workload.distinct_prompts,
             first_byte_ms=_compute_ms_since_sent(exchange, exchange.first_byte_ns),

@@ -68,16 +68,16 @@ class BareMaster:
         message = msgspec.msgpack.encode((kind, data, self._worker.decode()))
         self._socket.send_multipart([self._worker, message])
 
-    def receive(self, wanted: type[T]) -> T:
+    def receive(self, report_type: type[T]) -> T:
         """Return the next report of the kind. Other reports, and rows, are stored."""
         deadline = time.monotonic() + _PATIENCE_S
         while True:
             received_count = len(self.reports)
             self.listen()
             for report in self.reports[received_count:]:
-                if isinstance(report, wanted):
+                if isinstance(report, report_type):
                     return report
-            assert time.monotonic() < deadline, f"no {wanted.__name__} among {self.reports}"
+            assert time.monotonic() < deadline, f"no {report_type.__name__} among {self.reports}"
 
     def listen(self) -> None:
         """Receive the next message if one arrives within 50 ms."""

@@ -35,17 +35,17 @@ class PipedWorker:
             self.child.stdin.write(encode_message_frame(command))
         self.child.stdin.flush()
 
-    def receive(self, wanted: type[T]) -> T:
+    def receive(self, report_type: type[T]) -> T:
         """Return the next report of the kind. Rows before it are stored; other reports are dropped."""
         assert self.child.stdout is not None
         while (report := read_report(self.child.stdout)) is not None:
             if isinstance(report, pa.RecordBatch):
                 self.batches.append(report)
-            elif isinstance(report, wanted):
+            elif isinstance(report, report_type):
                 return report
             else:
-                assert not isinstance(report, StageEnded), f"{wanted.__name__} never came"
-        raise AssertionError(f"the worker left without {wanted.__name__}")
+                assert not isinstance(report, StageEnded), f"{report_type.__name__} never came"
+        raise AssertionError(f"the worker left without {report_type.__name__}")
 
     @property
     def rows(self) -> pd.DataFrame:

@@ -19,9 +19,9 @@ _CHILD = """
 import sys, time
 from PySide6.QtCore import QTimer
 from PySide6.QtWidgets import QApplication
-from app.gui.background import hold_work
+from app.gui.background import queue_work
 from app.gui.main import prepare
-hold_work()
+queue_work()
 application, window, _ = prepare()
 window.show()
 application.processEvents()

@@ -48,7 +48,7 @@ def run_stage(
     load.configure(endpoint, workload)
     preflight = load.preflight()
     assert preflight.error is None, preflight.detail
-    if not preflight.keeps_connection:
+    if not preflight.reuses_connection:
         load.configure(msgspec.structs.replace(endpoint, reuses_connections=False), workload)
     batches: list[pa.RecordBatch] = []
     plan = StagePlan(0, "steady", StageLoad(arrivals, 1.0), seed=1, drain_s=20)
@@ -118,7 +118,7 @@ def test_llama_cpp_responses_have_token_counts_of_server(
     workload = OpenAiWorkload(api, "tiny", prompts, stream=stream)
     preflight, rows = run_stage(load, llama, workload)
     assert_all_succeeded(rows)
-    assert preflight.keeps_connection != stream, "it closes the connection after a stream without an announcement"
+    assert preflight.reuses_connection != stream, "it closes the connection after a stream without an announcement"
     assert set(rows["token_source"]) == {"server"}
     assert set(rows["tokens_out"]) == {TOKENS}
     assert (rows["tokens_in"] > 8).all()

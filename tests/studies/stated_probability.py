@@ -153,7 +153,7 @@ def check_all(commit: str, truths: Sequence[tuple[Kind, int]], processes: int) -
 class Bound(NamedTuple):
     name: str
     shown: str
-    wanted: str
+    required_text: str
     is_met: bool
 
 
@@ -202,14 +202,14 @@ def _compare_stated(name: str, outcomes: Sequence[Outcome]) -> Bound:
 def _compare_coverage(kind: Kind, outcomes: Sequence[Outcome]) -> Bound:
     """Latencies of one truth are not independent: the interval of the share is a bootstrap over truths."""
     counts = np.array([[sum(one.is_inside for one in each.held_out), len(each.held_out)] for each in outcomes])
-    name, wanted = f"{kind}: stated 80 % intervals cover", "70 to 90 %"
+    name, required_text = f"{kind}: stated 80 % intervals cover", "70 to 90 %"
     if not counts[:, 1].sum():
-        return Bound(name, "none stated", wanted, is_met=False)
+        return Bound(name, "none stated", required_text, is_met=False)
     drawn = counts[np.random.default_rng(1).integers(0, len(counts), (2000, len(counts)))].sum(axis=1)
     low, high = np.quantile(drawn[:, 0] / np.maximum(1, drawn[:, 1]), (0.025, 0.975))
     inside, of = counts.sum(axis=0)
     shown = f"{inside} of {of}: {100 * inside / of:.0f} % ({100 * low:.0f}–{100 * high:.0f})"
-    return Bound(name, shown, wanted, bool(high >= COVERAGE[0] and low <= COVERAGE[1]))
+    return Bound(name, shown, required_text, bool(high >= COVERAGE[0] and low <= COVERAGE[1]))
 
 
 def show_share(hits: int, of: int) -> str:
@@ -221,7 +221,7 @@ def list_tables(outcomes: Sequence[Outcome]) -> Iterator[str]:
     yield "| bound | found | wanted | kept |"
     yield "|---|---|---|---|"
     for bound in list_bounds(outcomes):
-        yield f"| {bound.name} | {bound.shown} | {bound.wanted} | {'yes' if bound.is_met else 'NO'} |"
+        yield f"| {bound.name} | {bound.shown} | {bound.required_text} | {'yes' if bound.is_met else 'NO'} |"
     yield ""
     yield "| stated P | " + " | ".join(f"{kind}: truths, met" for kind in KINDS) + " | all | mean stated |"
     yield "|" + "---|" * (len(KINDS) + 3)

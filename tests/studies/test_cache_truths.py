@@ -54,7 +54,7 @@ def simulate_server(requests: dict[str, Request], config: LlmConfig, in_flight: 
         log += [event for event in events if event.kind != EventKind.TOKEN or event.token == 1]  # as the server logs
         for event in events:
             if event.kind == EventKind.FINISHED and waiting:
-                waiting[-1].arrival_ns = waiting[-1].hold_until_ns = event.at_ns
+                waiting[-1].arrival_ns = waiting[-1].blocked_until_ns = event.at_ns
                 scheduler.add(waiting.pop())
     return log
 

@@ -311,7 +311,7 @@ class Chart(Panel):
         self._is_up_to_date = True
         self._update_timer.stop()
         visible_keys = self._series_by_key.keys() - self._hidden_keys
-        self._curves.keep_only(visible_keys)
+        self._curves.remove_all_except(visible_keys)
         visible_series = [series for key, series in self._series_by_key.items() if key in visible_keys]
         points = [series for series in visible_series if series.kind == "points"]
         self._points.set_series(points, self.theme_controller.theme)

@@ -49,7 +49,7 @@ class Curves(Layer):
     def set_series(self, series: Series) -> None:
         self._view_series[series.key] = ViewSeries(series, self.x_axis.axis, self.y_axis.axis)
 
-    def keep_only(self, keys: set[str]) -> None:
+    def remove_all_except(self, keys: set[str]) -> None:
         """Remove all series except those in `keys`. The order of the remaining series does not
         change."""
         self._view_series = {key: view_series for key, view_series in self._view_series.items() if key in keys}

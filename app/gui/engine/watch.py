@@ -40,7 +40,7 @@ class EngineWatch(QObject):
     """Signal that is emitted with each record batch of telemetry."""
     slice_finished = Signal(int)
     """Signal that is emitted at the end of each slice, with the number of events in the slice."""
-    damage_found = Signal()
+    damage_detected = Signal()
     """Signal that is emitted once when a line of the event file cannot be decoded as an event."""
     finished = Signal(int, str)
     """Signal that is emitted after all events, with the exit code and the final message of the
@@ -123,7 +123,7 @@ class EngineWatch(QObject):
     def _report_damage(self) -> None:
         if self._run_follower.damaged_count and not self._has_reported_damage:
             self._has_reported_damage = True
-            self.damage_found.emit()
+            self.damage_detected.emit()
 
     def _check_process(self) -> None:
         """Check whether the process has ended or disappeared. This method is called when all

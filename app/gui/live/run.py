@@ -63,7 +63,7 @@ class LiveRun(QObject):
         engine.received.connect(self._on_event)
         engine.telemetry_received.connect(self._on_readings)
         engine.slice_finished.connect(self._on_slice_finished)
-        engine.damage_found.connect(self._on_damage_found)
+        engine.damage_detected.connect(self._on_damage_detected)
         engine.finished.connect(self._on_finished)
         engine.process_lost.connect(self._on_lost)
         engine.failed.connect(self._on_failed)
@@ -162,7 +162,7 @@ class LiveRun(QObject):
         self._on_slice_finished(0)
         self.notice_emitted.emit(RunNotice(notice))
 
-    def _on_damage_found(self) -> None:
+    def _on_damage_detected(self) -> None:
         message = "Some events of this run cannot be read and are skipped."
         reason = "They may be damaged or come from another version of Sizewise."
         self.notice_emitted.emit(RunNotice(Notice("warning", message, reason)))

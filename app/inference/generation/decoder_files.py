@@ -118,7 +118,7 @@ def _build_config(shape: DecoderShape, tokenizer: DecoderTokenizer, cache: Paged
                 "num_blocks": cache.blocks,
                 "max_batch_size": cache.max_batch,
                 "max_scheduled_tokens": cache.max_step_tokens,
-                "prefix_caching": cache.keeps_prefixes,
+                "prefix_caching": cache.caches_prefixes,
             }
         }
     return config

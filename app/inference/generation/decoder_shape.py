@@ -66,14 +66,14 @@ class DecoderShape(msgspec.Struct, frozen=True, kw_only=True):
 
 class PagedCache(msgspec.Struct, frozen=True, kw_only=True):
     """Size of a paged KV cache, and limits of the continuous batching on it. `max_step_tokens` is
-    the maximum number of tokens that one step processes, over all requests. With `keeps_prefixes`,
+    the maximum number of tokens that one step processes, over all requests. With `caches_prefixes`,
     the cached tokens of a prompt are reused for prompts with the same beginning."""
 
     block_tokens: int = 16
     blocks: int = 512
     max_batch: int = 16
     max_step_tokens: int = 512
-    keeps_prefixes: bool = True
+    caches_prefixes: bool = True
 
 
 class Weights(Protocol):

@@ -69,11 +69,11 @@ class GgufFile(msgspec.Struct, frozen=True):
     offsets: dict[str, int] = {}
 
 
-def read_gguf(path: Path, kept_keys: frozenset[str] = frozenset()) -> GgufFile:
-    """Read the headers of a GGUF file and of its further shards. The values of `kept_keys` are kept
+def read_gguf(path: Path, retained_keys: frozenset[str] = frozenset()) -> GgufFile:
+    """Read the headers of a GGUF file and of its further shards. The values of `retained_keys` are kept
     even if they are long or arrays of strings. Raises UsageError if a file is not a valid GGUF file,
     and for a shard other than the first."""
-    first_file = _read_one(path, kept_keys)
+    first_file = _read_one(path, retained_keys)
     shard_count = first_file.metadata.get("split.count", 1)
     if not isinstance(shard_count, int) or not 0 <= shard_count <= _MAX_SHARDS:
         raise _build_error(path.name, f"it declares {printable(str(shard_count))} shards")
@@ -98,7 +98,7 @@ def read_gguf(path: Path, kept_keys: frozenset[str] = frozenset()) -> GgufFile:
     return msgspec.structs.replace(first_file, tensors=tuple(tensors), files=tuple(files))
 
 
-def _read_one(path: Path, kept_keys: frozenset[str]) -> GgufFile:
+def _read_one(path: Path, retained_keys: frozenset[str]) -> GgufFile:
     size_bytes = path.stat().st_size
     if size_bytes < 24:
         raise _build_error(path.name, "it is shorter than the header")
@@ -106,18 +106,18 @@ def _read_one(path: Path, kept_keys: frozenset[str]) -> GgufFile:
         open_regular(path) as file,
         mmap.mmap(file.fileno(), min(size_bytes, MAX_HEADER_BYTES), access=mmap.ACCESS_READ) as content,
     ):
-        return _Reader(content, path.name, size_bytes, kept_keys).read_file()
+        return _Reader(content, path.name, size_bytes, retained_keys).read_file()
 
 
 class _Reader:
     """Reader of one header. Positions are checked before each access, so that nothing is read beyond
     the end of the header."""
 
-    def __init__(self, content: mmap.mmap, name: str, size_bytes: int, kept_keys: frozenset[str]) -> None:
+    def __init__(self, content: mmap.mmap, name: str, size_bytes: int, retained_keys: frozenset[str]) -> None:
         self._content = content
         self._name = name
         self._size_bytes = size_bytes
-        self._kept_keys = kept_keys
+        self._retained_keys = retained_keys
         self._end = len(content)
         self._position = 0
         self._array_lengths: dict[str, int] = {}
@@ -197,7 +197,7 @@ class _Reader:
         value_type = int(self._read_scalar(_U32))
         if value_type == _STRING:
             length = int(self._read_scalar(_U64))
-            if length > _MAX_KEPT_TEXT_BYTES and key not in self._kept_keys:
+            if length > _MAX_KEPT_TEXT_BYTES and key not in self._retained_keys:
                 self._skip(length)
                 return None
             return self._decode(length)
@@ -208,13 +208,13 @@ class _Reader:
     def _read_array(self, key: str, depth: int) -> tuple[int | float | bool | str, ...] | None:
         """Return the elements of an array of scalars; `None` for long arrays and other elements."""
         element_type, length = int(self._read_scalar(_U32)), int(self._read_scalar(_U64))
-        is_kept = depth == 1 and key in self._kept_keys
-        if length > (_MAX_WANTED_LENGTH if is_kept else _MAX_ARRAY_LENGTH) or depth > _MAX_NESTING:
+        is_retained = depth == 1 and key in self._retained_keys
+        if length > (_MAX_WANTED_LENGTH if is_retained else _MAX_ARRAY_LENGTH) or depth > _MAX_NESTING:
             raise self._reject(f"the metadata key {printable(key)} has an array that is too long or too deeply nested")
         if depth == 1:
             self._array_lengths[key] = length
         if element_type == _STRING:
-            if is_kept:
+            if is_retained:
                 return tuple(self._read_text(_MAX_KEPT_TEXT_BYTES) for _ in range(length))
             self._skip_strings(length)
             return None
@@ -223,7 +223,7 @@ class _Reader:
                 self._read_array(key, depth + 1)
             return None
         layout = self._get_layout(element_type)
-        if not is_kept and (depth > 1 or length > _MAX_KEPT_ELEMENTS):
+        if not is_retained and (depth > 1 or length > _MAX_KEPT_ELEMENTS):
             self._skip(length * layout.size)
             return None
         return tuple(self._read_scalar(layout) for _ in range(length))
@@ -284,11 +284,11 @@ def _require_unique(file_name: str, tensors: list[StoredTensor]) -> None:
 
 
 def _find_duplicates(names: Iterator[str]) -> Iterator[str]:
-    seen: set[str] = set()
+    read_names: set[str] = set()
     for name in names:
-        if name in seen:
+        if name in read_names:
             yield name
-        seen.add(name)
+        read_names.add(name)
 
 
 def _build_error(file_name: str, reason: str) -> UsageError:

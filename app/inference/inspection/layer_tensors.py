@@ -37,8 +37,8 @@ def count_attention_layers(tensors: Sequence[StoredTensor], layers: int) -> int 
     """Return the number of layers that compute keys for a KV cache; `None` if no such tensor is
     known."""
     for endings in _KEY_TENSORS:
-        found = {find_layer(tensor.name) for tensor in tensors if _is_in_decoder(tensor.name, endings)}
-        count = sum(layer is not None and layer < layers for layer in found)
+        layer_numbers = {find_layer(tensor.name) for tensor in tensors if _is_in_decoder(tensor.name, endings)}
+        count = sum(layer is not None and layer < layers for layer in layer_numbers)
         if count:
             return count
     return None

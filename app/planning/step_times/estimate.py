@@ -57,12 +57,12 @@ class FittedEvidence:
 
     def find_model(self, shape: LanguageModel) -> str | None:
         """Return the name of the model of this shape; None if the evidence has no such model."""
-        wanted = describe_shape(shape)
+        description = describe_shape(shape)
         return next(
             (
                 name
                 for name, described in self.shapes.items()
-                if described == wanted and _may_have_kv_heads(name, shape.kv_heads)
+                if described == description and _may_have_kv_heads(name, shape.kv_heads)
             ),
             None,
         )

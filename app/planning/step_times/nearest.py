@@ -86,8 +86,8 @@ def find_nearest_points(load: PlannedLoad, accelerators: Mapping[str, Accelerato
         curve = (msgspec.structs.replace(served, version=""), point.input_tokens, point.output_tokens)
         if curve not in nearest or distance < nearest[curve][0]:
             nearest[curve] = distance, point
-    found = sorted(nearest.values(), key=lambda item: (item[0], item[1].id))[:COUNT]
-    return _predict(found, shapes, accelerators)
+    nearest_points = sorted(nearest.values(), key=lambda item: (item[0], item[1].id))[:COUNT]
+    return _predict(nearest_points, shapes, accelerators)
 
 
 def _measure_server(
@@ -126,12 +126,12 @@ def _count_doublings(value: float | None, other: float | None) -> float:
 
 
 def _predict(
-    found: Iterable[tuple[float, PublishedPoint]],
+    nearest_points: Iterable[tuple[float, PublishedPoint]],
     shapes: Mapping[str, LanguageModel],
     accelerators: Mapping[str, Accelerator],
 ) -> tuple[NearestPoint, ...]:
     """Return points with what the model predicts that their clients see."""
-    distances, points = zip(*found, strict=True) if (found := tuple(found)) else ((), ())
+    distances, points = zip(*nearest_points, strict=True) if (nearest_points := tuple(nearest_points)) else ((), ())
     published = build_published_loops(points, shapes, accelerators) if points else None
     if published is None or isinstance(published, Unavailable):
         return ()

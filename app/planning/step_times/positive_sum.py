@@ -142,11 +142,11 @@ def fit_positive_sum(
         initial[: len(terms)] = np.log(start.coefficients)
         known = [factors.get(name, 0.0) for factors, level in zip(start.factors, names, strict=True) for name in level]
         initial[len(terms) :] = known
-    found = _minimize(design, np.log(measured), weights, prior_log, precision, noise, initial)
-    coefficients = np.exp(found[: len(terms)]).tolist()
+    solution = _minimize(design, np.log(measured), weights, prior_log, precision, noise, initial)
+    coefficients = np.exp(solution[: len(terms)]).tolist()
     factors, offset = [], len(terms)
     for level in names:
-        factors.append(dict(zip(level, found[offset : offset + len(level)].tolist(), strict=True)))
+        factors.append(dict(zip(level, solution[offset : offset + len(level)].tolist(), strict=True)))
         offset += len(level)
     return PositiveSum(tuple(terms), tuple(effects), tuple(coefficients), tuple(factors))
 

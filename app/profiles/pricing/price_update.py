@@ -104,8 +104,8 @@ class PriceUpdate(msgspec.Struct, frozen=True, kw_only=True):
     not_found: tuple[Offer, ...]
     """Offers in a region that the catalog lists, but without a price in the catalog."""
     confirmed: int
-    kept_own: int
-    kept_newer: int
+    unchanged_own: int
+    unchanged_newer: int
     other_regions: int
     unreadable_rows: int
     other_rows: int
@@ -151,7 +151,7 @@ def compare_prices(
     offers = {offer.key: offer for offer in current.offers}
     instances = index_instances(current)
     rows, changes, refused = [], [], []
-    confirmed = kept_own = kept_newer = other_regions = 0
+    confirmed = unchanged_own = unchanged_newer = other_regions = 0
     listed_offers = _group_prices(catalogs)
     known_regions = {(offer.provider, offer.region) for offer in current.offers}
     for key in sorted(listed_offers):
@@ -160,9 +160,9 @@ def compare_prices(
         if not (listed.region in rules.regions if rules.regions else is_known_region):
             other_regions += len(listed.prices)
         elif offer is not None and offer.is_customized:
-            kept_own += len(listed.prices)
+            unchanged_own += len(listed.prices)
         elif offer is not None and offer.as_of > listed.catalog.as_of:
-            kept_newer += len(listed.prices)
+            unchanged_newer += len(listed.prices)
         else:
             taken = _take_prices(listed, offer, current, rules, today)
             changes += taken.changes
@@ -176,8 +176,8 @@ def compare_prices(
         refused=tuple(refused),
         not_found=tuple(_find_missing_offers(listed_offers, current, rules)),
         confirmed=confirmed,
-        kept_own=kept_own,
-        kept_newer=kept_newer,
+        unchanged_own=unchanged_own,
+        unchanged_newer=unchanged_newer,
         other_regions=other_regions,
         unreadable_rows=sum(catalog.prices.unreadable_rows for catalog in catalogs),
         other_rows=sum(catalog.prices.other_rows for catalog in catalogs),

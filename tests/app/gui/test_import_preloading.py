@@ -12,7 +12,7 @@ from PySide6.QtCore import QObject
 from pytestqt.qtbot import QtBot
 
 import app.gui.main
-from app.gui.background import hold_work, release_work, submit
+from app.gui.background import queue_work, release_work, submit
 from app.gui.import_preloading import ImportPreloader, load_modules
 from tests.fakes.stored_runs import stored_run
 
@@ -43,7 +43,7 @@ print("later:", *sorted(set(sys.argv[1:]) - set(sys.modules)))
 
 @pytest.fixture
 def work_on_hold() -> Iterator[None]:
-    hold_work()
+    queue_work()
     yield
     release_work()
 

@@ -422,7 +422,7 @@ def test_runs_with_the_same_seed_have_the_same_arrivals(bench: Bench, tmp_path: 
 
 
 def test_target_that_closes_connections_has_a_connection_per_request_and_a_note(bench: Bench) -> None:
-    closes = msgspec.structs.replace(OK, keeps_connection=False)
+    closes = msgspec.structs.replace(OK, reuses_connection=False)
     load = ScriptedLoad(bench.clock, preflights=(closes,))
     outcome = bench.run(SPEC, load)
     assert load.endpoints[0].reuses_connections

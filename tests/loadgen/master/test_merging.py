@@ -22,7 +22,7 @@ from loadgen.records import (
 )
 
 FAST = PreflightDone(None, 200, "answered", 2.0, 10, ("approximate",), ("a",))
-SLOW = PreflightDone(None, 200, "answered slowly", 9.0, 20, ("approximate", "far"), ("b", "a"), keeps_connection=False)
+SLOW = PreflightDone(None, 200, "answered slowly", 9.0, 20, ("approximate", "far"), ("b", "a"), reuses_connection=False)
 FAILING = PreflightDone("dns", None, "no such host", None)
 ENDED = StageEnded(3, 100, 900, 10, 1, 0.5, 4, stopped_early=False, rates=((0.0, 20.0),))
 
@@ -32,7 +32,7 @@ def test_slowest_preflight_is_reported_with_notes_and_hosts_of_all() -> None:
     assert (merged.detail, merged.service_ms, merged.end_ns) == ("answered slowly", 9.0, 20)
     assert merged.notes == ("approximate", "far")
     assert merged.hosts == ("a", "b")
-    assert not merged.keeps_connection
+    assert not merged.reuses_connection
 
 
 def test_failed_preflight_is_reported_with_host_name() -> None:

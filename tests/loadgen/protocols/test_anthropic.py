@@ -218,7 +218,7 @@ def test_session_requests_have_alternating_roles_system_prompt_and_api_version()
 
 
 def test_text_and_tool_calls_of_message_are_collected() -> None:
-    reader = CollectingReader("messages", None, keeps_reasoning=False)
+    reader = CollectingReader("messages", None, retains_reasoning=False)
     pieces = (
         START, delta("thinking_delta", thinking="hm"), text("yes"), text(" no"), BLOCK_STOP,
         block("tool_use", id="t1", name="find", input={}), delta("input_json_delta", partial_json='{"a":'),
@@ -236,7 +236,7 @@ def test_text_and_tool_calls_of_message_are_collected() -> None:
         {"type": "tool_use", "id": "t2", "name": "look", "input": {}},
     ]  # fmt: skip
     body = json.dumps({"type": "message", "content": content}).encode()
-    collected = collect_response("messages", body, ResponseCollector(keeps_reasoning=False))
+    collected = collect_response("messages", body, ResponseCollector(retains_reasoning=False))
     assert collected is not None
     assert (collected.text, len(collected.calls)) == ("yes no", 2)
-    assert collect_response("messages", b"{", ResponseCollector(keeps_reasoning=False)) is None
+    assert collect_response("messages", b"{", ResponseCollector(retains_reasoning=False)) is None

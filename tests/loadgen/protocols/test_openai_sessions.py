@@ -30,14 +30,16 @@ def prepare(api: Any = "chat", **more: Any) -> tuple[PreparedWorkload, LiveSessi
     return workload, workload.live_sessions
 
 
-def collect(answer: LlmResponse, api: OpenAiApi = "chat", *, keeps_reasoning: bool = False) -> CollectedResponse | None:
-    return collect_events(build_events(answer, api), api, keeps_reasoning=keeps_reasoning)
+def collect(
+    answer: LlmResponse, api: OpenAiApi = "chat", *, retains_reasoning: bool = False
+) -> CollectedResponse | None:
+    return collect_events(build_events(answer, api), api, retains_reasoning=retains_reasoning)
 
 
 def collect_events(
-    data: list[bytes], api: OpenAiApi = "chat", *, keeps_reasoning: bool = False
+    data: list[bytes], api: OpenAiApi = "chat", *, retains_reasoning: bool = False
 ) -> CollectedResponse | None:
-    reader = CollectingReader(api, None, keeps_reasoning=keeps_reasoning)
+    reader = CollectingReader(api, None, retains_reasoning=retains_reasoning)
     assert not any(reader.feed(b"data: " + event + b"\n\n", 1) for event in data)
     return reader.collect()
 
@@ -48,11 +50,11 @@ def test_streamed_response_is_collected_like_complete_response() -> None:
     expected = CollectedResponse(
         20, 5, char_count + len("because"), "é☃ text", ("reasoning_content", "because"), COLLECTED_CALLS
     )
-    assert collect(answer, keeps_reasoning=True) == expected
+    assert collect(answer, retains_reasoning=True) == expected
     assert collect(answer) == msgspec.structs.replace(expected, reasoning=None, char_count=char_count)
     body = msgspec.json.encode(build_body(answer._replace(reasoning="because"), "chat"))
-    assert collect_body(body, Collector(keeps_reasoning=True)) == expected
-    reader = CollectingReader("chat", None, keeps_reasoning=True)
+    assert collect_body(body, Collector(retains_reasoning=True)) == expected
+    reader = CollectingReader("chat", None, retains_reasoning=True)
     reader.feed(body, 1)
     reader.end([])
     assert [reader.collect(), reader.collect()] == [expected, expected], "a server that does not stream"
@@ -120,11 +122,11 @@ def test_response_with_invalid_tool_calls_is_not_collected(event: Any) -> None:
     "body", [b"", b"[]", b'{"choices": [{"message": {"content": 5}}]}', b'{"output": [{"type": 1}]}']
 )
 def test_invalid_response_body_is_not_collected(body: bytes) -> None:
-    assert collect_body(body, Collector(keeps_reasoning=False)) is None
+    assert collect_body(body, Collector(retains_reasoning=False)) is None
 
 
 def test_response_beyond_size_limit_is_dropped_from_memory() -> None:
-    reader = CollectingReader("chat", None, keeps_reasoning=False)
+    reader = CollectingReader("chat", None, retains_reasoning=False)
     event = b"data: " + msgspec.json.encode({"choices": [{"delta": {"content": "x" * 100_000}}]}) + b"\n\n"
     for _ in range(30):
         assert reader.feed(event, 1) is None

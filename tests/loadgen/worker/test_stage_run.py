@@ -232,7 +232,7 @@ def test_preflight_detects_target_that_closes_its_connections(load: LoadProcess)
     for mode, is_kept_alive in expected_by_mode.items():
         with ScriptedServer(Script(Reply(mode=mode))) as server:
             load.configure(Endpoint((server.url,)), HttpWorkload())
-            assert load.preflight().keeps_connection is is_kept_alive
+            assert load.preflight().reuses_connection is is_kept_alive
 
 
 @pytest.mark.timing

@@ -31,7 +31,7 @@ class WatchedSignals:
         watch.received.connect(self.events.append)
         watch.slice_finished.connect(self.slices.append)
         watch.telemetry_received.connect(self._count)
-        watch.damage_found.connect(lambda: self.reported.append("damaged"))
+        watch.damage_detected.connect(lambda: self.reported.append("damaged"))
         watch.finished.connect(lambda code, message: self.reported.append((code, message, len(self.events))))
         watch.process_lost.connect(lambda: self.reported.append("lost"))
         watch.failed.connect(self.reported.append)

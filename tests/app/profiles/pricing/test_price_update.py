@@ -146,10 +146,10 @@ def test_user_prices_and_newer_prices_are_not_replaced() -> None:
     )
     assert own.key == customized.key == L4
     update = compare(list_price(0.79), changed=(customized,))
-    assert (update.rows, update.kept_own) == ((), 1)
+    assert (update.rows, update.unchanged_own) == ((), 1)
     newer = offer("g6.xlarge", provider="aws", region="us-east-1", as_of=TODAY)
     update = compare(list_price(0.79), changed=(newer,))
-    assert (update.rows, update.kept_newer, update.refused) == ((), 1, ())
+    assert (update.rows, update.unchanged_newer, update.refused) == ((), 1, ())
 
 
 @pytest.mark.parametrize(
