@@ -12,7 +12,7 @@ import sys
 import threading
 from collections.abc import Callable, Coroutine
 from concurrent.futures import Future
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import gevent
 from gevent.event import AsyncResult
@@ -34,7 +34,7 @@ class Sender:
         self._thread = threading.Thread(target=self._run_loop, name="sender", daemon=True)
         self._thread.start()
 
-    def call(self, coroutine: Coroutine[Any, Any, T]) -> Future[T]:
+    def call(self, coroutine: Coroutine[object, object, T]) -> Future[T]:
         """Run `coroutine` on the sending thread, and return a future of its result. This method may
         be called from any other thread."""
         return asyncio.run_coroutine_threadsafe(coroutine, self.loop)
