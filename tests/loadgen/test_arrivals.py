@@ -30,7 +30,7 @@ def count_expected_arrivals(at_s: np.ndarray, rates: tuple[tuple[float, float], 
     return expected
 
 
-def test_poisson_gaps_are_exponential_with_the_stated_mean() -> None:
+def test_poisson_gaps_are_exponential_with_the_requested_mean() -> None:
     # the mean of 10,000 gaps has a standard error of 1 %: half a percent requires 160,000
     gaps_s = np.diff(compute(duration=180), prepend=0) / 1e9
     assert stats.kstest(gaps_s[:10_000], "expon", args=(0, 1 / 1_000)).pvalue > 0.01
@@ -53,7 +53,7 @@ def test_poisson_ramp_has_exponential_gaps_in_expected_arrivals() -> None:
 
 
 @pytest.mark.parametrize("cv", [0.3, 1.0, 3.0])
-def test_gamma_gaps_have_the_stated_mean_and_variation(cv: float) -> None:
+def test_gamma_gaps_have_the_requested_mean_and_variation(cv: float) -> None:
     gaps_s = np.diff(compute(duration=100, process="gamma", cv=cv)) / 1e9
     assert gaps_s.mean() == pytest.approx(1 / 1_000, rel=0.03)
     assert gaps_s.std() / gaps_s.mean() == pytest.approx(cv, rel=0.05)

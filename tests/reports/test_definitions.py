@@ -52,7 +52,7 @@ def test_definitions_table_has_column_per_tool_and_reasons_below() -> None:
     assert "vLLM, based on serve.py\n  - its notes" in text
 
 
-def test_invalid_measurement_is_stated_above_definitions_table() -> None:
+def test_invalid_measurement_is_reported_above_definitions_table() -> None:
     (table,) = SECTION.tables
     invalid_row = DefinitionRow(
         metric="TTFT", aggregate="p50", quantities=(Quantity(1.0, "ms", validity="INVALID"), None)

@@ -70,7 +70,7 @@ COMMANDS = [command for command in iter_commands() if isinstance(command, Comman
 
 
 @pytest.mark.parametrize("command", COMMANDS, ids=lambda command: command.execute.__module__ + "." + command.name)
-def test_handler_takes_each_option_of_its_command_with_its_type(command: Command) -> None:
+def test_handler_has_a_parameter_of_the_right_type_for_each_option(command: Command) -> None:
     hints = list_hints(command)
     defaults = command.make_context(command.name, [], resilient_parsing=True).params
     assert {*hints} == {*defaults}

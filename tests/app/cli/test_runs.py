@@ -52,7 +52,7 @@ def test_attach_to_a_finished_run_prints_its_events_and_exits_with_its_code(
     ]
 
 
-def test_attach_to_a_run_whose_process_is_gone_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_attach_to_a_run_whose_process_has_ended_fails(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     with write_run(tmp_path / "r", pid=GONE_PID, end=None):
         assert main(["runs", "attach", str(tmp_path / "r")]) == ExitCode.LIMIT
     assert "doctor: checking this machine\nerror: the process of" in capsys.readouterr().err

@@ -152,7 +152,7 @@ def test_model_that_does_not_fit_or_unknown_hardware_is_unavailable(
 
 
 @pytest.mark.parametrize(("gpus", "replicas"), [(2.0, 1), (3.0, 1), (8.0, 4)])
-def test_instance_has_whole_assumed_replicas(gpus: float, replicas: int) -> None:
+def test_instance_has_a_whole_number_of_assumed_replicas(gpus: float, replicas: int) -> None:
     replica = build_replicas("h100-sxm5-80gb", build_inputs(LLAMA_2_70B))[2]
     capacity = compute_assumed_capacity(replica, gpu_offer("g", "h100-sxm5-80gb", gpus), LLAMA)
     assert isinstance(capacity, Capacity)
@@ -205,7 +205,7 @@ def test_held_out_offline_rates_are_close_to_published_rates() -> None:
     assert abs(sum(logs) / len(logs)) < 0.2
 
 
-def test_weights_of_4_bits_are_planned_on_accelerators_without_units_for_them() -> None:
+def test_4_bit_weights_are_planned_on_accelerators_without_4_bit_units() -> None:
     fp4, fp8 = Precision("fp4", "fp4"), Precision("fp8", "fp8")
     assert [find_missing_figures(GPUS[key], fp4) for key in ("h200-sxm-141gb", "l40s", "a100-sxm4-80gb")] == [None] * 3
     missing = find_missing_figures(GPUS["a100-sxm4-80gb"], fp8)

@@ -36,7 +36,7 @@ def plan(engine: Engine, gpu: str = "h100-sxm5-80gb") -> Plan:
     return plan_fleets(replace(inputs, measured=(), assumed_model=model), estimate_only=True)
 
 
-def test_without_a_named_engine_general_limits_apply() -> None:
+def test_general_limits_apply_without_a_selected_engine() -> None:
     for gpu in ("h100-sxm5-80gb", "l4"):
         assert resolve_engine(Engine(), GPUS[gpu]) == EngineLimits(2048, 256, 0.9, 16, "all")
         assert format_flags(Engine(), GPUS[gpu], "bf16") == ()
@@ -79,7 +79,7 @@ def test_settings_of_the_user_take_precedence_over_defaults() -> None:
     assert "--kv-cache-dtype fp8" in format_flags(engine, GPUS["h100-sxm5-80gb"], "fp8")
 
 
-def test_the_cache_gets_the_memory_that_each_engine_leaves_for_it() -> None:
+def test_kv_cache_has_the_memory_share_of_its_engine() -> None:
     gpu = GPUS["h100-sxm5-80gb"]
     usable_bytes = compute_usable_bytes(gpu)
     assert isinstance(usable_bytes, float)
@@ -96,9 +96,9 @@ def test_the_cache_gets_the_memory_that_each_engine_leaves_for_it() -> None:
     assert find_pool(Engine("vllm", utilization=1.0)).kv_pool_bytes > all_of_rest.kv_pool_bytes  # fewer sequences
 
 
-def test_a_plan_has_the_step_times_and_flags_of_its_engine() -> None:
+def test_plan_has_the_step_times_and_flags_of_its_engine() -> None:
     plans = {name: plan(Engine(name)) for name in (None, *ENGINES)}
-    rates = {name: memory_plan.offers[0].planned_rate_per_replica_per_s for name, memory_plan in plans.items()}
+    rates = {name: planned.offers[0].planned_rate_per_replica_per_s for name, planned in plans.items()}
     assert len({rates["vllm"], rates["sglang"], rates["trtllm"]}) == 3
     for name in ENGINES:
         flags = format_flags(Engine(name), GPUS["h100-sxm5-80gb"], "bf16")

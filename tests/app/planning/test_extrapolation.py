@@ -160,7 +160,7 @@ def test_intervals_fitted_without_a_gpu_cover_most_of_its_results() -> None:
             assert left_out_coverage(class_pairs, 0.95) >= 0.85, name
 
 
-def test_product_weights_are_no_worse_than_fitted_weights_on_a_left_out_gpu() -> None:
+def test_product_weights_are_no_worse_than_fitted_weights_on_a_held_out_gpu() -> None:
     for name, class_pairs in group_by_class(PAIRS).items():
         if class_pairs[0].work == "saturated":
             fitted, _ = left_out(class_pairs)

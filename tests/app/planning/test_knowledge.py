@@ -92,7 +92,7 @@ def test_next_measurement_is_at_the_middle_of_the_replica_range() -> None:
     assert knowledge.next_step.startswith("Next, measure one replica of run-1 at 5 req/s for 7 min")
 
 
-def test_uncertain_capacity_is_stated_first_in_the_reasons() -> None:
+def test_uncertain_capacity_is_the_first_reason() -> None:
     plan = plan_target(target(fit=fit_of(fitted_service(SERVICE, mean_s=0.32))))
     assert plan.capacity_knowledge is not None
     assert plan.capacity_knowledge.state == "uncertain"

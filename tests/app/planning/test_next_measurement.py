@@ -55,7 +55,7 @@ def with_expected(inputs: PlanningInputs, proposed: ProposedMeasurement) -> Plan
     return replace(inputs, own_evidence=(expect_measurement(load, proposed.clients, inputs),))
 
 
-def test_the_expected_cost_is_that_of_the_plan_once_the_measurement_shows_what_is_expected() -> None:
+def test_expected_cost_equals_that_of_a_plan_with_the_expected_measurement() -> None:
     inputs = inputs_of(NEW)
     plan, proposed = propose(inputs)
     assert plan.recommendation is not None
@@ -69,13 +69,13 @@ def test_the_expected_cost_is_that_of_the_plan_once_the_measurement_shows_what_i
     assert measured.proposed_measurement is None
 
 
-def test_an_expected_measurement_hardly_moves_the_median() -> None:
+def test_expected_measurement_changes_the_median_cost_by_at_most_15_percent() -> None:
     _, proposed = propose(inputs_of(NEW))
     before, expected = proposed.usd_per_month_needed, proposed.expected_usd_per_month_needed
     assert expected.p50 == pytest.approx(before.p50, rel=0.15)
 
 
-def test_an_expected_measurement_of_another_vendor_has_the_slower_times_of_its_plan() -> None:
+def test_expected_measurement_on_another_vendor_has_the_relative_speed_of_that_vendor() -> None:
     inputs = inputs_of(gpu_offer("amd", "mi300x"), peak_per_s=400.0)
     _, proposed = propose(inputs)
     evidence = with_expected(inputs, proposed).own_evidence[0]
@@ -87,7 +87,7 @@ def test_an_expected_measurement_of_another_vendor_has_the_slower_times_of_its_p
     assert expected.tpot_ms == pytest.approx(promised.tpot_ms / OTHER_VENDOR_SPEED)
 
 
-def test_a_rival_whose_interval_overlaps_is_measured_if_that_narrows_more() -> None:
+def test_offer_with_an_overlapping_interval_is_proposed_if_it_narrows_the_cost_more() -> None:
     rival = replace(NEW, on_demand_usd_per_hour=0.9)
     known = replace(KNOWN, on_demand_usd_per_hour=3.0)
     plan, proposed = propose(inputs_of(rival, known, peak_per_s=100.0))
@@ -97,12 +97,12 @@ def test_a_rival_whose_interval_overlaps_is_measured_if_that_narrows_more() -> N
     assert plan.proposed_measurement is None or plan.proposed_measurement.accelerator == "h100-sxm5-80gb"
 
 
-def test_a_plan_from_measurements_and_a_plan_that_is_certain_propose_nothing() -> None:
+def test_measured_and_certain_plans_propose_no_measurement() -> None:
     assert plan_fleets(planning_inputs(), estimate_only=True).proposed_measurement is None
     assert plan_fleets(inputs_of(NEW, peak_per_s=0.1), estimate_only=True).proposed_measurement is None
 
 
-def test_the_proposal_is_stated_once() -> None:
+def test_proposed_measurement_is_either_a_note_or_the_next_step() -> None:
     plan, proposed = propose(inputs_of(NEW))
     knowledge = plan.capacity_knowledge
     assert knowledge is not None
@@ -110,7 +110,7 @@ def test_the_proposal_is_stated_once() -> None:
     assert (proposed.sentence == knowledge.next_step) is (knowledge.state != "known")
 
 
-def test_the_command_of_the_proposal_is_one_that_evidence_has() -> None:
+def test_command_of_the_proposed_measurement_is_accepted_by_evidence_add() -> None:
     _, proposed = propose(inputs_of(NEW, kv="fp8"))
     arguments = shlex.split(re.findall(r"`sizewise evidence add (.*?)`", proposed.sentence)[0])
     add = COMMAND.commands["add"]

@@ -41,7 +41,7 @@ def test_gpu_with_a_peak_rate_supports_the_precision() -> None:
             assert not (isinstance(get_peak_ops_per_s(gpu, dtype), float) and lacks_precision(gpu, dtype))
 
 
-def test_weights_without_units_for_them_are_multiplied_with_16_bits() -> None:
+def test_weights_in_unsupported_4_bit_precision_are_multiplied_in_16_bits() -> None:
     for key in ("h200-sxm-141gb", "a100-sxm4-80gb"):
         assert get_weights_peak_ops_per_s(GPUS[key], "fp4") == get_peak_ops_per_s(GPUS[key], "bf16")
     assert get_weights_peak_ops_per_s(GPUS["t4"], "fp4") == get_peak_ops_per_s(GPUS["t4"], "fp16")

@@ -93,7 +93,7 @@ def test_analytical_estimate_ignores_cancellation() -> None:
     assert plan_fleets(question(), estimate_only=True, should_continue=lambda: False).recommendation is not None
 
 
-def test_objective_of_a_request_class_is_left_out_with_a_note() -> None:
+def test_objective_of_a_request_class_is_omitted_with_a_note() -> None:
     slo = build_slo("ttft_ms.p95{class=chat} < 300", "latency_ms.p95 < 50")
     assert [objective.text for objective in slo.latency_objectives] == ["p95 latency < 50 ms"]
     assert any(note.startswith("p95 TTFT (chat) < 300 ms applies to one class") for note in slo.notes)

@@ -281,7 +281,7 @@ def test_missing_trace_of_a_stored_profile_is_reported_when_traffic_is_built(tmp
         build_traffic(stored)
 
 
-def test_trace_with_another_peak_retains_its_rows_unless_dispersion_is_stated(tmp_path: Path) -> None:
+def test_trace_with_another_peak_retains_its_rows_unless_dispersion_is_set(tmp_path: Path) -> None:
     write_file(
         tmp_path, "timestamp,input_tokens,output_tokens\n" + "".join(f"{at},7,3\n" for at in range(100)), "a.csv"
     )

@@ -218,7 +218,7 @@ def test_cause_in_the_headline_is_not_repeated_as_a_reason() -> None:
     assert verdict.reasons == ()
 
 
-def test_failed_rate_search_is_stated_once() -> None:
+def test_failed_rate_search_is_reported_once() -> None:
     max_rate = MaxRate(Estimate(None, reason="the lowest rate failed"), (SLO.text,), "nothing")
     causes = (
         Cause("no_rate", 10, "no tested rate met the SLO: the lowest rate failed"),

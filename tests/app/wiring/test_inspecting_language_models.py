@@ -61,7 +61,7 @@ def test_default_context_does_not_exceed_that_of_the_model(llama_70b: LanguageMo
     assert [cache.context_tokens for cache in inspect(short, FitQuestion()).kv_caches] == [2048]
 
 
-def test_kv_cache_type_is_requested_stated_by_the_model_or_assumed(llama_70b: LanguageModelMetadata) -> None:
+def test_kv_cache_type_is_requested_declared_by_the_model_or_assumed(llama_70b: LanguageModelMetadata) -> None:
     requested = inspect(llama_70b, FitQuestion(kv_dtype="fp8"))
     assert (requested.kv_dtype, requested.kv_dtype_source) == ("fp8", "option")
     assert requested.kv_bytes_per_token == 327_680 / 2

@@ -30,7 +30,7 @@ def test_failed_probes_are_on_rate_curve_and_warm_up_is_not(full_report: Report)
     assert "warm-up" not in points
 
 
-def test_invalid_stage_is_marked_and_left_out_of_line(full_report: Report) -> None:
+def test_invalid_stage_is_marked_and_excluded_from_line(full_report: Report) -> None:
     report = _changed(full_report, "probe 283 req/s", validity="INVALID")
     drawing = build_rate_chart(report)
     assert drawing is not None

@@ -50,7 +50,7 @@ def test_each_kind_of_figure_has_a_chart_with_its_title_and_values(
     assert {name: frame[name].dropna().tolist() for name in values} == values
 
 
-def test_line_charts_are_kept_by_title_and_axes(qtbot: QtBot, theme: ThemeController) -> None:
+def test_line_charts_are_reused_by_title_and_axes(qtbot: QtBot, theme: ThemeController) -> None:
     pages = QStackedWidget()
     qtbot.addWidget(pages)
     charts = LineCharts(theme, pages.addWidget)

@@ -75,7 +75,7 @@ def test_next_queued_job_starts_when_the_running_job_has_finished(
     assert format_job(job) == "a: WARN, 0:05. noisy"
 
 
-def test_job_whose_process_is_gone_is_lost_and_the_next_job_starts(
+def test_job_whose_process_has_ended_is_lost_and_the_next_job_starts(
     qtbot: QtBot, queues: RecordedQueue, tmp_path: Path
 ) -> None:
     queues.queue.add(make_launch(tmp_path, "a"))

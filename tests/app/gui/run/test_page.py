@@ -192,7 +192,7 @@ def test_undo_of_a_recognized_url_is_offered_until_the_next_edit(page: RunPage) 
     assert page.notice_strip.isHidden(), "the button would undo the name instead"
 
 
-def test_views_open_their_sections_and_offer_to_convert_the_profile(
+def test_view_button_opens_its_section_and_offers_to_convert_the_profile(
     qtbot: QtBot, page: RunPage, user_profile: Path
 ) -> None:
     page.open_profile(user_profile)

@@ -100,7 +100,7 @@ def test_suggested_limits_are_rounded_up(value: float, limit: float) -> None:
     assert round_up(value) == pytest.approx(limit)
 
 
-def test_served_models_of_the_server_are_stated() -> None:
+def test_result_lists_the_models_of_the_server() -> None:
     single_model = msgspec.structs.replace(SUCCESSFUL, served_models=("llama",))
     assert (
         format_served_models(single_model) == "The server lists one model, llama, which is now the model of the target."

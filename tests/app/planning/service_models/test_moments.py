@@ -69,7 +69,7 @@ def test_sigma_falls_with_stage_length_and_grows_with_unexplained_spread() -> No
     assert fit_sigma(APART) > 1.5 * fit_sigma(CLOSE)
 
 
-def test_equally_good_families_have_equal_probability_and_poor_ones_are_left_out() -> None:
+def test_equally_good_families_have_equal_probability_and_poor_ones_are_omitted() -> None:
     alike = fit_stages(NEAR, build_family(1), build_family(2))
     assert [candidate.probability for candidate in alike.services] == pytest.approx([0.5, 0.5], abs=1e-3)
     bounded = ServiceFamily(RequestService(2, 1.0, 0.5), {"mean_s": Prior(1.0, 10.0, 0.5, 1.5)})

@@ -146,14 +146,14 @@ def calibrate_slow(*evidence: OwnEvidence) -> EstimatedService:
     return calibrate_service(ESTIMATED, SERVER, LENGTHS, evidence, load_bundled_evidence(), SLOW)
 
 
-def test_a_server_of_another_speed_is_slower_and_less_certain_without_measurements() -> None:
+def test_unmeasured_server_of_lower_relative_speed_is_slower_with_a_larger_sigma() -> None:
     slow = calibrate_slow()
     assert slow.service.step_s == pytest.approx(ESTIMATED.service.step_s / 0.75)
     assert slow.tpot_sigma == pytest.approx((ESTIMATED.tpot_sigma**2 + 0.25**2) ** 0.5)
     assert slow.ttft_sigma > ESTIMATED.ttft_sigma
 
 
-def test_a_measured_latency_leaves_the_relative_speed_of_the_other() -> None:
+def test_measured_tpot_does_not_change_the_relative_speed_of_ttft() -> None:
     without, with_tpot = calibrate_slow(), calibrate_slow(own(point(predict_tpot_ms(8) / 0.75)))
     assert with_tpot.ttft_sigma == without.ttft_sigma
     assert with_tpot.tpot_sigma < 0.75 * without.tpot_sigma
@@ -161,7 +161,7 @@ def test_a_measured_latency_leaves_the_relative_speed_of_the_other() -> None:
     assert with_tpot.service.outside_s + prompt_s[0] == pytest.approx(without.service.outside_s + prompt_s[1])
 
 
-def test_measurements_move_the_time_from_that_at_the_relative_speed() -> None:
+def test_measurements_calibrate_the_step_time_at_the_relative_speed() -> None:
     measured_ms = predict_tpot_ms(8)
     slow = calibrate_service(
         ESTIMATED, SERVER, LENGTHS, [own(point(measured_ms))], load_bundled_evidence(), RelativeSpeed(0.75)
@@ -172,7 +172,7 @@ def test_measurements_move_the_time_from_that_at_the_relative_speed() -> None:
 
 
 @pytest.mark.parametrize("ratio", [6.0, 1 / 6])
-def test_measurements_that_are_too_far_off_are_not_used_and_reported(ratio: float) -> None:
+def test_implausible_measurements_are_ignored_with_a_warning(ratio: float) -> None:
     calibrated = calibrate(own(point(predict_tpot_ms(8)), point(ratio * predict_tpot_ms(8))))
     assert replace(calibrated, ignored_ratio=None) == ESTIMATED
     assert calibrated.ignored_ratio == pytest.approx(ratio, rel=0.15)
@@ -182,7 +182,7 @@ def test_measurements_that_are_too_far_off_are_not_used_and_reported(ratio: floa
     assert check.value == pytest.approx(6.0, rel=0.15)
 
 
-def test_a_latency_that_is_too_far_off_does_not_stop_the_other_from_calibrating() -> None:
+def test_implausible_ttft_does_not_prevent_calibration_by_tpot() -> None:
     calibrated = calibrate(own(point(predict_tpot_ms(8), ttft_ms=1e6)))
     assert (calibrated.own_points, calibrated.ignored_ratio is None) == (1, False)
     assert check_own_measurements([replace(small_plan.planning_inputs().measured[0])]) == ()
