@@ -25,6 +25,17 @@ def load_published_points() -> tuple[PublishedPoint, ...]:
         return tuple(_read_point(row) for row in csv.DictReader(file))
 
 
+@cache
+def load_recipe_flags() -> dict[str, dict[str, str]]:
+    """Return the flags that recipes of InferenceX set, with their values, by the name of the recipe. "clients" stands
+    for the number of clients, and values of several loads are joined by "or"."""
+    flags: dict[str, dict[str, str]] = {}
+    with (TABLE.parent / "recipe_flags.csv").open(newline="", encoding="utf-8") as file:
+        for row in csv.DictReader(file):
+            flags.setdefault(row["recipe"], {})[row["flag"]] = row["value"]
+    return flags
+
+
 def _read_point(row: dict[str, str]) -> PublishedPoint:
     served = msgspec.convert({field: row[field] for field in _SERVED_FIELDS}, PublishedServer, strict=False)
     cells = {field: row[field] for field in _POINT_FIELDS if row[field]}

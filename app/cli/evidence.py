@@ -103,7 +103,7 @@ def _show_evidence(evidence_id: str, json: bool) -> int:
 def _find_document(evidence_id: str) -> dict[str, object]:
     """Return a source, a point or the user's own evidence as a document. Raises UsageError if there is none of this
     ID."""
-    from app.analysis.published_points import load_published_points
+    from app.analysis.published_points import load_published_points, load_recipe_flags
     from app.profiles.problems import did_you_mean
     from app.reporting.evidence_rows import build_own_rows, build_published_row, find_source
     from app.storage.own_evidence import find_evidence
@@ -117,7 +117,8 @@ def _find_document(evidence_id: str) -> dict[str, object]:
     if point is not None:
         source = find_source(point.source)
         assert source is not None
-        return _to_document(build_published_row(point)) | {"origin": _to_document(source)}
+        flags = load_recipe_flags().get(point.recipe or "")
+        return _to_document(build_published_row(point)) | {"engine_flags": flags, "origin": _to_document(source)}
     own_id, dot, _ = evidence_id.partition(".")
     if not own_id.startswith(f"{OWN_SOURCE}-"):
         hint = did_you_mean(evidence_id, [point.id for point in points])
