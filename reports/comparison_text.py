@@ -14,6 +14,7 @@ from reports.sections.comparison import (
     CHANGES,
     DIFFERENCES,
     ChangeRow,
+    ComparisonReport,
     ComparisonSection,
     DifferenceRow,
     format_effect,
@@ -41,6 +42,10 @@ def render_comparison(section: ComparisonSection, width: int = 100) -> str:
     ]
     text = "\n\n".join("\n".join(block) for block in blocks if block)
     return text.replace(formatting.THIN_SPACE, " ")
+
+
+def render_comparison_report(report: ComparisonReport) -> str:
+    return render_comparison(report.comparison)
 
 
 def build_comparison_summary_lines(section: ComparisonSection) -> list[str]:

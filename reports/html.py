@@ -144,7 +144,7 @@ def render_plan_html(report: PlanReport, warn: WarnCallback = lambda _: None) ->
     return _select_first_fitting_page(_build_plan_pages(sanitize(report), warn))
 
 
-def render_comparison_html(report: ComparisonReport) -> str:
+def render_comparison_html(report: ComparisonReport, _: WarnCallback = lambda _: None) -> str:
     """Render a comparison as a separate HTML page without scripts."""
     style = Markup((_TEMPLATES / "report.css").read_text("utf-8"))
     template = _build_environment().get_template("comparison_report.html")

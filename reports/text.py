@@ -31,6 +31,7 @@ from reports.marks import compute_display_width, dim_undersampled, drop_marks, m
 from reports.model import (
     CheckRow,
     HeadlineTile,
+    PlanReport,
     PlanSection,
     Quantity,
     Report,
@@ -109,6 +110,10 @@ def render_plan(plan: PlanSection, width: int = 100) -> str:
     )
     blocks = [_build_block(title, lines, width, _PLAN_MARGIN) for title, lines in titled_lines]
     return "\n\n".join("\n".join(block) for block in blocks if block).replace(formatting.THIN_SPACE, " ")
+
+
+def render_plan_report(report: PlanReport) -> str:
+    return render_plan(report.plan)
 
 
 def _build_shape_plan_lines(section: ShapePlanSection | None, width: int) -> list[str]:

@@ -197,9 +197,9 @@ def _print_comparison(
             content = "\n".join(build_rows_table(CHANGES, sanitize(section).rows))
     else:
         from app.reporting.comparison import build_comparison_report
-        from reports.rendering import render_comparison
+        from reports.rendering import render
 
-        content = render_comparison(
+        content = render(
             build_comparison_report(comparison, _build_command(compared, comparison)), document.format or "text"
         )
     if document.out is None:

@@ -29,9 +29,9 @@ class EvidenceRow(msgspec.Struct, frozen=True, kw_only=True):
     precision: str
     engine: str
     version: str
-    input_tokens: float
-    output_tokens: float
-    clients: float | None
+    input_tokens: int | float
+    output_tokens: int | float
+    clients: int | float | None
     rate_per_s: float | None = None
     ttft_ms: float | None
     tpot_ms: float | None

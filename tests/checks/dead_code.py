@@ -20,6 +20,7 @@ import vulture
 
 from app.records.protocols import PROTOCOLS
 from loadgen.workloads import Workload
+from reports.formats import REPORT_FORMATS
 
 PRODUCT = ("app", "loadgen", "reports", "sizewise.py")
 CALLED_BY_QT = (
@@ -69,6 +70,7 @@ def unused_code(root: Path) -> list[str]:
     """One line each: the place, and what is not used there."""
     allowed = f"{CALLED_BY_QT} {CALLED_BY_LIBRARIES} {CALLED_BY_TEMPLATES} {CALLED_BY_TESTS}".split()
     allowed += [workload.builder.rpartition(".")[2] for workload in get_args(Workload)]
+    allowed += [name.rpartition(":")[2] for row in REPORT_FORMATS for name in (row.run, row.plan, row.comparison)]
     allowed += [protocol.profile for protocol in PROTOCOLS]
     finder = vulture.Vulture(ignore_names=allowed, ignore_decorators=["@*validator*", "@*serializer*"])
     finder.scavenge([root / name for name in PRODUCT])

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import msgspec
 import pytest
 from msgspec.structs import replace
 
@@ -131,6 +132,7 @@ def test_published_points_are_shown_with_predictions_and_publisher(max_rate_plan
         output_tokens=1024, clients=8, measured_on=None, ttft_ms=154.1, tpot_ms=14.36, predicted_ttft_ms=155.8,
         predicted_tpot_ms=14.77, distance=0.5,
     )  # fmt: skip
+    point = msgspec.json.decode(msgspec.json.encode(point), type=NearestPointRow)
     plan = replace(max_rate_plan_report.plan, nearest_points=(point,), attributions=("InferenceX, unofficial",))
     line, attribution = dict(build_detail_lines(plan))["Published"]
     assert all(text in line for text in ("2 × h200-sxm-141gb", "154", "156", "14.4", "14.8", "inferencex"))
@@ -138,4 +140,5 @@ def test_published_points_are_shown_with_predictions_and_publisher(max_rate_plan
     report = replace(max_rate_plan_report, plan=plan)
     for text in (render_plan_markdown(report), render_plan_html(report), render_plan(plan)):
         assert "14.8" in text
+        assert "1,024" in text
         assert "InferenceX, unofficial" in text

@@ -31,9 +31,10 @@ from app.gui.widgets import EmptyState, button, vbox
 from app.reporting.comparison import build_comparison_report
 from app.reporting.run_rows import RunRow, list_runs
 from app.storage.run_directory import write_document
-from reports.rendering import ComparisonFormat, render_comparison
+from reports.formats import REPORT_FORMATS
+from reports.rendering import render_document
 
-_FORMATS: dict[str, ComparisonFormat] = {".html": "html", ".htm": "html", ".md": "markdown", ".txt": "text"}
+_FORMATS = {row.suffix: row.id for row in REPORT_FORMATS if row.comparison} | {".htm": "html"}
 
 
 def export_comparison(outcome: Outcome, path: Path) -> Path:
@@ -46,7 +47,7 @@ def export_comparison(outcome: Outcome, path: Path) -> Path:
     if path.suffix.lower() == ".json":
         return write_document(path, msgspec.json.format(msgspec.json.encode(outcome.comparison), indent=2))
     report = build_comparison_report(outcome.comparison, outcome.request.command or "")
-    return write_document(path, render_comparison(report, _FORMATS.get(path.suffix.lower(), "text")).encode())
+    return write_document(path, render_document(report, _FORMATS.get(path.suffix.lower(), "text")))
 
 
 _MAX_MENU_RUNS, _MAX_CHARACTERS, _LISTING_LIMIT_S = 12, 100, 0.3

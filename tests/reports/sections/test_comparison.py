@@ -8,7 +8,7 @@ import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
 from app.reporting.comparison import build_comparison_report
-from reports.rendering import render_comparison
+from reports.rendering import render
 from reports.sections.comparison import ComparisonReport
 from tests.fakes.repeated import repeats
 from tests.reports.hostile import PAYLOADS
@@ -45,7 +45,7 @@ def poisoned(report: ComparisonReport, text: str) -> ComparisonReport:
 
 
 def test_comparison_page_has_verdict_and_command_and_loads_nothing(report: ComparisonReport) -> None:
-    page, text = render_comparison(report, "html"), render_comparison(report, "text")
+    page, text = render(report, "html"), render(report, "text")
     assert "REGRESSION: 2 headline metrics were compared: 1 worse, 1 same (tolerance" in text
     assert "REGRESSION: 2 headline metrics were compared: 1 worse, 1 same (tolerance" in page
     assert '<pre tabindex="0">sizewise compare baseline now</pre>' in page
@@ -55,11 +55,11 @@ def test_comparison_page_has_verdict_and_command_and_loads_nothing(report: Compa
 
 @pytest.mark.parametrize("payload", PAYLOADS)
 def test_hostile_text_adds_no_element_to_comparison_page(report: ComparisonReport, payload: str) -> None:
-    attacked, harmless = (Tags(render_comparison(poisoned(report, text), "html")) for text in (payload, "plain"))
+    attacked, harmless = (Tags(render(poisoned(report, text), "html")) for text in (payload, "plain"))
     assert attacked.tags == harmless.tags
 
 
 def test_comparison_markdown_ends_with_command(report: ComparisonReport) -> None:
-    markdown = render_comparison(report, "markdown")
+    markdown = render(report, "markdown")
     assert markdown.startswith("# run-0, run-1")
     assert markdown.endswith("sizewise compare baseline now\n")
