@@ -10,6 +10,7 @@ import msgspec
 
 from app.planning.engines import resolve_engine
 from app.planning.rates import Unavailable, format_accelerator_name
+from app.planning.weights import compute_weight_bytes
 from app.records.dtypes import BYTES_PER_VALUE
 from app.records.offers import Accelerator
 from app.records.planning_inputs import Engine, LanguageModel, Precision
@@ -43,10 +44,6 @@ def compute_usable_bytes(accelerator: Accelerator) -> float | Unavailable:
         return Unavailable("unknown_figure", f"the memory of {format_accelerator_name(accelerator)} is unknown")
     is_stacked = (accelerator.memory_bandwidth_gb_s or 0) >= _MIN_STACKED_GB_S and accelerator.key not in _GDDR7_GPUS
     return accelerator.memory_gib * GIB * (_USABLE_SHARE_STACKED if is_stacked else _USABLE_SHARE_OTHER)
-
-
-def compute_weight_bytes(model: LanguageModel, dtype: str) -> float:
-    return model.parameters * BYTES_PER_VALUE[dtype]
 
 
 def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:

@@ -16,7 +16,7 @@ import numpy as np
 from app.planning.memory import GIB, compute_kv_bytes, compute_usable_bytes
 from app.planning.rates import Unavailable, get_weights_peak_ops_per_s
 from app.planning.step_times.positive_sum import Floats, Term
-from app.records.dtypes import BYTES_PER_VALUE
+from app.planning.weights import divide_weights
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator
 from app.records.planning_inputs import LanguageModel
@@ -26,8 +26,7 @@ _MEMORY_SHARE = 0.92
 """Share of the usable memory that a published server allocates."""
 _RESERVED_BYTES = 1.5 * GIB
 _HALF_BYTES = 2.0
-"""Bytes of a value of 16 bits: activations, embeddings, and the attention of a model whose experts alone have 4
-bits."""
+"""Bytes of a value of an activation."""
 _BLACKWELL = ("Blackwell", "Blackwell Ultra")
 
 LAUNCH, MEMORY, PREFILL, OTHER = "launch", "memory", "prefill", "other"
@@ -101,7 +100,7 @@ class ServerTable:
     other_parameters: Floats
     head_parameters: Floats
     expert_bytes: Floats
-    other_bytes: Floats
+    common_read_bytes: Floats
     scaled: Floats
     bandwidth: Floats
     expert_peak: Floats
@@ -168,11 +167,11 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         return usable_bytes
     peaks = {}
     has_experts = shape.experts is not None
-    other_precision = "bf16" if has_experts and served.precision in ("fp4", "int4") else served.precision
+    weights = divide_weights(shape, served.precision)
     compute = None if served.precision == "fp4" else server.compute
     for name, precision in (
         ("expert", compute or served.precision),
-        ("other", compute or other_precision),
+        ("other", compute or weights.other_dtype),
         ("half", "bf16"),
     ):
         peak = get_weights_peak_ops_per_s(accelerator, precision)
@@ -181,16 +180,8 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         peaks[name] = peak
     if not accelerator.memory_bandwidth_gb_s:
         return Unavailable("unknown_figure", f"the memory bandwidth of {accelerator.name} is unknown")
-    experts, per_token = shape.experts or 0, shape.experts_per_token or 0
-    expert_parameters = (
-        (shape.parameters - shape.parameters_per_token) / (experts - per_token) if experts > per_token else 0.0
-    )
-    embedding = shape.vocabulary * shape.hidden
-    other_parameters = max(0.0, shape.parameters_per_token - per_token * expert_parameters - 2 * embedding)
     split = served.tensor_parallel
-    other_bytes = BYTES_PER_VALUE[other_precision]
-    weight_bytes = (other_parameters * other_bytes + 2 * embedding * _HALF_BYTES) / split
-    weight_bytes += experts * expert_parameters * BYTES_PER_VALUE[served.precision] / served.accelerators
+    weight_bytes = weights.common_weight_bytes / split + weights.expert_weight_bytes / served.accelerators
     window = shape.window_tokens or 0
     long_bytes = compute_kv_bytes(
         msgspec.structs.replace(shape, window_layers=0, layers=1, linear_layers=0), 1, server.kv_dtype, split
@@ -202,9 +193,10 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         "window_layers": shape.window_layers, "window_tokens": window, "hidden": shape.hidden,
         "attention_width": shape.heads * shape.head_dim,
         "latent": shape.heads * shape.latent_dim if shape.latent_dim else 0.0,
-        "experts": experts, "experts_per_token": per_token, "expert_parameters": expert_parameters,
-        "other_parameters": other_parameters, "head_parameters": embedding,
-        "expert_bytes": BYTES_PER_VALUE[served.precision], "other_bytes": other_bytes,
+        "experts": weights.experts, "experts_per_token": weights.experts_per_token,
+        "expert_parameters": weights.expert_parameters,
+        "other_parameters": weights.other_parameters, "head_parameters": weights.head_parameters,
+        "expert_bytes": weights.expert_bytes, "common_read_bytes": weights.common_read_bytes,
         "scaled": float(has_experts and served.precision in ("fp8", "int8")),
         "bandwidth": accelerator.memory_bandwidth_gb_s * 1e9,
         "expert_peak": peaks["expert"], "other_peak": peaks["other"], "half_peak": peaks["half"],
@@ -221,9 +213,7 @@ def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> F
     is_split, has_copies = table.split > 1, table.copies > 1
     has_experts = table.experts > 0
     terms = {
-        "weights": (table.other_parameters * table.other_bytes + table.head_parameters * _HALF_BYTES)
-        / table.split
-        / table.bandwidth,
+        "weights": table.common_read_bytes / table.split / table.bandwidth,
         "experts": table.count_experts_read(batch)
         * table.expert_parameters
         * table.expert_bytes

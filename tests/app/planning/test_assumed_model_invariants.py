@@ -13,11 +13,12 @@ from msgspec.structs import replace
 from app.analysis.language_models import load_language_models
 from app.planning.assumed_model import AssumedReplica, build_assumed_replicas
 from app.planning.fleets import plan_fleets
-from app.planning.memory import GIB, compute_weight_bytes
+from app.planning.memory import GIB
 from app.planning.rates import Unavailable
 from app.planning.slo_objectives import build_slo_objectives
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.intervals import Z_LEVEL
+from app.planning.weights import compute_weight_bytes
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, PlanningInputs, Precision
 from app.records.service import TokenService

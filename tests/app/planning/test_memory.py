@@ -8,7 +8,6 @@ from app.planning.memory import (
     MemoryPlan,
     compute_kv_bytes,
     compute_usable_bytes,
-    compute_weight_bytes,
     count_sequences,
     count_sequences_by_degree,
     find_smallest_degree,
@@ -70,7 +69,7 @@ def test_gpu_with_unknown_memory_is_refused() -> None:
 def test_gpu_memory_is_divided_into_weights_overhead_and_kv_pool() -> None:
     plan = build_memory_plan(LLAMA_8B, "h100-sxm5-80gb")
     activations = 16 * 2048 * 4096 * 2 + 2 * 256 * 128256 * 4
-    assert plan.weight_bytes == 2 * 8.03e9
+    assert plan.weight_bytes == 2 * 8.03e9 == 2 * LLAMA_8B.parameters
     assert plan.kv_pool_bytes == pytest.approx(0.9 * 80 * 0.985 * GIB - 2 * 8.03e9 - activations - 0.25 * GIB)
     assert count_sequences(plan, LLAMA_8B, 4096, "bf16") == int(plan.kv_pool_bytes / (4096 * 131072)) == 110
 
@@ -79,10 +78,6 @@ def test_kv_cache_of_a_sequence_is_rounded_up_to_whole_blocks() -> None:
     plan = build_memory_plan(LLAMA_8B, "l4", FP8)
     assert count_sequences(plan, LLAMA_8B, 1009, "fp8") == count_sequences(plan, LLAMA_8B, 1024, "fp8")
     assert count_sequences(plan, LLAMA_8B, 1009, "fp8") < count_sequences(plan, LLAMA_8B, 1008, "fp8")
-
-
-def test_int4_weights_include_their_scales() -> None:
-    assert compute_weight_bytes(LLAMA_8B, "int4") == pytest.approx(0.56 * 8.03e9)
 
 
 def find_degree(model: LanguageModel, key: str, precision: Precision, sequences: int) -> int:
