@@ -21,7 +21,7 @@ def test_unused_function_is_detected_and_fields_are_not(tmp_path: Path) -> None:
     assert [line.rpartition(": ")[2] for line in unused_code(tmp_path)] == ["unused function unused"]
 
 
-def test_a_field_that_only_its_constructor_names_is_unread(tmp_path: Path) -> None:
+def test_field_named_only_by_its_constructor_is_unread(tmp_path: Path) -> None:
     for name in ("app", "loadgen", "reports/templates", "docs"):
         (tmp_path / name).mkdir(parents=True)
     (tmp_path / "sizewise.py").touch()

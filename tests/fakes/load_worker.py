@@ -153,7 +153,7 @@ class FakeLoadWorker:
                 self.send_report(StagePrepared(command.plan.index))
             case StartStage(start_ns=start_ns):
                 self._start_ns = start_ns
-                self._play()
+                self._run_stage()
             case StopStage():
                 self._end(is_stopped=True)
             case Quit():
@@ -161,7 +161,7 @@ class FakeLoadWorker:
             case _:
                 pass
 
-    def _play(self) -> None:
+    def _run_stage(self) -> None:
         assert self._stage is not None
         rows = self.rows()
         index = self._stage.plan.index

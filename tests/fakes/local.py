@@ -244,9 +244,9 @@ class LocalBench:
         )
 
     def _start(self, label: str, job: VariantJob, _: tuple[tuple[str, str], ...]) -> SimulatedVariant:
-        played = SimulatedVariant(self.clock, self.script, label, job)
-        self.started.append(played)
-        return played
+        variant = SimulatedVariant(self.clock, self.script, label, job)
+        self.started.append(variant)
+        return variant
 
     @property
     def names(self) -> list[str]:

@@ -153,7 +153,7 @@ def local_run(*, usd_per_hour: float | None = 0.36) -> Run:
         stages,
         LocalResult(
             variants=variants,
-            batch_models=(_law(plain[0]),),
+            batch_models=(_build_batch_model(plain[0]),),
             best=small[1],
             best_reason=None,
             usd_per_hour=usd_per_hour,
@@ -271,7 +271,7 @@ def _cold_starts() -> tuple[VariantColdStart, ...]:
     )
 
 
-def _law(of: Variant) -> BatchModel:
+def _build_batch_model(of: Variant) -> BatchModel:
     return BatchModel(
         variant=of,
         t0_ms=Estimate(0.7, (0.5, 0.9), n=3),

@@ -60,18 +60,18 @@ class RealtimeServer:
                 if isinstance(event, Request):
                     self.targets.append(event.target)
                     self.headers.append({name.decode(): value.decode() for name, value in event.extra_headers})
-                    await self._play([*self._upgrade(), *self._greeting], connection, writer)
+                    await self._run_steps([*self._upgrade(), *self._greeting], connection, writer)
                 elif isinstance(event, TextMessage):
                     events.append(msgspec.json.decode(event.data))
                     if events[-1]["type"] == "response.create":
-                        await self._play(self._answer, connection, writer)
+                        await self._run_steps(self._answer, connection, writer)
                 elif isinstance(event, Pong):
                     self.pongs += 1
                 elif isinstance(event, CloseConnection):
                     self.closed.append(int(event.code))
                     return
 
-    async def _play(self, steps: Sequence[Step], connection: WSConnection, writer: asyncio.StreamWriter) -> None:
+    async def _run_steps(self, steps: Sequence[Step], connection: WSConnection, writer: asyncio.StreamWriter) -> None:
         for step in steps:
             if isinstance(step, float):
                 await asyncio.sleep(step)

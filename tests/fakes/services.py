@@ -15,14 +15,14 @@ from app.records.service import BatchService, FittedService, RequestService, Ser
 PERCENTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 
 
-def fitted_service(service: ServiceModel, chance: float = 1.0, **sigmas: float) -> FittedService:
+def fitted_service(service: ServiceModel, probability: float = 1.0, **sigmas: float) -> FittedService:
     """`sigmas` are of the logarithms of the named fields, independent of each other."""
     covariance = np.diag([sigma**2 for sigma in sigmas.values()])
-    return FittedService(service, chance, tuple(sigmas), tuple(tuple(row) for row in covariance.tolist()))
+    return FittedService(service, probability, tuple(sigmas), tuple(tuple(row) for row in covariance.tolist()))
 
 
-def fit_of(*laws: FittedService, highest_per_s: float = math.inf) -> ServiceFit:
-    return ServiceFit(laws, (), 0.01, 1.0, 0.0, highest_per_s)
+def fit_of(*services: FittedService, highest_per_s: float = math.inf) -> ServiceFit:
+    return ServiceFit(services, (), 0.01, 1.0, 0.0, highest_per_s)
 
 
 def measured_load_point(

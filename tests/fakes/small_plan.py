@@ -24,15 +24,15 @@ from app.records.service import FittedService, RequestService, ServiceFit, Servi
 from app.records.traffic import Traffic
 from tests.fakes.offers import TODAY, catalog_of, curve, offer
 
-LAW = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
+SERVICE = RequestService(slots=2, mean_s=0.2, cv=0.5)  # 10/s each
 DAYTIME = tuple(0.1 if hour < 6 else 1.0 if hour in (12, 13) else 0.5 for hour in range(24))
 
 
 def slow_planning_inputs(slower: float = 10.0) -> PlanningInputs:
     """Replicas slower and requests fewer by the same factor, with an equally longer SLO: the same fleet, whose day is
     simulated in a fraction of the time."""
-    law, limit_ms = replace(LAW, mean_s=slower * LAW.mean_s), 1000 * slower
-    fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0 / slower, 9.0 / slower)
+    service, limit_ms = replace(SERVICE, mean_s=slower * SERVICE.mean_s), 1000 * slower
+    fit = ServiceFit((FittedService(service, 1.0, (), ()),), (), 0.04, 1.0, 1.0 / slower, 9.0 / slower)
     (target,) = planning_inputs().measured
     return planning_inputs(
         slo=f"latency_ms.p95 < {limit_ms:g}",
@@ -41,9 +41,11 @@ def slow_planning_inputs(slower: float = 10.0) -> PlanningInputs:
     )
 
 
-def planning_inputs(law: ServiceModel = LAW, *, slo: str = "latency_ms.p95 < 1000", **changes: Any) -> PlanningInputs:
+def planning_inputs(
+    service: ServiceModel = SERVICE, *, slo: str = "latency_ms.p95 < 1000", **changes: Any
+) -> PlanningInputs:
     """Each vCPU is a replica: c2 has two at 1 USD an hour, c4 four at 3 USD."""
-    fit = ServiceFit((FittedService(law, 1.0, (), ()),), (), 0.04, 1.0, 1.0, 9.0)
+    fit = ServiceFit((FittedService(service, 1.0, (), ()),), (), 0.04, 1.0, 1.0, 9.0)
     hardware = Hardware("half a c16", vcpus=8, architecture="x86_64")
     target = MeasuredTarget("measured", hardware, curve(8.0), fit)
     fields: dict[str, Any] = {

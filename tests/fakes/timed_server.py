@@ -1,4 +1,4 @@
-"""A server whose only work is waiting: `python -m tests.fakes.timed_server LAW...` prints its port.
+"""A server whose only work is waiting: `python -m tests.fakes.timed_server SERVICE...` prints its port.
 
 `batches FIXED_S PER_ROW_S MAX_ROWS DELAY_S`: one batch at a time, assembled as the product's own endpoint does.
 
@@ -59,8 +59,8 @@ def two_speeds(
 class TimedServer:
     """Makes a protocol for each connection; all of them share the loop that they are made on."""
 
-    def __init__(self, law: Sequence[str]) -> None:
-        self._law = law
+    def __init__(self, service: Sequence[str]) -> None:
+        self._service = service
         self._take: Callable[[Reply], None] | None = None
 
     def __call__(self) -> asyncio.Protocol:
@@ -74,7 +74,7 @@ class TimedServer:
         def later(wait_s: float, call: Callable[[], None]) -> None:
             agenda.add(perf_counter_ns() + round(wait_s * 1e9), call)
 
-        kind, *numbers = self._law
+        kind, *numbers = self._service
         if kind == "batches":
             fixed_s, per_row_s, max_rows, delay_s = numbers
             return batches(float(fixed_s), float(per_row_s), int(max_rows), float(delay_s), later)

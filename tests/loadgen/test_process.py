@@ -71,11 +71,11 @@ def test_stage_sends_every_arrival_and_reports_rows_and_counts(load: LoadProcess
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=(b"a", b"b")))
         requests_before = len(server.requests)
-        played = StageRun(load, plan(rate=1_000))
+        stage_run = StageRun(load, plan(rate=1_000))
         bodies = [request[-1:] for request in server.requests[requests_before:]]
         connections = server.connection_count
-    rows, ended = played.rows, played.ended
-    (started,) = played.started
+    rows, ended = stage_run.rows, stage_run.ended
+    (started,) = stage_run.started
     assert sorted(rows["index"]) == list(range(1_000))
     assert rows["error"].isna().all()
     assert set(rows["status"]) == {200}
@@ -83,14 +83,14 @@ def test_stage_sends_every_arrival_and_reports_rows_and_counts(load: LoadProcess
     assert (rows["scheduled_ns"] == started.start_ns + rows["index"] * 1_000_000).all()
     assert (rows["sent_ns"] >= rows["scheduled_ns"]).all()
     assert (bodies.count(b"a"), bodies.count(b"b")) == (500, 500)
-    assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
+    assert max(batch.num_rows for batch in stage_run.batches) <= BATCH_ROWS
     assert (ended.index, ended.scheduled, ended.never_started, ended.stopped_early) == (3, 1_000, 0, False)
     # a connection may be opened for an arrival after another one became free
     assert (~rows["reused"]).sum() <= ended.connections_opened == connections
     assert ended.start_ns == started.start_ns
     assert 0 < ended.cpu_s < 5
-    assert 2 <= len(played.progress) <= 6
-    last_progress = played.progress[-1]
+    assert 2 <= len(stage_run.progress) <= 6
+    last_progress = stage_run.progress[-1]
     assert last_progress.in_flight is not None
     assert (
         last_progress.sent
@@ -115,12 +115,12 @@ def test_latency_of_open_arrivals_includes_server_freeze(load: LoadProcess) -> N
     """200 of 1,200 arrivals wait a uniform 0 to 1 s, and all take 50 ms: p95 is 0.75 s and p99 0.99 s."""
     with ScriptedServer(FREEZE) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = StageRun(load, plan(rate=200, duration=6))
-    p95, p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
+        stage_run = StageRun(load, plan(rate=200, duration=6))
+    p95, p99 = np.percentile(stage_run.latency_ms("scheduled_ns"), [95, 99])
     assert p95 == pytest.approx(750, rel=0.05)
     assert p99 == pytest.approx(990, rel=0.05)
     # no send was delayed, so the service time has the same percentile
-    assert np.percentile(played.latency_ms("sent_ns"), 99) == pytest.approx(p99, rel=0.05)
+    assert np.percentile(stage_run.latency_ms("sent_ns"), 99) == pytest.approx(p99, rel=0.05)
 
 
 @pytest.mark.timing
@@ -130,9 +130,9 @@ def test_delayed_sends_hide_server_freeze_in_service_time_but_not_in_latency(
     """Five connections sustain 100 req/s at 50 ms, like five closed-loop users: five of 585 sends meet the freeze."""
     with ScriptedServer(Script(delay_s=0.05, freeze_after_s=1, freeze_s=1)) as server:
         load.configure(Endpoint((server.url,), max_connections=5), HttpWorkload())
-        played = StageRun(load, plan(rate=90, duration=6.5))
-    naive_p50, naive_p99 = np.percentile(played.latency_ms("sent_ns"), [50, 99])
-    true_p95, true_p99 = np.percentile(played.latency_ms("scheduled_ns"), [95, 99])
+        stage_run = StageRun(load, plan(rate=90, duration=6.5))
+    naive_p50, naive_p99 = np.percentile(stage_run.latency_ms("sent_ns"), [50, 99])
+    true_p95, true_p99 = np.percentile(stage_run.latency_ms("scheduled_ns"), [95, 99])
     assert naive_p50 == pytest.approx(50, abs=10)
     assert naive_p99 < 400
     assert true_p95 > 900
@@ -154,14 +154,14 @@ def test_delay_of_suspended_load_worker_is_included_in_latency(load: LoadProcess
             os.kill(load.pid, signal.SIGCONT)
             frozen_ms.append((perf_counter() - since_s) * 1e3)
 
-        played = StageRun(load, plan(rate=100, duration=3), on_started=threading.Timer(1.0, freeze).start)
-    lag_ms = (played.rows["sent_ns"] - played.rows["scheduled_ns"]) / 1e6
+        stage_run = StageRun(load, plan(rate=100, duration=3), on_started=threading.Timer(1.0, freeze).start)
+    lag_ms = (stage_run.rows["sent_ns"] - stage_run.rows["scheduled_ns"]) / 1e6
     assert frozen_ms[0] - 50 < lag_ms.max() < frozen_ms[0] + 500
     late = lag_ms > 200
     assert (
         (frozen_ms[0] - 200) / 10 - 5 < late.sum() < frozen_ms[0] / 10 + 50
     )  # a busy machine takes a while to catch up
-    assert (played.latency_ms("scheduled_ns") - played.latency_ms("sent_ns"))[late].to_numpy() == pytest.approx(
+    assert (stage_run.latency_ms("scheduled_ns") - stage_run.latency_ms("sent_ns"))[late].to_numpy() == pytest.approx(
         lag_ms[late].to_numpy()
     )
 
@@ -242,11 +242,11 @@ def test_unresolvable_host_is_dns_error_in_preflight(load: LoadProcess) -> None:
 def test_requests_in_flight_and_queued_time_out_at_end_of_drain(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(mode="hang"))) as server:
         load.configure(Endpoint((server.url,), max_connections=4), HttpWorkload())
-        played = StageRun(load, plan(rate=100, duration=0.2, drain_s=0.3))
-    assert set(played.rows["error"]) == {"timeout"}
-    assert len(played.rows) == 20
-    assert played.rows["sent_ns"].isna().sum() == played.ended.never_started == 16
-    assert (played.ended.end_ns - played.ended.start_ns) / 1e9 == pytest.approx(0.49, abs=0.2)
+        stage_run = StageRun(load, plan(rate=100, duration=0.2, drain_s=0.3))
+    assert set(stage_run.rows["error"]) == {"timeout"}
+    assert len(stage_run.rows) == 20
+    assert stage_run.rows["sent_ns"].isna().sum() == stage_run.ended.never_started == 16
+    assert (stage_run.ended.end_ns - stage_run.ended.start_ns) / 1e9 == pytest.approx(0.49, abs=0.2)
 
 
 @pytest.mark.timing
@@ -254,11 +254,11 @@ def test_stage_is_stopped_when_progress_callback_returns_false(load: LoadProcess
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         start_s = perf_counter()
-        played = StageRun(load, plan(rate=100, duration=60), continues=False)
+        stage_run = StageRun(load, plan(rate=100, duration=60), continues=False)
     assert perf_counter() - start_s < 3
-    assert played.ended.stopped_early
-    assert played.ended.scheduled == 6_000
-    assert len(played.rows) < 300
+    assert stage_run.ended.stopped_early
+    assert stage_run.ended.scheduled == 6_000
+    assert len(stage_run.rows) < 300
 
 
 @pytest.mark.timing
@@ -266,10 +266,10 @@ def test_stop_with_drain_lets_requests_in_flight_finish(load: LoadProcess) -> No
     with ScriptedServer(Script(delay_s=0.2)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         stop = threading.Timer(0.5, load.stop, (True,))
-        played = StageRun(load, plan(rate=100, duration=60), on_started=stop.start)
-    assert played.ended.stopped_early
-    assert played.rows["error"].isna().all()
-    assert 10 < len(played.rows) < 200
+        stage_run = StageRun(load, plan(rate=100, duration=60), on_started=stop.start)
+    assert stage_run.ended.stopped_early
+    assert stage_run.rows["error"].isna().all()
+    assert 10 < len(stage_run.rows) < 200
 
 
 def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
@@ -278,10 +278,10 @@ def test_stop_works_from_a_signal_handler(load: LoadProcess) -> None:
         previous_handler = signal.signal(signal.SIGALRM, lambda *_: load.stop(drain=True))
         try:
             signal.setitimer(signal.ITIMER_REAL, 0.5)
-            played = StageRun(load, plan(rate=100, duration=60))
+            stage_run = StageRun(load, plan(rate=100, duration=60))
         finally:
             signal.signal(signal.SIGALRM, previous_handler)
-    assert played.ended.stopped_early
+    assert stage_run.ended.stopped_early
 
 
 def test_stop_between_stages_applies_to_next_stage(load: LoadProcess) -> None:
@@ -360,9 +360,9 @@ def test_malformed_response_is_recorded_as_bad_payload_row(load: LoadProcess, sh
     response_body = json.dumps({"outputs": [{"name": "o", "datatype": "FP32", "shape": shape, "data": data}]}).encode()
     with ScriptedServer(Script(paths={**OIP_PATHS, "/v2/models/m/infer": Reply(body=response_body)})) as server:
         load.configure(Endpoint((server.url,)), OipWorkload("m"))
-        played = StageRun(load, plan(rate=20, duration=0.5))
-    assert set(played.rows["error"]) == {"bad-payload"}
-    assert len(played.rows) == played.ended.scheduled == 10
+        stage_run = StageRun(load, plan(rate=20, duration=0.5))
+    assert set(stage_run.rows["error"]) == {"bad-payload"}
+    assert len(stage_run.rows) == stage_run.ended.scheduled == 10
 
 
 @pytest.mark.timing
@@ -589,9 +589,9 @@ def test_two_workers_send_same_schedule_as_single_worker() -> None:
         with ScriptedServer(Script()) as server, LoadProcess(gather=gather) as load:
             assert len(load.workers) == (0 if gather is None else gather.local_workers)
             load.configure(Endpoint((server.url,)), workload)
-            played = StageRun(load, arrivals)
-        rows = played.rows.sort_values("index")
-        offsets = (rows["scheduled_ns"] - played.ended.start_ns).tolist()
+            stage_run = StageRun(load, arrivals)
+        rows = stage_run.rows.sort_values("index")
+        offsets = (rows["scheduled_ns"] - stage_run.ended.start_ns).tolist()
         bodies = sorted(request.partition(b"\r\n\r\n")[2] for request in server.requests)
         return list(zip(rows["index"], offsets, strict=True)), bodies, set(rows["worker"])
 

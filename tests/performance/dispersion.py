@@ -16,7 +16,7 @@ import numpy as np
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, Gather
 from loadgen.workloads import HttpWorkload
-from tests.performance.load_worker import DISPERSION_S, WINDOW_S, dispersion_indices, play, poisson
+from tests.performance.load_worker import DISPERSION_S, WINDOW_S, dispersion_indices, poisson, run_stage
 from tests.performance.targets import logging_server
 
 WORKERS = 4
@@ -30,8 +30,8 @@ def measure_dispersion(seed: int) -> dict[str, tuple[float, float]]:
         # the log is written when the server goes
         with logging_server(log) as url, LoadProcess(gather=Gather(local_workers=WORKERS)) as load:
             load.configure(Endpoint((url,)), HttpWorkload())
-            play(load, ClosedArrivals(4 * WORKERS), 0.5)  # connections made
-            ended, rows = play(load, poisson(RATE_PER_S), DISPERSION_S, seed)
+            run_stage(load, ClosedArrivals(4 * WORKERS), 0.5)  # connections made
+            ended, rows = run_stage(load, poisson(RATE_PER_S), DISPERSION_S, seed)
         times = {
             "scheduled": rows["scheduled_ns"].to_numpy(),
             "sent": rows["sent_ns"].to_numpy(),

@@ -21,7 +21,7 @@ import grpc
 from loadgen.process import LoadProcess
 from loadgen.records import ClosedArrivals, Endpoint, OpenArrivals
 from loadgen.workloads import OipWorkload
-from tests.performance.load_worker import play
+from tests.performance.load_worker import run_stage
 from tests.performance.targets import CLIENT_CORE, SERVER_CORE, on_core
 
 REPEATS = 3
@@ -75,10 +75,10 @@ def bench(transport: Transport, url: str, seconds: float) -> None:
         load = LoadProcess()
     with load:
         load.configure(Endpoint((url,)), OipWorkload("m", transport=transport))
-        play(load, ClosedArrivals(CLIENTS), 1)  # connections made, caches warm
+        run_stage(load, ClosedArrivals(CLIENTS), 1)  # connections made, caches warm
         costs_us, rates_per_s = [], []
         for seed in range(REPEATS):
-            ended, rows = play(load, ClosedArrivals(CLIENTS), seconds, seed)
+            ended, rows = run_stage(load, ClosedArrivals(CLIENTS), seconds, seed)
             assert rows["error"].isna().all(), rows["error"].value_counts().to_dict()
             costs_us.append(1e6 * ended.cpu_s / len(rows))
             rates_per_s.append(len(rows) / seconds)
@@ -87,7 +87,7 @@ def bench(transport: Transport, url: str, seconds: float) -> None:
             f"{transport:12} closed loop of {CLIENTS}: {median(rates_per_s):7,.0f} infer/s, {cost_us:5.1f} µs CPU each:"
             f" {1e6 / cost_us:7,.0f} infer/s a core"
         )
-        _, rows = play(load, OpenArrivals("poisson", ((0.0, RATE_PER_S),)), seconds)
+        _, rows = run_stage(load, OpenArrivals("poisson", ((0.0, RATE_PER_S),)), seconds)
         lag_us = (rows["sent_ns"] - rows["scheduled_ns"]) / 1e3
         p50, p99 = lag_us.quantile(0.5), lag_us.quantile(0.99)
         print(f"{transport:12} {RATE_PER_S:,}/s: lag p50 {p50:.0f} µs, p99 {p99:.0f} µs")

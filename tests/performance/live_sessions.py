@@ -18,7 +18,7 @@ from loadgen.records import ClosedArrivals, Endpoint
 from loadgen.reference.openai_events import Generation, build_chunked_stream, build_openai_stream
 from loadgen.reference.script import Script
 from loadgen.workloads import FixedDelay, FixedLength, LiveHistory, OpenAiWorkload, SyntheticPrompts
-from tests.performance.load_worker import play
+from tests.performance.load_worker import run_stage
 from tests.performance.targets import CLIENT_CORE, on_core, scripted_server
 
 SESSIONS, TURNS, PAIRS, SECONDS = 200, 8, 5, 3.0
@@ -37,8 +37,8 @@ def measure_lag_ms(url: str, prompts: SyntheticPrompts) -> tuple[float, float, i
         load = LoadProcess()
     with load:
         load.configure(Endpoint((f"{url}/v1",)), OpenAiWorkload("chat", "scripted", prompts))
-        play(load, ClosedArrivals(SESSIONS), 1.0)  # connections made
-        _, rows = play(load, ClosedArrivals(SESSIONS), SECONDS)
+        run_stage(load, ClosedArrivals(SESSIONS), 1.0)  # connections made
+        _, rows = run_stage(load, ClosedArrivals(SESSIONS), SECONDS)
     later = rows[rows["turn"] > 0]
     p50_ms, p99_ms = np.percentile((later["sent_ns"] - later["scheduled_ns"]) / 1e6, [50, 99])
     return p50_ms, p99_ms, len(later)

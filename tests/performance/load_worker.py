@@ -55,7 +55,9 @@ class Punctuality(NamedTuple):
     cpu_us_per_request: float
 
 
-def play(load: LoadProcess, arrivals: Arrivals, duration_s: float, seed: int = 1) -> tuple[StageEnded, pd.DataFrame]:
+def run_stage(
+    load: LoadProcess, arrivals: Arrivals, duration_s: float, seed: int = 1
+) -> tuple[StageEnded, pd.DataFrame]:
     batches: list[pa.RecordBatch] = []
     plan = StagePlan(0, "bench", StageLoad(arrivals, duration_s), seed, drain_s=20)
     ended = load.run_stage(plan, batches.append, lambda _: None, lambda _: True)
@@ -70,12 +72,12 @@ def poisson(rate_per_s: float) -> OpenArrivals:
 
 
 def measure_closed_loop(load: LoadProcess, seconds: float) -> tuple[float, float]:
-    ended, rows = play(load, ClosedArrivals(CLIENTS), seconds)
+    ended, rows = run_stage(load, ClosedArrivals(CLIENTS), seconds)
     return len(rows) / seconds, 1e6 * ended.cpu_s / len(rows)
 
 
 def measure_punctuality(load: LoadProcess, rate_per_s: float, seconds: float, seed: int) -> Punctuality:
-    ended, rows = play(load, poisson(rate_per_s), seconds, seed)
+    ended, rows = run_stage(load, poisson(rate_per_s), seconds, seed)
     lag_us = (rows["sent_ns"] - rows["scheduled_ns"]) / 1e3
     return Punctuality(
         achieved=float((rows["sent_ns"] < ended.start_ns + seconds * 1e9).mean()),
@@ -121,7 +123,7 @@ def bench_target(name: str, url: str, seconds: float) -> None:
         load = LoadProcess()
     with load:
         load.configure(Endpoint((url,)), HttpWorkload())
-        play(load, ClosedArrivals(CLIENTS), 1)  # connections made, caches warm
+        run_stage(load, ClosedArrivals(CLIENTS), 1)  # connections made, caches warm
         bench_closed(name, url, load, seconds)
         bench_open(name, load, seconds)
 
@@ -140,8 +142,8 @@ def bench_dispersion() -> None:
             # the log is written when the server exits
             with logging_server(log) as url, load:
                 load.configure(Endpoint((url,)), HttpWorkload())
-                play(load, ClosedArrivals(CLIENTS), 0.5)
-                ended, rows = play(load, poisson(rate), DISPERSION_S)
+                run_stage(load, ClosedArrivals(CLIENTS), 0.5)
+                ended, rows = run_stage(load, poisson(rate), DISPERSION_S)
             received = np.loadtxt(log, dtype=np.int64)
         columns = {
             "scheduled": rows["scheduled_ns"].to_numpy(),
@@ -169,7 +171,7 @@ def bench_freeze() -> None:
     script = Script(delay_s=0.05, freeze_after_s=20, freeze_s=5)
     with ScriptedServer(script) as server, LoadProcess() as load:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        _, rows = play(load, OpenArrivals("constant", ((0.0, 100.0),)), 60)
+        _, rows = run_stage(load, OpenArrivals("constant", ((0.0, 100.0),)), 60)
     p95_ms, p99_ms = np.percentile((rows["end_ns"] - rows["scheduled_ns"]) / 1e6, [95, 99])
     print(f"freeze of 5 s in 60 s: p95 {p95_ms:.0f} ms (2050 stated), p99 {p99_ms:.0f} ms (4450 stated)")
 

@@ -20,7 +20,7 @@ from loadgen.records import ClosedArrivals, Endpoint
 from loadgen.reference.openai_events import Generation, build_chunked_stream, build_openai_stream
 from loadgen.reference.script import Reply, Script
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
-from tests.performance.load_worker import play
+from tests.performance.load_worker import run_stage
 from tests.performance.openai_peers import (
     MODEL,
     PEERS,
@@ -54,8 +54,8 @@ def build_script(first_s: float, gap_s: float) -> Script:
 
 def measure_sizewise(load: LoadProcess, url: str, clients: int) -> tuple[ReportedRun, float]:
     load.configure(Endpoint((f"{url}/v1",)), WORKLOAD)
-    play(load, ClosedArrivals(clients), 0.5)  # connections made, caches warm
-    ended, rows = play(load, ClosedArrivals(clients), OURS_S)
+    run_stage(load, ClosedArrivals(clients), 0.5)  # connections made, caches warm
+    ended, rows = run_stage(load, ClosedArrivals(clients), OURS_S)
     p50_ms, p99_ms = np.percentile((rows["first_token_ns"] - rows["sent_ns"]) / 1e6, [50, 99])
     start_s, end_s = ended.start_ns / 1e9, rows["end_ns"].max() / 1e9
     return ReportedRun(len(rows), len(rows) / (end_s - start_s), p50_ms, p99_ms, start_s, end_s), ended.cpu_s / len(

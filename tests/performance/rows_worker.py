@@ -63,7 +63,7 @@ def fill(reused: list[Exchange], block: _Block, start: int) -> list[Exchange]:
     return reused[:count]
 
 
-def play(plan: StagePlan, reports: ReportWriter) -> None:
+def run_stage(plan: StagePlan, reports: ReportWriter) -> None:
     assert isinstance(plan.load.arrivals, OpenArrivals)
     assert plan.load.max_requests is not None
     start_ns, rate_per_s = time.perf_counter_ns(), plan.load.arrivals.rates[0][1]
@@ -89,7 +89,7 @@ def play(plan: StagePlan, reports: ReportWriter) -> None:
 def main() -> None:
     reports = ReportWriter(os.fdopen(os.dup(sys.stdout.fileno()), "wb"))
     while isinstance(command := read_command(sys.stdin.buffer), RunStage):
-        play(command.plan, reports)
+        run_stage(command.plan, reports)
 
 
 if __name__ == "__main__":

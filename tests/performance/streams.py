@@ -22,7 +22,7 @@ from loadgen.records import Arrivals, ClosedArrivals, Endpoint, OpenArrivals, Tr
 from loadgen.reference.openai_events import Generation, build_chunked_stream, build_openai_stream
 from loadgen.reference.script import Script, Stream
 from loadgen.workloads import FixedLength, OpenAiWorkload, SyntheticPrompts
-from tests.performance.load_worker import play
+from tests.performance.load_worker import run_stage
 from tests.performance.targets import CLIENT_CORE, on_core, scripted_server
 
 REPEATS = 3
@@ -60,7 +60,7 @@ def poisson() -> OpenArrivals:
 def bench_alone(load: LoadProcess, seconds: float) -> None:
     costs, rates = [], []
     for _ in range(REPEATS):
-        ended, rows = play(load, ClosedArrivals(STREAMS), seconds)
+        ended, rows = run_stage(load, ClosedArrivals(STREAMS), seconds)
         costs.append(1e6 * ended.cpu_s / count_events(rows))
         rates.append(count_events(rows) / ((ended.end_ns - ended.start_ns) / 1e9))
     print(f"alone      {median(rates):9,.0f} events/s  {median(costs):5.1f} µs CPU an event")
@@ -70,7 +70,7 @@ def bench_exact(name: str, load: LoadProcess, arrivals: Arrivals, duration_s: fl
     errors: dict[str, list[npt.NDArray[np.float64]]] = {"sent": [], "scheduled": [], "ICL": []}
     reused, opened = [], 0
     for seed in range(REPEATS):
-        ended, rows = play(load, arrivals, duration_s, seed)
+        ended, rows = run_stage(load, arrivals, duration_s, seed)
         for since in ("sent", "scheduled"):
             ttft_ms = (rows["first_token_ns"] - rows[f"{since}_ns"]).to_numpy() / 1e6
             errors[since].append(np.abs(ttft_ms - 1e3 * FIRST_S))
@@ -94,10 +94,10 @@ def bench_coalesced(seconds: float) -> None:
         data for _, data in build_chunked_stream(build_openai_stream(Generation(tokens=BLAST_TOKENS), 0, 0)).pieces
     )
     with run_worker(Stream(((0.0, content),))) as load:
-        play(load, ClosedArrivals(8), 0.5)
+        run_stage(load, ClosedArrivals(8), 0.5)
         rates, costs = [], []
         for _ in range(REPEATS):
-            ended, rows = play(load, ClosedArrivals(8), seconds)
+            ended, rows = run_stage(load, ClosedArrivals(8), seconds)
             rates.append(count_events(rows) / ((ended.end_ns - ended.start_ns) / 1e9))
             costs.append(1e6 * ended.cpu_s / count_events(rows))
     print(f"coalesced  {median(rates):9,.0f} events/s  {median(costs):5.1f} µs CPU an event")
@@ -111,7 +111,7 @@ def main() -> None:
     # the head comes with the first token: 200 heads at once would make the server late for its own schedule
     generation = Generation(tokens=TOKENS, has_role_chunk=False)
     with run_worker(build_chunked_stream(build_openai_stream(generation, FIRST_S, GAP_S), head_s=FIRST_S)) as load:
-        play(load, at_once(), 0.1)  # connections made
+        run_stage(load, at_once(), 0.1)  # connections made
         bench_alone(load, seconds)
         bench_exact("at once", load, at_once(), 0.1)
         bench_exact("Poisson", load, poisson(), seconds)

@@ -124,7 +124,7 @@ def test_probability_is_never_rounded_to_0_or_1(value: float, text: str) -> None
     assert formatting.format_probability(value) == f"{text}\u202f%"
 
 
-def test_a_limit_is_marked_in_value_and_quantity() -> None:
+def test_limit_is_marked_in_value_and_quantity() -> None:
     limit = Quantity(812.0, "ms", is_limit=True)
     assert formatting.format_value(limit) == "≤\u202f812"
     assert formatting.format_quantity(limit) == "≤\u202f812\u202fms"

@@ -168,7 +168,7 @@ class Service:
         document: dict[str, Any] = yaml.safe_load((self._folder / written[1]).read_text())
         return document
 
-    def play(self, steps: Iterable[str], environment: dict[str, str], cached: str) -> tuple[Path, str]:
+    def run_job(self, steps: Iterable[str], environment: dict[str, str], cached: str) -> tuple[Path, str]:
         """Run the steps, which must all pass, and return the checkout and their output."""
         self.checkouts += 1
         checkout = self._folder / f"checkout-{self.checkouts}"
@@ -233,10 +233,10 @@ def test_github_job_compares_second_run_with_baseline(service: Service) -> None:
     (upload,) = (step["with"]["path"] for step in steps if step.get("uses", "").startswith("actions/upload"))
     assert job["env"] == {"SIZEWISE_HOME": "${{ github.workspace }}/" + cache}
     environment = {"SIZEWISE_HOME": f"WORKSPACE/{cache}", "GITHUB_ACTIONS": "true"}
-    first, shown = service.play(_steps_of_github(job, "push"), environment, cache)
+    first, shown = service.run_job(_steps_of_github(job, "push"), environment, cache)
     assert "warning: no run of 'scoring' was promoted, so this run is not compared" in shown
     assert "is now the baseline of 'scoring'" in shown
-    second, shown = service.play(_steps_of_github(job, "pull_request"), environment, cache)
+    second, shown = service.run_job(_steps_of_github(job, "pull_request"), environment, cache)
     assert "is now the baseline" not in shown
     _check_comparison(first / upload, second / upload)
 
@@ -248,9 +248,9 @@ def test_gitlab_job_compares_second_run_with_baseline(service: Service) -> None:
     assert job["variables"] == {"SIZEWISE_HOME": f"$CI_PROJECT_DIR/{cache}"}
     steps = [*job["before_script"], *job["script"]]
     environment = {"SIZEWISE_HOME": f"WORKSPACE/{cache}", "CI_DEFAULT_BRANCH": "main"}
-    first, shown = service.play(steps, environment | {"CI_COMMIT_BRANCH": "main"}, cache)
+    first, shown = service.run_job(steps, environment | {"CI_COMMIT_BRANCH": "main"}, cache)
     assert "is now the baseline of 'scoring'" in shown
-    second, shown = service.play(steps, environment | {"CI_COMMIT_BRANCH": "feature"}, cache)
+    second, shown = service.run_job(steps, environment | {"CI_COMMIT_BRANCH": "feature"}, cache)
     assert "is now the baseline" not in shown
     _check_comparison(first / upload, second / upload)
     assert {Path(name).name for name in job["artifacts"]["reports"].values()} <= {

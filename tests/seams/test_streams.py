@@ -41,7 +41,7 @@ def load() -> Iterator[LoadProcess]:
         yield process
 
 
-def play(
+def run_stage(
     load: LoadProcess, reply: Stream | Reply, rate: float = 50, duration: float = 0.1, timeouts: Timeouts | None = None
 ) -> StageRun:
     """Play a stage with this reply. The default timeouts are so long that a busy machine causes no timeout."""
@@ -66,7 +66,7 @@ def assert_all_succeeded(rows: pd.DataFrame) -> None:
 def test_split_bytes_are_parsed_into_same_tokens(load: LoadProcess, text: str) -> None:
     """Cuts fall inside UTF-8 sequences, inside CRLF, inside chunk sizes."""
     stream = slice_stream(build_chunked_stream(build_pieces(text=text)), 1, interval_s=0.0002)
-    rows = play(load, stream, rate=10, duration=0.5).rows
+    rows = run_stage(load, stream, rate=10, duration=0.5).rows
     assert_all_succeeded(rows)
     assert set(rows["tokens_out"]) == {5}
     assert [len(times) for times in rows["chunk_ns"]] == [5] * 5
@@ -78,7 +78,7 @@ def test_role_and_empty_deltas_are_not_counted_as_tokens(load: LoadProcess) -> N
     """The role comes at once, an empty delta in the middle; usage is not requested and not sent."""
     first, *rest = build_pieces(tokens=3, first_s=0.1, has_usage=False)
     empty = (0.12, rest[0][1].replace(b"tok ", b""))
-    rows = play(
+    rows = run_stage(
         load, build_chunked_stream([first, rest[0], empty, *((at_s + 0.1, event) for at_s, event in rest[1:])])
     ).rows
     assert_all_succeeded(rows)
@@ -90,7 +90,7 @@ def test_role_and_empty_deltas_are_not_counted_as_tokens(load: LoadProcess) -> N
 
 @pytest.mark.timing
 def test_reasoning_tokens_precede_first_output(load: LoadProcess) -> None:
-    rows = play(
+    rows = run_stage(
         load, build_chunked_stream(build_pieces(tokens=2, reasoning_tokens=4, gap_s=0.02)), rate=25, duration=1
     ).rows
     assert rows["error"].isna().all()
@@ -104,21 +104,21 @@ def test_reasoning_tokens_precede_first_output(load: LoadProcess) -> None:
     [Generation(tokens=10, tokens_per_chunk=4), Generation(tokens=5, is_tool_call=True, finish_reason="tool_calls")],
 )
 def test_multi_token_events_and_tool_arguments_are_counted(load: LoadProcess, generation: Generation) -> None:
-    rows = play(load, build_chunked_stream(build_openai_stream(generation, 0.01, 0.005))).rows
+    rows = run_stage(load, build_chunked_stream(build_openai_stream(generation, 0.01, 0.005))).rows
     assert_all_succeeded(rows)
     assert set(rows["tokens_out"]) == {generation.tokens}
     assert rows["first_token_ns"].notna().all()
 
 
 def test_token_counts_are_those_of_reported_usage(load: LoadProcess) -> None:
-    rows = play(load, build_chunked_stream(build_pieces(reported_tokens=(7, 99)))).rows
+    rows = run_stage(load, build_chunked_stream(build_pieces(reported_tokens=(7, 99)))).rows
     assert_all_succeeded(rows)
     assert (set(rows["tokens_in"]), set(rows["tokens_out"]), set(rows["token_source"])) == ({7}, {99}, {"server"})
     assert [len(times) for times in rows["chunk_ns"]] == [5] * 5
 
 
 def test_response_without_tokens_is_bad_output_without_first_token(load: LoadProcess) -> None:
-    rows = play(load, build_chunked_stream(build_pieces(tokens=0))).rows
+    rows = run_stage(load, build_chunked_stream(build_pieces(tokens=0))).rows
     assert set(rows["error"]) == {"bad-output"}
     assert rows["first_token_ns"].isna().all()
 
@@ -132,7 +132,7 @@ def test_response_without_tokens_is_bad_output_without_first_token(load: LoadPro
     ],
 )
 def test_closed_connections_after_each_response_cause_no_errors(load: LoadProcess, stream: Stream) -> None:
-    rows = play(load, stream).rows
+    rows = run_stage(load, stream).rows
     assert_all_succeeded(rows)
     assert not rows["reused"].any()
 
@@ -149,14 +149,14 @@ def test_closed_connections_after_each_response_cause_no_errors(load: LoadProces
     ids=["reset", "closed", "no-finish-reason", "no-done-either", "old-http-cut"],
 )
 def test_incomplete_stream_is_truncated_error(load: LoadProcess, stream: Stream, tokens: int) -> None:
-    rows = play(load, stream).rows
+    rows = run_stage(load, stream).rows
     assert list(rows["error"]) == ["truncated"] * 5
     assert [len(times) for times in rows["chunk_ns"]] == [tokens] * 5
 
 
 @pytest.mark.timing
 def test_stalled_stream_fails_at_idle_timeout(load: LoadProcess) -> None:
-    rows = play(load, truncate(build_chunked_stream(build_pieces()), 4, "open"), timeouts=SHORT).rows
+    rows = run_stage(load, truncate(build_chunked_stream(build_pieces()), 4, "open"), timeouts=SHORT).rows
     assert list(rows["error"]) == ["timeout"] * 5
     assert [len(times) for times in rows["chunk_ns"]] == [2] * 5
 
@@ -166,7 +166,7 @@ def test_endless_stream_fails_at_total_timeout(load: LoadProcess) -> None:
     stream = build_endless_stream(
         build_pieces(finish_reason=None, has_usage=False, has_done_event=False), repeat_count=1, period_s=0.02
     )
-    rows = play(load, stream, timeouts=SHORT).rows
+    rows = run_stage(load, stream, timeouts=SHORT).rows
     assert list(rows["error"]) == ["timeout"] * 5
     assert ((rows["end_ns"] - rows["sent_ns"]) / 1e9).max() < TOTAL_S + 0.5
 
@@ -184,19 +184,21 @@ def test_endless_stream_fails_at_total_timeout(load: LoadProcess) -> None:
     ],
 )
 def test_responses_that_are_not_streams_have_error_class(load: LoadProcess, reply: Reply, error: str) -> None:
-    assert list(play(load, reply).rows["error"]) == [error] * 5
+    assert list(run_stage(load, reply).rows["error"]) == [error] * 5
 
 
 def test_memory_of_load_worker_is_bounded_for_huge_event(load: LoadProcess) -> None:
     load_rss = _resident_bytes(load.pid)
-    rows = play(load, build_single_line_event(256 * MIB), rate=20).rows
+    rows = run_stage(load, build_single_line_event(256 * MIB), rate=20).rows
     assert list(rows["error"]) == ["bad-payload"] * 2
     assert _resident_bytes(load.pid) - load_rss < 64 * MIB
 
 
 @pytest.mark.timing
 def test_measured_token_times_match_scripted_times(load: LoadProcess) -> None:
-    rows = play(load, build_chunked_stream(build_pieces(tokens=20, first_s=0.1, gap_s=0.02)), rate=40, duration=1).rows
+    rows = run_stage(
+        load, build_chunked_stream(build_pieces(tokens=20, first_s=0.1, gap_s=0.02)), rate=40, duration=1
+    ).rows
     assert rows["error"].isna().all()
     ttft_ms = (rows["first_token_ns"] - rows["sent_ns"]) / 1e6
     gaps_ms = np.concatenate([np.diff(times) for times in rows["chunk_ns"]]) / 1e6

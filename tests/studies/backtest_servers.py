@@ -54,9 +54,9 @@ def child(module: str, *args: str) -> Iterator[int]:
             process.stdin.close()
 
 
-def _scripted(law: ServiceModel) -> Start:
+def _scripted(service: ServiceModel) -> Start:
     def start(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-        script = Script(protocols=(HttpMock(msgspec.structs.replace(law, seed=number)),))
+        script = Script(protocols=(HttpMock(msgspec.structs.replace(service, seed=number)),))
         return stack.enter_context(
             child("loadgen.reference.scripted", "--script", msgspec.json.encode(script).decode())
         )
@@ -65,13 +65,13 @@ def _scripted(law: ServiceModel) -> Start:
 
 
 def _batches(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-    law = [str(one) for one in (FIXED_S, PER_ROW_S, MAX_ROWS, DELAY_S)]
-    return stack.enter_context(child("tests.fakes.timed_server", "batches", *law))
+    service = [str(one) for one in (FIXED_S, PER_ROW_S, MAX_ROWS, DELAY_S)]
+    return stack.enter_context(child("tests.fakes.timed_server", "batches", *service))
 
 
 def _two_speeds(stack: contextlib.ExitStack, folder: Path, number: int) -> int:
-    law = [str(one) for one in (SLOTS, QUICK_S, SLOW_S, SLOW_SHARE, number)]
-    return stack.enter_context(child("tests.fakes.timed_server", "two-speeds", *law))
+    service = [str(one) for one in (SLOTS, QUICK_S, SLOW_S, SLOW_SHARE, number)]
+    return stack.enter_context(child("tests.fakes.timed_server", "two-speeds", *service))
 
 
 def _model(stack: contextlib.ExitStack, folder: Path, number: int) -> int:

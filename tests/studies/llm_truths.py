@@ -448,8 +448,8 @@ def _rate_between(truth: Truth, requests: int, low: float, high: float, precisio
     @lru_cache
     def missed_by(log_rate: float) -> float:
         arrived = Requests(np.cumsum(gaps / (math.exp(log_rate) * replicas)).tolist(), inputs, outputs)
-        played = simulate(truth.server, arrived, np.random.default_rng(8), replicas, truth.router)
-        times = times_by_metric(Times(played.first_token_s[warm:], played.latency_s[warm:]), outputs[warm:])
+        simulated = simulate(truth.server, arrived, np.random.default_rng(8), replicas, truth.router)
+        times = times_by_metric(Times(simulated.first_token_s[warm:], simulated.latency_s[warm:]), outputs[warm:])
         shares = {"p95": 0.95, "p99": 0.99}
         ratios = [quantile(times[one.metric], shares[one.aggregate or ""]) / one.limit for one in objectives]
         return math.log(1e3 * max(ratios))

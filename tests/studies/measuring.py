@@ -107,15 +107,15 @@ class Truth(Protocol):
     @property
     def search(self) -> SearchSpec: ...
 
-    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
+    def simulate_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
         """Play the measured replica, which goes on from where its last stage ended."""
         ...
 
-    def play_alone(self, rate_per_s: float) -> SimulatedRequests:
+    def simulate_replica(self, rate_per_s: float) -> SimulatedRequests:
         """Play the measured replica for long at a constant rate."""
         ...
 
-    def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
+    def simulate_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
         """Play a fleet in production at the peak."""
         ...
 
@@ -148,8 +148,8 @@ class StageRunner:
         count = max(1, int(self._rng.poisson(rate_per_s * duration_s)))
         start_s = self._now_s + self._GAP_S
         arrivals_s = start_s + np.sort(self._rng.uniform(0, duration_s, count))
-        played = self._truth.play_stage(arrivals_s, self._rng)
-        end_s = max(start_s + duration_s, float((played.arrivals_s + played.latency_s).max()))
+        simulated = self._truth.simulate_stage(arrivals_s, self._rng)
+        end_s = max(start_s + duration_s, float((simulated.arrivals_s + simulated.latency_s).max()))
         self._now_s = end_s
         stage_data = StageData(
             index=len(self.stages), name=resolved_stage.name, kind=resolved_stage.kind, repeat=resolved_stage.repeat,
@@ -157,29 +157,29 @@ class StageRunner:
             start_ns=round(start_s * _NS), end_ns=round(end_s * _NS) + 1, worker_cpu_s=0.1, connections_opened=10,
             stopped_early=False, generator_capacity_per_s=1e6, is_saturated=False,
         )  # fmt: skip
-        self.stages.append(summarize_stage(build_rows(played, len(self.stages)), None, stage_data, self._objectives))
+        self.stages.append(summarize_stage(build_rows(simulated, len(self.stages)), None, stage_data, self._objectives))
         return self.stages[-1]
 
 
-def build_rows(played: SimulatedRequests, stage: int) -> pd.DataFrame:
+def build_rows(simulated: SimulatedRequests, stage: int) -> pd.DataFrame:
     """Return the rows of a run's requests."""
 
     def at_ns(times_s: Floats) -> NDArray[np.int64]:
         return np.rint(times_s * _NS).astype(np.int64)
 
-    is_failed = np.zeros(played.latency_s.size, bool) if played.is_failed is None else played.is_failed
-    sent_ns, end_ns = at_ns(played.arrivals_s), at_ns(played.arrivals_s + played.latency_s)
+    is_failed = np.zeros(simulated.latency_s.size, bool) if simulated.is_failed is None else simulated.is_failed
+    sent_ns, end_ns = at_ns(simulated.arrivals_s), at_ns(simulated.arrivals_s + simulated.latency_s)
     columns = {
         "stage": stage, "index": np.arange(sent_ns.size), "scheduled_ns": sent_ns, "sent_ns": sent_ns,
         "first_byte_ns": end_ns, "end_ns": end_ns, "status": np.where(is_failed, 503, 200),
         "error": ["http 503" if failed else None for failed in is_failed],
         "bytes_received": 100, "reused": True, "target": 0,
     }  # fmt: skip
-    if played.first_token_s is not None:
-        first_ns = at_ns(played.arrivals_s + played.first_token_s)
+    if simulated.first_token_s is not None:
+        first_ns = at_ns(simulated.arrivals_s + simulated.first_token_s)
         columns |= {
             "first_byte_ns": first_ns, "first_token_ns": first_ns, "first_output_ns": first_ns, "last_token_ns": end_ns,
-            "tokens_in": played.inputs, "tokens_out": played.outputs, "token_source": "server",
+            "tokens_in": simulated.inputs, "tokens_out": simulated.outputs, "token_source": "server",
         }  # fmt: skip
     return pd.DataFrame(columns)
 
@@ -311,9 +311,9 @@ def check_held_out_rates(truth: Truth, target: MeasuredTarget) -> list[HeldOut]:
         intervals = read_intervals(truth, target, rate_per_s, metrics)
         if not intervals:
             return []
-        played = truth.play_alone(rate_per_s)
+        simulated = truth.simulate_replica(rate_per_s)
         for (metric, aggregate), (low_s, high_s) in zip(metrics, intervals, strict=True):
-            true_s = quantile(played.times_s(metric), PERCENTILES[aggregate])
+            true_s = quantile(simulated.times_s(metric), PERCENTILES[aggregate])
             checks.append(HeldOut(share, metric, aggregate, low_s, high_s, true_s))
     return checks
 
@@ -335,13 +335,13 @@ def evaluate_plan(truth: Truth, planned: int | None) -> PlanEvaluation:
 
     def meets_long(replicas: int) -> bool:
         if replicas not in long:
-            long[replicas] = truth.play_fleet(replicas, is_long=True).meets(objectives)
+            long[replicas] = truth.simulate_fleet(replicas, is_long=True).meets(objectives)
         return long[replicas]
 
     is_met = None if planned is None else meets_long(planned)
     least = max(1, math.floor(truth.peak_per_s / truth.saturation_per_s))
     most = _MAX_TIMES * (least + 1)
-    needed = find_fewest(lambda replicas: truth.play_fleet(replicas, is_long=False).meets(objectives), least, most)
+    needed = find_fewest(lambda replicas: truth.simulate_fleet(replicas, is_long=False).meets(objectives), least, most)
     while 0 < needed < most and not meets_long(needed):
         needed += 1
     while needed > least and meets_long(needed - 1):

@@ -63,19 +63,19 @@ class RequestTruth:
     def _measured(self) -> Replica:
         return self.service.new_replica(self.seed)
 
-    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
+    def simulate_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
         works_s = self.service.draw_works_s(arrivals_s.size, rng) / self.speed
         return _simulate(self.service, arrivals_s, works_s, lambda: self._measured, 1, "random")
 
-    def play_alone(self, rate_per_s: float) -> SimulatedRequests:
+    def simulate_replica(self, rate_per_s: float) -> SimulatedRequests:
         rng = np.random.default_rng([self.seed, 2])
         arrivals_s = np.cumsum(rng.exponential(1 / rate_per_s, self._count(rate_per_s)))
         works_s = self.service.draw_works_s(arrivals_s.size, rng) / self.speed
-        return self._settled(
+        return self._without_warm_up(
             _simulate(self.service, arrivals_s, works_s, lambda: self.service.new_replica(3), 1, "random")
         )
 
-    def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
+    def simulate_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
         """Behind a random router each replica has Poisson arrivals of its own, and in a round robin every n-th request,
         so that one replica stands for all."""
         rng, times = np.random.default_rng([self.seed, 4]), _LONG_TIMES if is_long else 1
@@ -89,7 +89,7 @@ class RequestTruth:
             gaps_s = rng.exponential(1 / self.peak_per_s, count)
         works_s = self.service.draw_works_s(count, rng)
         seeds = itertools.count(5)
-        return self._settled(
+        return self._without_warm_up(
             _simulate(
                 self.service, np.cumsum(gaps_s), works_s, lambda: self.service.new_replica(next(seeds)), simulated,
                 self.router,
@@ -100,8 +100,8 @@ class RequestTruth:
         """An aging server is evaluated over an hour from its start, others over many requests."""
         return max(100, round(HOUR_S * per_s)) if self.service.is_aging else times * _REQUESTS
 
-    def _settled(self, played: SimulatedRequests) -> SimulatedRequests:
-        return played if self.service.is_aging else played.without_first(_WARM_UP)
+    def _without_warm_up(self, simulated: SimulatedRequests) -> SimulatedRequests:
+        return simulated if self.service.is_aging else simulated.without_first(_WARM_UP)
 
 
 def _simulate(
@@ -192,11 +192,11 @@ def find_saturation_per_s(service: RequestService) -> float:
 
     def is_sustained(per_s: float) -> bool:
         arrivals_s = np.cumsum(gaps / per_s)
-        played = _simulate(service, arrivals_s, works_s, lambda: service.new_replica(8), 1, "random")
-        assert played.is_failed is not None
-        last_s = float((arrivals_s + played.latency_s - service.outside_s).max())
+        simulated = _simulate(service, arrivals_s, works_s, lambda: service.new_replica(8), 1, "random")
+        assert simulated.is_failed is not None
+        last_s = float((arrivals_s + simulated.latency_s - service.outside_s).max())
         is_late = last_s > 1.05 * float(arrivals_s[-1])
-        return not is_late and float(played.is_failed.mean()) < 0.1
+        return not is_late and float(simulated.is_failed.mean()) < 0.1
 
     low, high = 1 / service.pace_s, 1 / service.pace_s
     while not is_sustained(low):

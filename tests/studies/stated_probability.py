@@ -127,15 +127,15 @@ def _describe(error: Exception) -> str:
 
 def read_state(state: Path, commit: str) -> dict[tuple[Kind, int], Outcome]:
     """Return the outcomes of this commit; a line that was cut off is left out."""
-    found = {}
+    outcome_by_key = {}
     for line in state.read_bytes().splitlines() if state.exists() else []:
         try:
             outcome = msgspec.json.decode(line, type=Outcome)
         except msgspec.DecodeError:
             continue
         if outcome.commit == commit:
-            found[outcome.key] = outcome
-    return found
+            outcome_by_key[outcome.key] = outcome
+    return outcome_by_key
 
 
 def check_all(commit: str, truths: Sequence[tuple[Kind, int]], processes: int) -> Iterator[Outcome]:
@@ -213,8 +213,8 @@ def _compare_coverage(kind: Kind, outcomes: Sequence[Outcome]) -> Bound:
 
 
 def show_share(hits: int, of: int) -> str:
-    found = stats.binomtest(hits, of).proportion_ci(0.95)
-    return f"{hits} of {of}: {100 * hits / of:.0f} % ({100 * found.low:.0f}–{100 * found.high:.0f})"
+    interval = stats.binomtest(hits, of).proportion_ci(0.95)
+    return f"{hits} of {of}: {100 * hits / of:.0f} % ({100 * interval.low:.0f}–{100 * interval.high:.0f})"
 
 
 def list_tables(outcomes: Sequence[Outcome]) -> Iterator[str]:

@@ -106,7 +106,7 @@ def test_unknown_commit_is_refused(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("needed", [1, 4, 9, 30])
-def test_fewest_sufficient_replicas_are_found(needed: int) -> None:
+def test_fewest_sufficient_replicas_are_computed(needed: int) -> None:
     assert find_fewest(lambda count: count >= needed, 3, 20) == (0 if needed > 20 else max(3, needed))
 
 

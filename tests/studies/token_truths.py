@@ -50,15 +50,15 @@ class TokenTruth:
     def _measured(self) -> Server:
         return speed_up_server(self.drawn.server, self.drawn.speed)
 
-    def play_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
-        return self._play(self._measured, arrivals_s, rng)
+    def simulate_stage(self, arrivals_s: Floats, rng: np.random.Generator) -> SimulatedRequests:
+        return self._simulate(self._measured, arrivals_s, rng)
 
-    def play_alone(self, rate_per_s: float) -> SimulatedRequests:
+    def simulate_replica(self, rate_per_s: float) -> SimulatedRequests:
         rng = np.random.default_rng([self.seed, 2])
         arrivals_s = np.cumsum(rng.exponential(1 / rate_per_s, _ALONE_REQUESTS))
-        return self._play(self._measured, arrivals_s, rng).without_first(_WARM_UP)
+        return self._simulate(self._measured, arrivals_s, rng).without_first(_WARM_UP)
 
-    def play_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
+    def simulate_fleet(self, replicas: int, is_long: bool) -> SimulatedRequests:
         """One replica represents all behind a random router or a round robin."""
         rng = np.random.default_rng([self.seed, 3])
         count, simulated, gap_s = _FLEET_REQUESTS * (_LONG_TIMES if is_long else 1), 1, replicas / self.peak_per_s
@@ -66,9 +66,9 @@ class TokenTruth:
         if self.router == "least-outstanding":
             count, simulated, gap_s = max(count, _EACH * replicas), replicas, 1 / self.peak_per_s
         arrivals_s = np.cumsum(rng.standard_gamma(every, count) / every * gap_s)
-        return self._play(self.drawn.server, arrivals_s, rng, simulated).without_first(_WARM_UP)
+        return self._simulate(self.drawn.server, arrivals_s, rng, simulated).without_first(_WARM_UP)
 
-    def _play(
+    def _simulate(
         self, server: Server, arrivals_s: Floats, rng: np.random.Generator, replicas: int = 1
     ) -> SimulatedRequests:
         inputs, outputs = self.drawn.lengths.draw(rng, arrivals_s.size)

@@ -17,7 +17,7 @@ from app.records.scaling import Autoscaler, ColdStartModel, FailureModel, Fixed,
 from app.records.service import TokenService
 from app.records.traffic import Dispersion, TokenLengths, Traffic
 from tests.fakes.offers import TODAY
-from tests.fakes.small_plan import DAYTIME, LAW, cached_plan, planning_inputs, slow_planning_inputs
+from tests.fakes.small_plan import DAYTIME, SERVICE, cached_plan, planning_inputs, slow_planning_inputs
 from tests.studies.trace_truths import bursty_requests
 from tests.tiers import first_in_unit_tier
 
@@ -45,7 +45,9 @@ def simulate_morning(
     """Simulate two hours in which the traffic grows from a tenth to half of its peak."""
     day = DayOptions(TODAY, autoscaler, operations, timeout_s=20.0)
     rates = compute_day_rates_per_s(QUESTION, TODAY)[hours.start * 60 : hours.stop * 60]
-    design = msgspec.structs.replace(build_design(LAW, planned_fleet().shape, planned_fleet().replicas), timeout_s=20.0)
+    design = msgspec.structs.replace(
+        build_design(SERVICE, planned_fleet().shape, planned_fleet().replicas), timeout_s=20.0
+    )
     start_s = hours.start * 3600.0
     outcome = simulate_fleet_day(
         design, rates, BIN_S, autoscaler, operations, seed=1, usd_per_hour=0.5, start_s=start_s
@@ -195,7 +197,9 @@ def test_day_replays_the_trace_of_the_plan() -> None:
     requests = bursty_requests(20.0, 4.0, 60.0, 300.0)[::20]  # about 1/s
     rows = select_busiest_rows(np.array([request.at_s for request in requests]))
     traffic = Traffic(compute_rate_per_s(rows), "flat", (1.0,) * 24, rows=rows)
-    inputs = planning_inputs(msgspec.structs.replace(LAW, mean_s=4.0), slo="latency_ms.p95 < 12000", traffic=traffic)
+    inputs = planning_inputs(
+        msgspec.structs.replace(SERVICE, mean_s=4.0), slo="latency_ms.p95 < 12000", traffic=traffic
+    )
     fleet = prepare_fleet(cached_plan(inputs), inputs, None, 3)
     poisson_inputs = msgspec.structs.replace(inputs, traffic=msgspec.structs.replace(traffic, rows=None))
     assert fleet.replicas == 6

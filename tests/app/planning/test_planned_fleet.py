@@ -41,7 +41,7 @@ from app.records.traffic import Campaign, TokenLengths, Traffic
 from tests.app.planning.test_fleets_invariants import question as any_question
 from tests.fakes.language_models import LLAMA_8B
 from tests.fakes.offers import TODAY, catalog_of, gpu_offer
-from tests.fakes.small_plan import DAYTIME, LAW, cached_plan, planning_inputs
+from tests.fakes.small_plan import DAYTIME, SERVICE, cached_plan, planning_inputs
 from tests.tiers import first_in_unit_tier
 
 QUESTION = planning_inputs()
@@ -55,7 +55,7 @@ def plan_of_question() -> Plan:
 def test_prepared_fleet_is_the_recommendation_unless_an_offer_is_requested() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     assert fleet.fleet.offer == "acme/c2@here"
-    assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, LAW)
+    assert (fleet.replicas_per_instance, fleet.usd_per_hour_each, fleet.service) == (2, 1.0, SERVICE)
     assert fleet.instances == fleet.fleet.instances
     named = prepare_fleet(plan_of_question(), QUESTION, "acme/c4@here", 7)
     assert (named.instances, named.replicas_per_instance, named.replicas) == (7, 4, 28)
@@ -115,7 +115,7 @@ def test_plan_file_of_0_1_0_has_the_peak_per_needed_replica_as_planned_rate() ->
 def test_prepared_replica_has_utilization_concurrency_and_hourly_counts_of_the_plan() -> None:
     fleet = prepare_fleet(plan_of_question(), QUESTION, None, None)
     replica = prepare_replica(fleet, compute_day_rates_per_s(QUESTION, TODAY))
-    assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / LAW.max_throughput_per_s, rel=0.03)
+    assert replica.utilization == pytest.approx(fleet.planned_rate_per_s / SERVICE.max_throughput_per_s, rel=0.03)
     assert 0.2 * fleet.planned_rate_per_s < replica.in_flight < 0.3 * fleet.planned_rate_per_s
     assert all(count % 2 == 0 and count <= fleet.replicas for count in replica.by_hour)
     assert replica.by_hour[3] * fleet.planned_rate_per_s >= 6

@@ -17,7 +17,7 @@ from app.storage.plan_file import (
     is_plan_file,
     read_plan_document,
 )
-from tests.fakes.small_plan import LAW
+from tests.fakes.small_plan import SERVICE
 
 
 @pytest.fixture
@@ -113,9 +113,9 @@ def test_sparse_record_omits_only_absent_defaults() -> None:
     assert sparse["regions"] == ["here"]
     assert sparse["redundancy"] == 0, "a default that is a number may change in a later version"
     assert not {"providers", "budget_usd_per_month", "accelerators"} & sparse.keys()
-    for record in (PlanLimits(), PlanLimits(regions=("here",)), LAW):
+    for record in (PlanLimits(), PlanLimits(regions=("here",)), SERVICE):
         assert msgspec.convert(build_sparse(record), type(record)) == record
-    assert build_sparse(LAW)["type"] == "request"
+    assert build_sparse(SERVICE)["type"] == "request"
 
 
 def test_changing_one_value_of_a_plan_changes_one_line() -> None:

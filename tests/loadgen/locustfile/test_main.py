@@ -69,13 +69,13 @@ def test_each_request_of_locust_test_is_recorded_as_one_row(tmp_path: Path) -> N
             Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, TWO_CLASSES), spawn_per_s=100)
         )
         preflight_done = load.preflight()
-        played = StageRun(load, plan(arrivals=ClosedArrivals(4), lead_in_s=0.3))
+        stage_run = StageRun(load, plan(arrivals=ClosedArrivals(4), lead_in_s=0.3))
         received_count = len(server.requests)
     assert preflight_done.error is None
     assert preflight_done.detail == f"Locust test test_of_mine.py: Reader, Writer, against {server.url}"
     assert any("Locust's own clients" in note for note in preflight_done.notes)
     assert any("Shape" in note and "is ignored" in note for note in preflight_done.notes)
-    rows = played.rows
+    rows = stage_run.rows
     assert len(rows) == received_count
     assert {name: set(group["error"].fillna("none")) for name, group in rows.groupby("name")} == {
         "GET /page": {"none"},
@@ -87,15 +87,15 @@ def test_each_request_of_locust_test_is_recorded_as_one_row(tmp_path: Path) -> N
     assert rows[["scheduled_ns", "first_byte_ns"]].isna().all(axis=None)
     assert set(rows["status"].dropna()) == {200, 404, 503}
     assert rows["index"].tolist() == list(range(len(rows)))
-    start_ns, end_ns = played.ended.start_ns - 300_000_000, played.ended.end_ns
+    start_ns, end_ns = stage_run.ended.start_ns - 300_000_000, stage_run.ended.end_ns
     assert rows["sent_ns"].between(start_ns, end_ns).all()
     assert rows["end_ns"].between(start_ns, end_ns).all()
-    assert (rows["sent_ns"] < played.ended.start_ns).any()
+    assert (rows["sent_ns"] < stage_run.ended.start_ns).any()
     latency_ms = (rows["end_ns"] - rows["sent_ns"])[rows["name"] == "GET /page"] / 1e6
     assert 20 <= latency_ms.median() < 30
-    assert (played.ended.scheduled, played.ended.stopped_early, played.ended.rates) == (None, False, ())
-    assert played.progress[-1].completed > 0
-    assert played.progress[-1].in_flight is None
+    assert (stage_run.ended.scheduled, stage_run.ended.stopped_early, stage_run.ended.rates) == (None, False, ())
+    assert stage_run.progress[-1].completed > 0
+    assert stage_run.progress[-1].in_flight is None
 
 
 def test_sent_and_end_times_of_rows_match_server_clock(tmp_path: Path) -> None:
@@ -128,9 +128,9 @@ def test_two_stages_run_in_sequence_and_fire_locust_events(tmp_path: Path) -> No
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, text)))
         stages = [StageRun(load, plan(duration=0.3, arrivals=ClosedArrivals(2))) for _ in range(2)]
-    assert [played.rows["error"].isna().all() and len(played.rows) > 5 for played in stages] == [True, True]
+    assert [stage_run.rows["error"].isna().all() and len(stage_run.rows) > 5 for stage_run in stages] == [True, True]
     if sys.platform == "linux":
-        assert all(played.ended.cpu_wait_s is not None and played.ended.cpu_wait_s >= 0 for played in stages)
+        assert all(stage_run.ended.cpu_wait_s is not None and stage_run.ended.cpu_wait_s >= 0 for stage_run in stages)
     log = (tmp_path / "test_of_mine.log").read_text()
     assert log == "init a-default start stop start stop quitting "
 
@@ -176,17 +176,17 @@ def test_stop_without_drain_ends_stage_despite_hanging_users(tmp_path: Path) -> 
     with ScriptedServer(Script(Reply(mode="hang"))) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, ONE_CLASS)))
         before_s = perf_counter()
-        played = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), continues=False)
+        stage_run = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(2), drain_s=30), continues=False)
     assert perf_counter() - before_s < 10
-    assert played.ended.stopped_early
+    assert stage_run.ended.stopped_early
 
 
 def test_runner_quit_in_locust_test_ends_stage_early(tmp_path: Path) -> None:
     text = ONE_CLASS + "        self.environment.runner.quit()\n"
     with ScriptedServer(Script()) as server, LoadProcess("loadgen.locustfile") as load:
         load.configure(Endpoint((server.url,)), LocustWorkload(write_locust_file(tmp_path, dedent(text))))
-        played = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(1)))
-    assert played.ended.stopped_early
+        stage_run = StageRun(load, plan(duration=60, arrivals=ClosedArrivals(1)))
+    assert stage_run.ended.stopped_early
 
 
 def test_import_error_of_locust_file_is_reported_without_traceback(tmp_path: Path) -> None:
@@ -232,10 +232,10 @@ def test_extended_stage_runs_to_new_end_and_first_error_is_reported_once(tmp_pat
         test = write_locust_file(tmp_path, ONE_CLASS.format(host=server.url))
         load.configure(Endpoint(()), LocustWorkload(test, spawn_per_s=100))
         extend = threading.Timer(0.2, load.extend, (3.0,))
-        played = StageRun(load, plan(duration=2, arrivals=ClosedArrivals(2)), on_started=extend.start)
-    assert played.ended.duration_s == 3.0
-    last_s = (played.rows["sent_ns"].max() - played.ended.start_ns) / 1e9
+        stage_run = StageRun(load, plan(duration=2, arrivals=ClosedArrivals(2)), on_started=extend.start)
+    assert stage_run.ended.duration_s == 3.0
+    last_s = (stage_run.rows["sent_ns"].max() - stage_run.ended.start_ns) / 1e9
     assert 2.5 < last_s < 4.0
-    (first_error,) = played.ended.first_errors
+    (first_error,) = stage_run.ended.first_errors
     assert (first_error.error, first_error.text[:32]) == ("http-5xx", "status 503 (Service Unavailable)")
-    assert first_error.at_ns <= played.rows["end_ns"].min() + 1_000_000
+    assert first_error.at_ns <= stage_run.rows["end_ns"].min() + 1_000_000

@@ -69,25 +69,25 @@ def gather_fake_workers(port: int, count: int = 2) -> LoadProcess:
 
 def test_three_workers_send_same_schedule_as_one_worker(load: LoadProcess) -> None:
     stage = plan(500, 1.5, "poisson", lead_in_s=0.5)
-    played = StageRun(load, stage)
-    (started,) = played.started
+    stage_run = StageRun(load, stage)
+    (started,) = stage_run.started
     assert isinstance(stage.load.arrivals, OpenArrivals)
     offsets = compute_offsets_ns(stage.load.arrivals, stage.load.duration_s, stage.load.lead_in_s, stage.seed)
-    rows = played.rows.sort_values("index")
+    rows = stage_run.rows.sort_values("index")
     assert np.array_equal(rows["index"], np.arange(len(offsets)))
     assert np.array_equal(rows["scheduled_ns"], started.start_ns + offsets)
     assert np.array_equal(rows["worker"], rows["index"] % 3)
     assert rows["error"].isna().all()
-    assert max(batch.num_rows for batch in played.batches) <= BATCH_ROWS
-    assert started.scheduled == played.ended.scheduled == len(offsets)
-    ended = played.ended
+    assert max(batch.num_rows for batch in stage_run.batches) <= BATCH_ROWS
+    assert started.scheduled == stage_run.ended.scheduled == len(offsets)
+    ended = stage_run.ended
     assert [(result.worker, result.pid) for result in ended.workers] == [
         (worker.index, worker.pid) for worker in load.workers
     ]
     assert sum(result.sent for result in ended.workers) == len(offsets)
     assert ended.cpu_s == pytest.approx(sum(result.cpu_s for result in ended.workers))
     assert [(result.lost_ns, result.clock_residual_ms) for result in ended.workers] == [(None, None)] * 3
-    last_progress = played.progress[-1]
+    last_progress = stage_run.progress[-1]
     assert last_progress.sent == last_progress.completed + last_progress.failed + (last_progress.in_flight or 0)
 
 
@@ -105,13 +105,13 @@ def test_stop_and_rate_change_apply_to_all_workers_at_once(load: LoadProcess) ->
         threading.Timer(0.5, load.change_rate, (600.0,)).start()
         threading.Timer(1.4, load.stop, (True,)).start()
 
-    played = StageRun(load, plan(100, 30), on_started=schedule_commands)
-    (started,) = played.started
+    stage_run = StageRun(load, plan(100, 30), on_started=schedule_commands)
+    (started,) = stage_run.started
     # until the first worker stopped
-    until_ns = played.rows.groupby("worker")["scheduled_ns"].max().min()
-    offsets = np.sort(played.rows["scheduled_ns"][played.rows["scheduled_ns"] <= until_ns]) - started.start_ns
-    assert played.ended.stopped_early
-    (_, initial_rate), (at_s, rate_until_change), (changed_s, rate_after_change), *_ = played.ended.rates
+    until_ns = stage_run.rows.groupby("worker")["scheduled_ns"].max().min()
+    offsets = np.sort(stage_run.rows["scheduled_ns"][stage_run.rows["scheduled_ns"] <= until_ns]) - started.start_ns
+    assert stage_run.ended.stopped_early
+    (_, initial_rate), (at_s, rate_until_change), (changed_s, rate_after_change), *_ = stage_run.ended.rates
     assert (initial_rate, rate_until_change, rate_after_change) == (100.0, 100.0, 600.0)
     assert at_s == changed_s
     offsets_after_change = offsets[offsets > at_s * 1e9]
@@ -122,13 +122,13 @@ def test_stop_and_rate_change_apply_to_all_workers_at_once(load: LoadProcess) ->
 @pytest.mark.timing
 def test_extension_applies_to_all_workers_without_missed_arrival(load: LoadProcess) -> None:
     extend = threading.Timer(0.3, load.extend, (2.0,))
-    played = StageRun(load, plan(300, 1.2), on_started=extend.start)
-    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
-    assert played.ended.duration_s == 2.0
+    stage_run = StageRun(load, plan(300, 1.2), on_started=extend.start)
+    offsets = np.sort(stage_run.rows["scheduled_ns"]) - stage_run.ended.start_ns
+    assert stage_run.ended.duration_s == 2.0
     assert np.diff(offsets) == pytest.approx(1e9 / 300, abs=2)
     assert len(offsets) == 600
-    assert sorted(played.rows["index"]) == list(range(600))
-    assert played.rows["worker"].nunique() == len(load.workers)
+    assert sorted(stage_run.rows["index"]) == list(range(600))
+    assert stage_run.rows["worker"].nunique() == len(load.workers)
 
 
 @pytest.mark.timing
@@ -136,10 +136,10 @@ def test_stop_without_drain_ends_stage_within_5_s(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=20)) as slow:
         load.configure(Endpoint((slow.url,)), HttpWorkload())
         began_s = time.monotonic()
-        played = StageRun(load, plan(50, 30), continues=False)
+        stage_run = StageRun(load, plan(50, 30), continues=False)
     assert time.monotonic() - began_s < 5
-    assert set(played.rows["error"]) <= {"timeout"}
-    assert played.ended.stopped_early
+    assert set(stage_run.rows["error"]) <= {"timeout"}
+    assert stage_run.ended.stopped_early
 
 
 def test_only_master_listens_and_only_on_loopback(load: LoadProcess) -> None:
@@ -201,17 +201,17 @@ def test_worker_times_are_converted_to_master_clock() -> None:
         FakeLoadWorker(port, TOKEN, pid=2, ahead_ns=-hour_ns, drift=-50e-6),
         gather_fake_workers(port) as load,
     ):
-        played = StageRun(load, plan(100, 1))
+        stage_run = StageRun(load, plan(100, 1))
         now_ns = time.perf_counter_ns()
-    (started,) = played.started
+    (started,) = stage_run.started
     assert 0 < now_ns - started.start_ns + 1e9 < 5e9
-    rows = played.rows
+    rows = stage_run.rows
     assert len(rows) == 100
     scheduled = rows["scheduled_ns"] - (started.start_ns + rows["index"] * 10_000_000)
     assert abs(scheduled).max() < 200_000  # a clock that gains 50 ppm is 50 µs off after the second
     assert ((rows["sent_ns"] - rows["scheduled_ns"]) / 1e6).to_numpy() == pytest.approx(0.3, abs=0.001)
     assert (rows["chunk_ns"].str[0] - rows["scheduled_ns"] == 1_000_000).mean() > 0.9
-    for result in played.ended.workers:
+    for result in stage_run.ended.workers:
         assert result.clock_residual_ms is not None
         assert 0 < result.clock_residual_ms < 20
         assert result.sent == 50
@@ -274,11 +274,11 @@ def test_garbage_from_worker_with_token_evicts_only_that_worker() -> None:
             for message in GARBAGE:
                 hostile.send_bytes(message)
 
-        played = StageRun(load, plan(100, 5), on_started=threading.Timer(0.5, send_garbage).start)
+        stage_run = StageRun(load, plan(100, 5), on_started=threading.Timer(0.5, send_garbage).start)
         hostile.wait_for_command(Quit)
         send_garbage()
         next_stage = StageRun(load, plan(100, 1))
-    assert [result.lost_ns is None for result in played.ended.workers] == [True, False]
+    assert [result.lost_ns is None for result in stage_run.ended.workers] == [True, False]
     assert [(result.worker, result.lost_ns) for result in next_stage.ended.workers] == [(0, None)]
     assert len(next_stage.rows) == 100
 
@@ -297,7 +297,7 @@ def test_invalid_listen_address_or_token_is_reported_as_invalid_workload(gather:
     assert error.value.is_workload_invalid
 
 
-def test_a_port_in_use_is_reported(load: LoadProcess) -> None:
+def test_port_in_use_is_reported(load: LoadProcess) -> None:
     (address,) = listening_of([load.pid])
     with pytest.raises(LoadError, match=f"{address} is already in use") as error:
         LoadProcess(gather=Gather("127.0.0.1", int(address.rpartition(":")[2]), local_workers=1))

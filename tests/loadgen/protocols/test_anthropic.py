@@ -197,7 +197,7 @@ def test_system_messages_are_merged_into_system_prompt() -> None:
 @pytest.mark.parametrize(
     ("base", "path"), [("", "/v1/messages"), ("/", "/v1/messages"), ("/v1/", "/v1/messages"), ("/a", "/a/v1/messages")]
 )
-def test_a_base_url_may_end_in_v1(base: str, path: str) -> None:
+def test_base_url_may_end_in_v1(base: str, path: str) -> None:
     assert build_messages_path(base) == path
 
 

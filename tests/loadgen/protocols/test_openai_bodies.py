@@ -80,7 +80,7 @@ def test_response_status_maps_to_error_class() -> None:
         ("messages", {"type": "message", "content": []}, "output_tokens"),
     ],
 )
-def test_an_empty_response_is_bad_output_unless_tokens_are_reported(
+def test_empty_response_is_bad_output_unless_tokens_are_reported(
     api: OpenAiApi, empty: dict[str, Any], usage_name: str
 ) -> None:
     assert decode(api, empty).error == "bad-output"

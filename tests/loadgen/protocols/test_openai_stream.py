@@ -291,7 +291,7 @@ def test_thinking_in_content_parts_is_reasoning() -> None:
     assert stream.times == (1, None, 1)
 
 
-def test_a_response_without_text_and_tokens_is_bad_output() -> None:
+def test_response_without_text_and_tokens_is_bad_output() -> None:
     stream = ReadStream(chunk({"role": "assistant"}), STOP, DONE)
     assert (stream.error, stream.times, stream.count) == ("bad-output", (None, None, None), (0, "chunks"))
     assert ReadStream(STOP, usage(prompt_tokens=1, completion_tokens=0)).error == "bad-output"

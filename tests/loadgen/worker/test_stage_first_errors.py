@@ -61,11 +61,11 @@ def load() -> Iterator[LoadProcess]:
 def test_first_error_of_each_class_is_reported_per_stage(load: LoadProcess) -> None:
     with ScriptedServer(Script(Reply(503))) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = StageRun(load, plan(rate=200, duration=0.6))
-    (first_error,) = played.ended.first_errors
+        stage_run = StageRun(load, plan(rate=200, duration=0.6))
+    (first_error,) = stage_run.ended.first_errors
     assert (first_error.error, first_error.text) == ("http-5xx", "status 503 (Service Unavailable)")
-    assert first_error.at_ns == played.rows["end_ns"].min()
-    assert played.progress[-1].first_errors == (first_error,)
+    assert first_error.at_ns == stage_run.rows["end_ns"].min()
+    assert stage_run.progress[-1].first_errors == (first_error,)
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         assert StageRun(load, plan(rate=50, duration=0.1)).ended.first_errors == (), "each stage begins anew"

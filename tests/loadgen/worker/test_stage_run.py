@@ -38,16 +38,16 @@ def load() -> Iterator[LoadProcess]:
 def test_clients_are_limited_and_send_next_request_after_response(load: LoadProcess) -> None:
     with ScriptedServer(Script(delay_s=0.05)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = StageRun(load, plan(arrivals=ClosedArrivals(4)))
+        stage_run = StageRun(load, plan(arrivals=ClosedArrivals(4)))
         connections = server.connection_count
-    rows = played.rows.sort_values("index")
-    assert played.started[0].scheduled is None
+    rows = stage_run.rows.sort_values("index")
+    assert stage_run.started[0].scheduled is None
     assert 4 * 1 / 0.05 * 0.8 < len(rows) <= 4 * 1 / 0.05
     assert connections == 4
-    at_start = rows["scheduled_ns"] == played.ended.start_ns
+    at_start = rows["scheduled_ns"] == stage_run.ended.start_ns
     assert at_start.sum() == 4
     assert rows["scheduled_ns"][~at_start].isin(rows["end_ns"]).all()
-    assert played.ended.rates == ()
+    assert stage_run.ended.rates == ()
 
 
 @pytest.mark.timing
@@ -66,8 +66,8 @@ def test_next_stage_sends_prompts_that_were_not_sent_before(load: LoadProcess) -
         prompts = tuple(f"prompt {number}".encode() for number in range(10))
         load.configure(Endpoint((server.url,)), HttpWorkload("POST", bodies=prompts))
         first = plan(rate=100, duration=0.05)
-        played = StageRun(load, first)
-        StageRun(load, msgspec.structs.replace(first, first_request=len(played.rows)))
+        stage_run = StageRun(load, first)
+        StageRun(load, msgspec.structs.replace(first, first_request=len(stage_run.rows)))
         received = [request.rpartition(b"\r\n\r\n")[2] for request in server.requests]
     assert sorted(received) == sorted(prompts)
 
@@ -82,23 +82,23 @@ def test_responses_are_checked_against_json_schema(load: LoadProcess, text: str,
     reply = Reply(body=msgspec.json.encode({"choices": [{"message": {"content": text}}]}))
     with ScriptedServer(Script(reply)) as server:
         load.configure(Endpoint((server.url,)), OpenAiWorkload("chat", "m", prompts, stream=error is not None))
-        played = StageRun(load, plan(rate=20, duration=0.5))
-    assert played.rows["error"].isna().all() if error is None else set(played.rows["error"]) == {error}
-    assert played.ended.outputs == {**COUNTS, "valid": 10 if error is None else 0}
-    assert [failure.error for failure in played.ended.first_errors] == ([] if error is None else [error])
+        stage_run = StageRun(load, plan(rate=20, duration=0.5))
+    assert stage_run.rows["error"].isna().all() if error is None else set(stage_run.rows["error"]) == {error}
+    assert stage_run.ended.outputs == {**COUNTS, "valid": 10 if error is None else 0}
+    assert [failure.error for failure in stage_run.ended.first_errors] == ([] if error is None else [error])
     if error is not None:
-        assert "the response is not JSON" in played.ended.first_errors[0].text
-        assert (played.progress[-1].completed, played.progress[-1].failed > 0) == (0, True)
+        assert "the response is not JSON" in stage_run.ended.first_errors[0].text
+        assert (stage_run.progress[-1].completed, stage_run.progress[-1].failed > 0) == (0, True)
 
 
 def test_lead_in_precedes_start_without_gap(load: LoadProcess) -> None:
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = StageRun(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
-    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
+        stage_run = StageRun(load, plan(rate=100, duration=0.5, lead_in_s=0.5))
+    offsets = np.sort(stage_run.rows["scheduled_ns"]) - stage_run.ended.start_ns
     assert offsets.tolist() == list(range(-500_000_000, 500_000_000, 10_000_000))
-    assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
-    assert (played.rows["sent_ns"] >= played.rows["scheduled_ns"]).all()
+    assert stage_run.ended.rates == ((0.0, 100.0), (0.5, 100.0))
+    assert (stage_run.rows["sent_ns"] >= stage_run.rows["scheduled_ns"]).all()
 
 
 @pytest.mark.timing
@@ -106,14 +106,14 @@ def test_rate_of_running_stage_can_be_changed_from_other_thread(load: LoadProces
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         change = threading.Timer(0.5, load.change_rate, (400.0,))
-        played = StageRun(load, plan(rate=20, duration=1, process="poisson"), on_started=change.start)
-    (start, before, after, end) = played.ended.rates
+        stage_run = StageRun(load, plan(rate=20, duration=1, process="poisson"), on_started=change.start)
+    (start, before, after, end) = stage_run.ended.rates
     assert (start, end) == ((0.0, 20.0), (1.0, 400.0))
     assert before[0] == after[0]
-    offsets_s = (np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns) / 1e9
+    offsets_s = (np.sort(stage_run.rows["scheduled_ns"]) - stage_run.ended.start_ns) / 1e9
     expected = 400 * (1 - after[0])
     assert (offsets_s > after[0]).sum() == pytest.approx(expected, abs=4 * expected**0.5)
-    assert played.ended.scheduled == len(played.rows)
+    assert stage_run.ended.scheduled == len(stage_run.rows)
 
 
 @pytest.mark.timing
@@ -121,9 +121,9 @@ def test_rate_changed_in_lead_in_applies_to_whole_measurement(load: LoadProcess)
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         change = threading.Timer(0.3, load.change_rate, (100.0,))
-        played = StageRun(load, plan(rate=10, duration=0.5, lead_in_s=0.8), on_started=change.start)
-    assert played.ended.rates == ((0.0, 100.0), (0.5, 100.0))
-    assert (played.rows["scheduled_ns"] >= played.ended.start_ns).sum() == pytest.approx(50, abs=1)
+        stage_run = StageRun(load, plan(rate=10, duration=0.5, lead_in_s=0.8), on_started=change.start)
+    assert stage_run.ended.rates == ((0.0, 100.0), (0.5, 100.0))
+    assert (stage_run.rows["scheduled_ns"] >= stage_run.ended.start_ns).sum() == pytest.approx(50, abs=1)
 
 
 def test_invalid_rate_change_is_rejected(load: LoadProcess) -> None:
@@ -136,10 +136,10 @@ def test_trace_arrivals_are_replayed_as_recorded(load: LoadProcess) -> None:
     recorded = np.array([0, 100_000_000, 100_000_000, 250_000_000], "<i8")
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
-        played = StageRun(load, plan(duration=0.5, arrivals=TraceArrivals(recorded.tobytes())))
-    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
+        stage_run = StageRun(load, plan(duration=0.5, arrivals=TraceArrivals(recorded.tobytes())))
+    offsets = np.sort(stage_run.rows["scheduled_ns"]) - stage_run.ended.start_ns
     assert offsets.tolist() == recorded.tolist()
-    assert played.ended.rates == ()
+    assert stage_run.ended.rates == ()
 
 
 @pytest.mark.timing
@@ -150,13 +150,13 @@ def test_key_file_is_read_again_after_401(load: LoadProcess, tmp_path: Path) -> 
         endpoint = Endpoint((server.url,), key_files=(KeyFile("Authorization", str(key), prefix="Bearer "),))
         load.configure(endpoint, HttpWorkload(method="POST", bodies=(b"Authorization: Bearer first\r\n",)))
         renew = threading.Timer(0.3, key.write_text, ("second\n",))
-        played = StageRun(load, plan(rate=50, duration=2), on_started=renew.start)
+        stage_run = StageRun(load, plan(rate=50, duration=2), on_started=renew.start)
         requests = server.requests
     with_key = [request.partition(b"\r\n\r\n")[0].partition(b"Authorization: ")[2] for request in requests]
     assert with_key[0].startswith(b"Bearer first")
     assert with_key[-1].startswith(b"Bearer second")
     assert all(request.endswith(b"\r\n\r\nAuthorization: Bearer first\r\n") for request in requests)
-    assert set(played.rows["error"]) == {"http-4xx"}
+    assert set(stage_run.rows["error"]) == {"http-4xx"}
 
 
 @pytest.mark.parametrize("content", [None, "", "two\nlines", "x" * 70_000])
@@ -185,11 +185,11 @@ def test_session_turns_are_sent_after_previous_responses(
         load.configure(Endpoint((f"{server.url}/v1",)), OpenAiWorkload("chat", "scripted", prompts, stream=stream))
         assert load.preflight().error is None
         requests_before = len(server.requests)
-        played = StageRun(load, plan(rate=40, duration=1))
+        stage_run = StageRun(load, plan(rate=40, duration=1))
         bodies = sorted(len(request) for request in server.requests[requests_before:])
-    rows = played.rows
+    rows = stage_run.rows
     assert rows["error"].isna().all()
-    assert played.ended.scheduled is None
+    assert stage_run.ended.scheduled is None
     # 40 sessions of three turns; the end of the stage cuts some off
     assert 90 < len(rows) <= 120
     assert bodies[-1] > 2 * bodies[0]
@@ -201,9 +201,9 @@ def test_session_turns_are_sent_after_previous_responses(
     assert all(session_turns == list(range(len(session_turns))) for session_turns in turns)
     previous_response_counts = [request.count(b'"tok tok tok tok "') for request in server.requests[requests_before:]]
     assert max(previous_response_counts) == (0 if live is None else 2)
-    assert (played.ended.live_sessions is None) == (live is None)
-    if played.ended.live_sessions is not None:
-        assert played.ended.live_sessions.started == 40
+    assert (stage_run.ended.live_sessions is None) == (live is None)
+    if stage_run.ended.live_sessions is not None:
+        assert stage_run.ended.live_sessions.started == 40
 
 
 def test_preflight_notes_that_target_does_not_stream(load: LoadProcess) -> None:
@@ -243,12 +243,12 @@ def test_running_stage_can_be_extended_from_other_thread(
     with ScriptedServer(Script()) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.3, load.extend, (1.4,))
-        played = StageRun(load, plan(rate=100, duration=0.7, process=process), on_started=extend.start)
-    offsets = np.sort(played.rows["scheduled_ns"]) - played.ended.start_ns
-    assert played.ended.duration_s == 1.4
-    assert played.ended.rates == ((0.0, 100.0), (1.4, 100.0))
-    assert played.ended.scheduled == len(offsets)
-    assert played.ended.end_ns >= played.ended.start_ns + 1_400_000_000
+        stage_run = StageRun(load, plan(rate=100, duration=0.7, process=process), on_started=extend.start)
+    offsets = np.sort(stage_run.rows["scheduled_ns"]) - stage_run.ended.start_ns
+    assert stage_run.ended.duration_s == 1.4
+    assert stage_run.ended.rates == ((0.0, 100.0), (1.4, 100.0))
+    assert stage_run.ended.scheduled == len(offsets)
+    assert stage_run.ended.end_ns >= stage_run.ended.start_ns + 1_400_000_000
     assert offsets.max() < 1.4e9
     if process == "constant":
         assert offsets.tolist() == list(range(0, 1_400_000_000, 10_000_000))
@@ -261,10 +261,10 @@ def test_clients_of_extended_stage_continue_until_new_end(load: LoadProcess) -> 
     with ScriptedServer(Script(delay_s=0.02)) as server:
         load.configure(Endpoint((server.url,)), HttpWorkload())
         extend = threading.Timer(0.2, load.extend, (1.2,))
-        played = StageRun(load, plan(duration=0.6, arrivals=ClosedArrivals(2)), on_started=extend.start)
-    last_s = (played.rows["scheduled_ns"].max() - played.ended.start_ns) / 1e9
+        stage_run = StageRun(load, plan(duration=0.6, arrivals=ClosedArrivals(2)), on_started=extend.start)
+    last_s = (stage_run.rows["scheduled_ns"].max() - stage_run.ended.start_ns) / 1e9
     assert 1.1 < last_s < 1.2
-    assert played.ended.duration_s == 1.2
+    assert stage_run.ended.duration_s == 1.2
 
 
 @pytest.mark.timing
@@ -277,9 +277,9 @@ def test_shorter_duration_and_extension_of_trace_are_ignored(load: LoadProcess) 
             (plan(duration=0.5, arrivals=recorded), 3.0),
         ):
             extend = threading.Timer(0.1, load.extend, (duration_s,))
-            played = StageRun(load, stage_plan, on_started=extend.start)
-            assert played.ended.duration_s == 0.5
-            assert played.ended.end_ns < played.ended.start_ns + 2_000_000_000
+            stage_run = StageRun(load, stage_plan, on_started=extend.start)
+            assert stage_run.ended.duration_s == 0.5
+            assert stage_run.ended.end_ns < stage_run.ended.start_ns + 2_000_000_000
 
 
 def test_invalid_extension_is_rejected(load: LoadProcess) -> None:

@@ -50,7 +50,7 @@ def test_edited_shape_values_do_not_change_other_values(form: ModelForm, qtbot: 
     assert (shape.hidden, shape.context_tokens) == (known.hidden, known.context_tokens)
 
 
-def test_a_chosen_engine_is_planned(form: ModelForm, qtbot: QtBot) -> None:
+def test_selected_engine_is_planned(form: ModelForm, qtbot: QtBot) -> None:
     assert plan(form, qtbot).engine.name is None
     form.engine.show_value("sglang")
     assert plan(form, qtbot).engine.name == "sglang"
