@@ -20,12 +20,8 @@ class WeightParts(msgspec.Struct, frozen=True):
     """Parameters of a model by what reads them, and the bytes of a parameter.
 
     `expert_parameters` is the number of one routed expert over all layers. `embedding_parameters` is the number of the
-    input embedding and of the output head together, and `head_parameters` that of the head alone. `other_dtype` is the
-    data type of everything but routed experts and embeddings.
-
-    Models with tied embeddings have one matrix for both, but a shape does not state it. They count as untied ones with
-    as many parameters in all, so that a quantized model takes too much memory, and a step reads too little, by up to
-    the size of one embedding.
+    input embedding and of the output head together, and `head_parameters` that of the head alone; if embeddings are
+    tied, they are the same matrix. `other_dtype` is the data type of everything but routed experts and embeddings.
     """
 
     experts: int
@@ -64,7 +60,7 @@ def divide_weights(model: LanguageModel, dtype: str) -> WeightParts:
     )
     common_parameters = max(0.0, model.parameters_per_token - per_token * expert_parameters)
     embedding = model.vocabulary * model.hidden
-    embedding_parameters = min(2.0 * embedding, common_parameters)
+    embedding_parameters = min((1.0 if model.tied_embeddings else 2.0) * embedding, common_parameters)
     other_dtype = _UNQUANTIZED if model.experts is not None and dtype in _FOUR_BITS else dtype
     return WeightParts(
         experts=experts,

@@ -60,6 +60,7 @@ ShapeSettings = build_settings(
     window_layers=_LayerCount,
     linear_layers=_LayerCount,
     context_tokens=Annotated[int, Field(ge=1, le=1_000_000_000)] | None,
+    tied_embeddings=bool,
 )
 PrecisionSettings = build_settings(Precision, {str: Dtype})
 EngineSettings = build_settings(

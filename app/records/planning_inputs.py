@@ -102,6 +102,8 @@ class LanguageModel(msgspec.Struct, frozen=True):
     linear_layers: int = 0
     context_tokens: int | None = None
     """Maximum number of input and output tokens of a sequence; None if unknown."""
+    tied_embeddings: bool = False
+    """Whether the input embedding is also the output head, so that it is counted once in `parameters`."""
 
     @property
     def parameters_per_token(self) -> float:

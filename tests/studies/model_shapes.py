@@ -67,7 +67,7 @@ def format_table(models: list[ListedModel]) -> str:
 
 
 def _format_cell(value: float | None) -> str:
-    return "" if value is None else f"{value:.0f}"
+    return "" if value is None or value is False else f"{value:.0f}"
 
 
 if __name__ == "__main__":

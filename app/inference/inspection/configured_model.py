@@ -11,7 +11,7 @@ import msgspec
 from app.errors import UsageError
 from app.inference.inspection.bounded_json import decode
 from app.inference.inspection.huggingface_config import HuggingFaceConfig, build_architecture
-from app.inference.inspection.parameter_count import MissingKeysError, count_parameters
+from app.inference.inspection.parameter_count import MissingKeysError, count_parameters, has_tied_embeddings
 from app.inference.tensor_spec import printable
 from app.records.planning_inputs import MAX_LAYERS, LanguageModel
 
@@ -66,6 +66,7 @@ def build_shape(config: HuggingFaceConfig, name: str) -> LanguageModel:
         | {
             "parameters": parameters.total,
             "active_parameters": parameters.active if "experts" in counts else None,
+            "tied_embeddings": has_tied_embeddings(decoder),
         },
         LanguageModel,
         strict=False,

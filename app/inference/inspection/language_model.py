@@ -23,6 +23,8 @@ from app.records.planning_inputs import LanguageModel
 _MAX_HEADER_BYTES = 128 << 20
 _GGUF_EXPERT = re.compile(r"_exps\.|ffn_(gate|up|down)\.\d+\.")
 _HUGGING_FACE_EXPERT = re.compile(r"\.experts\.")
+_GGUF_HEAD, _HUGGING_FACE_HEAD = "output.weight", "lm_head."
+"""Names of the output head, which models with tied embeddings do not have."""
 _REQUIRED_COUNTS = ("layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary", "window_layers", "linear_layers")
 
 
@@ -60,7 +62,8 @@ def _read(path: Path) -> LanguageModelMetadata:
             lambda name: _GGUF_EXPERT.search(name) is not None,
             gguf_architecture.count_parameters,
         )
-        return _build_metadata(path, model_format, file.version, file.files, weights, architecture)
+        is_tied = not any(tensor.name == _GGUF_HEAD for tensor in file.tensors)
+        return _build_metadata(path, model_format, file.version, file.files, weights, architecture, is_tied)
     if model_format == "safetensors":
         return _read_safetensors(path)
     raise UsageError(f"{path.name} is no language model", hint="Set a GGUF file, a safetensors file or a folder.")
@@ -89,7 +92,8 @@ def _read_safetensors(path: Path) -> LanguageModelMetadata:
         lambda name: _HUGGING_FACE_EXPERT.search(name) is not None,
         lambda tensor: huggingface_config.count_parameters(tensor, quantization),
     )
-    return _build_metadata(path, "safetensors", None, weight_files.files, weights, architecture)
+    is_tied = not any(_HUGGING_FACE_HEAD in tensor.name for tensor in weight_files.tensors)
+    return _build_metadata(path, "safetensors", None, weight_files.files, weights, architecture, is_tied)
 
 
 def _build_metadata(
@@ -99,6 +103,7 @@ def _build_metadata(
     files: tuple[ExternalFile, ...],
     weights: WeightTotals,
     architecture: Architecture,
+    is_tied: bool = False,
 ) -> LanguageModelMetadata:
     counts = architecture.counts
     _check_counts(counts)
@@ -114,7 +119,7 @@ def _build_metadata(
         weights=weights,
         architecture=architecture,
         active_parameters=active_parameters,
-        language_model=_build_language_model(counts, weights, active_parameters, missing),
+        language_model=_build_language_model(counts, weights, active_parameters, missing, is_tied),
         missing=missing,
     )
 
@@ -149,7 +154,11 @@ def _count_active_parameters(counts: Mapping[str, int], weights: WeightTotals, m
 
 
 def _build_language_model(
-    counts: Mapping[str, int], weights: WeightTotals, active_parameters: int | None, missing: Mapping[str, str]
+    counts: Mapping[str, int],
+    weights: WeightTotals,
+    active_parameters: int | None,
+    missing: Mapping[str, str],
+    is_tied: bool,
 ) -> LanguageModel | None:
     """Return the architecture for planning; `None` if a number that planning needs is unknown."""
     if weights.parameters is None or "kv_cache" in missing or not counts.keys() >= {*_REQUIRED_COUNTS}:
@@ -158,5 +167,6 @@ def _build_language_model(
     return LanguageModel(
         parameters=float(weights.parameters),
         active_parameters=float(active_parameters) if has_experts and active_parameters is not None else None,
+        tied_embeddings=is_tied,
         **counts,
     )

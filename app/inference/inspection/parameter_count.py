@@ -50,11 +50,8 @@ def count_parameters(decoder: DecoderConfig, counts: Mapping[str, int]) -> Param
     if decoder.model_type not in _GATED_MLP_TYPES:
         return None
     hidden, layers = counts["hidden"], counts["layers"]
-    is_tied = decoder.tie_word_embeddings
-    if is_tied is None:
-        is_tied = decoder.model_type in _TIED_EMBEDDING_TYPES
     linear_layers = counts.get("linear_layers", 0)
-    dense = counts["vocabulary"] * hidden * (1 if is_tied else 2)
+    dense = counts["vocabulary"] * hidden * (1 if has_tied_embeddings(decoder) else 2)
     dense += (layers - linear_layers) * _count_attention(decoder, counts)
     if linear_layers:
         dense += linear_layers * _count_linear_attention(decoder, hidden)
@@ -79,6 +76,13 @@ def _count_experts(decoder: DecoderConfig, counts: Mapping[str, int]) -> Paramet
     shared += _MLP_MATRICES * hidden * _read(decoder.shared_expert_intermediate_size)
     router = hidden * experts
     return ParameterCount(shared + router + experts * expert, shared + router + experts_per_token * expert)
+
+
+def has_tied_embeddings(decoder: DecoderConfig) -> bool:
+    """Return whether the input embedding is also the output head, as the configuration states or by default."""
+    if decoder.tie_word_embeddings is None:
+        return decoder.model_type in _TIED_EMBEDDING_TYPES
+    return decoder.tie_word_embeddings
 
 
 def _count_shared_experts(decoder: DecoderConfig) -> int:

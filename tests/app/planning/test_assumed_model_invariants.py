@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import functools
+import math
 import re
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 from msgspec.structs import replace
@@ -18,8 +20,10 @@ from app.planning.rates import Unavailable
 from app.planning.slo_objectives import build_slo_objectives
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.intervals import Z_LEVEL
-from app.planning.weights import compute_weight_bytes
+from app.planning.weights import compute_weight_bytes, divide_weights
 from app.profiles.pricing.catalog import load_catalog
+from app.records.dtypes import choose_compute_dtype
+from app.records.plan import Plan
 from app.records.planning_inputs import AssumedModel, PlanningInputs, Precision
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
@@ -105,6 +109,81 @@ def test_weights_fit_in_the_memory_of_a_replica(model: str, card: str, precision
     assert gpu.memory_gib is not None
     for degree in build_replicas(model, card, precision=precision):
         assert compute_weight_bytes(shape, precision) < degree * gpu.memory_gib * GIB
+
+
+@pytest.mark.parametrize("model", [*MODELS, "gemma-2-2b"])
+@pytest.mark.parametrize("card", CARDS)
+@pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
+def test_a_step_is_no_faster_than_its_weights_are_read_and_grows_with_its_sequences(
+    model: str, card: str, precision: str
+) -> None:
+    parts, gpu = divide_weights(load_language_models()[model].shape, precision), GPUS[card]
+    assert gpu.memory_bandwidth_gb_s is not None
+    expert_bytes = parts.experts_per_token * parts.expert_parameters * parts.expert_bytes
+    for degree, replica in build_replicas(model, card, precision=precision).items():
+        service = get_service(replica)
+        steps_s = [service.compute_decode_step_s(batch, 1000 * batch) for batch in (1, 2, 4, 8, 16, 32, 64, 128, 256)]
+        assert steps_s == sorted(steps_s)
+        assert steps_s[0] > (parts.common_read_bytes + expert_bytes) / (degree * gpu.memory_bandwidth_gb_s * 1e9)
+
+
+@functools.cache
+def build_plan(model: str, peak_per_s: float) -> Plan:
+    """Return the plan of a model on eight of each card."""
+    listed = load_language_models()[model]
+    precision = Precision(listed.weights, choose_compute_dtype(listed.weights))
+    inputs = build_inputs(model, (1000.0, 200.0), listed.weights, ("ttft_ms.p95 < 2000", "tpot_ms.p95 < 60"))
+    return plan_fleets(
+        replace(
+            inputs,
+            assumed_model=AssumedModel(model, listed.shape, precision),
+            traffic=replace(inputs.traffic, peak_per_s=peak_per_s),
+            catalog=replace(catalog_of(*(gpu_offer(card, card, 8.0) for card in CARDS)), accelerators=GPUS),
+        ),
+        estimate_only=True,
+    )
+
+
+@pytest.mark.parametrize("model", [*MODELS, "gemma-3-27b", "kimi-k2", "qwen3-next-80b-a3b"])
+def test_a_plan_has_finite_numbers_ordered_percentiles_and_probabilities(model: str) -> None:
+    plan = build_plan(model, 8.0)
+    assert any(fleet.rejected is None for fleet in plan.offers)
+    check_values(msgspec.to_builtins(plan))
+    for fleet in plan.offers:
+        if fleet.slo_probabilities is not None:
+            assert 0 <= fleet.slo_probabilities.planned <= 1
+
+
+def check_values(value: object) -> None:
+    """Fail for a number that JSON cannot express, for percentiles out of order, and for an interval without its
+    value."""
+    if isinstance(value, float):
+        assert math.isfinite(value)
+    elif isinstance(value, dict):
+        if value.keys() >= {"p10", "p50", "p90"} and None not in value.values():
+            assert value["p10"] <= value["p50"] <= value["p90"]
+        if value.get("ci95") and value.get("value") is not None:
+            assert value["ci95"][0] <= value["value"] * (1 + 1e-9)
+            assert value["value"] * (1 - 1e-9) <= value["ci95"][1]
+        for item in value.values():
+            check_values(item)
+    elif isinstance(value, list | tuple):
+        for item in value:
+            check_values(item)
+
+
+@pytest.mark.parametrize("model", MODELS)
+def test_a_higher_peak_never_needs_fewer_instances(model: str) -> None:
+    low, high = count_instances(model, 8.0), count_instances(model, 80.0)
+    assert low
+    assert high
+    assert all(high[offer] >= low[offer] for offer in high.keys() & low.keys())
+
+
+def count_instances(model: str, peak_per_s: float) -> dict[str, int]:
+    """Return the instances of each offer that fits."""
+    offers = build_plan(model, peak_per_s).offers
+    return {fleet.offer: fleet.instances for fleet in offers if fleet.rejected is None and fleet.instances is not None}
 
 
 @pytest.mark.parametrize("model", MODELS)

@@ -54,3 +54,17 @@ def test_a_model_that_is_mostly_embeddings_has_no_other_parameters() -> None:
     tiny = replace(LLAMA_8B, parameters=1.5 * EMBEDDING)
     assert divide_weights(tiny, "bf16").other_parameters == 0
     assert compute_weight_bytes(tiny, "bf16") == 3 * EMBEDDING
+
+
+def test_tied_embeddings_are_held_once_and_read_by_each_step() -> None:
+    tied = replace(LLAMA_8B, tied_embeddings=True)
+    others = LLAMA_8B.parameters - EMBEDDING
+    assert compute_weight_bytes(tied, "fp8") == pytest.approx(others + 2 * EMBEDDING)
+    assert divide_weights(tied, "fp8").common_read_bytes == pytest.approx(compute_weight_bytes(tied, "fp8"))
+    assert compute_weight_bytes(tied, "bf16") == 2 * LLAMA_8B.parameters
+
+
+def test_models_of_the_table_have_tied_embeddings_as_published() -> None:
+    tied = {key for key, model in MODELS.items() if model.shape.tied_embeddings}
+    assert {"gemma-3-27b", "llama-3.2-1b", "qwen2.5-3b", "qwen3-4b", "command-r-plus", "phi-4-mini"} <= tied
+    assert not {"llama-3.1-8b", "qwen3-8b", "deepseek-v3", "gpt-oss-120b", "mistral-small-24b"} & tied

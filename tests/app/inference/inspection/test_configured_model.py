@@ -42,6 +42,8 @@ def test_dense_model_uses_all_its_parameters() -> None:
 def test_tied_embeddings_are_counted_once() -> None:
     assert read().parameters - read(tie_word_embeddings=True).parameters == 100 * 8
     assert read(model_type="gemma").parameters == read(tie_word_embeddings=True).parameters
+    assert read(model_type="gemma").tied_embeddings
+    assert not read().tied_embeddings
 
 
 def test_token_uses_the_shared_experts_and_its_routed_experts() -> None:
