@@ -358,7 +358,7 @@ class TimingTier:
         return reports, other if other.is_beyond_limits else None
 
     def pytest_runtest_logreport(self, report: pytest.TestReport) -> None:
-        """Count in the process that runs the test and, under pytest-xdist, in the one that tells the user."""
+        """Count in the process that runs the test and, under pytest-xdist, in the one that informs the user."""
         if Tier.TIMING in report.keywords and Tier.SOAK not in report.keywords and report.when == "setup":
             self.run += 1
         if other := getattr(report, _DISTURBANCE, None):

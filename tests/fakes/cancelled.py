@@ -75,7 +75,7 @@ MOMENTS = (
     Moment("as the stage begins", _is(StageStarted)),
     Moment("amid the stage", _is(Snapshot), 0.2),
     Moment("amid the stage, and as it drains", _is(Snapshot), 0.1, signals=2),
-    Moment("as the run is judged", _phase("report"), duration_s=0.5),
+    Moment("as the run is evaluated", _phase("report"), duration_s=0.5),
 )
 
 

@@ -127,9 +127,9 @@ class FakeLoadWorker:
                 if socket.poll(0 if self._floods else 2):
                     kind, data, _ = msgpack.unpackb(socket.recv(), strict_map_key=False)
                     self.received.append(kind)
-                    self._hear(kind, data)
+                    self._on_message(kind, data)
 
-    def _hear(self, kind: str, data: Any) -> None:
+    def _on_message(self, kind: str, data: Any) -> None:
         match kind:
             case "ack":
                 self.send_report(self.hello)
@@ -137,9 +137,9 @@ class FakeLoadWorker:
                 self.send("spawning", None)
                 self.send("spawning_complete", {"user_classes_count": {"whoever": "many"}, "user_count": 1})
             case "command":
-                self._obey(decode_command(data))
+                self._execute(decode_command(data))
 
-    def _obey(self, command: Command) -> None:
+    def _execute(self, command: Command) -> None:
         if isinstance(command, Ping):
             if not self.is_mute:
                 self.send_report(Pong(command.sent_ns, self.now_ns()))

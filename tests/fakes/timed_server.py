@@ -69,10 +69,10 @@ class TimedServer:
         return _Connection(self._take)
 
     def _opened(self, loop: asyncio.AbstractEventLoop) -> Callable[[Reply], None]:
-        agenda: TimerQueue[Callable[[], None]] = TimerQueue(lambda _, call: call(), get_timer_factory(loop))
+        timer_queue: TimerQueue[Callable[[], None]] = TimerQueue(lambda _, call: call(), get_timer_factory(loop))
 
         def later(wait_s: float, call: Callable[[], None]) -> None:
-            agenda.add(perf_counter_ns() + round(wait_s * 1e9), call)
+            timer_queue.add(perf_counter_ns() + round(wait_s * 1e9), call)
 
         kind, *numbers = self._service
         if kind == "batches":

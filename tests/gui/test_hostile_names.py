@@ -15,7 +15,7 @@ from app.gui.page import TITLES
 from app.gui.window import Window
 from reports.shortening import MAX_LINE_CHARS
 from tests.fakes.stored_runs import reseal_run
-from tests.gui.screens.rendering import fill, settle
+from tests.gui.screens.rendering import fill, wait_until_idle
 
 _LONG = b"x" * 100_000
 _NAME, _HOSTILE = b"window-test", b"<img src=/etc/passwd><b>&x"
@@ -74,7 +74,7 @@ def test_markup_in_a_run_name_is_shown_as_plain_text(
     markup_texts: set[str] = set()
     for key in TITLES:
         window.show_page(key)
-        settle()
+        wait_until_idle()
         markup_texts |= set(find_markup(window))
     assert markup_texts == set()
     visible_text = " ".join(label.text() for label in window.pages.results.findChildren(QLabel))
@@ -103,7 +103,7 @@ def test_long_run_name_is_shortened_everywhere(
     lines: set[str] = set()
     for key in TITLES:
         window.show_page(key)
-        settle()
+        wait_until_idle()
         lines.update(line for text in list_texts(window) for line in text.splitlines())
     assert [line[:80] for line in lines if len(line) > MAX_LINE_CHARS] == []
     assert any(line.startswith(_LONG[:20].decode()) for line in lines), "the name is shown nowhere"

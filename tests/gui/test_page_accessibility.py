@@ -20,7 +20,7 @@ from tests.fakes.widget_walk import (
     unreachable_widgets,
     windows_shown,
 )
-from tests.gui.screens.rendering import fill, settle
+from tests.gui.screens.rendering import fill, wait_until_idle
 
 OpenWindow = Callable[[], Window]
 _MOMENT_S = 0.15
@@ -32,7 +32,7 @@ def find_faults(window: Window, *checks: Callable[[Window], list[str]], in_tabs:
     faults = {}
     for key in TITLES:
         window.show_page(key)
-        settle(moment_s=_MOMENT_S)
+        wait_until_idle(moment_s=_MOMENT_S)
         for part in iter_tabs(window) if in_tabs else [""]:
             if page_faults := [fault for check in checks for fault in check(window)]:
                 faults[f"{key}{part}"] = page_faults
@@ -50,7 +50,7 @@ def iter_tabs(window: Window) -> Iterator[str]:
     for index in range(tabs.count()):
         if tabs.isTabVisible(index) and tabs.isTabEnabled(index):
             tabs.setCurrentIndex(index)
-            settle(moment_s=_MOMENT_S)
+            wait_until_idle(moment_s=_MOMENT_S)
             yield f": {tabs.tabText(index)}"
 
 

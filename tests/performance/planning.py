@@ -34,7 +34,7 @@ def question() -> PlanningInputs:
     covariance = tuple(tuple(0.0004 if row == column else 0.0 for column in range(4)) for row in range(4))
     fitted = FittedService(service, 1.0, ("fixed_s", "per_item_s", "cv", "outside_s"), covariance)
     target = MeasuredTarget(
-        "supposed",
+        "assumed",
         Hardware("one L4", accelerator="l4", accelerator_count=1, vcpus=4),
         CapacityCurve((), "latency_ms.p95", 900.0, (880.0, 920.0), None),
         ServiceFit((fitted,), (), 0.0, 1.0, 10.0, service.max_throughput_per_s),

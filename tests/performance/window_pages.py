@@ -22,7 +22,7 @@ from app.gui.page import TITLES
 from app.gui.theme import ThemeChoice
 from app.gui.window import Window
 from tests.fakes.golden_runs import golden_run
-from tests.gui.screens.rendering import fill, settle
+from tests.gui.screens.rendering import fill, wait_until_idle
 from tests.performance.pairs import load_average
 
 SWITCHES, WARM_SWITCHES = 500, 70
@@ -49,7 +49,7 @@ def main() -> None:
         before_mib = 0.0
         for number, key in enumerate(islice(cycle(TITLES), WARM_SWITCHES + SWITCHES)):
             if number == WARM_SWITCHES:
-                settle()
+                wait_until_idle()
                 before_mib = _resident_mib()
                 times_ms.clear()
                 cpu_ms.clear()
@@ -60,7 +60,7 @@ def main() -> None:
             cpu_ms.append(1000 * (time.thread_time() - start_cpu_s))
             time.sleep(_PAUSE_S)
             application.processEvents()
-        settle()
+        wait_until_idle()
         grown_mib = _resident_mib() - before_mib
         choices: tuple[ThemeChoice, ...] = ("dark", "light", "dark", "light")
         theme_s = [_theme_change_s(window, choice) for choice in choices]

@@ -50,7 +50,7 @@ def test_bundled_profile_runs_with_short_stages(calibrated_home: Path, tmp_path:
     settings = [part for override in overrides + FASTER.get(name, []) for part in ("--set", override)]
     sizewise = SizewiseInProcess(calibrated_home, tmp_path, draws=False)
     done = sizewise("run", name, *settings, "--out", str(tmp_path / "run"))
-    # a busy machine may spoil the measurement (4) or fail an SLO (10); only the completed requests are tested
+    # a busy machine may invalidate the measurement (4) or fail an SLO (10); only the completed requests are tested
     assert done.returncode in (0, 4, 10), done.stderr
     result = sizewise.result(tmp_path / "run")
     loaded = [stage for stage in result["stages"] if stage["kind"] != "warmup" and not stage["variant"]]

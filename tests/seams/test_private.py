@@ -69,7 +69,7 @@ def test_run_on_loopback_sends_no_packet_to_network(sizewise: Sizewise, tmp_path
         pytest.skip(_NOT_VERIFIED)
     before, host = machine.packets_sent(), {NAMESPACES: machine.namespaces}
     done = sizewise("run", str(profile), "--set", "load.warmup=0s", "--out", str(run), **host)
-    assert done.returncode in (0, 4), done.stderr  # 4: a busy machine spoiled the measurement
+    assert done.returncode in (0, 4), done.stderr  # 4: a busy machine invalidated the measurement
     assert sizewise.result(run)["stages"][-1]["completed"] > 0
     assert machine.packets_sent() == before
 
@@ -118,7 +118,7 @@ def home(machine: Host | None, tmp_path_factory: pytest.TempPathFactory) -> Path
         _wait_for_probe(window.pid)
         started.append(running := start("run", str(profile), "--out", str(folder / "run")))
         _, output = running.communicate(timeout=120)
-        assert running.returncode in (0, 4), output  # 4: a busy machine spoiled the measurement
+        assert running.returncode in (0, 4), output  # 4: a busy machine invalidated the measurement
         assert (folder / "run" / "result.json").exists()
         for process in (window, serving):
             process.send_signal(signal.SIGINT)

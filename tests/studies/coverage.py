@@ -1,8 +1,9 @@
-"""How often a plan's interval holds what is true: python -m tests.studies.coverage prints the tables of the docs.
+"""How often a plan's interval covers the truth: python -m tests.studies.coverage prints the tables of the docs.
 
-A server with a known law is measured as a search measures, in virtual time, and a fleet is planned from that. In
-production every replica has that law too, but for a speed that one run cannot tell. The peak takes well over a hundred
-replicas, so that whole numbers do not blur the interval. The truth is found by longer plays of the same simulation.
+A server with a known service model is measured as a search measures, in virtual time, and a fleet is planned from that.
+In production every replica has that service model too, except for a speed that one run cannot determine. The peak takes
+well over a hundred replicas, so that whole numbers do not blur the interval. The truth comes from longer runs of the
+same simulation.
 """
 
 from __future__ import annotations
@@ -254,7 +255,9 @@ def binomial_interval(hits: int, of: int) -> tuple[float, float]:
     return float(interval.low), float(interval.high)
 
 
-HEAD = "| truth | plans | P10–P90 holds it | 95 % holds it | SLO met at 90 % assurance | median error | rate over true "
+HEAD = (
+    "| truth | plans | P10–P90 covers it | 95 % covers it | SLO met at 90 % confidence | median error | rate over true "
+)
 HEAD += "| spread of deviations |"
 
 

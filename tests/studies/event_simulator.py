@@ -1,4 +1,4 @@
-"""An event simulator of a fleet behind a router, written to be read: the judge of what the product plans.
+"""An event simulator of a fleet behind a router, written to be read: the reference for what the product plans.
 
 It uses the standard library alone and none of the product's code. One event happens at a time, in the order of a heap;
 each replica is an object with a queue. It is slow (about 100,000 requests/s), and that is the point: a reader can check

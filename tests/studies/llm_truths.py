@@ -51,8 +51,8 @@ TOKENS_PER_BLOCK = 16
 STATED_CONFIDENCE = 0.9
 RUN_TO_RUN_SIGMA = 0.02
 COARSE_REQUESTS, TRUTH_REQUESTS, TRUTH_REQUESTS_EACH = 12_000, 60_000, 20_000
-"""Of the plays that find about where the rate lies, and of those that tell it: a queue near saturation takes long to
-grow, and of six truths 12,000 requests put the rate 1 to 7 % too high."""
+"""Requests of the simulations that bracket the rate, and of those that determine it: a queue near saturation takes long
+to grow, and of six truths 12,000 requests put the rate 1 to 7 % too high."""
 TRUTH_PRECISION = 0.005
 
 

@@ -1,8 +1,8 @@
 """Truths measured by the product's own path: its search, summary of stages, load points, fit and plan.
 
-A `Truth` plays one replica, stage after stage on one clock, and fleets of such replicas at the peak. `measure` lets the
-product search and fit, `plan` lets it plan, and `judge` finds with the truth's own simulator how many replicas are
-needed. A stage is played to its end, also where a run would end it early because its backlog grows.
+A `Truth` simulates one replica, stage after stage on one clock, and fleets of such replicas at the peak. `measure` lets
+the product search and fit, `plan` lets it plan, and `evaluate_plan` computes with the truth's own simulator how many
+replicas are needed. A stage is simulated to its end, also where a run would end it early because its backlog grows.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""Published per-accelerator results: one dated CSV beside the catalogue, whose README tells where they were read."""
+"""Published per-accelerator results: one dated CSV beside the catalogue, whose README states their sources."""
 
 from __future__ import annotations
 

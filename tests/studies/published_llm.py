@@ -48,7 +48,7 @@ from tests.studies.published_stages import STAGE_COLUMNS, predict_stages
 FOLDS: tuple[Novelty, ...] = ("model", "gpu", "engine")
 MIN_EVIDENCE = 200
 LATER = "2026-03-01"
-"""Date from which on points are judged by those before it."""
+"""Date from which on points are predicted from those before it."""
 BANDS = ((1, 4), (5, 16), (17, 64), (65, 256), (257, 10**9))
 """Numbers of clients, both ends included."""
 HOLD_OUT = {"architectures": "model", "models": "model", "gpus": "accelerator"}

@@ -22,7 +22,7 @@ What a row ran on
   - The precision is that of `precision`, else of `gemm_quant_mode`, else the one in the name of the model, else fp4 for
     gpt-oss and bf16 for all others.
 
-What else is judged
+Further decisions
   - An architecture is all models of one shape: DeepSeek-R1, V3, V3.1 and their quantized versions are one.
   - A curve is all rows that differ in nothing but the concurrency.
   - The flags of a row are known if its container image is stated, and the recipes have a script for one server with the
@@ -84,7 +84,7 @@ def select_points(rows: Iterable[Mapping[str, str]], recipes: Container[str] = (
 
 
 def counts(row: Mapping[str, str]) -> bool:
-    """Return whether a row is judged."""
+    """Return whether a row is evaluated."""
     if row["mode"] != "agg" or (_number(row["tp_size"]) or 0) > MAX_TP or (_number(row["pp_size"]) or 1) != 1:
         return False
     numbers = [_number(row[key]) for key in ("isl", "osl", "tp_size", "silicon_ttft_ms", "silicon_tpot_ms")]

@@ -3,8 +3,8 @@
 `python -m tests.studies.regressions` prints the tables of the docs.
 
 Runs are drawn from the model that the two-stage rule was chosen by: log-normal noise from run to run, and one run in
-twenty slowed 1.5 times. All metrics of a run share that slowness and half the variance of their noise. They are judged
-by what `sizewise compare` judges by.
+twenty slowed 1.5 times. All metrics of a run share that slowness and half the variance of their noise. They are
+evaluated as by `sizewise compare`.
 """
 
 from __future__ import annotations

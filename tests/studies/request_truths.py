@@ -1,4 +1,4 @@
-"""Plans of known servers, judged by an independent event simulator.
+"""Plans of known servers, evaluated by an independent event simulator.
 
 Run with `python -m tests.studies.request_truths --state FILE`.
 
@@ -46,10 +46,10 @@ Floats = NDArray[np.float64]
 QUANTILES = {"p50": 0.50, "p90": 0.90, "p95": 0.95, "p99": 0.99}
 TRUTHS_PER_SEED = 10
 RUN_TO_RUN_SIGMA = 0.02
-ASSURANCE = 0.9
+CONFIDENCE = 0.9
 WARM_UP = 0.25
-JUDGED_REQUESTS, JUDGED_EACH = 100_000, 2_000
-"""Of a play that judges, and at least so many for each replica: queues near saturation take long to grow."""
+EVALUATED_REQUESTS, EVALUATED_REQUESTS_PER_REPLICA = 100_000, 2_000
+"""Requests of an evaluation, and the least number for each replica: queues near saturation take long to grow."""
 MAX_REPLICAS = 400
 
 
@@ -274,10 +274,10 @@ def _steady_latencies(truth: Truth, replicas: int, times: int, rng: np.random.Ge
     """
     if truth.router in ("random", "round-robin"):
         every = replicas if truth.router == "round-robin" else 1
-        gaps = rng.standard_gamma(every, times * JUDGED_REQUESTS) / every
+        gaps = rng.standard_gamma(every, times * EVALUATED_REQUESTS) / every
         arrivals_s, simulated = np.cumsum(gaps * replicas / truth.peak_per_s), 1
     else:
-        requests = times * max(JUDGED_REQUESTS, JUDGED_EACH * replicas)
+        requests = times * max(EVALUATED_REQUESTS, EVALUATED_REQUESTS_PER_REPLICA * replicas)
         arrivals_s, simulated = np.cumsum(rng.exponential(1 / truth.peak_per_s, requests)), replicas
     services_s = truth.services_s(arrivals_s.size, rng)
     latencies_s = simulate(
@@ -299,7 +299,7 @@ def check_truth(seed: int, number: int) -> Outcome:
     slo = (parse_objective(truth.slo),)
     question = PlanningInputs(
         (target,), Traffic(truth.peak_per_s, "flat", (1.0,) * 24), slo,
-        PlanLimits(confidence=ASSURANCE, redundancy=0, router=truth.router), catalog_of(offer()), TODAY,
+        PlanLimits(confidence=CONFIDENCE, redundancy=0, router=truth.router), catalog_of(offer()), TODAY,
     )  # fmt: skip
     plan = plan_fleets(question)
     fleet, state = plan.offers[0], "known" if plan.capacity_knowledge is None else plan.capacity_knowledge.state
@@ -356,7 +356,7 @@ class Bound(msgspec.Struct, frozen=True):
 def list_bounds(outcomes: Sequence[Outcome]) -> list[Bound]:
     """Bounds over the truths that have a plan."""
     planned = [outcome for outcome in outcomes if outcome.why_not is None]
-    stated = [outcome for outcome in planned if outcome.stated is not None and outcome.stated >= ASSURANCE]
+    stated = [outcome for outcome in planned if outcome.stated is not None and outcome.stated >= CONFIDENCE]
     median = float(np.median([outcome.ratio for outcome in planned])) if planned else math.nan
     silent = [outcome for outcome in planned if outcome.ratio > 2 and outcome.state == "known"]
     return [
@@ -418,7 +418,7 @@ def _groups(outcomes: Sequence[Outcome]) -> Iterator[tuple[str, list[Outcome]]]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--state", type=Path, help="JSON lines of the truths judged so far")
+    parser.add_argument("--state", type=Path, help="JSON lines of the truths evaluated so far")
     parser.add_argument("--seeds", default="1-20", help="first-last; 101-120 is the result that counts")
     parser.add_argument("--truths", type=int, default=TRUTHS_PER_SEED, help="of each seed")
     parser.add_argument("--processes", type=int, default=2)

@@ -97,8 +97,8 @@ def check(commit: str, kind: Kind, number: int) -> Outcome:
     except Exception as error:
         outcome = msgspec.structs.replace(outcome, error=_describe(error))
     if outcome.planned is not None:
-        judgment = evaluate_plan(truth, outcome.planned)
-        outcome = msgspec.structs.replace(outcome, needed=judgment.needed, is_met=judgment.is_met)
+        evaluation = evaluate_plan(truth, outcome.planned)
+        outcome = msgspec.structs.replace(outcome, needed=evaluation.needed, is_met=evaluation.is_met)
     return msgspec.structs.replace(outcome, seconds=round(time.monotonic() - started, 1))
 
 

@@ -1,4 +1,4 @@
-"""The check of recorded traffic, up to where it calls the command: its usage, its readers and its judge of the need."""
+"""The check of recorded traffic, up to where it calls the command: its usage, its readers and its evaluation."""
 
 from __future__ import annotations
 

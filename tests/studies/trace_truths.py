@@ -1,4 +1,4 @@
-"""Whether plans for recorded traffic buy what the traffic itself needs, judged by an independent event simulator.
+"""Whether plans for recorded traffic buy what the traffic itself needs, evaluated by an independent event simulator.
 
     python -m tests.studies.trace_truths --trace azure_code.csv --trace azure_conv.csv --state truths.jsonl
 
@@ -166,7 +166,7 @@ def write_curve(path: Path, pool_s: Sequence[float], requests: int, rng: random.
 
 
 def needed_replicas(traffic: Sequence[tuple[Sequence[float], Sequence[float]]], limit_s: float, quantile: float) -> int:
-    """The fewest through which all the traffic, one or more plays of arrivals and service times, meets the SLO."""
+    """Return the fewest replicas with which the traffic, one or more simulated series of requests, meets the SLO."""
 
     def meets(replicas: int) -> bool:
         latencies_s = [

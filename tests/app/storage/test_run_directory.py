@@ -38,9 +38,9 @@ from tests.fakes.stored_runs import stored_run, unfinished_run
 
 
 def test_unwritable_document_is_reported(tmp_path: Path) -> None:
-    assert write_document(tmp_path / "report.txt", b"told").read_bytes() == b"told"
+    assert write_document(tmp_path / "report.txt", b"report").read_bytes() == b"report"
     with pytest.raises(UsageError, match=r"report\.txt cannot be written: "):
-        write_document(tmp_path / "no folder" / "report.txt", b"told")
+        write_document(tmp_path / "no folder" / "report.txt", b"report")
 
 
 def test_run_is_complete_after_its_run_finished_event(tmp_path: Path) -> None:

@@ -2,14 +2,14 @@
  * A simulation of NVIDIA's driver library, with the number of GPUs that a test sets.
  *
  * Built as libnvidia-ml.so.1 and found by way of LD_LIBRARY_PATH, it lets the real Python binding run without a GPU.
- * It is told what to do by the environment, read at the first nvmlInit:
+ * It is configured by the environment, read at the first nvmlInit:
  *
  *   NVML_STAND_IN_GPUS        how many GPUs there are; 1 when absent
  *   NVML_STAND_IN_GPUS_FILE   a file with that number, read again whenever GPUs are counted: they come and go. A second
  *                             number is how many of the first ones are gone, which moves the others' indices
  *   NVML_STAND_IN_VALUES      readings, as "name@gpu=number;...", without "@gpu" for all GPUs: see `default_values`.
  *                             Counters (energy, PCIe) begin at 0 and grow by power and traffic from the first opening
- *   NVML_STAND_IN_PROCESSES   "pid@gpu=MiB;...": who computes; "self" is this process, and MiB "?" cannot be told
+ *   NVML_STAND_IN_PROCESSES   "pid@gpu=MiB;...": who computes; "self" is this process, and MiB "?" is not reported
  *   NVML_STAND_IN_FAULTS      "function@gpu#calls=fault;...": from the call after so many on, the function returns the
  *                             fault (a name of `faults`), or first waits ("sleep:MILLISECONDS"). "@gpu" and "#calls"
  *                             may be left out; "*" is every function, "field186" is one of the field values.
@@ -505,15 +505,15 @@ int nvmlDeviceGetDecoderUtilization(const Gpu *gpu, unsigned *percent, unsigned 
 
 typedef struct { unsigned pid; unsigned long long used_bytes; unsigned gpu_instance, compute_instance; } ProcessInfo;
 
-int nvmlDeviceGetComputeRunningProcesses_v3(const Gpu *gpu, unsigned *count, ProcessInfo *told)
+int nvmlDeviceGetComputeRunningProcesses_v3(const Gpu *gpu, unsigned *count, ProcessInfo *infos)
 {
     BEGIN(gpu);
-    unsigned room = told ? *count : 0, found = 0;
+    unsigned room = infos ? *count : 0, found = 0;
     for (int i = 0; i < process_count; i++) {
         const Process *one = &processes[i];
         if (one->gpu != ANY_GPU && one->gpu != gpu->index) continue;
         if (found < room)
-            told[found] = (ProcessInfo){one->pid, one->used_bytes, one->gpu_instance, one->compute_instance};
+            infos[found] = (ProcessInfo){one->pid, one->used_bytes, one->gpu_instance, one->compute_instance};
         found++;
     }
     *count = found;

@@ -56,12 +56,12 @@ def fill(window: Window, runs: tuple[Path, ...]) -> None:
         window.pages.compare.compare(runs[:2])
     window.pages.plan.open_sources(runs[:1])
     window.pages.run.open_profile(runs[0] / "spec.yaml")
-    settle()
+    wait_until_idle()
 
 
 def _parts(window: Window) -> Iterator[str]:
     """Show each tab of the page and yield a part of its file name. Tabs after the first are scrolled to the tab bar."""
-    settle()
+    wait_until_idle()
     tabs = next(
         (
             candidate
@@ -76,7 +76,7 @@ def _parts(window: Window) -> Iterator[str]:
     indexes = [index for index in range(tabs.count()) if tabs.isTabEnabled(index) and tabs.isTabVisible(index)]
     for index in indexes:
         tabs.setCurrentIndex(index)
-        settle()
+        wait_until_idle()
         _scroll_to(tabs, from_top=index == indexes[0])
         yield f"-{index + 1}"
     tabs.setCurrentIndex(indexes[0])
@@ -90,7 +90,7 @@ def _scroll_to(tabs: QTabWidget, *, from_top: bool) -> None:
     if ancestor is not None and inside is not None:
         top = 0 if from_top else tabs.mapTo(inside, QPoint(0, 0)).y()
         ancestor.verticalScrollBar().setValue(top)
-        settle()
+        wait_until_idle()
 
 
 def _grab(window: Window, path: Path) -> Path:
@@ -98,7 +98,7 @@ def _grab(window: Window, path: Path) -> Path:
     return path
 
 
-def settle(
+def wait_until_idle(
     quiet: Callable[[], bool] = lambda: QThreadPool.globalInstance().activeThreadCount() == 0,
     moment_s: float = _IDLE_S,
 ) -> None:

@@ -20,8 +20,8 @@ def _bars(plan: PlanSection) -> dict[tuple[str, str], dict[str, Any]]:
     return {(row["input"], row["at"]): row for row in rows}
 
 
-def _with(plan: PlanSection, *swings: SensitivityRow) -> PlanSection:
-    return replace(plan, sensitivity=swings)
+def _with(plan: PlanSection, *sensitivity_rows: SensitivityRow) -> PlanSection:
+    return replace(plan, sensitivity=sensitivity_rows)
 
 
 def test_each_input_has_bar_per_end_and_names_new_cheapest_offer(plan: PlanSection) -> None:
@@ -56,7 +56,7 @@ def test_inputs_without_effect_are_in_note_and_not_drawn(plan: PlanSection) -> N
 
 def test_new_cheapest_offer_is_labeled_by_its_short_name(plan: PlanSection) -> None:
     elsewhere = "gcp/g2-standard-4@europe-west4"
-    swing = SensitivityRow(
+    sensitivity_row = SensitivityRow(
         input="price",
         low="−20 %",
         high="+20 %",
@@ -66,16 +66,19 @@ def test_new_cheapest_offer_is_labeled_by_its_short_name(plan: PlanSection) -> N
         winner_high=elsewhere,
         winner_high_name="europe-west4",
     )
-    assert _bars(_with(plan, swing))["price", "+20 %"]["words"] == "+20 % → europe-west4"
+    assert _bars(_with(plan, sensitivity_row))["price", "+20 %"]["words"] == "+20 % → europe-west4"
     assert (
-        _bars(_with(plan, replace(swing, winner_high_name=None)))["price", "+20 %"]["words"] == f"+20 % → {elsewhere}"
+        _bars(_with(plan, replace(sensitivity_row, winner_high_name=None)))["price", "+20 %"]["words"]
+        == f"+20 % → {elsewhere}"
     )
 
 
 @pytest.mark.parametrize("costs", [(3000.0, 3500.0), (2000.0, 2200.0), (2576.9, 4000.0)])
 def test_bar_labels_are_outside_both_bars(plan: PlanSection, costs: tuple[float, float]) -> None:
-    swing = replace(plan.sensitivity[0], usd_per_month_low=costs[0], usd_per_month_high=costs[1], winner_high=L4)
-    bars = _bars(_with(plan, swing))
+    sensitivity_row = replace(
+        plan.sensitivity[0], usd_per_month_low=costs[0], usd_per_month_high=costs[1], winner_high=L4
+    )
+    bars = _bars(_with(plan, sensitivity_row))
     planned = bars["peak", "72/s"]["planned"]
     assert bars["peak", "72/s"]["edge"] == min(planned, *costs)
     assert bars["peak", "108/s"]["edge"] == max(planned, *costs)
@@ -95,8 +98,10 @@ def test_cost_ticks_are_round_and_not_negative(plan: PlanSection) -> None:
 
 
 def test_long_offer_name_is_shortened_to_chart_width(plan: PlanSection) -> None:
-    swing = replace(plan.sensitivity[0], winner_high="far", winner_high_name="a fleet of many small machines, far away")
-    drawing = build_tornado_chart(_with(plan, swing))
+    sensitivity_row = replace(
+        plan.sensitivity[0], winner_high="far", winner_high_name="a fleet of many small machines, far away"
+    )
+    drawing = build_tornado_chart(_with(plan, sensitivity_row))
     assert drawing is not None
     texts = read_texts(drawing)
     assert any(text.words.endswith("\u2026") for text in texts)

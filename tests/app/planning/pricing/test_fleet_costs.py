@@ -77,8 +77,8 @@ def test_missing_energy_figures_have_a_reason() -> None:
     assert bill.usd_per_month.value is None
     assert "tariff" in (bill.usd_per_month.reason or "")
     assert "grid" in (bill.kg_co2e_per_month.reason or "")
-    unknown = compute_power_from_inferences(Estimate(None, reason="the card tells no power"), 5, Estimate(1.0), 1)
-    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID)).kg_co2e_per_month.reason == "the card tells no power"
+    unknown = compute_power_from_inferences(Estimate(None, reason="the card reports no power"), 5, Estimate(1.0), 1)
+    assert compute_energy_bill(unknown, Site(1.0, 0.1, GRID)).kg_co2e_per_month.reason == "the card reports no power"
 
 
 GPU = Hardware("g", offer="acme/g", accelerator="l4", accelerator_count=2, vcpus=16)
