@@ -50,7 +50,7 @@ EXPORT_SETTINGS = (
 )
 """Keys of --with with their meanings; an unknown key prints the list of all keys."""
 ExportFormat = Literal["k8s", "kserve", "terraform", "csv", "json"]
-"""As in app.planning.exports.files, which takes too long to import here."""
+"""As in app.planning.exports.settings, which takes too long to import here."""
 
 
 def _plan(
@@ -102,7 +102,7 @@ def _plan(
     for warning in find_currency_warnings(list(request.overrides), plan_inputs.today):
         print(warning, file=sys.stderr)
     changed_inputs_by_change = {change: apply_change(plan_inputs, change) for change in what_if}
-    settings = _parse_export_settings(export_settings)
+    settings = _parse_export_settings(export_settings, export)
     plan = plan_fleets(plan_inputs, estimate_only=estimate)
     if out is not None and export is None:
         _save_plan(out, plan_inputs, plan)  # first, because printing may end the command, for example into `head`
@@ -309,10 +309,10 @@ def _write_export(plan: Plan, kind: ExportFormat, settings: ExportSettings, dire
         raise UsageError(f"{directory} cannot be written: {error.strerror}") from error
 
 
-def _parse_export_settings(options: Sequence[str]) -> ExportSettings:
+def _parse_export_settings(options: Sequence[str], kind: ExportFormat | None) -> ExportSettings:
     import msgspec
 
-    from app.planning.exports.settings import ExportSettings
+    from app.planning.exports.settings import ExportSettings, check_setting_is_used
     from app.profiles.problems import did_you_mean
 
     setting_names = [field.name for field in msgspec.structs.fields(ExportSettings)]
@@ -327,9 +327,13 @@ def _parse_export_settings(options: Sequence[str]) -> ExportSettings:
             raise UsageError(f"--with {option}: {key!r} is not an export setting", hint=hint)
         setting_values[key] = value
     try:
-        return msgspec.convert(setting_values, ExportSettings, strict=False)
+        settings = msgspec.convert(setting_values, ExportSettings, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"--with: {error}") from error
+    for name in setting_values:
+        assert kind is not None
+        check_setting_is_used(name, kind, settings)
+    return settings
 
 
 def _parse_date(text: str) -> datetime.date:

@@ -16,7 +16,8 @@ from app.profiles.problems import BadValueError
 from app.profiles.traffic import build_traffic
 from app.profiles.units import parse_usd_per_hour
 from app.records.offers import PRICE_FIELDS, PlanLimits
-from app.records.planning_inputs import PlanningInputs
+from app.records.planning_inputs import AssumedModel, PlanningInputs
+from app.records.result import Objective
 from app.records.traffic import Traffic
 
 PRICE_PREFIX = "price."
@@ -35,6 +36,29 @@ def apply_change(plan_inputs: PlanningInputs, change: str) -> PlanningInputs:
     if key.startswith(PRICE_PREFIX):
         return apply_prices(plan_inputs, (change,), option="--what-if")
     return apply_overrides(plan_inputs, (change,))
+
+
+def check_model_inputs(model: AssumedModel, slo: Sequence[Objective], traffic: Traffic) -> None:
+    """Raise UsageError if the SLO or the token lengths of a plan for a language model are missing, or if the lengths
+    exceed the context of the model."""
+    if not slo:
+        raise UsageError(
+            f"the plan for {model.name} has no SLO", hint='Use --slo "ttft p95 < 1s" --slo "tpot p95 < 40ms".'
+        )
+    if not traffic.tokens:
+        raise UsageError(
+            f"the plan for {model.name} has no token lengths",
+            hint="Use --input-tokens 900 --output-tokens 120, or traffic.tokens.",
+        )
+    context_tokens = model.model.context_tokens
+    longest = max(lengths.input + lengths.output for lengths in traffic.tokens)
+    if context_tokens is not None and longest > context_tokens:
+        raise UsageError(
+            f"requests of {longest:,.0f} input and output tokens do not fit in the context of {model.name}, "
+            f"{context_tokens:,} tokens",
+            hint="Use shorter lengths in --input-tokens and --output-tokens, or in traffic.tokens. If the server "
+            "extends the context, set language_model.context_tokens.",
+        )
 
 
 def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> PlanningInputs:
@@ -63,6 +87,8 @@ def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Pl
         traffic=_apply_traffic(plan_inputs.traffic, traffic_overrides),
         slo=slo,
     )
+    if updated_inputs.assumed_model is not None:
+        check_model_inputs(updated_inputs.assumed_model, updated_inputs.slo, updated_inputs.traffic)
     return apply_prices(updated_inputs, price_overrides)
 
 

@@ -48,7 +48,7 @@ from app.storage.run_directory import EVENTS, SPEC, StoredRun, find_run
 from app.wiring.assumed_models import load_assumed_model, load_model_by_name
 from app.wiring.hardware import resolve_hardware
 from app.wiring.measured_server import describe_server
-from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices
+from app.wiring.plan_changes import PRICE_PREFIX, apply_overrides, apply_prices, check_model_inputs
 from app.wiring.plan_files import read_plan_inputs
 
 _PLANNING_KEYS = ("traffic", "plan", "target.hardware", "slo")
@@ -115,7 +115,7 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     if traffic is None:
         raise NoTrafficError("the plan has no traffic", hint="Use --peak 900/s or --traffic traffic.yaml.")
     if language_model is not None:
-        _check_model_inputs(language_model, slo, traffic)
+        check_model_inputs(language_model, slo, traffic)
         if not targets:
             if declared_inputs.hardware is not None:
                 raise UsageError(
@@ -171,29 +171,6 @@ def _load_language_model(
     )
     other_overrides = tuple(override for override in request.overrides if override not in model_overrides)
     return msgspec.structs.replace(request, overrides=other_overrides), model
-
-
-def _check_model_inputs(model: AssumedModel, slo: Sequence[Objective], traffic: Traffic) -> None:
-    """Raise UsageError if the SLO or the token lengths of a plan for a language model are missing, or if the lengths
-    exceed the context of the model."""
-    if not slo:
-        raise UsageError(
-            f"the plan for {model.name} has no SLO", hint='Use --slo "ttft p95 < 1s" --slo "tpot p95 < 40ms".'
-        )
-    if not traffic.tokens:
-        raise UsageError(
-            f"the plan for {model.name} has no token lengths",
-            hint="Use --input-tokens 900 --output-tokens 120, or traffic.tokens.",
-        )
-    context_tokens = model.model.context_tokens
-    longest = max(lengths.input + lengths.output for lengths in traffic.tokens)
-    if context_tokens is not None and longest > context_tokens:
-        raise UsageError(
-            f"requests of {longest:,.0f} input and output tokens do not fit in the context of {model.name}, "
-            f"{context_tokens:,} tokens",
-            hint="Use shorter lengths in --input-tokens and --output-tokens, or in traffic.tokens. If the server "
-            "extends the context, set language_model.context_tokens.",
-        )
 
 
 def _check_requested_accelerators(model: AssumedModel, limits: PlanLimits, catalog: Catalog) -> None:
@@ -403,5 +380,5 @@ def _apply_request(
     if request.overrides:
         plan_inputs = apply_overrides(plan_inputs, request.overrides)
     if plan_inputs.assumed_model is not None:
-        _check_model_inputs(plan_inputs.assumed_model, plan_inputs.slo, plan_inputs.traffic)
+        check_model_inputs(plan_inputs.assumed_model, plan_inputs.slo, plan_inputs.traffic)
     return plan_inputs

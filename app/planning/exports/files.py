@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from typing import Literal
-
 import msgspec
 
 from app.planning.exports.kserve import build_kserve_manifest
 from app.planning.exports.kubernetes import build_kubernetes_manifests
 from app.planning.exports.offers_csv import build_offers_csv
-from app.planning.exports.settings import ExportSettings, fill_in_settings
+from app.planning.exports.settings import ExportKind, ExportSettings, fill_in_settings
 from app.planning.exports.terraform import build_terraform_values, build_terraform_variables
 from app.records.plan import Plan
-
-ExportKind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 
 
 def export_plan(plan: Plan, kind: ExportKind, settings: ExportSettings) -> dict[str, str]:

@@ -18,6 +18,7 @@ With `none`, the whole fleet runs all the time, as in the plan's monthly cost. `
 with cron triggers.
 """
 Predictor = Literal["onnx", "container"]
+ExportKind = Literal["k8s", "kserve", "terraform", "csv", "json"]
 
 DEFAULT_NAME, DEFAULT_PORT = "sizewise", 8080
 _NAMESPACE_PATTERN = re.compile(r"[a-z0-9]([-a-z0-9]{0,61}[a-z0-9])?")
@@ -106,6 +107,44 @@ class ExportSettings(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def port_or_default(self) -> int:
         return DEFAULT_PORT if self.port is None else self.port
+
+
+_BY_AUTOSCALER: dict[str, Autoscaler] = {
+    "metric_name": "hpa", "metric_query": "keda", "prometheus_url": "keda", "timezone": "scheduled",
+    "start_early_minutes": "scheduled",
+}  # fmt: skip
+"""Settings of Kubernetes manifests that only one autoscaler uses."""
+_BY_PREDICTOR: dict[str, Predictor] = {
+    "image": "container", "port": "container", "ready_path": "container", "ready_port": "container",
+    "model_uri": "onnx",
+}  # fmt: skip
+"""Settings of KServe manifests that only one predictor uses."""
+_OF_KSERVE = frozenset(
+    (*_BY_PREDICTOR, "name", "namespace", "autoscaler", "predictor", "instance_memory_gib", "node_share",
+     "accelerator_resource")
+)  # fmt: skip
+_ONLY_OF_KSERVE = frozenset(("model_uri", "predictor"))
+
+
+def check_setting_is_used(name: str, kind: ExportKind, settings: ExportSettings) -> None:
+    """Raise UsageError if a setting has no effect on this kind of export with the other settings."""
+    is_manifest = kind in ("k8s", "kserve")
+    autoscaler = _BY_AUTOSCALER.get(name) if kind == "k8s" else None
+    predictor = _BY_PREDICTOR.get(name) if kind == "kserve" else None
+    if name != "name" and (not is_manifest or (name in _ONLY_OF_KSERVE if kind == "k8s" else name not in _OF_KSERVE)):
+        raise UsageError(
+            f"--with {name} has no effect on --export {kind}",
+            hint="Leave it out, or use --export k8s or kserve." if not is_manifest else "Leave it out.",
+        )
+    for key, needed, actual in (
+        ("autoscaler", autoscaler, settings.autoscaler),
+        ("predictor", predictor, settings.predictor),
+    ):
+        if needed is not None and needed != actual:
+            raise UsageError(
+                f"--with {name} has no effect without {key}={needed}",
+                hint=f"Add --with {key}={needed}, or leave it out.",
+            )
 
 
 def fill_in_settings(settings: ExportSettings, plan: Plan) -> ExportSettings:

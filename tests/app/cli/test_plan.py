@@ -15,8 +15,7 @@ from msgspec.structs import replace
 from app.cli import plan as command
 from app.cli.main import main
 from app.errors import ExitCode
-from app.planning.exports.files import ExportKind
-from app.planning.exports.settings import ExportSettings
+from app.planning.exports.settings import ExportKind, ExportSettings
 from app.records.plan import Plan
 from app.wiring.plan_files import read_plan
 from tests.fakes import plan_sources as sources
@@ -269,6 +268,8 @@ def test_plan_reports_an_old_exchange_rate(capsys: pytest.CaptureFixture[str]) -
         (["small.yaml", "--export", "k8s", "--with", "imgae=x"], "--with imgae=x: 'imgae' is not an export setting"),
         (["small.yaml", "--export", "k8s", "--with", "port=high"], "--with: Expected `int"),
         (["small.yaml", "--export", "k8s", "--with", "port=0"], "0 is not a valid port"),
+        (["small.yaml", "--export", "csv", "--with", "image=x"], "--with image has no effect on --export csv"),
+        (["small.yaml", "--export", "k8s", "--with", "timezone=UTC"], "no effect without autoscaler=scheduled"),
     ],
 )
 def test_invalid_plan_options_are_usage_errors_and_write_nothing(

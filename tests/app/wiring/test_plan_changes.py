@@ -5,8 +5,10 @@ from pathlib import Path
 import pytest
 from msgspec.structs import replace
 
+from app.analysis.language_models import load_language_models
 from app.errors import UsageError
 from app.records.offers import OwnedHardware, UnmeasuredGpus
+from app.records.planning_inputs import AssumedModel
 from app.records.traffic import Dispersion, TokenLengths
 from app.wiring.plan_changes import apply_change, apply_overrides
 from tests.fakes import small_plan
@@ -137,3 +139,14 @@ def test_invalid_changes_are_reported_with_a_hint(change: str, message: str, hin
         apply_change(QUESTION, change)
     assert message in str(caught.value)
     assert hint in (caught.value.hint or "")
+
+
+def test_change_beyond_the_context_of_the_model_or_of_a_speed_that_was_not_measured_is_refused() -> None:
+    model = AssumedModel("llama-3-8b", load_language_models()["llama-3-8b"].shape)
+    unmeasured = replace(QUESTION, measured=(), assumed_model=model)
+    fitting = apply_change(unmeasured, "traffic.tokens={input: 8000, output: 192}")
+    assert fitting.traffic.tokens == (TokenLengths(1.0, 8000.0, 192.0),)
+    with pytest.raises(UsageError, match="8,192 tokens"):
+        apply_change(unmeasured, "traffic.tokens={input: 8000, output: 193}")
+    with pytest.raises(UsageError, match="nothing was measured"):
+        apply_change(fitting, "speed=2")

@@ -5,8 +5,8 @@ from typing import get_args
 import pytest
 
 from app.errors import UsageError
-from app.planning.exports.files import ExportKind, export_plan
-from app.planning.exports.settings import ExportSettings
+from app.planning.exports.files import export_plan
+from app.planning.exports.settings import ExportKind, ExportSettings
 from tests.app.planning.exports.planned import build_plan, without_recommendation
 
 SETTINGS = ExportSettings(name="../CON: fraud")

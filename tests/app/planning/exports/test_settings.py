@@ -1,15 +1,30 @@
 from __future__ import annotations
 
-from typing import Any
+import functools
+import itertools
+from typing import Any, get_args
 
 import msgspec
 import pytest
+from msgspec.structs import replace
 
 from app.errors import UsageError
-from app.planning.exports.settings import ExportSettings, fill_in_settings, get_value, list_placeholders
+from app.planning.exports.files import export_plan
+from app.planning.exports.settings import (
+    Autoscaler,
+    ExportKind,
+    ExportSettings,
+    Predictor,
+    check_setting_is_used,
+    fill_in_settings,
+    get_value,
+    list_placeholders,
+)
+from app.planning.fleets import plan_fleets
 from app.records.plan import Plan
 from app.records.server import MeasuredServer
 from tests.app.planning.exports.planned import build_plan, with_fleet, without_recommendation
+from tests.fakes import small_plan
 
 
 @pytest.mark.parametrize(
@@ -71,3 +86,36 @@ def test_explicit_settings_override_the_plan() -> None:
 def test_dns_name_defaults_to_sizewise_or_the_server_name() -> None:
     assert ExportSettings().dns_name == "sizewise"
     assert fill_in_settings(ExportSettings(), build_measured_plan()).dns_name == "fraud-scoring"
+
+
+CHANGES: dict[str, Any] = {
+    "name": "other", "namespace": "ns", "autoscaler": "hpa", "image": "x/y:2", "port": 1234, "ready_path": "/r",
+    "ready_port": 99, "live_path": "/l", "start_within_s": 100.0, "model_uri": "s3://other", "predictor": "container",
+    "metric_name": "m", "metric_query": "q", "prometheus_url": "http://p:1", "timezone": "Europe/Berlin",
+    "start_early_minutes": 3, "instance_memory_gib": 99.0, "node_share": 0.5,
+}  # fmt: skip
+
+
+@functools.cache
+def plan() -> Plan:
+    return plan_fleets(small_plan.planning_inputs(), estimate_only=True)
+
+
+@pytest.mark.parametrize("name", CHANGES)
+@pytest.mark.parametrize("kind", get_args(ExportKind))
+def test_a_setting_is_accepted_where_it_changes_the_export(name: str, kind: ExportKind) -> None:
+    for autoscaler, predictor in itertools.product(get_args(Autoscaler), get_args(Predictor)):
+        base = ExportSettings(
+            image="a/b:1", model_uri="s3://x/y", ready_path="/ready", autoscaler=autoscaler, predictor=predictor
+        )
+        after = replace(base, **{name: CHANGES[name]})
+        is_same = base == after or (kind == "kserve" and {base.autoscaler, after.autoscaler} == {"hpa", "keda"})
+        if is_same or (kind == "kserve" and "scheduled" in (base.autoscaler, after.autoscaler)):
+            continue  # KServe autoscales in one way only, and has no schedule
+        changed = export_plan(plan(), kind, base) != export_plan(plan(), kind, after)
+        try:
+            check_setting_is_used(name, kind, after)
+        except UsageError:
+            assert not changed
+        else:
+            assert changed
