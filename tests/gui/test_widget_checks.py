@@ -111,7 +111,7 @@ def test_longer_texts_lengthen_every_displayed_text_but_no_value(page: QWidget) 
     assert model.data(model.index(0, 0), Qt.ItemDataRole.UserRole) == "poisson"
 
 
-def test_widget_without_accessible_name_is_unnamed(page: QWidget) -> None:
+def test_widget_without_accessible_name_is_reported(page: QWidget) -> None:
     field = add_widget(page, QLineEdit())
     add_widget(page, QPushButton("&Start"))
     assert len(unnamed_widgets(page)) == 1
@@ -119,7 +119,7 @@ def test_widget_without_accessible_name_is_unnamed(page: QWidget) -> None:
     assert unnamed_widgets(page) == []
 
 
-def test_widget_outside_the_tab_order_is_unreachable(page: QWidget) -> None:
+def test_widget_outside_the_tab_order_is_reported(page: QWidget) -> None:
     field = add_widget(page, QLineEdit())
     assert unreachable_widgets(page) == []
     field.setFocusPolicy(Qt.FocusPolicy.ClickFocus)

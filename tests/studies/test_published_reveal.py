@@ -38,7 +38,7 @@ def estimate_with_bias(published: PublishedLoops) -> LatencyEstimate:
     return LatencyEstimate(low, p50, high)
 
 
-def test_curves_have_more_loads_than_are_revealed_in_order_of_their_clients() -> None:
+def test_curves_have_more_loads_than_revealed_sorted_by_clients() -> None:
     published = load_curves((2, 4, 5))
     curves = list_curves(published, 2)
     assert [len({published.points[index].clients for index in curve}) for curve in curves] == [4, 5]
@@ -48,7 +48,7 @@ def test_curves_have_more_loads_than_are_revealed_in_order_of_their_clients() ->
 
 
 @pytest.mark.parametrize("metric", METRICS)
-def test_revealed_loads_correct_and_narrow_the_predictions_of_the_others(metric: Metric) -> None:
+def test_revealed_loads_reduce_error_and_interval_width_of_the_other_loads(metric: Metric) -> None:
     published = load_curves((4, 5))
     curves = list_curves(published, 2)
     before, after = reveal(published, estimate_with_bias(published), metric, curves, 2)
@@ -62,7 +62,7 @@ def test_revealed_loads_correct_and_narrow_the_predictions_of_the_others(metric:
     assert before.coverage == after.coverage == 1.0
 
 
-def test_an_estimate_that_is_too_certain_covers_nothing() -> None:
+def test_too_narrow_intervals_have_coverage_0() -> None:
     published = load_curves((4,))
     exact: dict[Metric, Floats] = {"tpot": BIAS * published.tpot_s, "ttft": BIAS * published.ttft_s}
     narrow = LatencyEstimate(exact, exact, {metric: 1.001 * exact[metric] for metric in METRICS})

@@ -114,9 +114,7 @@ def test_weights_fit_in_the_memory_of_a_replica(model: str, card: str, precision
 @pytest.mark.parametrize("model", [*MODELS, "gemma-2-2b"])
 @pytest.mark.parametrize("card", CARDS)
 @pytest.mark.parametrize("precision", ["bf16", "fp8", "int4"])
-def test_a_step_is_no_faster_than_its_weights_are_read_and_grows_with_its_sequences(
-    model: str, card: str, precision: str
-) -> None:
+def test_step_time_is_bounded_by_weight_reads_and_grows_with_sequences(model: str, card: str, precision: str) -> None:
     parts, gpu = divide_weights(load_language_models()[model].shape, precision), GPUS[card]
     assert gpu.memory_bandwidth_gb_s is not None
     expert_bytes = parts.experts_per_token * parts.expert_parameters * parts.expert_bytes
@@ -145,7 +143,7 @@ def build_plan(model: str, peak_per_s: float) -> Plan:
 
 
 @pytest.mark.parametrize("model", [*MODELS, "gemma-3-27b", "kimi-k2", "qwen3-next-80b-a3b"])
-def test_a_plan_has_finite_numbers_ordered_percentiles_and_probabilities(model: str) -> None:
+def test_plan_has_finite_numbers_ordered_percentiles_and_probabilities(model: str) -> None:
     plan = build_plan(model, 8.0)
     assert any(fleet.rejected is None for fleet in plan.offers)
     check_values(msgspec.to_builtins(plan))
@@ -173,7 +171,7 @@ def check_values(value: object) -> None:
 
 
 @pytest.mark.parametrize("model", MODELS)
-def test_a_higher_peak_never_needs_fewer_instances(model: str) -> None:
+def test_higher_peak_never_needs_fewer_instances(model: str) -> None:
     low, high = count_instances(model, 8.0), count_instances(model, 80.0)
     assert low
     assert high

@@ -66,7 +66,7 @@ def test_log_ticks_less_than_a_decade_apart_have_distinct_texts(values: list[flo
     ("seconds", "step", "text"),
     [(90, 30, "1:30"), (3725, 1, "1:02:05"), (12.5, 0.5, "0:12.5"), (59.96, 0.1, "1:00.0"), (-5, 1, "−0:05")],
 )
-def test_clock_text_carries_rounded_seconds_into_minutes(seconds: float, step: float, text: str) -> None:
+def test_clock_text_has_hours_minutes_and_rounded_seconds(seconds: float, step: float, text: str) -> None:
     assert format_clock(seconds, step) == text
 
 
