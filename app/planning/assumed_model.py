@@ -116,7 +116,7 @@ def compute_assumed_capacity(replica: AssumedReplica, offer: Offer, model: Assum
         )
     reason = "not measured: estimated from published measurements of other models or accelerators"
     if replica.is_extrapolated:
-        reason = "not measured: extrapolated to an accelerator without published measurements"
+        reason = "not measured: extrapolated to an accelerator without enough published measurements"
     if replica.target.own_points:
         reason = f"estimated from published measurements, calibrated by {replica.target.own_points} of your points"
     rate_per_s = replica.target.curve.max_rate_per_s * replicas

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections import Counter
 from collections.abc import Mapping
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from app.analysis.language_models import load_language_models
 from app.planning.step_times.intervals import (
     METRICS,
+    MIN_GROUP,
     NOVELTIES,
     Z_LEVEL,
     ErrorModel,
@@ -47,7 +49,7 @@ class LatencyEstimate:
 @dataclasses.dataclass(frozen=True)
 class FittedEvidence:
     """A model that was fitted to published points, the errors of groups of points that were left out, and the
-    models, GPU types, engines and generations of GPUs that the points have."""
+    models, GPU types, engines and generations of GPUs that have enough points."""
 
     model: StepTimeModel
     errors: Mapping[Novelty, Mapping[Metric, ErrorModel]]
@@ -150,5 +152,8 @@ def fit_evidence(published: PublishedLoops, novelties: tuple[Novelty, ...] = NOV
         errors[novelty] = {metric: fit_error_model(published.loops, held_out, metric) for metric in METRICS}
     model = fit_step_time_model(published.loops, published.tpot_s, published.ttft_s, published.weights)
     columns = published.loops.servers.columns
-    known: dict[str, frozenset[str]] = {name: frozenset(columns[name]) for name in (*_COLUMNS, "generation")}
+    known: dict[str, frozenset[str]] = {
+        name: frozenset(group for group, points in Counter(columns[name]).items() if points >= MIN_GROUP)
+        for name in (*_COLUMNS, "generation")
+    }
     return FittedEvidence(model, errors, known)

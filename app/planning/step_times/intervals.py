@@ -32,7 +32,7 @@ _COLUMNS: dict[Novelty, tuple[str, ...]] = {
 LEVELS = (0.1, 0.9)
 Z_LEVEL = float(special.ndtri(LEVELS[1]))
 """Distance of `LEVELS` from the median, in standard deviations of a normal distribution."""
-_MIN_GROUP = 5
+MIN_GROUP = 5
 """Groups with fewer points are left out, but their errors are not used."""
 _MIN_ERROR = 0.03
 """Added to each absolute log error before its logarithm is taken."""
@@ -121,7 +121,7 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
     labels, counts = np.unique(np.array(held_out.groups), return_counts=True)
     size_by_group = dict(zip(labels.tolist(), counts.tolist(), strict=True))
     sizes = np.array([size_by_group[label] for label in held_out.groups], dtype=np.float64)
-    is_used = sizes >= _MIN_GROUP
+    is_used = sizes >= MIN_GROUP
     errors, weights = held_out.errors[metric][is_used], (held_out.weights / np.sqrt(sizes))[is_used]
     median = _compute_weighted_quantile(errors, weights, 0.5)
     traits = describe_loops(loops)[is_used]

@@ -44,7 +44,10 @@ EXTRAPOLATED = (
     "h200-nvl-141gb",
     "gh200-96gb",
     "gb300-279gb",
+    "gb200-186gb",
 )
+HOPPER_FP4_LAUNCH = 1.33
+"""Factor of the times of starting kernels with fp4 weights on Hopper, which the fit found."""
 SLO = ("ttft_ms.p95 < 1000", "tpot_ms.p95 < 40")
 PAGE = Path(__file__).parents[3] / "docs" / "validation" / "published-language-models.md"
 
@@ -92,13 +95,18 @@ def test_shorter_prompts_or_responses_never_lower_the_rate_within_the_slo(model:
 
 @pytest.mark.parametrize("model", MODELS)
 @pytest.mark.parametrize("card", CARDS)
-def test_weights_of_4_bits_are_not_slower_than_those_of_16_bits_at_low_load(model: str, card: str) -> None:
+@pytest.mark.parametrize("precision", ["int4", "fp4"])
+def test_weights_of_4_bits_are_not_slower_than_those_of_16_bits_at_low_load(
+    model: str, card: str, precision: str
+) -> None:
+    """Except for fp4 on Hopper, where the kernels of published servers of gpt-oss take longer to start."""
+    most = HOPPER_FP4_LAUNCH if precision == "fp4" and GPUS[card].architecture == "Hopper" else 1.0
     wide = build_replicas(model, card, precision="bf16")
-    narrow = build_replicas(model, card, precision="int4")
+    narrow = build_replicas(model, card, precision=precision)
     assert narrow.keys() >= wide.keys()
     for degree, replica in wide.items():
         times_s = [get_service(built).compute_decode_step_s(1, 1000) for built in (narrow[degree], replica)]
-        assert times_s[0] <= times_s[1], degree
+        assert times_s[0] <= most * times_s[1], degree
 
 
 @pytest.mark.parametrize("model", MODELS)
