@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 import msgspec
 
 from app.planning.rates import Unavailable
-from app.records.engine_presets import ENGINE_PRESETS, EngineFlag, MemoryShare
+from app.records.engine_presets import ENGINE_PRESETS, EngineFlag, MemoryShare, is_at_least
 from app.records.offers import Accelerator
 from app.records.planning_inputs import Engine
 
@@ -68,9 +66,12 @@ def format_flags(engine: Engine, accelerator: Accelerator, kv_dtype: str) -> tup
 
 
 def get_version(engine: Engine) -> str:
-    """Return the version of a named engine whose defaults apply."""
+    """Return the version of a named engine whose defaults apply: the newest known one that is not newer than the
+    server's."""
     assert engine.name is not None
-    return engine.version or ENGINE_PRESETS[engine.name].versions[-1]
+    version = ENGINE_PRESETS[engine.name].find_version(engine.version)
+    assert version is not None, f"the defaults of {engine.name} {engine.version} are unknown"
+    return version
 
 
 def _find_default(flag: EngineFlag, engine: Engine, accelerator: Accelerator) -> float | str:
@@ -78,15 +79,10 @@ def _find_default(flag: EngineFlag, engine: Engine, accelerator: Accelerator) ->
     preset, memory_gib = ENGINE_PRESETS[engine.name], accelerator.memory_gib or 0.0
     if any(accelerator.key.startswith(key) for key in preset.low_memory_keys):
         memory_gib = 0.0
-    version = _parse_version(get_version(engine))
+    version = get_version(engine)
     value = [
         default.value
         for default in flag.defaults
-        if default.least_gib <= memory_gib and _parse_version(default.since) <= version
+        if default.least_gib <= memory_gib and is_at_least(version, default.since)
     ][-1]
     return round(1 - float(value) / max(memory_gib, 1.0), 3) if flag.is_reserved else value
-
-
-def _parse_version(text: str) -> tuple[int, ...]:
-    """Return the numbers of a version such as 0.19.0; a suffix such as rc4 is ignored."""
-    return tuple(map(int, re.findall(r"\d+", re.split(r"[a-z+-]", text)[0])))

@@ -6,6 +6,7 @@ model that was not measured.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, ClassVar, TypeVar
@@ -38,11 +39,13 @@ from app.profiles.units import (
     parse_usd_per_unit,
 )
 from app.records.dtypes import ComputeDtype, Dtype
+from app.records.engine_presets import ENGINE_PRESETS
 from app.records.evidence import EngineName
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
 from app.records.planning_inputs import MAX_LAYERS, AssumedModel, Engine, LanguageModel, Precision
 from loadgen.regular_files import open_regular
 
+_VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}[a-z0-9.+-]{0,32}")
 _WholeNumber = Annotated[int, Field(ge=1, le=10_000_000)]
 _LayerCount = Annotated[int, Field(ge=0, le=MAX_LAYERS)]
 _ParameterCount = Annotated[float, Field(gt=0, le=1e14)]
@@ -52,6 +55,13 @@ _PROFILE_TYPES = {
     float: _ParameterCount,
     float | None: _ParameterCount | None,
 }
+
+
+def _check_version(value: object) -> object:
+    if isinstance(value, str) and _VERSION.fullmatch(value):
+        return value
+    raise BadValueError(f"a version must have three numbers, such as 0.19.0, not {value!r}")
+
 
 ShapeSettings = build_settings(
     LanguageModel,
@@ -67,7 +77,7 @@ EngineSettings = build_settings(
     Engine,
     _PROFILE_TYPES,
     name=EngineName | None,
-    version=Annotated[str, Field(pattern=r"^\d+\.\d+\.\d+[a-z0-9.+-]*$")] | None,
+    version=Annotated[str, BeforeValidator(_check_version)] | None,
     utilization=Annotated[float, Field(gt=0, le=1)] | None,
 )
 
@@ -93,9 +103,17 @@ def check_shape(model: LanguageModel) -> None:
 
 
 def check_engine(engine: Engine) -> None:
-    """Raise BadValueError for a version of no engine."""
-    if engine.version is not None and engine.name is None:
+    """Raise BadValueError for a version of no engine, or for one whose default flags are unknown."""
+    if engine.version is None:
+        return
+    if engine.name is None:
         raise BadValueError("engine.version needs engine.name", hint="Add a name such as engine.name: vllm.")
+    preset = ENGINE_PRESETS[engine.name]
+    if preset.find_version(engine.version) is None:
+        raise BadValueError(
+            f"the default flags of {preset.title} {engine.version} are unknown",
+            hint=f"Use {preset.versions[0]} or a newer version, and set what differs, such as engine.max_sequences.",
+        )
 
 
 AssumedModelSettings = build_settings(

@@ -6,6 +6,7 @@ on accelerators with less memory.
 
 from __future__ import annotations
 
+import re
 from typing import Literal
 
 import msgspec
@@ -59,6 +60,18 @@ class EnginePreset(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[EngineFlag, ...]
     low_memory_keys: tuple[str, ...] = ()
     vendors: tuple[str, ...] = ()
+
+    def find_version(self, requested: str | None) -> str | None:
+        """Return the newest of `versions` that is not newer than the requested one; without a request, the newest of
+        all. Return None if all are newer, so that the defaults of the requested version are unknown."""
+        known = [version for version in self.versions if requested is None or is_at_least(requested, version)]
+        return known[-1] if known else None
+
+
+def is_at_least(version: str, other: str) -> bool:
+    """Return whether a version such as 0.19.0 is the other one or a newer one. A suffix such as rc4 is ignored."""
+    first, second = (tuple(map(int, re.findall(r"\d+", re.split(r"[a-z+-]", text)[0]))) for text in (version, other))
+    return first >= second
 
 
 ENGINE_PRESETS: dict[EngineName, EnginePreset] = {

@@ -344,7 +344,7 @@ def evaluate_plan(truth: Truth, planned: int | None) -> PlanEvaluation:
     needed = find_fewest(lambda replicas: truth.simulate_fleet(replicas, is_long=False).meets(objectives), least, most)
     while 0 < needed < most and not meets_long(needed):
         needed += 1
-    while needed > least and meets_long(needed - 1):
+    while needed > 1 and meets_long(needed - 1):
         needed -= 1
     return PlanEvaluation(needed, is_met)
 

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.language_models import load_language_models
-from app.planning.engines import EngineLimits, format_flags, resolve_engine
+from app.planning.engines import EngineLimits, format_flags, get_version, resolve_engine
 from app.planning.fleets import plan_fleets
 from app.planning.memory import MemoryPlan, compute_usable_bytes, plan_memory
 from app.planning.rates import Unavailable
@@ -70,6 +70,14 @@ def test_defaults_of_vllm_depend_on_memory_and_version(
 ) -> None:
     limits = resolve_engine(Engine("vllm", version), GPUS[gpu])
     assert (limits.max_sequences, limits.chunk_tokens, limits.utilization) == (sequences, tokens, utilization)
+
+
+@pytest.mark.parametrize(
+    ("requested", "known"), [(None, "0.33.0"), ("0.19.0", "0.19.0"), ("0.25.1", "0.20.0"), ("1.2.3rc4", "0.33.0")]
+)
+def test_defaults_are_of_the_newest_known_version_up_to_the_requested_one(requested: str | None, known: str) -> None:
+    assert get_version(Engine("vllm", requested)) == known
+    assert ENGINE_PRESETS["vllm"].find_version("0.18.9") is None
 
 
 def test_settings_of_the_user_take_precedence_over_defaults() -> None:

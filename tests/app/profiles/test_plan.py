@@ -132,6 +132,8 @@ def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
         ("name: small", "engine: {chunk_tokens: 0}", 1, "engine.chunk_tokens must be greater", None),
         ("name: small", "engine: {name: vlm}", 1, "engine.name must be", "Did you mean 'vllm'?"),
         ("name: small", "engine: {name: vllm, version: 0.20}", 1, "engine.version", None),
+        ("name: small", "engine: {name: vllm, version: main}", 1, "engine.version", None),
+        ("name: small", "engine: {name: vllm, version: 0.18.2}", 1, "vLLM 0.18.2 are unknown", "Use 0.19.0"),
         ("name: small", "engine: {version: 0.19.0}", 1, "engine.version needs engine.name", "Add a name"),
         ("name: small", "engine: &a {}", 1, "anchors and aliases are not supported", None),
         ("name: small", "engine: !!python/name:os.system", 1, "tags are not supported", None),
