@@ -179,10 +179,10 @@ def _propose_measurement(
 
 def _format_headline(capacity_range: Spread, instance_range: Spread, reason: KnowledgeReason) -> str:
     range_text = (
-        f"{format_number(capacity_range.p10)} to {format_number(capacity_range.p90)} req/s per instance (P10–P90), so "
-        f"{instance_range.p10:,.0f} to "
+        f"{format_number(capacity_range.p10)} to {format_number(capacity_range.p90)} req/s per instance (P10–P90)"
     )
-    range_text += f"{instance_range.p90:,.0f} instances may be needed"
+    if instance_range.p10 < instance_range.p90:
+        range_text += f", so {instance_range.p10:,.0f} to {instance_range.p90:,.0f} instances may be needed"
     return f"The capacity is too uncertain: {range_text}{_NOTE_BY_REASON.get(reason, '')}."
 
 

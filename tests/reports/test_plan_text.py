@@ -142,3 +142,9 @@ def test_published_points_are_shown_with_predictions_and_publisher(max_rate_plan
         assert "14.8" in text
         assert "1,024" in text
         assert "InferenceX, unofficial" in text
+
+
+def test_page_of_a_plan_without_sources_has_no_empty_table(max_rate_plan_report: PlanReport) -> None:
+    caption = "Measured or assumed max rate within SLO"
+    assert caption in render_plan_html(max_rate_plan_report)
+    assert caption not in render_plan_html(replace(max_rate_plan_report, sources=()))

@@ -92,6 +92,14 @@ def test_next_measurement_is_at_the_middle_of_the_replica_range() -> None:
     assert knowledge.next_step.startswith("Next, measure one replica of run-1 at 5 req/s for 7 min")
 
 
+def test_headline_states_a_number_of_instances_only_if_it_is_uncertain() -> None:
+    capacity = Capacity(5000.0, 0.6, 2, "extrapolated", speed=2.0)
+    evidence = msgspec.structs.replace(collect_slo_evidence(target(), [SLO], OBJECTIVES), limitation="drift")
+    knowledge = assess_knowledge(capacity, evidence, OBJECTIVES, DEMAND)
+    assert knowledge.state == "uncertain"
+    assert "instances" not in knowledge.headline
+
+
 def test_uncertain_capacity_is_the_first_reason() -> None:
     plan = plan_target(target(fit=fit_of(fitted_service(SERVICE, mean_s=0.32))))
     assert plan.capacity_knowledge is not None
