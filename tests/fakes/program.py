@@ -58,14 +58,24 @@ def write_profile(folder: Path, url: str, *, rate: str = "200/s", duration: str 
     return str(path)
 
 
-def until_valid(run: Callable[[], subprocess.CompletedProcess[str]], out: Path) -> subprocess.CompletedProcess[str]:
-    """Run into `out`, again if a busy machine made the run invalid, which the exit code 4 reports."""
+def until_valid(
+    run: Callable[[], subprocess.CompletedProcess[str]], out: Path, *, until_conclusive: bool = False
+) -> subprocess.CompletedProcess[str]:
+    """Run into `out`, again if a busy machine made the run invalid, which the exit code 4 reports, or, if wanted, its
+    SLO inconclusive: a pause of the whole machine leaves too few independent responses for an interval."""
     for _ in range(TRIES - 1):
         process = run()
-        if process.returncode != 4:
+        if process.returncode != 4 and not (until_conclusive and _is_inconclusive(out)):
             return process
         shutil.rmtree(out)
     return run()
+
+
+def _is_inconclusive(run: Path) -> bool:
+    file = run / "result.json"
+    return file.exists() and any(
+        objective["outcome"] == "INCONCLUSIVE" for objective in json.loads(file.read_text("utf-8"))["slo"]
+    )
 
 
 class Sizewise:

@@ -81,7 +81,7 @@ class Runner:
                 stdout, stderr = process.communicate(timeout=150)
             return subprocess.CompletedProcess(process.args, process.returncode, stdout, stderr)
 
-        return until_valid(run, self.folder / "results")
+        return until_valid(run, self.folder / "results", until_conclusive=True)
 
 
 @pytest.fixture
