@@ -52,7 +52,7 @@ TPOT_EFFECTS = (
     Effect(("engine", "version"), LAUNCH, 0.07),
     Effect(("gpu",), MEMORY, 0.03),
     Effect(("generation", "precision"), MEMORY, 0.09),
-    Effect(("generation", "precision"), LAUNCH, 0.16),
+    Effect(("generation", "precision", "kind"), LAUNCH, 0.16),
     Effect(("generation", "precision"), PREFILL, 0.065),
     Effect(("model", "engine"), PREFILL, 0.5),
     Effect(("model", "engine", "version"), None, 0.066),

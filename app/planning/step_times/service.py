@@ -17,9 +17,7 @@ from app.planning.step_times.positive_sum import Floats, PositiveSum
 from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table, compute_prefill_terms
 from app.records.service import TokenService
 
-_FIXED = (
-    "weights", "layer", "expert_layer", "latent_layer", "scaled_expert_layer", "reduce_latency", "exchange_latency",
-)  # fmt: skip
+_FIXED = ("weights", "layer", "expert_layer", "latent_layer", "reduce_latency", "exchange_latency")
 _BY_SEQUENCE = ("arithmetic", "expert_arithmetic", "reduce", "exchange", "sequence")
 _BY_CACHED_TOKEN = ("kv", "latent_attention")
 _BY_EXPERT = ("experts", "started_expert")

@@ -28,6 +28,9 @@ _RESERVED_BYTES = 1.5 * GIB
 _HALF_BYTES = 2.0
 """Bytes of a value of an activation."""
 _BLACKWELL = ("Blackwell", "Blackwell Ultra")
+_LIKE = {"int8": "fp8", "int4": "bf16", "fp16": "bf16", "fp32": "bf16"}
+"""Precision with published points whose effects weights without any have: kernels for weights of 8 bits scale
+activations, and those for 4-bit integers, like those for 16 bits, do not."""
 
 LAUNCH, MEMORY, PREFILL, OTHER = "launch", "memory", "prefill", "other"
 """Parts of the step time that effects of groups multiply."""
@@ -42,7 +45,6 @@ DECODE_TERMS = (
     Term("layer", LAUNCH, 5.0, 1e-5),
     Term("expert_layer", LAUNCH, 3.0, 1e-5),
     Term("latent_layer", LAUNCH, 2.0, 1e-5),
-    Term("scaled_expert_layer", LAUNCH, 2.0, 1e-5),
     Term("reduce_latency", LAUNCH, 0.7, 1e-5),
     Term("reduce", OTHER, 2.0),
     Term("exchange_latency", LAUNCH, 5.0, 1e-5),
@@ -101,7 +103,6 @@ class ServerTable:
     head_parameters: Floats
     expert_bytes: Floats
     common_read_bytes: Floats
-    scaled: Floats
     bandwidth: Floats
     expert_peak: Floats
     other_peak: Floats
@@ -147,7 +148,8 @@ def _label(servers: Sequence[Server]) -> dict[str, list[str]]:
         "version": [server.served.version for server in servers],
         "model": [server.served.model for server in servers],
         "gpu": [server.served.accelerator for server in servers],
-        "precision": [server.served.precision for server in servers],
+        "precision": [_LIKE.get(server.served.precision, server.served.precision) for server in servers],
+        "kind": ["dense" if server.shape.experts is None else "experts" for server in servers],
         "generation": [
             "Blackwell" if server.accelerator.architecture in _BLACKWELL else server.accelerator.architecture
             for server in servers
@@ -166,7 +168,6 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
     if isinstance(usable_bytes, Unavailable):
         return usable_bytes
     peaks = {}
-    has_experts = shape.experts is not None
     weights = divide_weights(shape, served.precision)
     compute = None if served.precision == "fp4" else server.compute
     for name, precision in (
@@ -197,7 +198,6 @@ def _compute_row(server: Server) -> dict[str, float] | Unavailable:
         "expert_parameters": weights.expert_parameters,
         "other_parameters": weights.other_parameters, "head_parameters": weights.head_parameters,
         "expert_bytes": weights.expert_bytes, "common_read_bytes": weights.common_read_bytes,
-        "scaled": float(has_experts and served.precision in ("fp8", "int8")),
         "bandwidth": accelerator.memory_bandwidth_gb_s * 1e9,
         "expert_peak": peaks["expert"], "other_peak": peaks["other"], "half_peak": peaks["half"],
         "link": accelerator.interconnect_gb_s * 1e9 / 2 if accelerator.interconnect_gb_s else PCIE_BYTES_PER_S,
@@ -234,7 +234,6 @@ def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> F
         "layer": table.layers,
         "expert_layer": has_experts * table.layers,
         "latent_layer": (table.latent > 0) * table.layers,
-        "scaled_expert_layer": table.scaled * table.layers,
         "reduce_latency": is_split * table.layers * (2 + np.log2(np.maximum(table.split, 2) / 2)),
         "reduce": is_split * 2 * table.layers * _ring(table) * local * table.hidden * _HALF_BYTES / table.link,
         "exchange_latency": has_copies * table.layers,

@@ -52,7 +52,7 @@ def with_expected(inputs: PlanningInputs, proposed: ProposedMeasurement) -> Plan
         accelerators=proposed.accelerators,
     )
     load = PlannedLoad(served, SHAPE, GPUS[proposed.accelerator], 1000.0, 200.0, 8.0)
-    return replace(inputs, own_evidence=(expect_measurement(load, proposed.clients, inputs),))
+    return replace(inputs, own_evidence=(*inputs.own_evidence, expect_measurement(load, proposed.clients, inputs)))
 
 
 def test_expected_cost_equals_that_of_a_plan_with_the_expected_measurement() -> None:
@@ -66,7 +66,18 @@ def test_expected_cost_equals_that_of_a_plan_with_the_expected_measurement() -> 
     assert measured.recommendation is not None
     assert measured.recommendation.fleet.usd_per_month_needed == expected
     assert measured.own_points == len(proposed.clients) == 1
-    assert measured.proposed_measurement is None
+
+
+def test_at_most_two_measurements_of_an_offer_are_proposed() -> None:
+    inputs = inputs_of(NEW)
+    _, first = propose(inputs)
+    inputs = with_expected(inputs, first)
+    second = plan_fleets(inputs, estimate_only=True).proposed_measurement
+    if second is not None:
+        assert second.clients != first.clients
+        assert second.usd_per_month_needed == first.expected_usd_per_month_needed
+        inputs = with_expected(inputs, second)
+    assert plan_fleets(inputs, estimate_only=True).proposed_measurement is None
 
 
 def test_expected_measurement_changes_the_median_cost_by_at_most_15_percent() -> None:
