@@ -7,6 +7,7 @@ In all functions, `mean_lengths` are the mean numbers of input and output tokens
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from functools import lru_cache
 
 import numpy as np
@@ -56,23 +57,62 @@ def estimate_rate_within_slo(
 ) -> float:
     """Return the highest request rate per replica, in req/s, at which all objectives are met; 0 if
     a objective is missed even at MIN_LOAD."""
-    high = compute_max_throughput_per_s(service, mean_lengths)
+    high_per_s = compute_max_throughput_per_s(service, mean_lengths)
     if not objectives.latency_objectives:
-        return 0.95 * high
+        return 0.95 * high_per_s
+    low_per_s = MIN_LOAD * high_per_s
+    if isinstance(service, TokenService):
+        return _estimate_token_rate_within_slo(service, objectives, (low_per_s, high_per_s), mean_lengths)
 
     def is_met(rate_per_s: float) -> bool:
         return all(
-            _is_met(service, objective, rate_per_s, replicas, router, mean_lengths)
-            for objective in objectives.latency_objectives
+            _is_met(service, objective, rate_per_s, replicas, router) for objective in objectives.latency_objectives
         )
 
-    low = MIN_LOAD * high
-    if not is_met(low):
-        return 0.0
+    return _find_highest(is_met, low_per_s, high_per_s) if is_met(low_per_s) else 0.0
+
+
+def _find_highest(is_met: Callable[[float], bool], low: float, high: float) -> float:
+    """Return the highest value at which the objectives are met, by bisection. They are met at `low`."""
     for _ in range(_BISECTION_STEPS):
         middle = (low + high) / 2
         low, high = (middle, high) if is_met(middle) else (low, middle)
     return low
+
+
+def _estimate_token_rate_within_slo(
+    service: TokenService,
+    objectives: SloObjectives,
+    rates_per_s: tuple[float, float],
+    mean_lengths: tuple[float, float],
+) -> float:
+    """Return the highest rate of a replica with continuous batching, in req/s, at which all objectives are met; 0 if
+    one is missed even at the first of the two rates.
+
+    The rate is a growing function of the sequences in flight, by Little's law: rate = sequences / residence time. So
+    the search is for the sequences, and for the rate itself only where less than one is in flight.
+    """
+
+    def is_met(sequences: float, rate_per_s: float) -> bool:
+        return all(
+            _estimate_token_latency_s(service, objective, sequences, rate_per_s, mean_lengths) <= objective.limit_s
+            for objective in objectives.latency_objectives
+        )
+
+    def compute_rate(sequences: float) -> float:
+        return sequences / _compute_residence_s(service, sequences, mean_lengths)
+
+    lowest_per_s, highest_per_s = rates_per_s
+    single_per_s = compute_rate(1.0)
+    if is_met(1.0, min(single_per_s, highest_per_s)) and single_per_s < highest_per_s:
+        max_sequences = compute_max_sequences_in_flight(service, mean_lengths)
+        rate_per_s = compute_rate(
+            _find_highest(lambda sequences: is_met(sequences, compute_rate(sequences)), 1.0, max_sequences)
+        )
+        return rate_per_s if rate_per_s >= lowest_per_s else 0.0
+    if lowest_per_s > single_per_s or not is_met(1.0, lowest_per_s):
+        return 0.0
+    return _find_highest(lambda rate_per_s: is_met(1.0, rate_per_s), lowest_per_s, min(single_per_s, highest_per_s))
 
 
 def meets_slo_unloaded(service: ServiceModel, objectives: SloObjectives) -> bool:
@@ -114,20 +154,13 @@ def compute_max_throughput_per_s(service: ServiceModel, mean_lengths: tuple[floa
 
 
 def _is_met(
-    service: ServiceModel,
-    objective: LatencyObjective,
-    rate_per_s: float,
-    replicas: int,
-    router: str,
-    mean_lengths: tuple[float, float],
+    service: RequestService | BatchService, objective: LatencyObjective, rate_per_s: float, replicas: int, router: str
 ) -> bool:
     match service:
         case RequestService():
             return _is_met_by_slots(service, objective, rate_per_s, replicas, router)
         case BatchService():
             return _estimate_batch_latency_s(service, objective.quantile, rate_per_s) <= objective.limit_s
-        case TokenService():
-            return _estimate_token_latency_s(service, objective, rate_per_s, mean_lengths) <= objective.limit_s
 
 
 def _is_met_by_slots(
@@ -241,26 +274,20 @@ def _compute_residence_s(service: TokenService, batch_size: float, mean_lengths:
 
 
 def _estimate_token_latency_s(
-    service: TokenService, objective: LatencyObjective, rate_per_s: float, mean_lengths: tuple[float, float]
+    service: TokenService,
+    objective: LatencyObjective,
+    sequences: float,
+    rate_per_s: float,
+    mean_lengths: tuple[float, float],
 ) -> float:
-    """Return the latency of an objective with continuous batching in s; infinite if the requests in flight reach
-    their maximum. The number of requests in flight solves Little's law by bisection. Prefills queue as in an M/M/1
-    queue, and lengthen the steps of all other requests."""
-    max_batch = compute_max_sequences_in_flight(service, mean_lengths)
-    low, high = 0.0, max_batch
-    for _ in range(_BISECTION_STEPS):  # Little's law: requests in flight = rate × residence time
-        middle = (low + high) / 2
-        low, high = (
-            (middle, high)
-            if rate_per_s * _compute_residence_s(service, max(middle, 1.0), mean_lengths) > middle
-            else (low, middle)
-        )
-    batch_size = max(high, 1.0)
+    """Return the latency of an objective with continuous batching in s, while `sequences`, at least one, are in flight;
+    infinite if these are as many as there may be. Prefills queue as in an M/M/1 queue, and lengthen the steps of all
+    other requests."""
+    if sequences >= compute_max_sequences_in_flight(service, mean_lengths) * (1 - 1e-6):
+        return math.inf
     prefill_s = mean_lengths[0] * service.prefill_s_per_token
     prefill_load = min(0.99, rate_per_s * prefill_s)
-    if batch_size >= max_batch * (1 - 1e-6):
-        return math.inf
-    step_s = _compute_step_s(service, batch_size, mean_lengths) / (1 - prefill_load)
+    step_s = _compute_step_s(service, sequences, mean_lengths) / (1 - prefill_load)
     ttft_s = service.outside_s + step_s + prefill_s * (1 + prefill_load / (1 - prefill_load))
     tail_factor = 1.0 if objective.quantile is None else -math.log(1 - objective.quantile) / math.log(2)
     match objective.kind:
