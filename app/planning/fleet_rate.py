@@ -67,6 +67,8 @@ _PRECISION = 0.003
 _FULL_LOAD = 0.995
 _MAX_STEP = 0.5
 _ROUGH_PRECISION = 0.01
+_MAX_PRECISE_SPEED_SIGMA = 0.1
+"""Largest sigma of the log speed of a replica at which its median rate is simulated precisely."""
 _SLOPE_STEP = 0.01
 _MISSING_MODEL_SIGMA = 1.0
 _LENGTH_TOLERANCE = 0.02
@@ -213,9 +215,7 @@ def estimate_rate(
 ) -> ReplicaRate:  # fmt: skip
     fitted_service, objectives, lengths = fit.services[0], shape.objectives, shape.mean_lengths
     service = speed_up(fitted_service.service, speed)
-    rate_per_s = estimate_rate_within_slo(
-        speed_up(service, 1 / shape.mean_work), objectives, replicas, shape.router, lengths
-    )
+    rate_per_s = _estimate_rate_within_slo(service, shape, replicas)
     sigma = math.hypot(speed_sigma, _compute_throughput_sigma(fitted_service, shape), RUN_TO_RUN_SIGMA)
     single_replica_per_s = (
         estimate_rate_within_slo(service, objectives, 1, "random", lengths) if evidence.tested_rates else rate_per_s
@@ -460,7 +460,9 @@ def simulate_median_rate(
     effect of bursts needs the exact number of replicas.
     """
     service, max_observed_per_s = speed_up(fit.services[0].service, speed), fit.highest_per_s * speed
-    median_per_s = _find_steady_rate(service, shape, steady_replicas or replicas, similar_rate.rate_per_s)
+    median_per_s = _find_steady_rate(
+        service, shape, steady_replicas or replicas, similar_rate.rate_per_s, *_choose_effort(speed_sigma)
+    )
     prediction = _predict_single_replica(
         service, shape, median_per_s, max_observed_per_s, evidence.scale_rates(speed), fit.spread
     )
@@ -482,8 +484,11 @@ def simulate_median_rate(
 
 
 @lru_cache(64)
-def _find_steady_rate(service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float) -> float:
-    return find_highest_rate(service, shape, replicas, guess_per_s)[0]
+def _find_steady_rate(
+    service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float, requests: tuple[int, int] = _REQUESTS,
+    precision: float = _PRECISION,
+) -> float:  # fmt: skip
+    return find_highest_rate(service, shape, replicas, guess_per_s, requests, precision)[0]
 
 
 class BurstEffect(msgspec.Struct, frozen=True):
@@ -628,25 +633,44 @@ def _simulate_model(
     """Return the simulated rate within the SLO of one fitted service in req/s, and its sigma. The variances of the
     search, of each uncertain parameter and of the speed add up."""
     service = speed_up(fitted_service.service, speed)
-    guess_per_s = estimate_rate_within_slo(
-        speed_up(service, 1 / shape.mean_work), shape.objectives, replicas, shape.router, shape.mean_lengths
-    )
-    median_per_s, sigma = find_highest_rate(service, shape, replicas, guess_per_s)
+    guess_per_s = _estimate_rate_within_slo(service, shape, replicas)
+    median_per_s, sigma = find_highest_rate(service, shape, replicas, guess_per_s, *_choose_effort(speed_sigma))
     if median_per_s <= 0:
         return ReplicaRate(0.0, 0.0)
-    variance, max_throughput_per_s = sigma**2, compute_max_throughput_per_s(service, shape.lengths)
+    variance = sigma**2
     for services, steps_per_sigma in _iterate_uncertainty(fitted_service, speed, speed_sigma):
         slow_per_s, fast_per_s = (
             _find_rough_rate(
                 service_at_end,
                 shape,
                 replicas,
-                median_per_s * compute_max_throughput_per_s(service_at_end, shape.lengths) / max_throughput_per_s,
+                median_per_s * _estimate_rate_ratio(service_at_end, service, shape, replicas),
             )
             for service_at_end in services
         )
         variance += (math.log(fast_per_s / slow_per_s) / 2 * steps_per_sigma) ** 2
     return ReplicaRate(median_per_s, math.sqrt(variance))
+
+
+def _estimate_rate_ratio(service: ServiceModel, other: ServiceModel, shape: FleetShape, replicas: int) -> float:
+    """Estimate the ratio of the rates of two services within the SLO by formula, and by their max throughputs if the
+    formula finds no rate for one of them."""
+    rate_per_s, other_per_s = (_estimate_rate_within_slo(each, shape, replicas) for each in (service, other))
+    if min(rate_per_s, other_per_s) > 0:
+        return rate_per_s / other_per_s
+    return compute_max_throughput_per_s(service, shape.lengths) / compute_max_throughput_per_s(other, shape.lengths)
+
+
+def _estimate_rate_within_slo(service: ServiceModel, shape: FleetShape, replicas: int) -> float:
+    return estimate_rate_within_slo(
+        speed_up(service, 1 / shape.mean_work), shape.objectives, replicas, shape.router, shape.mean_lengths
+    )
+
+
+def _choose_effort(speed_sigma: float) -> tuple[tuple[int, int], float]:
+    """Return the minimum numbers of requests, and the precision of the log rate, for the median rate of a replica whose
+    speed is uncertain by `speed_sigma`: a rate that is uncertain by a tenth is not simulated to a thousandth."""
+    return (_REQUESTS, _PRECISION) if speed_sigma <= _MAX_PRECISE_SPEED_SIGMA else (_ROUGH_REQUESTS, _ROUGH_PRECISION)
 
 
 def _find_rough_rate(service: ServiceModel, shape: FleetShape, replicas: int, guess_per_s: float) -> float:

@@ -81,7 +81,6 @@ def plan_fleets(
         plan_inputs,
         demand,
         objectives,
-        should_continue,
     )
     is_known = leading_knowledge is None or leading_knowledge.state == "known"
     if leading_knowledge is not None and not is_known and proposed_measurement is not None:

@@ -1,8 +1,7 @@
 """The measurement that would narrow a cost interval of a plan for an unmeasured language model most.
 
-A measurement is expected to show the times that the plan assumes. With it among the user's own measurements, the offer
-is sized again, as in a plan: the calibration narrows the interval of the times, and the sizing that of instances and
-cost.
+A measurement is expected to show the times that the plan assumes. With it among the user's own measurements, the
+calibration narrows the interval of the times, and sizing the offer again that of instances and cost.
 """
 
 from __future__ import annotations
@@ -16,9 +15,9 @@ from app.analysis.language_models import load_language_models
 from app.planning.assumed_model import describe_planned_load, expect_measurement
 from app.planning.candidates import build_fleet
 from app.planning.formatting import format_usd
-from app.planning.options import Option, get_candidate, list_options
+from app.planning.options import Option, evaluate_option, get_candidate, list_options
 from app.planning.sizing import Demand
-from app.planning.slo_objectives import ShouldContinue, SloObjectives
+from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.nearest import PlannedLoad
 from app.records.plan import Fleet, ProposedMeasurement, Spread
 from app.records.planning_inputs import AssumedModel, PlanningInputs
@@ -36,7 +35,6 @@ def propose_measurement(
     plan_inputs: PlanningInputs,
     demand: Demand,
     objectives: SloObjectives,
-    should_continue: ShouldContinue,
 ) -> ProposedMeasurement | None:
     """Return the measurement that would narrow the cost interval of the first of the fleets most, or that of its first
     rival on another accelerator whose interval overlaps with it. Costs of a rival above that interval do not count,
@@ -50,18 +48,14 @@ def propose_measurement(
         before = fleet.usd_per_month_needed
         if load is None or before is None:
             continue
-        clients = min(
-            ((_round_clients(load.sequences),), _LOWEST_CLIENTS),
-            key=lambda clients: (_estimate_sigma(option, load, clients, plan_inputs, demand, objectives), len(clients)),
+        clients, estimated = min(
+            (
+                (clients, _estimate_offer(option, load, clients, plan_inputs, demand, objectives))
+                for clients in ((_round_clients(load.sequences),), _LOWEST_CLIENTS)
+            ),
+            key=lambda pair: (_get_sigma(pair[1]), len(pair[0])),
         )
-        expected = _size_offer(
-            option,
-            _add_measurement(option, load, clients, plan_inputs),
-            demand,
-            objectives,
-            should_continue,
-            estimate_only=fleet.sizing_method != "simulated",
-        )
+        expected = _expect_option(option, estimated, plan_inputs, demand)
         after = None if expected is None else _compute_cost_range(expected, plan_inputs, demand)
         if after is None:
             continue
@@ -103,39 +97,40 @@ def _add_measurement(
     )
 
 
-def _estimate_sigma(
+def _estimate_offer(
     option: Option,
     load: PlannedLoad,
     clients: tuple[int, ...],
     plan_inputs: PlanningInputs,
     demand: Demand,
     objectives: SloObjectives,
-) -> float:
-    """Return the analytical estimate of the uncertainty of the capacity after a measurement."""
+) -> Option:
+    """Return the analytical estimate of the offer after a measurement."""
     with_measurement = _add_measurement(option, load, clients, plan_inputs)
     (estimated,) = list_options(with_measurement, demand, objectives, estimate_only=True)
-    return math.inf if estimated.capacity is None else round(estimated.capacity.sigma, 3)
+    return estimated
 
 
-def _size_offer(
-    option: Option,
-    plan_inputs: PlanningInputs,
-    demand: Demand,
-    objectives: SloObjectives,
-    should_continue: ShouldContinue,
-    *,
-    estimate_only: bool,
-) -> Option | None:
-    """Size the only offer of the inputs as a plan does; None if it does not qualify any more."""
-    (sized,) = list_options(
-        plan_inputs,
-        demand,
-        objectives,
-        estimate_only=estimate_only,
-        simulated_offer=option.evaluation.offer.key,
-        should_continue=should_continue,
+def _get_sigma(option: Option) -> float:
+    return math.inf if option.capacity is None else round(option.capacity.sigma, 3)
+
+
+def _expect_option(option: Option, estimated: Option, plan_inputs: PlanningInputs, demand: Demand) -> Option | None:
+    """Return the option as it is expected after a measurement that confirms it; None if it does not qualify any more.
+
+    Only the uncertainty of the replica's speed becomes smaller, and that of the capacity in proportion: the capacity is
+    a power of the speed. So nothing is simulated again, unless a replica would be split in another way: then the
+    analytical estimate counts.
+    """
+    before, after = option.capacity, estimated.capacity
+    if before is None or after is None or before.speed_sigma <= 0 or before.replicas != after.replicas:
+        return estimated if estimated.is_feasible else None
+    capacity = msgspec.structs.replace(
+        before, sigma=before.sigma * after.speed_sigma / before.speed_sigma, speed_sigma=after.speed_sigma
     )
-    return sized if sized.is_feasible else None
+    evaluation = evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
+    expected = msgspec.structs.replace(option, evaluation=evaluation, capacity=capacity)
+    return expected if expected.is_feasible else None
 
 
 def _compute_cost_range(option: Option, plan_inputs: PlanningInputs, demand: Demand) -> Spread | None:

@@ -155,7 +155,7 @@ def _build_option(
     target, capacity = min(
         estimated_capacities, key=lambda pair: (_get_risk_level(pair[1]), round(pair[1].sigma, 1), -pair[1].rate_per_s)
     )
-    evaluation = _evaluate_option(offer, target, capacity, demand, plan_inputs)
+    evaluation = evaluate_option(offer, target, capacity, demand, plan_inputs)
     return Option(evaluation, target, _build_measured_curve(target, objectives), capacity)
 
 
@@ -217,7 +217,7 @@ def _sort_reasons(
     return [capacity for _, capacity in sorted(reasons, key=lambda reason: reason[0])]
 
 
-def _evaluate_option(
+def evaluate_option(
     offer: Offer, target: MeasuredTarget, capacity: Capacity, demand: Demand, plan_inputs: PlanningInputs
 ) -> Candidate | RejectedOffer:
     """Evaluate the offer against all limits, including those on vendor and power of the
@@ -385,5 +385,5 @@ def _simulate_option(option: Option, plan_inputs: PlanningInputs, demand: Demand
     if result is None:
         return option
     capacity, latency_curve = result
-    evaluation = _evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
+    evaluation = evaluate_option(option.evaluation.offer, option.target, capacity, demand, plan_inputs)
     return msgspec.structs.replace(option, evaluation=evaluation, latency_curve=latency_curve, capacity=capacity)
