@@ -83,8 +83,6 @@ def format_cell(cell: Cell) -> str:
         return "n/a"
     if isinstance(cell, str):  # strings may come from an untrusted run: long, or with control characters
         return shorten("".join(map(_replace_unprintable, cell)), _MAX_CELL_CHARS)
-    if isinstance(cell, bool):
-        return "yes" if cell else "no"
     if isinstance(cell, float):
         return f"{cell:,.0f}" if abs(cell) >= 1000 else f"{cell:.3g}"
     return sections.format_cell(cell, format_value_unit)

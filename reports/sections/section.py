@@ -274,6 +274,8 @@ def format_cell(cell: Cell, format_quantity: Callable[[Quantity], str], escape: 
             return NOT_AVAILABLE
         case str():
             return escape(cell)
+        case bool():
+            return "yes" if cell else "no"
         case int():
             return format_count(cell)
         case float():

@@ -30,7 +30,7 @@ OFFER_QUANTITIES = ("usd_per_month", "usd_per_1k", "latency", "utilization")
 
 
 class SectionFrame(msgspec.Struct, frozen=True):
-    """Table of a section of a report, with its headers by column, the columns of quantities, the
+    """Table of a section of a report, with its headers by column, the columns of quantities and other numbers, the
     indices of INVALID rows, and warnings by row index."""
 
     title: str
@@ -64,7 +64,7 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
         note=table.note or section.note,
         frame=_frame(rows, keys),
         headers={key: capitalize_header(header) for key, header in zip(keys, headers, strict=True)},
-        quantities=frozenset(key for key in keys if any(isinstance(row[key], Quantity) for row in rows)),
+        quantities=frozenset(key for key in keys if _has_quantities([row[key] for row in rows])),
         invalid_rows=tuple(
             index for index, row in enumerate(table.rows) if getattr(row, "stage", None) in invalid_stages
         ),
@@ -76,13 +76,24 @@ def build_section_frame(section: Section[RowT], table: Table[RowT], report: Repo
     )
 
 
-def _convert_cell(cell: Cell, *, has_intervals: bool) -> Quantity | str | int:
+def _convert_cell(cell: Cell, *, has_intervals: bool) -> Quantity | str | int | float:
     """Return the value of a cell. A quantity keeps its interval only if the section shows it."""
     if isinstance(cell, Noted):
         return _convert_cell(cell.value, has_intervals=has_intervals)
     if isinstance(cell, Quantity):
         return cell if has_intervals else _drop_interval(cell)
-    return cell if isinstance(cell, int) else format_cell(cell, formatting.format_value_unit)
+    is_number = isinstance(cell, (int, float)) and not isinstance(cell, bool)
+    return cell if is_number else format_cell(cell, formatting.format_value_unit)
+
+
+def _has_quantities(cells: Sequence[Quantity | str | int | float]) -> bool:
+    """Return whether a column has quantities, or numbers that are no counts or not all available: it is sorted by
+    value, as a column of counts is anyway."""
+    numbers = [cell for cell in cells if isinstance(cell, (int, float))]
+    others = [cell for cell in cells if not isinstance(cell, (int, float))]
+    has_numbers = bool(numbers) and all(cell == formatting.NOT_AVAILABLE for cell in others)
+    is_count = not others and all(isinstance(number, int) for number in numbers)
+    return any(isinstance(cell, Quantity) for cell in others) or (has_numbers and not is_count)
 
 
 def check_frame(rows: Sequence[CheckRow]) -> pd.DataFrame:

@@ -129,7 +129,7 @@ def describe_quantity(quantity: Quantity) -> str:
 
 
 def _get_value(value: object) -> object:
-    return value.value if isinstance(value, Quantity) else None
+    return value.value if isinstance(value, Quantity) else value if isinstance(value, (int, float)) else None
 
 
 def _get_gray_brush() -> QBrush:
