@@ -57,6 +57,11 @@ def find_model_key(name: str) -> str | None:
     return names.get(name.lower()) or names.get(_simplify(name))
 
 
+def find_shape_key(shape: LanguageModel) -> str | None:
+    """Return the key of the model of a shape; None if the table has no model of this shape."""
+    return next((key for key, model in load_language_models().items() if model.shape == shape), None)
+
+
 _WEIGHTS = re.compile(r"-(?:nv|mx)?(fp8|fp4|int4|awq|gptq|bf16)(?=-|$)")
 """Parts of names that tell the data type of the weights."""
 

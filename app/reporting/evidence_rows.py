@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Iterable, Iterator, Sequence
+from functools import lru_cache
 from typing import Any
 
+import msgspec
+
 from app.analysis.accelerator_names import matches_accelerator
-from app.analysis.language_models import find_model_key
+from app.analysis.language_models import find_model_key, find_shape_key
 from app.analysis.published_points import load_published_points
 from app.errors import UsageError
+from app.planning.step_times.bundled import load_bundled_evidence
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.profiles.problems import did_you_mean
 from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, PublishedPoint, PublishedServer
 from app.records.plan import NearestPoint
-from app.records.planning_inputs import OwnEvidence, OwnPoint
+from app.records.planning_inputs import LanguageModel, OwnEvidence, OwnPoint
 from reports.sections.evidence import EvidenceRow, NearestPointRow
 
 _SOURCES_BY_ID = {source.id: source for source in PUBLISHED_SOURCES}
@@ -110,6 +114,23 @@ def _list_fields(
         | {name: getattr(point, name) for name in _LOAD_FIELDS}
         | {"measured_on": None if measured_on is None else measured_on.isoformat()}
     )
+
+
+class ModelEvidence(msgspec.Struct, frozen=True):
+    """Evidence of one language model: its name, and the rows of the user's own measurements and of published points."""
+
+    model: str
+    rows: tuple[EvidenceRow, ...]
+
+
+@lru_cache(maxsize=4)
+def list_model_evidence(shape: LanguageModel, name: str, own: tuple[OwnEvidence, ...]) -> ModelEvidence:
+    """Return the evidence of the language model of a shape. `name` is its name if no published model has this shape,
+    and `own` are the user's measurements of it."""
+    model = find_shape_key(shape) or load_bundled_evidence().find_model(shape) or name
+    own_rows = [row for evidence in own for row in build_own_rows(evidence)]
+    published = [build_published_row(point) for point in load_published_points() if point.served.model == model]
+    return ModelEvidence(model, (*own_rows, *published))
 
 
 def find_sources(rows: Sequence[EvidenceRow]) -> list[EvidenceSource]:

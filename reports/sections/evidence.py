@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from functools import partial
+
 import msgspec
 
 from reports import formatting
-from reports.sections.section import Column, Section
+from reports.sections.section import Column, Section, Table
 
 UNKNOWN_VERSION = "unknown"
 """Version of an engine that the source does not state."""
@@ -78,14 +81,25 @@ def _format_engine(row: EvidenceRow) -> str:
     return row.engine if row.version == UNKNOWN_VERSION else f"{row.engine} {row.version}"
 
 
+def _column_of_nearest(key: str, label: str) -> Column[EvidenceRow]:
+    """Return a column of a field that only the points nearest to a plan have."""
+    return Column(key, label, partial(_read_field, key))
+
+
+def _read_field(key: str, row: EvidenceRow) -> float | None:
+    value: float | None = getattr(row, key, None)
+    return value
+
+
 EVIDENCE = Section(
     name="evidence",
     title="Measured loads of language models",
     caption="Nearest published points: measured, and predicted by the model of step times",
     style="nearest",
-    omits_empty=frozenset(),
+    omits_empty=frozenset(("window",)),
     columns=(
-        *(Column[EvidenceRow](key, key) for key in ("id", "source")),
+        Column("id", "ID", is_prose=True),
+        Column("source", "source", is_prose=True),
         Column("model", "model", is_prose=True),
         Column("precision", "weights", is_prose=True),
         Column("gpus", "GPUs", _format_gpus, is_prose=True),
@@ -97,9 +111,9 @@ EVIDENCE = Section(
         Column("clients", "clients"),
         Column("rate_per_s", "req/s"),
         Column("ttft_ms", "TTFT (ms)"),
-        Column("predicted_ttft_ms", "predicted"),
+        _column_of_nearest("predicted_ttft_ms", "predicted"),
         Column("tpot_ms", "TPOT (ms)"),
-        Column("predicted_tpot_ms", "predicted"),
+        _column_of_nearest("predicted_tpot_ms", "predicted"),
         Column("measured_on", "measured"),
         Column("flags_known", "flags known", lambda row: row.flags is not None),
         Column("speculation", "speculation"),
@@ -110,8 +124,15 @@ EVIDENCE = Section(
         "clients rate_per_s ttft_ms | tpot_ms measured_on flags_known speculation",
         "html": "model | precision gpus served_by input_tokens output_tokens clients | ttft_ms predicted_ttft_ms | "
         "tpot_ms predicted_tpot_ms",
+        "window": "source | model gpus tensor_parallel expert_parallel precision served_by input_tokens output_tokens "
+        "clients rate_per_s ttft_ms predicted_ttft_ms tpot_ms predicted_tpot_ms measured_on speculation id",
         "csv": "id | source model accelerator accelerators tensor_parallel expert_parallel precision engine version "
         "input_tokens output_tokens clients rate_per_s ttft_ms tpot_ms measured_on flags_known flags speculation image",
     },
 )
-"""Text and Markdown list points, and HTML the points that are nearest to a plan."""
+"""Text and Markdown list points, HTML the points that are nearest to a plan, and the window both."""
+
+
+def list_model_points(model: str, rows: Sequence[EvidenceRow]) -> Table[EvidenceRow]:
+    """Return the table of the points of one model."""
+    return Table(rows=rows, caption=f"Measured loads of {model}")

@@ -114,7 +114,9 @@ class PlanPage(Page):
         )
 
     def filter_field(self) -> QLineEdit | None:
-        return self.workbench.offers.filter_field if self.stack.currentWidget() is self.work_area else None
+        offers = self.workbench.offers
+        has_offers = self.stack.currentWidget() is self.work_area and not offers.isHidden()
+        return offers.filter_field if has_offers else None
 
     def run_directories(self) -> tuple[Path, ...]:
         request = self.presenter.request()

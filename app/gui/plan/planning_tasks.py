@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from app.gui.import_preloading import load_modules
+from app.gui.plan.evidence_tables import PlanEvidence, build_plan_evidence
 from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
 from app.planning.fleets import plan_fleets, simulate_offer
 from app.planning.relaxation import Relaxation, find_relaxations
@@ -35,11 +36,12 @@ because the tasks run in several threads."""
 _ASSUMED_TRAFFIC = "traffic.peak=100/s"
 
 
-class PlanOutcome(msgspec.Struct, frozen=True):
+class PlanOutcome(msgspec.Struct, frozen=True, eq=False):
     inputs: PlanningInputs
     plan: Plan
     relaxations: tuple[Relaxation, ...]
     computation_ms: float
+    evidence: PlanEvidence | None
 
 
 def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
@@ -100,7 +102,8 @@ def compute_plan(
     plan = plan_fleets(plan_inputs, estimate_only=is_estimate, should_continue=should_continue)
     computation_ms = 1000 * (time.perf_counter() - start_s)
     is_infeasible = plan.recommendation is None and not is_estimate
-    return PlanOutcome(plan_inputs, plan, find_relaxations(plan_inputs) if is_infeasible else (), computation_ms)
+    relaxations = find_relaxations(plan_inputs) if is_infeasible else ()
+    return PlanOutcome(plan_inputs, plan, relaxations, computation_ms, build_plan_evidence(plan, plan_inputs))
 
 
 def simulate_estimated_offer(plan_inputs: PlanningInputs, offer: str, should_continue: ShouldContinue) -> Fleet | None:

@@ -262,6 +262,7 @@ class PlanPresenter(QObject):
             plan=outcome.plan,
             is_current=True,
             computation_ms=outcome.computation_ms,
+            evidence=outcome.evidence,
             error=None,
             relaxations=relaxations,
             refined_plan=None,

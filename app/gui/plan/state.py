@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from app.gui.plan.evidence_tables import PlanEvidence
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs
@@ -114,7 +115,7 @@ class LoadedSources(msgspec.Struct, frozen=True):
     """True if a peak rate was assumed, because the sources do not define the traffic."""
 
 
-class PlanState(msgspec.Struct, frozen=True):
+class PlanState(msgspec.Struct, frozen=True, eq=False):
     """State of the Plan page.
 
     `inputs` are the plan inputs including the edits; `plan` is the result for these inputs if
@@ -142,6 +143,8 @@ class PlanState(msgspec.Struct, frozen=True):
     ranking and the recommendation are those of `plan`, which is also what is exported."""
     simulating_offer: str | None = None
     """Offer that is being simulated because it was selected."""
+    evidence: PlanEvidence | None = None
+    """Measured loads that the last result is based on; `None` without an assumed language model."""
 
 
 def find_fleet(plan: Plan, offer: str | None) -> Fleet | None:

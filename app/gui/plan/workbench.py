@@ -17,6 +17,7 @@ from PySide6.QtWidgets import QApplication, QSplitter, QTabWidget, QWidget
 
 from app.gui.plan.card import PlanCard
 from app.gui.plan.comparison import PIN_MARKS, ComparisonView, toggle_pin
+from app.gui.plan.evidence_view import EvidenceView
 from app.gui.plan.inputs import PlanInputs
 from app.gui.plan.offers_view import OffersView
 from app.gui.plan.pareto_chart import ParetoChart
@@ -170,9 +171,15 @@ class Workbench(QWidget):
         self.tabs.setAccessibleName("Selected offer and comparison")
         self.tabs.addTab(self.card, "Offer")
         self.tabs.addTab(self.comparison, "Comparison")
+        self.evidence = EvidenceView()
+        self.bottom_tabs = QTabWidget()
+        self.bottom_tabs.setDocumentMode(True)
+        self.bottom_tabs.setTabBarAutoHide(True)
+        self.bottom_tabs.setAccessibleName("Offers and evidence")
+        self.bottom_tabs.addTab(self.offers, "Offers")
         self.pinned_offers: tuple[str, ...] = ()
         self._plan: Plan | None = None
-        self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.tabs, self.offers))
+        self.panel_layout = ResponsiveLayout(Panels(self.inputs, self.chart, self.tabs, self.bottom_tabs))
         vbox(self.card.header, (self.panel_layout, 1), within=self, spacing=6)
         for panel in (self.inputs, self.card, self.offers):
             panel.change_requested.connect(presenter.apply_change)
@@ -197,10 +204,20 @@ class Workbench(QWidget):
         self.chart.show_state(state)
         self.offers.show_state(state)
         self.card.show_state(state)
+        self._show_evidence(state)
         if state.plan is not self._plan:
             self._plan = state.plan
             self._set_pins(self.pinned_offers)
         self._show_capacity()
+
+    def _show_evidence(self, state: PlanState) -> None:
+        """Show the evidence in a tab of its own, which only plans of a language model have."""
+        self.evidence.show_state(state)
+        index = self.bottom_tabs.indexOf(self.evidence)
+        if state.evidence is not None and index < 0:
+            self.bottom_tabs.addTab(self.evidence, "Evidence")
+        elif state.evidence is None and index >= 0:
+            self.bottom_tabs.removeTab(index)
 
     def select_offer(self, offer: str) -> None:
         """Select an offer in all panels. An empty key selects the recommended offer."""

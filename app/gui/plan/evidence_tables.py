@@ -1,0 +1,48 @@
+"""Tables of the evidence of a plan: measured loads of its language model, and published points near to its servers."""
+
+from __future__ import annotations
+
+from functools import lru_cache
+
+import msgspec
+
+from app.gui.results.frames import SectionFrame, build_section_frame
+from app.records.evidence import list_attributions
+from app.records.plan import Plan
+from app.records.planning_inputs import PlanningInputs
+from app.reporting.evidence_rows import ModelEvidence, build_nearest_row, list_model_evidence
+from reports.sections.evidence import EVIDENCE, list_model_points
+from reports.sections.section import Table
+
+
+class PlanEvidence(msgspec.Struct, frozen=True, eq=False):
+    """Evidence of a plan of a language model: `points` are all measured loads of the model, and `nearest` the published
+    points that are nearest to the recommended server. A table without rows is `None`."""
+
+    model: ModelEvidence
+    points: SectionFrame | None
+    nearest: SectionFrame | None
+    attributions: tuple[str, ...]
+
+
+def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs) -> PlanEvidence | None:
+    """Build the tables of the evidence of a plan; `None` if it has no assumed language model."""
+    assumed_model = plan_inputs.assumed_model
+    if assumed_model is None:
+        return None
+    evidence = list_model_evidence(assumed_model.model, assumed_model.name, plan_inputs.own_evidence)
+    nearest_rows = tuple(map(build_nearest_row, plan.nearest_points))
+    return PlanEvidence(
+        evidence,
+        _build_points_frame(evidence),
+        build_section_frame(EVIDENCE, Table(rows=nearest_rows)) if nearest_rows else None,
+        list_attributions(row.source for row in (*nearest_rows, *evidence.rows)),
+    )
+
+
+@lru_cache(maxsize=4)
+def _build_points_frame(evidence: ModelEvidence) -> SectionFrame | None:
+    """Build the table of the points of a model, which most changes of a plan do not affect."""
+    if not evidence.rows:
+        return None
+    return build_section_frame(EVIDENCE, list_model_points(evidence.model, evidence.rows))

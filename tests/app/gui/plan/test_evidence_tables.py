@@ -1,0 +1,111 @@
+"""Tests of the tables of a plan's evidence, which the window shows."""
+
+from __future__ import annotations
+
+import datetime
+from functools import cache
+
+import msgspec
+import pytest
+
+from app.analysis.language_models import load_language_models
+from app.analysis.published_points import load_published_points
+from app.gui.plan.evidence_tables import PlanEvidence, build_plan_evidence
+from app.planning.fleets import plan_fleets
+from app.profiles.pricing.catalog import load_catalog
+from app.records.evidence import PUBLISHED_SOURCES, PublishedServer
+from app.records.plan import Plan
+from app.records.planning_inputs import AssumedModel, OwnEvidence, OwnPoint, PlanningInputs
+from app.records.traffic import TokenLengths, Traffic
+from app.reporting.evidence_rows import build_nearest_row
+from tests.fakes.offers import catalog_of, gpu_offer
+from tests.fakes.small_plan import planning_inputs
+
+MODEL = "llama-3.1-8b"
+
+pytestmark = pytest.mark.unit
+
+
+@cache
+def plan_model() -> tuple[Plan, PlanningInputs]:
+    """Return the estimate of a plan for a published model, with its inputs."""
+    catalog = catalog_of(gpu_offer("h", "h100-sxm5-80gb"))
+    inputs = planning_inputs(
+        measured=(),
+        catalog=msgspec.structs.replace(catalog, accelerators=load_catalog().accelerators),
+        slo="ttft_ms.p95 < 2000",
+        assumed_model=AssumedModel("my name", load_language_models()[MODEL].shape),
+        traffic=Traffic(20.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 1000.0, 200.0),)),
+    )
+    return plan_fleets(inputs, estimate_only=True), inputs
+
+
+def build_evidence(**changes: object) -> PlanEvidence:
+    plan, inputs = plan_model()
+    evidence = build_plan_evidence(plan, msgspec.structs.replace(inputs, **changes))
+    assert evidence is not None
+    return evidence
+
+
+def build_own_evidence(tpot_ms: float) -> OwnEvidence:
+    served = PublishedServer(
+        model=MODEL, accelerator="l4", precision="bf16", engine="vllm", version="unknown", accelerators=1
+    )
+    point = OwnPoint(
+        clients=8.0, rate_per_s=None, input_tokens=269.5, output_tokens=100.0, ttft_ms=None, tpot_ms=tpot_ms
+    )
+    return OwnEvidence(
+        id="own-0badcafe",
+        added_on=datetime.date(2026, 1, 2),
+        tool="vllm bench",
+        origin="result.json",
+        model_name=MODEL,
+        shape=load_language_models()[MODEL].shape,
+        served=served,
+        points=(point,),
+    )
+
+
+def test_nearest_points_of_the_plan_have_what_was_measured_and_predicted() -> None:
+    nearest = build_evidence().nearest
+    assert nearest is not None
+    rows = [build_nearest_row(point) for point in plan_model()[0].nearest_points]
+    assert list(nearest.frame["ttft_ms"]) == [row.ttft_ms for row in rows]
+    assert list(nearest.frame["predicted_tpot_ms"]) == [row.predicted_tpot_ms for row in rows]
+    assert "predicted by the model" in nearest.title
+    assert {"ttft_ms", "predicted_ttft_ms"} <= nearest.quantities
+
+
+def test_all_published_points_of_the_planned_model_are_listed_without_predictions() -> None:
+    evidence = build_evidence()
+    published = [point.id for point in load_published_points() if point.served.model == MODEL]
+    assert list(evidence.points.frame["id"]) == published
+    assert not {"predicted_ttft_ms", "rate_per_s", "speculation"} & set(evidence.points.frame.columns)
+    assert evidence.points.title == f"Measured loads of {MODEL}"
+    assert set(evidence.attributions) <= {source.attribution for source in PUBLISHED_SOURCES}
+    assert evidence.attributions
+
+
+def test_own_measurements_of_the_model_come_first() -> None:
+    frame = build_evidence(own_evidence=(build_own_evidence(17.5),)).points.frame
+    assert (frame["source"][0], frame["id"][0], frame["tpot_ms"][0]) == ("own", "own-0badcafe.1", 17.5)
+    assert frame["ttft_ms"][0] == "n/a"
+    assert len(frame) == len(build_evidence().points.frame) + 1
+
+
+def test_table_of_the_points_is_built_once_for_all_changes_of_the_traffic() -> None:
+    traffic = msgspec.structs.replace(plan_model()[1].traffic, peak_per_s=30.0)
+    assert build_evidence(traffic=traffic).points is build_evidence().points
+
+
+def test_model_without_published_points_has_only_those_near_to_the_plan() -> None:
+    shape = load_language_models()["llama-2-70b"].shape
+    evidence = build_evidence(assumed_model=AssumedModel("llama-2-70b", shape))
+    assert evidence.model.model == "llama-2-70b"
+    assert not evidence.model.rows
+    assert evidence.nearest is not None
+
+
+def test_plan_of_measurements_has_no_evidence_of_a_language_model() -> None:
+    plan, inputs = plan_model()
+    assert build_plan_evidence(plan, msgspec.structs.replace(inputs, assumed_model=None)) is None
