@@ -165,9 +165,8 @@ def _format_lines(document: dict[str, object], indent: str = "") -> list[str]:
 
 
 def _add_evidence(source: str, server: _Server, input_tokens: float | None, output_tokens: float | None) -> int:
-    from app.storage.own_evidence import store_evidence
     from app.wiring.dependencies import get_utc_now
-    from app.wiring.evidence import EvidenceRequest, build_evidence
+    from app.wiring.evidence import EvidenceRequest, add_evidence
     from reports.sections.evidence import UNKNOWN_VERSION
 
     request = EvidenceRequest(
@@ -184,30 +183,17 @@ def _add_evidence(source: str, server: _Server, input_tokens: float | None, outp
         output_tokens=output_tokens,
         speculation=server.speculation,
     )
-    evidence = build_evidence(request, get_utc_now().date())
-    path = store_evidence(evidence)
-    count = len(evidence.points)
-    for note in evidence.notes:
+    added = add_evidence(request, get_utc_now().date())
+    for note in added.evidence.notes:
         print(f"note: {note}", file=sys.stderr)
-    print(f"{evidence.id}: {count} point{'' if count == 1 else 's'} of {evidence.model_name} stored in {path}")
+    print(added.summary)
     return ExitCode.OK
 
 
 def _remove_evidence(evidence_id: str) -> int:
-    from app.analysis.published_points import load_published_points
-    from app.storage.own_evidence import remove_evidence
+    from app.wiring.evidence import remove_own_evidence
 
-    own_id, dot, _ = evidence_id.partition(".")
-    if dot and own_id.startswith(f"{OWN_SOURCE}-"):
-        raise UsageError(
-            f"{evidence_id} is one point of {own_id}",
-            hint=f"Remove all of its points with `sizewise evidence remove {own_id}`.",
-        )
-    published_ids = {point.id for point in load_published_points()} | {source.id for source in PUBLISHED_SOURCES}
-    if evidence_id in published_ids:
-        raise UsageError(f"{evidence_id} is published", hint="Only your own measurements can be removed.")
-    remove_evidence(evidence_id)
-    print(f"{evidence_id} was removed")
+    print(remove_own_evidence(evidence_id))
     return ExitCode.OK
 
 

@@ -11,16 +11,18 @@ import msgspec
 from app.analysis.accelerator_names import matches_accelerator
 from app.analysis.curve import build_client_load_points, build_load_points
 from app.analysis.language_models import find_language_model
+from app.analysis.published_points import load_published_points
 from app.errors import InvalidRunError, UsageError
 from app.profiles.plan import is_model_shape_file
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
-from app.records.evidence import EngineName, PublishedServer
+from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EngineName, PublishedServer
 from app.records.planning_inputs import LanguageModel, MeasuredLoadPoint, OwnEvidence, OwnPoint
 from app.records.result import Result
 from app.storage.foreign.reading import read_foreign
-from app.storage.own_evidence import identify
+from app.storage.own_evidence import identify, remove_evidence, store_evidence
 from app.storage.run_directory import EVENTS, find_run
 from app.wiring.assumed_models import load_assumed_model
+from reports.formatting import format_count_noun
 from reports.sections.evidence import UNKNOWN_VERSION
 
 
@@ -42,6 +44,44 @@ class EvidenceRequest(msgspec.Struct, frozen=True, kw_only=True):
     input_tokens: float | None = None
     output_tokens: float | None = None
     speculation: bool | None = None
+
+
+class AddedEvidence(msgspec.Struct, frozen=True):
+    """Evidence that was added to the user's own, and the path of its file."""
+
+    evidence: OwnEvidence
+    path: Path
+
+    @property
+    def summary(self) -> str:
+        points = format_count_noun(len(self.evidence.points), "point")
+        return f"{self.evidence.id}: {points} of {self.evidence.model_name} stored in {self.path}"
+
+
+def add_evidence(request: EvidenceRequest, today: datetime.date) -> AddedEvidence:
+    """Read measurements and store them as the user's own evidence.
+
+    Raises UsageError as `build_evidence` does or if they are already stored, and StorageError if they cannot be
+    written.
+    """
+    evidence = build_evidence(request, today)
+    return AddedEvidence(evidence, store_evidence(evidence))
+
+
+def remove_own_evidence(evidence_id: str) -> str:
+    """Remove the user's own evidence with all of its points, and return a sentence about it. Raises UsageError if the
+    ID is not that of own evidence, and StorageError if it cannot be removed."""
+    own_id, dot, _ = evidence_id.partition(".")
+    if dot and own_id.startswith(f"{OWN_SOURCE}-"):
+        raise UsageError(
+            f"{evidence_id} is one point of {own_id}",
+            hint=f"Remove all of its points with `sizewise evidence remove {own_id}`.",
+        )
+    published_ids = {point.id for point in load_published_points()} | {source.id for source in PUBLISHED_SOURCES}
+    if evidence_id in published_ids:
+        raise UsageError(f"{evidence_id} is published", hint="Only your own measurements can be removed.")
+    remove_evidence(evidence_id)
+    return f"{evidence_id} was removed"
 
 
 class _Measured(msgspec.Struct, frozen=True):
