@@ -5,11 +5,11 @@ from __future__ import annotations
 
 import msgspec
 from PySide6.QtCore import Qt, Signal
-from PySide6.QtWidgets import QFormLayout, QLabel, QLineEdit, QTabWidget, QWidget
+from PySide6.QtWidgets import QFormLayout, QLineEdit, QTabWidget, QWidget
 
 from app.analysis.language_models import ListedModel, load_language_models
 from app.gui.plan.assumption_files import CurveAssumptions, ModelAssumptions, write_curve, write_model
-from app.gui.plan.fields import ChoiceField, NumberField
+from app.gui.plan.fields import ChoiceField, NumberField, add_field
 from app.gui.widgets import button, hbox, label, vbox
 from app.records.dtypes import WEIGHT_DTYPES
 from app.records.engine_presets import ENGINE_PRESETS
@@ -146,12 +146,12 @@ class ModelForm(QWidget):
             "vocabulary": "&Vocabulary size",
         }
         left_form, right_form = QFormLayout(), QFormLayout()
-        _add_field(left_form, "&Model", self.known_models)
+        add_field(left_form, "&Model", self.known_models)
         for key in _ARCHITECTURE_KEYS:
             self.shape_fields[key] = NumberField(
                 0.01 if key == "parameters" else 1, 1e7, 2 if key == "parameters" else 0
             )
-            _add_field(left_form, titles[key], self.shape_fields[key])
+            add_field(left_form, titles[key], self.shape_fields[key])
         self.precision = ChoiceField(tuple((dtype, dtype) for dtype in WEIGHT_DTYPES))
         engines = tuple((preset.name, preset.title) for preset in ENGINE_PRESETS.values())
         self.engine = ChoiceField((("", "General settings"), *engines))
@@ -173,7 +173,7 @@ class ModelForm(QWidget):
             ("p95 &TTFT limit", self.ttft),
             ("p95 TP&OT limit", self.tpot),
         ):
-            _add_field(right_form, title, field)
+            add_field(right_form, title, field)
         columns = hbox((left_form, 1), (right_form, 1))
         self.plan_button = button("Plan for model", self._request_plan, primary=True)
         instructions = (
@@ -259,10 +259,3 @@ def _build_number_field(value: float, maximum: float, suffix: str) -> NumberFiel
     field = NumberField(0.001, maximum, 3, suffix)
     field.setValue(value)
     return field
-
-
-def _add_field(form: QFormLayout, title: str, field: QWidget) -> None:
-    field.setAccessibleName(title.replace("&", ""))
-    caption = QLabel(title)
-    caption.setBuddy(field)
-    form.addRow(caption, field)

@@ -2,17 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import lru_cache
+from pathlib import Path
 
 import msgspec
 
+from app.analysis.language_models import find_shape_key
 from app.gui.results.frames import SectionFrame, build_section_frame
-from app.records.evidence import list_attributions
+from app.profiles.plan import is_model_shape_file
+from app.records.evidence import EngineName, list_attributions
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
 from app.reporting.evidence_rows import ModelEvidence, build_nearest_row, list_model_evidence
-from reports.sections.evidence import EVIDENCE, list_model_points
+from reports.sections.evidence import EVIDENCE, EvidenceRow, list_model_points
 from reports.sections.section import Table
+
+
+class PlannedServer(msgspec.Struct, frozen=True):
+    """Server of a plan, which the user's own measurements are probably of. `model` is its name, or the path of the file
+    with its shape; `None` for the model of a plan file that has no name."""
+
+    model: str | None
+    engine: EngineName
+    precision: str
+    kv_dtype: str
 
 
 class PlanEvidence(msgspec.Struct, frozen=True, eq=False):
@@ -23,21 +37,32 @@ class PlanEvidence(msgspec.Struct, frozen=True, eq=False):
     points: SectionFrame | None
     nearest: SectionFrame | None
     attributions: tuple[str, ...]
+    server: PlannedServer
 
 
-def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs) -> PlanEvidence | None:
-    """Build the tables of the evidence of a plan; `None` if it has no assumed language model."""
+def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequence[str]) -> PlanEvidence | None:
+    """Build the tables of the evidence of a plan with these sources; `None` if it has no assumed language model."""
     assumed_model = plan_inputs.assumed_model
     if assumed_model is None:
         return None
     evidence = list_model_evidence(assumed_model.model, assumed_model.name, plan_inputs.own_evidence)
-    nearest_rows = tuple(map(build_nearest_row, plan.nearest_points))
+    nearest_rows: tuple[EvidenceRow, ...] = tuple(map(build_nearest_row, plan.nearest_points))
     return PlanEvidence(
         evidence,
         _build_points_frame(evidence),
         build_section_frame(EVIDENCE, Table(rows=nearest_rows)) if nearest_rows else None,
         list_attributions(row.source for row in (*nearest_rows, *evidence.rows)),
+        PlannedServer(
+            find_shape_key(assumed_model.model) or _find_shape_file(sources),
+            assumed_model.engine.served_name,
+            assumed_model.precision.weights,
+            assumed_model.precision.kv,
+        ),
     )
+
+
+def _find_shape_file(sources: Sequence[str]) -> str | None:
+    return next((source for source in sources if is_model_shape_file(Path(source))), None)
 
 
 @lru_cache(maxsize=4)

@@ -7,9 +7,9 @@ import math
 
 from PySide6.QtCore import QLocale, QSignalBlocker, Qt, Signal
 from PySide6.QtGui import QWheelEvent
-from PySide6.QtWidgets import QDoubleSpinBox, QSlider, QSpinBox, QWidget
+from PySide6.QtWidgets import QDoubleSpinBox, QFormLayout, QSlider, QSpinBox, QWidget
 
-from app.gui.widgets import WheelSafeComboBox, handles_wheel
+from app.gui.widgets import WheelSafeComboBox, handles_wheel, label
 
 _SLIDER_STEPS = 1000
 _MIN_CHARACTERS = 8
@@ -77,6 +77,12 @@ class ChoiceField(WheelSafeComboBox):
     def show_value(self, value: object) -> None:
         with QSignalBlocker(self):
             self.setCurrentIndex(self.findData(value))
+
+
+def add_field(form: QFormLayout, title: str, field: QWidget) -> None:
+    """Add a field to a form. `title` contains `&` before the mnemonic, which moves the focus to the field."""
+    field.setAccessibleName(title.replace("&", ""))
+    form.addRow(label(title, buddy=field), field)
 
 
 class LogSlider(QSlider):

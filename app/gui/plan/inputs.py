@@ -56,14 +56,14 @@ class PlanInputs(SideColumn):
         self.slo.finished.connect(self._renew_slo_merge_id)
         for row in self.rows.values():
             row.change_requested.connect(self.change_requested)
-        self._displayed_sources: object = None
+        self._displayed_request: object = None
 
     def show_state(self, state: PlanState) -> None:
         plan_inputs = state.inputs
         if plan_inputs is None or state.loaded_sources is None:
             return
-        if self._displayed_sources is not state.loaded_sources:
-            self._displayed_sources = state.loaded_sources
+        if self._displayed_request is not state.loaded_sources.request:
+            self._displayed_request = state.loaded_sources.request
             self.traffic.reset(state.loaded_sources.traffic_source, state.loaded_sources.inputs.traffic.peak_per_s)
         self.traffic.show_inputs(plan_inputs, state.edits)
         self.slo.show_slo(

@@ -64,6 +64,8 @@ class PlanPage(Page):
         self.empty_state.assumptions.failed.connect(self._notify_error)
         self.hardware_picker.hardware_selected.connect(self.presenter.set_hardware)
         self.hardware_picker.canceled.connect(self.presenter.close)
+        self.workbench.evidence.evidence_changed.connect(self._on_evidence_changed)
+        self.workbench.evidence.failed.connect(self._notify_error)
         self.navigation.library_changed.connect(self.refresh_runs)
 
     def enter(self) -> None:
@@ -181,6 +183,11 @@ class PlanPage(Page):
     def _on_exported(self, paths: tuple[Path, ...]) -> None:
         message = f"The export was written to {', '.join(map(str, paths))}."
         self.strip.show_notice(Notice("news", message))
+
+    def _on_evidence_changed(self, notice: Notice) -> None:
+        """Make the plan again, which the user's own measurements calibrate."""
+        self.presenter.reload()
+        self.strip.show_notice(notice)
 
     def _notify_error(self, error: Exception) -> None:
         self.strip.show_notice(build_error_notice(error))

@@ -17,6 +17,7 @@ from app.planning.relaxation import Relaxation, find_relaxations
 from app.planning.slo_objectives import ShouldContinue, always_continue
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs
+from app.storage.own_evidence import list_evidence
 from app.storage.plan_file import is_plan_file
 from app.wiring.plan_changes import apply_overrides
 from app.wiring.planning import NoTrafficError, PlanRequest, build_plan_inputs
@@ -59,7 +60,14 @@ def load_sources(request: PlanRequest, today: datetime.date) -> LoadedSources:
         is_traffic_assumed = True
         request = msgspec.structs.replace(request, overrides=(*request.overrides, _ASSUMED_TRAFFIC))
         plan_inputs = build_cached_inputs(request, today)
-    return LoadedSources(request, plan_inputs, _find_traffic_source(request), _needs_refit(request), is_traffic_assumed)
+    return LoadedSources(
+        request,
+        plan_inputs,
+        _find_traffic_source(request),
+        _needs_refit(request),
+        is_traffic_assumed,
+        () if plan_inputs.assumed_model is None else tuple(list_evidence()[1]),
+    )
 
 
 @lru_cache(maxsize=4)
@@ -103,7 +111,8 @@ def compute_plan(
     computation_ms = 1000 * (time.perf_counter() - start_s)
     is_infeasible = plan.recommendation is None and not is_estimate
     relaxations = find_relaxations(plan_inputs) if is_infeasible else ()
-    return PlanOutcome(plan_inputs, plan, relaxations, computation_ms, build_plan_evidence(plan, plan_inputs))
+    evidence = build_plan_evidence(plan, plan_inputs, loaded_sources.request.sources)
+    return PlanOutcome(plan_inputs, plan, relaxations, computation_ms, evidence)
 
 
 def simulate_estimated_offer(plan_inputs: PlanningInputs, offer: str, should_continue: ShouldContinue) -> Fleet | None:

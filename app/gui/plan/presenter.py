@@ -102,6 +102,15 @@ class PlanPresenter(QObject):
         today = self.today
         self._loader.request(lambda: load_sources(request, today))
 
+    def reload(self) -> None:
+        """Read the sources again, since measurements that the plan is based on have changed. The edits and their undo
+        history are kept."""
+        if self.state.loaded_sources is not None:
+            self._cancel_pending()
+            self._update_state(is_current=False)
+            request, today = self.state.loaded_sources.request, self.today
+            self._loader.request(lambda: load_sources(request, today))
+
     def set_hardware(self, hardware: tuple[str, ...]) -> None:
         """Reopen the sources that do not record their hardware, with the given hardware: keys of
         `target.hardware` with their values, in the format of `--set`."""
@@ -236,8 +245,9 @@ class PlanPresenter(QObject):
         self._simulator.cancel()
 
     def _on_loaded(self, loaded_sources: LoadedSources) -> None:
-        self._update_state(phase="planning", loaded_sources=loaded_sources, inputs=loaded_sources.inputs, error=None)
-        self._start_estimate()
+        inputs = self.state.inputs or loaded_sources.inputs
+        self.state = msgspec.structs.replace(self.state, phase="planning", loaded_sources=loaded_sources, inputs=inputs)
+        self.set_edits(self.state.edits)
 
     def _on_load_error(self, error: Exception) -> None:
         request_without_hardware = self._opened_request if isinstance(error, NoHardwareError) else None

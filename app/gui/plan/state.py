@@ -9,6 +9,7 @@ from typing import Literal
 
 import msgspec
 
+from app.errors import DamagedFileError
 from app.gui.plan.evidence_tables import PlanEvidence
 from app.planning.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
@@ -113,6 +114,8 @@ class LoadedSources(msgspec.Struct, frozen=True):
     needs_refit: bool
     is_traffic_assumed: bool = False
     """True if a peak rate was assumed, because the sources do not define the traffic."""
+    damaged_evidence: tuple[DamagedFileError, ...] = ()
+    """Files of the user's own evidence that cannot be read; empty without an assumed language model."""
 
 
 class PlanState(msgspec.Struct, frozen=True, eq=False):

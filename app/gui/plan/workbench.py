@@ -27,6 +27,7 @@ from app.gui.plan.state import PlanState, find_fleet
 from app.gui.theme import ThemeController
 from app.gui.widgets import vbox
 from app.records.plan import Plan
+from app.wiring.planning import PlanRequest
 
 LayoutMode = Literal["three", "two", "one"]
 """Layout of the workbench, named after its number of columns."""
@@ -159,7 +160,7 @@ class Workbench(QWidget):
         super().__init__()
         self._presenter = presenter
         self._state = presenter.state
-        self._displayed_sources: object = None
+        self._displayed_request: PlanRequest | None = None
         self._selected_offer: str | None = None
         self.inputs = PlanInputs(theme_controller)
         self.chart = ParetoChart(theme_controller)
@@ -196,8 +197,9 @@ class Workbench(QWidget):
     def show_state(self, state: PlanState) -> None:
         state = msgspec.structs.replace(state, plan=state.refined_plan or state.plan)
         self._state = state
-        if state.loaded_sources is not self._displayed_sources:
-            self._displayed_sources = state.loaded_sources
+        request = None if state.loaded_sources is None else state.loaded_sources.request
+        if request is not self._displayed_request:
+            self._displayed_request = request
             self._set_pins(())
             self.select_offer("")
         self.inputs.show_state(state)

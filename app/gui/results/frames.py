@@ -82,8 +82,9 @@ def _convert_cell(cell: Cell, *, has_intervals: bool) -> Quantity | str | int | 
         return _convert_cell(cell.value, has_intervals=has_intervals)
     if isinstance(cell, Quantity):
         return cell if has_intervals else _drop_interval(cell)
-    is_number = isinstance(cell, (int, float)) and not isinstance(cell, bool)
-    return cell if is_number else format_cell(cell, formatting.format_value_unit)
+    if isinstance(cell, (int, float)) and not isinstance(cell, bool):
+        return cell
+    return format_cell(cell, formatting.format_value_unit)
 
 
 def _has_quantities(cells: Sequence[Quantity | str | int | float]) -> bool:

@@ -11,6 +11,7 @@ import pytest
 from app.analysis.language_models import load_language_models
 from app.analysis.published_points import load_published_points
 from app.gui.plan.evidence_tables import PlanEvidence, build_plan_evidence
+from app.gui.results.frames import SectionFrame
 from app.planning.fleets import plan_fleets
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PUBLISHED_SOURCES, PublishedServer
@@ -42,9 +43,16 @@ def plan_model() -> tuple[Plan, PlanningInputs]:
 
 def build_evidence(**changes: object) -> PlanEvidence:
     plan, inputs = plan_model()
-    evidence = build_plan_evidence(plan, msgspec.structs.replace(inputs, **changes))
+    evidence = build_plan_evidence(plan, msgspec.structs.replace(inputs, **changes), ())
     assert evidence is not None
     return evidence
+
+
+def build_points(**changes: object) -> SectionFrame:
+    """Return the table of the points of the planned model."""
+    points = build_evidence(**changes).points
+    assert points is not None
+    return points
 
 
 def build_own_evidence(tpot_ms: float) -> OwnEvidence:
@@ -77,25 +85,25 @@ def test_nearest_points_of_the_plan_have_what_was_measured_and_predicted() -> No
 
 
 def test_all_published_points_of_the_planned_model_are_listed_without_predictions() -> None:
-    evidence = build_evidence()
+    points, attributions = build_points(), build_evidence().attributions
     published = [point.id for point in load_published_points() if point.served.model == MODEL]
-    assert list(evidence.points.frame["id"]) == published
-    assert not {"predicted_ttft_ms", "rate_per_s", "speculation"} & set(evidence.points.frame.columns)
-    assert evidence.points.title == f"Measured loads of {MODEL}"
-    assert set(evidence.attributions) <= {source.attribution for source in PUBLISHED_SOURCES}
-    assert evidence.attributions
+    assert list(points.frame["id"]) == published
+    assert not {"predicted_ttft_ms", "rate_per_s", "speculation"} & set(points.frame.columns)
+    assert points.title == f"Measured loads of {MODEL}"
+    assert set(attributions) <= {source.attribution for source in PUBLISHED_SOURCES}
+    assert attributions
 
 
 def test_own_measurements_of_the_model_come_first() -> None:
-    frame = build_evidence(own_evidence=(build_own_evidence(17.5),)).points.frame
+    frame = build_points(own_evidence=(build_own_evidence(17.5),)).frame
     assert (frame["source"][0], frame["id"][0], frame["tpot_ms"][0]) == ("own", "own-0badcafe.1", 17.5)
     assert frame["ttft_ms"][0] == "n/a"
-    assert len(frame) == len(build_evidence().points.frame) + 1
+    assert len(frame) == len(build_points().frame) + 1
 
 
 def test_table_of_the_points_is_built_once_for_all_changes_of_the_traffic() -> None:
     traffic = msgspec.structs.replace(plan_model()[1].traffic, peak_per_s=30.0)
-    assert build_evidence(traffic=traffic).points is build_evidence().points
+    assert build_points(traffic=traffic) is build_points()
 
 
 def test_model_without_published_points_has_only_those_near_to_the_plan() -> None:
@@ -108,4 +116,4 @@ def test_model_without_published_points_has_only_those_near_to_the_plan() -> Non
 
 def test_plan_of_measurements_has_no_evidence_of_a_language_model() -> None:
     plan, inputs = plan_model()
-    assert build_plan_evidence(plan, msgspec.structs.replace(inputs, assumed_model=None)) is None
+    assert build_plan_evidence(plan, msgspec.structs.replace(inputs, assumed_model=None), ()) is None
