@@ -11,6 +11,7 @@ import contextlib
 import hashlib
 import json
 import os
+import re
 import zlib
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -25,7 +26,7 @@ import msgspec
 import platformdirs
 from jinja2 import Environment, FileSystemBytecodeCache, FileSystemLoader, StrictUndefined
 from jinja2.bccache import Bucket
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from reports import decision, formatting, plan_sentences
 from reports.charts.capacity import build_demand_chart
@@ -86,6 +87,7 @@ WarnCallback = Callable[[str], None]
 PREFERRED_BYTES, MAX_BYTES = 2_000_000, 5_000_000
 _ROW_LIMITS = (1000, 300, 100)
 _TEMPLATES = Path(__file__).parent / "templates"
+_COMMAND = re.compile("`(sizewise [^`\n]+)`")
 _HTML_ESCAPES = str.maketrans(
     {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026", "\u2028": "\\u2028", "\u2029": "\\u2029"}
 )
@@ -373,6 +375,12 @@ def _build_link(name: str) -> str:
     return f"./{quote(name, safe='')}"
 
 
+def _mark_commands(text: str) -> Markup:
+    """Return the text as HTML. Commands of this program, which stand between backticks, are code; other backticks may
+    be part of a name."""
+    return Markup(_COMMAND.sub(r"<code>\1</code>", str(escape(text))))
+
+
 def _build_content_policy(style: str, *scripts: str) -> str:
     script_sources_text = " ".join(_compute_source_hash(script) for script in scripts) or "'none'"
     return (
@@ -480,6 +488,7 @@ def _build_environment() -> Environment:
             "probability": formatting.format_probability,
             "group_by_placement": _group_by_placement,
             "link": _build_link,
+            "commands": _mark_commands,
             "cell_text": partial(format_cell, format_quantity=formatting.format_value_unit),
         }
     )

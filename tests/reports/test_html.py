@@ -521,6 +521,13 @@ def test_plan_numbers_are_equal_in_html_and_text(rendered: Rendered, whole_plan_
         assert number in text, number
 
 
+@pytest.mark.usefixtures("pages_without_charts")
+def test_commands_in_notes_are_code_and_escaped(whole_plan_report: PlanReport) -> None:
+    plan = msgspec.structs.replace(whole_plan_report.plan, notes=("Run `sizewise plan <X>`, then `ls`.",))
+    html = render_plan_html(msgspec.structs.replace(whole_plan_report, plan=plan))
+    assert "<li>Run <code>sizewise plan &lt;X&gt;</code>, then `ls`.</li>" in html
+
+
 def test_html_in_offer_name_is_escaped(rendered: Rendered) -> None:
     html = rendered("whole_plan_report")
     page = re.sub(r"(?s)<script>.*?</script>", "", html)  # the library knows of images
