@@ -57,6 +57,10 @@ OUT_COLUMNS = (
     "refused", "tpot_withheld_ms", "ttft_withheld_ms",
 )  # fmt: skip
 _BOOTSTRAPS = 400
+CALIBRATED = (0.7, 0.9)
+"""Least and largest coverage of an 80 % interval that counts as right."""
+MIN_POINTS, MIN_CURVES = 100, 10
+"""Points and curves of a row, below which its coverage is not evaluated."""
 PAGE = Path(__file__).parents[2] / "docs" / "validation" / "published-language-models.md"
 _TITLES = {"model": "each model left out", "gpu": "each GPU type left out", "engine": "each engine left out"}
 _FIRST_TABLE = f"## TPOT, {_TITLES['model']}"
@@ -205,8 +209,8 @@ def _report(
     measured_s: dict[Metric, NDArray[np.float64]] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
     for metric, measured in measured_s.items():
         yield f"\n## {metric.upper()}, {title}"
-        yield "| | points | curves | median | mean | bias | 80 % covers | bootstrap | ≤ p90 | p90 / p10 |"
-        yield "|---|---|---|---|---|---|---|---|---|---|"
+        yield "| | points | curves | median | mean | bias | 80 % covers | bootstrap | calibrated | ≤ p90 | p90 / p10 |"
+        yield "|---|---|---|---|---|---|---|---|---|---|---|"
         for name, inside in cells:
             if inside.any():
                 yield _format_cell(name, inside, published, estimate, metric, measured)
@@ -233,8 +237,20 @@ def _format_cell(
     return (
         f"| {name} | {inside.sum()} | {len(set(curves))} | {np.median(errors):.1%} | {errors.mean():.1%} "
         f"| {np.exp(np.mean(np.log(p50 / values))):.2f} | {covered.mean():.0%} | {low:.0%}–{high:.0%} "
-        f"| {(values <= p90).mean():.0%} | {np.median(p90 / p10):.2f} |"
+        f"| {_evaluate_coverage(covered, curves)} | {(values <= p90).mean():.0%} | {np.median(p90 / p10):.2f} |"
     )
+
+
+def is_calibrated(coverage: float, bootstrap: tuple[float, float]) -> bool:
+    """Return whether the coverage of 80 % intervals is within `CALIBRATED`, or its bootstrap interval contains 80 %."""
+    low, high = bootstrap
+    return CALIBRATED[0] <= coverage <= CALIBRATED[1] or low <= 0.8 <= high
+
+
+def _evaluate_coverage(covered: Booleans, curves: Sequence[object]) -> str:
+    if len(covered) < MIN_POINTS or len(set(curves)) < MIN_CURVES:
+        return "n/a"
+    return "yes" if is_calibrated(float(covered.mean()), _bootstrap(covered, curves)) else "no"
 
 
 def _bootstrap(covered: Booleans, curves: Sequence[object]) -> tuple[float, float]:

@@ -16,6 +16,7 @@ from tests.studies.published_folds import build_loops
 from tests.studies.published_llm import (
     OUT_COLUMNS,
     PAGE,
+    is_calibrated,
     replace_tables,
     report_folds,
     select_evidence,
@@ -108,8 +109,8 @@ def read_tables(page: str) -> dict[tuple[str, str], tuple[float, ...]]:
     for line in page.splitlines():
         title = line.removeprefix("## ") if line.startswith("## ") else title
         cells = [cell.strip() for cell in line.strip("|").split("|")]
-        if len(cells) == 10 and cells[1].isdigit():
-            numbers = "–".join(cells[1:]).replace("%", "").split("–")
+        if len(cells) == 11 and cells[1].isdigit():
+            numbers = "–".join([*cells[1:8], *cells[9:]]).replace("%", "").split("–")
             rows[title, cells[0]] = tuple(float(number) for number in numbers)
     return rows
 
@@ -128,6 +129,28 @@ def test_documented_errors_and_interval_widths_do_not_grow(
 ) -> None:
     _, _, median, mean, _, _, _, _, _, width = read_tables(PAGE.read_text(encoding="utf-8"))[title, name]
     assert (median <= limits[0], mean <= limits[1], width <= limits[2]) == (True, True, True)
+
+
+@pytest.mark.parametrize(
+    ("coverage", "bootstrap", "expected"),
+    [(0.72, (0.65, 0.78), True), (0.65, (0.55, 0.81), True), (0.65, (0.55, 0.75), False), (0.95, (0.9, 0.98), False)],
+)
+def test_interval_is_calibrated_if_its_coverage_or_its_bootstrap_is(
+    coverage: float, bootstrap: tuple[float, float], expected: bool
+) -> None:
+    assert is_calibrated(coverage, bootstrap) is expected
+
+
+def test_documented_coverages_say_whether_they_are_calibrated() -> None:
+    """Rows whose percentages are rounded to a limit are not checked."""
+    cells = [line.strip("| ").split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines()]
+    stated = [row for row in cells if len(row) == 11 and row[8] in ("yes", "no")]
+    assert len(stated) > 60
+    for row in stated:
+        assert int(row[1]) >= 100
+        coverage, low, high = (float(text) / 100 for text in (row[6].strip("%"), *row[7].replace("%", "").split("–")))
+        if not {coverage, low, high} & {0.7, 0.8, 0.9}:
+            assert (row[8] == "yes") is is_calibrated(coverage, (low, high)), row
 
 
 @pytest.mark.soak
