@@ -14,7 +14,6 @@ from typing import Literal, get_args
 
 import msgspec
 import numpy as np
-from numpy.typing import NDArray
 from scipy import special
 
 from app.planning.step_times.model import ClosedLoops, Metric, fit_step_time_model, select
@@ -115,8 +114,8 @@ def hold_out_groups(
 def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric) -> ErrorModel:
     """Fit the distribution of the errors of groups that were held out.
 
-    A group of n points counts as √n points. The part of the variance that lies between groups is widened by Student's t
-    with as many degrees of freedom as there are other groups, because the next group is one more draw from a few.
+    A group of n points counts as √n points. Differences between groups are part of the errors, and widen the interval
+    as far as the groups have them.
     """
     labels, counts = np.unique(np.array(held_out.groups), return_counts=True)
     size_by_group = dict(zip(labels.tolist(), counts.tolist(), strict=True))
@@ -132,30 +131,9 @@ def fit_error_model(loops: ClosedLoops, held_out: HeldOutErrors, metric: Metric)
         traits.T @ (traits * weights[:, None]) + np.diag(penalty), traits.T @ (weights * spread)
     )
     relative = (errors - median) / np.exp(traits @ scale_weights)
-    widening = _compute_widening(relative, weights, np.array(held_out.groups)[is_used])
+    widening = 1.0 if int(np.sum(counts >= MIN_GROUP)) > 1 else _WIDENING_OF_SINGLE_GROUP
     below, above = (_compute_weighted_quantile(relative, weights, level) * widening for level in LEVELS)
     return ErrorModel(median, below, above, tuple(scale_weights.tolist()))
-
-
-def _compute_widening(errors: Floats, weights: Floats, groups: NDArray[np.str_]) -> float:
-    """Return the factor that widens the interval of errors, because the next group is one more draw from a few.
-
-    The variance between the groups is multiplied by the square of the ratio of Student's t quantile, with one degree of
-    freedom fewer than groups, to the normal quantile at `LEVELS`. The variance within the groups remains.
-    """
-    means, totals = [], []
-    for group in sorted(set(groups)):
-        inside = groups == group
-        means.append(float(np.average(errors[inside], weights=weights[inside])))
-        totals.append(float(weights[inside].sum()))
-    if len(means) < 2:
-        return _WIDENING_OF_SINGLE_GROUP
-    average = float(np.average(errors, weights=weights))
-    variance = float(np.average((errors - average) ** 2, weights=weights))
-    between = min(float(np.average((np.array(means) - average) ** 2, weights=totals)), variance)
-    degrees = len(means) - 1
-    factor = special.stdtrit(degrees, LEVELS[1]) / Z_LEVEL
-    return float(np.sqrt((factor**2 * between + variance - between) / variance))
 
 
 def _compute_weighted_quantile(values: Floats, weights: Floats, level: float) -> float:
