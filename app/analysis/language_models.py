@@ -45,7 +45,8 @@ def load_language_models() -> dict[str, ListedModel]:
 
 
 _VARIANTS = re.compile(
-    r"-((fp8|nvfp4|mxfp4|fp4|int4|awq|gptq|bf16)(-v\d)?|dynamic|instruct|chat|thinking|base|hf|it|\d{4})(?=-|$)"
+    r"-((fp8|nvfp4|mxfp4|fp4|int8|int4|awq|gptq|(quantized\.)?w[48]a\d+|bf16)(-v\d)?|dynamic|instruct|chat|thinking|base"
+    r"|hf|it|\d{4})(?=-|$)"
 )
 """Parts of names that distinguish weights or their format, but not the shape."""
 
@@ -62,15 +63,19 @@ def find_shape_key(shape: LanguageModel) -> str | None:
     return next((key for key, model in load_language_models().items() if model.shape == shape), None)
 
 
-_WEIGHTS = re.compile(r"-(?:nv|mx)?(fp8|fp4|int4|awq|gptq|bf16)(?=-|$)")
-"""Parts of names that tell the data type of the weights."""
+_WEIGHTS = re.compile(r"-(?:nv|mx|quantized\.)?(fp8|fp4|int8|int4|w8a\d+|w4a\d+|bf16|awq|gptq)(?=-|$)")
+"""Parts of names that tell the data type of the weights: `w8a16` are weights of 8-bit integers."""
+_METHODS = ("awq", "gptq")
+"""Methods whose weights have 4 bits, unless a name states the data type too."""
+_WEIGHTS_BY_PART = {**dict.fromkeys(_METHODS, "int4"), "w8": "int8", "w4": "int4"}
 
 
 def find_weights(name: str, model: ListedModel) -> str:
     """Return the data type of the weights that are published under a name of a model."""
-    match = _WEIGHTS.search(name.lower())
-    if match is not None:
-        return "int4" if match[1] in ("awq", "gptq") else match[1]
+    parts: list[str] = sorted(_WEIGHTS.findall(name.lower()), key=lambda part: part in _METHODS)
+    if parts:
+        part = parts[0].partition("a")[0] if parts[0].startswith("w") else parts[0]
+        return _WEIGHTS_BY_PART.get(part, part)
     names = {_strip_publisher(other): weights for other, weights in model.weights_by_name.items()}
     return names.get(_strip_publisher(name), model.weights)
 

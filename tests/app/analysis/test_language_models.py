@@ -104,6 +104,12 @@ def test_bundled_table_has_models_of_every_attention_and_expert_kind() -> None:
         ("nvidia/Kimi-K2-Thinking-NVFP4", "fp4"),
         ("openai/gpt-oss-120b", "fp4"),
         ("Qwen/Qwen2.5-72B-Instruct-AWQ", "int4"),
+        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int4", "int4"),
+        ("Qwen/Qwen2.5-72B-Instruct-GPTQ-Int8", "int8"),
+        ("someone/Qwen2.5-72B-Instruct-GPTQ", "int4"),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w8a8", "int8"),
+        ("RedHatAI/Meta-Llama-3.1-8B-Instruct-quantized.w4a16", "int4"),
+        ("someone/Llama-3.1-8B-Instruct-w8a16", "int8"),
     ],
 )
 def test_weight_precision_comes_from_the_name_or_else_from_the_authors(name: str, weights: str) -> None:
