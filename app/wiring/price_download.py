@@ -28,10 +28,10 @@ from app.profiles.pricing.published.files import CatalogFile
 from app.profiles.pricing.published.reading import find_next_page
 from app.wiring.proxy import find_proxy
 from loadgen.records import Tls
-from loadgen.transport.opener import build_opener
+from loadgen.transport.opener import Opener, limit_time
 
 _MAX_BYTES = 2**30
-_MAX_DURATION_S, _READ_TIMEOUT_S = 600.0, 30.0
+_MAX_DURATION_S, _MAX_WAIT_S = 600.0, 30.0
 _MAX_PAGES = 1_000
 _BLOCK_BYTES = 2**16
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -50,8 +50,7 @@ class _Budget:
     """Bytes and time that remain for all pages together."""
 
     def __init__(self, get_time_s: Callable[[], float]) -> None:
-        self._get_time_s = get_time_s
-        self._end_s = get_time_s() + _MAX_DURATION_S
+        self.get_remaining_s = limit_time(_MAX_DURATION_S, _MAX_WAIT_S, get_time_s)
         self.remaining_bytes = _MAX_BYTES
 
     def check(self, location: str) -> None:
@@ -59,11 +58,13 @@ class _Budget:
             raise UsageError(
                 f"{location} is larger than {_MAX_BYTES // 2**20:,} MiB", hint="Use the list of one region."
             )
-        if self._get_time_s() > self._end_s:
+        try:
+            self.get_remaining_s()
+        except TimeoutError:
             raise UnavailableError(
                 f"{location}: the download took longer than {_MAX_DURATION_S:.0f} s",
                 hint="Download the file with another program, and use the file.",
-            )
+            ) from None
 
 
 def is_url(source: str) -> bool:
@@ -116,14 +117,15 @@ def _fetch(url: str, path: Path, location: str, budget: _Budget) -> Mapping[str,
     budget.check(location)
     try:
         request = urllib.request.Request(url, headers=_HEADERS)
-        opener = build_opener(url, lambda address: find_proxy((address,)), Tls(), follows_redirects=True)
-        with opener.open(request, timeout=_READ_TIMEOUT_S) as response, path.open("wb") as file:
+        opener = Opener((url,), Tls(), lambda address: find_proxy((address,)), follows_redirects=True)
+        with opener.open(request, budget.get_remaining_s) as response, path.open("wb") as file:
             _copy(response, file, location, budget)
             headers: Message = response.headers
     except HTTPError as error:
         with error:
             raise _build_status_error(location, error.code) from None
     except (OSError, http.client.HTTPException, ValueError) as error:  # not reachable, not trusted, or not HTTP
+        budget.check(location)
         raise UnavailableError(f"{location} cannot be downloaded: {_find_cause(error)}") from None
     return dict(headers.items())
 
@@ -131,14 +133,14 @@ def _fetch(url: str, path: Path, location: str, budget: _Budget) -> Mapping[str,
 def _copy(response: Any, file: IO[bytes], location: str, budget: _Budget) -> None:
     if response.headers.get("Content-Encoding", "identity") != "identity":
         raise UnavailableError(f"{location}: the server sends a compressed response although none was accepted")
-    expected_bytes = int(response.headers.get("Content-Length", -1))
     received_bytes = 0
     while block := response.read1(_BLOCK_BYTES):
         received_bytes += len(block)
         budget.remaining_bytes -= len(block)
         budget.check(location)
         file.write(block)
-    if 0 <= received_bytes < expected_bytes:
+    if response.length:
+        expected_bytes = received_bytes + response.length
         raise UnavailableError(
             f"{location}: only {received_bytes:,} of {expected_bytes:,} bytes were received", hint="Try again."
         )

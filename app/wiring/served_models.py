@@ -19,7 +19,7 @@ from app.wiring.proxy import find_proxy
 from loadgen.decoding import decode_json
 from loadgen.protocols.anthropic import API_HEADERS
 from loadgen.records import Tls
-from loadgen.transport.opener import build_opener
+from loadgen.transport.opener import Opener, limit_time, read_body
 
 _TIMEOUT_S = 10.0
 _MODEL_NAME = re.compile(r"[ -~]{1,256}")
@@ -64,10 +64,10 @@ def list_served_models(target: UrlTarget) -> list[str]:
     request = urllib.request.Request(
         url, headers=headers, method=model_list.method, data=b"" if model_list.method == "POST" else None
     )
-    opener = build_opener(url, lambda _: proxy, Tls(verify=target.verifies_certificate))
+    opener = Opener((url,), Tls(verify=target.verifies_certificate), lambda _: proxy)
     try:
-        with opener.open(request, timeout=_TIMEOUT_S) as response:
-            content = response.read(_MAX_BYTES + 1)
+        with opener.open(request, limit_time(_TIMEOUT_S)) as response:
+            content = read_body(response, _MAX_BYTES)
     except urllib.error.HTTPError as error:
         reason = f"HTTP {error.code}"
         error.close()
@@ -75,7 +75,7 @@ def list_served_models(target: UrlTarget) -> list[str]:
         reason = str(getattr(error, "reason", None) or error)
     else:
         try:
-            return _read_names(decode_json(content) if len(content) <= _MAX_BYTES else None)
+            return _read_names(None if content is None else decode_json(content))
         except (msgspec.DecodeError, TypeError, KeyError):
             reason = "the response is not a list of models"
     raise UnavailableError(

@@ -26,7 +26,7 @@ from app.session.spec import StartSpec
 from app.wiring.proxy import find_proxy
 from loadgen.child import describe_exit, start_module
 from loadgen.records import Tls
-from loadgen.transport.opener import build_opener
+from loadgen.transport.opener import Opener, limit_time
 from reports.shortening import shorten
 
 _STOP_LIMIT_S = 10.0
@@ -47,8 +47,8 @@ class ServerProcess:
         self._start = start_spec
         self._secrets = [value for _, value in start_spec.environment if len(value) >= _MIN_SECRET_LENGTH]
         # The certificate is not verified, because only the status matters.
-        self._opener = build_opener(
-            start_spec.ready_url, lambda address: find_proxy((address,)), Tls(verify=False), follows_redirects=True
+        self._opener = Opener(
+            (start_spec.ready_url,), Tls(verify=False), lambda address: find_proxy((address,)), follows_redirects=True
         )
         if self.is_ready():
             raise UnavailableError(
@@ -76,7 +76,7 @@ class ServerProcess:
 
     def is_ready(self) -> bool:
         try:
-            with self._opener.open(self._start.ready_url, timeout=_REQUEST_LIMIT_S) as response:
+            with self._opener.open(self._start.ready_url, limit_time(_REQUEST_LIMIT_S)) as response:
                 return 200 <= int(response.status) < 300
         except (OSError, http.client.HTTPException, ValueError):  # Connection refused or reset, or not HTTP: not ready.
             return False

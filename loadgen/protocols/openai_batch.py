@@ -42,7 +42,7 @@ from loadgen.records import (
 )
 from loadgen.sanitizing import sanitize_line
 from loadgen.transport.address import EndpointError, parse_url
-from loadgen.transport.opener import build_opener
+from loadgen.transport.opener import Opener, RemainingTime, limit_time, read_body
 from loadgen.workloads import BatchOutcome, BatchStatus, BatchWorkload, Workload
 
 MAX_FILE_BYTES = 200_000_000
@@ -59,6 +59,8 @@ _FINAL_STATUSES: dict[str, BatchStatus] = {
 _ROWS_PER_BATCH = 500
 _SLICE_S = 0.2
 """Maximum duration in seconds of a pause, after which a requested stop takes effect."""
+_MAX_DOWNLOAD_S = 3600.0
+"""Maximum time in seconds to download an output file, which may have hundreds of megabytes."""
 _MAX_CANCEL_S = 60.0
 """Maximum time in seconds to wait until a canceled job has ended."""
 _MAX_POLL_FAILURES = 5
@@ -305,7 +307,7 @@ class _Client:
         base_url, separator, query = endpoint.urls[0].partition("?")
         self.base_url, self._query, self.sent_count = base_url.rstrip("/"), separator + query, 0
         self._endpoint, self._timeout_s = endpoint, endpoint.timeouts.total_s
-        self._opener = build_opener(self.base_url, lambda _: endpoint.proxy, endpoint.tls)
+        self._opener = Opener(endpoint.urls[:1], endpoint.tls, lambda _: endpoint.proxy)
 
     def upload(self, content: bytes) -> str:
         """Upload a file of requests, and return its ID."""
@@ -336,17 +338,19 @@ class _Client:
 
     def fetch(self, method: str, path: str, body: bytes | None = None, content_type: str = "application/json") -> Any:
         """Send a request and return the JSON object of the response. Raises _RequestError."""
-        with self._open(method, path, body, content_type) as response:
-            content = _read_or_raise(lambda: response.read(_MAX_DOCUMENT_BYTES + 1))
+        limit = limit_time(self._timeout_s)
+        with self._open(method, path, body, content_type, limit) as response:
+            content = _read_or_raise(lambda: read_body(response, _MAX_DOCUMENT_BYTES))
         try:
-            return decode_json(content if len(content) <= _MAX_DOCUMENT_BYTES else b"", dict[str, Any])
+            return decode_json(content or b"", dict[str, Any])
         except msgspec.DecodeError as error:
             raise _RequestError("the response is not a JSON object", "bad-payload", 200) from error
 
     def iterate_lines(self, file_id: str, max_lines: int) -> Iterator[_Line]:
         """Yield the lines of an output or error file. Raises _RequestError for a file that does not
         conform to the API."""
-        with self._open("GET", f"/files/{_check_id(file_id)}/content", None, "application/json") as response:
+        path, limit = f"/files/{_check_id(file_id)}/content", limit_time(_MAX_DOWNLOAD_S, self._timeout_s)
+        with self._open("GET", path, None, "application/json", limit) as response:
             for _ in range(max_lines):
                 line = _read_or_raise(lambda: response.readline(_MAX_LINE_BYTES + 1))
                 if not line:
@@ -373,7 +377,9 @@ class _Client:
         _check_id(batch.id)
         return batch
 
-    def _open(self, method: str, path: str, body: bytes | None, content_type: str) -> http.client.HTTPResponse:
+    def _open(
+        self, method: str, path: str, body: bytes | None, content_type: str, limit: RemainingTime
+    ) -> http.client.HTTPResponse:
         try:
             headers = self.build_headers()
         except WorkloadError as error:
@@ -383,7 +389,7 @@ class _Client:
         query = self._query.replace("?", "&", 1) if "?" in path else self._query
         request = urllib.request.Request(f"{self.base_url}{path}{query}", data=body, headers=headers, method=method)
         self.sent_count += 1
-        response: http.client.HTTPResponse = _read_or_raise(lambda: self._opener.open(request, timeout=self._timeout_s))
+        response: http.client.HTTPResponse = _read_or_raise(lambda: self._opener.open(request, limit))
         return response
 
 

@@ -31,7 +31,7 @@ CALLED_BY_LIBRARIES = (
     "tickStrings tickValues "  # pyqtgraph
     "connect_to_master heartbeat_worker recv_from_client run_stages send_arrivals "  # Locust
     "connection_lost on_body on_header on_url "  # asyncio, httptools
-    "format_epilog format_options list_commands redirect_request "  # click, urllib
+    "format_epilog format_options list_commands https_open readable redirect_request "  # click, urllib, io
     "__call__ get_next handle_exit ignore_aliases writelines"  # of a Protocol; ONNX Runtime, uvicorn, PyYAML, io
 )
 CALLED_BY_TEMPLATES = "format_price_kinds"
