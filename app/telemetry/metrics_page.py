@@ -9,18 +9,19 @@ from __future__ import annotations
 
 import math
 import re
-import socket
-import ssl
-import time
-from collections.abc import Callable, Iterator
+import string
+from collections.abc import Iterator
+from http import HTTPStatus
+from http.client import HTTPException
 from typing import NamedTuple
-
-import httptools
+from urllib.error import HTTPError
+from urllib.parse import quote
+from urllib.request import Request
 
 from app.records.telemetry import Samples
 from loadgen.records import Endpoint
 from loadgen.transport.address import Address, EndpointError, parse_url
-from loadgen.transport.tls import build_tls_context
+from loadgen.transport.opener import Opener, RemainingTime, limit_time, read_body
 
 _SAMPLE_PATTERN = re.compile(
     r'([A-Za-z_:][\w:]*+)[ \t]*+(?:\{((?:[^"}]|"(?:[^"\\]|\\.)*+")*+)\})?+[ \t]*+(\S++)', re.ASCII
@@ -69,12 +70,8 @@ def _parse_finite(text: str) -> float | None:
 
 TIMEOUT_S = 2.0
 _MAX_PAGE_BYTES = 8 * 2**20
-_BLOCK_BYTES = 65_536
 
 Headers = tuple[tuple[str, str], ...]
-RemainingTime = Callable[[], float]
-"""Function that returns the time in seconds until a deadline, and raises TimeoutError after the
-deadline."""
 
 
 class ScrapedPage(NamedTuple):
@@ -85,108 +82,24 @@ class ScrapedPage(NamedTuple):
     date: str | None
 
 
-def make_deadline(end_s: float) -> RemainingTime:
-    """Return a function that returns the remaining time in s until `end_s` on the clock of
-    `time.monotonic`, and raises TimeoutError afterwards."""
-
-    def get_remaining_s() -> float:
-        seconds = end_s - time.monotonic()
-        if seconds <= 0:
-            raise TimeoutError
-        return seconds
-
-    return get_remaining_s
-
-
 def fetch_page(
-    address: Address,
-    context: ssl.SSLContext | None,
-    get_remaining_s: RemainingTime,
-    path: str = "/metrics",
-    headers: Headers = (),
+    opener: Opener, address: Address, get_remaining_s: RemainingTime, path: str = "/metrics", headers: Headers = ()
 ) -> ScrapedPage | None:
     """Fetch a metrics page. Return None unless the response is complete and has status 200.
-    Redirects are not followed.
 
     The time limit does not apply to the DNS lookup."""
+    request = Request(address.format_url("") + quote(path, safe=string.punctuation), headers={"Accept": "text/plain"})
+    for name, value in headers:
+        request.add_header(name, value.encode().decode("latin-1"))
     try:
-        connection = _connect(address, get_remaining_s)
-        try:
-            if context is not None:
-                connection.settimeout(get_remaining_s())
-                connection = context.wrap_socket(connection, server_hostname=address.host)
-            return _exchange(connection, _build_request(address, path, headers), get_remaining_s)
-        finally:
-            connection.close()
-    except (
-        OSError,
-        ValueError,
-        httptools.HttpParserError,
-    ):  # not reachable, too slow, or not HTTP
-        return None
-
-
-def _connect(address: Address, get_remaining_s: RemainingTime) -> socket.socket:
-    """Connect to the first IP address of the host that accepts a connection. Raises OSError if no
-    address does."""
-    last_error: OSError = ConnectionError()
-    for address_info in socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM):
-        try:
-            return socket.create_connection((str(address_info[4][0]), address.port), timeout=get_remaining_s())
-        except OSError as error:
-            last_error = error
-    raise last_error
-
-
-def _build_request(address: Address, path: str, headers: Headers) -> bytes:
-    default_headers = (("Host", address.authority), ("Accept", "text/plain"), ("Connection", "close"))
-    custom_names = {name.casefold() for name, _ in headers}
-    lines = [f"{name}: {value}" for name, value in default_headers if name.casefold() not in custom_names]
-    lines += [f"{name}: {value}" for name, value in headers]
-    return "\r\n".join([f"GET {path} HTTP/1.1", *lines, "", ""]).encode()
-
-
-def _exchange(connection: socket.socket, request: bytes, get_remaining_s: RemainingTime) -> ScrapedPage | None:
-    connection.settimeout(get_remaining_s())
-    connection.sendall(request)
-    response = _ResponseHandler()
-    parser = httptools.HttpResponseParser(response)
-    received_bytes = 0
-    while not response.is_complete:
-        connection.settimeout(get_remaining_s())
-        block = connection.recv(_BLOCK_BYTES)
-        if not block:
-            break
-        received_bytes += len(block)
-        if received_bytes > _MAX_PAGE_BYTES:
-            return None
-        parser.feed_data(block)
-    if parser.get_status_code() != 200 or not (response.is_complete or response.ends_with_connection):
-        return None
-    return ScrapedPage(response.body.decode(errors="replace"), response.date)
-
-
-class _ResponseHandler:
-    """Callbacks for an httptools parser that collect the body and the Date header of a response."""
-
-    def __init__(self) -> None:
-        self.body = bytearray()
-        self.date: str | None = None
-        self.is_complete = False
-        self.ends_with_connection = True
-
-    def on_header(self, name: bytes, value: bytes) -> None:
-        key = name.lower()
-        if key == b"date":
-            self.date = value.decode("latin-1")
-        elif key in (b"content-length", b"transfer-encoding"):
-            self.ends_with_connection = False
-
-    def on_body(self, part: bytes) -> None:
-        self.body += part
-
-    def on_message_complete(self) -> None:
-        self.is_complete = True
+        with opener.open(request, get_remaining_s) as response:
+            body = read_body(response, _MAX_PAGE_BYTES) if response.status == HTTPStatus.OK else None
+            return None if body is None else ScrapedPage(body.decode(errors="replace"), response.headers["Date"])
+    except HTTPError as error:
+        error.close()
+    except (OSError, ValueError, HTTPException):  # not reachable, too slow, or not HTTP
+        pass
+    return None
 
 
 def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samples | None, ...]:
@@ -197,13 +110,13 @@ def read_metrics(endpoint: Endpoint, timeout_s: float = TIMEOUT_S) -> tuple[Samp
     sent. The result is empty for an endpoint with a Unix socket or a proxy."""
     if endpoint.unix_socket is not None or endpoint.proxy is not None:
         return ()
-    get_remaining_s = make_deadline(time.monotonic() + timeout_s)
+    get_remaining_s = limit_time(timeout_s)
     try:
         addresses = [parse_url(url) for url in endpoint.urls]
-        context = build_tls_context(endpoint.tls) if any(address.is_tls for address in addresses) else None
+        opener = Opener(endpoint.urls, endpoint.tls, lambda _: None)
     except EndpointError:  # the worker reports the error
         return ()
-    pages = [fetch_page(address, context if address.is_tls else None, get_remaining_s) for address in addresses]
+    pages = [fetch_page(opener, address, get_remaining_s) for address in addresses]
     return tuple(None if page is None else parse_metrics(page.text) for page in pages)
 
 

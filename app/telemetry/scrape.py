@@ -17,10 +17,10 @@ from typing import NamedTuple
 from app.records.llm_servers import SeriesField, list_series
 from app.records.telemetry_sources import name_gpu_source
 from app.telemetry.cgroup import compute_utilization_percent
-from app.telemetry.metrics_page import TIMEOUT_S, Headers, Sample, ScrapedPage, fetch_page, make_deadline, parse_samples
+from app.telemetry.metrics_page import TIMEOUT_S, Headers, Sample, ScrapedPage, fetch_page, parse_samples
 from loadgen.records import Tls
 from loadgen.transport.address import parse_url
-from loadgen.transport.tls import build_tls_context
+from loadgen.transport.opener import Opener, limit_time
 
 MAX_SERIES = 200
 MAX_UNKNOWN_SERIES = 100
@@ -345,7 +345,7 @@ class Scraper:
     ) -> None:
         self.interval_s = interval_s
         self._address = parse_url(url)
-        self._context = build_tls_context(tls or Tls()) if self._address.is_tls else None
+        self._opener = Opener((url,), tls or Tls(), lambda _: None)
         self._path = "/metrics" if self._address.path == "/" else self._address.path
         self._source = source
         self._labels = dict(labels or {})
@@ -367,8 +367,7 @@ class Scraper:
         has no selected samples, `scrape_ok` is 0. The call never raises an error, and takes up to
         `timeout_s` plus the time of the DNS lookup."""
         start_ns = self._wall_ns()
-        get_remaining_s = make_deadline(time.monotonic() + self._timeout_s)
-        page = fetch_page(self._address, self._context, get_remaining_s, self._path, self._headers)
+        page = fetch_page(self._opener, self._address, limit_time(self._timeout_s), self._path, self._headers)
         duration_ms = (self._now() - at_ns) / 1e6
         midpoint_s = (start_ns + self._wall_ns()) / 2 / 1e9
         readings = None if page is None else self._parse_page(page, duration_ms, midpoint_s)
