@@ -19,10 +19,10 @@ from numpy.typing import NDArray
 from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
 from app.planning.memory import compute_usable_bytes
 from app.planning.rates import Unavailable, get_peak_ops_per_s
+from app.profiles.mlperf_results import MlperfResult, load_mlperf_results
 from app.profiles.pricing.catalog import load_catalog
 from app.records.dtypes import BYTES_PER_VALUE
 from app.records.offers import Accelerator, Workload
-from tests.studies.published import load_published
 
 SATURATED = frozenset(("resnet50", "retinanet", "bert-99", "3d-unet-99", "rnnt", "stable-diffusion-xl"))
 PARAMETERS = {
@@ -54,7 +54,7 @@ def pairs(taken_for: Workload | None = None) -> list[Pair]:
     """All pairs of results, each extrapolated as its own kind of work, or as `taken_for`."""
     cards = load_catalog().accelerators
     comparable = defaultdict(list)
-    for result in load_published(cards):
+    for result in load_mlperf_results(cards):
         comparable[result.round, result.model, result.scenario, result.runtime, result.dtype].append(result)
     all_pairs = []
     for (_, model, scenario, _, dtype), results in comparable.items():
@@ -65,7 +65,7 @@ def pairs(taken_for: Workload | None = None) -> list[Pair]:
             ratio = estimate_ratio(here, there, taken_for or work, dtype, objective)
             if isinstance(ratio, Unavailable):
                 raise AssertionError(ratio.reason)
-            measured = math.log(second.samples_per_s_each / first.samples_per_s_each)
+            measured = math.log(_compute_rate_each(second) / _compute_rate_each(first))
             cut = _fits(model, here, dtype) != _fits(model, there, dtype)
             same = here.architecture == there.architecture
             logs = _logs(here, there, dtype)
@@ -76,6 +76,11 @@ def pairs(taken_for: Workload | None = None) -> list[Pair]:
 def _fits(model: str, card: Accelerator, dtype: str) -> bool:
     usable = compute_usable_bytes(card)
     return isinstance(usable, float) and PARAMETERS.get(model, 0) * BYTES_PER_VALUE[dtype] < 0.9 * usable
+
+
+def _compute_rate_each(result: MlperfResult) -> float:
+    """Samples/s of one accelerator."""
+    return result.samples_per_s / result.accelerator_count
 
 
 def _logs(here: Accelerator, there: Accelerator, dtype: str) -> tuple[float, float, float]:

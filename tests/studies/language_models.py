@@ -14,12 +14,12 @@ from msgspec.structs import replace
 from app.planning.assumed_model import AssumedReplica, build_assumed_replicas
 from app.planning.memory import MemoryPlan, find_smallest_degree
 from app.planning.slo_objectives import SloObjectives
+from app.profiles.mlperf_results import MlperfResult, load_mlperf_results
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B, MIXTRAL
 from tests.fakes.offers import planning_inputs
-from tests.studies.published import PublishedResult, load_published
 
 # model, assumed tokens of a prompt
 MODELS = {"llama2-70b-99": (LLAMA_2_70B, 300.0), "llama3.1-8b": (LLAMA_8B, 800.0), "mixtral-8x7b": (MIXTRAL, 400.0)}
@@ -33,7 +33,7 @@ CONFIGURED = {
 
 
 class Check(NamedTuple):
-    published: PublishedResult
+    published: MlperfResult
     assumed: AssumedReplica
     tokens_per_s_each: float
     """Published, of one card."""
@@ -51,12 +51,12 @@ class Check(NamedTuple):
 def compare_with_published() -> list[Check]:
     return [
         _check(result, result.tokens_per_s, *MODELS[result.model])
-        for result in load_published(load_catalog().accelerators)
+        for result in load_mlperf_results(load_catalog().accelerators)
         if result.scenario == "offline" and result.tokens_per_s is not None and result.model in MODELS
     ]
 
 
-def _check(result: PublishedResult, tokens_per_s: float, model: LanguageModel, prompt_tokens: float) -> Check:
+def _check(result: MlperfResult, tokens_per_s: float, model: LanguageModel, prompt_tokens: float) -> Check:
     card = load_catalog().accelerators[result.accelerator_key]
     precision = Precision(result.dtype, result.dtype, "fp8")
     answer_tokens = tokens_per_s / result.samples_per_s

@@ -1,4 +1,5 @@
-"""Published per-accelerator results: one dated CSV beside the catalogue, whose README states their sources."""
+"""Bundled results of MLPerf Inference, closed division: a dated table beside the catalog of accelerators, whose README
+states its sources."""
 
 from __future__ import annotations
 
@@ -13,10 +14,10 @@ from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
 
 
-class PublishedResult(msgspec.Struct, frozen=True):
-    """One submission's throughput, of all its accelerators together. `date` is that of the run's own log.
+class MlperfResult(msgspec.Struct, frozen=True):
+    """Throughput that one submission reports, of all of its accelerators together. `date` is that of the run's own log.
 
-    `dtype` is what most of the arithmetic is done in; results are alike only within a round, runtime and dtype.
+    `dtype` is what most of the arithmetic is done in. Results can be compared only within a round, runtime and dtype.
     """
 
     round: str
@@ -33,29 +34,22 @@ class PublishedResult(msgspec.Struct, frozen=True):
     tokens_per_s: float | None
     source: str
 
-    @property
-    def samples_per_s_each(self) -> float:
-        """A samples rate for one accelerator."""
-        return self.samples_per_s / self.accelerator_count
 
-
-def load_published(accelerators: Container[str], directory: Path | None = None) -> tuple[PublishedResult, ...]:
-    """The bundled results, or another folder's, of known accelerators.
-
-    Raises UsageError naming the file and the line of a bad cell.
-    """
+def load_mlperf_results(accelerators: Container[str], directory: Path | None = None) -> tuple[MlperfResult, ...]:
+    """Return the bundled results, or those of another folder. Raises UsageError with the file and the line of an
+    invalid cell, such as an accelerator that is not in `accelerators`."""
     path = (directory or DATA_DIRECTORY / "hardware") / "published.csv"
     try:
         with path.open(encoding="utf-8", newline="") as file:
             reader = csv.DictReader(file, strict=True)
-            return tuple(_result(cells, accelerators, f"{path}:{reader.line_num}") for cells in reader)
+            return tuple(_read_result(cells, accelerators, f"{path}:{reader.line_num}") for cells in reader)
     except (OSError, UnicodeDecodeError, csv.Error) as error:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
-def _result(cells: dict[str, str | None], accelerators: Container[str], place: str) -> PublishedResult:
+def _read_result(cells: dict[str, str | None], accelerators: Container[str], place: str) -> MlperfResult:
     try:
-        result = msgspec.convert({name: cell or None for name, cell in cells.items()}, PublishedResult, strict=False)
+        result = msgspec.convert({name: cell or None for name, cell in cells.items()}, MlperfResult, strict=False)
     except msgspec.ValidationError as error:
         raise UsageError(f"{place}: {error}") from error
     if result.accelerator_key not in accelerators:
