@@ -12,15 +12,16 @@ import click
 import msgspec
 
 from app.cli.commands import Command, CommandGroup, CommandOption
-from app.cli.options import OutputOptions, complete_runs, json_option, output_options, parse_output
+from app.cli.options import OutputOptions, complete_runs, output_options, parse_output
 from app.cli.streams import print_whole, warn
 from app.errors import ExitCode, UsageError
 from app.records.dtypes import KV_DTYPES, WEIGHT_DTYPES
-from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EngineName
+from app.records.evidence import MLPERF_SOURCE, OWN_SOURCE, PUBLISHED_SOURCES, EngineName
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from app.cli.options import OutputFormat
     from app.records.evidence import EvidenceSource
     from app.records.planning_inputs import OwnEvidence
 
@@ -88,11 +89,20 @@ def _print_attributions(sources: Sequence[EvidenceSource], *, to_readers: bool) 
         print(source.attribution, file=sys.stdout if to_readers else sys.stderr)
 
 
-def _show_evidence(evidence_id: str, json: bool) -> int:
+def _show_evidence(evidence_id: str, requested_output: OutputOptions) -> int:
     from app.cli.tables import print_json
 
+    output = parse_output(requested_output)
+    model = _find_model(evidence_id)
+    if model is not None:
+        return _show_model(model, output)
     document = _find_document(evidence_id)
-    if json:
+    if output in ("csv", "md"):
+        raise UsageError(
+            f"--output {output} applies to the MLPerf results of a language model only",
+            hint=f"Use `sizewise evidence list --output {output}` for points.",
+        )
+    if output == "json":
         print_json(document)
     else:
         for line in _format_lines(document):
@@ -100,10 +110,55 @@ def _show_evidence(evidence_id: str, json: bool) -> int:
     return ExitCode.OK
 
 
+def _find_model(name: str) -> str | None:
+    """Return the key of a language model by a name of it; None if it is no name of a known model."""
+    from app.analysis.language_models import find_model_key
+    from app.profiles.mlperf_results import LANGUAGE_MODELS
+    from app.storage.own_evidence import list_evidence
+
+    names = {*LANGUAGE_MODELS.values(), *(evidence.served.model for evidence in list_evidence()[0])}
+    return LANGUAGE_MODELS.get(name) or find_model_key(name) or (name if name in names else None)
+
+
+def _show_model(model: str, output: OutputFormat) -> int:
+    """Print how many points a language model has, and its MLPerf results in a table of their own."""
+    from app.analysis.language_models import load_language_models
+    from app.cli.tables import format_section, print_json
+    from app.reporting.evidence_rows import SOURCE_IDS, list_model_evidence
+    from reports.sections.mlperf import MLPERF, describe_results
+
+    evidence = list_model_evidence(model, tuple(own for own in _load_own_evidence() if own.served.model == model))
+    listed = load_language_models().get(model)
+    document: dict[str, object] = {
+        "model": model,
+        "names": [] if listed is None else listed.names,
+        "points": {source: sum(row.source == source for row in evidence.rows) for source in SOURCE_IDS},
+    }
+    remarks = [describe_results(evidence.mlperf), MLPERF_SOURCE.attribution] if evidence.mlperf else []
+    if output == "json":
+        results = {"remarks": remarks, "results": evidence.mlperf} if evidence.mlperf else None
+        print_json(document | {"mlperf": results})
+        return ExitCode.OK
+    if output != "table":
+        print_whole(format_section(MLPERF, evidence.mlperf, output))
+    else:
+        for line in _format_lines(document):
+            print(line)
+        if evidence.rows:
+            print(f"\nList the points with `sizewise evidence list --model {model}`.")
+        if evidence.mlperf:
+            print(f"\n{MLPERF.title}\n\n{format_section(MLPERF, evidence.mlperf, output)}\n")
+    for remark in remarks:
+        print(remark, file=sys.stdout if output == "table" else sys.stderr)
+    return ExitCode.OK
+
+
 def _find_document(evidence_id: str) -> dict[str, object]:
     """Return a source, a point or the user's own evidence as a document. Raises UsageError if there is none of this
     ID."""
+    from app.analysis.language_models import load_language_models
     from app.analysis.published_points import load_published_points, load_recipe_flags
+    from app.profiles.mlperf_results import count_results
     from app.profiles.problems import did_you_mean
     from app.reporting.evidence_rows import build_own_rows, build_published_row, find_source
     from app.storage.own_evidence import find_evidence
@@ -112,7 +167,7 @@ def _find_document(evidence_id: str) -> dict[str, object]:
     points = load_published_points()
     if source is not None:
         count = sum(point.source == source.id for point in points)
-        return _to_document(source) | {"points": count}
+        return _to_document(source) | ({"results": count_results()} if source == MLPERF_SOURCE else {"points": count})
     point = next((point for point in points if point.id == evidence_id), None)
     if point is not None:
         source = find_source(point.source)
@@ -121,7 +176,7 @@ def _find_document(evidence_id: str) -> dict[str, object]:
         return _to_document(build_published_row(point)) | {"engine_flags": flags, "origin": _to_document(source)}
     own_id, dot, _ = evidence_id.partition(".")
     if not own_id.startswith(f"{OWN_SOURCE}-"):
-        hint = did_you_mean(evidence_id, [point.id for point in points])
+        hint = did_you_mean(evidence_id, [*load_language_models(), *(point.id for point in points)])
         raise UsageError(
             f"there is no evidence {evidence_id!r}", hint=hint or "List all with `sizewise evidence list --output csv`."
         )
@@ -199,7 +254,10 @@ def _remove_evidence(evidence_id: str) -> int:
 
 _POSITIVE_COUNT = click.IntRange(min=1)
 _POSITIVE_NUMBER = click.FloatRange(min=0, min_open=True)
-_ID_HELP = "ID of a point or of your own measurements, as listed, or a publisher, such as inferencex"
+_ID_HELP = (
+    "ID of a point or of your own measurements, as listed, a language model, such as llama-3.1-8b, or a publisher, "
+    "such as inferencex"
+)
 
 COMMAND = CommandGroup(
     "evidence",
@@ -238,9 +296,12 @@ COMMAND = CommandGroup(
         Command(
             "show",
             _show_evidence,
-            [click.Argument(["evidence_id"], metavar="ID", help=_ID_HELP), json_option()],
-            documentation="Show a point, your own measurements of a server, or a publisher with its license.",
-            examples=("sizewise evidence show inferencex",),
+            [click.Argument(["evidence_id"], metavar="ID", help=_ID_HELP), *output_options()],
+            documentation="Show a point, your own measurements of a server, a language model with its MLPerf results, "
+            "or a publisher with its license.\n\n"
+            "MLPerf results are in a table of their own, because they are not compared with points. --output csv and "
+            "--output md print this table.",
+            examples=("sizewise evidence show llama-3.1-8b", "sizewise evidence show inferencex"),
         ),
         Command(
             "add",

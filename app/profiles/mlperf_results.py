@@ -6,12 +6,14 @@ from __future__ import annotations
 import csv
 import datetime
 from collections.abc import Container
+from functools import cache
 from pathlib import Path
 
 import msgspec
 
 from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
+from app.profiles.pricing.catalog import load_catalog
 
 
 class MlperfResult(msgspec.Struct, frozen=True):
@@ -33,6 +35,32 @@ class MlperfResult(msgspec.Struct, frozen=True):
     samples_per_s: float
     tokens_per_s: float | None
     source: str
+
+
+LANGUAGE_MODELS = {
+    "gptj-99": "gpt-j-6b",
+    "llama2-70b-99": "llama-2-70b",
+    "llama3.1-8b": "llama-3.1-8b",
+    "llama3.1-405b": "llama-3.1-405b",
+    "mixtral-8x7b": "mixtral-8x7b",
+}
+"""Keys of the language models that MLPerf measures, by MLPerf's names of its benchmarks."""
+
+
+def list_model_results(model: str) -> tuple[MlperfResult, ...]:
+    """Return the results of a language model by its key, in the order of the table."""
+    return tuple(result for result in _load_language_model_results() if LANGUAGE_MODELS[result.model] == model)
+
+
+def count_results() -> int:
+    """Return the number of results of all language models."""
+    return len(_load_language_model_results())
+
+
+@cache
+def _load_language_model_results() -> tuple[MlperfResult, ...]:
+    results = load_mlperf_results(load_catalog().accelerators)
+    return tuple(result for result in results if result.model in LANGUAGE_MODELS)
 
 
 def load_mlperf_results(accelerators: Container[str], directory: Path | None = None) -> tuple[MlperfResult, ...]:

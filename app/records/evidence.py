@@ -101,6 +101,18 @@ PUBLISHED_SOURCES: tuple[EvidenceSource, ...] = (
 )
 
 
+MLPERF_SOURCE = EvidenceSource(
+    id="mlperf",
+    title="MLPerf Inference by MLCommons, closed division",
+    address="https://mlcommons.org/benchmarks/inference-datacenter",
+    license="Apache-2.0",
+    retrieved="from the repositories of rounds v3.0, v4.1 and v5.1, mlcommons/inference_results_…",
+    attribution="MLCommons and its submitters are the origin of the MLPerf results. This view of them is unofficial.",
+    speculation="not stated",
+)
+"""Publisher of results that are no points: they are listed apart."""
+
+
 def list_attributions(source_ids: Iterable[str]) -> tuple[str, ...]:
     """Return the sentences that name the publishers of points from these sources."""
     shown = set(source_ids)

@@ -14,15 +14,25 @@ from app.analysis.language_models import find_model_key, find_shape_key
 from app.analysis.published_points import load_published_points
 from app.errors import UsageError
 from app.planning.step_times.bundled import load_bundled_evidence
+from app.profiles.mlperf_results import MlperfResult, list_model_results
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.profiles.problems import did_you_mean
-from app.records.evidence import OWN_SOURCE, PUBLISHED_SOURCES, EvidenceSource, PublishedPoint, PublishedServer
+from app.records.evidence import (
+    MLPERF_SOURCE,
+    OWN_SOURCE,
+    PUBLISHED_SOURCES,
+    EvidenceSource,
+    PublishedPoint,
+    PublishedServer,
+)
 from app.records.plan import NearestPoint
 from app.records.planning_inputs import LanguageModel, OwnEvidence, OwnPoint
 from reports.sections.evidence import EvidenceRow, NearestPointRow
+from reports.sections.mlperf import MlperfRow
 
-_SOURCES_BY_ID = {source.id: source for source in PUBLISHED_SOURCES}
-SOURCE_IDS = (*_SOURCES_BY_ID, OWN_SOURCE)
+_SOURCES_BY_ID = {source.id: source for source in (*PUBLISHED_SOURCES, MLPERF_SOURCE)}
+SOURCE_IDS = (*(source.id for source in PUBLISHED_SOURCES), OWN_SOURCE)
+"""Sources of points."""
 
 
 def list_rows(own: Iterable[OwnEvidence]) -> list[EvidenceRow]:
@@ -117,20 +127,43 @@ def _list_fields(
 
 
 class ModelEvidence(msgspec.Struct, frozen=True):
-    """Evidence of one language model: its name, and the rows of the user's own measurements and of published points."""
+    """Evidence of one language model: the rows of the user's own measurements and of published points, and apart from
+    them the results of MLPerf."""
 
     model: str
     rows: tuple[EvidenceRow, ...]
+    mlperf: tuple[MlperfRow, ...]
+
+
+def find_evidence_model(shape: LanguageModel, name: str) -> str:
+    """Return the key of the published model of a shape; `name` if there is none."""
+    return find_shape_key(shape) or load_bundled_evidence().find_model(shape) or name
 
 
 @lru_cache(maxsize=4)
-def list_model_evidence(shape: LanguageModel, name: str, own: tuple[OwnEvidence, ...]) -> ModelEvidence:
-    """Return the evidence of the language model of a shape. `name` is its name if no published model has this shape,
-    and `own` are the user's measurements of it."""
-    model = find_shape_key(shape) or load_bundled_evidence().find_model(shape) or name
+def list_model_evidence(model: str, own: tuple[OwnEvidence, ...]) -> ModelEvidence:
+    """Return the evidence of a language model. `own` are the user's measurements of it."""
     own_rows = [row for evidence in own for row in build_own_rows(evidence)]
     published = [build_published_row(point) for point in load_published_points() if point.served.model == model]
-    return ModelEvidence(model, (*own_rows, *published))
+    return ModelEvidence(model, (*own_rows, *published), tuple(map(build_mlperf_row, list_model_results(model))))
+
+
+def build_mlperf_row(result: MlperfResult) -> MlperfRow:
+    return MlperfRow(
+        round=result.round,
+        scenario=result.scenario,
+        benchmark=result.model,
+        accelerator=result.accelerator_key,
+        accelerators=result.accelerator_count,
+        precision=result.dtype,
+        engine=result.runtime,
+        tokens_per_s=result.tokens_per_s,
+        samples_per_s=result.samples_per_s,
+        submitter=result.submitter,
+        system=result.system,
+        measured_on=result.date.isoformat(),
+        source=result.source,
+    )
 
 
 def find_sources(rows: Sequence[EvidenceRow]) -> list[EvidenceSource]:

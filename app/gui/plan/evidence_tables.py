@@ -11,11 +11,12 @@ import msgspec
 from app.analysis.language_models import find_shape_key
 from app.gui.results.frames import SectionFrame, build_section_frame
 from app.profiles.plan import is_model_shape_file
-from app.records.evidence import EngineName, list_attributions
+from app.records.evidence import MLPERF_SOURCE, EngineName, list_attributions
 from app.records.plan import Plan
 from app.records.planning_inputs import PlanningInputs
-from app.reporting.evidence_rows import ModelEvidence, build_nearest_row, list_model_evidence
+from app.reporting.evidence_rows import ModelEvidence, build_nearest_row, find_evidence_model, list_model_evidence
 from reports.sections.evidence import EVIDENCE, EvidenceRow, list_model_points
+from reports.sections.mlperf import MLPERF, list_results
 from reports.sections.section import Table
 
 
@@ -30,12 +31,14 @@ class PlannedServer(msgspec.Struct, frozen=True):
 
 
 class PlanEvidence(msgspec.Struct, frozen=True, eq=False):
-    """Evidence of a plan of a language model: `points` are all measured loads of the model, and `nearest` the published
-    points that are nearest to the recommended server. A table without rows is `None`."""
+    """Evidence of a plan of a language model: `points` are all measured loads of the model, `nearest` the published
+    points that are nearest to the recommended server, and `mlperf` the results of MLPerf for the model. A table without
+    rows is `None`."""
 
     model: ModelEvidence
     points: SectionFrame | None
     nearest: SectionFrame | None
+    mlperf: SectionFrame | None
     attributions: tuple[str, ...]
     server: PlannedServer
 
@@ -45,13 +48,18 @@ def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequen
     assumed_model = plan_inputs.assumed_model
     if assumed_model is None:
         return None
-    evidence = list_model_evidence(assumed_model.model, assumed_model.name, plan_inputs.own_evidence)
+    model = find_evidence_model(assumed_model.model, assumed_model.name)
+    evidence = list_model_evidence(model, plan_inputs.own_evidence)
     nearest_rows: tuple[EvidenceRow, ...] = tuple(map(build_nearest_row, plan.nearest_points))
     return PlanEvidence(
         evidence,
         _build_points_frame(evidence),
         build_section_frame(EVIDENCE, Table(rows=nearest_rows)) if nearest_rows else None,
-        list_attributions(row.source for row in (*nearest_rows, *evidence.rows)),
+        _build_mlperf_frame(evidence),
+        (
+            *list_attributions(row.source for row in (*nearest_rows, *evidence.rows)),
+            *([MLPERF_SOURCE.attribution] if evidence.mlperf else []),
+        ),
         PlannedServer(
             find_shape_key(assumed_model.model) or _find_shape_file(sources),
             assumed_model.engine.served_name,
@@ -59,6 +67,11 @@ def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequen
             assumed_model.precision.kv,
         ),
     )
+
+
+@lru_cache(maxsize=4)
+def _build_mlperf_frame(evidence: ModelEvidence) -> SectionFrame | None:
+    return build_section_frame(MLPERF, list_results(evidence.mlperf)) if evidence.mlperf else None
 
 
 def _find_shape_file(sources: Sequence[str]) -> str | None:

@@ -1,5 +1,5 @@
 """Evidence of a plan of a language model: published points near to its servers, and all measured loads of the model,
-to which the user adds own measurements."""
+to which the user adds own measurements, and apart from them the results of MLPerf."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ class EvidenceView(QWidget):
             "Add &measurements", tip="Add your own measurements of a server, by which plans are calibrated", menu=menu
         )
         self.remove_button = button("Remo&ve measurements", self._request_removal)
-        self.nearest, self.points = SectionTable(), SectionTable()
+        self.nearest, self.points, self.mlperf = SectionTable(), SectionTable(), SectionTable()
         self.empty_label = label("", "muted", wrap=True)
         self.damage_label = label("", wrap=True)
         self.attributions = label("", "muted", wrap=True)
@@ -59,6 +59,7 @@ class EvidenceView(QWidget):
             self.nearest,
             self.points,
             self.empty_label,
+            self.mlperf,
             self.damage_label,
             self.attributions,
             1,
@@ -81,6 +82,7 @@ class EvidenceView(QWidget):
     def _show_evidence(self, evidence: PlanEvidence) -> None:
         self._show_frame(self.nearest, evidence.nearest)
         self._show_frame(self.points, evidence.points)
+        self._show_frame(self.mlperf, evidence.mlperf)
         self.empty_label.setText(f"There are no measured loads of {evidence.model.model}.")
         self.empty_label.setVisible(evidence.points is None)
         self.attributions.setText("\n".join(evidence.attributions))

@@ -11,7 +11,12 @@ from app.analysis.published_points import load_published_points
 from app.cli.main import main
 from app.errors import ExitCode
 from app.profiles.bundled import DATA_DIRECTORY
+from app.profiles.mlperf_results import LANGUAGE_MODELS, list_model_results
+from app.records.evidence import MLPERF_SOURCE
+from reports.sections.mlperf import CAVEAT, MLPERF, ONLY_OFFLINE
+from tests.fakes import plan_sources
 
+KEYS = LANGUAGE_MODELS.values()
 VLLM = str(DATA_DIRECTORY / "examples" / "vllm-before.json")
 ADD = (
     "evidence", "add", VLLM, "--engine", "vllm", "--precision", "bf16", "--model", "llama-3.1-8b",
@@ -78,6 +83,62 @@ def test_own_evidence_is_added_listed_shown_and_removed(capsys: pytest.CaptureFi
     assert list_points(capsys, "--source", "own") == []
 
 
+def show(capsys: pytest.CaptureFixture[str], *arguments: str) -> tuple[str, str]:
+    """Return what `evidence show` prints to standard output and to standard error."""
+    capsys.readouterr()
+    assert main(["evidence", "show", *arguments]) == ExitCode.OK
+    shown = capsys.readouterr()
+    return shown.out, shown.err
+
+
+def test_mlperf_results_of_a_model_are_in_a_table_of_their_own(capsys: pytest.CaptureFixture[str]) -> None:
+    text, _ = show(capsys, "meta-llama/Llama-3.1-8B-Instruct")
+    points_text, _, results_text = text.partition(MLPERF.title)
+    assert "sizewise evidence list --model llama-3.1-8b" in points_text
+    assert "server" in results_text
+    assert CAVEAT in results_text
+    assert ONLY_OFFLINE not in results_text
+    assert MLPERF_SOURCE.attribution in results_text
+    document = json.loads(show(capsys, "llama-3.1-8b", "--json")[0])
+    published = sum(point.served.model == "llama-3.1-8b" for point in load_published_points())
+    assert sum(document["points"].values()) == published
+    results = list_model_results("llama-3.1-8b")
+    assert [row["tokens_per_s"] for row in document["mlperf"]["results"]] == [row.tokens_per_s for row in results]
+    assert document["mlperf"]["remarks"] == [CAVEAT, MLPERF_SOURCE.attribution]
+    assert not {row["id"] for row in list_points(capsys)} & {row.source for row in results}
+
+
+def test_csv_of_a_model_has_its_mlperf_results_only(capsys: pytest.CaptureFixture[str]) -> None:
+    text, remarks = show(capsys, "llama2-70b-99", "--output", "csv")
+    rows = list(csv.DictReader(io.StringIO(text)))
+    assert len(rows) == len(list_model_results("llama-2-70b"))
+    assert {row["scenario"] for row in rows} == {"offline", "server"}
+    assert CAVEAT in remarks
+
+
+def test_model_without_mlperf_results_has_its_points_only(capsys: pytest.CaptureFixture[str]) -> None:
+    text, _ = show(capsys, "deepseek-v3")
+    assert "MLPerf" not in text
+    assert json.loads(show(capsys, "deepseek-v3", "--json")[0])["mlperf"] is None
+
+
+def test_own_measurements_of_an_unpublished_model_are_shown_by_its_name(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = tmp_path / "mine.yaml"
+    shape.write_text(f"{plan_sources.MODEL}".replace("small", "my-model"), encoding="utf-8")
+    command = [*ADD]
+    command[command.index("llama-3.1-8b")] = str(shape)
+    assert main(command) == ExitCode.OK
+    document = json.loads(show(capsys, "my-model", "--json")[0])
+    assert (document["points"]["own"], document["mlperf"]) == (1, None)
+
+
+def test_license_of_mlperf_is_shown(capsys: pytest.CaptureFixture[str]) -> None:
+    document = json.loads(show(capsys, "mlperf", "--json")[0])
+    assert (document["license"], document["results"]) == ("Apache-2.0", sum(map(len, map(list_model_results, KEYS))))
+
+
 def test_damaged_file_is_a_warning_in_list_and_an_error_in_show(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     (home / "evidence").mkdir(parents=True)
     (home / "evidence" / "own-00000000.json").write_text("{")
@@ -95,6 +156,8 @@ def test_damaged_file_is_a_warning_in_list_and_an_error_in_show(home: Path, caps
         ("show", "no-such-point"),
         ("show", "own-00000000"),
         ("show", "own-00000000.1"),
+        ("show", "inferencex", "--output", "csv"),
+        ("list", "--source", "mlperf"),
         ("remove", "inferencex"),
         ("remove", "own-00000000"),
         ("add", "no-such-file", "--engine", "vllm", "--precision", "fp8"),

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from app.analysis.language_models import load_language_models
 from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
-from app.profiles.mlperf_results import load_mlperf_results
+from app.profiles.mlperf_results import LANGUAGE_MODELS, load_mlperf_results
 from app.profiles.pricing.catalog import load_catalog
 
 CARDS = load_catalog().accelerators
@@ -69,3 +70,9 @@ def test_invalid_cell_is_reported_with_its_line(folder: Path, old: str, new: str
 def test_missing_published_table_is_reported(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="cannot be read"):
         load_mlperf_results(CARDS, tmp_path)
+
+
+def test_language_models_of_the_table_have_a_known_shape() -> None:
+    models = {result.model for result in load_mlperf_results(CARDS)}
+    assert set(LANGUAGE_MODELS) <= models
+    assert set(LANGUAGE_MODELS.values()) - {"gpt-j-6b"} <= set(load_language_models())

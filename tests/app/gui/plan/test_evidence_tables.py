@@ -13,12 +13,14 @@ from app.analysis.published_points import load_published_points
 from app.gui.plan.evidence_tables import PlanEvidence, build_plan_evidence
 from app.gui.results.frames import SectionFrame
 from app.planning.fleets import plan_fleets
+from app.profiles.mlperf_results import list_model_results
 from app.profiles.pricing.catalog import load_catalog
-from app.records.evidence import PUBLISHED_SOURCES, PublishedServer
+from app.records.evidence import MLPERF_SOURCE, PUBLISHED_SOURCES, PublishedServer
 from app.records.plan import Plan
 from app.records.planning_inputs import AssumedModel, OwnEvidence, OwnPoint, PlanningInputs
 from app.records.traffic import TokenLengths, Traffic
 from app.reporting.evidence_rows import build_nearest_row
+from reports.sections.mlperf import CAVEAT
 from tests.fakes.offers import catalog_of, gpu_offer
 from tests.fakes.small_plan import planning_inputs
 
@@ -90,7 +92,7 @@ def test_all_published_points_of_the_planned_model_are_listed_without_prediction
     assert list(points.frame["id"]) == published
     assert not {"predicted_ttft_ms", "rate_per_s", "speculation"} & set(points.frame.columns)
     assert points.title == f"Measured loads of {MODEL}"
-    assert set(attributions) <= {source.attribution for source in PUBLISHED_SOURCES}
+    assert set(attributions) <= {MLPERF_SOURCE.attribution} | {source.attribution for source in PUBLISHED_SOURCES}
     assert attributions
 
 
@@ -112,6 +114,21 @@ def test_model_without_published_points_has_only_those_near_to_the_plan() -> Non
     assert evidence.model.model == "llama-2-70b"
     assert not evidence.model.rows
     assert evidence.nearest is not None
+
+
+def test_mlperf_results_are_in_a_table_of_their_own_with_their_caveat() -> None:
+    evidence = build_evidence()
+    assert evidence.mlperf is not None
+    assert list(evidence.mlperf.frame["tokens_per_s"]) == [row.tokens_per_s for row in list_model_results(MODEL)]
+    assert evidence.mlperf.note == CAVEAT
+    assert evidence.attributions[-1] == MLPERF_SOURCE.attribution
+
+
+def test_model_that_mlperf_does_not_measure_has_no_table_of_its_results() -> None:
+    shape = load_language_models()["deepseek-v3"].shape
+    evidence = build_evidence(assumed_model=AssumedModel("deepseek-v3", shape))
+    assert evidence.mlperf is None
+    assert MLPERF_SOURCE.attribution not in evidence.attributions
 
 
 def test_plan_of_measurements_has_no_evidence_of_a_language_model() -> None:

@@ -49,6 +49,8 @@ def test_points_are_sorted_by_value_and_their_publishers_are_named(view: Evidenc
         key=lambda text: float(text.replace(",", "")),
     )
     assert view.nearest.isVisible()
+    assert view.mlperf.isVisible()
+    assert "v5.1" in set(view.mlperf.model.frame["round"])
     assert "NVIDIA" in view.attributions.text()
     assert not unnamed_widgets(view)
     assert not unreachable_widgets(view)
