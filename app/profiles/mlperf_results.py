@@ -3,17 +3,16 @@ states its sources."""
 
 from __future__ import annotations
 
-import csv
 import datetime
 from collections.abc import Container
-from functools import cache
+from functools import cache, partial
 from pathlib import Path
 
 import msgspec
 
-from app.errors import UsageError
 from app.profiles.bundled import DATA_DIRECTORY
 from app.profiles.pricing.catalog import load_catalog
+from app.profiles.pricing.csv_rows import CsvRow, read_unique_items
 
 
 class MlperfResult(msgspec.Struct, frozen=True):
@@ -35,6 +34,11 @@ class MlperfResult(msgspec.Struct, frozen=True):
     samples_per_s: float
     tokens_per_s: float | None
     source: str
+
+    @property
+    def key(self) -> str:
+        """What the table has one result of."""
+        return " ".join((self.round, self.model, self.scenario, self.runtime, self.dtype, self.accelerator_key))
 
 
 LANGUAGE_MODELS = {
@@ -67,21 +71,16 @@ def load_mlperf_results(accelerators: Container[str], directory: Path | None = N
     """Return the bundled results, or those of another folder. Raises UsageError with the file and the line of an
     invalid cell, such as an accelerator that is not in `accelerators`."""
     path = (directory or DATA_DIRECTORY / "hardware") / "published.csv"
-    try:
-        with path.open(encoding="utf-8", newline="") as file:
-            reader = csv.DictReader(file, strict=True)
-            return tuple(_read_result(cells, accelerators, f"{path}:{reader.line_num}") for cells in reader)
-    except (OSError, UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path} cannot be read: {error}") from error
+    return tuple(read_unique_items(path, partial(_read_result, accelerators)))
 
 
-def _read_result(cells: dict[str, str | None], accelerators: Container[str], place: str) -> MlperfResult:
+def _read_result(accelerators: Container[str], row: CsvRow) -> MlperfResult:
     try:
-        result = msgspec.convert({name: cell or None for name, cell in cells.items()}, MlperfResult, strict=False)
+        result = msgspec.convert({name: cell or None for name, cell in row.cells.items()}, MlperfResult, strict=False)
     except msgspec.ValidationError as error:
-        raise UsageError(f"{place}: {error}") from error
+        raise ValueError(str(error)) from error
     if result.accelerator_key not in accelerators:
-        raise UsageError(f"{place}: accelerator_key {result.accelerator_key!r} is not in accelerators.csv")
+        raise ValueError(f"accelerator_key {result.accelerator_key!r} is not in accelerators.csv")
     if not (result.accelerator_count >= 1 and result.samples_per_s > 0):
-        raise UsageError(f"{place}: a result is above zero, of at least one accelerator")
+        raise ValueError("a result is above zero, of at least one accelerator")
     return result
