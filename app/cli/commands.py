@@ -72,6 +72,10 @@ class CommandOption(click.Option):
         self.section, self.elsewhere = section, elsewhere
 
 
+ACCELERATOR_SYNONYMS = ("--gpu", "--gpus")
+"""Names of `--accelerator` in other tools."""
+
+
 def suggest_option(command: click.Command, name: str) -> str | None:
     """Return the option of a command that a user probably meant by an unknown one: the option that has this name in
     another tool, otherwise the one with the most similar name. `None` if there is none."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple, get_args
 import click
 import msgspec
 
-from app.cli.commands import Command, CommandGroup, CommandOption
+from app.cli.commands import ACCELERATOR_SYNONYMS, Command, CommandGroup, CommandOption
 from app.cli.options import OutputOptions, complete_runs, output_options, parse_output
 from app.cli.streams import print_whole, warn
 from app.errors import ExitCode, UsageError
@@ -270,7 +270,7 @@ COMMAND = CommandGroup(
                 CommandOption(
                     ["--accelerator"],
                     metavar="KEY",
-                    elsewhere=("--gpu", "--gpus"),
+                    elsewhere=ACCELERATOR_SYNONYMS,
                     help="only this accelerator, such as h200-sxm-141gb; a short name such as h200 lists all variants",
                 ),
                 CommandOption(["--engine"], type=click.Choice(get_args(EngineName)), help="only this engine"),
@@ -335,7 +335,7 @@ COMMAND = CommandGroup(
                 CommandOption(
                     ["--accelerator"],
                     metavar="KEY",
-                    elsewhere=("--gpu",),
+                    elsewhere=ACCELERATOR_SYNONYMS,
                     help="accelerator, such as h100-sxm5-80gb; default: as in the run",
                 ),
                 CommandOption(

@@ -21,7 +21,7 @@ _COMMON_GPUS = frozenset(
     {"t4", "l4", "rtx-4090", "rtx-5090", "l40s", "a100-sxm4-80gb", "h100-sxm5-80gb", "h200-sxm-141gb", "b200-sxm-180gb",
      "mi300x"}
 )  # fmt: skip
-"""Keys of the accelerators in the catalog that are shown without `--all-gpus`."""
+"""Keys of the accelerators in the catalog that are shown without `--all-accelerators`."""
 _MAX_FILES = 4
 _MAX_DEGREE = 8
 _DECIMAL_PREFIXES = ((1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k"))
@@ -51,14 +51,14 @@ _IMPLIED_DTYPE_TEXTS: dict[LanguageModelFormat, str] = {
 }
 
 
-def format_language_model(inspection: LanguageModelInspection, *, has_all_gpus: bool) -> Iterator[str]:
-    """Yield the lines of an inspection. Without `has_all_gpus`, the accelerators are those of this
+def format_language_model(inspection: LanguageModelInspection, *, has_all_accelerators: bool) -> Iterator[str]:
+    """Yield the lines of an inspection. Without `has_all_accelerators`, the accelerators are those of this
     machine and some common ones."""
     metadata = inspection.model
     yield from _format_files(metadata)
     yield from _format_architecture(metadata)
     yield from _format_cache(inspection)
-    yield from _format_fits(inspection, has_all_gpus=has_all_gpus)
+    yield from _format_fits(inspection, has_all_accelerators=has_all_accelerators)
 
 
 def format_language_model_tables(inspection: LanguageModelInspection, table_format: TableFormat) -> list[str]:
@@ -195,17 +195,17 @@ _CACHE_COLUMNS = (
 )
 
 
-def _format_fits(inspection: LanguageModelInspection, *, has_all_gpus: bool) -> Iterator[str]:
+def _format_fits(inspection: LanguageModelInspection, *, has_all_accelerators: bool) -> Iterator[str]:
     if inspection.gpu_note:
         yield f"No GPU was detected: {inspection.gpu_note}"
     if not inspection.fits:
         return
     yield ""
-    fits = [fit for fit in inspection.fits if has_all_gpus or fit.is_installed or fit.key in _COMMON_GPUS]
+    fits = [fit for fit in inspection.fits if has_all_accelerators or fit.is_installed or fit.key in _COMMON_GPUS]
     yield format_table(_build_fit_columns(inspection), fits)
     hidden_count = len({fit.name for fit in inspection.fits}) - len({fit.name for fit in fits})
     if hidden_count:
-        yield f"{hidden_count} more accelerators are shown with --all-gpus."
+        yield f"{hidden_count} more accelerators are shown with --all-accelerators."
     yield (
         "TP is the smallest tensor-parallel size (1, 2, 4 or 8) at which the batch fits, and max the largest batch "
         "that fits at each TP, of sequences as long as the context."

@@ -36,7 +36,7 @@ class _LanguageModelOptions(NamedTuple):
     contexts: str | None
     batches: str | None
     kv_dtype: str | None
-    all_gpus: bool
+    all_accelerators: bool
 
 
 def _inspect(
@@ -102,7 +102,7 @@ def _inspect_language_model(path: Path, options: _LanguageModelOptions, output: 
     if output == "json":
         print_json(inspection)
     elif output == "table":
-        for line in format_language_model(inspection, has_all_gpus=options.all_gpus):
+        for line in format_language_model(inspection, has_all_accelerators=options.all_accelerators):
             print(line)
     else:
         print_whole("\n\n".join(format_language_model_tables(inspection, output)))
@@ -244,7 +244,7 @@ _LANGUAGE_MODEL_OPTIONS = (
         help="data type of the KV cache (default: as the model's files imply, else bf16)",
     ),
     CommandOption(
-        ["--all-gpus"],
+        ["--all-accelerators"],
         is_flag=True,
         section=_LANGUAGE_MODEL_SECTION,
         help="show all accelerators of the catalog in the table, not only common ones; csv, md and json have all",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, TextIO
 
 import click
 
-from app.cli.commands import PATH, Command, CommandGroup, CommandOption
+from app.cli.commands import ACCELERATOR_SYNONYMS, PATH, Command, CommandGroup, CommandOption
 from app.cli.offers_update import UpdateOptions, update_offers
 from app.cli.options import OutputOptions, output_options, parse_output
 from app.cli.streams import print_whole
@@ -209,6 +209,7 @@ COMMAND = CommandGroup(
                 CommandOption(
                     ["--accelerator"],
                     metavar="KEY",
+                    elsewhere=ACCELERATOR_SYNONYMS,
                     help="only offers with this accelerator, such as h100 or h100-sxm5-80gb; a short name lists all "
                     "variants, and none the CPU-only offers",
                 ),

@@ -414,8 +414,8 @@ COMMAND = Command(
     notes={"Keys of --with, with their meanings": EXPORT_SETTINGS},
     examples=(
         "sizewise plan last --set traffic.peak=900/s",
-        "sizewise plan --model llama-3.1-70b --gpus h100,l40s --peak 5/s --input-tokens 2000 --output-tokens 300 "
-        '--slo "tpot p95 < 40ms"',
+        "sizewise plan --model llama-3.1-70b --accelerator h100,l40s --peak 5/s --input-tokens 2000 "
+        '--output-tokens 300 --slo "tpot p95 < 40ms"',
         "sizewise plan last --export k8s --with image=registry.example/model:1 --out manifests",
     ),
 )

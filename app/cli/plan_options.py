@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from app.cli.commands import CommandOption
+from app.cli.commands import ACCELERATOR_SYNONYMS, CommandOption
 from app.errors import UsageError
 from app.records.dtypes import WEIGHT_DTYPES, choose_compute_dtype
 from app.records.evidence import EngineName
@@ -26,7 +26,7 @@ def _parse_peak(text: str) -> str:
     return _report_bad_value(parse_rate_per_s, text)
 
 
-def _parse_gpus(text: str) -> str:
+def _parse_accelerators(text: str) -> str:
     """Check names of accelerators, separated by commas. Raises click.BadParameter."""
     from app.profiles.pricing.catalog import check_accelerator, load_catalog
 
@@ -55,7 +55,7 @@ class ModelOptions(NamedTuple):
     """Values of `OPTIONS`."""
 
     model: str | None
-    gpus: str | None
+    accelerator: str | None
     peak: str | None
     input_tokens: int | None
     output_tokens: int | None
@@ -73,10 +73,11 @@ OPTIONS = (
         "config.json or folder",
     ),
     CommandOption(
-        ["--gpus"],
+        ["--accelerator"],
         section=_SECTION,
-        type=_parse_gpus,
+        type=_parse_accelerators,
         metavar="NAMES",
+        elsewhere=ACCELERATOR_SYNONYMS,
         help="accelerators to consider, like h100,h200,l40s (plan.accelerators)",
     ),
     CommandOption(
@@ -128,7 +129,7 @@ def build_overrides(
     if options.engine is not None and options.model is None:
         raise UsageError("--engine needs --model", hint="Use --set engine.name=sglang with a file of a model.")
     values_by_key = {
-        "plan.accelerators": ("--gpus", options.gpus),
+        "plan.accelerators": ("--accelerator", options.accelerator),
         "traffic.peak": ("--peak", options.peak),
         "traffic.tokens": (
             "--input-tokens",

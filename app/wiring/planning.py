@@ -120,7 +120,7 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
             if declared_inputs.hardware is not None:
                 raise UsageError(
                     "--set target.hardware does not change this plan, because nothing was measured on that hardware",
-                    hint="Use --gpus or plan.accelerators to choose the accelerators.",
+                    hint="Use --accelerator or plan.accelerators to choose the accelerators.",
                 )
             _check_requested_accelerators(language_model, declared_inputs.limits, catalog)
     plan_inputs = PlanningInputs(
@@ -185,7 +185,7 @@ def _check_requested_accelerators(model: AssumedModel, limits: PlanLimits, catal
     if missing and missing[0] is not None and None not in missing:
         raise UsageError(
             f"{model.name} cannot be planned on {', '.join(limits.accelerators)}: {missing[0].reason}",
-            hint="Use other accelerators with --gpus, or another precision with --precision.",
+            hint="Use other accelerators with --accelerator, or another precision with --precision.",
         )
 
 

@@ -1,7 +1,7 @@
 """What a buyer reads: plans of published language models on accelerators that were not measured, by the user's command.
 
 `python -m tests.studies.buyers_table` prints the tables of `docs/validation/language-model-plans.md`. Each cell is
-`sizewise plan --model MODEL --gpus GPU …` with the bundled prices.
+`sizewise plan --model MODEL --accelerator GPU …` with the bundled prices.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ FLEETS = (
 def plan(model: str, gpu: str, *options: str) -> dict[str, Any] | str:
     """Return the plan as JSON, or why there is none."""
     printed, errors = io.StringIO(), io.StringIO()
-    command = ("plan", "--model", model, "--gpus", gpu, "--input-tokens", "1000", "--output-tokens", "1000",
+    command = ("plan", "--model", model, "--accelerator", gpu, "--input-tokens", "1000", "--output-tokens", "1000",
                "--peak", "5/s", *options, "--json")  # fmt: skip
     with contextlib.redirect_stdout(printed), contextlib.redirect_stderr(errors):
         sizewise(command)

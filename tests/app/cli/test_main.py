@@ -237,6 +237,12 @@ def test_option_of_another_tool_suggests_the_sizewise_option(
     assert capsys.readouterr().err.splitlines()[1] == f"hint: Did you mean {suggested}?"
 
 
+@pytest.mark.parametrize("command", ["plan", "offers list", "evidence list", "evidence add"])
+def test_gpus_suggests_the_accelerator_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main([*command.split(), "--gpus", "h100"]) == ExitCode.USAGE
+    assert capsys.readouterr().err.splitlines()[1] == "hint: Did you mean --accelerator?"
+
+
 def test_option_names_of_other_tools_are_unique_and_not_options() -> None:
     for command in iter_commands():
         options = [parameter for parameter in command.params if isinstance(parameter, CommandOption)]

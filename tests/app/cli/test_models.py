@@ -120,9 +120,9 @@ def test_inspected_gguf_file_lists_gpus_with_enough_memory(tmp_path: Path, capsy
     (short_context, long_context) = (line.split() for line in text.splitlines() if line.startswith("H100 SXM5"))
     assert int(short_context[-4]) > int(long_context[-4]) >= 8
     assert "Tesla P4" not in text
-    hidden_gpus = re.search(r"^(\d+) more accelerators are shown with --all-gpus\.$", text, re.MULTILINE)
+    hidden_gpus = re.search(r"^(\d+) more accelerators are shown with --all-accelerators\.$", text, re.MULTILINE)
     assert hidden_gpus is not None
-    assert main(["models", "inspect", str(path), "--context", "4096", "--batch", "8", "--all-gpus"]) == 0
+    assert main(["models", "inspect", str(path), "--context", "4096", "--batch", "8", "--all-accelerators"]) == 0
     gpu_rows = capsys.readouterr().out.partition("GPU ")[2].partition("TP is the smallest")[0].splitlines()[2:]
     assert len(gpu_rows) == int(hidden_gpus[1]) + 10
 

@@ -32,7 +32,7 @@ def test_options_set_their_plan_keys() -> None:
     assert overrides_of() == ()
     lengths = ("--input-tokens", "2000", "--output-tokens", "300")
     assert overrides_of(
-        *ALONE, *lengths, "--gpus", "h100, A100 80GB", "--precision", "fp8", "--engine", "tensorrt-llm"
+        *ALONE, *lengths, "--accelerator", "h100, A100 80GB", "--precision", "fp8", "--engine", "tensorrt-llm"
     ) == (
         "plan.accelerators=h100,A100 80GB",
         "traffic.peak=5/s",
@@ -65,8 +65,8 @@ def test_int4_weights_are_computed_in_bf16() -> None:
 @pytest.mark.parametrize(
     "arguments",
     [
-        ("--gpus", "h1000"),
-        ("--gpus", ","),
+        ("--accelerator", "h1000"),
+        ("--accelerator", ","),
         ("--peak", "5"),
         ("--peak", "-5/s"),
         ("--input-tokens", "0"),
@@ -89,7 +89,11 @@ def test_invalid_value_is_reported_with_its_option(arguments: tuple[str, ...]) -
         (("--precision", "fp8"), {}, ("--precision", "--model")),
         (ALONE, {"overrides": ("traffic.peak=6/s",)}, ("--peak", "--set traffic.peak")),
         (ALONE, {"overrides": ("traffic={peak: 6/s}",)}, ("--peak", "--set traffic ")),
-        (("--gpus", "h100"), {"overrides": ("plan.accelerators[0]=l4",)}, ("--gpus", "--set plan.accelerators[0]")),
+        (
+            ("--accelerator", "h100"),
+            {"overrides": ("plan.accelerators[0]=l4",)},
+            ("--accelerator", "--set plan.accelerators[0]"),
+        ),
         ((*ALONE, "--precision", "fp8"), {"overrides": ("precision={weights: bf16}",)}, ("--precision", "--set prec")),
     ],
 )
