@@ -30,7 +30,7 @@ _COUNTS = (
     "layers", "window_layers", "linear_layers", "hidden", "heads", "kv_heads", "head_dim", "vocabulary",
     "context_tokens",
 )  # fmt: skip
-_OPTIONAL_COUNTS = ("latent_dim", "window_tokens", "experts", "experts_per_token")
+_OPTIONAL_COUNTS = ("latent_dim", "index_dim", "window_tokens", "experts", "experts_per_token")
 _LABELS = {
     "hidden": "hidden size",
     "heads": "heads",
@@ -147,6 +147,8 @@ def _format_architecture(metadata: LanguageModelMetadata) -> Iterator[str]:
     yield f"max context   {_format_known(metadata, 'context_tokens', counts.get('context_tokens'))}{unit}"
     if "latent_dim" in counts:
         yield f"latent cache  {counts['latent_dim']:,} values per layer and token (MLA)"
+    if "index_dim" in counts:
+        yield f"index cache   {counts['index_dim']:,} values per layer and token (sparse attention)"
     if "experts" in counts or "experts" in metadata.missing:
         used = _format_known(metadata, "experts_per_token", counts.get("experts_per_token"))
         yield f"experts       {_format_known(metadata, 'experts', counts.get('experts'))}, {used} per token"

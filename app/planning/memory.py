@@ -46,12 +46,17 @@ def compute_usable_bytes(accelerator: Accelerator) -> float | Unavailable:
     return accelerator.memory_gib * GIB * (_USABLE_SHARE_STACKED if is_stacked else _USABLE_SHARE_OTHER)
 
 
+_INDEX_BYTES_PER_VALUE = 1 + 4 / 128
+"""Bytes of a value of the key of an indexer, whatever the data type of the KV cache: engines store it in 8 bits, with a
+scale of 4 bytes for each 128 values."""
+
+
 def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: int = 1) -> float:
     """Return the size in bytes of the KV cache of a sequence of `tokens` tokens, on each of
     `degree` accelerators.
 
     KV heads are split across accelerators until each accelerator has only one head; a latent cache
-    (MLA) is replicated on each accelerator.
+    (MLA) and the keys of an indexer are replicated on each accelerator.
     """
     full_attention_layers = model.layers - model.window_layers - model.linear_layers
     window_tokens = tokens if model.window_tokens is None else min(tokens, model.window_tokens)
@@ -61,6 +66,7 @@ def compute_kv_bytes(model: LanguageModel, tokens: float, dtype: str, degree: in
         )
     else:
         layer_bytes_per_token = model.latent_dim * BYTES_PER_VALUE[dtype]
+    layer_bytes_per_token += (model.index_dim or 0) * _INDEX_BYTES_PER_VALUE
     return layer_bytes_per_token * (full_attention_layers * tokens + model.window_layers * window_tokens)
 
 

@@ -104,6 +104,8 @@ class LanguageModel(msgspec.Struct, frozen=True):
     """Maximum number of input and output tokens of a sequence; None if unknown."""
     tied_embeddings: bool = False
     """Whether the input embedding is also the output head, so that it is counted once in `parameters`."""
+    index_dim: int | None = None
+    """Number of values of the key that the indexer of sparse attention caches per token and layer; None without one."""
 
     @property
     def parameters_per_token(self) -> float:

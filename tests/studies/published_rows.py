@@ -54,6 +54,8 @@ ACCELERATORS = {
 }  # fmt: skip
 """Key of the accelerator in the catalog by `system`."""
 ENGINES: dict[str, EngineName] = {"vllm": "vllm", "sglang": "sglang", "trtllm": "trtllm", "dynamo-trt": "trtllm"}
+_ARCHITECTURES = {"deepseek-v3.2": "deepseek-v3"}
+"""Models that are of the architecture of another one but for their indexer."""
 MAX_TP = 8
 _PREFIXES = {
     "deepseek-v3": "dsr1", "gpt-oss-120b": "gptoss", "minimax-m2": "minimaxm2.5", "qwen3.5-397b-a17b": "qwen3.5",
@@ -112,8 +114,14 @@ def build_point(row: Mapping[str, str]) -> PublishedPoint:
     )
 
 
+def find_architecture(name: str) -> str | None:
+    """Return the key of the model that all models of an architecture count as; None if the shape is unknown."""
+    key = find_model_key(name)
+    return _ARCHITECTURES.get(key, key) if key else None
+
+
 def build_served(row: Mapping[str, str]) -> PublishedServer:
-    model = find_model_key("deepseek-ai/DeepSeek-R1" if row["id"].startswith("dsr1") else row["model_path"])
+    model = find_architecture("deepseek-ai/DeepSeek-R1" if row["id"].startswith("dsr1") else row["model_path"])
     if model is None:
         raise ValueError(f"the shape of the model {row['model_path']} is unknown")
     if row["system"] not in ACCELERATORS:

@@ -14,7 +14,7 @@ from collections.abc import Iterator, Mapping, Sequence
 import numpy as np
 from msgspec.structs import replace
 
-from app.analysis.language_models import find_model_key, load_language_models
+from app.analysis.language_models import load_language_models
 from app.planning.memory import MemoryPlan, compute_kv_bytes, plan_memory
 from app.planning.rates import Unavailable
 from app.planning.service_models.service_times import speed_up
@@ -27,7 +27,7 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedServer
 from app.records.planning_inputs import Engine, Precision
 from app.records.service import TokenService
-from tests.studies.published_rows import ACCELERATORS, ENGINES
+from tests.studies.published_rows import ACCELERATORS, ENGINES, find_architecture
 
 AGGREGATES: dict[str, float | None] = {"mean": None, "p50": 50.0, "p95": 95.0, "p99": 99.0}
 QUANTILES = {"p10": -1.2816, "p50": 0.0, "p90": 1.2816}
@@ -57,7 +57,7 @@ def predict_stages(rows: Sequence[Mapping[str, str]], evidence: FittedEvidence) 
 
 def _estimate(row: Mapping[str, str], evidence: FittedEvidence) -> EstimatedService | str:
     """Return the service of the server of a stage, or why it is unknown."""
-    key = find_model_key(row["model"])
+    key = find_architecture(row["model"])
     accelerators = load_catalog().accelerators
     accelerator = accelerators.get(ACCELERATORS.get(row["gpu"], row["gpu"]))
     if key is None or accelerator is None or row["engine"] not in ENGINES:

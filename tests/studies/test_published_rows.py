@@ -62,6 +62,10 @@ def test_point_has_the_concurrency_image_and_date_of_its_row() -> None:
     assert point.served.tensor_parallel == 8
 
 
+def test_model_of_the_same_architecture_counts_as_the_one_with_points() -> None:
+    assert build_point({**ROW, "model_path": "deepseek-ai/DeepSeek-V3.2"}).served.model == "deepseek-v3"
+
+
 @pytest.mark.parametrize("cell", [{"model_path": "no/model"}, {"system": "no_gpu"}, {"backend": "no_engine"}])
 def test_unknown_names_are_refused(cell: dict[str, str]) -> None:
     with pytest.raises(ValueError, match="unknown"):

@@ -248,6 +248,8 @@ def describe_kind(model: LanguageModel) -> str:
         )
     if model.latent_dim is not None:
         parts.append(f"Latent attention with {model.latent_dim:,} cached values per token and layer.")
+    if model.index_dim is not None:
+        parts.append(f"Sparse attention with an indexer that caches {model.index_dim:,} values per token and layer.")
     if model.window_layers and model.window_tokens is not None:
         parts.append(f"{model.window_layers} layers attend to the last {model.window_tokens:,} tokens.")
     if model.linear_layers:

@@ -1,8 +1,4 @@
-"""Shape of a language model for planning, from its configuration alone.
-
-The KV cache of indexers of sparse attention is not counted: in DeepSeek-V3.2, 128 values and a scale for each token and
-layer, beside 576 of the latent cache.
-"""
+"""Shape of a language model for planning, from its configuration alone."""
 
 from __future__ import annotations
 
@@ -37,7 +33,7 @@ def build_shape(config: HuggingFaceConfig, name: str) -> LanguageModel:
     """Return the shape that a configuration from the file `name` determines. Raises UsageError if it does not."""
     config = config.fill_in_defaults()
     decoder = config.decoder
-    architecture = build_architecture(config, (), ignores_indexers=True)
+    architecture = build_architecture(config, ())
     counts, missing = dict(architecture.counts), architecture.missing
     unknown = [key for key in _REQUIRED_COUNTS if key not in counts]
     if unknown:

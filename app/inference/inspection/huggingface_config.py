@@ -169,12 +169,9 @@ class HuggingFaceConfig(DecoderConfig, frozen=True):
         return self.quantization_config or self.decoder.quantization_config
 
 
-def build_architecture(
-    config: HuggingFaceConfig, tensors: Sequence[StoredTensor], *, ignores_indexers: bool = False
-) -> Architecture:
+def build_architecture(config: HuggingFaceConfig, tensors: Sequence[StoredTensor]) -> Architecture:
     """Return the architecture that a configuration states, completed and checked with the shapes of
-    the tensors. With `ignores_indexers`, the cache of indexers of sparse attention is left out of the KV cache, which
-    is unknown otherwise. Raises UsageError for values that are not possible."""
+    the tensors. Raises UsageError for values that are not possible."""
     decoder, known = config.decoder, KnownCounts()
     known.read("layers", _first(decoder.num_hidden_layers, decoder.n_layer), "num_hidden_layers")
     known.read("hidden", _first(decoder.hidden_size, decoder.n_embd), "hidden_size")
@@ -187,7 +184,7 @@ def build_architecture(
         known.read("experts", experts, "the number of experts")
         per_token = _first(decoder.num_experts_per_tok, decoder.experts_per_token)
         known.read("experts_per_token", per_token, "num_experts_per_tok")
-    _add_cache(known, decoder, tensors, ignores_indexers)
+    _add_cache(known, decoder, tensors)
     _add_layer_kinds(known, decoder, tensors)
     dtype = decoder.dtype or decoder.torch_dtype or config.dtype or config.torch_dtype
     return Architecture(
@@ -213,9 +210,7 @@ def _find_vocabulary(tensors: Sequence[StoredTensor]) -> int | None:
     return next((tensor.shape[0] for tensor in tensors if tensor.name.endswith(names) and len(tensor.shape) == 2), None)
 
 
-def _add_cache(
-    known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[StoredTensor], ignores_indexers: bool
-) -> None:
+def _add_cache(known: KnownCounts, decoder: DecoderConfig, tensors: Sequence[StoredTensor]) -> None:
     """Add the attention heads and what each layer caches per token."""
     layers, hidden = known.get("layers"), known.get("hidden")
     stated_head_dim = decoder.v_head_dim if decoder.kv_lora_rank else decoder.head_dim
@@ -238,8 +233,8 @@ def _add_cache(
         known.set("latent_dim", decoder.kv_lora_rank + decoder.qk_rope_head_dim)
     else:
         known.missing["kv_cache"] = explain_missing(decoder.qk_rope_head_dim, "qk_rope_head_dim")
-    if decoder.index_head_dim and not ignores_indexers:
-        known.missing["kv_cache"] = "the model has an indexer with a cache of its own"
+    if decoder.index_head_dim is not None and not known.read("index_dim", decoder.index_head_dim, "index_head_dim"):
+        known.missing["kv_cache"] = explain_missing(decoder.index_head_dim, "index_head_dim")
     elif decoder.num_kv_shared_layers:
         known.missing["kv_cache"] = "the model has layers that share their cache"
 

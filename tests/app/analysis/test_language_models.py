@@ -34,6 +34,8 @@ def test_parameter_counts_match_the_published_counts(key: str) -> None:
 def test_models_have_their_latent_sliding_window_or_linear_attention() -> None:
     models = load_language_models()
     assert models["deepseek-v3"].shape.latent_dim == 576
+    assert models["deepseek-v3"].shape.index_dim is None
+    assert models["deepseek-v3.2"].shape.index_dim == models["glm-5"].shape.index_dim == 128
     assert (models["gpt-oss-120b"].shape.window_layers, models["gpt-oss-120b"].shape.window_tokens) == (18, 128)
     assert models["qwen3.5-397b-a17b"].shape.linear_layers == 45
 

@@ -44,6 +44,12 @@ def test_latent_kv_cache_is_replicated_on_every_gpu() -> None:
     assert compute_kv_bytes(DEEPSEEK_V3, 1, "bf16", degree=8) == 61 * 576 * 2
 
 
+@pytest.mark.parametrize(("dtype", "latent_bytes"), [("bf16", 576 * 2), ("fp8", 576)])
+def test_key_of_an_indexer_has_8_bits_and_a_scale_on_each_accelerator(dtype: str, latent_bytes: int) -> None:
+    sparse = msgspec.structs.replace(DEEPSEEK_V3, index_dim=128)
+    assert compute_kv_bytes(sparse, 10, dtype, degree=8) == 10 * 61 * (latent_bytes + 128 + 4)
+
+
 def test_kv_cache_counts_windowed_layers_up_to_their_window_and_no_linear_layers() -> None:
     model = msgspec.structs.replace(LLAMA_8B, window_layers=16, window_tokens=1024, linear_layers=8)
     per_layer = 2 * 8 * 128 * 2

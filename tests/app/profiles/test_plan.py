@@ -44,6 +44,7 @@ SHAPE = {
     "linear_layers": 4,
     "context_tokens": 32768,
     "tied_embeddings": True,
+    "index_dim": 128,
 }
 PRECISION = {"weights": "int4", "compute": "fp16", "kv": "fp8"}
 ENGINE = {
@@ -71,7 +72,7 @@ def test_model_shape_without_precision_or_engine_uses_the_defaults(path: Path) -
 
 def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
     path.write_text(yaml.safe_dump({"language_model": SHAPE, "precision": PRECISION, "engine": ENGINE}))
-    model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4, 32768, True)
+    model = LanguageModel(46.7e9, 32, 4096, 32, 8, 128, 32000, 12.9e9, 8, 2, 576, 16, 1024, 4, 32768, True, 128)
     engine = Engine("sglang", "0.5.9", chunk_tokens=8192, max_sequences=64, utilization=0.8, tensor_parallel=4)
     assert load_language_model(path, find_model=find_model) == AssumedModel(
         "model", model, Precision("int4", "fp16", "fp8"), engine

@@ -144,11 +144,9 @@ INT4 = {
             None,
         ),
         (
-            "deepseek-v3",
+            "deepseek-v3.2",
             change(
-                "deepseek-v3",
-                model_type="deepseek_v32",
-                index_head_dim=128,
+                "deepseek-v3.2",
                 index_n_heads=64,
                 index_topk=2048,
                 quantization_config={"quant_method": "fp8", "fmt": "e4m3"},
@@ -178,7 +176,7 @@ INT4 = {
             None,
         ),
         ("glm-4.5", change("glm-4.5", num_nextn_predict_layers=1), None),
-        ("glm-5", change("glm-5", index_head_dim=128), None),
+        ("glm-5", change("glm-5", index_n_heads=32), None),
         ("mistral-small-24b", nest("mistral3", change("mistral-small-24b", sliding_window=None)), None),
         (
             "minimax-m2",

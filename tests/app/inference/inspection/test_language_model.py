@@ -254,7 +254,7 @@ def test_vision_and_draft_layers_add_no_kv_cache(tmp_path: Path) -> None:
         ({"model_type": "tomorrow", "sliding_window": 64}, "window_layers", "64 tokens, but not its layers"),
         ({"num_attention_heads": [9] * 30}, "heads", "one value per layer"),
         ({"num_hidden_layers": None}, "layers", "num_hidden_layers is not in the configuration"),
-        ({"index_head_dim": 128}, "kv_cache", "an indexer with a cache of its own"),
+        ({"index_head_dim": [128] * 30}, "kv_cache", "one value per layer"),
         ({"num_kv_shared_layers": 4}, "kv_cache", "layers that share their cache"),
         ({"num_key_value_heads": 9}, "kv_cache", "192 rows, which are not 9 heads of 64"),
     ],
