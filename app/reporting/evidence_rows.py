@@ -10,10 +10,9 @@ from typing import Any
 import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
-from app.analysis.language_models import find_model_key, find_shape_key
+from app.analysis.language_models import find_model_key
 from app.analysis.published_points import load_published_points
 from app.errors import UsageError
-from app.planning.step_times.bundled import load_bundled_evidence
 from app.profiles.mlperf_results import MlperfResult, list_model_results
 from app.profiles.pricing.catalog import check_accelerator, load_catalog
 from app.profiles.problems import did_you_mean
@@ -26,7 +25,7 @@ from app.records.evidence import (
     PublishedServer,
 )
 from app.records.plan import NearestPoint
-from app.records.planning_inputs import LanguageModel, OwnEvidence, OwnPoint
+from app.records.planning_inputs import OwnEvidence, OwnPoint
 from reports.sections.evidence import EvidenceRow, NearestPointRow
 from reports.sections.mlperf import MlperfRow
 
@@ -133,11 +132,6 @@ class ModelEvidence(msgspec.Struct, frozen=True):
     model: str
     rows: tuple[EvidenceRow, ...]
     mlperf: tuple[MlperfRow, ...]
-
-
-def find_evidence_model(shape: LanguageModel, name: str) -> str:
-    """Return the key of the published model of a shape; `name` if there is none."""
-    return find_shape_key(shape) or load_bundled_evidence().find_model(shape) or name
 
 
 @lru_cache(maxsize=4)

@@ -10,13 +10,14 @@ import msgspec
 
 from app.analysis.language_models import find_shape_key
 from app.gui.results.frames import SectionFrame, build_section_frame
+from app.planning.step_times.bundled import load_bundled_evidence
 from app.profiles.plan import is_model_shape_file
 from app.records.evidence import MLPERF_SOURCE, EngineName, list_attributions
 from app.records.plan import Plan
-from app.records.planning_inputs import PlanningInputs
-from app.reporting.evidence_rows import ModelEvidence, build_nearest_row, find_evidence_model, list_model_evidence
+from app.records.planning_inputs import AssumedModel, PlanningInputs
+from app.reporting.evidence_rows import ModelEvidence, build_nearest_row, list_model_evidence
 from reports.sections.evidence import EVIDENCE, EvidenceRow, list_model_points
-from reports.sections.mlperf import MLPERF, list_results
+from reports.sections.mlperf import MLPERF, MlperfRow, list_results
 from reports.sections.section import Table
 
 
@@ -44,18 +45,18 @@ class PlanEvidence(msgspec.Struct, frozen=True, eq=False):
 
 
 def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequence[str]) -> PlanEvidence | None:
-    """Build the tables of the evidence of a plan with these sources; `None` if it has no assumed language model."""
+    """Build the tables of the evidence of a plan with these sources; `None` if it has no assumed language model. Tables
+    that a change of the plan does not affect are built once."""
     assumed_model = plan_inputs.assumed_model
     if assumed_model is None:
         return None
-    model = find_evidence_model(assumed_model.model, assumed_model.name)
-    evidence = list_model_evidence(model, plan_inputs.own_evidence)
+    evidence = list_model_evidence(_find_model(assumed_model), plan_inputs.own_evidence)
     nearest_rows: tuple[EvidenceRow, ...] = tuple(map(build_nearest_row, plan.nearest_points))
     return PlanEvidence(
         evidence,
-        _build_points_frame(evidence),
-        build_section_frame(EVIDENCE, Table(rows=nearest_rows)) if nearest_rows else None,
-        _build_mlperf_frame(evidence),
+        _build_points_frame(evidence.model, evidence.rows),
+        _build_nearest_frame(nearest_rows),
+        _build_mlperf_frame(evidence.mlperf),
         (
             *list_attributions(row.source for row in (*nearest_rows, *evidence.rows)),
             *([MLPERF_SOURCE.attribution] if evidence.mlperf else []),
@@ -69,18 +70,26 @@ def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequen
     )
 
 
-@lru_cache(maxsize=4)
-def _build_mlperf_frame(evidence: ModelEvidence) -> SectionFrame | None:
-    return build_section_frame(MLPERF, list_results(evidence.mlperf)) if evidence.mlperf else None
-
-
 def _find_shape_file(sources: Sequence[str]) -> str | None:
     return next((source for source in sources if is_model_shape_file(Path(source))), None)
 
 
+def _find_model(assumed_model: AssumedModel) -> str:
+    """Return the key of the published model of the same shape; the name of the model if there is none."""
+    shape = assumed_model.model
+    return find_shape_key(shape) or load_bundled_evidence().find_model(shape) or assumed_model.name
+
+
 @lru_cache(maxsize=4)
-def _build_points_frame(evidence: ModelEvidence) -> SectionFrame | None:
-    """Build the table of the points of a model, which most changes of a plan do not affect."""
-    if not evidence.rows:
-        return None
-    return build_section_frame(EVIDENCE, list_model_points(evidence.model, evidence.rows))
+def _build_nearest_frame(rows: tuple[EvidenceRow, ...]) -> SectionFrame | None:
+    return build_section_frame(EVIDENCE, Table(rows=rows)) if rows else None
+
+
+@lru_cache(maxsize=4)
+def _build_points_frame(model: str, rows: tuple[EvidenceRow, ...]) -> SectionFrame | None:
+    return build_section_frame(EVIDENCE, list_model_points(model, rows)) if rows else None
+
+
+@lru_cache(maxsize=4)
+def _build_mlperf_frame(rows: tuple[MlperfRow, ...]) -> SectionFrame | None:
+    return build_section_frame(MLPERF, list_results(rows)) if rows else None

@@ -7,13 +7,13 @@ from functools import partial
 from pathlib import Path
 
 from PySide6.QtCore import QItemSelection, Signal
+from PySide6.QtGui import QShowEvent
 from PySide6.QtWidgets import QFileDialog, QMenu, QMessageBox, QWidget
 
 from app.gui.background import submit
 from app.gui.formatting import sentence
 from app.gui.navigation import Notice
 from app.gui.plan.evidence_dialog import EvidenceDialog
-from app.gui.plan.evidence_tables import PlanEvidence
 from app.gui.plan.state import PlanState
 from app.gui.results.frames import SectionFrame
 from app.gui.results.section_tables import SectionTable
@@ -25,9 +25,12 @@ from app.wiring.evidence import AddedEvidence, remove_own_evidence
 
 _RESULT_FILTER = "Results and load curves (*.json *.csv *.yaml *.yml);;All files (*)"
 
+_SAMPLED_ROWS = 40
+"""Number of rows that the columns are fitted to: hundreds take too long."""
+
 
 class EvidenceView(QWidget):
-    """Tables of the evidence of a plan. A table is filled again only if its rows have changed.
+    """Tables of the evidence of a plan. A table is filled when it is visible, and again only if its rows have changed.
 
     `evidence_changed` is emitted with a Notice when the user's own evidence has changed, and `failed` with the error of
     a change.
@@ -51,6 +54,8 @@ class EvidenceView(QWidget):
         )
         self.remove_button = button("Remo&ve measurements", self._request_removal)
         self.nearest, self.points, self.mlperf = SectionTable(), SectionTable(), SectionTable()
+        for table in (self.points, self.mlperf):
+            table.table.horizontalHeader().setResizeContentsPrecision(_SAMPLED_ROWS)
         self.empty_label = label("", "muted", wrap=True)
         self.damage_label = label("", wrap=True)
         self.attributions = label("", "muted", wrap=True)
@@ -73,13 +78,20 @@ class EvidenceView(QWidget):
 
     def show_state(self, state: PlanState) -> None:
         self._state = state
-        if state.evidence is not None:
-            self._show_evidence(state.evidence)
+        if self.isVisible():
+            self._show_evidence()
         errors = () if state.loaded_sources is None else state.loaded_sources.damaged_evidence
         self.damage_label.setText("\n".join(f"{sentence(str(error))} {error.hint}" for error in errors))
         self.damage_label.setVisible(bool(errors))
 
-    def _show_evidence(self, evidence: PlanEvidence) -> None:
+    def showEvent(self, event: QShowEvent) -> None:
+        super().showEvent(event)
+        self._show_evidence()
+
+    def _show_evidence(self) -> None:
+        evidence = self._state.evidence
+        if evidence is None:
+            return
         self._show_frame(self.nearest, evidence.nearest)
         self._show_frame(self.points, evidence.points)
         self._show_frame(self.mlperf, evidence.mlperf)

@@ -33,6 +33,7 @@ class QuantityModel(FrameModel):
         has_units: bool = True,
     ) -> None:
         self._format = format_value if has_units else format_number_only
+        self._quantity_columns: frozenset[str] = frozenset()
         super().__init__()
         self.set_columns(headers or {}, quantity_columns)
         self._invalid_rows: frozenset[int] = frozenset()
@@ -55,7 +56,7 @@ class QuantityModel(FrameModel):
     def data(self, index: QModelIndex | QPersistentModelIndex, role: int = _ROLE.DisplayRole) -> object:
         if not index.isValid():
             return None
-        is_quantity = str(self.frame.columns[index.column()]) in self._quantity_columns
+        is_quantity = self._is_quantity[index.column()]
         if role == _ROLE.FontRole:
             if is_quantity and self._is_struck_through(index):
                 return _create_strikeout_font()
@@ -71,13 +72,13 @@ class QuantityModel(FrameModel):
 
     def headerData(self, section: int, orientation: Qt.Orientation, role: int = _ROLE.DisplayRole) -> object:
         is_valid_section = orientation == Qt.Orientation.Horizontal and 0 <= section < self.frame.shape[1]
-        if (
-            role == _ROLE.TextAlignmentRole
-            and is_valid_section
-            and str(self.frame.columns[section]) in self._quantity_columns
-        ):
+        if role == _ROLE.TextAlignmentRole and is_valid_section and self._is_quantity[section]:
             return _RIGHT_ALIGNED
         return super().headerData(section, orientation, role)
+
+    def _set_data(self, frame: pd.DataFrame) -> None:
+        super()._set_data(frame)
+        self._is_quantity = [str(name) in self._quantity_columns for name in frame.columns]
 
     def _is_struck_through(self, index: QModelIndex | QPersistentModelIndex) -> bool:
         row = self.frame_row(index.row())

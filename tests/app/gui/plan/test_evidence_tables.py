@@ -103,9 +103,12 @@ def test_own_measurements_of_the_model_come_first() -> None:
     assert len(frame) == len(build_points().frame) + 1
 
 
-def test_table_of_the_points_is_built_once_for_all_changes_of_the_traffic() -> None:
+def test_tables_are_built_once_for_changes_that_do_not_affect_them() -> None:
     traffic = msgspec.structs.replace(plan_model()[1].traffic, peak_per_s=30.0)
-    assert build_points(traffic=traffic) is build_points()
+    changed, evidence = build_evidence(traffic=traffic), build_evidence()
+    assert changed.points is evidence.points
+    assert changed.nearest is evidence.nearest
+    assert changed.mlperf is evidence.mlperf
 
 
 def test_model_without_published_points_has_only_those_near_to_the_plan() -> None:
