@@ -26,7 +26,7 @@ _ERROR_CLASSES: dict[int, type[SizewiseError]] = {
     ExitCode.USAGE: UsageError,
     ExitCode.UNAVAILABLE: UnavailableError,
 }
-"""Error class by exit code of the child process. All other exit codes map to MeasurementError."""
+"""Error class by the exit code that a child process reports. All other exit codes map to MeasurementError."""
 _UNINFORMATIVE_LINE = re.compile(
     r"\s*($|<no Python frame>|Current thread|Thread 0x|Extension modules:|Python runtime state:|File \""
     r"|Fatal Python error: (Aborted|Segmentation fault)$)"
@@ -94,7 +94,7 @@ def build_child_error(
     error. `memory_hint` becomes the hint if the child process probably ran out of memory."""
     failure = _find_failure(error_text)
     if failure is not None:
-        error_class = _ERROR_CLASSES.get(exit_code, MeasurementError)
+        error_class = _ERROR_CLASSES.get(failure.exit_code, MeasurementError)
         hint = failure.hint and shorten(failure.hint, _MAX_MESSAGE_LENGTH)
         return error_class(shorten(failure.message, _MAX_MESSAGE_LENGTH), hint=hint)
     error_class = MeasurementError if exit_code >= 0 else ChildKilledError

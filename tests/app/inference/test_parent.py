@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 
 import msgspec
 import pytest
 
-from app.errors import MeasurementError, SizewiseError, UnavailableError, UsageError
+from app.errors import ExitCode, MeasurementError, SizewiseError, UnavailableError, UsageError
 from app.inference.parent import ChildKilledError, ChildTerminatedError, build_child_error, run_child
 from app.records.trial import Failure
 
@@ -107,3 +108,8 @@ def test_error_reported_by_a_child_is_raised_with_type_message_and_hint(
     error = build_child_error("the child", code, f"noise\n{line}\nmore noise\n")
     assert type(error) is error_type
     assert (str(error), error.hint) == ("no such thing", "make one")
+
+
+def test_reported_error_counts_if_a_signal_ends_the_child_while_it_exits() -> None:
+    line = msgspec.json.encode(Failure(ExitCode.USAGE, "no such thing", None)).decode()
+    assert type(build_child_error("the child", -signal.SIGPROF, f"{line}\n")) is UsageError
