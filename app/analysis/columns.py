@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 Ints = npt.NDArray[np.int64]
 Nanoseconds = npt.NDArray[np.int64]
@@ -52,7 +55,9 @@ def join_categories(columns: Sequence[Categories]) -> Categories:
 
 
 def read_categories(column: pd.Series) -> Categories:
-    codes, categories = pd.factorize(column)
+    from pandas import factorize  # deferred, because the import would delay every plan
+
+    codes, categories = factorize(column)
     return Categories(codes.astype(np.int32), tuple(map(str, categories)))
 
 
@@ -60,7 +65,7 @@ def read_times(column: pd.Series) -> tuple[Nanoseconds, Mask]:
     """Return the timestamps in ns (0 for missing values), and a mask that is true where a timestamp
     is present."""
     is_present = column.notna().to_numpy(dtype=bool)
-    if isinstance(column.dtype, pd.ArrowDtype):
+    if _is_arrow(column):
         return np.asarray(_to_arrow(column).fill_null(0).to_numpy(), dtype=np.int64), is_present  # ten times as fast
     return np.asarray(column.to_numpy(dtype=np.int64, na_value=0)), is_present
 
@@ -75,9 +80,15 @@ def read_lists(column: pd.Series, value_type: pa.DataType) -> pa.ListArray | Non
     are null."""
     if not column.notna().any():
         return None
-    if isinstance(column.dtype, pd.ArrowDtype):
+    if _is_arrow(column):
         return _to_arrow(column).combine_chunks()
     return pa.array(column, type=pa.list_(value_type), from_pandas=True)
+
+
+def _is_arrow(column: pd.Series) -> bool:
+    from pandas import ArrowDtype
+
+    return isinstance(column.dtype, ArrowDtype)
 
 
 def _to_arrow(column: pd.Series) -> pa.ChunkedArray:

@@ -7,10 +7,9 @@ time."""
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
@@ -19,6 +18,9 @@ from app.records.estimate import Estimate
 from app.records.gpu import THROTTLE_MASK, EnergyMethod, EnergyPerItem, EnergyUse, GpuShares, list_throttle_reasons
 from app.records.result import Check, Stage, Window
 from app.records.telemetry_sources import is_gpu_source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_SAMPLE_GAP_NS = 1_000_000_000
 """Maximum gap between telemetry samples, in ns. Across a longer gap, the metric is treated as

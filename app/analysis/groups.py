@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Mask
@@ -14,6 +14,9 @@ from app.analysis.estimates import estimate_percentile
 from app.analysis.rows import StageRows, read_rows
 from app.analysis.spans import compute_durations_ms
 from app.records.result import Estimate, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 MAX_GROUPS = 50
 _CHUNK_COLUMNS = ("chunk_ns", "chunk_tokens")

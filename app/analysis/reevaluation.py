@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import pandas as pd
 from msgspec.structs import replace
 
 from app.analysis.curve import find_sweep_knees
@@ -51,6 +51,9 @@ from app.records.result import (
 )
 from app.records.stage import StageData
 from app.records.stage_kinds import STAGE_KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def clip_stage(stage_data: StageData, rows: StageRows, window: Window) -> StageData | None:

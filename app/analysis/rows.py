@@ -6,11 +6,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
-import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import (
@@ -27,6 +26,9 @@ from app.analysis.columns import (
 )
 from app.records.result import Window
 from app.records.stage import StageData
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _NULL_FILL_VALUE = 0
 
@@ -410,8 +412,10 @@ _REQUIRED_COLUMNS = ("scheduled_ns", "sent_ns", "first_byte_ns", "end_ns", "erro
 def _convert_to_frame(rows: pa.Table) -> pd.DataFrame:
     """Convert rows to a data frame without the columns that are all null, which are read as if they
     were missing: each column of a data frame takes time."""
+    from pandas import ArrowDtype  # deferred, because the import would delay every plan
+
     names = [name for name in rows.column_names if name in _REQUIRED_COLUMNS or rows[name].null_count < rows.num_rows]
-    frame: pd.DataFrame = rows.select(names).to_pandas(types_mapper=pd.ArrowDtype, use_threads=False)
+    frame: pd.DataFrame = rows.select(names).to_pandas(types_mapper=ArrowDtype, use_threads=False)
     return frame
 
 

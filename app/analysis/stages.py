@@ -5,11 +5,10 @@ Only telemetry of this machine is summarized; metrics scraped from other servers
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
 from app.analysis.arrivals import format_arrivals
 from app.analysis.breakdown import break_down_latency
@@ -56,6 +55,10 @@ from app.records.metrics import METRICS
 from app.records.result import ClassSummary, Estimate, Objective, Stage, Window
 from app.records.stage import StageData
 from app.records.stage_kinds import STAGE_KINDS
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 
 def find_remote_sources(telemetry: pd.DataFrame) -> frozenset[str]:

@@ -7,10 +7,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Sequence
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-import pandas as pd
 from msgspec.structs import replace
 from scipy import special
 
@@ -23,6 +22,9 @@ from app.records.result import SWEEP_TAG, Check, CheckId, Clock, Stage, Validity
 from app.records.stage_kinds import STAGE_KINDS
 from app.records.telemetry import Samples
 from app.records.telemetry_sources import is_gpu_source
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def check_upper_limit(

@@ -34,7 +34,8 @@ from app.records.events import Event, RunFinished, RunStarted
 from app.records.interrupted import InterruptedRun
 from app.records.planning_inputs import PlanningInputs
 from app.records.result import Objective
-from app.reporting import UNUSED_COLUMNS, build_report
+from app.reporting.report import build_report
+from app.reporting.rows import UNUSED_COLUMNS
 from app.reporting.sidecars import write_sidecars
 from app.reporting.stored import COMMAND
 from app.session.interruption import Interruption

@@ -263,7 +263,7 @@ def _build_foreign_report(path: Path) -> tuple[Report, Result]:
 
     from app.analysis.foreign_result import build_foreign_result
     from app.records.telemetry import TELEMETRY_SCHEMA
-    from app.reporting import build_report
+    from app.reporting.report import build_report
     from app.storage.foreign.reading import read_foreign
     from loadgen.records import REQUEST_SCHEMA
 

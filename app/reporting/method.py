@@ -5,11 +5,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 import numpy as np
-import pandas as pd
 
 from app.errors import ProfileError
 from app.profiles.document import read_document
@@ -20,6 +19,9 @@ from app.reporting.load import find_headline_stages
 from app.reporting.machine import describe_clock, describe_workers
 from reports import formatting
 from reports.formatting import format_count_noun
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _SCENARIOS = {
     "single-stream": "one call at a time",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
-import pyarrow as pa
 
 from app.analysis.objectives import format_objective
 from app.analysis.rows import StageRows
@@ -46,6 +45,10 @@ from app.reporting.verdict import build_verdict, format_reevaluated
 from reports import formatting, model
 from reports.plan_section import SourceRow
 from reports.sections.comparison import ComparisonSection
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 _NO_LABELS = Labels()
 _UNTESTED_RATES_NOTE = (

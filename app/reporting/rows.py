@@ -11,9 +11,9 @@ import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
-import pandas as pd
 import pyarrow as pa
 
 from app.analysis.columns import Floats, Mask, Nanoseconds
@@ -31,6 +31,9 @@ from app.reporting.quantities import build_quantity
 from app.storage.run_directory import StoredRun
 from reports import model
 from reports.model import PercentileCurve
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 UNUSED_COLUMNS = ("stage", "index", "status", "bytes_received", "reused", "worker", "chunk_ns", "chunk_tokens")
 """Names of the columns of request rows that no chart uses."""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from app.reporting import UNUSED_COLUMNS, build_report
+from app.reporting.report import build_report
+from app.reporting.rows import UNUSED_COLUMNS
 from app.storage.labels import read_labels
 from app.storage.run_directory import StoredRun
 from reports.model import Report

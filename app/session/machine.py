@@ -9,8 +9,8 @@ import hashlib
 import os
 from collections.abc import Callable, Iterable
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
-import pandas as pd
 import pyarrow as pa
 from msgspec.structs import replace
 
@@ -20,6 +20,9 @@ from app.records.telemetry import TELEMETRY_SCHEMA
 from app.session.dependencies import SessionDependencies
 from app.session.local.spec import LocalDependencies
 from app.session.run_log import RunLog
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 
 def find_gpus(variant: Variant, gpus: Iterable[Gpu]) -> tuple[Gpu, ...]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
 
 from app import __version__
 from app.analysis.comparisons.comparison import (
@@ -92,6 +92,9 @@ from loadgen.workloads import (
     Workload,
     list_workloads,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _WEBSOCKET_CAPACITY_NOTE = (
     "The load generator's capacity was measured with plain HTTP requests. A dialog sends and receives many messages, "

@@ -6,9 +6,9 @@ from __future__ import annotations
 import datetime
 from collections import Counter
 from contextlib import ExitStack
+from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
 
 from app.analysis.gpu_use import add_gpu_metrics
 from app.analysis.headline import find_pooled_indices
@@ -47,6 +47,9 @@ from app.session.target import TargetRunner, WaitContext, classify_load_error
 from app.session.warmup import warm_up
 from app.session.worker_joining import build_join_callback
 from loadgen.process import LoadError
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _CALIBRATION_MESSAGES: dict[LoadKind, str] = {
     "plain": "calibrating the load generator",

@@ -6,9 +6,9 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import msgspec
-import pandas as pd
 import pyarrow as pa
 
 from app.analysis.pooling import pool_stages
@@ -65,6 +65,9 @@ from loadgen.workloads import (
     Workload,
     list_workloads,
 )
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 _MIN_REMAINING_S = 1.0
 """Minimum remaining duration in s of a stage that is extended. All workers must learn of the

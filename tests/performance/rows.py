@@ -18,7 +18,8 @@ from typing import IO, BinaryIO, cast
 import msgspec
 import pyarrow as pa
 
-from app.reporting import UNUSED_COLUMNS, build_report
+from app.reporting.report import build_report
+from app.reporting.rows import UNUSED_COLUMNS
 from app.session.interruption import Interruption
 from app.session.run import run
 from app.session.spec import LimitSpec, StageSpec

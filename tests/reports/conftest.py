@@ -9,9 +9,9 @@ import msgspec
 import pytest
 
 from app.analysis.comparisons.comparison import compare_runs
-from app.reporting import build_plan_section, build_report
 from app.reporting.comparison import build_comparison_section
-from app.reporting.plan import build_plan_report
+from app.reporting.plan import build_plan_report, build_plan_section
+from app.reporting.report import build_report
 from reports.html import render_html, render_plan_html
 from reports.model import ArtifactRow, PlanReport, PlanSection, Report
 from tests.fakes.language_model_runs import language_model_run

@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from prometheus_client.openmetrics.parser import text_string_to_metric_families
 
 from app.records.result import Result
-from app.reporting import build_report
+from app.reporting.report import build_report
 from reports import formatting
 from reports.model import PlanReport, Report
 from reports.rendering import render

@@ -18,8 +18,8 @@ from pytestqt.qtbot import QtBot
 
 from app.gui.charts.figures import create_chart
 from app.gui.results.section_tables import SectionTables
-from app.reporting import build_report
 from app.reporting.metric_sections import fill_metric_sections
+from app.reporting.report import build_report
 from reports.charts.figures import build_chart
 from reports.html import build_figures, render_html
 from reports.markdown import render_markdown

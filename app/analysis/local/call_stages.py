@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
 import msgspec
 import numpy as np
-import pandas as pd
-import pyarrow as pa
 
 from app.analysis.estimates import compute_distribution, estimate_rate
 from app.analysis.local.call_checks import check_calls
@@ -19,6 +18,10 @@ from app.analysis.validity import compute_verdict
 from app.records.calls import CallStage
 from app.records.estimate import Estimate
 from app.records.result import Check, Stage, Window
+
+if TYPE_CHECKING:
+    import pandas as pd
+    import pyarrow as pa
 
 THROUGHPUT_METRICS = ("throughput_per_s", "decode_tokens_per_s", "prefill_tokens_per_s")
 """Metrics of the throughput of a variant; the first that was measured is used."""

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from app.cli.measuring import write_github_annotations
-from app.reporting import build_report
+from app.reporting.report import build_report
 from reports.markdown import MAX_BYTES, render_markdown
 from reports.model import Report
 from tests.fakes.results import COMMAND, SPEC, interrupted_run

@@ -12,7 +12,7 @@ from app.cli.measuring import MeasuredRun
 from app.cli.quickstart import measure_twice_if_invalid
 from app.errors import ExitCode
 from app.records.result import Cause, Result, Validity, Verdict
-from app.reporting import build_report
+from app.reporting.report import build_report
 from app.session.run import RunOutcome
 from tests.fakes.results import COMMAND, SPEC, full_run
 

@@ -21,7 +21,6 @@ from app.records.result import (
     Stage,
 )
 from app.records.server_counters import REFUSAL_TEXTS, LatencyComparison, LatencyHistogram, ServerCounters
-from app.reporting import build_report
 from app.reporting.load import (
     build_breakdown_section,
     build_cold_start_rows,
@@ -35,6 +34,7 @@ from app.reporting.load import (
     find_headline_stages,
 )
 from app.reporting.metric_sections import build_metric_rows
+from app.reporting.report import build_report
 from reports import formatting
 from reports.model import BreakdownSection
 from reports.sections.media import MEDIA

@@ -6,7 +6,6 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.result import Result, WorkerData
-from app.reporting import build_report
 from app.reporting.machine import (
     build_telemetry_series,
     build_worker_rows,
@@ -14,6 +13,7 @@ from app.reporting.machine import (
     describe_workers,
     format_workers,
 )
+from app.reporting.report import build_report
 from app.reporting.rows import MAX_POINTS
 from reports.html import render_html
 from reports.model import Report

@@ -10,8 +10,8 @@ import pytest
 from app.records.bundle import Labels, Note
 from app.records.comparison import Comparison, EnvironmentDifference
 from app.records.result import Check, Result, WorkerData
-from app.reporting import build_report
 from app.reporting.redaction import REDACTED_KINDS, REDACTED_TEXT, RedactedKind, find_identifiers, redact, replace_texts
+from app.reporting.report import build_report
 from reports.formats import FORMATS_BY_ID
 from reports.model import Report, read_report
 from reports.rendering import render

@@ -5,7 +5,7 @@ import pytest
 
 from app.records.plan import Spread
 from app.records.result import Result
-from app.reporting import build_report
+from app.reporting.report import build_report
 from reports.model import Report
 from tests.fakes.results import COMMAND, SPEC, Run, full_run, interrupted_run, run_without_load
 

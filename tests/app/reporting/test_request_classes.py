@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
-from app.reporting import build_report
+from app.reporting.report import build_report
 from app.reporting.request_classes import build_class_section
 from reports.html import render_html
 from reports.markdown import render_markdown

@@ -6,7 +6,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.gui.results.load_curves import LoadPoint, build_load_curves, compute_interval, is_client_sweep
-from app.reporting import build_report
+from app.reporting.report import build_report
 from reports.model import Report
 from reports.quantity import Limit
 from tests.fakes.results import COMMAND, SPEC, Run, full_run

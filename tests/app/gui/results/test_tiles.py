@@ -13,7 +13,7 @@ from app.gui.results.quantity_model import QuantityModel
 from app.gui.results.tiles import TileCard, Tiles
 from app.gui.theme import ThemeChoice, ThemeController
 from app.records.result import Result
-from app.reporting import build_report
+from app.reporting.report import build_report
 from reports import formatting
 from reports.decision import display_tiles
 from reports.model import HeadlineTile

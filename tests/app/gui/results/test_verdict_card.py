@@ -4,7 +4,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.gui.results.verdict_card import list_caveats
-from app.reporting import build_report
+from app.reporting.report import build_report
 from reports.model import CheckRow, Report
 from tests.fakes.results import COMMAND, SPEC, full_run
 
