@@ -69,6 +69,12 @@ def test_burst_factor_of_nearly_constant_arrivals_is_1() -> None:
     assert compute_burst_factor(LOADS, SHARES, 0.052, shape=1e9) == 1.0
 
 
+def test_burst_factor_counts_as_many_requests_as_arrive_without_bursts() -> None:
+    loads, shares = (0.001, 1e6), (0.05, 0.05)  # the load does not change the share of late requests
+    assert compute_burst_factor(loads, shares, 0.0499, shape=0.1) == pytest.approx(0, abs=1e-6)
+    assert compute_burst_factor(loads, shares, 0.0501, shape=0.1) == 1.0
+
+
 def test_burst_factor_falls_with_burstiness_and_grows_with_the_allowed_late_share() -> None:
     factors = [compute_burst_factor(LOADS, SHARES, 0.05, shape) for shape in (1000.0, 100.0, 10.0, 1.0)]
     assert factors == sorted(factors, reverse=True)

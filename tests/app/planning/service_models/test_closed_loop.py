@@ -10,7 +10,7 @@ from app.planning.service_models.closed_loop import RESPONSE_GAP, ClosedLoopSimu
 from app.planning.service_models.moments import CannotFitError
 from app.planning.simulation.closed_loop import simulate_closed_requests
 from app.records.planning_inputs import MeasuredLoadPoint
-from app.records.service import RequestService
+from app.records.service import RequestService, TokenService
 
 SERVICE = RequestService(4, 0.05, 0.5, outside_s=0.005)
 
@@ -32,6 +32,12 @@ def test_closed_loop_with_many_clients_reaches_the_max_throughput_of_the_slots()
     assert p50_s == pytest.approx(32 * gap_s, rel=0.05)  # Little's law
     (two_client_gap_s,) = np.exp(ClosedLoopSimulation(2, normals, (RESPONSE_GAP,)).simulate(SERVICE).log_means)
     assert 1 / two_client_gap_s == pytest.approx(2 / (SERVICE.mean_s + SERVICE.outside_s), rel=0.03)
+
+
+def test_closed_loop_of_requests_does_not_simulate_a_token_service() -> None:
+    simulation = ClosedLoopSimulation(2, np.zeros((1, 10)), (RESPONSE_GAP,))
+    with pytest.raises(TypeError, match="TokenSimulation"):
+        simulation.simulate(TokenService(0.01, 1e-4, 5e-5, max_sequences=4, kv_tokens=1000))
 
 
 @pytest.mark.parametrize(

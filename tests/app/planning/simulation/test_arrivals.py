@@ -71,6 +71,17 @@ def test_superposed_copies_of_a_trace_have_less_dispersion_than_a_faster_replay(
     assert dispersion(summed, 1001.0) < dispersion(bursts_s / 8, 126.0) / 2  # the trace replayed 8 times as fast
 
 
+def test_additional_copy_of_a_trace_starts_at_its_offset_and_wraps_around() -> None:
+    seed = np.random.SeedSequence(3)
+    (_, offset_s) = np.random.default_rng(seed).uniform(0.0, 10.0, 2)
+    times_s, rows = superpose_copies(np.array([0.0, 1.0, 4.0]), 2, 10.0, seed)
+    expected = sorted(
+        [(0.0, 0), (1.0, 1), (4.0, 2), *(((at_s + offset_s) % 10, row) for row, at_s in enumerate((0, 1, 4)))]
+    )
+    assert times_s.tolist() == pytest.approx([at_s for at_s, _ in expected])
+    assert rows.tolist() == [row for _, row in expected]
+
+
 def test_fraction_of_a_trace_is_a_random_sample_of_its_requests() -> None:
     times_s = np.arange(10_000.0)
     half, rows = superpose_copies(times_s, 0.5, 10_000.0, np.random.SeedSequence(1))
