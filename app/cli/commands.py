@@ -73,7 +73,7 @@ class CommandOption(click.Option):
 
 
 ACCELERATOR_SYNONYMS = ("--gpu", "--gpus")
-"""Names of `--accelerator` in other tools."""
+"""Names of an `--accelerator` option for one accelerator in other tools."""
 
 
 def suggest_option(command: click.Command, name: str) -> str | None:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import click
 
-from app.cli.commands import ACCELERATOR_SYNONYMS, CommandOption
+from app.cli.commands import CommandOption
 from app.errors import UsageError
 from app.records.dtypes import WEIGHT_DTYPES, choose_compute_dtype
 from app.records.evidence import EngineName
@@ -73,11 +73,11 @@ OPTIONS = (
         "config.json or folder",
     ),
     CommandOption(
-        ["--accelerator"],
+        ["--accelerator", "--gpus"],
         section=_SECTION,
         type=_parse_accelerators,
         metavar="NAMES",
-        elsewhere=ACCELERATOR_SYNONYMS,
+        elsewhere=("--gpu",),
         help="accelerators to consider, like h100,h200,l40s (plan.accelerators)",
     ),
     CommandOption(

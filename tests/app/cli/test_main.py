@@ -237,9 +237,9 @@ def test_option_of_another_tool_suggests_the_sizewise_option(
     assert capsys.readouterr().err.splitlines()[1] == f"hint: Did you mean {suggested}?"
 
 
-@pytest.mark.parametrize("command", ["plan", "offers list", "evidence list", "evidence add"])
+@pytest.mark.parametrize("command", ["plan --gpu", "offers list --gpus", "evidence list --gpus", "evidence add --gpu"])
 def test_gpus_suggests_the_accelerator_option(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([*command.split(), "--gpus", "h100"]) == ExitCode.USAGE
+    assert main([*command.split(), "h100"]) == ExitCode.USAGE
     assert capsys.readouterr().err.splitlines()[1] == "hint: Did you mean --accelerator?"
 
 
