@@ -209,7 +209,8 @@ def _estimate_services(
             math.floor(memory_plan.kv_pool_bytes / kv_token_bytes) if kv_token_bytes else UNLIMITED_TOKENS,
             limits.chunk_tokens,
         )
-        servers.append((_build_server(assumed_model, accelerator, memory_plan.degree), settings))
+        replica_model = _describe_replica(assumed_model, memory_plan.degree)
+        servers.append((_build_server(replica_model, accelerator), settings))
     estimates = estimate_services(evidence, servers, *lengths)
     if isinstance(estimates, Unavailable):
         return estimates
@@ -226,11 +227,11 @@ def _get_relative_speed(accelerator: Accelerator) -> RelativeSpeed:
     return RelativeSpeed(OTHER_VENDOR_SPEED, _OTHER_VENDOR_SIGMA)
 
 
-def _build_server(assumed_model: AssumedModel, accelerator: Accelerator, degree: int) -> Server:
-    precision = assumed_model.precision
+def _build_server(replica_model: AssumedModel, accelerator: Accelerator) -> Server:
+    precision = replica_model.precision
     return Server(
-        _describe_server(assumed_model, accelerator.key, degree),
-        assumed_model.model,
+        _describe_server(replica_model, accelerator.key),
+        replica_model.model,
         accelerator,
         precision.kv,
         "inferencex",
@@ -238,16 +239,24 @@ def _build_server(assumed_model: AssumedModel, accelerator: Accelerator, degree:
     )
 
 
-def _describe_server(assumed_model: AssumedModel, accelerator: str, degree: int) -> PublishedServer:
-    """Return what the step times of a planned server depend on, in the terms of published servers."""
+def _describe_server(replica_model: AssumedModel, accelerator: str) -> PublishedServer:
+    """Return what the step times of a planned replica depend on, in the terms of published servers."""
+    degree = replica_model.engine.tensor_parallel
+    assert degree is not None
     return PublishedServer(
-        model=load_bundled_evidence().find_model(assumed_model.model) or assumed_model.name,
+        model=load_bundled_evidence().find_model(replica_model.model) or replica_model.name,
         accelerator=accelerator,
-        precision=assumed_model.precision.weights,
-        engine=assumed_model.engine.served_name,
+        precision=replica_model.precision.weights,
+        engine=replica_model.engine.served_name,
         version="current",
         accelerators=degree,
     )
+
+
+def _describe_replica(assumed_model: AssumedModel, degree: int) -> AssumedModel:
+    """Return the model as a replica on `degree` accelerators serves it."""
+    engine = msgspec.structs.replace(assumed_model.engine, tensor_parallel=degree)
+    return msgspec.structs.replace(assumed_model, engine=engine)
 
 
 def describe_planned_load(
@@ -255,26 +264,26 @@ def describe_planned_load(
 ) -> PlannedLoad | None:
     """Return the server of a replica without measurements, and its load at a rate; None if the target has no
     accelerator or no service model of tokens. Without a rate, the load is the max rate within the SLO."""
-    assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
+    replica_model, lengths = target.assumed_model, plan_inputs.traffic.mean_token_lengths
     accelerator = plan_inputs.catalog.accelerators.get(target.hardware.accelerator or "")
     service = target.fit.services[0].service if target.fit is not None else None
-    if assumed_model is None or lengths is None or accelerator is None or not isinstance(service, TokenService):
+    if replica_model is None or lengths is None or accelerator is None or not isinstance(service, TokenService):
         return None
     return PlannedLoad(
-        _describe_server(assumed_model, accelerator.key, max(1, round(target.hardware.accelerator_count))),
-        assumed_model.model,
+        _describe_server(replica_model, accelerator.key),
+        replica_model.model,
         accelerator,
         *lengths,
         count_running_sequences(service, rate_per_s or target.curve.max_rate_per_s, *lengths),
     )
 
 
-def expect_measurement(load: PlannedLoad, clients: tuple[float, ...], plan_inputs: PlanningInputs) -> OwnEvidence:
-    """Return what a measurement of a planned server with these numbers of clients is expected to show: the times that
-    the plan assumes."""
-    assumed_model = plan_inputs.assumed_model
-    assert assumed_model is not None
-    server = _build_server(assumed_model, load.accelerator, load.served.accelerators)
+def expect_measurement(
+    load: PlannedLoad, clients: tuple[float, ...], replica_model: AssumedModel, plan_inputs: PlanningInputs
+) -> OwnEvidence:
+    """Return what a measurement of a replica that serves `replica_model` with these numbers of clients is expected to
+    show: the times that the plan assumes."""
+    server = _build_server(replica_model, load.accelerator)
     own, lengths = list_applicable(plan_inputs.own_evidence, server), (load.input_tokens, load.output_tokens)
     speed = _get_relative_speed(load.accelerator)
     return OwnEvidence(
@@ -282,10 +291,10 @@ def expect_measurement(load: PlannedLoad, clients: tuple[float, ...], plan_input
         added_on=plan_inputs.today,
         tool="",
         origin="",
-        model_name=assumed_model.name,
-        shape=assumed_model.model,
+        model_name=replica_model.name,
+        shape=replica_model.model,
         served=load.served,
-        kv_dtype=assumed_model.precision.kv,
+        kv_dtype=replica_model.precision.kv,
         points=expect_points(server, lengths, clients, own, load_bundled_evidence(), speed),
     )
 
@@ -318,6 +327,7 @@ def _build_replica(
             is_assumed=True,
             own_points=estimate.own_points,
             ignored_ratio=estimate.ignored_ratio,
+            assumed_model=_describe_replica(assumed_model, memory_plan.degree),
         ),
         _choose_sigma(estimate, service, rate_per_s, lengths, objectives),
         not estimate.own_points and "gpu" in estimate.novelties,

@@ -63,7 +63,9 @@ def propose_measurement(
         if narrowing_usd > max(best_narrowing_usd, MIN_NARROWING * (before.p90 - before.p10)):
             best_narrowing_usd = narrowing_usd
             is_recommended = fleet is fleets[0][1] and fleet.rejected is None
-            best = _build_proposal(fleet, load, clients, before, after, plan_inputs, is_recommended=is_recommended)
+            best = _build_proposal(
+                fleet, load, clients, before, after, option.target.assumed_model, is_recommended=is_recommended
+            )
     return best
 
 
@@ -75,8 +77,6 @@ def _find_rivals(fleets: Sequence[tuple[Option, Fleet]], limit_usd: float) -> Se
 
 def _describe_load(option: Option, fleet: Fleet, plan_inputs: PlanningInputs) -> PlannedLoad | None:
     """Return the planned load of a replica; None if the fleet is based on a measurement."""
-    if any(option.target is target for target in plan_inputs.measured):
-        return None
     return describe_planned_load(option.target, fleet.planned_rate_per_replica_per_s, plan_inputs)
 
 
@@ -89,7 +89,9 @@ def _add_measurement(
     option: Option, load: PlannedLoad, clients: tuple[int, ...], plan_inputs: PlanningInputs
 ) -> PlanningInputs:
     """Return the inputs of the plan with the measurement as expected, and with only one offer."""
-    expected = expect_measurement(load, clients, plan_inputs)
+    replica_model = option.target.assumed_model
+    assert replica_model is not None
+    expected = expect_measurement(load, clients, replica_model, plan_inputs)
     return msgspec.structs.replace(
         plan_inputs,
         own_evidence=(*plan_inputs.own_evidence, expected),
@@ -149,22 +151,21 @@ def _build_proposal(
     clients: tuple[int, ...],
     before: Spread,
     after: Spread,
-    plan_inputs: PlanningInputs,
+    replica_model: AssumedModel | None,
     *,
     is_recommended: bool,
 ) -> ProposedMeasurement:
-    assumed_model = plan_inputs.assumed_model
-    assert assumed_model is not None
+    assert replica_model is not None
     loads_text = " and ".join(map(str, clients))
     interval_text = "the cost interval" if is_recommended else f"the cost interval of {fleet.offer}"
     sentence = (
-        f"Measure {assumed_model.name} on {load.served.accelerators} × {load.accelerator.name} at {loads_text} "
+        f"Measure {replica_model.name} on {load.served.accelerators} × {load.accelerator.name} at {loads_text} "
         f"requests in flight: {interval_text} would narrow from {_format_range(before)} to about "
         f"{_format_range(after)} per month. "
-        f"Use `{_format_run(load, clients)}` and `{_format_addition(load, assumed_model)}`, and plan again."
+        f"Use `{_format_run(load, clients)}` and `{_format_addition(load, replica_model)}`, and plan again."
     )
     return ProposedMeasurement(
-        model=assumed_model.name,
+        model=replica_model.name,
         accelerator=load.served.accelerator,
         accelerators=load.served.accelerators,
         clients=clients,
@@ -188,11 +189,11 @@ def _format_run(load: PlannedLoad, clients: tuple[int, ...]) -> str:
     )
 
 
-def _format_addition(load: PlannedLoad, assumed_model: AssumedModel) -> str:
+def _format_addition(load: PlannedLoad, replica_model: AssumedModel) -> str:
     """Return the command that adds the last run to the user's own measurements."""
     served, known = load.served, load_language_models().get(load.served.model)
     model_text = served.model if known is not None and known.shape == load.shape else "MODEL.yaml"
-    kv_text = "" if assumed_model.precision.kv == "bf16" else f" --kv-cache {assumed_model.precision.kv}"
+    kv_text = "" if replica_model.precision.kv == "bf16" else f" --kv-cache {replica_model.precision.kv}"
     return (
         f"sizewise evidence add last --engine {served.engine} --precision {served.precision} --model {model_text} "
         f"--accelerator {served.accelerator} --tensor-parallel {served.accelerators}{kv_text}"

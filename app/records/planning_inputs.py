@@ -201,6 +201,9 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     ignored_ratio: float | None = None
     """Time that the user measured, relative to the expected one, if it is too far off to calibrate assumed times;
     otherwise None. It is that of the measurement which is furthest off."""
+    assumed_model: AssumedModel | None = None
+    """Language model that one replica serves, with its precision and its engine, of which `tensor_parallel` is set,
+    if the replica was not measured; otherwise None."""
 
 
 class OwnPoint(msgspec.Struct, frozen=True, kw_only=True):

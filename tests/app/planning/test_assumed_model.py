@@ -216,4 +216,5 @@ def test_4_bit_weights_are_planned_on_accelerators_without_4_bit_units() -> None
         build_replicas("h200-sxm-141gb", build_inputs(model, precision=precision))[2.0]
         for precision in (fp4, Precision("fp4", "bf16"))
     ]
-    assert replicas[0] == replicas[1]
+    first, second = (replace(replica, target=replace(replica.target, assumed_model=None)) for replica in replicas)
+    assert first == second

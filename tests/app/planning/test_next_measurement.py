@@ -16,7 +16,7 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import PublishedServer
 from app.records.offers import Catalog
 from app.records.plan import Plan, ProposedMeasurement
-from app.records.planning_inputs import AssumedModel, PlanningInputs, Precision
+from app.records.planning_inputs import AssumedModel, OwnEvidence, PlanningInputs, Precision
 from app.records.traffic import TokenLengths
 from tests.fakes.offers import gpu_offer, planning_inputs
 
@@ -52,7 +52,14 @@ def with_expected(inputs: PlanningInputs, proposed: ProposedMeasurement) -> Plan
         accelerators=proposed.accelerators,
     )
     load = PlannedLoad(served, SHAPE, GPUS[proposed.accelerator], 1000.0, 200.0, 8.0)
-    return replace(inputs, own_evidence=(*inputs.own_evidence, expect_measurement(load, proposed.clients, inputs)))
+    return replace(inputs, own_evidence=(*inputs.own_evidence, expect(load, proposed, inputs)))
+
+
+def expect(load: PlannedLoad, proposed: ProposedMeasurement, inputs: PlanningInputs) -> OwnEvidence:
+    model = inputs.assumed_model
+    assert model is not None
+    replica_model = replace(model, engine=replace(model.engine, tensor_parallel=proposed.accelerators))
+    return expect_measurement(load, proposed.clients, replica_model, inputs)
 
 
 def test_expected_cost_equals_that_of_a_plan_with_the_expected_measurement() -> None:
@@ -93,7 +100,7 @@ def test_expected_measurement_on_another_vendor_has_the_relative_speed_of_that_v
     expected = evidence.points[0]
     nvidia = replace(GPUS["mi300x"], vendor="NVIDIA")
     load = PlannedLoad(evidence.served, SHAPE, nvidia, 1000.0, 200.0, 8.0)
-    promised = expect_measurement(load, proposed.clients, inputs).points[0]
+    promised = expect(load, proposed, inputs).points[0]
     assert promised.tpot_ms is not None
     assert expected.tpot_ms == pytest.approx(promised.tpot_ms / OTHER_VENDOR_SPEED)
 
