@@ -128,9 +128,12 @@ $(VENV)/.installed-docs: pyproject.toml build/constraints.txt | $(BIN)/python
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint build/constraints.txt -e .[all,docs]
 	touch $@ $(VENV)/.installed
 
+# A lock is complete, so its packages are installed without a resolver. The pip of Python 3.11 rejects a lock as soon as
+# a newer version of a package with an extra is published (pypa/pip issue 12345).
 $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r requirements.lock
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	$(BIN)/python -m pip --disable-pip-version-check check
 	$(BIN)/python -m app.planning.simulation.precompile
 	env -u SIZEWISE_HOME $(BIN)/python -c 'from reports.html import load_library; load_library()'
 	touch $@ $(VENV)/.installed $(VENV)/.installed-docs
@@ -138,5 +141,5 @@ $(VENV)/.installed-test: pyproject.toml requirements.lock | $(BIN)/python
 # Tools that package Sizewise, apart from what they package.
 $(TOOLS)/.installed: docs/packaging/requirements.txt
 	$(PYTHON) -m venv --clear $(TOOLS)
-	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes -r docs/packaging/requirements.txt
+	$(TOOLS)/bin/python -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps -r docs/packaging/requirements.txt
 	touch $@

@@ -46,3 +46,12 @@ def test_modules_have_no_import_cycle() -> None:
     """Imports in functions count; those for type checkers do not."""
     graph = grimp.build_graph("app", "loadgen", "reports", exclude_type_checking_imports=True, cache_dir=None)
     TopologicalSorter({name: graph.find_modules_directly_imported_by(name) for name in graph.modules}).prepare()
+
+
+def test_locks_are_installed_without_a_resolver() -> None:
+    """A resolver of an old pip looks at versions outside the lock, and fails on the day that one is published."""
+    sources = ("Makefile", ".github/workflows/ci.yml", "tests/servers/conftest.py")
+    lines = [line for name in sources for line in (ROOT / name).read_text("utf-8").splitlines()]
+    installs = [line for line in lines if "install" in line and "--require-hashes" in line]
+    assert len(installs) >= 4
+    assert [line for line in installs if "--no-deps" not in line] == []

