@@ -42,6 +42,17 @@ class SloProbabilityRow(msgspec.Struct, frozen=True, kw_only=True):
     one_more: float
 
 
+class ServedReplicaRow(msgspec.Struct, frozen=True, kw_only=True):
+    """How one replica of a language model that was not measured is served, and its mean speed in output tokens per
+    second at the planned rate. `engine` is the name of the inference engine."""
+
+    accelerators: int
+    engine: str
+    weights: str
+    tokens_per_s_per_user: float
+    tokens_per_s_per_accelerator: float
+
+
 class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """Fleet of one offer: the number of instances with cost and latency, or the reason why the
     offer was excluded."""
@@ -81,6 +92,8 @@ class OfferRow(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     planned_rate_per_s: float | None = None
     """Highest rate per second at which one instance meets the SLO with the confidence of the plan;
     `None` in plan files of older versions."""
+    served_replica: ServedReplicaRow | None = None
+    """How a replica serves a language model that was not measured; `None` for other offers."""
 
 
 class ShapePlanRow(msgspec.Struct, frozen=True, kw_only=True):

@@ -140,6 +140,22 @@ def _list_numbers_with_basis(plan: PlanSection) -> Iterator[tuple[Basis, str]]:
         yield basis, formatting.format_count_noun(count, "possible saving")
 
 
+def describe_served_replica(row: OfferRow) -> str | None:
+    """Describe how a replica is served, and its speed for one user and for one accelerator; `None` unless a language
+    model that was not measured is planned."""
+    replica = row.served_replica
+    if replica is None:
+        return None
+    accelerators_text = formatting.format_count_noun(replica.accelerators, "accelerator")
+    user_text, accelerator_text = (
+        formatting.format_number(rate) for rate in (replica.tokens_per_s_per_user, replica.tokens_per_s_per_accelerator)
+    )
+    return (
+        f"{accelerators_text} per replica, {replica.engine}, weights in {replica.weights}; at the planned rate "
+        f"{user_text} tok/s per user and {accelerator_text} tok/s per accelerator"
+    )
+
+
 def format_price_kinds(rows: Sequence[OfferRow]) -> str:
     return " or ".join(dict.fromkeys(row.price_kind for row in rows))
 

@@ -50,6 +50,7 @@ def build_detail_lines(plan: PlanSection) -> list[tuple[str, list[str]]]:
     recommendation = plan.recommendation
     return [
         ("Confidence", [*_build_confidence_lines(plan)]),
+        ("Replica", [*_build_replica_lines(plan)]),
         ("Evidence", [*_build_evidence_lines(plan)] if recommendation else []),
         ("Why", [*recommendation.why] if recommendation else []),
         ("Break-even", [*recommendation.would_change_it] if recommendation else []),
@@ -78,6 +79,12 @@ def _build_confidence_lines(plan: PlanSection) -> Iterator[str]:
         yield f"Instances, without spares: {needed_text}"
     if (sizing_text := plan_sentences.describe_sizing(plan, recommended_row)) is not None:
         yield f"Sizing: {sizing_text}"
+
+
+def _build_replica_lines(plan: PlanSection) -> Iterator[str]:
+    replica_text = plan_sentences.describe_served_replica(plan.recommended_row) if plan.recommended_row else None
+    if replica_text is not None:
+        yield replica_text
 
 
 def _build_evidence_lines(plan: PlanSection) -> Iterator[str]:

@@ -23,7 +23,7 @@ from app.planning.rates import Unavailable, get_peak_ops_per_s, get_weights_peak
 from app.planning.risk import Risk
 from app.planning.slo_objectives import SloObjectives
 from app.planning.step_times.bundled import load_bundled_evidence
-from app.planning.step_times.nearest import PlannedLoad, count_running_sequences
+from app.planning.step_times.nearest import PlannedLoad, compute_user_tokens_per_s, count_running_sequences
 from app.planning.step_times.own_points import (
     AS_PREDICTED,
     RelativeSpeed,
@@ -35,6 +35,7 @@ from app.planning.step_times.service import EstimatedService, ServerSettings, es
 from app.planning.step_times.terms import Server
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
+from app.records.plan import ServedReplica
 from app.records.planning_inputs import AssumedModel, MeasuredTarget, OwnEvidence, PlanningInputs, Precision
 from app.records.result import Hardware
 from app.records.service import UNLIMITED_TOKENS, FittedService, ServiceFit, TokenService
@@ -275,6 +276,24 @@ def describe_planned_load(
         accelerator,
         *lengths,
         count_running_sequences(service, rate_per_s or target.curve.max_rate_per_s, *lengths),
+    )
+
+
+def describe_served_replica(
+    target: MeasuredTarget, rate_per_s: float | None, plan_inputs: PlanningInputs
+) -> ServedReplica | None:
+    """Return how a replica without measurements is served, and its speed at a rate; None for a measured target and
+    without a rate."""
+    load = None if rate_per_s is None else describe_planned_load(target, rate_per_s, plan_inputs)
+    service = None if target.fit is None else target.fit.services[0].service
+    if load is None or rate_per_s is None or not isinstance(service, TokenService):
+        return None
+    return ServedReplica(
+        accelerators=load.served.accelerators,
+        engine=load.served.engine,
+        weights=load.served.precision,
+        tokens_per_s_per_user=compute_user_tokens_per_s(service, rate_per_s, load.input_tokens, load.output_tokens),
+        tokens_per_s_per_accelerator=rate_per_s * load.output_tokens / load.served.accelerators,
     )
 
 

@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
-from app.planning.assumed_model import describe_planned_load
+from app.planning.assumed_model import describe_planned_load, describe_served_replica
 from app.planning.candidates import (
     Candidate,
     RejectedOffer,
@@ -345,6 +345,7 @@ def _build_option_fleet(option: Option, demand: Demand, plan_inputs: PlanningInp
         measured_on=option.target.name,
         fit_error_at_slo=evidence.fit_error,
         slo_probabilities=fleet.slo_probabilities if evidence.has_probability else None,
+        served_replica=describe_served_replica(option.target, fleet.planned_rate_per_replica_per_s, plan_inputs),
     )
     return add_costs(fleet, option, demand, plan_inputs)
 

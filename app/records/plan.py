@@ -9,7 +9,7 @@ import msgspec
 
 from app.records.checks import Check
 from app.records.estimate import Basis, Count, Estimate
-from app.records.evidence import PublishedPoint
+from app.records.evidence import EngineName, PublishedPoint
 from app.records.offers import PriceKind
 from app.records.server import MeasuredServer
 from app.records.traffic import Traffic
@@ -180,6 +180,20 @@ class ApiComparison(msgspec.Struct, frozen=True):
     """Date of the API's prices (ISO 8601); None if not stated."""
 
 
+class ServedReplica(msgspec.Struct, frozen=True, kw_only=True):
+    """How one replica of a language model that was not measured is served, and its mean speed in output tokens per
+    second at the planned rate of the replica: that of one running sequence, and that of one accelerator.
+
+    The replica is split across `accelerators` accelerators. `weights` is the data type of its weights.
+    """
+
+    accelerators: Count
+    engine: EngineName
+    weights: str
+    tokens_per_s_per_user: float
+    tokens_per_s_per_accelerator: float
+
+
 class Fleet(msgspec.Struct, frozen=True):
     """A fleet of instances of one offer for the planned traffic. If the offer is infeasible,
     `rejected` states the reason and the numbers of instances are None."""
@@ -243,6 +257,8 @@ class Fleet(msgspec.Struct, frozen=True):
     is_latency_limit: bool = False
     """True if `latency_at_peak` is a one-sided limit that the latency does not exceed with a
     probability of 90 %: TTFT of a language model that was not measured on this accelerator."""
+    served_replica: ServedReplica | None = None
+    """How a replica serves a language model that was not measured; None for other fleets."""
 
 
 class Recommendation(msgspec.Struct, frozen=True):

@@ -10,6 +10,7 @@ import msgspec
 
 from app.analysis.objectives import format_objective, parse_objective
 from app.records import plan as records
+from app.records.engine_presets import ENGINE_PRESETS
 from app.records.estimate import Estimate
 from app.records.evidence import list_attributions
 from app.records.plan import Fleet, Plan
@@ -32,6 +33,7 @@ from reports.plan_section import (
     PlanReport,
     SavingRow,
     SensitivityRow,
+    ServedReplicaRow,
     ShapePlanRow,
     ShapePlanSection,
     SloProbabilityRow,
@@ -261,6 +263,19 @@ def _build_offer_row(fleet: Fleet, *, is_on_frontier: bool) -> model.OfferRow:
         instance_type=fleet.instance_type,
         region=fleet.region,
         planned_rate_per_s=_compute_planned_rate(fleet),
+        served_replica=_build_replica_row(fleet.served_replica),
+    )
+
+
+def _build_replica_row(replica: records.ServedReplica | None) -> ServedReplicaRow | None:
+    if replica is None:
+        return None
+    return ServedReplicaRow(
+        accelerators=replica.accelerators,
+        engine=ENGINE_PRESETS[replica.engine].title,
+        weights=replica.weights,
+        tokens_per_s_per_user=replica.tokens_per_s_per_user,
+        tokens_per_s_per_accelerator=replica.tokens_per_s_per_accelerator,
     )
 
 

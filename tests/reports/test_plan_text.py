@@ -7,7 +7,13 @@ from msgspec.structs import replace
 from reports.html import render_plan_html
 from reports.markdown import render_plan_markdown
 from reports.model import PlanReport, PlanSection
-from reports.plan_section import AcceleratorRow, CapacityUncertainty, PercentileRange, PlannedModelRow
+from reports.plan_section import (
+    AcceleratorRow,
+    CapacityUncertainty,
+    PercentileRange,
+    PlannedModelRow,
+    ServedReplicaRow,
+)
 from reports.plan_text import build_detail_lines, build_summary_lines
 from reports.sections.evidence import NearestPointRow
 from reports.text import render_plan
@@ -79,6 +85,32 @@ def test_uncertain_capacity_comes_first_and_service_model_error_follows_probabil
     assert build_summary_lines(replace(unsure, recommendation=None))[:2] == ["Unsure.", "Measure."]
     (confidence, *_) = dict(build_detail_lines(unsure))["Confidence"]
     assert confidence.endswith("; service model error 12.3\u202f% at the SLO percentile")
+
+
+def test_replica_has_its_speed_for_one_user_and_for_one_accelerator(plan: PlanSection) -> None:
+    assert dict(build_detail_lines(plan))["Replica"] == []
+    replica = ServedReplicaRow(
+        accelerators=2, engine="SGLang", weights="fp8", tokens_per_s_per_user=33.62, tokens_per_s_per_accelerator=153.4
+    )
+    served = replace(plan, offers=(replace(plan.offers[0], served_replica=replica), *plan.offers[1:]))
+    (line,) = dict(build_detail_lines(served))["Replica"]
+    assert line.startswith("2 accelerators per replica, SGLang, weights in fp8; ")
+    assert "33.6 tok/s per user and 153 tok/s per accelerator" in line.replace("\u202f", " ")
+
+
+def test_html_plan_has_a_table_of_replicas_only_for_a_model_without_measurements(
+    whole_plan_report: PlanReport, plan: PlanSection
+) -> None:
+    caption = "Replica of each offer at the planned rate"
+    assert caption not in render_plan_html(whole_plan_report)
+    replica = ServedReplicaRow(
+        accelerators=2, engine="SGLang", weights="fp8", tokens_per_s_per_user=33.62, tokens_per_s_per_accelerator=153.4
+    )
+    served = replace(plan, offers=(replace(plan.offers[0], served_replica=replica), *plan.offers[1:]))
+    table = render_plan_html(replace(whole_plan_report, plan=served)).partition(caption)[2].partition("</table>")[0]
+    assert table.count('<th scope="row">') == 1
+    for text in (plan.offers[0].offer, "SGLang", "fp8", ">33.6<", ">153<"):
+        assert text in table
 
 
 def test_plan_of_older_version_omits_details_without_stored_data(plan: PlanSection) -> None:

@@ -28,6 +28,14 @@ _COLUMN_BY_ESTIMATE = {
     "kg_co2e_per_month": "kg_co2e_per_month",
 }
 _COLUMN_BY_SPREAD = {"instances_needed": "instances_needed", "usd_per_month_needed": "usd_per_month_needed"}
+_REPLICA_COLUMNS = {
+    "replica_accelerators": "accelerators",
+    "replica_engine": "engine",
+    "replica_weights": "weights",
+    "tokens_per_s_per_user": "tokens_per_s_per_user",
+    "tokens_per_s_per_accelerator": "tokens_per_s_per_accelerator",
+}
+"""Attribute of `ServedReplica` by column."""
 _PROBABILITY_FIELDS = ("one_fewer", "planned", "one_more")
 _COLUMN_BY_UNIT_COST = {
     "per_1k_inferences": "usd_per_1k_inferences",
@@ -77,6 +85,8 @@ def _iterate_row_cells(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None
     yield "front_chance_share", fleet.frontier_probability
     for field in ("basis", "sizing_method", "measured_on", "price_kind", "price_date"):
         yield field, getattr(fleet, field)
+    for column, attribute in _REPLICA_COLUMNS.items():
+        yield column, None if fleet.served_replica is None else getattr(fleet.served_replica, attribute)
     yield from (("price_age_days", fleet.price_age_days), ("price_source", fleet.price_source))
     yield from (("risk_0_to_4", fleet.risk), ("risk_reasons", "; ".join(fleet.risk_reasons)))
 

@@ -56,13 +56,29 @@ def count_running_sequences(
 ) -> float:
     """Return the mean number of sequences that a server decodes at once at a rate, by Little's law with the step time
     at that number. Prefills take their share of the time."""
-    context_tokens = input_tokens + output_tokens / 2
-    decode_share = 1 - min(_MAX_PREFILL_SHARE, rate_per_s * input_tokens * service.prefill_s_per_token)
     sequences = 1.0
     for _ in range(_MAX_ITERATIONS):
-        step_s = service.compute_decode_step_s(sequences, sequences * context_tokens) / decode_share
+        step_s = _compute_step_s(service, sequences, rate_per_s, input_tokens, output_tokens)
         sequences = min(max(rate_per_s * output_tokens * step_s, 1.0), float(service.max_sequences))
     return sequences
+
+
+def compute_user_tokens_per_s(
+    service: TokenService, rate_per_s: float, input_tokens: float, output_tokens: float
+) -> float:
+    """Return the mean number of tokens per second that a running sequence receives at a rate: one for each step, of
+    whose time prefills take their share."""
+    sequences = count_running_sequences(service, rate_per_s, input_tokens, output_tokens)
+    return 1 / _compute_step_s(service, sequences, rate_per_s, input_tokens, output_tokens)
+
+
+def _compute_step_s(
+    service: TokenService, sequences: float, rate_per_s: float, input_tokens: float, output_tokens: float
+) -> float:
+    """Return the mean time between two steps of `sequences` sequences, in s, with the prefills of a rate."""
+    context_tokens = input_tokens + output_tokens / 2
+    decode_share = 1 - min(_MAX_PREFILL_SHARE, rate_per_s * input_tokens * service.prefill_s_per_token)
+    return service.compute_decode_step_s(sequences, sequences * context_tokens) / decode_share
 
 
 def find_nearest_points(load: PlannedLoad, accelerators: Mapping[str, Accelerator]) -> tuple[NearestPoint, ...]:

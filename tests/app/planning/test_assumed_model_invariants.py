@@ -55,6 +55,8 @@ long."""
 SLO = ("ttft_ms.p95 < 1000", "tpot_ms.p95 < 40")
 PAGE = Path(__file__).parents[3] / "docs" / "validation" / "published-language-models.md"
 
+OUTPUT_TOKENS = 200.0
+
 
 def build_inputs(
     model: str, lengths: tuple[float, float], precision: str, slo: tuple[str, ...] = SLO
@@ -158,7 +160,7 @@ def build_plan(model: str, peak_per_s: float) -> Plan:
     """Return the plan of a model on eight of each card."""
     listed = load_language_models()[model]
     precision = Precision(listed.weights, choose_compute_dtype(listed.weights))
-    inputs = build_inputs(model, (1000.0, 200.0), listed.weights, ("ttft_ms.p95 < 2000", "tpot_ms.p95 < 60"))
+    inputs = build_inputs(model, (1000.0, OUTPUT_TOKENS), listed.weights, ("ttft_ms.p95 < 2000", "tpot_ms.p95 < 60"))
     return plan_fleets(
         replace(
             inputs,
@@ -178,6 +180,14 @@ def test_plan_has_finite_numbers_ordered_percentiles_and_probabilities(model: st
     for fleet in plan.offers:
         if fleet.slo_probabilities is not None:
             assert 0 <= fleet.slo_probabilities.planned <= 1
+        replica = fleet.served_replica
+        assert (replica is None) == (fleet.planned_rate_per_replica_per_s is None)
+        if replica is not None and fleet.planned_rate_per_replica_per_s is not None:
+            replica_tokens_per_s = fleet.planned_rate_per_replica_per_s * OUTPUT_TOKENS
+            assert replica.tokens_per_s_per_accelerator * replica.accelerators == pytest.approx(replica_tokens_per_s)
+            assert replica.tokens_per_s_per_user > 0
+            assert replica.engine == "vllm"
+            assert replica.weights == load_language_models()[model].weights
 
 
 def check_values(value: object) -> None:

@@ -4,12 +4,12 @@ import msgspec
 import pytest
 from msgspec.structs import replace
 
-from app.records.plan import ApiTokens, Plan, SensitivityRange, UnitCosts
+from app.records.plan import ApiTokens, Plan, SensitivityRange, ServedReplica, UnitCosts
 from app.records.planning_inputs import AssumedModel, Precision
 from app.records.traffic import TokenLengths
 from app.reporting.plan import build_input_section, build_plan_report, build_plan_section
 from reports.model import Limit
-from reports.plan_section import PercentileRange, PlannedModelRow, PlanSection, SloProbabilityRow
+from reports.plan_section import PercentileRange, PlannedModelRow, PlanSection, ServedReplicaRow, SloProbabilityRow
 from reports.plan_sentences import describe_api_price
 from tests.fakes.language_models import MIXTRAL
 from tests.fakes.whole_plan import A10G, L4, OWN, REFUSAL, T4, plan_without_feasible_offer, planning_inputs, whole_plan
@@ -72,6 +72,21 @@ def test_latency_limit_is_that_of_the_objective_of_the_latency_metric(plan: Plan
         plan, slo=("latency_ms.p99.9 < 90", "latency_ms.p99 < 50"), latency_metric="latency_ms.p99"
     )
     assert build_plan_section(two_objectives).latency_limit == Limit(comparator="<", value=50.0, unit="ms")
+
+
+def test_replica_of_a_model_without_measurements_has_the_title_of_its_engine(plan: Plan) -> None:
+    assert plan.recommendation is not None
+    replica = ServedReplica(
+        accelerators=2, engine="trtllm", weights="fp8", tokens_per_s_per_user=33.5, tokens_per_s_per_accelerator=150.0
+    )
+    offer = plan.recommendation.fleet.offer
+    offers = tuple(replace(fleet, served_replica=replica if fleet.offer == offer else None) for fleet in plan.offers)
+    rows = {row.offer: row.served_replica for row in build_plan_section(replace(plan, offers=offers)).offers}
+    assert [name for name, row in rows.items() if row is not None] == [offer]
+    assert rows[offer] == ServedReplicaRow(
+        accelerators=2, engine="TensorRT-LLM", weights="fp8",
+        tokens_per_s_per_user=33.5, tokens_per_s_per_accelerator=150.0,
+    )  # fmt: skip
 
 
 def test_plan_has_unit_costs_of_each_known_unit(section: PlanSection) -> None:

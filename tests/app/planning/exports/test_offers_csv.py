@@ -8,7 +8,7 @@ import pytest
 
 from app.planning.exports.offers_csv import build_offers_csv
 from app.records.estimate import Estimate
-from app.records.plan import Plan, Spread, TokenUnitCosts, UnitCosts
+from app.records.plan import Plan, ServedReplica, Spread, TokenUnitCosts, UnitCosts
 from tests.app.planning.exports.planned import (
     add_simulation,
     build_plan,
@@ -60,6 +60,17 @@ def test_csv_numbers_match_the_plan() -> None:
     assert first_row["usd_per_1m_input_tokens_at_slo"] == first_row["usd_per_1m_output_tokens_at_mean"] == ""
     assert first_row["latency_metric"] == "latency_ms.p95"
     assert first_row["price_date"] == "2026-08-01"
+
+
+def test_csv_has_the_replica_of_a_model_without_measurements() -> None:
+    replica = ServedReplica(
+        accelerators=2, engine="sglang", weights="fp8", tokens_per_s_per_user=33.5, tokens_per_s_per_accelerator=150.25
+    )
+    row, *others = export_rows(with_fleet(PLAN, served_replica=replica))
+    columns = ("replica_accelerators", "replica_engine", "replica_weights", "tokens_per_s_per_user",
+               "tokens_per_s_per_accelerator")  # fmt: skip
+    assert [row[column] for column in columns] == ["2", "sglang", "fp8", "33.5", "150.25"]
+    assert {other[column] for other in others for column in columns} == {""}
 
 
 def test_unavailable_values_are_empty_csv_cells() -> None:

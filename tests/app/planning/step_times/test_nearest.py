@@ -6,7 +6,13 @@ from msgspec.structs import replace
 from app.analysis.language_models import load_language_models
 from app.analysis.published_points import load_published_points
 from app.planning.step_times.closed_loop import MEAN_LENGTH
-from app.planning.step_times.nearest import COUNT, PlannedLoad, count_running_sequences, find_nearest_points
+from app.planning.step_times.nearest import (
+    COUNT,
+    PlannedLoad,
+    compute_user_tokens_per_s,
+    count_running_sequences,
+    find_nearest_points,
+)
 from app.profiles.pricing.catalog import load_catalog
 from app.records.service import TokenService
 
@@ -66,3 +72,17 @@ def test_running_sequences_follow_littles_law_up_to_the_engine_limit() -> None:
     assert count_running_sequences(service, 100.0, 100, 200) == 64
     busy = replace(service, prefill_s_per_token=0.5 / (2.0 * 100))
     assert count_running_sequences(busy, 2.0, 100, 200) == pytest.approx(2 * 2.0 * 200 * 0.01)
+
+
+def test_tokens_of_a_user_times_running_sequences_are_the_tokens_of_the_replica() -> None:
+    service = TokenService(0.01, 0.0002, 0.0005, max_sequences=64, kv_tokens=10**6, per_kv_token_s=1e-8)
+    for rate_per_s in (1.0, 4.0, 8.0):
+        sequences = count_running_sequences(service, rate_per_s, 100, 200)
+        assert 1 < sequences < 64
+        user_tokens_per_s = compute_user_tokens_per_s(service, rate_per_s, 100, 200)
+        assert sequences * user_tokens_per_s == pytest.approx(rate_per_s * 200, rel=1e-6)
+
+
+def test_lone_user_receives_a_token_each_step() -> None:
+    service = TokenService(0.01, 0.0, 0.0, max_sequences=64, kv_tokens=10**6)
+    assert compute_user_tokens_per_s(service, 0.01, 100, 200) == pytest.approx(100)
