@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import functools
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal, get_args
@@ -186,6 +187,7 @@ def _show_relaxations(plan_inputs: PlanningInputs) -> None:
 
 
 def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
+    from app.planning.exports.offers_csv import REPLICA_COLUMNS, get_replica_value
     from app.records.metrics import metric_label
     from reports.sections.section import Column
 
@@ -209,6 +211,7 @@ def _build_columns(latency_metric: str) -> tuple[Column[Fleet], ...]:
         Column("risk", "risk (0-4)"),
         Column("price_date", "price date"),
         Column("price_source"),
+        *(Column(name, "", functools.partial(get_replica_value, column=name)) for name in REPLICA_COLUMNS),
     )
 
 

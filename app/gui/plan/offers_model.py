@@ -14,7 +14,9 @@ from app.gui.plan.comparison import PIN_MARKS, explain_rank
 from app.gui.plan.figures import format_accelerators, format_amount, format_hourly_price, format_usd_per_hour
 from app.gui.tables import FrameModel
 from app.planning.formatting import format_probability
-from app.records.plan import Fleet, Plan
+from app.records.engine_presets import ENGINE_PRESETS
+from app.records.plan import Fleet, Plan, ServedReplica
+from reports.formatting import format_count_noun
 
 PRICE_COLUMN = "price"
 _PRICE_ROLES = frozenset(
@@ -26,9 +28,12 @@ _TEXT_ROLES = frozenset(map(int, (Qt.ItemDataRole.DisplayRole, Qt.ItemDataRole.A
 COLUMNS = (
     "offer", "why", "instances", "month", "cost_range", "probability", PRICE_COLUMN, "accelerators", "used", "latency",
     "risk", "basis", "sizing_method", "age", "dated", "rate",
+    "replica", "user_rate", "accelerator_rate",
 )  # fmt: skip
+REPLICA_COLUMNS = ("replica", "user_rate", "accelerator_rate")
+"""Columns that only offers of a language model without measurements have."""
 _PRICE_INDEX, _LATENCY_INDEX = COLUMNS.index(PRICE_COLUMN), COLUMNS.index("latency")
-_FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate")
+_FLOAT_COLUMNS = ("month", PRICE_COLUMN, "probability", "used", "latency", "rate", *REPLICA_COLUMNS[1:])
 _MAX_CHARACTERS = 300
 _EDITED_MARK = "✎"
 
@@ -51,6 +56,9 @@ def build_headers() -> dict[str, str]:
         "sizing_method": "Sizing method",
         "why": "Reason",
         "accelerators": "Accelerators",
+        "replica": "Replica",
+        "user_rate": "Throughput per user (tok/s)",
+        "accelerator_rate": "Throughput per accelerator (tok/s)",
     }
 
 
@@ -77,6 +85,7 @@ def build_frame(plan: Plan) -> pd.DataFrame:
 
 def _build_row(fleet: Fleet, plan: Plan, mark: str | None) -> tuple[object, ...]:
     cost_range, is_feasible = fleet.usd_per_month_needed, fleet.rejected is None
+    replica = fleet.served_replica
     return (
         fleet.offer,
         _format_reason(fleet, plan, mark),
@@ -94,7 +103,15 @@ def _build_row(fleet: Fleet, plan: Plan, mark: str | None) -> tuple[object, ...]
         fleet.price_age_days,
         fleet.price_date,
         fleet.capacity_per_instance_per_s.value,
+        None if replica is None else _format_replica(replica),
+        None if replica is None else replica.tokens_per_s_per_user,
+        None if replica is None else replica.tokens_per_s_per_accelerator,
     )
+
+
+def _format_replica(replica: ServedReplica) -> str:
+    accelerators_text = format_count_noun(replica.accelerators, "accelerator")
+    return f"{accelerators_text}, {ENGINE_PRESETS[replica.engine].title}, {replica.weights}"
 
 
 def _format_reason(fleet: Fleet, plan: Plan, mark: str | None) -> str:

@@ -24,7 +24,7 @@ from PySide6.QtWidgets import (
 from app.gui.plan.comparison import PinButton
 from app.gui.plan.fields import ChoiceField, NumberField
 from app.gui.plan.figures import format_usd_per_hour
-from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
+from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, REPLICA_COLUMNS, OffersModel, build_frame
 from app.gui.plan.state import Change, PlanState
 from app.gui.tables import FrameTable, set_table_description
 from app.gui.widgets import button, hbox, label, search_field, tool_button, vbox
@@ -219,6 +219,9 @@ class OffersView(QWidget):
         self._is_updating = True
         self.model.set_limited_offers(frozenset(fleet.offer for fleet in state.plan.offers if fleet.is_latency_limit))
         self.model.set_frame(build_frame(state.plan))
+        has_replicas = any(fleet.served_replica is not None for fleet in state.plan.offers)
+        for name in REPLICA_COLUMNS:
+            self.table.setColumnHidden(COLUMNS.index(name), not has_replicas)
         self._apply_filter(self.filter_field.text())
         if is_first_plan:
             self.fit_columns()

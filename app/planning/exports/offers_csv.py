@@ -28,7 +28,7 @@ _COLUMN_BY_ESTIMATE = {
     "kg_co2e_per_month": "kg_co2e_per_month",
 }
 _COLUMN_BY_SPREAD = {"instances_needed": "instances_needed", "usd_per_month_needed": "usd_per_month_needed"}
-_REPLICA_COLUMNS = {
+REPLICA_COLUMNS = {
     "replica_accelerators": "accelerators",
     "replica_engine": "engine",
     "replica_weights": "weights",
@@ -60,6 +60,13 @@ def build_offers_csv(plan: Plan) -> str:
     )
 
 
+def get_replica_value(fleet: Fleet, column: str) -> str | float | None:
+    """Return the value of a column of `REPLICA_COLUMNS`; None unless the fleet is of a language model that was not
+    measured."""
+    value: str | float | None = getattr(fleet.served_replica, REPLICA_COLUMNS[column], None)
+    return value
+
+
 def _iterate_row_cells(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None) -> Iterator[tuple[str, Cell]]:
     yield from (("offer", fleet.offer), ("rejected", fleet.rejected))
     yield "is_recommended", _format_boolean(fleet == recommended_fleet)
@@ -85,8 +92,8 @@ def _iterate_row_cells(fleet: Fleet, plan: Plan, recommended_fleet: Fleet | None
     yield "front_chance_share", fleet.frontier_probability
     for field in ("basis", "sizing_method", "measured_on", "price_kind", "price_date"):
         yield field, getattr(fleet, field)
-    for column, attribute in _REPLICA_COLUMNS.items():
-        yield column, None if fleet.served_replica is None else getattr(fleet.served_replica, attribute)
+    for column in REPLICA_COLUMNS:
+        yield column, get_replica_value(fleet, column)
     yield from (("price_age_days", fleet.price_age_days), ("price_source", fleet.price_source))
     yield from (("risk_0_to_4", fleet.risk), ("risk_reasons", "; ".join(fleet.risk_reasons)))
 

@@ -332,3 +332,18 @@ def test_fitting_offers_are_csv_with_full_precision_and_markdown(capsys: pytest.
     lines = capsys.readouterr().out.splitlines()
     assert lines[0].startswith("| instances | offer |")
     assert len(lines) == 2 + len(rows)
+    assert {row["tokens_per_s_per_user"] for row in rows} == {""}
+
+
+def test_csv_of_a_model_without_measurements_has_the_throughput_of_its_replicas(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    lengths = ("--input-tokens", "900", "--output-tokens", "300")
+    arguments = ("--model", "llama-3.1-8b", "--accelerator", "l4", "--peak", "1/s", *lengths, "--slo", "ttft p95 < 5s")
+    assert main(["plan", *arguments, "--estimate", "--output", "csv"]) == ExitCode.OK
+    rows = list(csv.DictReader(io.StringIO(capsys.readouterr().out)))
+    assert rows
+    for row in rows:
+        assert (row["replica_engine"], row["replica_weights"]) == ("vllm", "bf16")
+        assert float(row["tokens_per_s_per_user"]) > 0
+        assert float(row["tokens_per_s_per_accelerator"]) > float(row["tokens_per_s_per_user"])

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from msgspec.structs import replace
 from PySide6.QtCore import Qt
 from PySide6.QtGui import QFont
 from PySide6.QtTest import QAbstractItemModelTester
 
-from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, OffersModel, build_frame
+from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN, REPLICA_COLUMNS, OffersModel, build_frame
+from app.records.plan import ServedReplica
 from tests.fakes.whole_plan import A10G, L4, T4, plan_without_feasible_offer, whole_plan
 
 PRICE = COLUMNS.index(PRICE_COLUMN)
@@ -98,3 +100,14 @@ def test_latency_that_is_only_a_limit_is_marked() -> None:
     limited, other = (str(offers_model.data(offers_model.index(row, latency))) for row in (0, 1))
     assert offers_model.offer(0) == L4
     assert (limited.startswith("≤ "), other.startswith("≤")) == (True, False)
+
+
+def test_replica_of_a_model_without_measurements_has_its_throughput() -> None:
+    plan = whole_plan()
+    replica = ServedReplica(
+        accelerators=2, engine="sglang", weights="fp8", tokens_per_s_per_user=33.5, tokens_per_s_per_accelerator=150.0
+    )
+    offers = tuple(replace(fleet, served_replica=replica if fleet.offer == L4 else None) for fleet in plan.offers)
+    frame = build_frame(replace(plan, offers=offers)).set_index("offer")
+    assert [frame.at[L4, name] for name in REPLICA_COLUMNS] == ["2 accelerators, SGLang, fp8", 33.5, 150.0]
+    assert frame[list(REPLICA_COLUMNS)].notna().sum().tolist() == [1, 1, 1]

@@ -106,6 +106,7 @@ def test_edited_price_changes_the_recommendation_and_is_reset_and_undone(
     small_plan_page: PlanPage, qtbot: QtBot, capsys: pytest.CaptureFixture[str]
 ) -> None:
     offers = small_plan_page.workbench.offers
+    assert offers.table.isColumnHidden(COLUMNS.index("user_rate"))
     assert get_recommendation(small_plan_page) == ("acme/c2@here", 6)
     row = offers.model.find_row("acme/c4@here")
     assert row is not None
