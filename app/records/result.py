@@ -6,7 +6,7 @@ do not change the schema number; a removed field or a changed meaning increases 
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Literal
 
 import msgspec
 
@@ -626,19 +626,3 @@ class Result(msgspec.Struct, frozen=True, kw_only=True):
             return self.clock.load_start_ns
         starts_ns = [stage.window.start_ns for stage in self.stages if stage.variant is None]
         return min(starts_ns, default=self.clock.monotonic_start_ns)
-
-
-def build_json_schema() -> dict[str, Any]:
-    """Return the JSON Schema of `result.json`, which is published as docs/result.schema.json."""
-    schema = msgspec.json.schema(Result)
-    return {
-        "$schema": "https://json-schema.org/draft/2020-12/schema",
-        "title": f"Sizewise result, schema {SCHEMA}",
-        **schema,
-    }
-
-
-if __name__ == "__main__":
-    import sys
-
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(build_json_schema()), indent=2).decode() + "\n")

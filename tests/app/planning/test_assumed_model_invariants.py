@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import functools
+import json
 import math
 import re
 from pathlib import Path
 
+import jsonschema
 import msgspec
 import numpy as np
 import pytest
@@ -25,6 +27,7 @@ from app.profiles.pricing.catalog import load_catalog
 from app.records.dtypes import choose_compute_dtype
 from app.records.plan import Plan
 from app.records.planning_inputs import AssumedModel, PlanningInputs, Precision
+from app.records.schemas import build_json_schemas
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.offers import catalog_of, gpu_offer, planning_inputs
@@ -177,6 +180,7 @@ def test_plan_has_finite_numbers_ordered_percentiles_and_probabilities(model: st
     plan = build_plan(model, 8.0)
     assert any(fleet.rejected is None for fleet in plan.offers)
     check_values(msgspec.to_builtins(plan))
+    jsonschema.validate(json.loads(msgspec.json.encode(plan)), build_json_schemas()["plan.schema.json"])
     for fleet in plan.offers:
         if fleet.slo_probabilities is not None:
             assert 0 <= fleet.slo_probabilities.planned <= 1
