@@ -245,7 +245,7 @@ class PlannedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     """Language model that is planned from its shape. Lengths are means in tokens.
 
     `active_parameters` process one token; `None` if all do. `weights`, `compute` and `kv` are the data types of
-    weights, arithmetic and KV cache.
+    weights, arithmetic and KV cache; several, of which each offer has one, are joined by "or".
     """
 
     name: str

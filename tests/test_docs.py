@@ -21,7 +21,7 @@ from app.planning.sizing import build_demand
 from app.profiles.bundled import bundled_profiles
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.loading import load_profile
-from app.profiles.plan import EngineSettings, PlanKeys, PrecisionSettings, ShapeSettings
+from app.profiles.plan import AlternativesSettings, EngineSettings, PlanKeys, PrecisionSettings, ShapeSettings
 from app.profiles.profile import PROFILES
 from app.records.checks import CheckId
 from app.records.metrics import METRICS
@@ -255,9 +255,9 @@ def test_every_language_model_key_is_documented() -> None:
     text = (DOCS / "how-to" / "llm-from-shape.md").read_text("utf-8")
     described = set(re.findall(r"`([a-z_]+)`", text.partition("## Describe more")[2].partition("## How far")[0]))
     described |= set(yaml.safe_load((EXAMPLES / "llm-8b.yaml").read_text("utf-8"))["language_model"])
-    shapes = (ShapeSettings, PrecisionSettings, EngineSettings)
+    shapes = (ShapeSettings, PrecisionSettings, EngineSettings, AlternativesSettings)
     keys = {field.alias or name for shape in shapes for name, field in shape.model_fields.items()}
-    assert described - {"language_model", "precision", "engine"} == keys
+    assert described - {"language_model", "precision", "engine", "alternatives"} == keys
 
 
 def test_every_preset_except_starters_is_documented() -> None:

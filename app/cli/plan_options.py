@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -48,6 +48,14 @@ def _report_bad_value(check: Callable[[str], object], text: str) -> str:
     return text
 
 
+class ListOfChoices(click.Choice[str]):
+    """Choices of an option that takes one or several of them, separated by commas."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        parts = value if isinstance(value, tuple) else value.split(",")
+        return tuple(dict.fromkeys(click.Choice.convert(self, part.strip(), param, ctx) for part in parts))
+
+
 _ENGINES: dict[str, EngineName] = {"vllm": "vllm", "sglang": "sglang", "tensorrt-llm": "trtllm", "trtllm": "trtllm"}
 
 
@@ -59,8 +67,8 @@ class ModelOptions(NamedTuple):
     peak: str | None
     input_tokens: int | None
     output_tokens: int | None
-    precision: str | None
-    engine: str | None
+    precision: tuple[str, ...] | None
+    engine: tuple[str, ...] | None
 
 
 _SECTION = "Options for a model that you do not serve yet"
@@ -100,14 +108,16 @@ OPTIONS = (
     CommandOption(
         ["--precision"],
         section=_SECTION,
-        type=click.Choice(WEIGHT_DTYPES),
-        help="precision of weights and arithmetic (precision.weights, precision.compute; default: as published)",
+        type=ListOfChoices(WEIGHT_DTYPES),
+        help="precision of weights and arithmetic (precision.weights, precision.compute; default: as published); of "
+        "several, like bf16,fp8, each offer has the one that costs least (alternatives.weights)",
     ),
     CommandOption(
         ["--engine"],
         section=_SECTION,
-        type=click.Choice(tuple(_ENGINES)),
-        help="engine whose step times and default flags are assumed (engine.name; default: the step times of vLLM)",
+        type=ListOfChoices(tuple(_ENGINES)),
+        help="engine whose step times and default flags are assumed (engine.name; default: the step times of vLLM); of "
+        "several, like vllm,sglang, each offer has the one that costs least (alternatives.engines)",
     ),
 )
 
@@ -128,6 +138,8 @@ def build_overrides(
         raise UsageError("--precision needs --model", hint="Use --set precision.weights=fp8 with a file of a model.")
     if options.engine is not None and options.model is None:
         raise UsageError("--engine needs --model", hint="Use --set engine.name=sglang with a file of a model.")
+    weights, *other_weights = precision or (None,)
+    engine, *other_engines = dict.fromkeys(_ENGINES[name] for name in options.engine or ()) or (None,)
     values_by_key = {
         "plan.accelerators": ("--accelerator", options.accelerator),
         "traffic.peak": ("--peak", options.peak),
@@ -135,9 +147,11 @@ def build_overrides(
             "--input-tokens",
             None if input_tokens is None else f"{{input: {input_tokens}, output: {output_tokens}}}",
         ),
-        "precision.weights": ("--precision", precision),
-        "precision.compute": ("--precision", None if precision is None else choose_compute_dtype(precision)),
-        "engine.name": ("--engine", None if options.engine is None else _ENGINES[options.engine]),
+        "precision.weights": ("--precision", weights),
+        "precision.compute": ("--precision", None if weights is None else choose_compute_dtype(weights)),
+        "alternatives.weights": ("--precision", ",".join(other_weights) or None),
+        "engine.name": ("--engine", engine),
+        "alternatives.engines": ("--engine", ",".join(other_engines) or None),
     }
     built = []
     for key, (option, value) in values_by_key.items():

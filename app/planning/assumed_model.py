@@ -33,6 +33,7 @@ from app.planning.step_times.own_points import (
 )
 from app.planning.step_times.service import EstimatedService, ServerSettings, estimate_services
 from app.planning.step_times.terms import Server
+from app.records.engine_presets import ENGINE_PRESETS
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator, CapacityCurve, Offer
 from app.records.plan import ServedReplica
@@ -80,7 +81,8 @@ def find_missing_figures(accelerator: Accelerator, precision: Precision) -> Unav
 def build_assumed_replicas(
     accelerator: Accelerator, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> tuple[AssumedReplica, ...] | Unavailable:
-    """Build a replica for each number of accelerators of this type that it can be split across.
+    """Build a replica for each number of accelerators of this type that it can be split across, with each precision
+    and engine that it may be served with.
 
     Return `Unavailable` if weights and KV cache do not fit, or if data of the model or of the
     accelerator are missing.
@@ -88,6 +90,39 @@ def build_assumed_replicas(
     assumed_model, lengths = plan_inputs.assumed_model, plan_inputs.traffic.mean_token_lengths
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
+    built = [
+        _build_served_replicas(served_model, accelerator, plan_inputs.own_evidence, lengths, objectives)
+        for served_model in assumed_model.served_models
+    ]
+    replicas = [replica for group in built if not isinstance(group, Unavailable) for replica in group]
+    if not replicas:
+        return built[0]
+    if len(built) > 1:
+        replicas = [_name_precision_and_engine(replica) for replica in replicas]
+    return tuple(replicas)
+
+
+def find_served_model(assumed_model: AssumedModel, replica: ServedReplica | None) -> AssumedModel:
+    """Return the language model with the precision and the engine of a served replica; without one, as it is served
+    unless an alternative costs less."""
+    served_models = assumed_model.served_models
+    if replica is None:
+        return served_models[0]
+    return next(
+        model
+        for model in served_models
+        if (model.precision.weights, model.engine.served_name) == (replica.weights, replica.engine)
+    )
+
+
+def _build_served_replicas(
+    assumed_model: AssumedModel,
+    accelerator: Accelerator,
+    own_evidence: tuple[OwnEvidence, ...],
+    lengths: tuple[float, float],
+    objectives: SloObjectives,
+) -> tuple[AssumedReplica, ...] | Unavailable:
+    """Build the replicas of a model with its own precision and engine, regardless of its alternatives."""
     missing = find_missing_figures(accelerator, assumed_model.precision) or find_unsupported_vendor(
         assumed_model.engine, accelerator
     )
@@ -96,12 +131,23 @@ def build_assumed_replicas(
     memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
     if not memory_plans:
         return _explain_missing_memory(assumed_model, accelerator, lengths)
-    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths, plan_inputs.own_evidence)
+    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths, own_evidence)
     if isinstance(estimates, Unavailable):
         return estimates
     return tuple(
         _build_replica(assumed_model, accelerator, memory_plan, estimate, lengths, objectives)
         for memory_plan, estimate in zip(memory_plans, estimates, strict=True)
+    )
+
+
+def _name_precision_and_engine(replica: AssumedReplica) -> AssumedReplica:
+    """Return a replica whose name also states how it is served, to tell it from the alternatives."""
+    model = replica.target.assumed_model
+    assert model is not None
+    name = f"{replica.target.name}, {model.precision.weights}, {ENGINE_PRESETS[model.engine.served_name].title}"
+    hardware = msgspec.structs.replace(replica.target.hardware, description=name)
+    return msgspec.structs.replace(
+        replica, target=msgspec.structs.replace(replica.target, name=name, hardware=hardware)
     )
 
 

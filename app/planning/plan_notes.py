@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from app.analysis.traces import WINDOW_S, compute_rate_per_s
+from app.planning.assumed_model import find_served_model
 from app.planning.candidates import find_price
 from app.planning.capacity import Capacity
 from app.planning.engines import format_flags, get_version
@@ -120,9 +121,13 @@ def _format_assumption_notes(plan_inputs: PlanningInputs, ranked_fleets: Sequenc
             "(most of them by InferenceX; this use of them is unofficial). Intervals are those of published servers "
             "that the model was not fitted to; a server with default settings may be slower."
         )
-        yield from _format_engine_notes(plan_inputs.assumed_model, plan_inputs.catalog, ranked_fleets)
+        yield from _format_alternatives_note(plan_inputs.assumed_model)
+        served_model = find_served_model(
+            plan_inputs.assumed_model, ranked_fleets[0].served_replica if ranked_fleets else None
+        )
+        yield from _format_engine_notes(served_model, plan_inputs.catalog, ranked_fleets)
         if plan_inputs.own_evidence:
-            engine_text = ENGINE_PRESETS[plan_inputs.assumed_model.engine.served_name].title
+            engine_text = ENGINE_PRESETS[served_model.engine.served_name].title
             accelerators = sorted({evidence.served.accelerator for evidence in plan_inputs.own_evidence})
             yield (
                 f"Your own measurements of this model on {', '.join(accelerators)} calibrate its times there, with "
@@ -130,6 +135,23 @@ def _format_assumption_notes(plan_inputs: PlanningInputs, ranked_fleets: Sequenc
                 "for other accelerators, engines and data types, to which errors hardly carry over among published "
                 "servers."
             )
+
+
+def _format_alternatives_note(model: AssumedModel) -> Iterator[str]:
+    """Yield a note if each offer has the precision and the engine that cost least there."""
+    served_models = model.served_models
+    weights = dict.fromkeys(served.precision.weights for served in served_models)
+    engines = dict.fromkeys(ENGINE_PRESETS[served.engine.served_name].title for served in served_models)
+    if len(served_models) == 1:
+        return
+    what = "engine" if len(weights) == 1 else "weights" if len(engines) == 1 else "weights and engine"
+    verb = "sustains" if len(weights) == 1 else "sustain"
+    yield (
+        f"Each offer is planned with the {what} that {verb} most on it: {' or '.join(weights)}, with "
+        f"{' or '.join(engines)}."
+    )
+    if len(weights) > 1:
+        yield "Whether the model is as accurate with each of these weights is not part of the plan. Check it first."
 
 
 def _format_engine_notes(model: AssumedModel, catalog: Catalog, ranked_fleets: Sequence[Fleet]) -> Iterator[str]:

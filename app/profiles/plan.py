@@ -42,7 +42,7 @@ from app.records.dtypes import ComputeDtype, Dtype
 from app.records.engine_presets import ENGINE_PRESETS
 from app.records.evidence import EngineName
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, RequestedPrice, Router, UnmeasuredGpus, Workload
-from app.records.planning_inputs import MAX_LAYERS, AssumedModel, Engine, LanguageModel, Precision
+from app.records.planning_inputs import MAX_LAYERS, Alternatives, AssumedModel, Engine, LanguageModel, Precision
 from loadgen.regular_files import open_regular
 
 _VERSION = re.compile(r"\d{1,9}\.\d{1,9}\.\d{1,9}[a-z0-9.+-]{0,32}")
@@ -116,12 +116,22 @@ def check_engine(engine: Engine) -> None:
         )
 
 
+def _split_names(value: object) -> object:
+    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
+
+
+AlternativesSettings = build_settings(
+    Alternatives,
+    weights=Annotated[Listed[Dtype], BeforeValidator(_split_names)],
+    engines=Annotated[Listed[EngineName], BeforeValidator(_split_names)],
+)
 AssumedModelSettings = build_settings(
     AssumedModel,
     name=Key(Name, "", default="model"),
     model=Key(Annotated[LanguageModel, ReadAs(ShapeSettings, check_shape)], "", alias="language_model"),
     precision=Annotated[Precision, ReadAs(PrecisionSettings)],
     engine=Annotated[Engine, ReadAs(EngineSettings, check_engine)],
+    alternatives=Annotated[Alternatives, ReadAs(AlternativesSettings)],
 )
 
 
@@ -140,11 +150,6 @@ def is_model_shape_file(path: Path) -> bool:
 T = TypeVar("T")
 _MAX_ZONES = 9
 _GIB = 2.0**30
-
-
-def _split_names(value: object) -> object:
-    return [name.strip() for name in value.split(",") if name.strip()] if isinstance(value, str) else value
-
 
 Names = Annotated[Listed[str], BeforeValidator(_split_names)]
 """List of names, which may also be written as text with commas, as in `--set plan.regions=a,b`."""

@@ -12,6 +12,7 @@ from typing import Literal
 import msgspec
 
 from app.records.checks import Validity
+from app.records.dtypes import Dtype, choose_compute_dtype
 from app.records.estimate import TokenSample
 from app.records.evidence import EngineName, PublishedServer
 from app.records.offers import CapacityCurve, Catalog, PlanLimits
@@ -143,6 +144,13 @@ class Engine(msgspec.Struct, frozen=True):
         return self.name or "vllm"
 
 
+class Alternatives(msgspec.Struct, frozen=True):
+    """Other data types of the weights, and other engines, with which a replica may be served if that costs less."""
+
+    weights: tuple[Dtype, ...] = ()
+    engines: tuple[EngineName, ...] = ()
+
+
 class AssumedModel(msgspec.Struct, frozen=True):
     """A language model without measurements. Fleets are planned analytically, from the model's
     architecture and the data sheet of each accelerator."""
@@ -151,6 +159,26 @@ class AssumedModel(msgspec.Struct, frozen=True):
     model: LanguageModel
     precision: Precision = Precision()
     engine: Engine = Engine()
+    alternatives: Alternatives = Alternatives()
+
+    @property
+    def served_models(self) -> tuple[AssumedModel, ...]:
+        """The model with each precision and engine with which a replica may be served, itself first.
+
+        Other weights have the arithmetic that belongs to them. `engine.version` is that of `engine.name` only, and the
+        other settings of the engine apply to all engines."""
+        precisions = {self.precision.weights: self.precision}
+        for weights in self.alternatives.weights:
+            other = Precision(weights, choose_compute_dtype(weights), self.precision.kv)
+            precisions.setdefault(weights, other)
+        engines = {self.engine.served_name: self.engine}
+        for name in self.alternatives.engines:
+            engines.setdefault(name, msgspec.structs.replace(self.engine, name=name, version=None))
+        return tuple(
+            AssumedModel(self.name, self.model, precision, engine)
+            for precision in precisions.values()
+            for engine in engines.values()
+        )
 
 
 class MeasuredTarget(msgspec.Struct, frozen=True):

@@ -4,7 +4,7 @@ of excluded fleets."""
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -152,12 +152,16 @@ def _build_planned_model(plan_inputs: PlanningInputs) -> PlannedModelRow | None:
         name=assumed_model.name,
         parameters=assumed_model.model.parameters,
         active_parameters=assumed_model.model.active_parameters,
-        weights=assumed_model.precision.weights,
-        compute=assumed_model.precision.compute,
+        weights=_join_dtypes(model.precision.weights for model in assumed_model.served_models),
+        compute=_join_dtypes(model.precision.compute for model in assumed_model.served_models),
         kv=assumed_model.precision.kv,
         input_tokens=lengths[0],
         output_tokens=lengths[1],
     )
+
+
+def _join_dtypes(dtypes: Iterable[str]) -> str:
+    return " or ".join(dict.fromkeys(dtypes))
 
 
 def build_source_rows(plan_inputs: PlanningInputs) -> tuple[SourceRow, ...]:

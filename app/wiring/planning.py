@@ -181,7 +181,11 @@ def _check_requested_accelerators(model: AssumedModel, limits: PlanLimits, catal
         for accelerator in catalog.accelerators.values()
         if any(matches_accelerator(accelerator.key, name) for name in limits.accelerators)
     ]
-    missing = [find_missing_figures(accelerator, model.precision) for accelerator in requested]
+    missing = [
+        find_missing_figures(accelerator, served_model.precision)
+        for accelerator in requested
+        for served_model in model.served_models
+    ]
     if missing and missing[0] is not None and None not in missing:
         raise UsageError(
             f"{model.name} cannot be planned on {', '.join(limits.accelerators)}: {missing[0].reason}",

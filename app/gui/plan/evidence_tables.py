@@ -10,6 +10,7 @@ import msgspec
 
 from app.analysis.language_models import find_shape_key
 from app.gui.results.frames import SectionFrame, build_section_frame
+from app.planning.assumed_model import find_served_model
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.profiles.plan import is_model_shape_file
 from app.records.evidence import MLPERF_SOURCE, EngineName, list_attributions
@@ -51,6 +52,10 @@ def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequen
     if assumed_model is None:
         return None
     evidence = list_model_evidence(_find_model(assumed_model), plan_inputs.own_evidence)
+    recommendation = plan.recommendation
+    served_model = find_served_model(
+        assumed_model, None if recommendation is None else recommendation.fleet.served_replica
+    )
     nearest_rows: tuple[EvidenceRow, ...] = tuple(map(build_nearest_row, plan.nearest_points))
     return PlanEvidence(
         evidence,
@@ -63,9 +68,9 @@ def build_plan_evidence(plan: Plan, plan_inputs: PlanningInputs, sources: Sequen
         ),
         PlannedServer(
             find_shape_key(assumed_model.model) or _find_shape_file(sources),
-            assumed_model.engine.served_name,
-            assumed_model.precision.weights,
-            assumed_model.precision.kv,
+            served_model.engine.served_name,
+            served_model.precision.weights,
+            served_model.precision.kv,
         ),
     )
 

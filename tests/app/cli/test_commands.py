@@ -11,6 +11,7 @@ import pytest
 
 from app.analysis.gating import GateKind
 from app.cli.commands import Command, call_with, is_group
+from app.cli.plan_options import ListOfChoices
 from app.reporting.redaction import RedactedKind
 from tests.fakes.command_line import iter_commands
 
@@ -36,6 +37,8 @@ def list_hints(command: Command) -> dict[str, Any]:
 def type_of(parameter: click.Parameter) -> Any:
     """Return the type of one value of a parameter; None for a choice, whose handler may name the values."""
     match parameter.type:
+        case ListOfChoices():
+            return tuple[str, ...]
         case click.Choice():
             return None
         case click.types.FuncParamType() as parsed:

@@ -43,6 +43,17 @@ def test_options_set_their_plan_keys() -> None:
     )
 
 
+def test_the_first_of_several_precisions_and_engines_is_planned_and_the_others_are_alternatives() -> None:
+    arguments = ("--precision", "bf16, fp8,int4,bf16", "--engine", "trtllm,tensorrt-llm,vllm")
+    assert overrides_of(*ALONE, *arguments)[1:] == (
+        "precision.weights=bf16",
+        "precision.compute=bf16",
+        "alternatives.weights=fp8,int4",
+        "engine.name=trtllm",
+        "alternatives.engines=vllm",
+    )
+
+
 def test_options_override_a_traffic_file() -> None:
     lengths = ("--input-tokens", "2000", "--output-tokens", "300")
     assert overrides_of(*ALONE, *lengths, traffic=Path("traffic.yaml")) == (
@@ -72,6 +83,9 @@ def test_int4_weights_are_computed_in_bf16() -> None:
         ("--input-tokens", "0"),
         ("--output-tokens", "many"),
         ("--precision", "fp9"),
+        ("--precision", "fp8,fp9"),
+        ("--precision", "fp8,"),
+        ("--engine", "vllm,tgi"),
     ],
 )
 def test_invalid_value_is_reported_with_its_option(arguments: tuple[str, ...]) -> None:

@@ -11,12 +11,14 @@ from app.planning.assumed_model import (
     build_assumed_replicas,
     compute_assumed_capacity,
     find_missing_figures,
+    find_served_model,
 )
 from app.planning.capacity import Capacity
 from app.planning.rates import Unavailable
 from app.planning.slo_objectives import build_slo_objectives
 from app.profiles.pricing.catalog import load_catalog
-from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, PlanningInputs, Precision
+from app.records.plan import ServedReplica
+from app.records.planning_inputs import Alternatives, AssumedModel, Engine, LanguageModel, PlanningInputs, Precision
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths
 from tests.fakes.language_models import LLAMA_2_70B, LLAMA_8B
@@ -218,3 +220,55 @@ def test_4_bit_weights_are_planned_on_accelerators_without_4_bit_units() -> None
     ]
     first, second = (replace(replica, target=replace(replica.target, assumed_model=None)) for replica in replicas)
     assert first == second
+
+
+def test_replicas_of_alternatives_are_those_of_each_precision_and_engine_alone() -> None:
+    inputs = build_inputs()
+    described = AssumedModel("llama", LLAMA_8B, alternatives=Alternatives(("fp8",), ("sglang",)))
+    replicas = build_replicas_or_refusal("h100-sxm5-80gb", replace(inputs, assumed_model=described))
+    assert isinstance(replicas, tuple)
+    alone = [
+        replica
+        for served in described.served_models
+        for replica in build_replicas("h100-sxm5-80gb", replace(inputs, assumed_model=served)).values()
+    ]
+    assert [(each.target.fit, each.target.curve, each.sigma) for each in replicas] == [
+        (each.target.fit, each.target.curve, each.sigma) for each in alone
+    ]
+    assert len({each.target.name for each in replicas}) == len(replicas) == 4 * len(DEGREES)
+    assert replicas[0].target.name == "llama on 1 × h100-sxm5-80gb, bf16, vLLM"
+    assert replicas[-1].target.hardware.description == "llama on 8 × h100-sxm5-80gb, fp8, SGLang"
+
+
+def test_alternative_that_an_accelerator_lacks_leaves_the_others() -> None:
+    described = AssumedModel("llama", LLAMA_8B, alternatives=Alternatives(("fp8",), ("trtllm",)))
+    inputs = replace(build_inputs(), assumed_model=described)
+    replicas = build_replicas("mi300x", inputs)
+    assert {replica.target.name.partition(", ")[2] for replica in replicas.values()} == {"fp8, vLLM"}
+    older = build_replicas("a100-sxm4-80gb", inputs)
+    assert {replica.target.name.partition(", ")[2] for replica in older.values()} == {"bf16, TensorRT-LLM"}
+
+
+def test_accelerator_without_any_alternative_has_the_reason_of_the_model_as_it_states() -> None:
+    described = AssumedModel("llama", LLAMA_2_70B, Precision("fp8", "fp8"), alternatives=Alternatives(("bf16",)))
+    refusal = build_replicas_or_refusal("a100-sxm4-80gb", replace(build_inputs(), assumed_model=described))
+    assert isinstance(refusal, tuple), "bf16"
+    described = AssumedModel("llama", LLAMA_8B, Precision("fp8", "fp8"), alternatives=Alternatives(engines=("trtllm",)))
+    refusal = build_replicas_or_refusal("a100-sxm4-80gb", replace(build_inputs(), assumed_model=described))
+    stated = replace(described, alternatives=Alternatives())
+    assert refusal == build_replicas_or_refusal("a100-sxm4-80gb", replace(build_inputs(), assumed_model=stated))
+    assert isinstance(refusal, Unavailable)
+
+
+def test_served_model_of_a_replica_has_its_precision_and_engine() -> None:
+    described = AssumedModel("llama", LLAMA_8B, alternatives=Alternatives(("fp8",), ("sglang",)))
+    assert find_served_model(described, None) == described.served_models[0]
+    replica = ServedReplica(
+        accelerators=2,
+        engine="sglang",
+        weights="fp8",
+        tokens_per_s_per_user=40.0,
+        tokens_per_s_per_accelerator=400.0,
+    )
+    served = find_served_model(described, replica)
+    assert (served.precision, served.engine.name) == (Precision("fp8", "fp8"), "sglang")

@@ -15,7 +15,7 @@ from app.records.engine_presets import ENGINE_PRESETS
 from app.records.evidence import EngineName
 from app.records.offers import Catalog
 from app.records.plan import Plan
-from app.records.planning_inputs import AssumedModel, Engine, Precision
+from app.records.planning_inputs import Alternatives, AssumedModel, Engine, Precision
 from app.records.traffic import TokenLengths
 from tests.fakes.offers import gpu_offer, planning_inputs
 
@@ -25,14 +25,14 @@ SHAPE = load_language_models()["llama-3.1-70b"].shape
 BF16 = Precision("bf16", "bf16", "bf16")
 
 
-def plan(engine: Engine, gpu: str = "h100-sxm5-80gb") -> Plan:
+def plan(engine: Engine, gpu: str = "h100-sxm5-80gb", alternatives: Alternatives | None = None) -> Plan:
     inputs = planning_inputs(
         peak_per_s=5.0,
         catalog=Catalog(GPUS, (gpu_offer("large", gpu, 8.0),)),
         slo=("ttft_ms.p95 < 2000",),
         tokens=(TokenLengths(1.0, 1000.0, 200.0),),
     )
-    model = AssumedModel("llama-3.1-70b", SHAPE, BF16, engine)
+    model = AssumedModel("llama-3.1-70b", SHAPE, BF16, engine, alternatives or Alternatives())
     return plan_fleets(replace(inputs, measured=(), assumed_model=model), estimate_only=True)
 
 
@@ -112,6 +112,23 @@ def test_plan_has_the_step_times_and_flags_of_its_engine() -> None:
         flags = format_flags(Engine(name), GPUS["h100-sxm5-80gb"], "bf16")
         assert any(all(flag in note for flag in flags) for note in plans[name].notes)
     assert not any("--max-num-seqs" in note for note in plans[None].notes)
+
+
+def test_plan_lists_the_flags_of_the_engine_that_sustains_most() -> None:
+    rates = {name: plan(Engine(name)).offers[0].planned_rate_per_replica_per_s or 0.0 for name in ENGINES}
+    fastest = max(ENGINES, key=lambda name: rates[name])
+    planned = plan(Engine("vllm"), alternatives=Alternatives(engines=ENGINES))
+    assert planned.offers[0].planned_rate_per_replica_per_s == rates[fastest]
+    flags = format_flags(Engine(fastest), GPUS["h100-sxm5-80gb"], "bf16")
+    assert any(all(flag in note for flag in flags) for note in planned.notes)
+    assert any("the engine that sustains most" in note for note in planned.notes)
+    assert not any("is as accurate" in note for note in planned.notes)
+
+
+def test_plan_with_several_weights_asks_to_check_the_accuracy() -> None:
+    planned = plan(Engine(), alternatives=Alternatives(weights=("fp8",)))
+    assert any("the weights that sustain most on it: bf16 or fp8, with vLLM." in note for note in planned.notes)
+    assert any("is as accurate" in note for note in planned.notes)
 
 
 def test_tensorrt_llm_does_not_run_on_accelerators_of_other_vendors() -> None:

@@ -34,7 +34,7 @@ from app.planning.slo_objectives import build_slo_objectives
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import PlanLimits, UnmeasuredGpus
 from app.records.plan import Plan, Spread
-from app.records.planning_inputs import AssumedModel
+from app.records.planning_inputs import Alternatives, AssumedModel
 from app.records.result import Hardware
 from app.records.service import RequestService, TokenService
 from app.records.traffic import Campaign, TokenLengths, Traffic
@@ -188,7 +188,7 @@ def test_fleet_of_an_assumed_model_is_simulated_with_a_token_service() -> None:
         measured=(),
         catalog=offers,
         slo="ttft_ms.p95 < 2000",
-        assumed_model=AssumedModel("llama", LLAMA_8B),
+        assumed_model=AssumedModel("llama", LLAMA_8B, alternatives=Alternatives(("fp8",), ("sglang",))),
         traffic=Traffic(20.0, "flat", (1.0,) * 24, tokens=(TokenLengths(1.0, 1000.0, 200.0),)),
     )
     plan = plan_fleets(inputs, estimate_only=True)
@@ -197,3 +197,6 @@ def test_fleet_of_an_assumed_model_is_simulated_with_a_token_service() -> None:
     assert isinstance(fleet.service, TokenService)
     assert fleet.planned_rate_per_s == plan.recommendation.fleet.planned_rate_per_replica_per_s
     assert plan.nearest_points[0].point.served.model == "llama-3.1-8b"
+    replica = plan.recommendation.fleet.served_replica
+    assert replica is not None
+    assert replica.weights == "fp8", "it costs less than bf16"

@@ -21,7 +21,7 @@ from app.profiles.plan import (
     is_model_shape_file,
 )
 from app.records.offers import ApiPrice, ApiTokenPrices, PlanLimits, Router, UnmeasuredGpus
-from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision
+from app.records.planning_inputs import Alternatives, AssumedModel, Engine, LanguageModel, Precision
 from app.wiring.assumed_models import find_model
 from tests.fakes.language_models import DEEPSEEK_V3, LLAMA_8B
 from tests.fakes.offers import catalog_of, offer
@@ -77,6 +77,9 @@ def test_every_key_of_a_language_model_file_is_applied(path: Path) -> None:
     assert load_language_model(path, find_model=find_model) == AssumedModel(
         "model", model, Precision("int4", "fp16", "fp8"), engine
     )
+    overrides = ("alternatives={weights: [fp8], engines: [vllm, trtllm]}", "alternatives.weights=bf16, fp8")
+    loaded = load_language_model(path, overrides, find_model=find_model)
+    assert loaded.alternatives == Alternatives(("bf16", "fp8"), ("vllm", "trtllm"))
     for kind, values in ((ShapeSettings, SHAPE), (PrecisionSettings, PRECISION), (EngineSettings, ENGINE)):
         assert set(kind.model_fields) == set(values)
 
@@ -118,6 +121,8 @@ def test_deepseek_v3_shape_survives_a_round_trip(path: Path) -> None:
             "Did you mean 'weights'?",
         ),
         ("name: small", "precision: {weights: int3}", 1, "precision.weights must be", "Did you mean 'int"),
+        ("name: small", "alternatives: {weights: [bf16, fp9]}", 1, "alternatives.weights[1] must be", "Did you mean"),
+        ("name: small", "alternatives: {engines: tgi}", 1, "alternatives.engines[0] must be", None),
         ("name: small", "precision: {kv: bf61}", 1, "precision.kv must be", "Did you mean 'bf16'?"),
         ("name: small", "precision: {compute: 16}", 1, "precision.compute must be", None),
         ("name: small", "engine: {utilization: 0}", 1, "engine.utilization must be greater than 0", None),

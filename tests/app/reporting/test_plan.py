@@ -5,7 +5,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.records.plan import ApiTokens, Plan, SensitivityRange, ServedReplica, UnitCosts
-from app.records.planning_inputs import AssumedModel, Precision
+from app.records.planning_inputs import Alternatives, AssumedModel, Precision
 from app.records.traffic import TokenLengths
 from app.reporting.plan import build_input_section, build_plan_report, build_plan_section
 from reports.model import Limit
@@ -216,3 +216,7 @@ def test_plan_from_a_shape_has_the_model_with_its_mean_lengths() -> None:
             output_tokens=200.0,
         )
     )
+    several = replace(assumed_model, alternatives=Alternatives(("int4", "fp16"), ("sglang",)))
+    row = build_input_section(whole_plan(), replace(inputs, assumed_model=several)).planned_model
+    assert row is not None
+    assert (row.weights, row.compute) == ("fp8 or int4 or fp16", "bf16 or fp16")

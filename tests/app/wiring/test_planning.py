@@ -203,6 +203,15 @@ def test_shape_of_a_language_model_is_planned_without_measurements(build_inputs:
     assert question.traffic.tokens == (TokenLengths(1.0, 900.0, 120.0),)
 
 
+def test_an_alternative_precision_makes_a_requested_accelerator_plannable(build_inputs: BuildInputs) -> None:
+    overrides = ("plan.accelerators=a100", "precision={weights: fp8, compute: fp8}", "traffic.peak=9/s", TOKENS)
+    with pytest.raises(UsageError, match=r"cannot be planned on a100: .* does not support fp8"):
+        build_inputs("model.yaml", overrides=overrides, slo=SLO)
+    question = build_inputs("model.yaml", overrides=(*overrides, "alternatives.weights=bf16"), slo=SLO)
+    assert question.assumed_model is not None
+    assert len(question.assumed_model.served_models) == 2
+
+
 def test_keys_of_a_language_model_can_be_overridden(build_inputs: BuildInputs) -> None:
     overrides = ("engine.tensor_parallel=4", "precision.weights=fp8", "traffic.peak=9/s", TOKENS)
     question = build_inputs("model.yaml", overrides=overrides, slo=SLO)

@@ -17,7 +17,7 @@ from app.profiles.mlperf_results import list_model_results
 from app.profiles.pricing.catalog import load_catalog
 from app.records.evidence import MLPERF_SOURCE, PUBLISHED_SOURCES, PublishedServer
 from app.records.plan import Plan
-from app.records.planning_inputs import AssumedModel, OwnEvidence, OwnPoint, PlanningInputs
+from app.records.planning_inputs import Alternatives, AssumedModel, OwnEvidence, OwnPoint, PlanningInputs
 from app.records.traffic import TokenLengths, Traffic
 from app.reporting.evidence_rows import build_nearest_row
 from reports.sections.mlperf import CAVEAT
@@ -137,3 +137,18 @@ def test_model_that_mlperf_does_not_measure_has_no_table_of_its_results() -> Non
 def test_plan_of_measurements_has_no_evidence_of_a_language_model() -> None:
     plan, inputs = plan_model()
     assert build_plan_evidence(plan, msgspec.structs.replace(inputs, assumed_model=None), ()) is None
+
+
+def test_server_is_that_of_the_recommended_replica() -> None:
+    plan, inputs = plan_model()
+    model, recommendation = inputs.assumed_model, plan.recommendation
+    assert model is not None
+    assert recommendation is not None
+    assert recommendation.fleet.served_replica is not None
+    replica = msgspec.structs.replace(recommendation.fleet.served_replica, weights="fp8", engine="sglang")
+    fleet = msgspec.structs.replace(recommendation.fleet, served_replica=replica)
+    plan = msgspec.structs.replace(plan, recommendation=msgspec.structs.replace(recommendation, fleet=fleet))
+    model = msgspec.structs.replace(model, alternatives=Alternatives(("fp8",), ("sglang",)))
+    evidence = build_plan_evidence(plan, msgspec.structs.replace(inputs, assumed_model=model), ())
+    assert evidence is not None
+    assert (evidence.server.engine, evidence.server.precision) == ("sglang", "fp8")
