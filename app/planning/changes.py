@@ -8,6 +8,7 @@ module also computes the cost or saving of a warm pool, assuming autoscaled inst
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import get_args
 
 import msgspec
 import numpy as np
@@ -21,9 +22,12 @@ from app.planning.options import Option, get_candidate, list_options
 from app.planning.service_models.service_times import speed_up
 from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s, count_instances_at_rate
 from app.planning.slo_objectives import SloObjectives
+from app.records.dtypes import BYTES_PER_VALUE
+from app.records.engine_presets import ENGINE_PRESETS
 from app.records.estimate import Basis
+from app.records.evidence import EngineName
 from app.records.plan import Saving
-from app.records.planning_inputs import PlanningInputs
+from app.records.planning_inputs import Alternatives, AssumedModel, PlanningInputs
 from app.records.service import BatchService
 
 
@@ -165,16 +169,18 @@ def _compute_max_ahead(instance_counts: Floats, minutes: int) -> Floats:
     return max_counts
 
 
+_FASTER_VARIANT = WhatIfChange(
+    "a 1.5× faster variant (precision, runtime or a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
+)
 _ASSUMED_CHANGES = (
-    WhatIfChange(
-        "a 1.5× faster variant (precision, runtime or a smaller model)", "assumed", "1.5 ×", capacity_factor=1.5
-    ),
     WhatIfChange("a 3× faster model (e.g. distilled)", "assumed", "3 ×", capacity_factor=3.0),
     msgspec.structs.replace(build_cache_change(0.3), name="a cache that serves 30 % of the requests"),
 )
 _WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
 """Batching windows to try, as multiples of the current window. If there is no batching window, they
 are multiples of the duration of a full batch."""
+_LIGHTER_WEIGHTS = ("fp8", "fp4")
+"""Data types of weights in which many language models are published beside 16 bits."""
 _MIN_GAIN = 1.01
 _MAX_TARGETS = 8
 
@@ -191,10 +197,15 @@ def plan_savings(
     """Compute the savings that are shown with a plan.
 
     With `estimate_only`, only savings by assumed factors and by another batching window are
-    returned. Otherwise, savings by each of the other measured targets and by a warm pool are added.
+    returned. Otherwise, savings by each of the other measured targets, by other weights and engines of
+    a language model that was not measured, and by a warm pool are added.
     """
     feasible_options = [option for option in options if option.is_feasible]
-    changes = [*_ASSUMED_CHANGES, *_find_batching_window_change(best_option, plan_inputs, objectives)]
+    changes = [
+        *([_FASTER_VARIANT] if best_option.target.assumed_model is None else []),
+        *_ASSUMED_CHANGES,
+        *_find_batching_window_change(best_option, plan_inputs, objectives),
+    ]
 
     def size_fleet(change: WhatIfChange) -> FleetSize:
         changed_demand = msgspec.structs.replace(demand, peak_per_s=demand.peak_per_s * change.traffic_factor)
@@ -215,7 +226,71 @@ def plan_savings(
     if estimate_only:
         return assumed_savings
     pool_savings = compute_warm_pool_saving(get_candidate(best_option), demand, plan_inputs)
-    return (*_compute_target_savings(best_option, demand, plan_inputs, objectives), *assumed_savings, *pool_savings)
+    return (
+        *_compute_target_savings(best_option, demand, plan_inputs, objectives),
+        *_compute_serving_savings(best_option, demand, plan_inputs, objectives),
+        *assumed_savings,
+        *pool_savings,
+    )
+
+
+def _compute_serving_savings(
+    best_option: Option, demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives
+) -> list[Saving]:
+    """Compute the saving by the cheapest fleet with other weights or another engine than those of the recommended
+    replica, the largest first; nothing for a measured target.
+
+    Rates are by formula, times the ratio of the simulated rate of the recommended offer to its rate by formula."""
+    replica_model, assumed_model = best_option.target.assumed_model, plan_inputs.assumed_model
+    if replica_model is None or assumed_model is None or best_option.capacity is None:
+        return []
+    degree = assumed_model.engine.tensor_parallel
+    served = msgspec.structs.replace(
+        replica_model, engine=msgspec.structs.replace(replica_model.engine, tensor_parallel=degree)
+    )
+
+    def list_served_options(model: AssumedModel) -> list[Option]:
+        changed_inputs = msgspec.structs.replace(plan_inputs, assumed_model=model)
+        return list_options(changed_inputs, demand, objectives, estimate_only=True)
+
+    best_offer, best_rate_per_s = best_option.evaluation.offer, best_option.capacity.rate_per_s
+    formula_rate_per_s = next(
+        option.capacity.rate_per_s
+        for option in list_served_options(served)
+        if option.evaluation.offer == best_offer and option.capacity is not None
+    )
+    if formula_rate_per_s <= 0:  # only the simulation, which pools queues, found that the offer meets the SLO
+        return []
+    simulated = WhatIfChange("simulated", "assumed", "", capacity_factor=best_rate_per_s / formula_rate_per_s)
+    current_usd = get_candidate(best_option).usd_per_month
+    savings = []
+    for name, model in _list_other_services(served, assumed_model):
+        costs_usd = [
+            _compute_cost_and_size(get_candidate(option), demand, simulated)[0]
+            for option in list_served_options(model)
+            if option.is_feasible
+        ]
+        if costs_usd:
+            savings.append(Saving(name, "assumed", min(costs_usd), current_usd - min(costs_usd)))
+    return sorted(savings, key=lambda saving: -(saving.saved_usd_per_month or 0.0))
+
+
+def _list_other_services(served: AssumedModel, assumed_model: AssumedModel) -> Iterator[tuple[str, AssumedModel]]:
+    """Yield the served model with each other data type of its weights that is lighter or that the plan considers, and
+    with each other engine, with the name of that change."""
+    considered = tuple(model.precision.weights for model in assumed_model.served_models)
+    lighter = [
+        weights
+        for weights in (*considered, *_LIGHTER_WEIGHTS)
+        if BYTES_PER_VALUE[weights] < BYTES_PER_VALUE[served.precision.weights]
+    ]
+    weights_changes = msgspec.structs.replace(served, alternatives=Alternatives(weights=(*considered, *lighter)))
+    for model in weights_changes.served_models[1:]:
+        condition_text = ", if the model is as accurate" if model.precision.weights in lighter else ""
+        yield f"weights in {model.precision.weights}{condition_text}", model
+    engine_changes = msgspec.structs.replace(served, alternatives=Alternatives(engines=get_args(EngineName)))
+    for model in engine_changes.served_models[1:]:
+        yield f"{ENGINE_PRESETS[model.engine.served_name].title} as the engine", model
 
 
 def _compute_target_savings(

@@ -12,7 +12,7 @@ from typing import Literal
 import msgspec
 
 from app.records.checks import Validity
-from app.records.dtypes import Dtype, choose_compute_dtype
+from app.records.dtypes import choose_compute_dtype
 from app.records.estimate import TokenSample
 from app.records.evidence import EngineName, PublishedServer
 from app.records.offers import CapacityCurve, Catalog, PlanLimits
@@ -147,7 +147,7 @@ class Engine(msgspec.Struct, frozen=True):
 class Alternatives(msgspec.Struct, frozen=True):
     """Other data types of the weights, and other engines, with which a replica may be served if that costs less."""
 
-    weights: tuple[Dtype, ...] = ()
+    weights: tuple[str, ...] = ()
     engines: tuple[EngineName, ...] = ()
 
 

@@ -20,10 +20,13 @@ from app.planning.changes import (
 )
 from app.planning.fleets import plan_fleets
 from app.planning.sizing import build_demand
+from app.profiles.pricing.catalog import load_catalog
 from app.records.plan import Plan, Saving
-from app.records.planning_inputs import MeasuredTarget, PlanningInputs
+from app.records.planning_inputs import Alternatives, AssumedModel, MeasuredTarget, PlanningInputs, Precision
 from app.records.service import BatchService
-from tests.fakes.offers import offer, planning_inputs, target
+from app.records.traffic import TokenLengths
+from tests.fakes.language_models import LLAMA_8B
+from tests.fakes.offers import catalog_of, gpu_offer, offer, planning_inputs, target
 from tests.fakes.services import fit_of, fitted_service
 
 pytestmark = pytest.mark.usefixtures("short_simulations")
@@ -154,3 +157,53 @@ def test_removing_an_expensive_batching_window_is_a_saving() -> None:
     assert savings[NO_WINDOW].basis == savings[CACHE].basis == "assumed"
     plan_without_window = plan_targets(build_variant("fp32", msgspec.structs.replace(SLOW, window_s=0.0)), limit_ms=85)
     assert NO_WINDOW not in {saving.change for saving in plan_without_window.savings}
+
+
+def plan_language_model(precision: Precision, alternatives: Alternatives, *, estimate_only: bool = False) -> Plan:
+    inputs = planning_inputs(peak_per_s=600.0, slo=("tpot_ms.p95 < 60",), tokens=(TokenLengths(1.0, 1000.0, 200.0),))
+    catalog = catalog_of(gpu_offer("one", "h100-sxm5-80gb", 1.0))
+    model = AssumedModel("llama", LLAMA_8B, precision, alternatives=alternatives)
+    inputs = msgspec.structs.replace(
+        inputs,
+        measured=(),
+        assumed_model=model,
+        catalog=msgspec.structs.replace(catalog, accelerators=load_catalog().accelerators),
+    )
+    return plan_fleets(inputs, estimate_only=estimate_only)
+
+
+def test_savings_of_a_language_model_by_name_are_those_of_its_other_weights_and_engines() -> None:
+    plan = plan_language_model(Precision(), Alternatives())
+    assert plan.recommendation is not None
+    current_usd = plan.recommendation.fleet.usd_per_month
+    assert current_usd is not None
+    assert current_usd.value is not None
+    first, *others = (saving for saving in plan.savings if saving.change.startswith(("weights", "SGLang", "TensorRT")))
+    assert {first.change, *(saving.change for saving in others)} == {
+        "weights in fp8, if the model is as accurate",
+        "weights in fp4, if the model is as accurate",
+        "SGLang as the engine",
+        "TensorRT-LLM as the engine",
+    }
+    saved = {saving.change: saving.saved_usd_per_month or 0.0 for saving in (first, *others)}
+    assert list(saved.values()) == sorted(saved.values(), reverse=True)
+    assert saved["weights in fp8, if the model is as accurate"] > 0
+    for saving in (first, *others):
+        assert saving.basis == "assumed"
+        assert saving.usd_per_month == pytest.approx(current_usd.value - saved[saving.change])
+    assert not any("1.5×" in saving.change for saving in plan.savings)
+
+
+def test_heavier_alternative_weights_cost_more_without_a_condition() -> None:
+    plan = plan_language_model(Precision(), Alternatives(weights=("fp8",)))
+    saved = {saving.change: saving.saved_usd_per_month for saving in plan.savings}
+    assert plan.recommendation is not None
+    assert plan.recommendation.fleet.served_replica is not None
+    assert plan.recommendation.fleet.served_replica.weights == "fp8"
+    assert "weights in fp8, if the model is as accurate" not in saved
+    assert (saved["weights in bf16"] or 0.0) < 0
+
+
+def test_savings_of_other_weights_and_engines_are_omitted_from_estimates() -> None:
+    plan = plan_language_model(Precision(), Alternatives(), estimate_only=True)
+    assert not any(saving.change.startswith(("weights", "SGLang")) for saving in plan.savings)
