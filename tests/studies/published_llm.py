@@ -204,7 +204,8 @@ def _report(
     cells = [("all", everything), *((label, labels == label) for label in sorted(set(labels) - {""}))]
     if flags.any():
         cells.insert(1, ("flags known", flags))
-    clients = published.loops.clients
+    clients, copies = published.loops.clients, published.loops.servers.copies
+    cells.append(("data parallelism of attention", copies > 1))
     cells += [(_name_band(low, high), (clients >= low) & (clients <= high)) for low, high in BANDS]
     measured_s: dict[Metric, NDArray[np.float64]] = {"tpot": published.tpot_s, "ttft": published.ttft_s}
     for metric, measured in measured_s.items():
