@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import msgspec
 
 from app.planning.rates import Unavailable
+from app.records.checks import Check
 from app.records.engine_presets import ENGINE_PRESETS, EngineFlag, MemoryShare, is_at_least
 from app.records.offers import Accelerator
 from app.records.planning_inputs import Engine
+from app.records.traffic import TokenLengths
 
 
 class EngineLimits(msgspec.Struct, frozen=True):
@@ -46,6 +50,24 @@ def find_unsupported_vendor(engine: Engine, accelerator: Accelerator) -> Unavail
     if preset is None or not preset.vendors or accelerator.vendor in preset.vendors:
         return None
     return Unavailable("runtime", f"{preset.title} runs on accelerators of {' and '.join(preset.vendors)} only")
+
+
+def check_prompt_length(engine: Engine, accelerator: Accelerator, tokens: Sequence[TokenLengths]) -> tuple[Check, ...]:
+    """Return a warning if a named engine refuses the longest prompts with its default flags; otherwise return an empty
+    tuple."""
+    preset = None if engine.name is None else ENGINE_PRESETS[engine.name]
+    if preset is None or preset.long_prompt_flag is None:
+        return ()
+    longest = max((lengths.input for lengths in tokens), default=0.0)
+    chunk_tokens = resolve_engine(engine, accelerator).chunk_tokens
+    if longest <= chunk_tokens:
+        return ()
+    chunk_flag = next(flag.flag for flag in preset.flags if flag.setting == "chunk_tokens")
+    hint = (
+        f"By default, {preset.title} refuses prompts of more than {chunk_tokens:,} tokens ({chunk_flag}), and the "
+        f"longest here has {longest:,.0f}. Start it with {preset.long_prompt_flag} on, as the plan assumes."
+    )
+    return (Check("prompt_length", longest, float(chunk_tokens), "tokens", "WARN", hint),)
 
 
 def format_flags(engine: Engine, accelerator: Accelerator, kv_dtype: str) -> tuple[str, ...]:

@@ -22,6 +22,7 @@ from app.planning.candidates import (
     iterate_fleets,
 )
 from app.planning.changes import plan_savings
+from app.planning.engines import check_prompt_length
 from app.planning.explanation import Selection, build_recommendation, explain_break_even
 from app.planning.formatting import format_number
 from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
@@ -41,6 +42,7 @@ from app.planning.sizing import Demand, build_demand
 from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
 from app.planning.step_times.nearest import find_nearest_points
 from app.planning.step_times.own_points import check_own_measurements
+from app.records.checks import Check
 from app.records.plan import USER_FILTERS, AcceleratorResult, CapacityKnowledge, Fleet, NearestPoint, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs
 
@@ -123,7 +125,11 @@ def plan_fleets(
         return plan
     best_candidate = get_candidate(best_option)
     rate_limit_note = explain_rate_limit(best_candidate.capacity, best_option.target.name)
-    checks = (*check_price(best_candidate.offer, plan_inputs.today), *plan.checks)
+    checks = (
+        *check_price(best_candidate.offer, plan_inputs.today),
+        *_check_prompt_length(best_option.target, plan_inputs),
+        *plan.checks,
+    )
     selection = Selection(
         best_candidate, best_fleet, get_candidate(runner_up) if runner_up else None, cheapest_rejected
     )
@@ -148,6 +154,14 @@ def plan_fleets(
         savings=plan_savings(options, best_option, demand, plan_inputs, objectives, estimate_only=estimate_only),
         mix=None if estimate_only else plan_mix(options, demand, plan_inputs),
     )
+
+
+def _check_prompt_length(target: MeasuredTarget, plan_inputs: PlanningInputs) -> tuple[Check, ...]:
+    """Return a warning if the engine of a replica without measurements refuses the longest prompts of the traffic."""
+    accelerator = plan_inputs.catalog.accelerators.get(target.hardware.accelerator or "")
+    if target.assumed_model is None or accelerator is None:
+        return ()
+    return check_prompt_length(target.assumed_model.engine, accelerator, plan_inputs.traffic.tokens)
 
 
 def _find_nearest_points(

@@ -53,6 +53,7 @@ CheckId = Literal[
     "power_governor",
     "prefix_cache",
     "price_age",
+    "prompt_length",
     "prompts",
     "provider",
     "providers",

@@ -49,7 +49,9 @@ class EnginePreset(msgspec.Struct, frozen=True, kw_only=True):
     """Defaults of an engine, which were read from the `source` of `versions`; the last one is the default.
 
     Accelerators whose keys start with one of `low_memory_keys` get the defaults of those with the least memory.
-    `vendors` are those of the accelerators that the engine runs on; empty for any.
+    `vendors` are those of the accelerators that the engine runs on; empty for any. `long_prompt_flag` is the flag with
+    which an engine prefills a prompt in several steps; without it, the engine refuses prompts that are longer than a
+    step. It is None if the engine does so by default.
     """
 
     name: EngineName
@@ -60,6 +62,7 @@ class EnginePreset(msgspec.Struct, frozen=True, kw_only=True):
     flags: tuple[EngineFlag, ...]
     low_memory_keys: tuple[str, ...] = ()
     vendors: tuple[str, ...] = ()
+    long_prompt_flag: str | None = None
 
     def find_version(self, requested: str | None) -> str | None:
         """Return the newest of `versions` that is not newer than the requested one; without a request, the newest of
@@ -140,6 +143,7 @@ ENGINE_PRESETS: dict[EngineName, EnginePreset] = {
             EngineFlag(flag="enable_chunked_prefill", setting=None, defaults=(FlagDefault("false"),)),
         ),
         vendors=("NVIDIA",),
+        long_prompt_flag="enable_chunked_prefill",
     ),
 }
 """Presets by engine. SGLang limits requests by its cache, to between 2,048 and 4,096."""

@@ -23,14 +23,20 @@ GPUS = load_catalog().accelerators
 ENGINES: tuple[EngineName, ...] = get_args(EngineName)
 SHAPE = load_language_models()["llama-3.1-70b"].shape
 BF16 = Precision("bf16", "bf16", "bf16")
+TOKENS = (TokenLengths(1.0, 1000.0, 200.0),)
 
 
-def plan(engine: Engine, gpu: str = "h100-sxm5-80gb", alternatives: Alternatives | None = None) -> Plan:
+def plan(
+    engine: Engine,
+    gpu: str = "h100-sxm5-80gb",
+    alternatives: Alternatives | None = None,
+    tokens: tuple[TokenLengths, ...] = TOKENS,
+) -> Plan:
     inputs = planning_inputs(
         peak_per_s=5.0,
         catalog=Catalog(GPUS, (gpu_offer("large", gpu, 8.0),)),
         slo=("ttft_ms.p95 < 2000",),
-        tokens=(TokenLengths(1.0, 1000.0, 200.0),),
+        tokens=tokens,
     )
     model = AssumedModel("llama-3.1-70b", SHAPE, BF16, engine, alternatives or Alternatives())
     return plan_fleets(replace(inputs, measured=(), assumed_model=model), estimate_only=True)
@@ -135,3 +141,16 @@ def test_tensorrt_llm_does_not_run_on_accelerators_of_other_vendors() -> None:
     assert plan(Engine("trtllm"), "mi300x").offers[0].rejection == "runtime"
     assert plan(Engine("sglang"), "mi300x").offers[0].rejection is None
     assert not isinstance(plan_memory(SHAPE, GPUS["mi300x"], BF16, 1, Engine("sglang")), Unavailable)
+
+
+def test_plan_warns_of_prompts_that_its_engine_refuses_by_default() -> None:
+    def list_checks(engine: Engine, input_tokens: float) -> list[tuple[object, ...]]:
+        tokens = (TokenLengths(0.9, 100.0, 200.0), TokenLengths(0.1, input_tokens, 200.0))
+        planned = plan(engine, tokens=tokens)
+        return [(check.id, check.value, check.limit) for check in planned.checks if check.id == "prompt_length"]
+
+    assert list_checks(Engine("trtllm"), 9000.0) == [("prompt_length", 9000.0, 8192.0)]
+    assert list_checks(Engine("trtllm", chunk_tokens=9000), 9000.0) == []
+    assert list_checks(Engine("trtllm"), 8192.0) == []
+    for other in (Engine(), Engine("vllm"), Engine("sglang")):
+        assert list_checks(other, 9000.0) == []
