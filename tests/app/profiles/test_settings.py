@@ -35,9 +35,11 @@ def records_in(annotation: Any, metadata: tuple[Any, ...] = ()) -> Iterator[tupl
 
 
 def broaden(kind: Any) -> Any:
-    """Return the type of the choices of a `Literal`, and otherwise the type itself."""
+    """Return the type of the choices of a `Literal`, also within a tuple, and otherwise the type itself."""
     if get_origin(kind) is Literal:
         return type(get_args(kind)[0])
+    if get_origin(kind) is tuple and get_args(kind)[1:] == (...,):
+        return types.GenericAlias(tuple, (broaden(get_args(kind)[0]), ...))
     if get_origin(kind) in (Union, types.UnionType):
         return functools.reduce(operator.or_, map(broaden, get_args(kind)))
     return kind
