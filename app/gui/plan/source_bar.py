@@ -38,10 +38,10 @@ class SourceBar(QWidget):
         self.source_menu.setToolTipsVisible(True)
         self.source_menu.aboutToShow.connect(self._fill_source_menu)
         self.source_button.setMenu(self.source_menu)
-        self.sources_label = label("", "muted")
-        self.sources_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
+        self.sources_label, self.simulator_label = label("", "muted"), label("", "muted")
+        for text_label in (self.sources_label, self.simulator_label):  # a long text must not widen the page
+            text_label.setSizePolicy(QSizePolicy.Policy.Ignored, QSizePolicy.Policy.Preferred)
         self.badge = Badge()
-        self.simulator_label = label("", "muted")
         self.undo_button, self.redo_button = _build_button("&Undo", "Undo"), _build_button("R&edo", "Redo")
         self.undo_button.clicked.connect(undo_stack.undo)
         self.redo_button.clicked.connect(undo_stack.redo)
@@ -63,7 +63,7 @@ class SourceBar(QWidget):
         hbox(
             self.source_button,
             (self.sources_label, 1),
-            self.simulator_label,
+            (self.simulator_label, 2),
             self.badge,
             self.undo_button,
             self.redo_button,
@@ -82,9 +82,9 @@ class SourceBar(QWidget):
         self.sources_label.setToolTip(tool_tip_text("\n".join(self._sources)))
         recommendation = None if state.plan is None else state.plan.recommendation
         show_badge(self.badge, state, None if recommendation is None else recommendation.fleet)
-        self.simulator_label.setText(
-            "Compiling the simulator (once, about 15 s)…" if state.simulator_status == "compiling" else ""
-        )
+        text = "Compiling the simulator (once, about 15 s)…" if state.simulator_status == "compiling" else ""
+        self.simulator_label.setText(text)
+        self.simulator_label.setToolTip(tool_tip_text(text))
         self.simulator_label.setVisible(state.simulator_status == "compiling")
         self.reset_button.setEnabled(bool(state.edits.values or state.edits.slo or state.edits.price_lists))
         self.export_button.setEnabled(state.plan is not None and state.is_current)
