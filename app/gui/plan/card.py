@@ -37,7 +37,7 @@ from app.gui.plan.state import Change, PlanState, find_fleet
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.formatting import format_probability
 from app.planning.relaxation import Relaxation
-from app.records.plan import Fleet, Plan, SizingMethod
+from app.records.plan import CapacityKnowledge, Fleet, Plan, SizingMethod
 
 _MAX_SENTENCES = 8
 
@@ -61,6 +61,8 @@ class PlanCard(SideColumn):
         self.title = label("Recommendation", "muted")
         self.sentence = label("", "heading", wrap=True)
         self.sentence.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
+        self.next_step = label("", wrap=True)
+        self.next_step.setTextInteractionFlags(Qt.TextInteractionFlag.TextSelectableByMouse)
         self.confidence, self.based_on = label("", wrap=True), label("", "muted", wrap=True)
         self.caveats = Caveats()
         self.badge, self.basis = Badge(), Badge()
@@ -83,7 +85,7 @@ class PlanCard(SideColumn):
     def _build_layout(self) -> None:
         title_row = QWidget()
         hbox(self.title, self.badge, self.basis, 1, self.back_button, within=title_row, spacing=6)
-        self.header = card(title_row, self.sentence, self.confidence, self.based_on, self.caveats)
+        self.header = card(title_row, self.sentence, self.next_step, self.confidence, self.based_on, self.caveats)
         self.header.setAccessibleName("Decision")
         content = QWidget()
         vbox(
@@ -110,6 +112,7 @@ class PlanCard(SideColumn):
         fleet = None if plan is None else find_fleet(plan, self._selected_offer)
         show_badge(self.badge, state, fleet)
         self._show_confidence(fleet, plan)
+        self._show_next_step(fleet, plan)
         if plan is None:
             self.sentence.setText("Calculating the plan…")
             return
@@ -155,6 +158,15 @@ class PlanCard(SideColumn):
             text_label.setText(text)
             text_label.setVisible(bool(text))
         self.caveats.show_caveats(caveats)
+
+    def _show_next_step(self, fleet: Fleet | None, plan: Plan | None) -> None:
+        """Show what to measure if the capacity of the recommended fleet, or that of the best excluded one, is not
+        known."""
+        recommendation = None if plan is None else plan.recommendation
+        is_shown = recommendation is None or fleet is recommendation.fleet
+        knowledge = None if plan is None or not is_shown else _find_missing_knowledge(plan)
+        self.next_step.setText("" if knowledge is None else knowledge.next_step)
+        self.next_step.setVisible(knowledge is not None)
 
     def _show_reasons(self, plan: Plan | None) -> None:
         """Show the reasons for the recommendation. Only the recommended fleet has reasons."""
@@ -230,12 +242,15 @@ def format_sizing(fleet: Fleet | None, state: PlanState) -> str:
 
 
 def _build_headline(plan: Plan, text: str) -> str:
-    """Return the headline. If the capacity is not known, the headline starts with the missing
-    measurement."""
-    capacity_knowledge = plan.capacity_knowledge
-    if capacity_knowledge is None or capacity_knowledge.state == "known":
-        return text
-    return f"{capacity_knowledge.headline} {capacity_knowledge.next_step} {text}"
+    """Return the headline. If the capacity is not known, the headline starts with what that means."""
+    knowledge = _find_missing_knowledge(plan)
+    return text if knowledge is None else f"{knowledge.headline} {text}"
+
+
+def _find_missing_knowledge(plan: Plan) -> CapacityKnowledge | None:
+    """Return what is known of the capacity; `None` if that is enough."""
+    knowledge = plan.capacity_knowledge
+    return None if knowledge is None or knowledge.state == "known" else knowledge
 
 
 _BASIS_TEXTS = {

@@ -22,13 +22,19 @@ def test_recommendation_starts_with_the_capacity_headline_unless_capacity_is_kno
     qtbot.addWidget(card)
     plan = replace(whole_plan(), capacity_knowledge=UNCERTAIN)
     card.show_state(PlanState(phase="simulated", plan=plan, is_current=True))
-    assert card.sentence.text().startswith("Headline. Next step. 5 × ")
+    assert card.sentence.text().startswith("Headline. 5 × ")
+    assert card.next_step.text() == "Next step."
+    card.select_offer(plan.offers[1].offer)
+    assert card.next_step.isHidden()
+    card.select_offer(None)
     unknown = replace(plan, recommendation=None, capacity_knowledge=replace(UNCERTAIN, state="unknown"))
     card.show_state(PlanState(phase="simulated", plan=unknown, is_current=True))
-    assert card.sentence.text().startswith("Headline. Next step. No offer sustains")
+    assert card.sentence.text().startswith("Headline. No offer sustains")
+    assert card.next_step.text() == "Next step."
     known = replace(plan, capacity_knowledge=replace(UNCERTAIN, state="known"))
     card.show_state(PlanState(phase="simulated", plan=known, is_current=True))
     assert card.sentence.text().startswith("5 × ")
+    assert card.next_step.isHidden()
 
 
 def test_unchanged_relaxation_has_the_same_button(qtbot: QtBot) -> None:
