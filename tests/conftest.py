@@ -50,8 +50,8 @@ def simulated_fleets() -> Iterator[dict[object, SteadyOutcome]]:
 
     A test that equal seeds give equal simulations clears the outcomes.
     """
-    from app.planning import fleet_rate
     from app.planning.simulation.steady import simulate_steady
+    from app.planning.sizing import fleet_rate
 
     outcomes: dict[object, SteadyOutcome] = {}
 

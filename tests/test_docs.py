@@ -17,7 +17,7 @@ from pydantic import TypeAdapter
 
 from app.errors import ExitCode
 from app.planning.fleets import plan_fleets
-from app.planning.sizing import build_demand
+from app.planning.sizing.instances import build_demand
 from app.profiles.bundled import bundled_profiles
 from app.profiles.fields import FieldSpec, iter_fields, profile_fields
 from app.profiles.loading import load_profile

@@ -75,7 +75,7 @@ def _build_columns() -> tuple[Column[PriceListRow], ...]:
 def _build_json_row(offer: Offer, today: datetime.date) -> dict[str, object]:
     import msgspec
 
-    from app.planning.risk import compute_price_age_days
+    from app.planning.hardware.risk import compute_price_age_days
 
     fields: dict[str, object] = msgspec.to_builtins(offer)
     return (

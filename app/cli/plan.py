@@ -174,7 +174,7 @@ def _list_feasible_fleets(plan: Plan) -> list[Fleet]:
 
 
 def _show_relaxations(plan_inputs: PlanningInputs) -> None:
-    from app.planning.relaxation import find_relaxations
+    from app.planning.what_if.relaxation import find_relaxations
 
     relaxations = find_relaxations(plan_inputs)
     if relaxations:

@@ -13,11 +13,11 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.candidates import Candidate
 from app.planning.formatting import format_number, format_probability, format_share, format_usd
-from app.planning.options import Option, get_candidate
+from app.planning.offers.candidates import Candidate
+from app.planning.offers.options import Option, get_candidate
 from app.planning.pricing.ownership import compute_break_even_volume, compute_owned_break_even_months
-from app.planning.sizing import (
+from app.planning.sizing.instances import (
     HOURS_PER_MONTH,
     Demand,
     compute_confidence,

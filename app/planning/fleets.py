@@ -12,8 +12,14 @@ from collections.abc import Mapping, Sequence
 import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
-from app.planning.assumed_model import describe_planned_load, describe_served_replica
-from app.planning.candidates import (
+from app.planning.days.peak_day import simulate_peak_day
+from app.planning.explanation import Selection, build_recommendation, explain_break_even
+from app.planning.formatting import format_number
+from app.planning.hardware.risk import check_price
+from app.planning.language_models.assumed_model import describe_planned_load, describe_served_replica
+from app.planning.language_models.engines import check_prompt_length
+from app.planning.language_models.next_measurement import propose_measurement
+from app.planning.offers.candidates import (
     Candidate,
     RejectedOffer,
     build_fleet,
@@ -21,27 +27,21 @@ from app.planning.candidates import (
     compute_ranking_cost,
     iterate_fleets,
 )
-from app.planning.changes import plan_savings
-from app.planning.engines import check_prompt_length
-from app.planning.explanation import Selection, build_recommendation, explain_break_even
-from app.planning.formatting import format_number
-from app.planning.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
-from app.planning.next_measurement import propose_measurement
-from app.planning.options import Option, get_candidate, list_options, select_latency_metric
-from app.planning.pareto import add_front_probabilities, find_pareto_front
-from app.planning.peak_day import simulate_peak_day
+from app.planning.offers.options import Option, get_candidate, list_options, select_latency_metric
+from app.planning.offers.pareto import add_front_probabilities, find_pareto_front
 from app.planning.plan_notes import build_plan_notes, explain_rate_limit, find_nearest_excluded
 from app.planning.pricing.alternatives import plan_commitment, plan_mix
 from app.planning.pricing.api_comparison import compare_with_api, describe_api_comparison
 from app.planning.pricing.fleet_costs import add_costs
 from app.planning.pricing.year import forecast_year
-from app.planning.risk import check_price
-from app.planning.sensitivity import compute_sensitivity
 from app.planning.service_models.measured import add_measured_tokens
-from app.planning.sizing import Demand, build_demand
-from app.planning.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
+from app.planning.sizing.instances import Demand, build_demand
+from app.planning.sizing.knowledge import SloEvidence, assess_knowledge, collect_slo_evidence
+from app.planning.sizing.slo_objectives import ShouldContinue, SloObjectives, always_continue, build_slo_objectives
 from app.planning.step_times.nearest import find_nearest_points
 from app.planning.step_times.own_points import check_own_measurements
+from app.planning.what_if.changes import plan_savings
+from app.planning.what_if.sensitivity import compute_sensitivity
 from app.records.checks import Check
 from app.records.plan import USER_FILTERS, AcceleratorResult, CapacityKnowledge, Fleet, NearestPoint, Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs

@@ -8,14 +8,14 @@ from collections.abc import Iterator, Sequence
 from typing import get_args
 
 from app.analysis.traces import WINDOW_S, compute_rate_per_s
-from app.planning.assumed_model import find_served_model
-from app.planning.candidates import find_price
-from app.planning.capacity import Capacity
-from app.planning.engines import format_flags, get_version
 from app.planning.formatting import format_number, format_service_model
+from app.planning.hardware.capacity import Capacity
+from app.planning.language_models.assumed_model import find_served_model
+from app.planning.language_models.engines import format_flags, get_version
+from app.planning.offers.candidates import find_price
 from app.planning.service_models.measured import build_measured_tokens
-from app.planning.sizing import HOURS_PER_MONTH, Demand
-from app.planning.slo_objectives import SloObjectives
+from app.planning.sizing.instances import HOURS_PER_MONTH, Demand
+from app.planning.sizing.slo_objectives import SloObjectives
 from app.records.engine_presets import ENGINE_PRESETS
 from app.records.offers import Catalog
 from app.records.plan import Fleet, ProposedMeasurement, RejectedBy

@@ -128,7 +128,8 @@ class Engine(msgspec.Struct, frozen=True):
     `tensor_parallel` is the number of accelerators that a replica is split across; None to choose it by cost.
 
     Other values of None are the defaults of the named engine or, without a name, general ones: see
-    `app.planning.engines`. `version` selects the defaults of a version of the named engine; None for the newest known.
+    `app.planning.language_models.engines`. `version` selects the defaults of a version of the named engine; None for
+    the newest known.
     """
 
     name: EngineName | None = None

@@ -8,8 +8,8 @@ import math
 import msgspec
 
 from app.analysis.accelerator_names import matches_accelerator
+from app.planning.hardware.risk import compute_price_age_days
 from app.planning.pricing.ownership import price_catalog
-from app.planning.risk import compute_price_age_days
 from app.profiles.pricing.catalog import (
     check_accelerator,
     check_provider,

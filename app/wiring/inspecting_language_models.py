@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from app.inference.inspection.client import inspect_language_model
-from app.planning.memory import compute_kv_bytes, count_sequences_by_degree
+from app.planning.language_models.memory import compute_kv_bytes, count_sequences_by_degree
 from app.profiles.pricing.catalog import load_catalog
 from app.records.language_model import (
     BatchDegree,

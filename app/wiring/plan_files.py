@@ -17,7 +17,7 @@ from typing import Any
 import msgspec
 
 from app.errors import UNWRITABLE_FILE_HINT, UsageError
-from app.planning.candidates import build_rejected_fleet
+from app.planning.offers.candidates import build_rejected_fleet
 from app.records.offers import Catalog, Offer
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs

@@ -13,7 +13,7 @@ from app.analysis.accelerator_names import matches_accelerator
 from app.analysis.curve import build_capacity_curve, build_load_points
 from app.analysis.objectives import parse_objective
 from app.errors import UsageError
-from app.planning.assumed_model import find_missing_figures
+from app.planning.language_models.assumed_model import find_missing_figures
 from app.planning.service_models.measured import (
     build_local_targets,
     build_measured_target,

@@ -11,15 +11,15 @@ import msgspec
 
 from app import __version__
 from app.errors import UsageError
-from app.planning.fleets import plan_fleets
-from app.planning.planned_day import DayOptions, simulate_day
-from app.planning.planned_fleet import (
+from app.planning.days.planned_day import DayOptions, simulate_day
+from app.planning.days.planned_fleet import (
     PlannedFleet,
     compute_day_rates_per_s,
     find_busiest_date,
     prepare_fleet,
     prepare_replica,
 )
+from app.planning.fleets import plan_fleets
 from app.profiles.scaling import DaySettings, build_autoscaler, build_operations, load_day_settings
 from app.records.day import SimulatedDay
 from app.records.planning_inputs import PlanningInputs

@@ -11,11 +11,11 @@ from msgspec.json import encode
 from msgspec.structs import replace
 
 from app.analysis.objectives import parse_objective
-from app.planning import fleet_rate, fleet_sizer
 from app.planning.fleets import plan_fleets
-from app.planning.options import Option, list_options
-from app.planning.sizing import Demand, build_demand
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.offers.options import Option, list_options
+from app.planning.sizing import fleet_rate, fleet_sizer
+from app.planning.sizing.instances import Demand, build_demand
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits
 from app.records.plan import Plan
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs

@@ -7,8 +7,8 @@ import time
 
 import numpy as np
 
-from app.planning.demand import compute_year_rates_per_s
 from app.planning.pricing.year import count_hourly_replicas, simulate_year
+from app.planning.sizing.demand import compute_year_rates_per_s
 from app.records.traffic import RecurringSpike, Traffic
 
 DESIGNS = 300

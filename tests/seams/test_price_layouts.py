@@ -13,7 +13,7 @@ import click
 import pytest
 
 from app.cli.main import main
-from app.planning import risk
+from app.planning.hardware import risk
 from app.profiles.pricing.catalog import load_catalog, load_imported_price_list
 from app.profiles.pricing.published import reading
 from app.profiles.pricing.published.files import CatalogFile, read_json
@@ -77,7 +77,9 @@ def test_prices_of_new_layout_are_detected_stored_and_weighted_by_row(
     assert [(row.key, row.on_demand_usd_per_hour) for row in price_list.rows] == [("aws/g6.xlarge@us-east-1", 0.75)]
     (offer,) = (offer for offer in load_catalog().offers if offer.key == "aws/g6.xlarge@us-east-1")
     assert offer.sources[0] == "toy"
-    assert import_again("app.planning.risk").compute_price_sigma(offer, TODAY) > risk.compute_price_sigma(offer, TODAY)
+    assert import_again("app.planning.hardware.risk").compute_price_sigma(offer, TODAY) > risk.compute_price_sigma(
+        offer, TODAY
+    )
 
 
 def test_new_price_layout_is_cli_option_and_documented() -> None:

@@ -21,12 +21,12 @@ import numpy as np
 
 from app.analysis.curve import build_load_points
 from app.analysis.objectives import parse_objective
-from app.planning.fleet_rate import FleetShape, find_highest_rate
 from app.planning.service_models.moments import ObservedLoad
 from app.planning.service_models.service_fit import fit_service, group_load_points
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.steady import simulate_steady
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.fleet_rate import FleetShape, find_highest_rate
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.offers import Router
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.result import Stage

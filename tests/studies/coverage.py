@@ -21,14 +21,14 @@ from scipy import stats
 from app.analysis.objectives import parse_objective
 from app.analysis.sample_size import count_needed_samples
 from app.analysis.search import RateSearch
-from app.planning.fleet_rate import FleetShape, find_highest_rate
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.evidence import RUN_TO_RUN_SIGMA
 from app.planning.service_models.measured import build_measured_target
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
 from app.planning.simulation.replica_kernels import simulate_requests
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.fleet_rate import FleetShape, find_highest_rate
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.offers import CapacityCurve, CurvePoint, PlanLimits, Router
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget, PlanningInputs
 from app.records.result import Hardware, Traffic

@@ -16,9 +16,9 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from app.planning.extrapolation import RateKind, Ratio, estimate_ratio
-from app.planning.memory import compute_usable_bytes
-from app.planning.rates import Unavailable, get_peak_ops_per_s
+from app.planning.hardware.extrapolation import RateKind, Ratio, estimate_ratio
+from app.planning.hardware.rates import Unavailable, get_peak_ops_per_s
+from app.planning.language_models.memory import compute_usable_bytes
 from app.profiles.mlperf_results import MlperfResult, load_mlperf_results
 from app.profiles.pricing.catalog import load_catalog
 from app.records.dtypes import BYTES_PER_VALUE

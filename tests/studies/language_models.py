@@ -11,9 +11,9 @@ from typing import NamedTuple
 
 from msgspec.structs import replace
 
-from app.planning.assumed_model import AssumedReplica, build_assumed_replicas
-from app.planning.memory import MemoryPlan, find_smallest_degree
-from app.planning.slo_objectives import SloObjectives
+from app.planning.language_models.assumed_model import AssumedReplica, build_assumed_replicas
+from app.planning.language_models.memory import MemoryPlan, find_smallest_degree
+from app.planning.sizing.slo_objectives import SloObjectives
 from app.profiles.mlperf_results import MlperfResult, load_mlperf_results
 from app.profiles.pricing.catalog import load_catalog
 from app.records.planning_inputs import AssumedModel, Engine, LanguageModel, Precision

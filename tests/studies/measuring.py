@@ -20,12 +20,12 @@ from numpy.typing import NDArray
 from app.analysis.max_rate import compute_max_rate
 from app.analysis.objectives import parse_objective
 from app.analysis.stages import summarize_stage
-from app.planning.fleet_rate import build_design, build_fleet_shape, simulate_fleet
 from app.planning.fleets import plan_fleets
 from app.planning.service_models.discrepancy import compute_discrepancy
 from app.planning.service_models.families import with_parameters
 from app.planning.service_models.measured import add_measured_tokens, build_run_target
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.fleet_rate import build_design, build_fleet_shape, simulate_fleet
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.metrics import PERCENTILES
 from app.records.offers import PlanLimits, Router
 from app.records.plan import Plan

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from app.analysis.language_models import load_language_models
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
 from app.planning.step_times.estimate import LatencyEstimate, fit_evidence
 from app.planning.step_times.intervals import METRICS, Novelty, label_groups
 from app.planning.step_times.model import select

@@ -15,8 +15,8 @@ import numpy as np
 from msgspec.structs import replace
 
 from app.analysis.language_models import load_language_models
-from app.planning.memory import MemoryPlan, compute_kv_bytes, plan_memory
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
+from app.planning.language_models.memory import MemoryPlan, compute_kv_bytes, plan_memory
 from app.planning.service_models.service_times import speed_up
 from app.planning.simulation.replica import simulate_token_latencies
 from app.planning.step_times.estimate import FittedEvidence

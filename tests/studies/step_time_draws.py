@@ -3,7 +3,7 @@
 `python -m tests.studies.step_time_draws` compares what plans state with brute force: 100 draws of the errors of TPOT
 and of TTFT, each of which is simulated to find the highest rate within the SLO. A plan simulates the median service and
 one each that is slower and faster by one standard deviation of the time that limits the rate, and takes the rate as
-lognormal in between, with the tails of `app.planning.model_error`.
+lognormal in between, with the tails of `app.planning.sizing.model_error`.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import msgspec
 import numpy as np
 
 from app.analysis.language_models import load_language_models
-from app.planning.assumed_model import AssumedReplica, build_assumed_replicas
-from app.planning.fleet_rate import build_fleet_shape, find_highest_rate
 from app.planning.fleets import plan_fleets
-from app.planning.model_error import compute_quantile
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
+from app.planning.language_models.assumed_model import AssumedReplica, build_assumed_replicas
 from app.planning.service_models.service_times import speed_up
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.fleet_rate import build_fleet_shape, find_highest_rate
+from app.planning.sizing.model_error import compute_quantile
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.planning.step_times.positive_sum import Floats
 from app.profiles.pricing.catalog import load_catalog
 from app.records.plan import Fleet

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from app.planning.model_error import compute_cumulative_probability, compute_quantile
+from app.planning.sizing.model_error import compute_cumulative_probability, compute_quantile
 from app.records.service import TokenService
 from tests.studies.step_time_draws import DRAWS, slow_down, state_draws
 

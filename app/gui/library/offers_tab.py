@@ -15,7 +15,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_money, format_plain
 from app.gui.library.list_pane import ListPane
 from app.gui.navigation import Navigation
 from app.gui.widgets import EmptyState, button, label, vbox
-from app.planning.risk import FRESH_PRICE_DAYS
+from app.planning.hardware.risk import FRESH_PRICE_DAYS
 from app.profiles.pricing.catalog import load_imported_price_list
 from app.reporting.offer_rows import PriceListRow, build_offer_row, find_offers, load_offers
 

@@ -36,7 +36,7 @@ from app.gui.plan.side_column import SideColumn
 from app.gui.plan.state import Change, PlanState, find_fleet
 from app.gui.widgets import Badge, button, card, clear, hbox, label, restyle, vbox
 from app.planning.formatting import format_probability
-from app.planning.relaxation import Relaxation
+from app.planning.what_if.relaxation import Relaxation
 from app.records.plan import CapacityKnowledge, Fleet, Plan, SizingMethod
 
 _MAX_SENTENCES = 8

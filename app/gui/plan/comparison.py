@@ -25,7 +25,7 @@ from app.gui.theme import GAP_TIGHT
 from app.gui.widgets import button, hbox, label, vbox
 from app.planning.explanation import find_bottleneck
 from app.planning.formatting import format_probability
-from app.planning.sizing import get_planned_rate_per_s
+from app.planning.sizing.instances import get_planned_rate_per_s
 from app.records.plan import Fleet, Plan
 
 PIN_MARKS = ("A", "B")

@@ -10,7 +10,7 @@ import msgspec
 
 from app.analysis.language_models import find_shape_key
 from app.gui.results.frames import SectionFrame, build_section_frame
-from app.planning.assumed_model import find_served_model
+from app.planning.language_models.assumed_model import find_served_model
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.profiles.plan import is_model_shape_file
 from app.records.evidence import MLPERF_SOURCE, EngineName, list_attributions

@@ -7,7 +7,7 @@ from typing import Literal
 
 import msgspec
 
-from app.planning.rates import format_accelerator_name
+from app.planning.hardware.rates import format_accelerator_name
 from app.records.offers import Accelerator, Catalog, Offer
 from app.wiring.planning import PlanRequest
 

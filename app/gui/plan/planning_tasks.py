@@ -13,8 +13,8 @@ from app.gui.import_preloading import load_modules
 from app.gui.plan.evidence_tables import PlanEvidence, build_plan_evidence
 from app.gui.plan.state import Edits, LoadedSources, TrafficSource, apply_to_request
 from app.planning.fleets import plan_fleets, simulate_offer
-from app.planning.relaxation import Relaxation, find_relaxations
-from app.planning.slo_objectives import ShouldContinue, always_continue
+from app.planning.sizing.slo_objectives import ShouldContinue, always_continue
+from app.planning.what_if.relaxation import Relaxation, find_relaxations
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs
 from app.storage.own_evidence import list_evidence
@@ -24,8 +24,8 @@ from app.wiring.planning import NoTrafficError, PlanRequest, build_plan_inputs
 
 _PLANNER_MODULES = (
     "scipy.optimize",
-    "app.planning.fleet_rate",
-    "app.planning.fleet_sizer",
+    "app.planning.sizing.fleet_rate",
+    "app.planning.sizing.fleet_sizer",
     "app.planning.service_models.closed_loop",
     "app.planning.service_models.moments",
     "app.planning.service_models.service_fit",

@@ -34,7 +34,7 @@ from app.gui.plan.state import (
     build_command,
     replace_fleet,
 )
-from app.planning.slo_objectives import ShouldContinue, always_continue
+from app.planning.sizing.slo_objectives import ShouldContinue, always_continue
 from app.records.plan import Fleet
 from app.records.planning_inputs import PlanningInputs
 from app.wiring.dependencies import get_utc_now

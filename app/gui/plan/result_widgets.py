@@ -14,7 +14,7 @@ from app.gui.formatting import NOT_AVAILABLE, format_number
 from app.gui.plan.figures import format_usd
 from app.gui.widgets import label, vbox
 from app.planning.formatting import format_probability
-from app.planning.sizing import get_planned_rate_per_s
+from app.planning.sizing.instances import get_planned_rate_per_s
 from app.records.plan import Fleet, Plan, SensitivityRange
 
 

@@ -11,7 +11,7 @@ import msgspec
 
 from app.errors import DamagedFileError
 from app.gui.plan.evidence_tables import PlanEvidence
-from app.planning.relaxation import Relaxation
+from app.planning.what_if.relaxation import Relaxation
 from app.records.plan import Fleet, Plan
 from app.records.planning_inputs import PlanningInputs
 from app.wiring.plan_changes import PRICE_PREFIX

@@ -10,9 +10,9 @@ import msgspec
 import numpy as np
 
 from app.errors import UsageError
-from app.planning.demand import compute_rates_per_s
 from app.planning.plan_notes import explain_no_fit
-from app.planning.sizing import get_planned_rate_per_s
+from app.planning.sizing.demand import compute_rates_per_s
+from app.planning.sizing.instances import get_planned_rate_per_s
 from app.records.plan import Fleet, Plan
 from app.records.traffic import Traffic
 

@@ -18,14 +18,14 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.planning.candidates import Candidate
-from app.planning.demand import compute_year_rates_per_s
 from app.planning.formatting import format_number, format_usd
-from app.planning.options import Option, get_candidate
+from app.planning.offers.candidates import Candidate
+from app.planning.offers.options import Option, get_candidate
 from app.planning.pricing.costs import HOURS_PER_YEAR, compute_effective_spot_usd_per_hour
 from app.planning.pricing.mixes import MixLimits, MixOffer, solve_mix
 from app.planning.pricing.year import count_hourly_replicas
-from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s
+from app.planning.sizing.demand import compute_year_rates_per_s
+from app.planning.sizing.instances import HOURS_PER_MONTH, Demand, compute_sustained_peak_per_s
 from app.records.plan import Commitment, Mix, MixPart
 from app.records.planning_inputs import PlanningInputs
 

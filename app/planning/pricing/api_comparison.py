@@ -14,13 +14,13 @@ from collections.abc import Callable
 import msgspec
 import numpy as np
 
-from app.planning.candidates import Candidate
-from app.planning.demand import DAY_S
 from app.planning.formatting import format_number, format_share, format_usd
-from app.planning.model_error import Z80
+from app.planning.hardware.risk import compute_price_sigma
+from app.planning.offers.candidates import Candidate
 from app.planning.pricing.costs import MILLION, SECONDS_PER_HOUR
-from app.planning.risk import compute_price_sigma
-from app.planning.sizing import HOURS_PER_MONTH, Demand, compute_monthly_cost
+from app.planning.sizing.demand import DAY_S
+from app.planning.sizing.instances import HOURS_PER_MONTH, Demand, compute_monthly_cost
+from app.planning.sizing.model_error import Z80
 from app.records.offers import ApiTokenPrices
 from app.records.plan import ApiComparison, ApiTokens, CachedShareSource, Fleet, Spread
 from app.records.planning_inputs import MeasuredTarget, PlanningInputs

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from app.planning.options import Option, get_candidate
+from app.planning.offers.options import Option, get_candidate
 from app.planning.pricing.costs import (
     Rates,
     TokenWork,
@@ -18,7 +18,7 @@ from app.planning.pricing.costs import (
     compute_token_costs,
 )
 from app.planning.service_models.service_times import speed_up
-from app.planning.sizing import HOURS_PER_MONTH, Demand
+from app.planning.sizing.instances import HOURS_PER_MONTH, Demand
 from app.records.estimate import Basis, Estimate
 from app.records.offers import Accelerator, GridCarbonIntensity
 from app.records.plan import Fleet, TokenUnitCosts, UnitCosts

@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.planning.sizing import HOURS_PER_MONTH
+from app.planning.sizing.instances import HOURS_PER_MONTH
 
 ROUTER_NOTE = (
     "A mix needs a router that reads the size of a request and routes it, by weight, to the planned instance type."

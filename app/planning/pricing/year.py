@@ -16,9 +16,9 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from app.planning.candidates import Candidate
-from app.planning.demand import compute_year_rates_per_s
-from app.planning.sizing import Demand, compute_sustained_peak_per_s
+from app.planning.offers.candidates import Candidate
+from app.planning.sizing.demand import compute_year_rates_per_s
+from app.planning.sizing.instances import Demand, compute_sustained_peak_per_s
 from app.records.plan import AnnualForecast
 from app.records.planning_inputs import PlanningInputs
 

@@ -16,7 +16,7 @@ import msgspec
 import numpy as np
 
 from app.analysis.columns import Floats
-from app.planning.slo_objectives import LatencyObjective, SloObjectives
+from app.planning.sizing.slo_objectives import LatencyObjective, SloObjectives
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import FitError, ServiceFit
 

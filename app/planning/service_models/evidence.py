@@ -20,7 +20,7 @@ from app.analysis.columns import Floats
 from app.analysis.objectives import is_met, select_binding_objectives, select_run_objectives
 from app.analysis.search import LOGISTIC_SPREAD, CapacityPosterior, compute_log_likelihood
 from app.analysis.token_samples import unpack_pairs
-from app.planning.model_error import DEGREES_OF_FREEDOM, SCALE, Z80
+from app.planning.sizing.model_error import DEGREES_OF_FREEDOM, SCALE, Z80
 from app.records.estimate import Estimate
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget
 from app.records.result import Objective

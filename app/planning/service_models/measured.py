@@ -25,9 +25,9 @@ from app.analysis.objectives import select_binding_objectives
 from app.analysis.token_samples import scale_sample
 from app.analysis.traces import unpack_token_pairs
 from app.errors import UsageError
-from app.planning.formulas import estimate_rate_within_slo
 from app.planning.service_models.evidence import LATENCY_KEY_BY_METRIC, collect_evidence, get_latency_s, meets_slo
-from app.planning.slo_objectives import DEFAULT_LATENCY_METRIC, SloObjectives, build_slo_objectives
+from app.planning.sizing.formulas import estimate_rate_within_slo
+from app.planning.sizing.slo_objectives import DEFAULT_LATENCY_METRIC, SloObjectives, build_slo_objectives
 from app.records.estimate import Estimate, Variant
 from app.records.local import BatchModel, VariantData
 from app.records.metrics import metric_label
@@ -170,7 +170,7 @@ def _drop_lengths(load_points: Sequence[MeasuredLoadPoint]) -> tuple[MeasuredLoa
 def may_meet_slo_in_fleet(target: MeasuredTarget, slo: Sequence[Objective]) -> bool:
     """Return whether a fleet may meet the SLO although a single replica misses the SLO. This is
     possible because a fleet pools its queues."""
-    from app.planning.formulas import meets_slo_unloaded
+    from app.planning.sizing.formulas import meets_slo_unloaded
 
     return target.fit is not None and meets_slo_unloaded(target.fit.services[0].service, build_slo_objectives(slo))
 
@@ -324,7 +324,7 @@ def _estimate_rate_from_fit(
 ) -> float:
     """Return the posterior median of the max rate, given the load points and the prediction of the
     service model. The prediction is limited to the highest observed rate."""
-    from app.planning.formulas import estimate_rate_within_slo
+    from app.planning.sizing.formulas import estimate_rate_within_slo
 
     lengths = target.lengths or (1.0, 1.0)
     rate_per_s = min(

@@ -19,7 +19,7 @@ import numpy as np
 from app.analysis.columns import Floats
 from app.planning.service_models.evidence import StageEffect
 from app.planning.service_models.stage_simulation import StageSimulation, TokenLoad, TokenSimulation
-from app.planning.slo_objectives import LatencyObjective, SloObjectives
+from app.planning.sizing.slo_objectives import LatencyObjective, SloObjectives
 from app.records.metrics import PERCENTILES
 from app.records.service import ServiceModel, TokenService
 

@@ -23,7 +23,7 @@ import msgspec
 
 from app.analysis.language_models import load_language_models
 from app.analysis.published_points import load_published_points
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
 from app.planning.step_times.bundled import load_bundled_evidence
 from app.planning.step_times.closed_loop import MEAN_LENGTH
 from app.planning.step_times.published import build_published_loops

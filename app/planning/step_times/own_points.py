@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
 from app.planning.service_models.service_times import speed_up
 from app.planning.step_times.calibration import LogIntervals, condition, correlate_loads
 from app.planning.step_times.closed_loop import MEAN_LENGTH

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
 from app.planning.step_times.model import ClosedLoops
 from app.planning.step_times.positive_sum import Floats
 from app.planning.step_times.terms import Server, build_server_table

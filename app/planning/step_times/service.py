@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
 from app.planning.step_times.closed_loop import MEAN_LENGTH
 from app.planning.step_times.estimate import FittedEvidence
 from app.planning.step_times.intervals import METRICS, Z_LEVEL, Novelty

@@ -13,10 +13,10 @@ from collections.abc import Mapping, Sequence
 import msgspec
 import numpy as np
 
-from app.planning.memory import GIB, compute_kv_bytes, compute_usable_bytes
-from app.planning.rates import Unavailable, get_weights_peak_ops_per_s
+from app.planning.hardware.rates import Unavailable, get_weights_peak_ops_per_s
+from app.planning.language_models.memory import GIB, compute_kv_bytes, compute_usable_bytes
+from app.planning.language_models.weights import divide_weights
 from app.planning.step_times.positive_sum import Floats, Term
-from app.planning.weights import divide_weights
 from app.records.evidence import PublishedServer
 from app.records.offers import Accelerator
 from app.records.planning_inputs import LanguageModel

@@ -12,7 +12,7 @@ import pytest
 from app.cli import simulate
 from app.cli.main import main
 from app.errors import ExitCode
-from app.planning import planned_day
+from app.planning.days import planned_day
 from app.profiles.scaling import AUTOSCALERS
 from app.records.service import TokenService
 from app.records.traffic import TokenLengths, Traffic

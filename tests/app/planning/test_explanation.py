@@ -8,7 +8,7 @@ from msgspec.structs import replace
 
 from app.planning.explanation import explain_break_even
 from app.planning.fleets import plan_fleets
-from app.planning.sizing import HOURS_PER_MONTH
+from app.planning.sizing.instances import HOURS_PER_MONTH
 from app.records.offers import ApiPrice, Offer, OwnedHardware, PlanLimits
 from app.records.result import Hardware, Recommendation
 from app.records.traffic import TokenLengths

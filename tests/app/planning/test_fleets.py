@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from app.planning.fleets import plan_fleets, simulate_offer
-from app.planning.slo_objectives import CancelledError
+from app.planning.sizing.slo_objectives import CancelledError
 from app.profiles.pricing.catalog import load_catalog
 from app.records.offers import CapacityCurve, Catalog, PlanLimits, RequestedPrice
 from app.records.result import Fleet, Hardware, Plan

@@ -10,8 +10,8 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.traces import compute_rate_per_s, compute_trace_statistics, select_busiest_rows
-from app.planning.candidates import build_rejected_fleet
 from app.planning.fleets import plan_fleets
+from app.planning.offers.candidates import build_rejected_fleet
 from app.planning.plan_notes import describe_price_coverage, find_nearest_excluded
 from app.records.offers import PlanLimits, RequestedPrice
 from app.records.planning_inputs import PlanningInputs

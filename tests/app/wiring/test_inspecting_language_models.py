@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from app.inference.inspection.language_model import read_language_model
-from app.planning.memory import MemoryPlan, compute_kv_bytes, find_smallest_degree
+from app.planning.language_models.memory import MemoryPlan, compute_kv_bytes, find_smallest_degree
 from app.profiles.pricing.catalog import load_catalog
 from app.records.language_model import LanguageModelInspection, LanguageModelMetadata
 from app.records.planning_inputs import Precision

@@ -19,7 +19,7 @@ from app.analysis.local.generation_roofline import (
     find_generation_bottleneck,
     select_data_type,
 )
-from app.planning.memory import compute_kv_bytes
+from app.planning.language_models.memory import compute_kv_bytes
 from app.planning.step_times.positive_sum import Term
 from app.planning.step_times.terms import (
     DECODE_TERMS,

@@ -7,7 +7,7 @@ from pytestqt.qtbot import QtBot
 from app.gui.plan.card import PlanCard
 from app.gui.plan.offers_model import build_frame
 from app.gui.plan.state import PlanState
-from app.planning.relaxation import Relaxation
+from app.planning.what_if.relaxation import Relaxation
 from app.records.checks import Check
 from app.records.plan import CapacityKnowledge, NextMeasurement, Spread
 from tests.fakes.whole_plan import whole_plan

@@ -3,7 +3,7 @@ from __future__ import annotations
 from msgspec.structs import replace
 
 from app.gui.plan.result_widgets import build_capacity_rows, get_sized_peak_per_s, list_rejection_reasons
-from app.planning.candidates import build_rejected_fleet
+from app.planning.offers.candidates import build_rejected_fleet
 from tests.fakes.offers import TODAY, offer
 from tests.fakes.whole_plan import whole_plan
 

@@ -7,7 +7,7 @@ import pytest
 
 from app.errors import UsageError
 from app.inference.inspection.language_model import read_language_model
-from app.planning.memory import compute_kv_bytes
+from app.planning.language_models.memory import compute_kv_bytes
 from app.records.language_model import LanguageModelMetadata
 from app.records.planning_inputs import LanguageModel
 from tests.fakes.genai_folders import genai_folder

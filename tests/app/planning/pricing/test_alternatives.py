@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from app.planning.options import get_candidate
+from app.planning.offers.options import get_candidate
 from app.planning.pricing.alternatives import HourlyPrices, SpotTerms, plan_commitment, plan_mix, split_commitments
 from app.planning.pricing.costs import compute_effective_spot_usd_per_hour
-from app.planning.sizing import HOURS_PER_MONTH
+from app.planning.sizing.instances import HOURS_PER_MONTH
 from app.records.offers import Offer, OwnedHardware, PlanLimits
 from app.records.plan import Commitment, Mix
 from tests.fakes.offers import catalog_of, curve, offer, planning_inputs, target

@@ -7,9 +7,9 @@ import pytest
 from msgspec.structs import replace
 
 from app.planning.fleets import plan_fleets
-from app.planning.options import get_candidate
+from app.planning.offers.options import get_candidate
 from app.planning.pricing.api_comparison import find_break_even_per_s
-from app.planning.sizing import HOURS_PER_MONTH, compute_monthly_cost
+from app.planning.sizing.instances import HOURS_PER_MONTH, compute_monthly_cost
 from app.records.offers import ApiTokenPrices, Offer, PlanLimits
 from app.records.plan import ApiComparison
 from app.records.result import Hardware

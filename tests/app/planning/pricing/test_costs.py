@@ -15,7 +15,7 @@ from app.planning.pricing.costs import (
     compute_request_cost,
     compute_token_costs,
 )
-from app.planning.sizing import HOURS_PER_MONTH
+from app.planning.sizing.instances import HOURS_PER_MONTH
 
 
 def test_month_has_730_hours_and_year_8760() -> None:

@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from msgspec.structs import replace
 
-from app.planning.candidates import build_fleet
-from app.planning.options import get_candidate
+from app.planning.offers.candidates import build_fleet
+from app.planning.offers.options import get_candidate
 from app.planning.pricing.fleet_costs import (
     Site,
     add_costs,
@@ -17,7 +17,7 @@ from app.planning.pricing.fleet_costs import (
     compute_power_from_inferences,
 )
 from app.planning.pricing.ownership import compute_running_usd_per_month
-from app.planning.sizing import HOURS_PER_MONTH
+from app.planning.sizing.instances import HOURS_PER_MONTH
 from app.records.estimate import Estimate
 from app.records.offers import GridCarbonIntensity, OwnedHardware, PlanLimits
 from app.records.plan import Fleet

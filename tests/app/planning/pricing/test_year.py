@@ -9,7 +9,7 @@ import numpy.typing as npt
 import pytest
 from msgspec.structs import replace
 
-from app.planning.options import get_candidate
+from app.planning.offers.options import get_candidate
 from app.planning.pricing.year import count_hourly_replicas, forecast_year, simulate_year
 from app.records.offers import PlanLimits
 from app.records.plan import AnnualForecast

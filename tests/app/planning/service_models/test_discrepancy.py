@@ -7,7 +7,7 @@ import pytest
 
 from app.analysis.objectives import parse_objective
 from app.planning.service_models.discrepancy import compute_discrepancy, estimate_drift
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import FitError, RequestService, ServiceFit
 from tests.fakes.services import fit_of, fitted_service

@@ -6,13 +6,13 @@ import msgspec
 import pytest
 
 from app.analysis.objectives import parse_objective
-from app.planning.capacity import Capacity
-from app.planning.fleet_rate import build_fleet_shape, estimate_rate, simulate_rate
-from app.planning.fleet_sizer import FleetSizer
 from app.planning.fleets import plan_fleets
+from app.planning.hardware.capacity import Capacity
 from app.planning.service_models.evidence import Evidence, StageEffect, collect_evidence, meets_slo
-from app.planning.sizing import Demand
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.fleet_rate import build_fleet_shape, estimate_rate, simulate_rate
+from app.planning.sizing.fleet_sizer import FleetSizer
+from app.planning.sizing.instances import Demand
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.offers import PlanLimits, Router
 from app.records.planning_inputs import GapDistribution, MeasuredLoadPoint
 from app.records.service import RequestService

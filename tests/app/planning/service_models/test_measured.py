@@ -12,7 +12,6 @@ from app.analysis.local.accuracy import compute_accuracy
 from app.analysis.objectives import parse_objective
 from app.analysis.token_samples import build_sample_from_pairs, unpack_pairs
 from app.analysis.traces import select_busiest_rows
-from app.planning.fleet_rate import build_fleet_shape
 from app.planning.service_models.measured import (
     add_measured_tokens,
     build_local_targets,
@@ -21,7 +20,8 @@ from app.planning.service_models.measured import (
     build_run_target,
     measure_cached_input_share,
 )
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.fleet_rate import build_fleet_shape
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.estimate import Estimate
 from app.records.local import BatchModel, LocalResult, VariantData
 from app.records.planning_inputs import MeasuredLoadPoint, MeasuredTarget

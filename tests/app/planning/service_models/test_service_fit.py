@@ -9,12 +9,12 @@ from msgspec.structs import replace
 
 from app.analysis.columns import Floats
 from app.analysis.objectives import parse_objective
-from app.planning.formulas import estimate_rate_within_slo
 from app.planning.service_models import stage_simulation
 from app.planning.service_models.moments import CannotFitError
 from app.planning.service_models.service_fit import count_requests, fit_service, group_load_points
 from app.planning.simulation.replica import simulate_batch_latencies, simulate_request_latencies
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.formulas import estimate_rate_within_slo
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.planning_inputs import MeasuredLoadPoint
 from app.records.service import BatchService, RequestService, ServiceModel, TokenService
 from tests.fakes.services import measured_load_points

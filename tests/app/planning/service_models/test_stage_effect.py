@@ -8,7 +8,7 @@ import pytest
 from app.analysis.objectives import parse_objective
 from app.planning.service_models.evidence import StageEffect
 from app.planning.service_models.stage_effect import compute_stage_effect, find_crossing
-from app.planning.slo_objectives import build_slo_objectives
+from app.planning.sizing.slo_objectives import build_slo_objectives
 from app.records.service import RequestService, TokenService
 from tests.studies.event_simulator import Slots, simulate
 

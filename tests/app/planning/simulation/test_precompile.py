@@ -13,8 +13,8 @@ COUNTING = """
 import importlib, json, pkgutil
 import numpy as np
 import app.planning.simulation as package
-from app.planning.bursts import Bursts, draw_arrivals
-from app.planning.day import simulate_fleet_day
+from app.planning.sizing.bursts import Bursts, draw_arrivals
+from app.planning.days.day import simulate_fleet_day
 from app.planning.simulation.design import FleetDesign
 from app.planning.simulation.replay import replay
 from app.planning.simulation.steady import simulate_steady

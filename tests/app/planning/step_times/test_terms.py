@@ -7,7 +7,7 @@ import pytest
 from msgspec.structs import replace
 
 from app.analysis.language_models import load_language_models
-from app.planning.rates import Unavailable
+from app.planning.hardware.rates import Unavailable
 from app.planning.step_times.positive_sum import Term
 from app.planning.step_times.terms import (
     DECODE_TERMS,
