@@ -268,7 +268,7 @@ def _compute_serving_savings(
         costs_usd = [
             _compute_cost_and_size(get_candidate(option), demand, simulated)[0]
             for option in list_served_options(model)
-            if option.is_feasible
+            if option.is_feasible and option.target.assumed_model is not None
         ]
         if costs_usd:
             savings.append(Saving(name, "assumed", min(costs_usd), current_usd - min(costs_usd)))
