@@ -4,57 +4,32 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import threading
 from base64 import b64encode
 from urllib.parse import urlsplit
 
+from tests.fakes.stream_server import stream_server
 
-class HttpProxy:
+
+class HttpProxy(contextlib.ExitStack):
     """Listens on loopback, in its own thread; names in `.invalid` lead to loopback, too. `heads` are the heads of the
     requests, as received."""
 
     def __init__(self, credentials: str | None = None) -> None:
+        super().__init__()
         self._wanted = None if credentials is None else b"Basic " + b64encode(credentials.encode())
-        self._loop = asyncio.new_event_loop()
-        self._ready = threading.Event()
-        self._thread = threading.Thread(target=lambda: self._loop.run_until_complete(self._serve()))
-        self._tasks: set[asyncio.Task[None]] = set()
         self.heads: list[bytes] = []
         self.port = 0
 
     def __enter__(self) -> HttpProxy:
-        self._thread.start()
-        self._ready.wait()
+        self.port = self.enter_context(stream_server(self._take))
         return self
 
-    def __exit__(self, *_: object) -> None:
-        self._loop.call_soon_threadsafe(self._end.set)
-        self._thread.join()
-        self._loop.close()
-
-    async def _serve(self) -> None:
-        self._end = asyncio.Event()
-        server = await asyncio.start_server(self._take, "127.0.0.1", 0)
-        self.port = server.sockets[0].getsockname()[1]
-        self._ready.set()
-        await self._end.wait()
-        server.close()
-        for task in self._tasks:
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-
     async def _take(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        self._tasks.add(task)
         try:
-            with contextlib.suppress(OSError, asyncio.IncompleteReadError):
+            with contextlib.suppress(asyncio.IncompleteReadError):
                 await self._carry(client, answer)
         finally:
-            self._tasks.discard(task)
             answer.close()
-            with contextlib.suppress(OSError):
-                await answer.wait_closed()
 
     async def _carry(self, client: asyncio.StreamReader, answer: asyncio.StreamWriter) -> None:
         while True:
