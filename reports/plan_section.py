@@ -256,6 +256,8 @@ class PlannedModelRow(msgspec.Struct, frozen=True, kw_only=True):
     kv: str
     input_tokens: float
     output_tokens: float
+    prefix_cached_share: float = 0.0
+    """Share of the input tokens that a prefix cache is assumed to serve."""
 
 
 class PlanSection(msgspec.Struct, frozen=True, kw_only=True):

@@ -31,9 +31,12 @@ def describe_planned_model(model: PlannedModelRow) -> str:
     size_text = f"{_format_billions(model.parameters)} parameters"
     if model.active_parameters is not None:
         size_text += f", {_format_billions(model.active_parameters)} of them active per token"
+    cached_text = (
+        f" ({formatting.format_percent(model.prefix_cached_share)} of them cached)" if model.prefix_cached_share else ""
+    )
     return (
         f"{model.name}: {size_text}; weights in {model.weights}, arithmetic in {model.compute}, KV cache in "
-        f"{model.kv}; requests of {formatting.format_count(round(model.input_tokens))} input and "
+        f"{model.kv}; requests of {formatting.format_count(round(model.input_tokens))} input{cached_text} and "
         f"{formatting.format_count(round(model.output_tokens))} output tokens"
     )
 

@@ -38,6 +38,16 @@ def _parse_accelerators(text: str) -> str:
     return ",".join(names)
 
 
+def _parse_share(text: str) -> str:
+    """Check a share below 100 %, such as 60%. Raises click.BadParameter."""
+    from app.profiles.units import parse_share
+
+    _report_bad_value(parse_share, text)
+    if parse_share(text) == 1:
+        raise click.BadParameter("100 % leaves no token of a prompt to process")
+    return text
+
+
 def _report_bad_value(check: Callable[[str], object], text: str) -> str:
     from app.profiles.problems import BadValueError
 
@@ -67,6 +77,7 @@ class ModelOptions(NamedTuple):
     peak: str | None
     input_tokens: int | None
     output_tokens: int | None
+    prefix_cached: str | None
     precision: tuple[str, ...] | None
     engine: tuple[str, ...] | None
 
@@ -104,6 +115,13 @@ OPTIONS = (
         type=click.IntRange(1, _MAX_TOKENS),
         metavar="N",
         help="mean output tokens of a request (traffic.tokens)",
+    ),
+    CommandOption(
+        ["--prefix-cached"],
+        section=_SECTION,
+        type=_parse_share,
+        metavar="SHARE",
+        help="share of the input tokens that the prefix cache of a replica serves, like 60% (traffic.prefix_cached)",
     ),
     CommandOption(
         ["--precision"],
@@ -147,6 +165,7 @@ def build_overrides(
             "--input-tokens",
             None if input_tokens is None else f"{{input: {input_tokens}, output: {output_tokens}}}",
         ),
+        "traffic.prefix_cached": ("--prefix-cached", options.prefix_cached),
         "precision.weights": ("--precision", weights),
         "precision.compute": ("--precision", None if weights is None else choose_compute_dtype(weights)),
         "alternatives.weights": ("--precision", ",".join(other_weights) or None),

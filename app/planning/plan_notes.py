@@ -180,6 +180,12 @@ def _format_traffic_notes(plan_inputs: PlanningInputs, demand: Demand) -> Iterat
         )
     if traffic.cache_share:
         yield f"{100 * traffic.cache_share:g} % of requests are assumed to be served from a cache."
+    if traffic.prefix_cached_share:
+        yield (
+            f"The prefix cache of each replica is assumed to serve {100 * traffic.prefix_cached_share:.3g} % of the "
+            "input tokens, in each request alike: they have no prefill, but take space in the KV cache. Whether a "
+            "cache of that size keeps them depends on the traffic and on its routing, which the plan does not check."
+        )
     if demand.peak_per_s > traffic.peak_per_s * (1 - traffic.cache_share) * (1 + 1e-9):
         yield f"The fleet is sized for the peak in 12 months, {format_number(demand.peak_per_s)} req/s."
     if traffic.rows is not None:

@@ -18,7 +18,7 @@ from app.profiles.local import CommonProfile
 from app.profiles.plan import PlanKeys
 from app.profiles.problems import BadValueError
 from app.profiles.settings import Count, GateText, Listed, ObjectiveText, PositiveSeconds, Settings, upper_bound
-from app.profiles.traffic import TrafficSettings
+from app.profiles.traffic import PREFIX_OF_MEASUREMENT, PREFIX_OF_MEASUREMENT_HINT, TrafficSettings
 from app.records.abort import AbortRule
 from app.records.offers import PlanLimits
 from app.records.protocols import TargetProtocol, get_protocol
@@ -120,6 +120,12 @@ class EndpointProfile(CommonProfile):
     def build_workload(self) -> Workload:
         """Return the workload that load workers send. Raises UsageError for an invalid file."""
         raise NotImplementedError
+
+    @model_validator(mode="after")
+    def _check_traffic(self) -> Self:
+        if self.traffic is not None and self.traffic.prefix_cached_share:
+            raise BadValueError(PREFIX_OF_MEASUREMENT, hint=PREFIX_OF_MEASUREMENT_HINT)
+        return self
 
     @model_validator(mode="after")
     def _check_search(self) -> Self:

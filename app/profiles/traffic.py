@@ -266,6 +266,10 @@ WEEKS: dict[Week, tuple[float, ...]] = {
 }
 """Built-in shapes of a typical week: the traffic on each day from Monday, as a fraction of the
 traffic on the busiest day."""
+PREFIX_OF_MEASUREMENT = (
+    "traffic.prefix_cached does not change a plan of measurements, which have their own share of cached tokens"
+)
+PREFIX_OF_MEASUREMENT_HINT = "Remove it, or plan a language model that was not measured with --model NAME."
 _TRACE = "trace"
 _SOURCES = ("peak", "users", "trace")
 
@@ -330,6 +334,9 @@ class TrafficSettings(Settings):
     is no trace."""
     cache_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="cache", examples=["20%"])
     """Cache hit rate: the share of requests that a cache serves, such as 20%."""
+    prefix_cached_share: Annotated[Share, Field(lt=1)] = Field(default=0.0, alias="prefix_cached", examples=["60%"])
+    """Share of the input tokens that the prefix cache of a replica serves, such as 60%, to plan a
+    fleet of a language model that was not measured."""
     tokens: Annotated[Listed[TokensSettings], BeforeValidator(parse_tokens), Field(max_length=MAX_ENTRIES)] = ()
     """Mean token counts of requests and responses, to plan a fleet of language models."""
     classes: Annotated[Listed[Annotated[RequestClass, ReadAs(ClassSettings)]], Field(max_length=MAX_ENTRIES)] = ()
@@ -401,6 +408,7 @@ def build_traffic(settings: TrafficSettings) -> Traffic:
         uncertainty=settings.uncertainty,
         dispersion=_build_traffic_dispersion(settings.dispersion, statistics, peak_per_s),
         cache_share=settings.cache_share,
+        prefix_cached_share=settings.prefix_cached_share,
         tokens=tuple(build_token_lengths(token_settings) for token_settings in settings.tokens)
         or _build_trace_token_lengths(statistics),
         classes=settings.classes,

@@ -223,8 +223,9 @@ class MeasuredTarget(msgspec.Struct, frozen=True):
     server: MeasuredServer | None = None
     """Server that was measured, for its deployment; None for results of other tools."""
     cached_input_share: float | None = None
-    """Share of the input tokens that a prefix cache served in the measurement; None if neither the
-    responses nor the server's counters report it, and for results of other tools."""
+    """Share of the input tokens that a prefix cache served in the measurement, or is assumed to serve for a target that
+    was not measured; None if neither the responses nor the server's counters report it, and for results of other
+    tools."""
     own_points: int = 0
     """Number of the user's own measurements by which assumed times are calibrated."""
     ignored_ratio: float | None = None

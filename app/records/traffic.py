@@ -134,6 +134,8 @@ class Traffic(msgspec.Struct, frozen=True):
     rows: TraceRows | None = None
     """Trace rows to replay. None without a trace, and in the result of a plan, which does not
     repeat the rows."""
+    prefix_cached_share: float = 0.0
+    """Fraction of the input tokens that the prefix cache of a replica is assumed to serve."""
     token_sample: TokenSample | None = None
     """Sample of the input and output lengths, in tokens, to simulate if `tokens` holds the means of
     a measurement. None in the result of a plan, which does not repeat the sample."""

@@ -157,6 +157,7 @@ def _build_planned_model(plan_inputs: PlanningInputs) -> PlannedModelRow | None:
         kv=assumed_model.precision.kv,
         input_tokens=lengths[0],
         output_tokens=lengths[1],
+        prefix_cached_share=plan_inputs.traffic.prefix_cached_share,
     )
 
 

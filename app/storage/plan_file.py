@@ -81,6 +81,7 @@ def _iter_bounds(plan_inputs: PlanningInputs) -> Iterator[Bound]:
     yield "the largest value in traffic.hourly_share", max(traffic.hourly_share, default=0.0), _MIN_VALUE, _MAX_VALUE
     yield "the largest value in traffic.weekly_share", max(traffic.weekly_share, default=0.0), _MIN_VALUE, _MAX_VALUE
     yield "traffic.cache_share", traffic.cache_share, 0.0, 0.9999
+    yield "traffic.prefix_cached_share", traffic.prefix_cached_share, 0.0, 0.9999
     yield "traffic.dispersion.window_s", traffic.dispersion.window_s, _MIN_VALUE, _MAX_VALUE
     for factor in (change.times for changes in (traffic.spikes, traffic.campaigns) for change in changes):
         yield "the factor of a spike or campaign", factor, _MIN_VALUE, 1e6

@@ -13,7 +13,7 @@ from app.planning.service_models.service_times import speed_up_target
 from app.profiles.loading import load_planning_settings
 from app.profiles.pricing.catalog import USER_SOURCE, find_offer
 from app.profiles.problems import BadValueError
-from app.profiles.traffic import build_traffic
+from app.profiles.traffic import PREFIX_OF_MEASUREMENT, PREFIX_OF_MEASUREMENT_HINT, build_traffic
 from app.profiles.units import parse_usd_per_hour
 from app.records.offers import PRICE_FIELDS, PlanLimits
 from app.records.planning_inputs import AssumedModel, PlanningInputs
@@ -38,9 +38,14 @@ def apply_change(plan_inputs: PlanningInputs, change: str) -> PlanningInputs:
     return apply_overrides(plan_inputs, (change,))
 
 
-def check_model_inputs(model: AssumedModel, slo: Sequence[Objective], traffic: Traffic) -> None:
-    """Raise UsageError if the SLO or the token lengths of a plan for a language model are missing, or if the lengths
-    exceed the context of the model."""
+def check_model_inputs(model: AssumedModel | None, slo: Sequence[Objective], traffic: Traffic) -> None:
+    """Raise UsageError if the SLO or the token lengths of a plan for a language model are missing, if the lengths
+    exceed the context of the model, if its trace repeats less of the prompts than is said to be cached, or if a plan
+    without a language model has a share of cached tokens."""
+    if model is None:
+        if traffic.prefix_cached_share:
+            raise UsageError(PREFIX_OF_MEASUREMENT, hint=PREFIX_OF_MEASUREMENT_HINT)
+        return
     if not slo:
         raise UsageError(
             f"the plan for {model.name} has no SLO", hint='Use --slo "ttft p95 < 1s" --slo "tpot p95 < 40ms".'
@@ -58,6 +63,13 @@ def check_model_inputs(model: AssumedModel, slo: Sequence[Objective], traffic: T
             f"{context_tokens:,} tokens",
             hint="Use shorter lengths in --input-tokens and --output-tokens, or in traffic.tokens. If the server "
             "extends the context, set language_model.context_tokens.",
+        )
+    repeated_share = None if traffic.trace is None else traffic.trace.prefix_hit_share
+    if repeated_share is not None and traffic.prefix_cached_share > repeated_share:
+        raise UsageError(
+            f"a prefix cache of any size could serve at most {100 * repeated_share:.3g} % of the trace's input tokens, "
+            f"but traffic.prefix_cached is {100 * traffic.prefix_cached_share:.3g} %",
+            hint="Use a smaller share.",
         )
 
 
@@ -87,8 +99,7 @@ def apply_overrides(plan_inputs: PlanningInputs, overrides: Sequence[str]) -> Pl
         traffic=_apply_traffic(plan_inputs.traffic, traffic_overrides),
         slo=slo,
     )
-    if updated_inputs.assumed_model is not None:
-        check_model_inputs(updated_inputs.assumed_model, updated_inputs.slo, updated_inputs.traffic)
+    check_model_inputs(updated_inputs.assumed_model, updated_inputs.slo, updated_inputs.traffic)
     return apply_prices(updated_inputs, price_overrides)
 
 
@@ -136,6 +147,7 @@ _TRAFFIC_FIELDS = {
     "uncertainty": ("uncertainty",),
     "dispersion": ("dispersion",),
     "cache": ("cache_share",),
+    "prefix_cached": ("prefix_cached_share",),
     "tokens": ("tokens",),
     "classes": ("classes",),
     "users": ("peak_per_s",),

@@ -114,15 +114,14 @@ def build_plan_inputs(request: PlanRequest, today: datetime.date) -> PlanningInp
     traffic = declared_inputs.traffic if file_traffic is None else file_traffic
     if traffic is None:
         raise NoTrafficError("the plan has no traffic", hint="Use --peak 900/s or --traffic traffic.yaml.")
-    if language_model is not None:
-        check_model_inputs(language_model, slo, traffic)
-        if not targets:
-            if declared_inputs.hardware is not None:
-                raise UsageError(
-                    "--set target.hardware does not change this plan, because nothing was measured on that hardware",
-                    hint="Use --accelerator or plan.accelerators to choose the accelerators.",
-                )
-            _check_requested_accelerators(language_model, declared_inputs.limits, catalog)
+    check_model_inputs(language_model, slo, traffic)
+    if language_model is not None and not targets:
+        if declared_inputs.hardware is not None:
+            raise UsageError(
+                "--set target.hardware does not change this plan, because nothing was measured on that hardware",
+                hint="Use --accelerator or plan.accelerators to choose the accelerators.",
+            )
+        _check_requested_accelerators(language_model, declared_inputs.limits, catalog)
     plan_inputs = PlanningInputs(
         tuple(targets),
         traffic,
@@ -383,6 +382,5 @@ def _apply_request(
         plan_inputs = msgspec.structs.replace(plan_inputs, slo=tuple(parse_objective(text) for text in request.slo))
     if request.overrides:
         plan_inputs = apply_overrides(plan_inputs, request.overrides)
-    if plan_inputs.assumed_model is not None:
-        check_model_inputs(plan_inputs.assumed_model, plan_inputs.slo, plan_inputs.traffic)
+    check_model_inputs(plan_inputs.assumed_model, plan_inputs.slo, plan_inputs.traffic)
     return plan_inputs

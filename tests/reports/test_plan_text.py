@@ -147,10 +147,11 @@ def test_plan_from_a_shape_begins_with_the_model(
         kv="bf16",
         input_tokens=2000.0,
         output_tokens=300.0,
+        prefix_cached_share=0.6,
     )
     report = replace(whole_plan_report, plan=replace(whole_plan_report.plan, planned_model=model))
     text = render_plan(report.plan, width=1000).partition("\n")[0]
-    for part in ("671 billion", "fp8", "bf16", "2,000", "300"):
+    for part in ("671 billion", "fp8", "bf16", "2,000 input (60.0 % of them cached)", "300"):
         assert part in text
     assert ("37.5 billion" in text or "37.6 billion" in text) is (active_parameters is not None)
     assert render_plan_markdown(report).startswith("large\\|moe: 671 billion")

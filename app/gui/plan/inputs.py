@@ -125,6 +125,14 @@ def _build_traffic_rows() -> tuple[InputRow, ...]:
             lambda plan_inputs: 100 * plan_inputs.traffic.cache_share,
             _format_percent,
         ),
+        NumberRow(
+            "traffic.prefix_cached",
+            "Prefi&x-cached input",
+            NumberField(0, 99.9, 1, " %"),
+            lambda plan_inputs: 100 * plan_inputs.traffic.prefix_cached_share,
+            _format_percent,
+            is_for_models=True,
+        ),
     )
 
 

@@ -66,7 +66,8 @@ class InputRow(QWidget):
 
 
 class NumberRow(InputRow):
-    """Input row for a number. `format_value` formats the number as `--set` expects."""
+    """Input row for a number. `format_value` formats the number as `--set` expects. If `is_for_models` is true, the row
+    is shown only for the plan of a language model from its shape."""
 
     def __init__(
         self,
@@ -75,9 +76,12 @@ class NumberRow(InputRow):
         field: NumberField | CountField,
         get_value: Callable[[PlanningInputs], float],
         format_value: Callable[[float], str],
+        *,
+        is_for_models: bool = False,
     ) -> None:
         super().__init__(key, name)
         self.field, self._get_value, self._format_value = field, get_value, format_value
+        self._is_for_models = is_for_models
         self._merge_id = create_merge_id()
         self.set_field(field, is_inline=True)
         field.valueChanged.connect(self._request_change)
@@ -86,6 +90,7 @@ class NumberRow(InputRow):
     def show_inputs(self, plan_inputs: PlanningInputs, edits: Edits) -> None:
         super().show_inputs(plan_inputs, edits)
         self.field.show_value(self._get_value(plan_inputs))
+        self.setVisible(not self._is_for_models or plan_inputs.assumed_model is not None)
 
     def _request_change(self, value: float) -> None:
         value_text = self._format_value(value)

@@ -91,7 +91,14 @@ def build_assumed_replicas(
     if assumed_model is None or lengths is None:
         return Unavailable("no_language_model", "no language model is described")
     built = [
-        _build_served_replicas(served_model, accelerator, plan_inputs.own_evidence, lengths, objectives)
+        _build_served_replicas(
+            served_model,
+            accelerator,
+            plan_inputs.own_evidence,
+            lengths,
+            plan_inputs.traffic.prefix_cached_share,
+            objectives,
+        )
         for served_model in assumed_model.served_models
     ]
     replicas = [replica for group in built if not isinstance(group, Unavailable) for replica in group]
@@ -120,6 +127,7 @@ def _build_served_replicas(
     accelerator: Accelerator,
     own_evidence: tuple[OwnEvidence, ...],
     lengths: tuple[float, float],
+    prefix_cached_share: float,
     objectives: SloObjectives,
 ) -> tuple[AssumedReplica, ...] | Unavailable:
     """Build the replicas of a model with its own precision and engine, regardless of its alternatives."""
@@ -131,11 +139,11 @@ def _build_served_replicas(
     memory_plans = _list_memory_plans(assumed_model, accelerator, lengths)
     if not memory_plans:
         return _explain_missing_memory(assumed_model, accelerator, lengths)
-    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths, own_evidence)
+    estimates = _estimate_services(assumed_model, accelerator, memory_plans, lengths, prefix_cached_share, own_evidence)
     if isinstance(estimates, Unavailable):
         return estimates
     return tuple(
-        _build_replica(assumed_model, accelerator, memory_plan, estimate, lengths, objectives)
+        _build_replica(assumed_model, accelerator, memory_plan, estimate, lengths, prefix_cached_share, objectives)
         for memory_plan, estimate in zip(memory_plans, estimates, strict=True)
     )
 
@@ -241,6 +249,7 @@ def _estimate_services(
     accelerator: Accelerator,
     memory_plans: tuple[MemoryPlan, ...],
     lengths: tuple[float, float],
+    prefix_cached_share: float,
     own_evidence: tuple[OwnEvidence, ...],
 ) -> tuple[EstimatedService, ...] | Unavailable:
     """Estimate the service of a replica for each memory plan, corrected by the user's own measurements. The
@@ -258,7 +267,7 @@ def _estimate_services(
         )
         replica_model = _describe_replica(assumed_model, memory_plan.degree)
         servers.append((_build_server(replica_model, accelerator), settings))
-    estimates = estimate_services(evidence, servers, *lengths)
+    estimates = estimate_services(evidence, servers, *lengths, prefix_cached_share)
     if isinstance(estimates, Unavailable):
         return estimates
     return tuple(
@@ -371,6 +380,7 @@ def _build_replica(
     memory_plan: MemoryPlan,
     estimate: EstimatedService,
     lengths: tuple[float, float],
+    prefix_cached_share: float,
     objectives: SloObjectives,
 ) -> AssumedReplica:
     """Build a replica with its analytical estimate. The result is cached, because plans that differ in peak or prices
@@ -393,6 +403,7 @@ def _build_replica(
             own_points=estimate.own_points,
             ignored_ratio=estimate.ignored_ratio,
             assumed_model=_describe_replica(assumed_model, memory_plan.degree),
+            cached_input_share=prefix_cached_share or None,
         ),
         _choose_sigma(estimate, service, rate_per_s, lengths, objectives),
         not estimate.own_points and "gpu" in estimate.novelties,

@@ -86,7 +86,9 @@ def compare_with_api(
 def _select_cached_share(prices: ApiTokenPrices, target: MeasuredTarget) -> tuple[float | None, CachedShareSource]:
     if prices.cached_share is not None:
         return prices.cached_share, "declared"
-    return target.cached_input_share, "unknown" if target.cached_input_share is None else "measured"
+    if target.cached_input_share is None:
+        return None, "unknown"
+    return target.cached_input_share, "declared" if target.is_assumed else "measured"
 
 
 def _build_tokens(tokens_per_month: float, usd_per_1m: float) -> ApiTokens:

@@ -79,16 +79,23 @@ Metric = Literal["tpot", "ttft"]
 
 @dataclasses.dataclass(frozen=True)
 class ClosedLoops:
-    """Load on each server of a table: nominal lengths in tokens, and the number of clients."""
+    """Load on each server of a table: nominal lengths in tokens, and the number of clients. The prefix cache of each
+    server has the share `prefix_cached_share` of each prompt."""
 
     servers: ServerTable
     input_tokens: Floats
     output_tokens: Floats
     clients: Floats
+    prefix_cached_share: float = 0.0
 
     @property
     def prompt_tokens(self) -> Floats:
         return MEAN_LENGTH * self.input_tokens
+
+    @property
+    def prefilled_tokens(self) -> Floats:
+        """Number of tokens of a prompt that the prefix cache does not have."""
+        return self.prompt_tokens * (1 - self.prefix_cached_share)
 
     @property
     def response_tokens(self) -> Floats:
@@ -108,12 +115,17 @@ class ClosedLoops:
     def max_prefilled(self) -> Floats:
         """Number of prompts that a step prefills at most."""
         chunk = np.array([CHUNK_TOKENS[engine] for engine in self.servers.columns["engine"]])
-        return np.asarray(chunk * self.servers.copies / self.prompt_tokens)
+        return np.asarray(chunk * self.servers.copies / self.prefilled_tokens)
+
+    def compute_prefill_terms(self, decoding: Floats) -> Floats:
+        """Return the terms of the prefill of a prompt while `decoding` sequences decode."""
+        prefix_tokens = self.prompt_tokens - self.prefilled_tokens
+        return compute_prefill_terms(self.servers, self.prefilled_tokens, decoding, prefix_tokens)
 
     def compute_tpot_terms(self, decoding: Floats) -> Floats:
         """Return the terms of TPOT: of a decode step, and of the prefills that a token waits for."""
         decode = compute_decode_terms(self.servers, decoding, self.context_tokens)
-        prefill = compute_prefill_terms(self.servers, self.prompt_tokens, decoding)
+        prefill = self.compute_prefill_terms(decoding)
         return np.hstack([decode, prefill * (decoding / self.response_tokens)[:, None]])
 
     def compute_ttft_terms(self, decoding: Floats, tpot_s: Floats, prefill_s: Floats) -> Floats:
@@ -121,8 +133,8 @@ class ClosedLoops:
         copies = self.servers.copies
         in_flight = np.minimum(self.clients, self.cached) / copies
         ahead = count_prompts_waited_for(in_flight, prefill_s, self.response_tokens * tpot_s)
-        fill = np.minimum(1.0, self.prompt_tokens / CHUNK_TOKENS["vllm"])
-        prefill = compute_prefill_terms(self.servers, self.prompt_tokens, np.zeros_like(decoding))
+        fill = np.minimum(1.0, self.prefilled_tokens / CHUNK_TOKENS["vllm"])
+        prefill = self.compute_prefill_terms(np.zeros_like(decoding))
         shared = [term.name in _SHARED_BY_PROMPTS for term in PREFILL_TERMS]
         prefill[:, shared] *= np.where(np.array(shared)[shared], copies[:, None], 1.0)
         waits = np.where(np.array(shared)[None, :], (1 + ahead * fill)[:, None], (1 + ahead)[:, None])
@@ -157,6 +169,7 @@ def select(loops: ClosedLoops, index: Indices) -> ClosedLoops:
         loops.input_tokens[index],
         loops.output_tokens[index],
         loops.clients[index],
+        loops.prefix_cached_share,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 
 import msgspec
@@ -14,7 +15,7 @@ from app.planning.step_times.estimate import FittedEvidence
 from app.planning.step_times.intervals import METRICS, Z_LEVEL, Novelty
 from app.planning.step_times.model import STEP_TERMS, ClosedLoops
 from app.planning.step_times.positive_sum import Floats, PositiveSum
-from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table, compute_prefill_terms
+from app.planning.step_times.terms import PREFILL_TERMS, Server, build_server_table
 from app.records.service import TokenService
 
 _FIXED = ("weights", "layer", "expert_layer", "latent_layer", "reduce_latency", "exchange_latency")
@@ -61,29 +62,43 @@ def estimate_services(
     servers: Sequence[tuple[Server, ServerSettings]],
     input_tokens: float,
     output_tokens: float,
+    prefix_cached_share: float = 0.0,
 ) -> tuple[EstimatedService, ...] | Unavailable:
-    """Build the service models of servers with prompts and responses of these mean lengths.
+    """Build the service models of servers with prompts and responses of these mean lengths, of whose prompts the prefix
+    cache has the share `prefix_cached_share`.
 
-    Return `Unavailable` if a figure of an accelerator is unknown.
+    The service models count all input tokens as tokens of a prompt: a cached token takes no time in them, and a step
+    takes as many more prompt tokens as are cached. Return `Unavailable` if a figure of an accelerator is unknown.
     """
     table = build_server_table([server for server, _ in servers])
     if isinstance(table, Unavailable):
         return table
     one = np.ones(len(servers))
     typical = ClosedLoops(
-        table, one * input_tokens / MEAN_LENGTH, one * output_tokens / MEAN_LENGTH, one * _TYPICAL_CLIENTS
+        table,
+        one * input_tokens / MEAN_LENGTH,
+        one * output_tokens / MEAN_LENGTH,
+        one * _TYPICAL_CLIENTS,
+        prefix_cached_share,
     )
     alone = dataclasses.replace(typical, clients=one)
     steps = _sum_terms(evidence.model.tpot, alone, alone.compute_tpot_terms(one))
     firsts = _sum_terms(evidence.model.ttft, alone, alone.compute_ttft_terms(one, one, one))
     arithmetic = [term.name in ("prefill_arithmetic", "prefill_expert_arithmetic") for term in PREFILL_TERMS]
-    least_s = _MIN_ARITHMETIC * compute_prefill_terms(table, alone.prompt_tokens, one)[:, arithmetic].sum(axis=1)
+    least_s = _MIN_ARITHMETIC * alone.compute_prefill_terms(one)[:, arithmetic].sum(axis=1)
     estimate, novelties = evidence.estimate(typical, is_planned=True), evidence.find_novelties(typical)
     sigmas = {metric: np.log(estimate.p90[metric] / estimate.p10[metric]) / (2 * Z_LEVEL) for metric in METRICS}
     return tuple(
         EstimatedService(
             _build_service(
-                server, settings, steps[index], firsts[index], float(least_s[index]), (input_tokens, output_tokens)
+                server,
+                msgspec.structs.replace(
+                    settings, chunk_tokens=math.floor(settings.chunk_tokens / (1 - prefix_cached_share))
+                ),
+                steps[index],
+                firsts[index],
+                float(least_s[index]),
+                (input_tokens, output_tokens),
             ),
             float(sigmas["tpot"][index]),
             float(sigmas["ttft"][index]),

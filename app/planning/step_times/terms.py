@@ -244,10 +244,14 @@ def compute_decode_terms(table: ServerTable, batch: Floats, tokens: Floats) -> F
     return _stack(terms, DECODE_TERMS, batch.shape)
 
 
-def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> Floats:
+def compute_prefill_terms(
+    table: ServerTable, tokens: Floats, batch: Floats, prefix_tokens: Floats | float = 0.0
+) -> Floats:
     """Return the terms of the prefill of a prompt of `tokens` tokens while `batch` sequences decode, in the order of
-    `PREFILL_TERMS`, as the time by which it delays them."""
-    windows = table.window_layers * np.minimum(table.window_tokens, tokens / 2)
+    `PREFILL_TERMS`, as the time by which it delays them. The prefix cache has `prefix_tokens` further tokens before
+    them, which only their attention reads."""
+    attended_tokens = prefix_tokens + tokens / 2
+    windows = table.window_layers * np.minimum(table.window_tokens, attended_tokens)
     extra_experts = table.count_experts_read(tokens) - table.count_experts_read(batch)
     terms = {
         "prefill_arithmetic": 2 * table.other_parameters * tokens / (table.accelerators * table.other_peak),
@@ -259,7 +263,7 @@ def compute_prefill_terms(table: ServerTable, tokens: Floats, batch: Floats) -> 
         "prefill_attention": 4
         * table.attention_width
         * tokens
-        * (table.full_layers * tokens / 2 + windows)
+        * (table.full_layers * attended_tokens + windows)
         / (table.accelerators * table.half_peak),
         "prefill_reduce": (table.split > 1)
         * 2

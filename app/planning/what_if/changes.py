@@ -181,6 +181,9 @@ _WINDOW_FACTORS = (0.0, 0.5, 2.0, 4.0)
 are multiples of the duration of a full batch."""
 _LIGHTER_WEIGHTS = ("fp8", "fp4")
 """Data types of weights in which many language models are published beside 16 bits."""
+_TYPICAL_CACHED_SHARE = 0.5
+_HITS = f"a prefix cache that serves {100 * _TYPICAL_CACHED_SHARE:.0f} % of the input tokens"
+_NO_HITS = "no hits in the prefix cache"
 _MIN_GAIN = 1.01
 _MAX_TARGETS = 8
 
@@ -237,8 +240,8 @@ def plan_savings(
 def _compute_serving_savings(
     best_option: Option, demand: Demand, plan_inputs: PlanningInputs, objectives: SloObjectives
 ) -> list[Saving]:
-    """Compute the saving by the cheapest fleet with other weights or another engine than those of the recommended
-    replica, the largest first; nothing for a measured target.
+    """Compute the saving by the cheapest fleet with other weights, another engine or other hits in the prefix cache
+    than those of the recommended replica, the largest first; nothing for a measured target.
 
     Rates are by formula, times the ratio of the simulated rate of the recommended offer to its rate by formula."""
     replica_model, assumed_model = best_option.target.assumed_model, plan_inputs.assumed_model
@@ -249,14 +252,16 @@ def _compute_serving_savings(
         replica_model, engine=msgspec.structs.replace(replica_model.engine, tensor_parallel=degree)
     )
 
-    def list_served_options(model: AssumedModel) -> list[Option]:
-        changed_inputs = msgspec.structs.replace(plan_inputs, assumed_model=model)
+    def list_served_options(model: AssumedModel, prefix_cached_share: float) -> list[Option]:
+        traffic = msgspec.structs.replace(plan_inputs.traffic, prefix_cached_share=prefix_cached_share)
+        changed_inputs = msgspec.structs.replace(plan_inputs, assumed_model=model, traffic=traffic)
         return list_options(changed_inputs, demand, objectives, estimate_only=True)
 
+    cached_share = plan_inputs.traffic.prefix_cached_share
     best_offer, best_rate_per_s = best_option.evaluation.offer, best_option.capacity.rate_per_s
     formula_rate_per_s = next(
         option.capacity.rate_per_s
-        for option in list_served_options(served)
+        for option in list_served_options(served, cached_share)
         if option.evaluation.offer == best_offer and option.capacity is not None
     )
     if formula_rate_per_s <= 0:  # only the simulation, which pools queues, found that the offer meets the SLO
@@ -264,10 +269,14 @@ def _compute_serving_savings(
     simulated = WhatIfChange("simulated", "assumed", "", capacity_factor=best_rate_per_s / formula_rate_per_s)
     current_usd = get_candidate(best_option).usd_per_month
     savings = []
-    for name, model in _list_other_services(served, assumed_model):
+    changes = [
+        *((name, model, cached_share) for name, model in _list_other_services(served, assumed_model)),
+        (_NO_HITS, served, 0.0) if cached_share else (_HITS, served, _TYPICAL_CACHED_SHARE),
+    ]
+    for name, model, changed_share in changes:
         costs_usd = [
             _compute_cost_and_size(get_candidate(option), demand, simulated)[0]
-            for option in list_served_options(model)
+            for option in list_served_options(model, changed_share)
             if option.is_feasible and option.target.assumed_model is not None
         ]
         if costs_usd:

@@ -86,6 +86,8 @@ def test_int4_weights_are_computed_in_bf16() -> None:
         ("--precision", "fp8,fp9"),
         ("--precision", "fp8,"),
         ("--engine", "vllm,tgi"),
+        ("--prefix-cached", "60"),
+        ("--prefix-cached", "100%"),
     ],
 )
 def test_invalid_value_is_reported_with_its_option(arguments: tuple[str, ...]) -> None:

@@ -53,6 +53,12 @@ def test_notes_report_the_service_model_and_its_median_error() -> None:
     ("traffic", "sentence"),
     [
         ({"cache_share": 0.3}, "30 % of requests are assumed to be served from a cache."),
+        (
+            {"prefix_cached_share": 0.6},
+            "The prefix cache of each replica is assumed to serve 60 % of the input tokens, in each request alike: "
+            "they have no prefill, but take space in the KV cache. Whether a cache of that size keeps them depends on "
+            "the traffic and on its routing, which the plan does not check.",
+        ),
         ({"growth_per_year": 0.5}, "The fleet is sized for the peak in 12 months, 3,000 req/s."),
         ({"dispersion": Dispersion(9.0, 60.0)}, "counts over 60 s is 9 times that of a Poisson process"),
     ],

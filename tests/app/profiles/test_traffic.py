@@ -141,7 +141,7 @@ def test_traffic_spec_lists_every_default(tmp_path: Path) -> None:
     assert yaml.safe_load(format_spec(profile))["traffic"] == {
         "peak": "900/s", "users": None, "trace": None, "shape": "workday", "week": "even", "growth": "0%/year",
         "spikes": [], "campaigns": [], "uncertainty": "0%", "dispersion": {"index": 1.0, "window": "1m"},
-        "cache": "0%", "tokens": [], "classes": [],
+        "cache": "0%", "prefix_cached": "0%", "tokens": [], "classes": [],
     }  # fmt: skip
 
 

@@ -201,7 +201,7 @@ def test_max_rate_of_an_assumed_source_is_assumed() -> None:
 def test_plan_from_a_shape_has_the_model_with_its_mean_lengths() -> None:
     inputs = planning_inputs()
     tokens = (TokenLengths(0.75, 1000.0, 100.0), TokenLengths(0.25, 3000.0, 500.0))
-    inputs = replace(inputs, traffic=replace(inputs.traffic, tokens=tokens))
+    inputs = replace(inputs, traffic=replace(inputs.traffic, tokens=tokens, prefix_cached_share=0.6))
     assert build_input_section(whole_plan(), inputs).planned_model is None
     assumed_model = AssumedModel("mixtral", MIXTRAL, Precision("fp8", "bf16", "fp8"))
     assert build_input_section(whole_plan(), replace(inputs, assumed_model=assumed_model)).planned_model == (
@@ -214,6 +214,7 @@ def test_plan_from_a_shape_has_the_model_with_its_mean_lengths() -> None:
             kv="fp8",
             input_tokens=1500.0,
             output_tokens=200.0,
+            prefix_cached_share=0.6,
         )
     )
     several = replace(assumed_model, alternatives=Alternatives(("int4", "fp16"), ("sglang",)))

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pytest
 from msgspec.structs import replace
 
 from app.analysis.language_models import load_language_models
+from app.analysis.traces import compute_trace_statistics
 from app.errors import UsageError
 from app.records.offers import OwnedHardware, UnmeasuredGpus
 from app.records.planning_inputs import AssumedModel
@@ -150,3 +152,18 @@ def test_change_beyond_the_context_of_the_model_or_of_a_speed_that_was_not_measu
         apply_change(unmeasured, "traffic.tokens={input: 8000, output: 193}")
     with pytest.raises(UsageError, match="nothing was measured"):
         apply_change(fitting, "speed=2")
+
+
+def test_plan_of_measurements_refuses_a_share_of_cached_tokens() -> None:
+    with pytest.raises(UsageError, match="prefix_cached does not change a plan of measurements"):
+        apply_overrides(QUESTION, ("traffic.prefix_cached=60%",))
+
+
+def test_prefix_cache_does_not_serve_more_than_a_trace_repeats() -> None:
+    model = AssumedModel("llama-3-8b", load_language_models()["llama-3-8b"].shape)
+    trace = replace(compute_trace_statistics(np.arange(0.0, 100.0)), prefix_hit_share=0.4)
+    traffic = replace(QUESTION.traffic, tokens=(TokenLengths(1.0, 800.0, 100.0),), trace=trace)
+    recorded = replace(QUESTION, measured=(), assumed_model=model, traffic=traffic)
+    assert apply_overrides(recorded, ("traffic.prefix_cached=40%",)).traffic.prefix_cached_share == 0.4
+    with pytest.raises(UsageError, match="could serve at most 40 % of the trace's input tokens"):
+        apply_overrides(recorded, ("traffic.prefix_cached=41%",))

@@ -11,6 +11,7 @@ from PySide6.QtCore import QPoint, Qt
 from PySide6.QtWidgets import QApplication, QLineEdit, QPushButton
 from pytestqt.qtbot import QtBot
 
+from app.analysis.language_models import load_language_models
 from app.cli.main import main
 from app.gui.plan.card import PlanCard
 from app.gui.plan.exporting import ExportKind
@@ -18,10 +19,14 @@ from app.gui.plan.multi_choice_row import MultiChoiceRow
 from app.gui.plan.offers_model import COLUMNS, PRICE_COLUMN
 from app.gui.plan.page import PlanPage
 from app.gui.plan.rows import ChoiceRow, InputRow, NumberRow
+from app.gui.plan.state import Edits
 from app.gui.plan.traffic_rows import PeakRow
+from app.records.planning_inputs import AssumedModel
+from app.records.traffic import Traffic
 from app.wiring.plan_files import read_plan
 from tests.app.gui.plan.conftest import wait_for_plan, wait_for_simulation
 from tests.fakes import plan_sources
+from tests.fakes.small_plan import planning_inputs
 from tests.fakes.widget_walk import clipped_texts, unnamed_widgets, unreachable_widgets
 
 PRICE = COLUMNS.index(PRICE_COLUMN)
@@ -337,3 +342,18 @@ def test_run_without_traffic_is_planned_for_an_assumed_peak(page: PlanPage, tmp_
     assert question.traffic.peak_per_s == 100
     assert "A peak of 100 req/s is assumed." in page.strip.text()
     assert "--set traffic.peak=100/s" in (page.command_line() or "")
+
+
+def test_share_of_prefix_cached_input_is_asked_only_for_a_language_model_by_its_shape(
+    small_plan_page: PlanPage, qtbot: QtBot
+) -> None:
+    row = next(row for row in small_plan_page.workbench.inputs.traffic.rows if row.key == "traffic.prefix_cached")
+    assert row.isHidden()
+    traffic = Traffic(20.0, "flat", (1.0,) * 24, prefix_cached_share=0.6)
+    model = AssumedModel("llama-3.1-8b", load_language_models()["llama-3.1-8b"].shape)
+    row.show_inputs(planning_inputs(measured=(), assumed_model=model, traffic=traffic), Edits())
+    assert not row.isHidden()
+    with qtbot.waitSignal(row.change_requested) as change:
+        set_number(row, 75)
+    assert change.args is not None
+    assert change.args[0].values == (("traffic.prefix_cached", "75%"),)

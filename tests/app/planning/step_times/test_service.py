@@ -13,14 +13,16 @@ from app.records.evidence import EngineName, PublishedServer
 SETTINGS = ServerSettings(256, 100_000, 8192)
 
 
-def estimate(engine: EngineName = "vllm", accelerators: int = 1, version: str = "current") -> EstimatedService:
+def estimate(
+    engine: EngineName = "vllm", accelerators: int = 1, version: str = "current", prefix_cached_share: float = 0.0
+) -> EstimatedService:
     served = PublishedServer(
         model="llama-3.1-70b", accelerator="h200-sxm-141gb", precision="fp8", engine=engine, version=version,
         accelerators=accelerators,
     )  # fmt: skip
     shape, accelerator = load_language_models()["llama-3.1-70b"].shape, load_catalog().accelerators["h200-sxm-141gb"]
     server = Server(served, shape, accelerator, "fp8", "inferencex")
-    services = estimate_services(load_bundled_evidence(), [(server, SETTINGS)], 1000.0, 500.0)
+    services = estimate_services(load_bundled_evidence(), [(server, SETTINGS)], 1000.0, 500.0, prefix_cached_share)
     assert isinstance(services, tuple)
     return services[0]
 
@@ -40,6 +42,15 @@ def test_stream_interval_of_an_engine_delays_the_first_token() -> None:
 def test_prefill_does_not_exceed_70_percent_of_peak_flops() -> None:
     dense = 2 * (70.55e9 - 2 * 128_256 * 8192) / 1979e12
     assert estimate().service.prefill_s_per_token >= dense / 0.7 * 0.99
+
+
+def test_cached_tokens_have_no_prefill_and_leave_steps_room_for_more() -> None:
+    plain, cached = estimate().service, estimate(prefix_cached_share=0.75).service
+    # a prompt has fixed costs, and its other tokens read the prefix
+    assert 0.25 < cached.prefill_s_per_token / plain.prefill_s_per_token < 0.5
+    assert cached.chunk_tokens == 4 * plain.chunk_tokens
+    assert cached.kv_tokens == plain.kv_tokens
+    assert cached.compute_decode_step_s(16, 9000) == plain.compute_decode_step_s(16, 9000)
 
 
 def test_ttft_has_a_larger_sigma_than_tpot() -> None:

@@ -159,8 +159,15 @@ def test_removing_an_expensive_batching_window_is_a_saving() -> None:
     assert NO_WINDOW not in {saving.change for saving in plan_without_window.savings}
 
 
-def plan_language_model(precision: Precision, alternatives: Alternatives, *, estimate_only: bool = False) -> Plan:
-    inputs = planning_inputs(peak_per_s=600.0, slo=("tpot_ms.p95 < 60",), tokens=(TokenLengths(1.0, 1000.0, 200.0),))
+def plan_language_model(
+    precision: Precision, alternatives: Alternatives, *, prefix_cached_share: float = 0.0, estimate_only: bool = False
+) -> Plan:
+    inputs = planning_inputs(
+        peak_per_s=600.0,
+        slo=("tpot_ms.p95 < 60",),
+        tokens=(TokenLengths(1.0, 1000.0, 200.0),),
+        prefix_cached_share=prefix_cached_share,
+    )
     catalog = catalog_of(gpu_offer("one", "h100-sxm5-80gb", 1.0))
     model = AssumedModel("llama", LLAMA_8B, precision, alternatives=alternatives)
     inputs = msgspec.structs.replace(
@@ -202,6 +209,17 @@ def test_heavier_alternative_weights_cost_more_without_a_condition() -> None:
     assert plan.recommendation.fleet.served_replica.weights == "fp8"
     assert "weights in fp8, if the model is as accurate" not in saved
     assert (saved["weights in bf16"] or 0.0) < 0
+
+
+def test_hits_in_the_prefix_cache_save_as_much_as_their_loss_costs_where_they_are_assumed() -> None:
+    without, cached = (
+        plan_language_model(Precision(), Alternatives(), prefix_cached_share=share) for share in (0.0, 0.5)
+    )
+    saved = {saving.change: saving.saved_usd_per_month for saving in without.savings}
+    assert (saved["a prefix cache that serves 50 % of the input tokens"] or 0.0) > 0
+    lost = {saving.change: saving.saved_usd_per_month for saving in cached.savings}
+    assert (lost["no hits in the prefix cache"] or 0.0) < 0
+    assert get_usd_per_month(cached) < get_usd_per_month(without)
 
 
 def test_savings_of_other_weights_and_engines_are_omitted_from_estimates() -> None:
